@@ -1,0 +1,56 @@
+// What every packet driver is to the datapath, whatever lies behind it. A driver belongs to one shard (one thread).
+//
+// A packet is a number: where its Ethernet header begins in the driver's arena, one stretch of memory that holds the
+// receive rings of all ports and a scratch area. Nothing is sliced or copied on the way through.
+//
+//   [ ring of port 0 | ring of port 1 | ... | scratch ]
+//
+// Ten bytes before each frame stands its virtio-net header (see wire/virtio-net.ts): zeros where the driver's link
+// knows no offloads. Received and sent frames both have it, so a super-packet goes through whole.
+//
+// Life of a frame                      who          then
+//   filled by the link                 driver       receive() lists it
+//   in the burst                       shard        read, rewritten in place, perhaps listed by send()
+//   listed by send()                   shard        its bytes stay as they are until flush() returns
+//   flushed                            driver       the link has taken or refused it
+//   released                           shard        release(port) gives back all that receive(port) listed: the bytes
+//                                                   may change at any time after
+// Never: touching a frame after release(); release(port) between send() and flush(); two receive(port) without a
+// release(port) between them; keeping a frame back (what must wait is copied out, or the ring stalls).
+
+/** As many packets as one receive() lists at most. */
+export const BURST = 64
+
+/** The virtio-net header's place: this many bytes before the Ethernet header. */
+export const VIRTIO_NET_HEADER = 10
+
+export interface Driver {
+  /** Where packets lie. */
+  readonly arena: ArrayBufferLike
+  /** Byte range of the arena that the shard may use as it likes. */
+  readonly scratchAt: number
+  readonly scratchLength: number
+  /** Interfaces are ports 0 .. ports-1, in the order of the configuration: inside first. */
+  readonly ports: number
+
+  /**
+   * Lists what has arrived on a port: `at[i]` is the frame's Ethernet header, `length[i]` its bytes from there.
+   * Returns how many, at most BURST. A frame that the link delivered cut short has the length that arrived.
+   */
+  receive(port: number, at: Int32Array, length: Int32Array): number
+  /** Gives back every frame that the last receive() on this port listed. */
+  release(port: number): void
+  /** Queues a frame (its virtio-net header included) for a port. */
+  send(port: number, at: number, length: number): void
+  /** Hands everything queued to the links, in order. What a link refuses is counted, not tried again. */
+  flush(): void
+  /** Sleeps until a frame has arrived, wake() was called from any thread, or the time is over (at most 50 ms). */
+  wait(timeoutMs: number): void
+
+  /** Frames that a link refused to send since the start. */
+  sendFailures(port: number): number
+  /** Frames that the link lost before receive() (ring full) since the start. */
+  receiveLosses(port: number): number
+  /** Ends the use of the driver by this thread. */
+  close(): void
+}

@@ -1,0 +1,137 @@
+// The system calls that packet I/O and host integration make, through koffi: no compiler needed on the host, usable in
+// any thread. Authority: the manual pages of section 2, socket(7), packet(7), netlink(7). Every call is synchronous
+// (koffi's asynchronous calls are main-thread only). Pointers into mapped memory travel as numbers, so that two
+// isolates can view one mapping: never unmap while a view lives.
+
+import { constants } from 'node:os'
+import koffi from 'koffi'
+
+const libc = koffi.load(null)
+
+/** Kernel addresses and lengths fit a double exactly: user space ends below 2^47. */
+export type Address = number
+
+const call = {
+  socket: libc.func('int socket(int domain, int type, int protocol)'),
+  bind: libc.func('int bind(int fd, const uint8_t *address, uint32_t length)'),
+  connect: libc.func('int connect(int fd, const uint8_t *address, uint32_t length)'),
+  close: libc.func('int close(int fd)'),
+  open: libc.func('int open(const char *path, int flags, ...)'),
+  setsockopt: libc.func('int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)'),
+  getsockopt: libc.func(
+    'int getsockopt(int fd, int level, int name, _Inout_ uint8_t *value, _Inout_ uint32_t *length)',
+  ),
+  recv: libc.func('intptr_t recv(int fd, uint8_t *buffer, uintptr_t length, int flags)'),
+  send: libc.func('intptr_t send(int fd, const uint8_t *buffer, uintptr_t length, int flags)'),
+  sendmmsg: libc.func('int sendmmsg(int fd, intptr_t messages, uint32_t count, int flags)'),
+  poll: libc.func('int poll(intptr_t fds, uint64_t count, int timeout)'),
+  pollArray: libc.func('int poll(uint8_t *fds, uint64_t count, int timeout)'),
+  mmap: libc.func('intptr_t mmap(intptr_t address, uintptr_t length, int prot, int flags, int fd, int64_t offset)'),
+  munmap: libc.func('int munmap(intptr_t address, uintptr_t length)'),
+  eventfd: libc.func('int eventfd(uint32_t initial, int flags)'),
+  read: libc.func('intptr_t read(int fd, uint8_t *buffer, uintptr_t length)'),
+  write: libc.func('intptr_t write(int fd, const uint8_t *buffer, uintptr_t length)'),
+  setns: libc.func('int setns(int fd, int type)'),
+  nametoindex: libc.func('uint32_t if_nametoindex(const char *name)'),
+  addressOf: libc.func('uintptr_t memmove(void *to, const void *from, uintptr_t length)'),
+}
+
+const names = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]))
+
+/** A system call refused by the kernel. Control plane only: the data plane reads `errno()` instead. */
+export class SystemCallError extends Error {
+  override readonly name = 'SystemCallError'
+  readonly code: string
+  constructor(call: string, errno: number) {
+    const code = names.get(errno) ?? String(errno)
+    super(`${call}: ${code}`)
+    this.code = code
+  }
+}
+
+/** The error number of this thread's last failed call. */
+export const errno = (): number => koffi.errno()
+
+function checked(name: string, result: number): number {
+  if (result < 0) throw new SystemCallError(name, koffi.errno())
+  return result
+}
+
+// --- control plane: throw on failure ---
+
+export const socket = (domain: number, type: number, protocol: number): number =>
+  checked('socket', call.socket(domain, type, protocol))
+export const bind = (fd: number, address: Uint8Array): number => checked('bind', call.bind(fd, address, address.length))
+export const connect = (fd: number, address: Uint8Array): number =>
+  checked('connect', call.connect(fd, address, address.length))
+export const close = (fd: number): void => void call.close(fd)
+export const open = (path: string, flags: number): number => checked(`open ${path}`, call.open(path, flags))
+export const setsockopt = (fd: number, level: number, name: number, value: Uint8Array): number =>
+  checked(`setsockopt ${level}/${name}`, call.setsockopt(fd, level, name, value, value.length))
+export const setsockoptInt = (fd: number, level: number, name: number, value: number): number =>
+  setsockopt(fd, level, name, new Uint8Array(Int32Array.of(value).buffer))
+/** Fills `value`; returns how many bytes the kernel wrote. */
+export function getsockopt(fd: number, level: number, name: number, value: Uint8Array): number {
+  const length = [value.length]
+  checked(`getsockopt ${level}/${name}`, call.getsockopt(fd, level, name, value, length))
+  return length[0] as number
+}
+/** `at` 0 lets the kernel choose. */
+export const mmap = (at: Address, length: number, prot: number, flags: number, fd: number): Address =>
+  checked('mmap', call.mmap(at, length, prot, flags, fd, 0))
+export const munmap = (at: Address, length: number): number => checked('munmap', call.munmap(at, length))
+export const eventfd = (): number => checked('eventfd', call.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC))
+/** Moves this thread (sockets made afterwards too) into the namespace that `fd` refers to. */
+export const setns = (fd: number, type: number): number => checked('setns', call.setns(fd, type))
+/** 0 if there is no such interface. */
+export const interfaceIndex = (name: string): number => call.nametoindex(name)
+
+// --- data plane: negative on failure, then errno() ---
+
+export const recv = (fd: number, buffer: Uint8Array, flags: number): number =>
+  call.recv(fd, buffer, buffer.length, flags)
+export const send = (fd: number, bytes: Uint8Array, flags: number): number => call.send(fd, bytes, bytes.length, flags)
+/** `messages` is the address of an array of struct mmsghdr. */
+export const sendmmsg = (fd: number, messages: Address, count: number, flags: number): number =>
+  call.sendmmsg(fd, messages, count, flags)
+/** `fds` is the address of an array of struct pollfd. Bound every wait: a thread inside can't be terminated. */
+export const poll = (fds: Address, count: number, timeoutMs: number): number => call.poll(fds, count, timeoutMs)
+/** The same with the array of struct pollfd in a typed array; the kernel writes `revents` into it. */
+export const pollArray = (fds: Uint8Array, count: number, timeoutMs: number): number =>
+  call.pollArray(fds, count, timeoutMs)
+
+const ONE = new Uint8Array(BigUint64Array.of(1n).buffer)
+const drained = new Uint8Array(8)
+/** Makes an eventfd readable. */
+export const signal = (fd: number): number => call.write(fd, ONE, 8)
+/** Makes it unreadable again. */
+export const drain = (fd: number): number => call.read(fd, drained, 8)
+
+/** Where the bytes of an array that won't move lie (shared memory, or memory outside the heap). */
+export const addressOf = (array: ArrayBufferView): Address => call.addressOf(array, array, 0)
+/** Mapped memory as an ArrayBuffer; a view, not a copy. */
+export const viewOf = (at: Address, length: number): ArrayBuffer => koffi.view(BigInt(at), length)
+
+export const EFD_NONBLOCK = 0x800
+export const EFD_CLOEXEC = 0x80000
+export const AF_INET = 2
+export const AF_NETLINK = 16
+export const AF_PACKET = 17
+export const SOCK_DGRAM = 2
+export const SOCK_RAW = 3
+export const SOCK_CLOEXEC = 0x80000
+export const SOL_SOCKET = 1
+export const SOL_NETLINK = 270
+export const SOL_PACKET = 263
+export const MSG_DONTWAIT = 0x40
+export const MSG_TRUNC = 0x20
+export const POLLIN = 1
+export const POLLERR = 8
+export const PROT_NONE = 0
+export const PROT_READ_WRITE = 3
+export const MAP_SHARED = 1
+export const MAP_PRIVATE = 2
+export const MAP_FIXED = 0x10
+export const MAP_ANONYMOUS = 0x20
+export const MAP_NORESERVE = 0x4000
+export const CLONE_NEWNET = 0x40000000
