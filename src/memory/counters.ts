@@ -1,0 +1,99 @@
+// What a shard counts, declared once: the shard adds to a cell, the metrics endpoint reads the cell and names it.
+// 64-bit floats in shared memory: exact up to 2^53, no BigInt, no wrap to explain (prom-client wants doubles anyway).
+// Owner: the shard is the only writer of its block; everyone may read it at any time.
+
+import { DROP_REASONS } from './drop-reasons.ts'
+import type { Region } from './region.ts'
+
+type Labels = Readonly<Record<string, string>>
+
+export interface Metric {
+  readonly name: string
+  readonly type: 'counter' | 'gauge'
+  readonly help: string
+  /** One cell for each set of labels, in this order. The label `shard` is added by the reader. */
+  readonly cells: readonly Labels[]
+}
+
+const SIDES = [{ side: 'inside' }, { side: 'outside' }]
+const PROTOCOLS = [{ protocol: 'tcp' }, { protocol: 'udp' }, { protocol: 'icmp' }, { protocol: 'other' }]
+
+const counter = (name: string, help: string, cells: readonly Labels[] = [{}]): Metric => ({
+  name: `natloom_${name}_total`,
+  type: 'counter',
+  help,
+  cells,
+})
+const gauge = (name: string, help: string, cells: readonly Labels[] = [{}]): Metric => ({
+  name: `natloom_${name}`,
+  type: 'gauge',
+  help,
+  cells,
+})
+
+/** Order is memory layout: append. */
+export const METRICS = {
+  receivedPackets: counter('received_packets', 'Packets taken from an interface, by side', SIDES),
+  receivedBytes: counter('received_bytes', 'Bytes of them, from the IP header on', SIDES),
+  sentPackets: counter('sent_packets', 'Packets given to an interface, by side', SIDES),
+  sentBytes: counter('sent_bytes', 'Bytes of them, from the IP header on', SIDES),
+  notOurs: counter(
+    'not_ours_packets',
+    'Packets left to the kernel: for the host itself, not IPv4, not inside to outside or back',
+    SIDES,
+  ),
+  drops: counter(
+    'dropped_packets',
+    'Packets dropped, by reason',
+    DROP_REASONS.map(([reason]) => ({ reason })),
+  ),
+  sendFailures: counter('send_failures', 'Packets that an interface refused to send', SIDES),
+  receiveLosses: counter('receive_losses', 'Packets lost because the receive ring was full', SIDES),
+  connections: gauge('connections', 'Connections tracked now', PROTOCOLS),
+  connectionsInserted: counter('connections_inserted', 'Connections that began', PROTOCOLS),
+  connectionsExpired: counter(
+    'connections_expired',
+    'Connections that ended: timed out, reset, or replaced by a new one of the same tuple',
+    PROTOCOLS,
+  ),
+  connectionsRecycled: counter('connections_recycled', 'Connections ended early to make room, by what they were', [
+    { state: 'closed' },
+    { state: 'unreplied' },
+  ]),
+  mappings: gauge('mappings', 'Inside endpoints that hold an external endpoint now', PROTOCOLS),
+  permissions: gauge('permissions', 'Remote addresses that may send to a mapping now'),
+  portsUsed: gauge('ports_used', 'External ports (ICMP: identifiers) in use now', PROTOCOLS.slice(0, 3)),
+  portsResting: gauge('ports_resting', 'External ports freed and not yet to be given again', PROTOCOLS.slice(0, 3)),
+  portsLeased: gauge('ports_leased', 'External ports in the blocks this shard leases', PROTOCOLS.slice(0, 3)),
+  icmpErrorsSent: counter('icmp_errors_sent', 'ICMP errors sent, by kind', [
+    { kind: 'time-exceeded' },
+    { kind: 'fragmentation-needed' },
+    { kind: 'net-unreachable' },
+    { kind: 'host-unreachable' },
+    { kind: 'administratively-prohibited' },
+  ]),
+  icmpErrorsSuppressed: counter('icmp_errors_suppressed', 'ICMP errors not sent because of the rate limit'),
+  icmpErrorsTranslated: counter('icmp_errors_translated', 'ICMP errors about a tracked connection, carried through'),
+  resetsSent: counter('resets_sent', 'TCP resets sent for segments that belong to no connection'),
+  fragmented: counter('fragmented_packets', 'Packets cut into fragments here because the next link is smaller'),
+  neighbourWaits: counter('neighbour_waits', 'Packets that waited for the next hop to answer ARP'),
+  turns: counter('shard_turns', 'Turns of the shard loop'),
+  sleeps: counter('shard_sleeps', 'Turns that ended asleep'),
+} as const satisfies Record<string, Metric>
+
+export type MetricKey = keyof typeof METRICS
+
+/** Where a metric's first cell lies in a shard's block. */
+export const CELL = (() => {
+  let next = 0
+  const first = {} as Record<MetricKey, number>
+  for (const [key, metric] of Object.entries(METRICS)) {
+    first[key as MetricKey] = next
+    next += metric.cells.length
+  }
+  return first
+})()
+
+const CELLS = Object.values(METRICS).reduce((sum, metric) => sum + metric.cells.length, 0)
+
+export const counterBlock = (region: Region): Float64Array => region.f64(CELLS)
