@@ -44,7 +44,10 @@ export interface Driver {
   send(port: number, at: number, length: number): void
   /** Hands everything queued to the links, in order. What a link refuses is counted, not tried again. */
   flush(): void
-  /** Sleeps until a frame has arrived, wake() was called from any thread, or the time is over (at most 50 ms). */
+  /**
+   * Sleeps until a frame has arrived, another thread woke it (each driver says how), or the time is over: at most
+   * 50 ms, whatever is asked. Waking is remembered: one that comes before wait() ends the next one at once.
+   */
   wait(timeoutMs: number): void
 
   /** Frames that a link refused to send since the start. */
