@@ -1,0 +1,97 @@
+// What a gateway is told at its start: plain data, checked and complete. control/ makes it from natloom.yaml and the
+// environment (control/schema.ts names each key, its default and what is allowed); the coordinator takes it as it is
+// and hands each shard the numbers that it needs. Durations are whole seconds, addresses and interfaces are text.
+
+/** RFC 4787 sections 4.1 and 5: how much of the remote endpoint a mapping, or the filter before it, depends on. */
+export type Dependence = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent'
+
+/** How long a row lives without a packet that refreshes it, one value for each state of netfilter's TCP table. */
+export interface TcpTimeouts {
+  readonly synSent: number
+  readonly synRecv: number
+  readonly established: number
+  readonly finWait: number
+  readonly closeWait: number
+  readonly lastAck: number
+  readonly timeWait: number
+  readonly close: number
+  /** Both ends sent a SYN. */
+  readonly synSent2: number
+  /** After three retransmissions, or while a window is zero; only ever shortens the state's own value. */
+  readonly retransmitted: number
+  /** Data without an acknowledgement, or an RST out of place; only ever shortens the state's own value. */
+  readonly unacknowledged: number
+}
+
+export interface Timeouts {
+  readonly tcp: TcpTimeouts
+  /** Whether `retransmitted` and `unacknowledged` shorten ASSURED connections too: Linux does, RFC 5382 REQ-5 forbids. */
+  readonly shortenAssured: boolean
+  /** Before there was traffic both ways. */
+  readonly udp: number
+  /** After it. */
+  readonly udpStream: number
+  /** To and from port 53, whatever was seen (RFC 4787 REQ-5a). */
+  readonly udpDns: number
+  readonly icmp: number
+  /** Protocols without ports, GRE apart. */
+  readonly generic: number
+  readonly gre: number
+  readonly greStream: number
+  /** The record that remembers where a fragmented packet's later fragments go. */
+  readonly fragment: number
+}
+
+export interface GatewayConfig {
+  /** Interface names, at least one each, none on both sides. Ports 0..P-1 are `inside` and then `outside`, in order. */
+  readonly inside: readonly string[]
+  readonly outside: readonly string[]
+  /** Shards, and so threads. */
+  readonly workers: number
+  readonly dispatch: 'kernel' | 'thread'
+  readonly io: {
+    readonly driver: 'af-packet'
+    /** Receive memory of one interface, divided among the shards. */
+    readonly ringMegabytes: number
+    readonly qdisc: 'auto' | 'honour' | 'bypass'
+  }
+  readonly nat: {
+    /**
+     * `203.0.113.1`, `203.0.113.1-203.0.113.9` or `203.0.113.0/28` (a prefix stands for all of its addresses);
+     * coordinator/address-range.ts reads them. Empty: the outside interface's own address, shared with the host.
+     */
+    readonly pool: readonly string[]
+    /** Ports in a block: a power of two. */
+    readonly blockSize: number
+    /** The ports that NAT takes of an address shared with the host, both included; blocks cut by an end are not used. */
+    readonly ports: { readonly from: number; readonly to: number }
+    readonly mapping: Dependence
+    readonly filtering: Dependence
+    readonly preservePorts: boolean
+    readonly parity: boolean
+    /** Numbers of the protocols without ports that are translated; never 1, 6 or 17. */
+    readonly protocols: readonly number[]
+    /** The kernel masquerades on an outside interface too, to ports outside of `ports`: the operator says so. */
+    readonly sharedWithKernelNat: boolean
+  }
+  readonly timeouts: Timeouts
+  readonly capacity: {
+    /** Rows for connections, all shards together. */
+    readonly connections: number
+  }
+  readonly icmp: {
+    /** ICMP errors that the gateway sends itself, all shards together. 0: none. */
+    readonly errorsPerSecond: number
+  }
+  readonly metrics: {
+    /** `address:port`; metrics/listen.ts reads it. */
+    readonly listen: string
+  }
+  readonly log: {
+    readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
+    /** `auto`: text where standard error is a terminal, JSON elsewhere. */
+    readonly format: 'auto' | 'json' | 'text'
+  }
+  /** Where the next start finds what a killed gateway could not take back. */
+  readonly statePath: string
+}
