@@ -1,0 +1,27 @@
+// A thread that does nothing but publish snapshots. Snapshot n says n wherever it can, so a reader sees a mixture.
+
+import { parentPort, workerData } from 'node:worker_threads'
+import { Fib, type FibOptions, NEIGHBOUR, ROUTE } from '../../src/memory/fib.ts'
+import { Region } from '../../src/memory/region.ts'
+
+export interface FibWriterData {
+  readonly buffer: SharedArrayBuffer
+  readonly options: FibOptions
+  readonly destination: number
+  readonly snapshots: number
+}
+
+const { buffer, options, destination, snapshots } = workerData as FibWriterData
+const fib = new Fib(new Region(buffer), options)
+for (let n = 1; n <= snapshots; n++) {
+  const mac = new Uint8Array(Int32Array.of(n, n).buffer, 0, 6)
+  fib.publish({
+    ports: [{ up: true, mtu: 1500, address: n, mac }],
+    routes: [
+      { destination, length: 32, type: ROUTE.unicast, port: 0, gateway: n, source: n, mtu: 0, metric: 0 },
+      { destination: 0, length: 0, type: ROUTE.unicast, port: 0, gateway: -1, source: -1, mtu: 0, metric: 0 },
+    ],
+    neighbours: [{ port: 0, address: n, state: NEIGHBOUR.resolved, mac }],
+  })
+}
+parentPort?.postMessage('done')
