@@ -17,6 +17,7 @@ const call = {
   connect: libc.func('int connect(int fd, const uint8_t *address, uint32_t length)'),
   close: libc.func('int close(int fd)'),
   open: libc.func('int open(const char *path, int flags, ...)'),
+  getsockname: libc.func('int getsockname(int fd, _Out_ uint8_t *address, _Inout_ uint32_t *length)'),
   setsockopt: libc.func('int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)'),
   getsockopt: libc.func(
     'int getsockopt(int fd, int level, int name, _Inout_ uint8_t *value, _Inout_ uint32_t *length)',
@@ -64,6 +65,12 @@ export const socket = (domain: number, type: number, protocol: number): number =
 export const bind = (fd: number, address: Uint8Array): number => checked('bind', call.bind(fd, address, address.length))
 export const connect = (fd: number, address: Uint8Array): number =>
   checked('connect', call.connect(fd, address, address.length))
+/** Fills `address` with what the socket is bound to; returns how many bytes the kernel wrote. */
+export function getsockname(fd: number, address: Uint8Array): number {
+  const length = [address.length]
+  checked('getsockname', call.getsockname(fd, address, length))
+  return length[0] as number
+}
 export const close = (fd: number): void => void call.close(fd)
 export const open = (path: string, flags: number): number => checked(`open ${path}`, call.open(path, flags))
 export const setsockopt = (fd: number, level: number, name: number, value: Uint8Array): number =>
@@ -123,6 +130,9 @@ export const SOCK_CLOEXEC = 0x80000
 export const SOL_SOCKET = 1
 export const SOL_NETLINK = 270
 export const SOL_PACKET = 263
+export const SO_ERROR = 4
+export const SO_SNDBUF = 7
+export const SO_SNDBUFFORCE = 32
 export const MSG_DONTWAIT = 0x40
 export const MSG_TRUNC = 0x20
 export const POLLIN = 1

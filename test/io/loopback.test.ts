@@ -2,10 +2,26 @@ import { describe, expect, it } from 'vitest'
 import { BURST } from '../../src/io/driver.ts'
 import { arenaBytes, LoopbackDriver } from '../../src/io/loopback.ts'
 import { sharedMemory } from '../../src/memory/region.ts'
+import { describeDriver, TOO_LONG } from '../contract/driver.ts'
 
 const at = new Int32Array(BURST)
 const length = new Int32Array(BURST)
 const frame = (...bytes: number[]): Uint8Array => Uint8Array.from({ length: 60 }, (_, i) => bytes[i] ?? 0)
+
+describeDriver('loopback', () => {
+  const shape = { slots: 128, scratchBytes: 1 << 20 }
+  const arena = sharedMemory(arenaBytes(shape))
+  const driver = new LoopbackDriver({ ...shape, arena, refuse: (_port, bytes) => bytes.length === TOO_LONG })
+  return {
+    driver,
+    slots: shape.slots,
+    wake: { by: 'loopback', options: { ...shape, arena } },
+    deliver: (port, bytes, header) => void driver.inject(port, bytes, header),
+    collect: (port) =>
+      driver.takeSent(port, true).map((bytes) => ({ header: bytes.subarray(0, 10), frame: bytes.subarray(10) })),
+    close: () => driver.close(),
+  }
+})
 
 describe('loopback driver', () => {
   it('carries what is injected to whoever takes what was sent, header and all', () => {

@@ -1,0 +1,99 @@
+// The other end of a driver's link, in a namespace of its own: a plain packet socket, without a ring, that sends and
+// receives frames with virtio-net headers. Authority: packet(7).
+
+import { VIRTIO_NET_HEADER } from '../../src/io/driver.ts'
+import {
+  AF_PACKET,
+  bind,
+  CLONE_NEWNET,
+  close,
+  interfaceIndex,
+  MSG_DONTWAIT,
+  open,
+  POLLIN,
+  pollArray,
+  recv,
+  SOCK_CLOEXEC,
+  SOCK_RAW,
+  SOL_PACKET,
+  send,
+  setns,
+  setsockoptInt,
+  socket,
+} from '../../src/io/syscalls.ts'
+import { Namespace } from '../../src/lab/namespace.ts'
+import type { Carried } from '../contract/driver.ts'
+
+/** Runs `work` with this thread in a namespace: sockets made there stay there. */
+export function inside<T>(namespace: Namespace, work: () => T): T {
+  const home = open('/proc/thread-self/ns/net', 0)
+  const there = open(namespace.path, 0)
+  try {
+    setns(there, CLONE_NEWNET)
+    return work()
+  } finally {
+    setns(home, CLONE_NEWNET)
+    close(home)
+    close(there)
+  }
+}
+
+/** A host that says nothing by itself: without IPv6 no router is looked for. */
+export function quietNamespace(name: string): Namespace {
+  try {
+    const made = Namespace.create(name)
+    made.exec('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1')
+    return made
+  } catch (error) {
+    throw new Error(
+      'these tests make network namespaces: run them as root, or in `unshare -Urnm` with a tmpfs on /run',
+      { cause: error },
+    )
+  }
+}
+
+const PACKET_VNET_HDR = 15
+const PACKET_IGNORE_OUTGOING = 23
+const ETH_P_ALL = 3
+
+export class FarEnd {
+  readonly #fd: number
+  readonly #buffer = new Uint8Array(1 << 17)
+
+  constructor(namespace: Namespace, name: string) {
+    this.#fd = inside(namespace, () => {
+      const fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
+      setsockoptInt(fd, SOL_PACKET, PACKET_VNET_HDR, 1)
+      setsockoptInt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+      const address = new DataView(new ArrayBuffer(20))
+      address.setUint16(0, AF_PACKET, true)
+      address.setUint16(2, ETH_P_ALL)
+      address.setInt32(4, interfaceIndex(name), true)
+      bind(fd, new Uint8Array(address.buffer))
+      return fd
+    })
+  }
+
+  send(frame: Uint8Array, header: Uint8Array = new Uint8Array(VIRTIO_NET_HEADER)): void {
+    const sent = send(this.#fd, Uint8Array.of(...header, ...frame), 0)
+    if (sent !== VIRTIO_NET_HEADER + frame.length) throw new Error(`the far end sent ${sent} bytes`)
+  }
+
+  /** The next frames, `count` of them, or fewer if no more come for two seconds. */
+  collect(count: number): Carried[] {
+    const poll = new Uint8Array(8)
+    new Int32Array(poll.buffer).set([this.#fd, POLLIN])
+    const carried: Carried[] = []
+    while (carried.length < count && pollArray(poll, 1, 2000) > 0) {
+      const taken = recv(this.#fd, this.#buffer, MSG_DONTWAIT)
+      if (taken < 0) continue
+      const bytes = this.#buffer.slice(0, taken)
+      carried.push({ header: bytes.subarray(0, VIRTIO_NET_HEADER), frame: bytes.subarray(VIRTIO_NET_HEADER) })
+    }
+    return carried
+  }
+
+  close(): void {
+    close(this.#fd)
+  }
+}
