@@ -1,0 +1,73 @@
+// The scenario `forward`: everything that a LAN asks of its gateway on an ordinary day, all at once. Downloads, echoes
+// from many sockets, datagrams that travel as fragments, pings, traces, and a host that holds 2,000 connections.
+
+import { ping, traceroute } from './probes.ts'
+import { type Load, type Scenario, traffic } from './scenario.ts'
+import { GATEWAY_INSIDE, REMOTE, SERVER } from './topology.ts'
+import { ECHO_PORT, HTTP_PORT } from './traffic.ts'
+import type { Connections } from './traffic-connections.ts'
+import type { Datagrams } from './traffic-datagrams.ts'
+import type { Downloads } from './traffic-downloads.ts'
+
+const KB = 1024
+const MB = 1024 * KB
+
+const downloads: Downloads = {
+  servers: [SERVER, REMOTE].map((host) => `${host}:${HTTP_PORT}`),
+  // Five sizes and two servers: each pair comes up.
+  sizes: [KB, 30 * KB, 200 * KB, MB, 8 * MB],
+  downloads: 100,
+  atATime: 8,
+}
+
+const echoes: Datagrams = {
+  host: SERVER,
+  port: ECHO_PORT,
+  sockets: 500,
+  datagrams: 20,
+  sizes: [16, 64, 512, 1400],
+  underWay: 32,
+}
+
+const fragments: Datagrams = {
+  host: SERVER,
+  port: ECHO_PORT,
+  sockets: 10,
+  datagrams: 20,
+  sizes: [4000, 20_000],
+  underWay: 2,
+}
+
+const connections: Connections = { host: SERVER, port: ECHO_PORT, connections: 2000, atATime: 50 }
+
+const hops = [GATEWAY_INSIDE, REMOTE]
+
+const LOADS: readonly Load[] = [
+  traffic('HTTP downloads, by SHA-256', new URL('./traffic-downloads.js', import.meta.url), downloads),
+  traffic('UDP echoes, 500 sockets', new URL('./traffic-datagrams.js', import.meta.url), echoes),
+  traffic('UDP 4,000 and 20,000 bytes', new URL('./traffic-datagrams.js', import.meta.url), fragments),
+  traffic('TCP connections held', new URL('./traffic-connections.js', import.meta.url), connections),
+  {
+    name: 'ping',
+    start: ({ processes, topology }, seen) => ping(processes, topology, { target: REMOTE, count: 20, size: 56 }, seen),
+  },
+  {
+    name: 'ping, 3,000 bytes',
+    start: ({ processes, topology }, seen) =>
+      ping(processes, topology, { target: SERVER, count: 10, size: 3000 }, seen),
+  },
+  {
+    name: 'traceroute by UDP',
+    start: ({ processes, topology }, seen) => traceroute(processes, topology, { by: 'udp', hops }, seen),
+  },
+  {
+    name: 'traceroute by ICMP',
+    start: ({ processes, topology }, seen) => traceroute(processes, topology, { by: 'icmp', hops }, seen),
+  },
+]
+
+export const forward: Scenario = {
+  name: 'forward',
+  summary: 'downloads, echoes, fragments, pings, traces and 2,000 connections, all at once',
+  loads: LOADS,
+}

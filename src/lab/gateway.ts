@@ -1,0 +1,121 @@
+// What stands between the lab's LAN and its outside: the real `natloom run`, or, to compare, the kernel's own
+// forwarding with nft masquerade. Either is started in the gateway's namespace and takes back all it did when stopped.
+
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Namespace } from './namespace.ts'
+import type { Processes, Program } from './processes.ts'
+import type { Scraper } from './scraper.ts'
+import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from './topology.ts'
+
+export const GATEWAYS = ['natloom', 'kernel'] as const
+export type GatewayKind = (typeof GATEWAYS)[number]
+
+export const METRICS_URL = 'http://127.0.0.1:9464/metrics'
+
+const COMMAND = new URL('../control/main.js', import.meta.url)
+const SCRAPER = new URL('./scraper.js', import.meta.url)
+const NFT_TABLE = 'natloom_lab'
+
+const FORWARDS_WITHIN_MS = 20_000
+const STOPS_WITHIN_MS = 10_000
+const ANSWERS_WITHIN_MS = 5000
+const SCRAPE_EVERY_MS = 200
+
+export interface Gateway {
+  readonly kind: GatewayKind
+  /** Ends it. Resolves with what was wrong about its end, in words; nothing if it ended as it should. */
+  stop(): Promise<string[]>
+  /** The newest text of its metrics; undefined for a gateway that has none. */
+  metrics(): string | undefined
+  /** The text of its metrics as they are from now on. */
+  metricsFromNow(): Promise<string | undefined>
+  /** Rejects when the gateway ends by itself. */
+  readonly failed: Promise<never>
+}
+
+export interface GatewayOptions {
+  readonly kind: GatewayKind
+  /** Where natloom keeps what it would have to take back after a crash: not where this machine's own gateway does. */
+  readonly stateFile: string
+}
+
+export function startGateway(options: GatewayOptions, topology: Topology, processes: Processes): Promise<Gateway> {
+  if (options.kind === 'kernel') return startKernel(topology.gateway)
+  return startNatloom(topology.gateway, processes, options.stateFile)
+}
+
+const write = (host: Namespace, path: string, value: string): string =>
+  host.exec('sh', '-c', `echo ${value} > /proc/sys/${path}`)
+
+async function startKernel(host: Namespace): Promise<Gateway> {
+  host.exec('nft', 'add', 'table', 'ip', NFT_TABLE)
+  const chain = '{ type nat hook postrouting priority srcnat; policy accept; }'
+  host.exec('nft', 'add', 'chain', 'ip', NFT_TABLE, 'postrouting', chain)
+  host.exec('nft', 'add', 'rule', 'ip', NFT_TABLE, 'postrouting', 'oifname', OUTSIDE_INTERFACE, 'masquerade')
+  write(host, 'net/ipv4/ip_forward', '1')
+  return {
+    kind: 'kernel',
+    async stop() {
+      write(host, 'net/ipv4/ip_forward', '0')
+      host.exec('nft', 'delete', 'table', 'ip', NFT_TABLE)
+      return []
+    },
+    metrics: () => undefined,
+    metricsFromNow: async () => undefined,
+    failed: new Promise(() => {}),
+  }
+}
+
+async function startNatloom(host: Namespace, processes: Processes, stateFile: string): Promise<Gateway> {
+  const natloom = processes.start(host, process.execPath, [fileURLToPath(COMMAND), 'run'], {
+    name: 'natloom run',
+    env: { NATLOOM_INSIDE: INSIDE_INTERFACE, NATLOOM_OUTSIDE: OUTSIDE_INTERFACE, NATLOOM_STATE_PATH: stateFile },
+  })
+  const failed = natloom.ended.then(({ code, signal }) => {
+    throw new Error(`natloom run ended by itself with ${code ?? signal}:\n${natloom.output}`)
+  })
+  failed.catch(() => {})
+
+  const options: Scraper = { url: METRICS_URL, everyMs: SCRAPE_EVERY_MS }
+  const scraper = processes.startModule(host, SCRAPER, options)
+  let text: string | undefined
+  scraper.child.on('message', (message) => {
+    text = String(message)
+  })
+
+  // The endpoint is served once the gateway forwards.
+  const answered = once(scraper.child, 'message', { signal: AbortSignal.timeout(FORWARDS_WITHIN_MS) })
+  await Promise.race([answered, failed]).catch((error: Error) => {
+    if (error.name !== 'AbortError') throw error
+    throw new Error(
+      `natloom run did not answer at ${METRICS_URL} within ${FORWARDS_WITHIN_MS / 1000} s:\n${natloom.output}`,
+    )
+  })
+
+  return {
+    kind: 'natloom',
+    metrics: () => text,
+    async metricsFromNow() {
+      // The next message may have been asked for before now, the one after it was not.
+      for (let messages = 0; messages < 2; messages++)
+        await once(scraper.child, 'message', { signal: AbortSignal.timeout(ANSWERS_WITHIN_MS) })
+      return text
+    },
+    failed,
+    async stop() {
+      scraper.child.kill('SIGTERM')
+      return stopNatloom(natloom)
+    },
+  }
+}
+
+async function stopNatloom(natloom: Program): Promise<string[]> {
+  natloom.child.kill('SIGTERM')
+  try {
+    const { code, signal } = await natloom.within(STOPS_WITHIN_MS)
+    return code === 0 ? [] : [`natloom run ended with ${code ?? signal} after SIGTERM:\n${natloom.output}`]
+  } catch (error) {
+    return [(error as Error).message]
+  }
+}

@@ -1,0 +1,46 @@
+// What the lab needs of the host it runs on: Debian's tools, and the rights to make network namespaces.
+
+import { accessSync, constants, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** Tool to the Debian package that has it. The same list as `deploy/prerequisites.sh lab`. */
+const TOOLS: readonly (readonly [tool: string, package_: string])[] = [
+  ['ip', 'iproute2'],
+  ['nft', 'nftables'],
+  ['ping', 'iputils-ping'],
+  ['traceroute', 'traceroute'],
+  ['setpriv', 'util-linux'],
+]
+
+// An ordinary user's PATH often lacks the directories where Debian keeps network tools.
+const ALSO_IN = ['/usr/local/sbin', '/usr/sbin', '/sbin']
+
+const CAP_NET_ADMIN = 12n
+const CAP_SYS_ADMIN = 21n
+
+const isProgram = (path: string): boolean => {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** One line a missing tool, with what to install. */
+export function missingTools(path = process.env.PATH ?? ''): string[] {
+  const directories = searchPath(path).split(':')
+  return TOOLS.filter(([tool]) => !directories.some((directory) => isProgram(join(directory, tool)))).map(
+    ([tool, package_]) => `${tool} is not installed: apt-get install ${package_}`,
+  )
+}
+
+/** The PATH with the system administrator's directories at its end. */
+export const searchPath = (path: string): string =>
+  [...new Set([...path.split(':').filter(Boolean), ...ALSO_IN])].join(':')
+
+/** Whether this process may make network namespaces and configure them (capabilities(7)). */
+export function mayMakeNamespaces(status = readFileSync('/proc/self/status', 'utf8')): boolean {
+  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`)
+  return [CAP_NET_ADMIN, CAP_SYS_ADMIN].every((capability) => (effective >> capability) & 1n)
+}

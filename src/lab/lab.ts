@@ -1,0 +1,242 @@
+// `natloom lab [scenario]`: the gateway where everybody can watch it. Makes a LAN, a gateway and an outside on this
+// machine, starts the real `natloom run` between them, sends real traffic through it, shows what happens, and says at
+// the end what was sent and what arrived. Takes everything back, whatever happens.
+//
+//   life-cycle                                  taken back by
+//   namespaces, cables                          remove(): at the end, on a signal, on exit; the next lab after SIGKILL
+//   programs inside them                        end(), and PR_SET_PDEATHSIG (processes.ts)
+//   what the gateway changes on its host        the gateway itself, at its stop: checked (aftermath.ts)
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { hostState, leftBehind } from './aftermath.ts'
+import { forward } from './forward.ts'
+import { GATEWAYS, type Gateway, type GatewayKind, METRICS_URL, startGateway } from './gateway.ts'
+import { mayMakeNamespaces, missingTools, searchPath } from './host-tools.ts'
+import { parseMetrics } from './metrics-text.ts'
+import { gatewayFigures, gatewayLine, gatewaySummary, progressLine, Screen, trafficTable } from './picture.ts'
+import { Processes } from './processes.ts'
+import { type Outcome, runLoads, type Scenario, type Stage, startServices } from './scenario.ts'
+import { GATEWAY_OUTSIDE, removeLeftovers, SERVER, Topology } from './topology.ts'
+import { isRight, newTally } from './traffic.ts'
+import { inUserNamespace, prepareUserNamespace, runInUserNamespace, userNamespaceRefusal } from './user-namespace.ts'
+
+const SCENARIOS: readonly Scenario[] = [forward]
+
+const FAMILY = 'natloom-lab'
+/** All traffic together; starting and stopping have bounds of their own. */
+const TRAFFIC_WITHIN_MS = 100_000
+const DRAW_EVERY_MS = 200
+
+const RIGHT = 0
+const WRONG = 1
+const USAGE = 2
+const MISSING = 3
+const INTERRUPTED = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
+
+interface Command {
+  readonly scenario: Scenario
+  readonly gateway: GatewayKind
+}
+
+class UsageError extends Error {}
+
+class Interrupted extends Error {
+  readonly exitCode: number
+  constructor(signal: keyof typeof INTERRUPTED) {
+    super(`ended by ${signal}`)
+    this.exitCode = INTERRUPTED[signal]
+  }
+}
+
+const usage = (): string =>
+  [
+    'natloom lab [scenario] [--gateway natloom|kernel]',
+    '',
+    'scenarios:',
+    ...SCENARIOS.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`),
+    '',
+    '--gateway kernel sends the same traffic through the kernel with nft masquerade, to compare.',
+  ].join('\n')
+
+function parse(argv: string[]): Command {
+  let values: { gateway: string }
+  let positionals: string[]
+  try {
+    ;({ values, positionals } = parseArgs({
+      args: argv,
+      options: { gateway: { type: 'string', default: 'natloom' } },
+      allowPositionals: true,
+    }))
+  } catch (error) {
+    throw new UsageError((error as Error).message)
+  }
+  const [name = forward.name, ...more] = positionals
+  if (more.length > 0) throw new UsageError(`one scenario at a time, not also ${more.join(' ')}`)
+  const scenario = SCENARIOS.find((known) => known.name === name)
+  if (scenario === undefined) throw new UsageError(`there is no scenario ${JSON.stringify(name)}`)
+  const gateway = GATEWAYS.find((kind) => kind === values.gateway)
+  if (gateway === undefined) throw new UsageError(`--gateway ${values.gateway}: allowed are ${GATEWAYS.join(', ')}`)
+  return { scenario, gateway }
+}
+
+/**
+ * Runs the command; `argv` is what follows `natloom lab`. Resolves with the exit code: 0 all traffic right and nothing
+ * left behind, 1 not so, 2 wrong usage, 3 something missing on this machine, 128 + n ended by signal n.
+ */
+export async function lab(argv: string[]): Promise<number> {
+  let command: Command
+  try {
+    command = parse(argv)
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    console.error(`natloom lab: ${error.message}\n\n${usage()}`)
+    return USAGE
+  }
+
+  process.env.PATH = searchPath(process.env.PATH ?? '')
+  const missing = missingTools()
+  if (missing.length > 0) {
+    for (const line of missing) console.error(`natloom lab: ${line}`)
+    return MISSING
+  }
+  if (inUserNamespace()) prepareUserNamespace()
+  else if (!mayMakeNamespaces()) {
+    const refusal = userNamespaceRefusal()
+    if (refusal === undefined) return runInUserNamespace()
+    console.error(`natloom lab: this user may not make network namespaces: ${refusal}`)
+    console.error('Run it as root, or allow user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0).')
+    return MISSING
+  }
+  return perform(command, new Screen(process.stdout))
+}
+
+/** Rejects when a signal asks for the end. */
+function interruption(): { readonly promise: Promise<never>; end(): void } {
+  const signals = Object.keys(INTERRUPTED) as (keyof typeof INTERRUPTED)[]
+  let onSignal: (signal: NodeJS.Signals) => void = () => {}
+  const promise = new Promise<never>((_, reject) => {
+    onSignal = (signal) => reject(new Interrupted(signal as keyof typeof INTERRUPTED))
+  })
+  promise.catch(() => {})
+  for (const signal of signals) process.on(signal, onSignal)
+  return {
+    promise,
+    end() {
+      for (const signal of signals) process.off(signal, onSignal)
+    },
+  }
+}
+
+async function perform({ scenario, gateway: kind }: Command, screen: Screen): Promise<number> {
+  const removed = removeLeftovers(FAMILY)
+  if (removed.length > 0) screen.print(`removed what an earlier lab left: ${removed.join(', ')}`)
+
+  const interrupted = interruption()
+  const processes = new Processes()
+  const directory = mkdtempSync(join(tmpdir(), `${FAMILY}-`))
+  let topology: Topology | undefined
+  const remove = () => {
+    topology?.remove()
+    rmSync(directory, { recursive: true, force: true })
+  }
+  // The last net, for an end that no finally sees.
+  process.once('exit', remove)
+  try {
+    topology = Topology.create(FAMILY)
+    const stage = { topology, processes }
+    const wrong = await Promise.race([
+      act(stage, scenario, kind, join(directory, 'state.json'), screen),
+      interrupted.promise,
+    ])
+    for (const line of wrong) screen.print(`  ${line}`)
+    screen.print(
+      '',
+      wrong.length === 0 ? 'All traffic right, nothing left behind.' : `WRONG: ${wrong.length} of the above.`,
+    )
+    return wrong.length === 0 ? RIGHT : WRONG
+  } catch (error) {
+    screen.print(`natloom lab: ${(error as Error).message}`)
+    return error instanceof Interrupted ? error.exitCode : WRONG
+  } finally {
+    await processes.end()
+    remove()
+    process.off('exit', remove)
+    interrupted.end()
+  }
+}
+
+/** The play: gateway on, traffic, gateway off. Resolves with what was wrong, a line each. */
+async function act(
+  stage: Stage,
+  scenario: Scenario,
+  kind: GatewayKind,
+  stateFile: string,
+  screen: Screen,
+): Promise<string[]> {
+  const host = stage.topology.gateway
+  const before = hostState(host, stateFile)
+  const services = await startServices(stage)
+  const gateway = await startGateway({ kind, stateFile }, stage.topology, stage.processes)
+  screen.print(`natloom lab ${scenario.name}: lan 10.0.0.2 --- gateway (${kind}) --- ${SERVER} outside`, '')
+
+  const outcomes = await watch(stage, scenario, gateway, screen)
+  const stopped = await gateway.stop()
+  const strangers = [...services.sources].filter((address) => address !== GATEWAY_OUTSIDE)
+  await stage.processes.end()
+  return [
+    ...outcomes.flatMap(({ load, tally }) => (isRight(tally) ? [] : problems(load.name, tally))),
+    ...strangers.map((address) => `the outside saw ${address}, which is not the gateway's address`),
+    ...stopped,
+    ...leftBehind(before, hostState(host, stateFile)),
+    ...stage.topology.processes().map((pid) => `left behind: process ${pid}`),
+  ]
+}
+
+const problems = (name: string, { planned, arrived, wrong, problems }: Outcome['tally']): string[] => [
+  `${name}: ${arrived} of ${planned} arrived, ${wrong} wrong`,
+  ...problems.map((text) => `${name}: ${text}`),
+]
+
+/** Sends the traffic and shows it; the summary stays on the screen. */
+async function watch(stage: Stage, scenario: Scenario, gateway: Gateway, screen: Screen): Promise<Outcome[]> {
+  const newest = new Map<string, Outcome>(scenario.loads.map((load) => [load.name, { load, tally: newTally(0) }]))
+  let mostPorts = 0
+  const figures = () => {
+    const text = gateway.metrics()
+    if (text === undefined) return undefined
+    const now = gatewayFigures(parseMetrics(text))
+    mostPorts = Math.max(mostPorts, now.portsUsed)
+    return now
+  }
+  const timer = setInterval(() => {
+    const now = figures()
+    screen.draw([...[...newest.values()].map(progressLine), '', ...(now === undefined ? [] : [gatewayLine(now)])])
+  }, DRAW_EVERY_MS)
+  const late = new AbortController()
+  try {
+    const outcomes = await Promise.race([
+      runLoads(stage, scenario.loads, {
+        seen: (outcome) => newest.set(outcome.load.name, outcome),
+        ended(outcome) {
+          if (!screen.live) screen.print(progressLine(outcome))
+        },
+      }),
+      gateway.failed,
+      delay(TRAFFIC_WITHIN_MS, undefined, { signal: late.signal }).then(() => {
+        throw new Error(`the traffic took longer than ${TRAFFIC_WITHIN_MS / 1000} s`)
+      }),
+    ])
+    await gateway.metricsFromNow()
+    const last = figures()
+    screen.print(...(screen.live ? [] : ['']), ...trafficTable(outcomes), '')
+    if (last !== undefined) screen.print(...gatewaySummary(last, mostPorts, METRICS_URL), '')
+    return outcomes
+  } finally {
+    clearInterval(timer)
+    late.abort()
+  }
+}

@@ -1,0 +1,26 @@
+// A process inside the gateway's namespace that reads its metrics endpoint again and again and passes the text on: the
+// endpoint listens on the namespace's own loopback, which nobody outside it reaches. Sends one message an answer; while
+// the endpoint refuses, nothing.
+
+import { setTimeout as delay } from 'node:timers/promises'
+
+export interface Scraper {
+  readonly url: string
+  readonly everyMs: number
+}
+
+const ANSWER_WITHIN_MS = 2000
+
+const { url, everyMs } = JSON.parse(process.argv[2] ?? '{}') as Scraper
+
+process.on('disconnect', () => process.exit(0))
+
+for (;;) {
+  try {
+    const answer = await fetch(url, { signal: AbortSignal.timeout(ANSWER_WITHIN_MS) })
+    if (answer.ok) process.send?.(await answer.text())
+  } catch {
+    // Not up yet, or gone: the lab sees that no message comes.
+  }
+  await delay(everyMs)
+}

@@ -1,0 +1,137 @@
+// The lab's little world: a LAN host behind a gateway, and the outside before it. Three network namespaces, two cables.
+//
+//   lan                        gateway                          outside
+//   10.0.0.2/24 eth0 ---- lan0 10.0.0.1/24
+//                              203.0.113.1/24 wan0 ---- eth0 203.0.113.2/24
+//                                                         lo 198.51.100.10/32, reached by the default route
+//
+// The outside has no route to 10.0.0.0/24: what comes back to the LAN was translated, or it was nothing.
+// Addresses are documentation's (RFC 5737) and private (RFC 1918). IPv6 is off, links are 1500 bytes, neighbours are
+// found by ARP alone.
+//
+// Owner: the process whose id and start time stand in the namespaces' names. They are taken back by name, so also
+// after a process that was killed before it could: removeLeftovers() at the next start.
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { Namespace, run, veth } from './namespace.ts'
+
+export const INSIDE_INTERFACE = 'lan0'
+export const OUTSIDE_INTERFACE = 'wan0'
+export const GATEWAY_INSIDE = '10.0.0.1'
+export const GATEWAY_OUTSIDE = '203.0.113.1'
+/** On the gateway's own outside link. */
+export const SERVER = '203.0.113.2'
+/** The same host, by an address that only routing reaches. */
+export const REMOTE = '198.51.100.10'
+/** The interface of both end hosts. */
+export const HOST_INTERFACE = 'eth0'
+
+const NETNS = '/run/netns'
+
+/** When a process began, in clock ticks since boot (proc_pid_stat(5), field 22); undefined if there is none. */
+function startTime(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+  } catch {
+    return undefined
+  }
+}
+
+function namespaceNames(prefix: string): string[] {
+  try {
+    return readdirSync(NETNS).filter((name) => name.startsWith(prefix))
+  } catch {
+    return []
+  }
+}
+
+/** Processes whose network is this namespace. */
+export function processesIn(name: string): number[] {
+  return run('ip', ['netns', 'pids', name]).split('\n').filter(Boolean).map(Number)
+}
+
+function removeNamespace(name: string): void {
+  for (const pid of processesIn(name)) {
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // It ended by itself.
+    }
+  }
+  run('ip', ['netns', 'delete', name])
+}
+
+/**
+ * Removes what topologies of this family left whose process is gone, the processes in them included.
+ * Returns the names of the namespaces.
+ */
+export function removeLeftovers(family: string): string[] {
+  const orphans = namespaceNames(`${family}-`).filter((name) => {
+    const [pid, began] = name.slice(family.length + 1).split('-')
+    return /^\d+$/.test(pid ?? '') && startTime(Number(pid)) !== began
+  })
+  orphans.forEach(removeNamespace)
+  return orphans
+}
+
+export class Topology {
+  readonly lan: Namespace
+  readonly gateway: Namespace
+  readonly outside: Namespace
+  readonly #prefix: string
+
+  private constructor(prefix: string) {
+    this.#prefix = prefix
+    this.lan = Namespace.create(`${prefix}lan`)
+    this.gateway = Namespace.create(`${prefix}gateway`)
+    this.outside = Namespace.create(`${prefix}outside`)
+    for (const host of this.hosts) disableIpv6(host)
+
+    veth(this.lan, HOST_INTERFACE, this.gateway, INSIDE_INTERFACE)
+    this.lan.ip(`addr add 10.0.0.2/24 dev ${HOST_INTERFACE}`)
+    this.lan.ip(`route add default via ${GATEWAY_INSIDE}`)
+    this.gateway.ip(`addr add ${GATEWAY_INSIDE}/24 dev ${INSIDE_INTERFACE}`)
+
+    veth(this.gateway, OUTSIDE_INTERFACE, this.outside, HOST_INTERFACE)
+    this.gateway.ip(`addr add ${GATEWAY_OUTSIDE}/24 dev ${OUTSIDE_INTERFACE}`)
+    this.gateway.ip(`route add default via ${SERVER}`)
+    this.outside.ip(`addr add ${SERVER}/24 dev ${HOST_INTERFACE}`)
+    this.outside.ip(`addr add ${REMOTE}/32 dev lo`)
+  }
+
+  /** `family` begins the namespaces' names: `natloom-lab` makes `natloom-lab-<process>-<its start>-lan` and so on. */
+  static create(family: string): Topology {
+    const prefix = `${family}-${process.pid}-${startTime(process.pid)}-`
+    try {
+      return new Topology(prefix)
+    } catch (error) {
+      removeAll(prefix)
+      throw error
+    }
+  }
+
+  get hosts(): readonly Namespace[] {
+    return [this.lan, this.gateway, this.outside]
+  }
+
+  /** Processes that still run in it. */
+  processes(): number[] {
+    return this.hosts.flatMap((host) => processesIn(host.name))
+  }
+
+  /** May be called twice. Ends what runs inside. */
+  remove(): void {
+    removeAll(this.#prefix)
+  }
+}
+
+function removeAll(prefix: string): void {
+  namespaceNames(prefix).forEach(removeNamespace)
+}
+
+function disableIpv6(host: Namespace): void {
+  // A kernel without IPv6 has nothing to disable.
+  const script = 'for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do [ ! -e "$f" ] || echo 1 > "$f"; done'
+  host.exec('sh', '-c', script)
+}

@@ -1,0 +1,74 @@
+// One LAN host opens many TCP connections and holds them all; when the last one stands, a message is echoed on each;
+// then all are closed. What arrives is counted by connection: open, echoed right, closed by both ends.
+
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { content, counted, inParallel, options, problem, type Tally } from './traffic.ts'
+
+export interface Connections {
+  readonly host: string
+  readonly port: number
+  readonly connections: number
+  /** How many are opened, asked or closed at a time. */
+  readonly atATime: number
+}
+
+const MESSAGE_LENGTH = 64
+/** A connection that doesn't open, answer or close within this time has failed. */
+const PATIENCE_MS = 20_000
+
+const { host, port, connections, atATime } = options<Connections>()
+
+async function open(): Promise<Socket> {
+  const socket = connect({ host, port })
+  await once(socket, 'connect', { signal: AbortSignal.timeout(PATIENCE_MS) })
+  return socket
+}
+
+async function echoed(socket: Socket, message: Buffer): Promise<boolean> {
+  const signal = AbortSignal.timeout(PATIENCE_MS)
+  let received = Buffer.alloc(0)
+  socket.write(message)
+  while (received.length < message.length) {
+    const [bytes] = await once(socket, 'data', { signal })
+    received = Buffer.concat([received, bytes])
+  }
+  return received.equals(message)
+}
+
+async function closed(socket: Socket): Promise<void> {
+  socket.end()
+  await once(socket, 'close', { signal: AbortSignal.timeout(PATIENCE_MS) })
+}
+
+async function attempt(tally: Tally, step: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    problem(tally, `${step}: ${(error as Error).message}`)
+  }
+}
+
+await counted(connections, async (tally) => {
+  const held: Socket[] = []
+  await inParallel(connections, atATime, () =>
+    attempt(tally, 'a connection did not open', async () => {
+      tally.sent++
+      held.push(await open())
+    }),
+  )
+  const right: Socket[] = []
+  await inParallel(held.length, atATime, (number) =>
+    attempt(tally, 'a message was not echoed', async () => {
+      if (await echoed(held[number] as Socket, content(number, MESSAGE_LENGTH))) right.push(held[number] as Socket)
+      else tally.wrong++
+    }),
+  )
+  await inParallel(right.length, atATime, (number) =>
+    attempt(tally, 'a connection did not close', async () => {
+      await closed(right[number] as Socket)
+      tally.arrived++
+      tally.bytes += MESSAGE_LENGTH
+    }),
+  )
+})

@@ -1,0 +1,48 @@
+// The outside host's services: HTTP downloads whose bytes are known beforehand, and the echo service (RFC 862) on TCP
+// and UDP. Reports each address that it is talked to from: behind the gateway there must be one, the gateway's own.
+
+import { createSocket } from 'node:dgram'
+import { createServer as createHttpServer } from 'node:http'
+import { createServer } from 'node:net'
+import { content, ECHO_PORT, HTTP_PORT, report } from './traffic.ts'
+
+const BACKLOG = 4096
+
+const seen = new Set<string>()
+function saw(address: string | undefined): void {
+  if (address === undefined || seen.has(address)) return
+  seen.add(address)
+  report({ kind: 'source', address })
+}
+
+/** `/17/4096` is 4096 bytes of download number 17. */
+function serveHttp(): Promise<void> {
+  const server = createHttpServer((request, response) => {
+    saw(request.socket.remoteAddress)
+    const [, number, bytes] = (request.url ?? '').split('/')
+    response.end(content(Number(number), Number(bytes)))
+  })
+  return new Promise((resolve) => server.listen(HTTP_PORT, '0.0.0.0', BACKLOG, resolve))
+}
+
+function serveTcpEcho(): Promise<void> {
+  const server = createServer((socket) => {
+    saw(socket.remoteAddress)
+    // A client that resets has seen enough; the client's side tells whether that was wrong.
+    socket.on('error', () => socket.destroy())
+    socket.pipe(socket)
+  })
+  return new Promise((resolve) => server.listen(ECHO_PORT, '0.0.0.0', BACKLOG, resolve))
+}
+
+function serveUdpEcho(): Promise<void> {
+  const socket = createSocket('udp4')
+  socket.on('message', (message, from) => {
+    saw(from.address)
+    socket.send(message, from.port, from.address)
+  })
+  return new Promise((resolve) => socket.bind(ECHO_PORT, '0.0.0.0', resolve))
+}
+
+await Promise.all([serveHttp(), serveTcpEcho(), serveUdpEcho()])
+report({ kind: 'ready' })
