@@ -32,9 +32,7 @@ export function superPacket(shape: { payload: number; gsoSize?: number }): { hea
   const view = new DataView(frame.buffer)
   frame.set([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0])
   frame.set([0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2], ETH)
-  // A length beyond 16 bits (BIG TCP) is written as 0.
-  const ipLength = IP + TCP + shape.payload
-  view.setUint16(ETH + 2, ipLength > 0xffff ? 0 : ipLength)
+  view.setUint16(ETH + 2, IP + TCP + shape.payload)
   view.setUint16(ETH + 10, ~sum(view, ETH, IP))
   frame.set([0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0], ETH + IP)
   view.setUint16(ETH + IP + 16, sum(view, ETH + 12, 8) + 6 + TCP + shape.payload)

@@ -1,15 +1,21 @@
 // The af-packet driver between veth pairs: its two ports are in one namespace, each far end in another.
 
-import { afterAll, beforeAll } from 'vitest'
+import { execFileSync } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { AfPacketDriver } from '../../src/io/af-packet.ts'
-import { closeSeat, openAfPacket } from '../../src/io/af-packet-open.ts'
-import { close, eventfd, interfaceIndex } from '../../src/io/syscalls.ts'
+import type { AfPacketSeat } from '../../src/io/af-packet-layout.ts'
+import { type AfPacketOptions, closeSeat, openAfPacket, rebind } from '../../src/io/af-packet-open.ts'
+import { BURST } from '../../src/io/driver.ts'
+import { addressOf, close, eventfd, interfaceIndex, SOL_SOCKET, setsockopt } from '../../src/io/syscalls.ts'
 import { type Namespace, veth } from '../../src/lab/namespace.ts'
-import { describeDriver } from '../contract/driver.ts'
+import { type DriverFixture, describeDriver, receiveCopies } from '../contract/driver.ts'
+import { numbered, numberOf, tagged } from '../contract/frames.ts'
 import { FarEnd, inside, quietNamespace } from './far-end.ts'
 
 const PREFIX = `nlt-io${process.pid}`
 const RING = 16 << 20
+const SO_ATTACH_FILTER = 26
 let near: Namespace
 let far: Namespace
 
@@ -23,9 +29,15 @@ afterAll(() => {
   far?.delete()
 })
 
+interface Fixture extends DriverFixture {
+  readonly driver: AfPacketDriver
+  readonly seat: AfPacketSeat
+  readonly ends: FarEnd[]
+}
+
 const interfaces = (...names: string[]) => names.map((name) => ({ name, index: interfaceIndex(name) }))
 
-describeDriver('af-packet', () => {
+function openFixture(): Fixture {
   const wakeFd = eventfd()
   const seat = inside(near, () =>
     openAfPacket({ interfaces: interfaces('near0', 'near1'), ringBytes: RING, qdiscBypass: [true, false], wakeFd }),
@@ -34,6 +46,8 @@ describeDriver('af-packet', () => {
   const ends = [new FarEnd(far, 'far0'), new FarEnd(far, 'far1')]
   return {
     driver,
+    seat,
+    ends,
     slots: seat.frames,
     wake: { by: 'eventfd', fd: wakeFd },
     deliver: (port, frame, header) => ends[port].send(frame, header),
@@ -45,4 +59,214 @@ describeDriver('af-packet', () => {
       for (const end of ends) end.close()
     },
   }
+}
+
+/** Attaches a filter of one instruction, `ret #bytes`: socket(7), SO_ATTACH_FILTER with a struct sock_fprog. */
+function acceptAtMost(fd: number, bytes: number): void {
+  const RET_K = 6
+  const program = new DataView(new SharedArrayBuffer(8))
+  program.setUint16(0, RET_K, true)
+  program.setUint32(4, bytes, true)
+  const fprog = new DataView(new ArrayBuffer(16))
+  fprog.setUint16(0, 1, true)
+  fprog.setBigUint64(8, BigInt(addressOf(program)), true)
+  setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(fprog.buffer))
+}
+
+describeDriver('af-packet', openFixture)
+
+describe('af-packet', () => {
+  const at = new Int32Array(BURST)
+  const length = new Int32Array(BURST)
+  let fixture: Fixture
+  let driver: AfPacketDriver
+
+  beforeEach(() => {
+    fixture = openFixture()
+    driver = fixture.driver
+  })
+  afterEach(() => fixture.close())
+
+  const received = (port: number, count: number): number[] =>
+    receiveCopies(driver, port, count).map(({ frame }) => numberOf(frame))
+
+  function transmit(port: number, number: number): void {
+    new Uint8Array(driver.arena).set(numbered(number), driver.scratchAt + 64)
+    driver.send(port, driver.scratchAt + 64, 60)
+    driver.flush()
+  }
+
+  describe('frames that are none of this interface', () => {
+    it('skips tagged frames and counts them', () => {
+      for (const frame of [numbered(1), tagged(numbered(2), 5), numbered(3), tagged(numbered(4), 0), numbered(5)])
+        fixture.deliver(0, frame)
+      expect(received(0, 3)).toEqual([1, 3, 5])
+      expect(driver.taggedFrames(0)).toBe(2)
+      expect(driver.taggedFrames(1)).toBe(0)
+    })
+
+    it('is not stalled by more of them than the ring holds', () => {
+      for (let sent = 0; sent < 2 * fixture.slots; sent += 50) {
+        for (let i = 0; i < 50; i++) fixture.deliver(0, tagged(numbered(i), 7))
+        while (driver.taggedFrames(0) < sent + 50) {
+          expect(driver.receive(0, at, length)).toBe(0)
+          driver.wait(50)
+        }
+      }
+      fixture.deliver(0, numbered(9))
+      expect(received(0, 1)).toEqual([9])
+    })
+
+    it('does not see what it sends', () => {
+      transmit(0, 1)
+      expect(fixture.collect(0, 1)).toHaveLength(1)
+      fixture.deliver(0, numbered(2))
+      expect(received(0, 1)).toEqual([2])
+    })
+  })
+
+  it('reports a frame that arrives cut short with the length that arrived', () => {
+    acceptAtMost(fixture.seat.ports[0].receiveFd, 100)
+    fixture.deliver(0, numbered(1, 1000))
+    expect(receiveCopies(driver, 0, 1).map(({ frame }) => frame)).toEqual([numbered(1, 1000).subarray(0, 100)])
+  })
+
+  it('finds its place when a new driver takes the seat over, and gives up what the old one held', () => {
+    for (const i of [1, 2, 3]) fixture.deliver(0, numbered(i))
+    expect(received(0, 1)).toEqual([1, 2, 3])
+    for (const i of [4, 5]) fixture.deliver(0, numbered(i))
+    while (driver.receive(0, at, length) === 0) driver.wait(50)
+    fixture.deliver(0, numbered(6))
+    driver = new AfPacketDriver(fixture.seat)
+    expect(received(0, 1)).toEqual([6])
+    for (let lap = 0; lap < 2 * fixture.slots; lap++) {
+      fixture.deliver(0, numbered(lap))
+      expect(received(0, 1)).toEqual([lap])
+    }
+  })
+
+  it('goes on counting when a new driver takes the seat over', () => {
+    fixture.deliver(0, tagged(numbered(1), 5))
+    while (driver.taggedFrames(0) === 0) driver.receive(0, at, length)
+    near.ip('link set near0 down')
+    transmit(0, 1)
+    near.ip('link set near0 up')
+    driver = new AfPacketDriver(fixture.seat)
+    expect(driver.taggedFrames(0)).toBe(1)
+    expect(driver.sendFailures(0)).toBe(1)
+  })
+
+  describe('a link that comes and goes', () => {
+    const sleepsIts20ms = (): boolean => {
+      const start = performance.now()
+      driver.wait(20)
+      return performance.now() - start >= 19
+    }
+
+    it('counts what is sent while it is down, sleeps, and carries again when it is up', () => {
+      fixture.deliver(0, numbered(1))
+      expect(received(0, 1)).toEqual([1])
+      near.ip('link set near0 down')
+      transmit(0, 2)
+      expect(driver.sendFailures(0)).toBe(1)
+      driver.wait(20)
+      expect(sleepsIts20ms()).toBe(true)
+      near.ip('link set near0 up')
+      fixture.deliver(0, numbered(3))
+      expect(received(0, 1)).toEqual([3])
+      transmit(0, 4)
+      expect(fixture.collect(0, 1).map(({ frame }) => numberOf(frame))).toEqual([4])
+    })
+
+    it('carries again, in the same ring, once bound to the interface that took the place of a deleted one', () => {
+      fixture.deliver(0, numbered(1))
+      near.ip('link delete near0')
+      transmit(0, 2)
+      expect(driver.sendFailures(0)).toBe(1)
+      expect(received(0, 1)).toEqual([1])
+      driver.wait(20)
+      expect(sleepsIts20ms()).toBe(true)
+      fixture.deliver(1, numbered(3))
+      expect(received(1, 1)).toEqual([3])
+
+      veth(near, 'near0', far, 'far0')
+      // It may still be down when the coordinator hears of it.
+      near.ip('link set near0 down')
+      inside(near, () => rebind(fixture.seat, 0, interfaceIndex('near0')))
+      near.ip('link set near0 up')
+      fixture.ends[0].close()
+      fixture.ends[0] = new FarEnd(far, 'far0')
+      for (let i = 10; i < 10 + fixture.slots; i++) {
+        fixture.deliver(0, numbered(i))
+        expect(received(0, 1)).toEqual([i])
+      }
+      transmit(0, 4)
+      expect(fixture.collect(0, 1).map(({ frame }) => numberOf(frame))).toEqual([4])
+    })
+  })
+})
+
+describe('opening af-packet', () => {
+  const wakeFd = eventfd()
+  afterAll(() => close(wakeFd))
+
+  const openFiles = (): number => readdirSync('/proc/self/fd').length
+  const attempt = (change: Partial<AfPacketOptions>) => () =>
+    inside(near, () =>
+      closeSeat(
+        openAfPacket({ interfaces: interfaces('near0'), ringBytes: RING, qdiscBypass: [false], wakeFd, ...change }),
+      ),
+    )
+
+  it.each([
+    ['an interface that is missing', { interfaces: [{ name: 'wan7', index: 0 }] }, 'interface-missing', /wan7/],
+    ['one that vanished meanwhile', { interfaces: [{ name: 'wan8', index: 9999 }] }, 'interface-missing', /wan8/],
+    ['a link without an Ethernet header', { interfaces: [{ name: 'lo', index: 1 }] }, 'not-ethernet', /lo .* type 772/],
+    ['a ring that is too small', { ringBytes: 8 << 20 }, 'ring-size', /8388608 bytes, allowed: .*16 MiB/],
+    ['more than 2 GiB', { ringBytes: 2 ** 31 }, 'ring-size', /allowed: 2 GiB/],
+  ])('refuses %s, says why, and leaves nothing open', (_, change, code, message) => {
+    const before = openFiles()
+    expect(attempt(change)).toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) }))
+    expect(openFiles()).toBe(before)
+  })
+
+  it('closes what it has opened when a later interface fails', () => {
+    const two = { interfaces: [...inside(near, () => interfaces('near0')), { name: 'wan7', index: 0 }] }
+    const before = openFiles()
+    expect(attempt(two)).toThrow(/wan7/)
+    expect(openFiles()).toBe(before)
+  })
+
+  it('says which right is missing', () => {
+    process.seteuid?.(65534)
+    try {
+      expect(() =>
+        openAfPacket({ interfaces: [{ name: 'x', index: 1 }], ringBytes: RING, qdiscBypass: [], wakeFd }),
+      ).toThrow(expect.objectContaining({ code: 'not-permitted', message: expect.stringMatching(/CAP_NET_RAW/) }))
+    } finally {
+      process.seteuid?.(0)
+    }
+  })
+
+  it('rounds a ring down to whole blocks', () => {
+    inside(near, () => {
+      const ringBytes = RING + (5 << 20)
+      const seat = openAfPacket({ interfaces: interfaces('near0'), ringBytes, qdiscBypass: [false], wakeFd })
+      expect(seat).toMatchObject({ ringBytes: 20 << 20, frames: 5 * 63 })
+      closeSeat(seat)
+    })
+  })
+
+  it('opens in a user namespace, where a send buffer may not be forced', () => {
+    const script = `
+      import { openAfPacket, closeSeat } from './dist/src/io/af-packet-open.js'
+      import { eventfd, interfaceIndex } from './dist/src/io/syscalls.js'
+      const interfaces = [{ name: 'd0', index: interfaceIndex('d0') }]
+      const seat = openAfPacket({ interfaces, ringBytes: ${RING}, qdiscBypass: [true], wakeFd: eventfd() })
+      console.log(seat.frames)
+      closeSeat(seat)`
+    const command = 'ip link add d0 type veth peer name d1 && node --input-type=module -e "$1"'
+    const said = execFileSync('unshare', ['-Urn', 'sh', '-c', command, 'sh', script], { encoding: 'utf8' })
+    expect(said).toBe('252\n')
+  })
 })
