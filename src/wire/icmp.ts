@@ -99,12 +99,3 @@ export function writeError(mem: DataView, at: number, type: number, code: number
   setChecksum(mem, at, 0)
   mem.setInt32(at + REST, rest)
 }
-
-/** The header of a query or reply; `id` as loaded. The checksum is left zero: call writeChecksum after the data. */
-export function writeQuery(mem: DataView, at: number, type: number, id: number, seq: number): void {
-  mem.setUint8(at + TYPE, type)
-  mem.setUint8(at + CODE, 0)
-  setChecksum(mem, at, 0)
-  setId(mem, at, id)
-  setSeq(mem, at, seq)
-}

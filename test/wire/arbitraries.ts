@@ -1,0 +1,87 @@
+// What the property tests of wire/ are fed with: descriptions of valid frames, and bytes of every kind of damage.
+
+import fc from 'fast-check'
+import { formatAddress } from '../../src/wire/address.ts'
+import { type FrameSpec, frame } from '../../src/wire/builder.ts'
+
+export const u16 = (): fc.Arbitrary<number> => fc.integer({ min: 0, max: 0xffff })
+export const i32 = (): fc.Arbitrary<number> => fc.integer({ min: -0x80000000, max: 0x7fffffff })
+export const address = (): fc.Arbitrary<string> => i32().map(formatAddress)
+
+const bytes = (maxLength: number): fc.Arbitrary<Uint8Array> => fc.uint8Array({ maxLength })
+
+// Well-formed option lists for both protocols: kinds above 1 with a length.
+const options = (): fc.Arbitrary<Uint8Array> =>
+  fc
+    .array(fc.oneof(fc.constant([1]), fc.tuple(fc.integer({ min: 2, max: 255 }), bytes(10)).map(option)), {
+      maxLength: 4,
+    })
+    .map((list) => Uint8Array.from(list.flat()))
+    .filter((list) => list.length <= 40)
+
+const option = ([kind, data]: [number, Uint8Array]): number[] => [kind, data.length + 2, ...data]
+
+const ip = (): fc.Arbitrary<FrameSpec['ip']> =>
+  fc.record({
+    src: address(),
+    dst: address(),
+    ttl: fc.integer({ min: 1, max: 255 }),
+    tos: fc.integer({ min: 0, max: 255 }),
+    id: u16(),
+    dontFragment: fc.boolean(),
+    options: options(),
+  })
+
+const tcp = (): fc.Arbitrary<NonNullable<FrameSpec['tcp']>> =>
+  fc.record({
+    sport: u16(),
+    dport: u16(),
+    seq: i32(),
+    ack: i32(),
+    flags: fc.constantFrom('S', 'SA', 'A', 'PA', 'FA', 'R', 'RA'),
+    window: u16(),
+    options: options(),
+  })
+
+const udp = (): fc.Arbitrary<NonNullable<FrameSpec['udp']>> => fc.record({ sport: u16(), dport: u16() })
+
+const payload = (): fc.Arbitrary<Uint8Array> => bytes(64)
+
+export const tcpSpec = (): fc.Arbitrary<FrameSpec> => fc.record({ ip: ip(), tcp: tcp(), payload: payload() })
+export const udpSpec = (): fc.Arbitrary<FrameSpec> => fc.record({ ip: ip(), udp: udp(), payload: payload() })
+export const echoSpec = (): fc.Arbitrary<FrameSpec> =>
+  fc.record({
+    ip: ip(),
+    icmp: fc.record({ type: fc.constantFrom(0, 8, 13, 14), id: u16(), seq: u16() }),
+    payload: payload(),
+  })
+const errorSpec = (): fc.Arbitrary<FrameSpec> =>
+  fc.record({
+    ip: ip(),
+    icmp: fc.record({
+      type: fc.constantFrom(3, 4, 5, 11, 12),
+      code: fc.integer({ min: 0, max: 15 }),
+      embedded: fc.oneof(
+        bytes(40),
+        fc.oneof(tcpSpec(), udpSpec()).map((spec) => frame(spec).subarray(14)),
+      ),
+    }),
+  })
+
+export const anySpec = (): fc.Arbitrary<FrameSpec> => fc.oneof(tcpSpec(), udpSpec(), echoSpec(), errorSpec())
+
+/** Valid frames with some bytes overwritten and the end cut off, and bytes that never were a frame. */
+export const damagedFrame = (): fc.Arbitrary<Uint8Array> =>
+  fc.oneof(
+    { weight: 1, arbitrary: fc.uint8Array({ maxLength: 100 }) },
+    {
+      weight: 5,
+      arbitrary: fc
+        .tuple(anySpec(), fc.array(fc.tuple(fc.nat(120), fc.integer({ min: 0, max: 255 })), { maxLength: 6 }), fc.nat())
+        .map(([spec, overwrites, cut]) => {
+          const whole = frame(spec).slice()
+          for (const [at, value] of overwrites) if (at < whole.length) whole[at] = value
+          return cut % 3 === 0 ? whole : whole.slice(0, cut % (whole.length + 1))
+        }),
+    },
+  )
