@@ -1,0 +1,120 @@
+// What the kernel's tables mean for our ports: the listing made into a snapshot of the forwarding information base and
+// a plain report for the main thread. Pure functions; nothing here owns or asks anything.
+
+import {
+  type Addr,
+  type FibPort,
+  type FibRoute,
+  NEIGHBOUR,
+  type NeighbourState,
+  ROUTE,
+  type RouteType,
+} from '../memory/fib.ts'
+import type { NetlinkSocket } from './netlink-socket.ts'
+import {
+  type Address,
+  type Link,
+  listAddresses,
+  listLinks,
+  listRoutes,
+  NUD_FAILED,
+  NUD_INCOMPLETE,
+  NUD_VALID,
+  type Route,
+  RTN,
+  TABLE_LOCAL,
+  TABLE_MAIN,
+} from './rtnetlink.ts'
+
+export interface HostTables {
+  /** By port number: the interface that bears the port's name now. */
+  readonly links: readonly (Link | undefined)[]
+  readonly addresses: readonly Address[]
+  readonly routes: readonly Route[]
+}
+
+/** One port's interface, as plain data for another thread. */
+export interface LinkReport {
+  readonly name: string
+  /** False while no interface has this name. */
+  readonly present: boolean
+  /** The interface's number in the kernel, 0 while missing: another one means that it was made anew. */
+  readonly index: number
+  /** Set up by the administrator. */
+  readonly enabled: boolean
+  /** Enabled, and with a carrier. */
+  readonly up: boolean
+  /** Its frames have an Ethernet header. */
+  readonly ethernet: boolean
+  readonly mtu: number
+  /** `02:00:00:00:00:01` */
+  readonly mac: string
+  /** The kernel's order: the first primary one is what the host itself would send from. */
+  readonly addresses: readonly { readonly address: Addr; readonly prefixLength: number; readonly primary: boolean }[]
+}
+
+const MISSING: FibPort = { up: false, mtu: 0, address: 0, mac: new Uint8Array(6) }
+
+export function readTables(socket: NetlinkSocket, names: readonly string[]): HostTables {
+  const byName = new Map(listLinks(socket).map((link) => [link.name, link]))
+  return {
+    links: names.map((name) => byName.get(name)),
+    addresses: listAddresses(socket),
+    routes: [...listRoutes(socket, TABLE_LOCAL), ...listRoutes(socket, TABLE_MAIN)],
+  }
+}
+
+export const linkReports = (names: readonly string[], { links, addresses }: HostTables): LinkReport[] =>
+  links.map((link, port) => ({
+    name: names[port],
+    present: link !== undefined,
+    index: link?.index ?? 0,
+    enabled: link?.enabled ?? false,
+    up: link?.up ?? false,
+    ethernet: link?.ethernet ?? false,
+    mtu: link?.mtu ?? 0,
+    mac: Array.from(link?.mac ?? MISSING.mac, (byte) => byte.toString(16).padStart(2, '0')).join(':'),
+    addresses: addresses
+      .filter(({ index }) => index === link?.index)
+      .map(({ address, prefixLength, primary }) => ({ address, prefixLength, primary })),
+  }))
+
+export const fibPorts = ({ links, addresses }: HostTables): FibPort[] =>
+  links.map((link) => {
+    if (!link) return MISSING
+    const own = addresses.filter(({ index }) => index === link.index)
+    const address = (own.find(({ primary }) => primary) ?? own[0])?.address ?? 0
+    return { up: link.up, mtu: link.mtu, address, mac: link.mac }
+  })
+
+const ROUTE_TYPES: ReadonlyMap<number, RouteType> = new Map<number, RouteType>([
+  [RTN.unicast, ROUTE.unicast],
+  [RTN.local, ROUTE.local],
+  [RTN.broadcast, ROUTE.broadcast],
+  [RTN.multicast, ROUTE.multicast],
+  [RTN.blackhole, ROUTE.refused],
+  [RTN.unreachable, ROUTE.refused],
+  [RTN.prohibit, ROUTE.refused],
+])
+
+/** A type that isn't listed (throw) covers its prefix and leads nowhere. */
+export function fibRoutes({ links, routes }: HostTables): FibRoute[] {
+  const ports = new Map(links.flatMap((link, port) => (link ? [[link.index, port]] : [])))
+  return routes.map((route) => ({
+    destination: route.destination,
+    length: route.length,
+    type: ROUTE_TYPES.get(route.type) ?? ROUTE.none,
+    port: ports.get(route.index) ?? -1,
+    gateway: route.gateway,
+    source: route.source,
+    mtu: route.mtu,
+    metric: route.table === TABLE_LOCAL ? -1 : route.metric,
+  }))
+}
+
+/** `unknown` is an entry that the kernel keeps without looking for the MAC (NUD_NONE). */
+export function neighbourState(nud: number): NeighbourState {
+  if (nud & NUD_VALID) return NEIGHBOUR.resolved
+  if (nud & NUD_INCOMPLETE) return NEIGHBOUR.pending
+  return nud & NUD_FAILED ? NEIGHBOUR.failed : NEIGHBOUR.unknown
+}

@@ -1,0 +1,181 @@
+// A netlink socket: requests with their answer, dumps, and multicast groups to listen to. Authority: netlink(7).
+// Owner: one thread. A socket stays in the network namespace that its thread was in when it was made.
+
+import { constants } from 'node:os'
+import {
+  AF_NETLINK,
+  bind,
+  close,
+  errno,
+  MSG_DONTWAIT,
+  MSG_TRUNC,
+  recv,
+  SOCK_CLOEXEC,
+  SOCK_RAW,
+  SOL_NETLINK,
+  SOL_SOCKET,
+  SystemCallError,
+  send,
+  setsockopt,
+  setsockoptInt,
+  socket,
+} from '../io/syscalls.ts'
+import { HostError } from './errors.ts'
+import {
+  type Attribute,
+  errorOf,
+  type Message,
+  message,
+  messages,
+  NLM_F_ACK,
+  NLM_F_DUMP,
+  NLM_F_DUMP_INTR,
+  NLM_F_REQUEST,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+} from './netlink.ts'
+
+export const NETLINK_ROUTE = 0
+export const NETLINK_SOCK_DIAG = 4
+
+const SO_RCVTIMEO = 20
+const SO_RCVBUFFORCE = 33
+const NETLINK_CAP_ACK = 10
+const NETLINK_EXT_ACK = 11
+const NETLINK_GET_STRICT_CHK = 12
+const RECEIVE_BYTES = 65536 // the kernel fills at most 32 KB of a dump into one datagram
+const ANSWER_SECONDS = 5n
+const DUMP_ATTEMPTS = 16
+/** Roughly what 4096 route notifications take; a burst beyond it costs a dump, not correctness. */
+const QUEUE_BYTES = 4 << 20
+
+const errnoNames = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]))
+
+/** The kernel answered a request with an error. */
+export class NetlinkError extends HostError {
+  readonly errno: string
+  constructor(what: string, number: number, explanation: string) {
+    const errno = errnoNames.get(number) ?? String(number)
+    super('HOST_NETLINK', `${what}: the kernel answers ${errno}${explanation ? ` (${explanation})` : ''}`)
+    this.errno = errno
+  }
+}
+
+export interface Request {
+  /** For error messages: what is being done. */
+  readonly what: string
+  readonly type: number
+  /** Besides REQUEST, and ACK or DUMP. */
+  readonly flags?: number
+  /** The family's fixed part. */
+  readonly fixed: Uint8Array
+  readonly attributes?: readonly Attribute[]
+}
+
+/** `some`: datagrams were read; `lost`: the queue overflowed, so what one knows is out of date; `none`: nothing there. */
+export type Received = 'some' | 'lost' | 'none'
+
+export class NetlinkSocket {
+  readonly fd: number
+  readonly #buffer = new Uint8Array(RECEIVE_BYTES)
+  #sequence = 0
+
+  /** `groups` is the bit mask of multicast groups; 0 for a socket that only asks. */
+  constructor(protocol: number, groups = 0) {
+    this.fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
+    try {
+      setsockopt(this.fd, SOL_SOCKET, SO_RCVTIMEO, new Uint8Array(BigInt64Array.of(ANSWER_SECONDS, 0n).buffer))
+      for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK])
+        setsockoptInt(this.fd, SOL_NETLINK, option, 1)
+      if (groups !== 0) this.#enlarge()
+      bind(this.fd, new Uint8Array(Uint32Array.of(AF_NETLINK, 0, groups).buffer))
+    } catch (error) {
+      close(this.fd)
+      throw error
+    }
+  }
+
+  /** Asks for something and waits for the acknowledgement. Throws NetlinkError if it is refused. */
+  request(request: Request): void {
+    const sequence = this.#send(request, NLM_F_ACK)
+    this.#answers(request.what, sequence, () => {})
+  }
+
+  /** Lists a whole table. `each` may keep nothing of a message but copies. Throws NetlinkError. */
+  dump<T>(request: Request, each: (message: Message) => T | undefined): T[] {
+    for (let attempt = 1; ; attempt++) {
+      const rows: T[] = []
+      let interrupted = false
+      const sequence = this.#send(request, NLM_F_DUMP)
+      this.#answers(request.what, sequence, (message) => {
+        if (message.flags & NLM_F_DUMP_INTR) interrupted = true
+        const row = each(message)
+        if (row !== undefined) rows.push(row)
+      })
+      // The table changed while it was listed: rows may be missing or twice.
+      if (!interrupted || attempt === DUMP_ATTEMPTS) return rows
+    }
+  }
+
+  /** Reads what has arrived from the groups, without waiting. */
+  receive(each: (message: Message) => void): Received {
+    let received: Received = 'none'
+    for (;;) {
+      const length = recv(this.fd, this.#buffer, MSG_DONTWAIT | MSG_TRUNC)
+      if (length >= 0) {
+        if (length > RECEIVE_BYTES) return 'lost'
+        for (const message of messages(this.#buffer.subarray(0, length))) each(message)
+        received = 'some'
+      } else if (errno() === constants.errno.ENOBUFS) {
+        return 'lost'
+      } else if (errno() === constants.errno.EAGAIN) {
+        return received
+      } else if (errno() !== constants.errno.EINTR) {
+        throw new SystemCallError('recv of netlink notifications', errno())
+      }
+    }
+  }
+
+  close(): void {
+    close(this.fd)
+  }
+
+  #enlarge(): void {
+    try {
+      setsockoptInt(this.fd, SOL_SOCKET, SO_RCVBUFFORCE, QUEUE_BYTES)
+    } catch {
+      // Not allowed in a user namespace: the default holds some hundred notifications.
+    }
+  }
+
+  #send({ what, type, flags = 0, fixed, attributes = [] }: Request, kind: number): number {
+    const sequence = ++this.#sequence
+    const bytes = message(type, NLM_F_REQUEST | kind | flags, sequence, fixed, attributes)
+    if (send(this.fd, bytes, 0) < 0) throw new NetlinkError(what, errno(), '')
+    return sequence
+  }
+
+  #answers(what: string, sequence: number, each: (message: Message) => void): void {
+    for (;;) {
+      const length = recv(this.fd, this.#buffer, 0)
+      if (length < 0) {
+        if (errno() === constants.errno.EINTR) continue
+        throw new NetlinkError(what, errno(), '')
+      }
+      for (const answer of messages(this.#buffer.subarray(0, length))) {
+        if (answer.sequence !== sequence) continue
+        if (answer.type === NLMSG_ERROR) {
+          const { errno, text } = errorOf(answer)
+          if (errno !== 0) throw new NetlinkError(what, errno, text)
+          return
+        }
+        if (answer.type === NLMSG_DONE) {
+          const failed = answer.body.byteLength >= 4 ? -answer.body.getInt32(0, true) : 0
+          if (failed > 0) throw new NetlinkError(what, failed, '')
+          return
+        }
+        each(answer)
+      }
+    }
+  }
+}
