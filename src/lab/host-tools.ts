@@ -3,14 +3,8 @@
 import { accessSync, constants, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** Tool to the Debian package that has it. The same list as `deploy/prerequisites.sh lab`. */
-const TOOLS: readonly (readonly [tool: string, package_: string])[] = [
-  ['ip', 'iproute2'],
-  ['nft', 'nftables'],
-  ['ping', 'iputils-ping'],
-  ['traceroute', 'traceroute'],
-  ['setpriv', 'util-linux'],
-]
+/** `tool:package`, the same list as `deploy/prerequisites.sh lab`. */
+const TOOLS = ['ip:iproute2', 'nft:nftables', 'ping:iputils-ping', 'traceroute:traceroute', 'setpriv:util-linux']
 
 // An ordinary user's PATH often lacks the directories where Debian keeps network tools.
 const ALSO_IN = ['/usr/local/sbin', '/usr/sbin', '/sbin']
@@ -28,11 +22,12 @@ const isProgram = (path: string): boolean => {
 }
 
 /** One line a missing tool, with what to install. */
-export function missingTools(path = process.env.PATH ?? ''): string[] {
+export function missingTools(path = process.env.PATH ?? '', tools: readonly string[] = TOOLS): string[] {
   const directories = searchPath(path).split(':')
-  return TOOLS.filter(([tool]) => !directories.some((directory) => isProgram(join(directory, tool)))).map(
-    ([tool, package_]) => `${tool} is not installed: apt-get install ${package_}`,
-  )
+  return tools
+    .map((entry) => entry.split(':'))
+    .filter(([tool = '']) => !directories.some((directory) => isProgram(join(directory, tool))))
+    .map(([tool, debianPackage]) => `${tool} is not installed: apt-get install ${debianPackage}`)
 }
 
 /** The PATH with the system administrator's directories at its end. */

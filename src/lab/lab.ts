@@ -7,11 +7,10 @@
 //   programs inside them                        end(), and PR_SET_PDEATHSIG (processes.ts)
 //   what the gateway changes on its host        the gateway itself, at its stop: checked (aftermath.ts)
 
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { EXIT } from '../control/exit-codes.ts'
 import { hostState, leftBehind } from './aftermath.ts'
 import { forward } from './forward.ts'
 import { GATEWAYS, type Gateway, type GatewayKind, METRICS_URL, startGateway } from './gateway.ts'
@@ -31,10 +30,8 @@ const FAMILY = 'natloom-lab'
 const TRAFFIC_WITHIN_MS = 100_000
 const DRAW_EVERY_MS = 200
 
-const RIGHT = 0
+/** Something was lost, wrong, or left behind. */
 const WRONG = 1
-const USAGE = 2
-const MISSING = 3
 const INTERRUPTED = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
 
 interface Command {
@@ -94,14 +91,14 @@ export async function lab(argv: string[]): Promise<number> {
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     console.error(`natloom lab: ${error.message}\n\n${usage()}`)
-    return USAGE
+    return EXIT.configuration
   }
 
   process.env.PATH = searchPath(process.env.PATH ?? '')
   const missing = missingTools()
   if (missing.length > 0) {
     for (const line of missing) console.error(`natloom lab: ${line}`)
-    return MISSING
+    return EXIT.host
   }
   if (inUserNamespace()) prepareUserNamespace()
   else if (!mayMakeNamespaces()) {
@@ -109,7 +106,7 @@ export async function lab(argv: string[]): Promise<number> {
     if (refusal === undefined) return runInUserNamespace()
     console.error(`natloom lab: this user may not make network namespaces: ${refusal}`)
     console.error('Run it as root, or allow user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0).')
-    return MISSING
+    return EXIT.host
   }
   return perform(command, new Screen(process.stdout))
 }
@@ -137,31 +134,22 @@ async function perform({ scenario, gateway: kind }: Command, screen: Screen): Pr
 
   const interrupted = interruption()
   const processes = new Processes()
-  const directory = mkdtempSync(join(tmpdir(), `${FAMILY}-`))
   let topology: Topology | undefined
-  const remove = () => {
-    topology?.remove()
-    rmSync(directory, { recursive: true, force: true })
-  }
+  const remove = () => topology?.remove()
   // The last net, for an end that no finally sees.
   process.once('exit', remove)
   try {
     topology = Topology.create(FAMILY)
     const stage = { topology, processes }
-    const wrong = await Promise.race([
-      act(stage, scenario, kind, join(directory, 'state.json'), screen),
-      interrupted.promise,
-    ])
-    for (const line of wrong) screen.print(`  ${line}`)
-    screen.print(
-      '',
-      wrong.length === 0 ? 'All traffic right, nothing left behind.' : `WRONG: ${wrong.length} of the above.`,
-    )
-    return wrong.length === 0 ? RIGHT : WRONG
+    const wrong = await Promise.race([act(stage, scenario, kind, screen), interrupted.promise])
+    if (wrong.length > 0) screen.print('', ...wrong.map((line) => `  ${line}`))
+    screen.print('', wrong.length === 0 ? 'All traffic right, nothing left behind.' : 'Not all was right: see above.')
+    return wrong.length === 0 ? EXIT.ok : WRONG
   } catch (error) {
     screen.print(`natloom lab: ${(error as Error).message}`)
     return error instanceof Interrupted ? error.exitCode : WRONG
   } finally {
+    screen.close()
     await processes.end()
     remove()
     process.off('exit', remove)
@@ -170,14 +158,9 @@ async function perform({ scenario, gateway: kind }: Command, screen: Screen): Pr
 }
 
 /** The play: gateway on, traffic, gateway off. Resolves with what was wrong, a line each. */
-async function act(
-  stage: Stage,
-  scenario: Scenario,
-  kind: GatewayKind,
-  stateFile: string,
-  screen: Screen,
-): Promise<string[]> {
+async function act(stage: Stage, scenario: Scenario, kind: GatewayKind, screen: Screen): Promise<string[]> {
   const host = stage.topology.gateway
+  const stateFile = join(stage.topology.directory, 'state.json')
   const before = hostState(host, stateFile)
   const services = await startServices(stage)
   const gateway = await startGateway({ kind, stateFile }, stage.topology, stage.processes)
@@ -232,8 +215,8 @@ async function watch(stage: Stage, scenario: Scenario, gateway: Gateway, screen:
     ])
     await gateway.metricsFromNow()
     const last = figures()
-    screen.print(...(screen.live ? [] : ['']), ...trafficTable(outcomes), '')
-    if (last !== undefined) screen.print(...gatewaySummary(last, mostPorts, METRICS_URL), '')
+    screen.print(...(screen.live ? [] : ['']), ...trafficTable(outcomes))
+    if (last !== undefined) screen.print('', ...gatewaySummary(last, mostPorts, METRICS_URL))
     return outcomes
   } finally {
     clearInterval(timer)

@@ -86,9 +86,12 @@ export function gatewaySummary(figures: GatewayFigures, mostPorts: number, url: 
 export class Screen {
   readonly #out: NodeJS.WriteStream
   #drawn = 0
+  #closed = false
 
   constructor(out: NodeJS.WriteStream) {
     this.#out = out
+    // Whoever reads may stop to: what runs goes on without a reader, and its exit code still tells.
+    out.on('error', () => {})
   }
 
   get live(): boolean {
@@ -97,7 +100,7 @@ export class Screen {
 
   /** Puts these lines where the last picture was. */
   draw(lines: readonly string[]): void {
-    if (!this.live) return
+    if (!this.live || this.#closed) return
     this.#erase()
     const width = this.#out.columns ?? 80
     this.#out.write(lines.map((line) => `${line.slice(0, width - 1)}\n`).join(''))
@@ -106,8 +109,14 @@ export class Screen {
 
   /** Lines that stay; the picture, if there is one, is gone. */
   print(...lines: readonly string[]): void {
+    if (this.#closed) return
     this.#erase()
     this.#out.write(lines.map((line) => `${line}\n`).join(''))
+  }
+
+  /** Nothing appears afterwards. */
+  close(): void {
+    this.#closed = true
   }
 
   #erase(): void {

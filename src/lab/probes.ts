@@ -92,10 +92,11 @@ export function readTraceroute(output: string, { hops }: Trace): Tally {
     const line = lines[index]?.trim() ?? ''
     const answers = line.match(/\d+\.\d+ ms/g)?.length ?? 0
     const from = [...new Set(line.match(/\d+\.\d+\.\d+\.\d+/g) ?? [])]
+    const right = from.length === 1 && from[0] === hop && !line.includes(' !')
     tally.sent += PROBES_A_HOP
-    if (from.length === 1 && from[0] === hop && !/ !/.test(line)) tally.arrived += answers
+    if (right) tally.arrived += answers
     else tally.wrong += answers
-    if (answers !== PROBES_A_HOP || from.length !== 1 || from[0] !== hop)
+    if (!right || answers !== PROBES_A_HOP)
       problem(tally, `traceroute: hop ${index + 1} should be ${hop}, and was: ${line || 'nothing'}`)
   })
   return tally

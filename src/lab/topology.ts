@@ -9,10 +9,12 @@
 // Addresses are documentation's (RFC 5737) and private (RFC 1918). IPv6 is off, links are 1500 bytes, neighbours are
 // found by ARP alone.
 //
-// Owner: the process whose id and start time stand in the namespaces' names. They are taken back by name, so also
-// after a process that was killed before it could: removeLeftovers() at the next start.
+// Owner: the process whose id and start time stand in the names of the namespaces and of the directory. They are taken
+// back by name, so also after a process that was killed before it could: removeLeftovers() at the next start.
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Namespace, run, veth } from './namespace.ts'
 
 export const INSIDE_INTERFACE = 'lan0'
@@ -38,13 +40,20 @@ function startTime(pid: number): string | undefined {
   }
 }
 
-function namespaceNames(prefix: string): string[] {
+function entries(directory: string, prefix: string): string[] {
   try {
-    return readdirSync(NETNS).filter((name) => name.startsWith(prefix))
+    return readdirSync(directory).filter((name) => name.startsWith(prefix))
   } catch {
+    // The first `ip netns add` makes it.
     return []
   }
 }
+
+/** Whether this user made it: the directory for temporary files is everybody's. */
+const isMine = (path: string): boolean => lstatSync(path).uid === process.getuid?.()
+
+const directories = (prefix: string): string[] =>
+  entries(tmpdir(), prefix).filter((name) => isMine(join(tmpdir(), name)))
 
 /** Processes whose network is this namespace. */
 export function processesIn(name: string): number[] {
@@ -62,27 +71,38 @@ function removeNamespace(name: string): void {
   run('ip', ['netns', 'delete', name])
 }
 
+function removeDirectory(name: string): void {
+  rmSync(join(tmpdir(), name), { recursive: true, force: true })
+}
+
 /**
  * Removes what topologies of this family left whose process is gone, the processes in them included.
  * Returns the names of the namespaces.
  */
 export function removeLeftovers(family: string): string[] {
-  const orphans = namespaceNames(`${family}-`).filter((name) => {
-    const [pid, began] = name.slice(family.length + 1).split('-')
+  const prefix = `${family}-`
+  const isOrphan = (name: string): boolean => {
+    const [pid, began] = name.slice(prefix.length).split('-')
     return /^\d+$/.test(pid ?? '') && startTime(Number(pid)) !== began
-  })
-  orphans.forEach(removeNamespace)
-  return orphans
+  }
+  const namespaces = entries(NETNS, prefix).filter(isOrphan)
+  namespaces.forEach(removeNamespace)
+  directories(prefix).filter(isOrphan).forEach(removeDirectory)
+  return namespaces
 }
 
 export class Topology {
   readonly lan: Namespace
   readonly gateway: Namespace
   readonly outside: Namespace
+  /** For files of the gateway; removed with the rest. */
+  readonly directory: string
   readonly #prefix: string
 
   private constructor(prefix: string) {
     this.#prefix = prefix
+    this.directory = join(tmpdir(), `${prefix}files`)
+    mkdirSync(this.directory, { mode: 0o700 })
     this.lan = Namespace.create(`${prefix}lan`)
     this.gateway = Namespace.create(`${prefix}gateway`)
     this.outside = Namespace.create(`${prefix}outside`)
@@ -127,7 +147,8 @@ export class Topology {
 }
 
 function removeAll(prefix: string): void {
-  namespaceNames(prefix).forEach(removeNamespace)
+  entries(NETNS, prefix).forEach(removeNamespace)
+  directories(prefix).forEach(removeDirectory)
 }
 
 function disableIpv6(host: Namespace): void {

@@ -5,7 +5,8 @@ import { spawn, spawnSync } from 'node:child_process'
 import { run } from './namespace.ts'
 
 const UNSHARE = ['--user', '--map-root-user', '--net', '--mount'] as const
-const MARK = 'NATLOOM_LAB_USER_NAMESPACE'
+/** Set in the environment of the lab inside. Not NATLOOM_...: those are the gateway's, which refuses unknown ones. */
+const MARK = 'LAB_IN_USER_NAMESPACE'
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 const SIGNAL_EXIT = 128
 const NUMBERS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const
