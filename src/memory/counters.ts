@@ -96,4 +96,16 @@ export const CELL = (() => {
 
 const CELLS = Object.values(METRICS).reduce((sum, metric) => sum + metric.cells.length, 0)
 
+/** A shard's block, to be read by anyone. */
 export const counterBlock = (region: Region): Float64Array => region.f64(CELLS)
+
+/** This thread's own block. */
+export let counters: Float64Array = new Float64Array(CELLS)
+
+export function seatCounters(region: Region): void {
+  counters = counterBlock(region)
+}
+
+/** Cell of a protocol in the metrics that are split by protocol. */
+export const protocolCell = (protocol: number): number =>
+  protocol === 6 ? 0 : protocol === 17 ? 1 : protocol === 1 ? 2 : 3

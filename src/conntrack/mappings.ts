@@ -1,0 +1,166 @@
+// The mapping table: inside endpoint <-> external endpoint, apart from connections because endpoint-independent mapping
+// (RFC 4787 REQ-1) and filtering are about endpoints. A mapping has no timer: it lives while a connection that its
+// inside end has taken part in refers to it, and an established packet never touches it.
+//
+//   holders   connections opened from inside, or opened from outside and answered by the inside end
+//   rows      all connections that refer to it
+//
+// When the last holder ends, the mapping ends: nothing new finds it. Its port is free when the last row is gone, too.
+// (An unanswered connection from outside must not keep a mapping alive, RFC 4787 REQ-6; one that the inside end has
+// answered is as much the inside end's as one that it opened.)
+//
+// With address- or port-dependent mapping the key has the remote endpoint too, else zeros. Owner: the shard that owns
+// the external port's block.
+
+import { HashIndex } from '../memory/hash-index.ts'
+import { layout } from '../memory/layout.ts'
+import type { Region } from '../memory/region.ts'
+import { Rows } from '../memory/rows.ts'
+import { hash4 } from '../memory/siphash.ts'
+
+export const MAPPING_WORDS = 16
+const SHIFT = 4
+
+export const MAPPING = layout(MAPPING_WORDS, {
+  insideAddress: 0,
+  externalAddress: 1,
+  /** Inside port in the low half, external port in the high half, both as on the wire. */
+  ports: 2,
+  remoteAddress: 3,
+  remotePort: 4,
+  /** Protocol in bits 0-7, then LIVE and ENDED. */
+  flags: 5,
+  /** Number of the external address (nat/externals.ts). */
+  external: 6,
+  holders: 7,
+  rows: 8,
+  generation: 15,
+})
+
+/** Out of the index: nothing new may use it. */
+export const ENDED = 1 << 16
+
+export let mappings: Rows
+export let mapping: Int32Array = new Int32Array(0)
+let index: HashIndex
+
+export function seatMappings(region: Region, capacity: number): void {
+  mappings = new Rows(region, {
+    capacity,
+    width: MAPPING_WORDS,
+    flagsWord: MAPPING.flags,
+    generationWord: MAPPING.generation,
+  })
+  mapping = mappings.words
+  index = new HashIndex(region, capacity * 2)
+}
+
+export const mappingBase = (row: number): number => row << SHIFT
+
+// Two kinds of key share the index; the domain in the last word keeps their hashes apart from each other's.
+const BY_INSIDE = 0x200
+const BY_EXTERNAL = 0x300
+
+const insideHash = (address: number, port: number, remote: number, remotePort: number, protocol: number): number =>
+  hash4(address, remote, port | (remotePort << 16), protocol | BY_INSIDE)
+const externalHash = (address: number, port: number, protocol: number): number =>
+  hash4(address, 0, port, protocol | BY_EXTERNAL)
+
+/** Ports as on the wire. 0 if there is none. */
+export function findByInside(
+  protocol: number,
+  address: number,
+  port: number,
+  remote: number,
+  remotePort: number,
+): number {
+  const hash = insideHash(address, port, remote, remotePort, protocol)
+  for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
+    const row = index.refAt(at) >> 1
+    const base = row << SHIFT
+    if (
+      (index.refAt(at) & 1) === 0 &&
+      mapping[base + MAPPING.insideAddress] === address &&
+      (mapping[base + MAPPING.ports]! & 0xffff) === port &&
+      mapping[base + MAPPING.remoteAddress] === remote &&
+      mapping[base + MAPPING.remotePort] === remotePort &&
+      (mapping[base + MAPPING.flags]! & 0xff) === protocol
+    )
+      return row
+  }
+  return 0
+}
+
+export function findByExternal(protocol: number, address: number, port: number): number {
+  const hash = externalHash(address, port, protocol)
+  for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
+    const row = index.refAt(at) >> 1
+    const base = row << SHIFT
+    if (
+      (index.refAt(at) & 1) === 1 &&
+      mapping[base + MAPPING.externalAddress] === address &&
+      mapping[base + MAPPING.ports]! >>> 16 === port &&
+      (mapping[base + MAPPING.flags]! & 0xff) === protocol
+    )
+      return row
+  }
+  return 0
+}
+
+/** The external port is the caller's already. 0 if the table is full. */
+export function insertMapping(
+  protocol: number,
+  insideAddress: number,
+  insidePort: number,
+  remoteAddress: number,
+  remotePort: number,
+  externalAddress: number,
+  externalPort: number,
+  external: number,
+): number {
+  const row = mappings.begin()
+  if (row === 0) return 0
+  const base = row << SHIFT
+  mapping[base + MAPPING.insideAddress] = insideAddress
+  mapping[base + MAPPING.externalAddress] = externalAddress
+  mapping[base + MAPPING.ports] = insidePort | (externalPort << 16)
+  mapping[base + MAPPING.remoteAddress] = remoteAddress
+  mapping[base + MAPPING.remotePort] = remotePort
+  mapping[base + MAPPING.flags] = protocol
+  mapping[base + MAPPING.external] = external
+  mapping[base + MAPPING.holders] = 0
+  mapping[base + MAPPING.rows] = 0
+  mappings.commit(row)
+  index.insert(insideHash(insideAddress, insidePort, remoteAddress, remotePort, protocol), row << 1)
+  index.insert(externalHash(externalAddress, externalPort, protocol), (row << 1) | 1)
+  return row
+}
+
+/** Nothing new finds it from now on; its row and its port stay until the last connection is gone. */
+export function endMapping(row: number): void {
+  const base = row << SHIFT
+  const flags = mapping[base + MAPPING.flags]!
+  if (flags & ENDED) return
+  const protocol = flags & 0xff
+  const ports = mapping[base + MAPPING.ports]!
+  index.remove(
+    insideHash(
+      mapping[base + MAPPING.insideAddress]!,
+      ports & 0xffff,
+      mapping[base + MAPPING.remoteAddress]!,
+      mapping[base + MAPPING.remotePort]!,
+      protocol,
+    ),
+    row << 1,
+  )
+  index.remove(externalHash(mapping[base + MAPPING.externalAddress]!, ports >>> 16, protocol), (row << 1) | 1)
+  mapping[base + MAPPING.flags] = flags | ENDED
+}
+
+export function removeMapping(row: number): void {
+  endMapping(row)
+  mappings.retire(row)
+}
+
+export const mappingProtocol = (row: number): number => mapping[(row << SHIFT) + MAPPING.flags]! & 0xff
+export const hasEnded = (row: number): boolean => (mapping[(row << SHIFT) + MAPPING.flags]! & ENDED) !== 0

@@ -1,0 +1,44 @@
+// How long a connection lives without traffic, in seconds. The defaults are the RFCs' (4787 REQ-5, 5382 REQ-5,
+// 5508 REQ-2, 7857 2.1-2.2); Linux's shorter ones are a preset of the configuration.
+
+import { TCP_STATES, type TcpState } from './tcp-state.ts'
+
+export interface Timeouts {
+  tcp: Record<TcpState, number>
+  udpUnreplied: number
+  udpStream: number
+  /** UDP to port 53: RFC 4787 REQ-5a allows less for a well-known port, or a resolver empties the pool. */
+  udpDns: number
+  icmp: number
+  generic: number
+  greUnreplied: number
+  greStream: number
+  fragment: number
+}
+
+export const DEFAULT_TIMEOUTS: Timeouts = {
+  tcp: {
+    NONE: 0,
+    SYN_SENT: 240,
+    SYN_RECV: 240,
+    ESTABLISHED: 7440,
+    FIN_WAIT: 240,
+    CLOSE_WAIT: 240,
+    LAST_ACK: 240,
+    TIME_WAIT: 240,
+    CLOSE: 240,
+    SYN_SENT2: 240,
+  },
+  udpUnreplied: 300,
+  udpStream: 300,
+  udpDns: 30,
+  icmp: 60,
+  generic: 600,
+  greUnreplied: 30,
+  greStream: 180,
+  fragment: 30,
+}
+
+/** By number of the state, for the hot path. */
+export const tcpTimeouts = (timeouts: Timeouts): Int32Array =>
+  Int32Array.from(TCP_STATES, (state) => timeouts.tcp[state])

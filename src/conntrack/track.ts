@@ -1,0 +1,157 @@
+// Tracking: what a packet of a known connection does to it (nf_conntrack_proto_*.c). One function a protocol, called
+// with the row and the packet's direction before the packet is changed; each refreshes the row as its protocol asks
+// and answers with a verdict. Every update is one i32 store that is valid alone.
+//
+// Sequence windows (I-IV of the window test) will be tested where trackTcp() begins, on untranslated numbers.
+
+import { now } from '../memory/clock.ts'
+import { DROP } from '../memory/drop-reasons.ts'
+import {
+  ASSURED,
+  CONN,
+  CONN_SHIFT,
+  cold,
+  hot,
+  SEEN_REPLY,
+  SIMULTANEOUS_OPEN,
+  TCP_STATE_MASK,
+  TCP_STATE_SHIFT,
+} from './connections.ts'
+import { dequeue } from './queues.ts'
+import * as tcp from './tcp-state.ts'
+import { DEFAULT_TIMEOUTS, type Timeouts, tcpTimeouts } from './timeouts.ts'
+import { destinationPort, INSIDE } from './tuple.ts'
+import { ACCEPT, ACCEPT_AND_END, REPEAT } from './verdict.ts'
+
+const { state: STATE, lastSeen: LAST_SEEN, timeout: TIMEOUT } = CONN
+const TCP_FLAGS_ILLEGAL = DROP['tcp-flags']
+const TCP_STATE_INVALID = DROP['tcp-state']
+const GRE = 47
+const DNS = 53
+/** UDP is assured once two-way traffic has lasted longer than this many seconds. */
+const UDP_ASSURED_AFTER = 2
+
+let timeouts: Timeouts = DEFAULT_TIMEOUTS
+let tcpTimeout = tcpTimeouts(DEFAULT_TIMEOUTS)
+
+export function seatTimeouts(wanted: Timeouts): void {
+  timeouts = wanted
+  tcpTimeout = tcpTimeouts(wanted)
+}
+
+// ctinfo (enum ip_conntrack_info): what a packet is to its connection.
+export const CT_ESTABLISHED = 0
+export const CT_RELATED = 1
+export const CT_NEW = 2
+export const CT_IS_REPLY = 3
+
+/** For a packet that tracking has accepted. RELATED comes with expectations and ICMP errors. */
+export function ctinfo(row: number, direction: number): number {
+  if (direction === 1) return CT_ESTABLISHED + CT_IS_REPLY
+  return (hot[(row << CONN_SHIFT) + STATE]! & SEEN_REPLY) !== 0 ? CT_ESTABLISHED : CT_NEW
+}
+
+export function hasExpired(row: number): boolean {
+  const base = row << CONN_SHIFT
+  return now - hot[base + LAST_SEEN]! >= hot[base + TIMEOUT]!
+}
+
+/** The state a first segment makes, or the reason it makes none (a bare ACK would pick up in mid-stream: not here). */
+export function newTcpState(flags: number): number {
+  const segment = tcp.SEGMENT_OF[flags]!
+  return segment === tcp.SYN ? tcp.SYN_SENT : tcp.NONE
+}
+
+/** Seconds that a connection in its first packet's state may wait for more. */
+export function firstTimeout(protocol: number, ports: number): number {
+  if (protocol === 6) return tcpTimeout[tcp.SYN_SENT]!
+  if (protocol === 17) return destinationPort(ports) === DNS ? timeouts.udpDns : timeouts.udpUnreplied
+  if (protocol === 1) return timeouts.icmp
+  return protocol === GRE ? timeouts.greUnreplied : timeouts.generic
+}
+
+/** The first packet in the reply direction has come: the connection is no longer one that may be recycled. */
+function noteReply(base: number): void {
+  dequeue(base >> CONN_SHIFT)
+  hot[base + STATE]! |= SEEN_REPLY
+}
+
+export function trackTcp(base: number, direction: number, flags: number): number {
+  const segment = tcp.SEGMENT_OF[flags]!
+  if (segment === tcp.ILLEGAL) return TCP_FLAGS_ILLEGAL
+  const word = hot[base + STATE]!
+  const state = (word & TCP_STATE_MASK) >> TCP_STATE_SHIFT
+  const next = tcp.NEXT_STATE[(direction << 7) | (segment << 4) | state]!
+  if (next === tcp.ESTABLISHED && state === tcp.ESTABLISHED && (word & ASSURED) !== 0) {
+    hot[base + LAST_SEEN] = now
+    return ACCEPT
+  }
+  return changeTcp(base, direction, segment, state, next)
+}
+
+function changeTcp(base: number, direction: number, segment: number, state: number, next: number): number {
+  if (next === tcp.INVALID) return TCP_STATE_INVALID
+  if (next === tcp.IGNORE) return ACCEPT
+  // A SYN in TIME_WAIT or CLOSE opens anew.
+  if (next === tcp.SYN_SENT && state >= tcp.TIME_WAIT && state !== tcp.SYN_SENT2) return REPEAT
+  const replied = (hot[base + STATE]! & SEEN_REPLY) !== 0
+  // A reset that is the only answer to a SYN: nobody is there, the port is free at once.
+  if (segment === tcp.RST && direction === 1 && !replied) return ACCEPT_AND_END
+  if (direction === 1 && !replied) noteReply(base)
+
+  let word = hot[base + STATE]!
+  if (next === tcp.SYN_SENT2) word |= SIMULTANEOUS_OPEN
+  // The table can't tell a simultaneous open's last ACK, which may come from either end, from an ordinary one.
+  const simultaneous = (word & SIMULTANEOUS_OPEN) !== 0
+  if (simultaneous && direction === 1 && segment === tcp.ACK && state === tcp.SYN_RECV) next = tcp.ESTABLISHED
+  if (next === tcp.ESTABLISHED && (state === tcp.SYN_RECV || state === tcp.ESTABLISHED) && (word & SEEN_REPLY) !== 0)
+    word |= ASSURED
+  hot[base + STATE] = (word & ~TCP_STATE_MASK) | (next << TCP_STATE_SHIFT)
+  // A SYN sent again without an answer gives the connection no more time.
+  if (segment === tcp.SYN && state === tcp.SYN_SENT && !replied) return ACCEPT
+  hot[base + TIMEOUT] = tcpTimeout[next]!
+  hot[base + LAST_SEEN] = now
+  return ACCEPT
+}
+
+/** TIME_WAIT and CLOSE: over, and kept only so that late segments find their way. */
+export function isClosed(base: number): boolean {
+  const state = (hot[base + STATE]! & TCP_STATE_MASK) >> TCP_STATE_SHIFT
+  return state === tcp.TIME_WAIT || state === tcp.CLOSE
+}
+
+export function trackUdp(base: number, direction: number): number {
+  const word = hot[base + STATE]!
+  if ((word & ASSURED) !== 0) hot[base + LAST_SEEN] = now
+  else changeUdp(base, direction, word)
+  return ACCEPT
+}
+
+function changeUdp(base: number, direction: number, word: number): void {
+  const row = base >> CONN_SHIFT
+  if (direction === 1 && (word & SEEN_REPLY) === 0) {
+    noteReply(base)
+    if (destinationPort(hot[base + CONN.origPorts]!) !== DNS) hot[base + TIMEOUT] = timeouts.udpStream
+  }
+  if (!refreshes(base, direction)) return
+  hot[base + LAST_SEEN] = now
+  if ((hot[base + STATE]! & SEEN_REPLY) !== 0 && now - cold.created[row]! > UDP_ASSURED_AFTER)
+    hot[base + STATE]! |= ASSURED
+}
+
+/** A sender outside keeps alive only what the inside end has answered (RFC 4787 REQ-6 and its security note). */
+function refreshes(base: number, direction: number): boolean {
+  const word = hot[base + STATE]!
+  const openedInside = ((word >> 8) & 1) === INSIDE
+  return openedInside || direction === 1 || (word & SEEN_REPLY) !== 0
+}
+
+/** ICMP queries, and protocols of which only the addresses are known. */
+export function trackOther(base: number, direction: number, protocol: number): number {
+  if (direction === 1 && (hot[base + STATE]! & SEEN_REPLY) === 0) {
+    noteReply(base)
+    if (protocol === GRE) hot[base + TIMEOUT] = timeouts.greStream
+  }
+  if (refreshes(base, direction)) hot[base + LAST_SEEN] = now
+  return ACCEPT
+}

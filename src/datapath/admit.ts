@@ -1,0 +1,114 @@
+// The first packet of a flow: whether it is ours at all, whether it may pass, and the connection it makes. natloom
+// carries inside <-> outside; what is for the host, between inside interfaces or through a third one is the kernel's,
+// which sees every frame too (NOT_OURS). Nothing is created before everything else about the packet is right.
+//
+// Both functions return a row (above zero) or the complement (~) of a verdict.
+
+import { ILLEGAL, NONE, RST, SEGMENT_OF } from '../conntrack/tcp-state.ts'
+import { newTcpState } from '../conntrack/track.ts'
+import { destinationPort, INSIDE } from '../conntrack/tuple.ts'
+import { ACCEPT, NOT_OURS } from '../conntrack/verdict.ts'
+import { DROP } from '../memory/drop-reasons.ts'
+import { ROUTE } from '../memory/fib.ts'
+import { externalEntry, hasTransportPorts, openFromInside, openFromOutside } from '../nat/bindings.ts'
+import { isNatPort, isShared } from '../nat/ports.ts'
+import * as icmp from '../wire/icmp.ts'
+import * as ipv4 from '../wire/ipv4.ts'
+import * as tcp from '../wire/tcp.ts'
+import { ADMINISTRATIVELY_PROHIBITED, NET_UNREACHABLE, sendError, sendReset, TIME_EXCEEDED } from './answer.ts'
+import { mem } from './arena.ts'
+import { DST, FIRST_FRAGMENT, IP, KEY, KIND, L4, PORTS, port, SRC } from './burst.ts'
+import { transportIntact } from './forward.ts'
+import { hop, routePort, routeType } from './route.ts'
+import { sideOf } from './send.ts'
+
+/** Packet i came from inside and belongs to no connection. */
+export function admitFromInside(i: number): number {
+  const toward = hop(DST[i]!)
+  const type = routeType(toward)
+  const out = routePort(toward)
+  if (type === ROUTE.local) return ~toTheHost(i)
+  if (type === ROUTE.broadcast || type === ROUTE.multicast || isLinkLocal(DST[i]!)) return ~NOT_OURS
+  if (type !== ROUTE.unicast) {
+    sendError(i, NET_UNREACHABLE, 0)
+    return ~DROP['no-route']
+  }
+  if (out < 0 || sideOf[out] === INSIDE) return ~NOT_OURS
+  const fault = commonFaults(i)
+  if (fault !== ACCEPT) return ~fault
+  const protocol = KEY[i]! & 0xff
+  const tcpState = protocol === ipv4.PROTO_TCP ? firstTcpState(i, true) : 0
+  if (tcpState < 0) return tcpState
+  if (protocol === ipv4.PROTO_ICMP && !asks(i)) return ~DROP['icmp-no-query']
+  const row = openFromInside(protocol, SRC[i]!, DST[i]!, PORTS[i]!, tcpState)
+  // RFC 5508 REQ-8, RFC 6888 REQ-11: who can't be served is told.
+  if (row === ~DROP['no-port'] || row === ~DROP['table-full']) sendError(i, ADMINISTRATIVELY_PROHIBITED, 0)
+  return row
+}
+
+/** Packet i came from outside and belongs to no connection. */
+export function admitFromOutside(i: number): number {
+  const entry = externalEntry(DST[i]!)
+  if (entry < 0) return ~notAddressedToNat(i)
+  const protocol = KEY[i]! & 0xff
+  // An identifier or a port without a mapping on an address shared with the host is the host's.
+  const natOnly = !isShared(entry)
+  if (!hasTransportPorts(protocol)) return natOnly ? ~DROP['no-mapping'] : ~NOT_OURS
+  if (protocol === ipv4.PROTO_ICMP) return natOnly ? ~strayIcmp(i) : ~NOT_OURS
+  if (!natOnly && !isNatPort(entry, protocol, destinationPort(PORTS[i]!))) return ~NOT_OURS
+  const fault = commonFaults(i)
+  if (fault !== ACCEPT) return ~fault
+  const tcpState = protocol === ipv4.PROTO_TCP ? firstTcpState(i, false) : 0
+  if (tcpState < 0) return tcpState
+  return openFromOutside(protocol, SRC[i]!, DST[i]!, PORTS[i]!, tcpState)
+}
+
+/** From inside to an address of the host's: the kernel's, unless it is one of NAT's ports (RFC 4787 REQ-9). */
+function toTheHost(i: number): number {
+  const entry = externalEntry(DST[i]!)
+  const protocol = KEY[i]! & 0xff
+  const hasPort = protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP
+  if (entry < 0 || !hasPort) return NOT_OURS
+  return isNatPort(entry, protocol, destinationPort(PORTS[i]!)) ? DROP['hairpin-unsupported'] : NOT_OURS
+}
+
+/** From outside to an address that is none of NAT's. */
+function notAddressedToNat(i: number): number {
+  const toward = hop(DST[i]!)
+  const type = routeType(toward)
+  if (type === ROUTE.unicast && routePort(toward) >= 0 && sideOf[routePort(toward)] === INSIDE)
+    return DROP['no-mapping']
+  return NOT_OURS
+}
+
+/** What must be right about the first packet from either side: ACCEPT, or the reason. */
+function commonFaults(i: number): number {
+  const back = hop(SRC[i]!)
+  if (routeType(back) !== ROUTE.unicast || routePort(back) !== port) return DROP['martian-source']
+  if (ipv4.ttl(mem, IP[i]!) <= 1) {
+    sendError(i, TIME_EXCEEDED, 0)
+    return DROP['ttl-expired']
+  }
+  if (transportIntact(i)) return ACCEPT
+  const protocol = KEY[i]! & 0xff
+  if (protocol === ipv4.PROTO_TCP) return DROP['tcp-checksum']
+  return protocol === ipv4.PROTO_UDP ? DROP['udp-checksum'] : DROP['icmp-checksum']
+}
+
+/** SYN_SENT for a SYN; else the complement of the reason. A segment in mid-stream from inside is answered by a reset. */
+function firstTcpState(i: number, fromInside: boolean): number {
+  const flags = tcp.flags(mem, L4[i]!)
+  const state = newTcpState(flags)
+  if (state !== NONE) return state
+  const segment = SEGMENT_OF[flags]!
+  if (segment === ILLEGAL) return ~DROP['tcp-flags']
+  // With a random port the connection can't be picked up where it was: the sender had better know at once.
+  if (fromInside && segment !== RST && (flags & tcp.ACK) !== 0 && KIND[i] !== FIRST_FRAGMENT) sendReset(i)
+  return ~DROP['tcp-no-connection']
+}
+
+const asks = (i: number): boolean => icmp.isQuery(icmp.type(mem, L4[i]!))
+const strayIcmp = (i: number): number => (asks(i) ? DROP['no-mapping'] : DROP['icmp-no-query'])
+
+/** 169.254/16 stays on its link (RFC 3927 2.6.2). */
+const isLinkLocal = (address: number): boolean => (address & 0xffff) === 0xfea9

@@ -1,0 +1,33 @@
+// The end of a packet's way: its Ethernet addresses, the driver's send queue, the counters. Owner: this thread.
+
+import type { Driver } from '../io/driver.ts'
+import { CELL, counters } from '../memory/counters.ts'
+import * as ethernet from '../wire/ethernet.ts'
+import { mem } from './arena.ts'
+import { HOP_MAC, HOP_PORT, hops } from './route.ts'
+
+const SENT_PACKETS = CELL.sentPackets
+const SENT_BYTES = CELL.sentBytes
+
+let driver: Driver
+/** Side (conntrack/tuple.ts) of each port. */
+export let sideOf: Int32Array = new Int32Array(0)
+
+export function seatSending(toDriver: Driver, sides: readonly number[]): void {
+  driver = toDriver
+  sideOf = Int32Array.from(sides)
+}
+
+/** Queues a frame of `length` bytes for the next hop that a route cache line names. */
+export function sendTo(line: number, at: number, length: number): void {
+  ethernet.setAddressWords(mem, at, hops[line + HOP_MAC]!, hops[line + HOP_MAC + 1]!, hops[line + HOP_MAC + 2]!)
+  sendBy(hops[line + HOP_PORT]!, at, length)
+}
+
+/** Queues a finished frame for a port. */
+export function sendBy(port: number, at: number, length: number): void {
+  driver.send(port, at, length)
+  const side = sideOf[port]!
+  counters[SENT_PACKETS + side]! += 1
+  counters[SENT_BYTES + side]! += length - ethernet.HEADER_LEN
+}

@@ -1,0 +1,17 @@
+// Random numbers that a remote party can't guess (RFC 6056 asks it of ports): HalfSipHash under the shard's secret key
+// in counter mode. Not for keys: 32 bits at a time, and the key itself comes from the system's generator.
+
+import { hash4 } from './siphash.ts'
+
+/** Keeps these apart from the hashes of tuples, whose last word is below 2^16. */
+const DOMAIN = 0x52_4e_44_00
+let counter = 0
+
+/** 0 .. 2^32 - 1. */
+export function random32(): number {
+  counter = (counter + 1) | 0
+  return hash4(counter, 0, 0, DOMAIN) >>> 0
+}
+
+/** 0 .. bound - 1; the bias of the remainder is below bound / 2^32. */
+export const randomBelow = (bound: number): number => random32() % bound

@@ -1,0 +1,77 @@
+// A table of fixed-width i32 rows in shared memory: which rows are taken, and by which generation. Row 0 is never used.
+// Owner: one shard writes; everyone may read.
+//
+// Life of a row            generation   LIVE   who
+//   free                   even         0      the owner's free list has it
+//   begin()                odd          0      owner fills the fields
+//   commit()               even         1      the row is true; index entries follow
+//   live                   even         1      every update is one i32 store, valid alone
+//   retire()               odd, even    0      index entries went before; the row is on the free list
+// Never: a reader trusting a row whose generation is odd, or differs before and after reading; a field of a live row
+// that is only right together with another store. Rows with an even generation and LIVE are the only truth: free
+// list, index and counts are derived from them.
+
+import type { Region } from './region.ts'
+
+/** In a row's flags word: the row holds something. */
+export const LIVE = 1 << 15
+
+export class Rows {
+  readonly words: Int32Array
+  readonly width: number
+  /** Rows that can be taken at once. */
+  readonly capacity: number
+  /** Rows above it were never used: scans may end here. */
+  highest = 0
+  used = 0
+  readonly #flags: number
+  readonly #generation: number
+  readonly #free: Int32Array
+  #freeCount: number
+
+  constructor(region: Region, options: { capacity: number; width: number; flagsWord: number; generationWord: number }) {
+    this.capacity = options.capacity
+    this.width = options.width
+    this.#flags = options.flagsWord
+    this.#generation = options.generationWord
+    this.words = region.i32((options.capacity + 1) * options.width)
+    // Low rows are taken first, so that a lightly used table stays small in cache and in a sweep.
+    this.#free = new Int32Array(options.capacity)
+    for (let i = 0; i < options.capacity; i++) this.#free[i] = options.capacity - i
+    this.#freeCount = options.capacity
+  }
+
+  get full(): boolean {
+    return this.#freeCount === 0
+  }
+
+  /** Takes a free row for writing, its generation odd; 0 if the table is full. */
+  begin(): number {
+    if (this.#freeCount === 0) return 0
+    const row = this.#free[--this.#freeCount]!
+    if (row > this.highest) this.highest = row
+    this.used++
+    this.words[row * this.width + this.#generation]! += 1
+    return row
+  }
+
+  /** The fields are written: the row is true from now on. */
+  commit(row: number): void {
+    const base = row * this.width
+    this.words[base + this.#flags]! |= LIVE
+    Atomics.add(this.words, base + this.#generation, 1)
+  }
+
+  retire(row: number): void {
+    const base = row * this.width
+    Atomics.add(this.words, base + this.#generation, 1)
+    this.words[base + this.#flags] = 0
+    this.words[base + this.#generation]! += 1
+    this.#free[this.#freeCount++] = row
+    this.used--
+  }
+
+  isLive(row: number): boolean {
+    return (this.words[row * this.width + this.#flags]! & LIVE) !== 0
+  }
+}

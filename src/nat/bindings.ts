@@ -1,0 +1,372 @@
+// Binding connections to mappings: how a connection comes to be, from either side, and how it ends. The one place
+// where ports, mappings, permissions and connections meet, so that their order holds everywhere:
+//
+//   begin   port, mapping, connection, permission          end   connection, permission, mapping, port
+//
+// A connection opened from inside gets the mapping of its inside endpoint, or a new one on the external address that
+// belongs to its inside address (paired pooling, RFC 4787 REQ-2). One from outside needs a mapping and passes its
+// filter. The translation is the difference between the two tuples of the row; its effect on checksums is computed
+// here, once. Owner: the shard.
+//
+// Functions that make a connection return its row (above zero), or the complement (~) of a drop reason.
+
+import {
+  CONN,
+  CONN_SHIFT,
+  cold,
+  confirm,
+  connections,
+  findConnection,
+  hot,
+  originOf,
+  protocolOf,
+  remove,
+  SEEN_REPLY,
+  TCP_STATE_SHIFT,
+} from '../conntrack/connections.ts'
+import {
+  endMapping,
+  findByExternal,
+  findByInside,
+  hasEnded,
+  insertMapping,
+  MAPPING,
+  mapping,
+  mappingBase,
+  removeMapping,
+} from '../conntrack/mappings.ts'
+import { findPermission, permissions, permit, withdraw } from '../conntrack/permissions.ts'
+import {
+  closedQueue,
+  dequeue,
+  enqueue,
+  isClosedQueue,
+  oldest,
+  queueCount,
+  UNREPLIED_OTHERS,
+  unrepliedQueue,
+} from '../conntrack/queues.ts'
+import { firstTimeout, hasExpired } from '../conntrack/track.ts'
+import { hashTuple, INSIDE, invertPorts, keyWord, OUTSIDE, sourcePort } from '../conntrack/tuple.ts'
+import { now } from '../memory/clock.ts'
+import { CELL, counters, protocolCell } from '../memory/counters.ts'
+import { DROP } from '../memory/drop-reasons.ts'
+import { hash4 } from '../memory/siphash.ts'
+import { swap16 } from '../wire/address.ts'
+import { addDeltas, delta32 } from '../wire/checksum.ts'
+import { type Externals, spaceOf, VACANT } from './externals.ts'
+import { followLeases, freePort, takePort } from './ports.ts'
+import { DEFAULT_NAT, dependsOnAddress, dependsOnPort, type NatSettings } from './settings.ts'
+
+const TCP = 6
+const UDP = 17
+const ICMP = 1
+/** What one less in the time-to-live byte adds to the header's checksum, as loaded. */
+const TTL_DELTA = 0xfffe
+/** Keeps the pairing of inside and external addresses apart from other uses of the hash. */
+const PAIRING = 0x500
+/** Closed or unreplied connections ended for one new port before giving up: their mapping may serve others still. */
+const RECYCLE_TRIES = 8
+
+let externals: Externals
+let settings: NatSettings = DEFAULT_NAT
+/** Entries in use, and the entry of an address: copies of what the coordinator has decided. */
+let active: number[] = []
+let entryOf = new Map<number, number>()
+
+export function seatBindings(shared: Externals, wanted: NatSettings): void {
+  externals = shared
+  settings = wanted
+  active = []
+  entryOf = new Map()
+}
+
+/** Follows the coordinator's decisions; connections on an address that was lost end. To be called once a turn. */
+export function followExternals(): void {
+  if (!followLeases()) return
+  const before = entryOf
+  active = Array.from({ length: externals.capacity }, (_, entry) => entry).filter(
+    (entry) => externals.kindOf(entry) !== VACANT,
+  )
+  entryOf = new Map(active.map((entry) => [externals.addressOf(entry), entry]))
+  const lost = [...before].some(([address, entry]) => entryOf.get(address) !== entry)
+  if (lost) endWhere((row) => !entryOf.has(externalAddressOf(row)))
+}
+
+/** The entry of one of NAT's addresses, -1 for any other. */
+export const externalEntry = (address: number): number => entryOf.get(address) ?? -1
+
+export const hasTransportPorts = (protocol: number): boolean =>
+  protocol === TCP || protocol === UDP || protocol === ICMP
+
+/** The external end of a connection: where the outside sends to. */
+function externalAddressOf(row: number): number {
+  const base = row << CONN_SHIFT
+  return originOf(row) === INSIDE ? hot[base + CONN.replyDst]! : hot[base + CONN.origDst]!
+}
+
+/** The first packet of a connection from inside; ports word as conntrack/tuple.ts has it, or 0. */
+export function openFromInside(protocol: number, src: number, dst: number, ports: number, tcpState: number): number {
+  if (!hasTransportPorts(protocol)) return openWithoutPorts(protocol, src, dst)
+  const insidePort = ports & 0xffff
+  const remotePort = ports >>> 16
+  const remoteKey = dependsOnAddress(settings.mapping) ? dst : 0
+  const remotePortKey = dependsOnPort(settings.mapping) ? remotePort : 0
+  let bound = findByInside(protocol, src, insidePort, remoteKey, remotePortKey)
+  if (bound === 0) {
+    bound = makeMapping(protocol, src, insidePort, remoteKey, remotePortKey)
+    if (bound < 0) return bound
+  }
+  const base = mappingBase(bound)
+  const externalPort = mapping[base + MAPPING.ports]! >>> 16
+  const external = mapping[base + MAPPING.externalAddress]!
+  return makeConnection(
+    protocol,
+    INSIDE,
+    bound,
+    tcpState,
+    src,
+    dst,
+    ports,
+    dst,
+    external,
+    remotePort | (externalPort << 16),
+  )
+}
+
+/** The first packet from outside to an external endpoint. */
+export function openFromOutside(protocol: number, src: number, dst: number, ports: number, tcpState: number): number {
+  const bound = hasTransportPorts(protocol) ? findByExternal(protocol, dst, ports >>> 16) : 0
+  if (bound === 0) return ~DROP['no-mapping']
+  if (!mayEnter(bound, src, ports & 0xffff)) return ~DROP.filtered
+  const base = mappingBase(bound)
+  const inside = mapping[base + MAPPING.insideAddress]!
+  const insidePort = mapping[base + MAPPING.ports]! & 0xffff
+  return makeConnection(
+    protocol,
+    OUTSIDE,
+    bound,
+    tcpState,
+    src,
+    dst,
+    ports,
+    inside,
+    src,
+    insidePort | ((ports & 0xffff) << 16),
+  )
+}
+
+function mayEnter(bound: number, remote: number, remotePort: number): boolean {
+  if (!dependsOnAddress(settings.filtering)) return true
+  return findPermission(bound, remote, dependsOnPort(settings.filtering) ? remotePort : 0) !== 0
+}
+
+/** GRE, ESP and the like: there is nothing to tell two inside hosts apart by, so the first has the remote address. */
+function openWithoutPorts(protocol: number, src: number, dst: number): number {
+  if (!settings.protocols.includes(protocol)) return ~DROP['protocol-not-translated']
+  const entry = pairedEntry(src)
+  if (entry < 0) return ~DROP['no-external-address']
+  const external = externals.addressOf(entry)
+  const key = keyWord(protocol, OUTSIDE)
+  if (findConnection(dst, external, 0, key, hashTuple(dst, external, 0, key)) !== 0) return ~DROP['no-free-tuple']
+  return makeConnection(protocol, INSIDE, 0, 0, src, dst, 0, dst, external, 0)
+}
+
+function makeMapping(protocol: number, src: number, port: number, remote: number, remotePort: number): number {
+  const entry = pairedEntry(src)
+  if (entry < 0) return ~DROP['no-external-address']
+  const space = spaceOf(protocol)
+  // A mapping lives by its connections: no free row for one, no use of a port for the other.
+  if (connections.full && !recycleRow()) return ~DROP['table-full']
+  const wanted = swap16(port)
+  let taken = takePort(entry, space, wanted, settings.preservePorts, settings.parity)
+  for (let tries = 0; taken < 0 && tries < RECYCLE_TRIES && protocol === TCP && recyclePort(entry); tries++)
+    taken = takePort(entry, space, wanted, settings.preservePorts, settings.parity)
+  if (taken < 0) return ~DROP['no-port']
+  counters[CELL.mappings + protocolCell(protocol)]! += 1
+  return insertMapping(protocol, src, port, remote, remotePort, externals.addressOf(entry), swap16(taken), entry)
+}
+
+/** The external address of an inside address: rendezvous hashing, so that a change of the pool moves few of them. */
+function pairedEntry(inside: number): number {
+  let best = -1
+  let bestWeight = -1
+  for (const entry of active) {
+    const weight = hash4(inside, externals.addressOf(entry), 0, PAIRING) >>> 0
+    if (weight > bestWeight) {
+      bestWeight = weight
+      best = entry
+    }
+  }
+  return best
+}
+
+function makeConnection(
+  protocol: number,
+  origin: number,
+  bound: number,
+  tcpState: number,
+  src: number,
+  dst: number,
+  ports: number,
+  replySrc: number,
+  replyDst: number,
+  replyPorts: number,
+): number {
+  // Held before anything is recycled, or its last connection's end could take the mapping away under our hands.
+  if (bound !== 0) mapping[mappingBase(bound) + MAPPING.rows]! += 1
+  if (connections.full && !recycleRow()) {
+    if (bound !== 0) releaseMapping(bound, false)
+    return ~DROP['table-full']
+  }
+  const row = connections.begin()
+  const base = row << CONN_SHIFT
+  hot[base + CONN.origSrc] = src
+  hot[base + CONN.origDst] = dst
+  hot[base + CONN.origPorts] = ports
+  hot[base + CONN.replySrc] = replySrc
+  hot[base + CONN.replyDst] = replyDst
+  hot[base + CONN.replyPorts] = replyPorts
+  hot[base + CONN.state] = keyWord(protocol, origin) | (tcpState << TCP_STATE_SHIFT)
+  hot[base + CONN.lastSeen] = now
+  hot[base + CONN.timeout] = firstTimeout(protocol, ports)
+  hot[base + CONN.packets] = 0
+  hot[base + CONN.packetsReply] = 0
+  hot[base + CONN.bytes] = 0
+  hot[base + CONN.bytesReply] = 0
+  hot[base + CONN.checksumDelta] = deltas(protocol, src, dst, ports, replyDst, replySrc, invertPorts(replyPorts))
+  hot[base + CONN.checksumDeltaReply] = deltas(protocol, replySrc, replyDst, replyPorts, dst, src, invertPorts(ports))
+  cold.mapping[row] = bound
+  cold.permission[row] = 0
+  cold.queue[row] = 0
+  cold.created[row] = now
+  cold.packetWraps[row] = 0
+  cold.packetWrapsReply[row] = 0
+  cold.byteWraps[row] = 0
+  cold.byteWrapsReply[row] = 0
+  confirm(row)
+  if (origin === INSIDE) becomeHolder(row)
+  enqueue(row, protocol === TCP ? unrepliedQueue(mapping[mappingBase(bound) + MAPPING.external]!) : UNREPLIED_OTHERS)
+  counters[CELL.connections + protocolCell(protocol)]! += 1
+  counters[CELL.connectionsInserted + protocolCell(protocol)]! += 1
+  counters[CELL.permissions] = permissions.used
+  return row
+}
+
+/** What translating adds to the IP header's checksum (low half, TTL included) and the transport's (high half). */
+function deltas(
+  protocol: number,
+  src: number,
+  dst: number,
+  ports: number,
+  newSrc: number,
+  newDst: number,
+  newPorts: number,
+): number {
+  const addresses = addDeltas(delta32(src, newSrc), delta32(dst, newDst))
+  let transport = 0
+  if (protocol === TCP || protocol === UDP) transport = addDeltas(addresses, delta32(ports, newPorts))
+  // No pseudo header; the type stands in the ports word on both sides and adds nothing.
+  else if (protocol === ICMP) transport = delta32(ports, newPorts)
+  return addDeltas(addresses, TTL_DELTA) | (transport << 16)
+}
+
+/** The inside end has sent: the connection holds its mapping, and its remote end may answer. */
+function becomeHolder(row: number): void {
+  const bound = cold.mapping[row]!
+  if (bound === 0) return
+  mapping[mappingBase(bound) + MAPPING.holders]! += 1
+  const base = row << CONN_SHIFT
+  const opened = originOf(row) === INSIDE
+  const remote = opened ? hot[base + CONN.origDst]! : hot[base + CONN.origSrc]!
+  const remotePort = opened ? hot[base + CONN.origPorts]! >>> 16 : hot[base + CONN.origPorts]! & 0xffff
+  cold.permission[row] = permit(bound, remote, dependsOnPort(settings.filtering) ? remotePort : 0)
+}
+
+/** The first packet in the reply direction, before tracking notes it. */
+export function answered(row: number): void {
+  if (originOf(row) === OUTSIDE) becomeHolder(row)
+}
+
+/** A closed connection may be recycled. */
+export function closed(row: number): void {
+  if (isClosedQueue(cold.queue[row]!)) return
+  enqueue(row, closedQueue(mapping[mappingBase(cold.mapping[row]!) + MAPPING.external]!))
+}
+
+/** Ends a connection and whatever lived by it only. */
+export function endConnection(row: number): void {
+  const protocol = protocolOf(row)
+  const bound = cold.mapping[row]!
+  const permission = cold.permission[row]!
+  const holder = originOf(row) === INSIDE || (hot[(row << CONN_SHIFT) + CONN.state]! & SEEN_REPLY) !== 0
+  dequeue(row)
+  remove(row)
+  if (permission !== 0) withdraw(permission)
+  if (bound !== 0) releaseMapping(bound, holder)
+  counters[CELL.connections + protocolCell(protocol)]! -= 1
+  counters[CELL.connectionsExpired + protocolCell(protocol)]! += 1
+  counters[CELL.permissions] = permissions.used
+}
+
+function releaseMapping(bound: number, holder: boolean): void {
+  const base = mappingBase(bound)
+  const rows = mapping[base + MAPPING.rows]! - 1
+  mapping[base + MAPPING.rows] = rows
+  if (holder) mapping[base + MAPPING.holders]! -= 1
+  if (mapping[base + MAPPING.holders] === 0) endMapping(bound)
+  if (rows > 0) return
+  const protocol = mapping[base + MAPPING.flags]! & 0xff
+  const entry = mapping[base + MAPPING.external]!
+  const port = swap16(mapping[base + MAPPING.ports]! >>> 16)
+  const stillOurs = externals.addressOf(entry) === mapping[base + MAPPING.externalAddress]
+  removeMapping(bound)
+  counters[CELL.mappings + protocolCell(protocol)]! -= 1
+  if (stillOurs) freePort(entry, spaceOf(protocol), port)
+}
+
+/** Makes room in the table: the oldest closed connection goes, else the oldest that nobody has answered. */
+function recycleRow(): boolean {
+  for (const kind of [closedQueue, unrepliedQueue])
+    for (const entry of active) if (recycle(oldest(kind(entry)))) return true
+  return recycle(oldest(UNREPLIED_OTHERS))
+}
+
+/** Frees a TCP port of an address in the same order. */
+const recyclePort = (entry: number): boolean =>
+  recycle(oldest(closedQueue(entry))) || recycle(oldest(unrepliedQueue(entry)))
+
+function recycle(row: number): boolean {
+  if (row === 0) return false
+  counters[CELL.connectionsRecycled + (isClosedQueue(cold.queue[row]!) ? 0 : 1)]! += 1
+  endConnection(row)
+  return true
+}
+
+let sweepAt = 1
+
+/** Looks at the next `rows` rows of the table and ends what has expired. */
+export function sweep(rows: number): void {
+  for (let i = 0; i < rows; i++) {
+    if (sweepAt > connections.highest) sweepAt = 1
+    if (connections.isLive(sweepAt) && isOver(sweepAt)) endConnection(sweepAt)
+    sweepAt++
+  }
+}
+
+function isOver(row: number): boolean {
+  const bound = cold.mapping[row]!
+  // Opened from outside, never answered, and the mapping that let it in is over.
+  return hasExpired(row) || (bound !== 0 && hasEnded(bound))
+}
+
+function endWhere(over: (row: number) => boolean): void {
+  for (let row = 1; row <= connections.highest; row++) if (connections.isLive(row) && over(row)) endConnection(row)
+}
+
+/** How many queues the tables of this many addresses need. */
+export const queuesFor = (addresses: number): number => queueCount(addresses)
+
+/** External port of a connection (0..65535), or its ICMP identifier. */
+export const externalPortOf = (row: number): number =>
+  sourcePort(mapping[mappingBase(cold.mapping[row]!) + MAPPING.ports]! >>> 16)

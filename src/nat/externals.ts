@@ -1,0 +1,175 @@
+// The external addresses, their port blocks and who leases each: what the coordinator decides and shards read.
+//
+//   entry    address (as loaded), kind, and a generation that changes when the entry gets another address
+//   block    `blockSize` consecutive ports of one address and protocol; one ownership word each
+//
+// Ownership word: 0 nobody, shard + 1, or FROZEN while the coordinator takes a block back. To take a port a shard
+// changes its port word, then reads the ownership word again and undoes the taking if that changed (nat/ports.ts).
+//
+// Owner: the coordinator is the only writer of everything here but the port words, which any shard changes by
+// compare-and-swap. Port words cover all ports of all entries; memory is taken from the system only for pages that
+// are touched, so for the blocks that are leased.
+
+import type { Region } from '../memory/region.ts'
+
+/** Spaces of ports: TCP, UDP and ICMP identifiers are given independently of each other. */
+export const TCP_SPACE = 0
+export const UDP_SPACE = 1
+export const ICMP_SPACE = 2
+export const SPACES = 3
+export const spaceOf = (protocol: number): number =>
+  protocol === 6 ? TCP_SPACE : protocol === 17 ? UDP_SPACE : ICMP_SPACE
+
+const PORTS = 65536
+
+/** An entry's kind. */
+export const VACANT = 0
+/** The host's own address: ports outside the NAT's blocks are the host's. */
+export const SHARED = 1
+/** An address that natloom has to itself. */
+export const POOL = 2
+
+const ENTRY_WORDS = 4
+const ADDRESS = 0
+const KIND = 1
+const GENERATION = 2
+
+export const FROZEN = -1
+
+export class Externals {
+  readonly capacity: number
+  readonly blockSize: number
+  readonly blocksPerSpace: number
+  readonly #entries: Int32Array
+  readonly #owners: Int32Array
+  /** CAS 1: a word a port, by portIndex(). */
+  readonly portWords: Int32Array
+  /** [0] counts every change of entries or leases. */
+  readonly #version: Int32Array
+
+  /** `capacity` addresses at most; `blockSize` a power of two from 16 to 1024. */
+  constructor(region: Region, options: { capacity: number; blockSize: number }) {
+    this.capacity = options.capacity
+    this.blockSize = options.blockSize
+    this.blocksPerSpace = PORTS / options.blockSize
+    this.#version = region.i32(1)
+    this.#entries = region.i32(options.capacity * ENTRY_WORDS)
+    this.#owners = region.i32(options.capacity * SPACES * this.blocksPerSpace)
+    this.portWords = region.i32(options.capacity * SPACES * PORTS)
+  }
+
+  version(): number {
+    return Atomics.load(this.#version, 0)
+  }
+
+  addressOf(entry: number): number {
+    return this.#entries[entry * ENTRY_WORDS + ADDRESS]!
+  }
+
+  kindOf(entry: number): number {
+    return this.#entries[entry * ENTRY_WORDS + KIND]!
+  }
+
+  generationOf(entry: number): number {
+    return this.#entries[entry * ENTRY_WORDS + GENERATION]!
+  }
+
+  /** The entry of an address, -1 if it is none of ours. */
+  find(address: number): number {
+    for (let entry = 0; entry < this.capacity; entry++)
+      if (this.addressOf(entry) === address && this.kindOf(entry) !== VACANT) return entry
+    return -1
+  }
+
+  blockIndex(entry: number, space: number, block: number): number {
+    return (entry * SPACES + space) * this.blocksPerSpace + block
+  }
+
+  /** Where the word of a port (0..65535) of an entry lies. */
+  portIndex(entry: number, space: number, port: number): number {
+    return (entry * SPACES + space) * PORTS + port
+  }
+
+  /** The shard that leases a block, -1 for nobody. */
+  ownerOfBlock(entry: number, space: number, block: number): number {
+    const word = Atomics.load(this.#owners, this.blockIndex(entry, space, block))
+    return word > 0 ? word - 1 : -1
+  }
+
+  // --- the coordinator's side ---
+
+  /** Puts an address in a vacant entry and returns its number; -1 if all are taken. Its blocks are nobody's yet. */
+  add(address: number, kind: typeof SHARED | typeof POOL): number {
+    for (let entry = 0; entry < this.capacity; entry++) {
+      if (this.kindOf(entry) !== VACANT) continue
+      const base = entry * ENTRY_WORDS
+      this.#entries[base + ADDRESS] = address
+      this.#entries[base + GENERATION]! += 1
+      this.#entries[base + KIND] = kind
+      this.#changed()
+      return entry
+    }
+    return -1
+  }
+
+  /** Takes an address away: its leases end, shards end the mappings on it. */
+  remove(entry: number): void {
+    const first = this.blockIndex(entry, 0, 0)
+    for (let i = 0; i < SPACES * this.blocksPerSpace; i++) Atomics.store(this.#owners, first + i, 0)
+    this.#entries[entry * ENTRY_WORDS + KIND] = VACANT
+    this.#entries[entry * ENTRY_WORDS + GENERATION]! += 1
+    this.#changed()
+  }
+
+  lease(entry: number, space: number, block: number, shard: number): void {
+    Atomics.store(this.#owners, this.blockIndex(entry, space, block), shard + 1)
+    this.#changed()
+  }
+
+  /** Takes a leased block back if none of its ports is in use; false (and the lease as before) otherwise. */
+  takeBack(entry: number, space: number, block: number): boolean {
+    const at = this.blockIndex(entry, space, block)
+    const lease = Atomics.load(this.#owners, at)
+    if (lease <= 0) return true
+    Atomics.store(this.#owners, at, FROZEN)
+    const first = this.portIndex(entry, space, block * this.blockSize)
+    for (let port = 0; port < this.blockSize; port++) {
+      if (!isTaken(Atomics.load(this.portWords, first + port))) continue
+      Atomics.store(this.#owners, at, lease)
+      return false
+    }
+    Atomics.store(this.#owners, at, 0)
+    this.#changed()
+    return true
+  }
+
+  #changed(): void {
+    Atomics.add(this.#version, 0, 1)
+  }
+}
+
+// A port word (CAS 1): bit 0 a mapping has it (set and cleared by the block's owner only); bits 1-4 reservations that
+// name it (0-15); bits 5-16 the second it was freed, plus 1, modulo 4095 (0: never, or rested since); bits 17-31 a
+// version that every change raises, so that a compare-and-swap can't mistake a word for an older one of equal content.
+export const MAPPED = 1
+export const RESERVATION = 2
+const RESERVATIONS = 15 << 1
+const FREED_SHIFT = 5
+const FREED_MASK = 0xfff << FREED_SHIFT
+const FREED_MODULUS = 4095
+const VERSION_SHIFT = 17
+
+export const isTaken = (word: number): boolean => (word & (MAPPED | RESERVATIONS)) !== 0
+
+/** The same word with other content and the next version. */
+export const withContent = (word: number, content: number): number =>
+  (((word >>> VERSION_SHIFT) + 1) << VERSION_SHIFT) | (content & 0x1ffff) | 0
+
+export const freedAt = (second: number): number => ((second % FREED_MODULUS) + 1) << FREED_SHIFT
+
+/** Freed less than `rest` seconds before `second`. After 68 minutes a word may look freshly freed once more. */
+export function isResting(word: number, second: number, rest: number): boolean {
+  const freed = (word & FREED_MASK) >>> FREED_SHIFT
+  if (freed === 0) return false
+  return (second - (freed - 1) + FREED_MODULUS * 2) % FREED_MODULUS < rest
+}

@@ -1,0 +1,231 @@
+// A shard's external ports: which are free in the blocks it leases, and the taking and freeing of one. A port is given
+// to one inside endpoint at a time (no overloading: RFC 4787 REQ-3, RFC 5382 REQ-7), chosen at random in a random
+// block (RFC 6056, RFC 6888 REQ-15), and rests before it is given again (RFC 6888 REQ-8).
+//
+//   usable    neither taken nor resting; counted by block, blocks with any are in the list of their space
+//   taken     its word says so: a mapping or a reservation has it
+//   resting   freed, in the queue of resting ports until its time is over
+//
+// The port words are the truth (nat/externals.ts); counts, lists and the queue are derived from them and belong to
+// this thread. A word may be taken under our hands by another shard's reservation: then the next is tried.
+// All of it is O(1) in the number of ports, also when none is left.
+
+import { now } from '../memory/clock.ts'
+import { CELL, counters } from '../memory/counters.ts'
+import { random32 } from '../memory/random.ts'
+import {
+  type Externals,
+  freedAt,
+  isResting,
+  isTaken,
+  MAPPED,
+  SHARED,
+  SPACES,
+  spaceOf,
+  TCP_SPACE,
+  VACANT,
+  withContent,
+} from './externals.ts'
+
+/** Seconds that a port freed by UDP or ICMP rests. TCP has rested in its closing states. */
+const REST = 120
+/** Blocks tried for a port of the right parity before any port will do. */
+const PARITY_TRIES = 4
+
+let externals: Externals
+let shard = 0
+/** By block index: usable ports, -1 if the block isn't ours. */
+let usable = new Int16Array(0)
+/** By block index: its place in the list of its space; the lists, blocksPerSpace apart; how long each is. */
+let place = new Int32Array(0)
+let listed = new Int32Array(0)
+let listLength = new Int32Array(0)
+/** Ring of resting ports in the order they were freed: port index, second. */
+let resting = new Int32Array(0)
+let restingHead = 0
+let restingTail = 0
+let version = -1
+
+export function seatPorts(shared: Externals, shardNumber: number): void {
+  externals = shared
+  shard = shardNumber
+  const blocks = shared.capacity * SPACES * shared.blocksPerSpace
+  usable = new Int16Array(blocks).fill(-1)
+  place = new Int32Array(blocks).fill(-1)
+  listed = new Int32Array(blocks)
+  listLength = new Int32Array(shared.capacity * SPACES)
+  resting = new Int32Array(2 * 2 ** Math.ceil(Math.log2(shared.portWords.length)))
+  restingHead = 0
+  restingTail = 0
+  version = -1
+}
+
+/** Looks at the leases again if they have changed since; true if they had. */
+export function followLeases(): boolean {
+  const current = externals.version()
+  if (current === version) return false
+  version = current
+  for (let entry = 0; entry < externals.capacity; entry++)
+    for (let space = 0; space < SPACES; space++)
+      for (let block = 0; block < externals.blocksPerSpace; block++) {
+        const index = externals.blockIndex(entry, space, block)
+        const ours = externals.kindOf(entry) !== VACANT && externals.ownerOfBlock(entry, space, block) === shard
+        if (ours && usable[index] === -1) gain(entry, space, block)
+        else if (!ours && usable[index] !== -1) lose(entry, space, block)
+      }
+  return true
+}
+
+function gain(entry: number, space: number, block: number): void {
+  const index = externals.blockIndex(entry, space, block)
+  const first = externals.portIndex(entry, space, block * externals.blockSize)
+  let free = 0
+  for (let i = 0; i < externals.blockSize; i++) {
+    const word = externals.portWords[first + i]!
+    if (isTaken(word)) counters[CELL.portsUsed + space]! += 1
+    else if (isResting(word, now, restOf(space))) rest(space, first + i)
+    else free++
+  }
+  usable[index] = free
+  counters[CELL.portsLeased + space]! += externals.blockSize
+  if (free > 0) list(entry, space, block)
+}
+
+function lose(entry: number, space: number, block: number): void {
+  const index = externals.blockIndex(entry, space, block)
+  usable[index] = -1
+  counters[CELL.portsLeased + space]! -= externals.blockSize
+  if (place[index] !== -1) unlist(entry, space, block)
+}
+
+/**
+ * Takes a port (0..65535) for a mapping on an external address; -1 if none is left. `wanted` is the inside port,
+ * whose own number is tried first if `preserve`, and whose parity is kept if `parity` and while it can be.
+ */
+export function takePort(entry: number, space: number, wanted: number, preserve: boolean, parity: boolean): number {
+  if (preserve && tryPort(entry, space, wanted)) return wanted
+  const list = entry * SPACES + space
+  for (let tries = 0; parity && tries < PARITY_TRIES && listLength[list]! > 0; tries++) {
+    const port = takeInRandomBlock(entry, space, wanted & 1)
+    if (port >= 0) return port
+  }
+  // A listed block has a usable port but for what other shards have reserved meanwhile: then it leaves the list.
+  while (listLength[list]! > 0) {
+    const port = takeInRandomBlock(entry, space, -1)
+    if (port >= 0) return port
+  }
+  return -1
+}
+
+function takeInRandomBlock(entry: number, space: number, parity: number): number {
+  const list = entry * SPACES + space
+  const random = random32()
+  const block = listed[list * externals.blocksPerSpace + ((random >>> 10) % listLength[list]!)]!
+  const size = externals.blockSize
+  const start = random % size
+  for (let i = 0; i < size; i++) {
+    const port = block * size + ((start + i) % size)
+    if (parity >= 0 && (port & 1) !== parity) continue
+    if (tryPort(entry, space, port)) return port
+  }
+  if (parity < 0) unlist(entry, space, block)
+  return -1
+}
+
+function tryPort(entry: number, space: number, port: number): boolean {
+  const block = Math.floor(port / externals.blockSize)
+  const index = externals.blockIndex(entry, space, block)
+  if (usable[index]! <= 0) return false
+  const at = externals.portIndex(entry, space, port)
+  const word = Atomics.load(externals.portWords, at)
+  if (isTaken(word) || isResting(word, now, restOf(space))) return false
+  if (Atomics.compareExchange(externals.portWords, at, word, withContent(word, MAPPED)) !== word) return false
+  if (externals.ownerOfBlock(entry, space, block) !== shard) {
+    // The coordinator froze the block between our look and our taking: it is not ours to give.
+    changeWord(at, 0)
+    return false
+  }
+  counters[CELL.portsUsed + space]! += 1
+  usable[index]! -= 1
+  if (usable[index] === 0) unlist(entry, space, block)
+  return true
+}
+
+/** The port (0..65535) lies in a block that some shard leases: on a shared address, it is NAT's and not the host's. */
+export function isNatPort(entry: number, protocol: number, port: number): boolean {
+  return externals.ownerOfBlock(entry, spaceOf(protocol), Math.floor(port / externals.blockSize)) >= 0
+}
+
+/** The address is the host's too. */
+export const isShared = (entry: number): boolean => externals.kindOf(entry) === SHARED
+
+/** Gives back a port that a mapping had. */
+export function freePort(entry: number, space: number, port: number): void {
+  const at = externals.portIndex(entry, space, port)
+  const rests = restOf(space) > 0
+  changeWord(at, rests ? freedAt(now) : 0)
+  counters[CELL.portsUsed + space]! -= 1
+  if (rests) rest(space, at)
+  else becomeUsable(at)
+}
+
+/** Clears the mapping bit; reservations that name the port stay. */
+function changeWord(at: number, freed: number): void {
+  const words = externals.portWords
+  for (;;) {
+    const word = Atomics.load(words, at)
+    if (Atomics.compareExchange(words, at, word, withContent(word, (word & 0x1e) | freed)) === word) return
+  }
+}
+
+const restOf = (space: number): number => (space === TCP_SPACE ? 0 : REST)
+
+function rest(space: number, at: number): void {
+  const slot = (restingTail * 2) & (resting.length - 1)
+  resting[slot] = at
+  resting[slot + 1] = now
+  restingTail++
+  counters[CELL.portsResting + space]! += 1
+}
+
+/** Ends the rest of every port whose time is over. To be called about once a second. */
+export function endRests(): void {
+  while (restingHead !== restingTail) {
+    const slot = (restingHead * 2) & (resting.length - 1)
+    if (now - resting[slot + 1]! < REST) return
+    const at = resting[slot]!
+    restingHead++
+    counters[CELL.portsResting + (Math.floor(at / 65536) % SPACES)]! -= 1
+    becomeUsable(at)
+  }
+}
+
+function becomeUsable(at: number): void {
+  const space = Math.floor(at / 65536)
+  const block = Math.floor((at % 65536) / externals.blockSize)
+  const index = space * externals.blocksPerSpace + block
+  if (usable[index] === -1) return
+  usable[index]! += 1
+  if (place[index] === -1) list(Math.floor(space / SPACES), space % SPACES, block)
+}
+
+function list(entry: number, space: number, block: number): void {
+  const which = entry * SPACES + space
+  const last = listLength[which]!
+  listed[which * externals.blocksPerSpace + last] = block
+  place[externals.blockIndex(entry, space, block)] = last
+  listLength[which] = last + 1
+}
+
+function unlist(entry: number, space: number, block: number): void {
+  const which = entry * SPACES + space
+  const index = externals.blockIndex(entry, space, block)
+  const hole = place[index]!
+  if (hole === -1) return
+  const last = listLength[which]! - 1
+  const moved = listed[which * externals.blocksPerSpace + last]!
+  listed[which * externals.blocksPerSpace + hole] = moved
+  place[externals.blockIndex(entry, space, moved)] = hole
+  place[index] = -1
+  listLength[which] = last
+}

@@ -1,0 +1,29 @@
+// What an operator may choose about translation (RFC 4787 sections 4 and 5, RFC 7857). Plain data: it is posted to
+// shards.
+
+export type Dependence = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent'
+
+export interface NatSettings {
+  /** On what of the remote endpoint the choice of an external port depends. */
+  mapping: Dependence
+  /** On what of the remote endpoint it depends whether it may send to a mapping. */
+  filtering: Dependence
+  /** Try the inside port's own number first. */
+  preservePorts: boolean
+  /** Even ports become even ones, odd ports odd ones, as long as there are any (RFC 4787 REQ-4). */
+  parity: boolean
+  /** Protocols without ports that are translated, by number; 1:1 with a remote address (GRE, ESP ...). */
+  protocols: readonly number[]
+}
+
+export const DEFAULT_NAT: NatSettings = {
+  mapping: 'endpoint-independent',
+  filtering: 'address-dependent',
+  preservePorts: false,
+  parity: true,
+  protocols: [],
+}
+
+const DEPENDS_ON_ADDRESS: readonly Dependence[] = ['address-dependent', 'address-and-port-dependent']
+export const dependsOnAddress = (choice: Dependence): boolean => DEPENDS_ON_ADDRESS.includes(choice)
+export const dependsOnPort = (choice: Dependence): boolean => choice === 'address-and-port-dependent'
