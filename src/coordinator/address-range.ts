@@ -1,5 +1,7 @@
-// The addresses that a pool's entry stands for: an address, a range or a prefix. Text as people write it (RFC 4632 for
-// prefixes); numbers in host order, because ranges count (203.0.113.1 is 0xcb007101).
+// The addresses that a pool's entry stands for: an address, a range or a prefix. Numbers are in numeric order, because
+// ranges count (203.0.113.1 is 0xcb007101); swap32() makes packets' addresses of them.
+
+import { type Addr, parseAddress, parsePrefix, swap32 } from '../wire/address.ts'
 
 export interface AddressRange {
   readonly first: number
@@ -7,28 +9,17 @@ export interface AddressRange {
   readonly last: number
 }
 
-const OCTET = '(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)'
-const ADDRESS = new RegExp(`^${OCTET}\\.${OCTET}\\.${OCTET}\\.${OCTET}$`)
+const numeric = (address: Addr): number => swap32(address) >>> 0
 
-/** Four decimal octets without leading zeros, or undefined. */
-function address(text: string): number | undefined {
-  const octets = ADDRESS.exec(text)
-  if (!octets) return undefined
-  return octets.slice(1).reduce((sum, octet) => sum * 256 + Number(octet), 0)
-}
-
-/** Undefined if the text is none of the three, the range runs backwards, or the prefix has bits behind its length. */
-export function addressRange(text: string): AddressRange | undefined {
-  const [left = '', right] = text.split(/[-/]/, 2)
-  const first = address(left)
-  if (first === undefined) return undefined
-  if (right === undefined) return { first, last: first }
-  if (text.length !== left.length + 1 + right.length) return undefined
-  if (text.includes('-')) {
-    const last = address(right)
-    return last !== undefined && last >= first ? { first, last } : undefined
+/** @throws RangeError if the text is none of the three, or a range runs backwards. */
+export function parseAddressRange(text: string): AddressRange {
+  if (text.includes('/')) {
+    const { address, length } = parsePrefix(text)
+    const first = numeric(address)
+    return { first, last: first + 2 ** (32 - length) - 1 }
   }
-  if (!/^([12]?\d|3[0-2])$/.test(right)) return undefined
-  const size = 2 ** (32 - Number(right))
-  return first % size === 0 ? { first, last: first + size - 1 } : undefined
+  const [from = '', to = from, ...more] = text.split('-')
+  const range = { first: numeric(parseAddress(from)), last: numeric(parseAddress(to)) }
+  if (more.length > 0 || range.last < range.first) throw new RangeError(`"${text}" is no range of addresses`)
+  return range
 }

@@ -5,38 +5,31 @@
 /** RFC 4787 sections 4.1 and 5: how much of the remote endpoint a mapping, or the filter before it, depends on. */
 export type Dependence = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent'
 
-/** How long a row lives without a packet that refreshes it, one value for each state of netfilter's TCP table. */
-export interface TcpTimeouts {
-  readonly synSent: number
-  readonly synRecv: number
-  readonly established: number
-  readonly finWait: number
-  readonly closeWait: number
-  readonly lastAck: number
-  readonly timeWait: number
-  readonly close: number
-  /** Both ends sent a SYN. */
-  readonly synSent2: number
-  /** After three retransmissions, or while a window is zero; only ever shortens the state's own value. */
-  readonly retransmitted: number
-  /** Data without an acknowledgement, or an RST out of place; only ever shortens the state's own value. */
-  readonly unacknowledged: number
-}
+/** The states of netfilter's TCP table. */
+type TcpState =
+  | 'SYN_SENT'
+  | 'SYN_RECV'
+  | 'ESTABLISHED'
+  | 'FIN_WAIT'
+  | 'CLOSE_WAIT'
+  | 'LAST_ACK'
+  | 'TIME_WAIT'
+  | 'CLOSE'
+  | 'SYN_SENT2'
 
+/** How long a connection lives without traffic; what conntrack/timeouts.ts takes. */
 export interface Timeouts {
-  readonly tcp: TcpTimeouts
-  /** Whether `retransmitted` and `unacknowledged` shorten ASSURED connections too: Linux does, RFC 5382 REQ-5 forbids. */
-  readonly shortenAssured: boolean
+  readonly tcp: Readonly<Record<TcpState, number>> & { readonly NONE: 0 }
   /** Before there was traffic both ways. */
-  readonly udp: number
+  readonly udpUnreplied: number
   /** After it. */
   readonly udpStream: number
-  /** To and from port 53, whatever was seen (RFC 4787 REQ-5a). */
+  /** To port 53, whatever was seen (RFC 4787 REQ-5a). */
   readonly udpDns: number
   readonly icmp: number
   /** Protocols without ports, GRE apart. */
   readonly generic: number
-  readonly gre: number
+  readonly greUnreplied: number
   readonly greStream: number
   /** The record that remembers where a fragmented packet's later fragments go. */
   readonly fragment: number
