@@ -1,0 +1,57 @@
+// The shards' counters as Prometheus metrics. Nothing is copied between scrapes: each metric reads its cells from
+// shared memory when it is asked. The list of metrics, their help and labels is memory/counters.ts; here each gets the
+// label `shard`. Authority: Prometheus' text exposition format; names as `promtool check metrics` wants them.
+
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { CELL, METRICS, type Metric, type MetricKey } from '../memory/counters.ts'
+import { version } from './version.ts'
+
+/** prom-client's own gauges that end in _total, which is a counter's ending. */
+const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
+
+/** `blocks[i]` is what counterBlock() cut for shard i. */
+export function createRegistry(blocks: readonly Float64Array[]): Registry {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  for (const name of MISNAMED) registry.removeSingleMetric(name)
+
+  const build = { version, node: process.version }
+  new Gauge({
+    name: 'natloom_build_info',
+    help: 'Always 1; the labels are the versions of natloom and Node.js',
+    labelNames: Object.keys(build),
+    registers: [registry],
+  }).set(build, 1)
+
+  for (const [key, metric] of Object.entries(METRICS)) register(registry, metric, CELL[key as MetricKey], blocks)
+  return registry
+}
+
+function register(registry: Registry, metric: Metric, first: number, blocks: readonly Float64Array[]): void {
+  const { name, help, cells } = metric
+  const labelNames = ['shard', ...Object.keys(cells[0] ?? {})]
+  const each = (report: (labels: Record<string, string>, value: number) => void) => {
+    for (const [shard, block] of blocks.entries())
+      for (const [i, labels] of cells.entries()) report({ shard: String(shard), ...labels }, block[first + i]!)
+  }
+  if (metric.type === 'counter') {
+    const counter = new Counter({
+      name,
+      help,
+      labelNames,
+      registers: [registry],
+      collect() {
+        counter.reset()
+        each((labels, value) => counter.inc(labels, value))
+      },
+    })
+  } else {
+    const gauge = new Gauge({
+      name,
+      help,
+      labelNames,
+      registers: [registry],
+      collect: () => each((labels, value) => gauge.set(labels, value)),
+    })
+  }
+}

@@ -1,0 +1,112 @@
+// HTTP for machines that watch the gateway: /metrics (Prometheus), /healthz (load balancers, orchestrators).
+// Control plane: main thread, a handful of requests a minute.
+
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { type AddressInfo, isIPv6 } from 'node:net'
+import type { Registry } from 'prom-client'
+import { parseListen } from './listen.ts'
+
+export interface Health {
+  readonly ok: boolean
+  /** What is wrong, or what all is well with; becomes JSON. */
+  readonly detail: unknown
+}
+
+export interface MetricsServerOptions {
+  /** `address:port`; see listen.ts. */
+  readonly listen: string
+  readonly registry: Registry
+  health(): Health
+}
+
+export type MetricsErrorCode =
+  /** Another program listens there. */
+  | 'METRICS_ADDRESS_IN_USE'
+  /** The host has no such address, or the port needs a right. */
+  | 'METRICS_ADDRESS'
+
+export class MetricsError extends Error {
+  override readonly name = 'MetricsError'
+  readonly code: MetricsErrorCode
+  constructor(code: MetricsErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+export class MetricsServer {
+  /** Of the endpoint: `http://127.0.0.1:9464/metrics`. */
+  readonly url: string
+  readonly #server: Server
+
+  private constructor(server: Server) {
+    const { address, port } = server.address() as AddressInfo
+    this.url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}/metrics`
+    this.#server = server
+  }
+
+  /** Resolves once it answers. Throws MetricsError. */
+  static async start({ listen, registry, health }: MetricsServerOptions): Promise<MetricsServer> {
+    const where = parseListen(listen)
+    if (!where)
+      throw new MetricsError('METRICS_ADDRESS', `metrics.listen is ${listen}; allowed: address:port, as 127.0.0.1:9464`)
+    const server = createServer((request, response) => {
+      answer(request, response, registry, health).catch((error: Error) => {
+        response.writeHead(500, { 'content-type': 'text/plain' }).end(`${error.message}\n`)
+      })
+    })
+    server.listen(where)
+    try {
+      await once(server, 'listening')
+    } catch (error) {
+      throw refusal(listen, error as NodeJS.ErrnoException)
+    }
+    return new MetricsServer(server)
+  }
+
+  /** Ends connections too, idle and busy ones. */
+  async close(): Promise<void> {
+    const closed = once(this.#server, 'close')
+    this.#server.close()
+    this.#server.closeAllConnections()
+    await closed
+  }
+}
+
+function refusal(listen: string, cause: NodeJS.ErrnoException): MetricsError {
+  const change = 'set metrics.listen or NATLOOM_METRICS_LISTEN to another address:port'
+  if (cause.code === 'EADDRINUSE')
+    return new MetricsError(
+      'METRICS_ADDRESS_IN_USE',
+      `metrics.listen ${listen} is taken by another program (\`ss -ltnp\` names it): end that one, or ${change}`,
+      { cause },
+    )
+  return new MetricsError('METRICS_ADDRESS', `can't listen on metrics.listen ${listen} (${cause.code}): ${change}`, {
+    cause,
+  })
+}
+
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  registry: Registry,
+  health: () => Health,
+): Promise<void> {
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    response.writeHead(405, { allow: 'GET, HEAD' }).end()
+    return
+  }
+  const path = request.url?.split('?', 1)[0]
+  if (path === '/metrics') {
+    const text = await registry.metrics()
+    response.writeHead(200, { 'content-type': registry.contentType }).end(text)
+  } else if (path === '/healthz') {
+    const { ok, detail } = health()
+    response
+      .writeHead(ok ? 200 : 503, { 'content-type': 'application/json' })
+      .end(`${JSON.stringify({ ok, detail })}\n`)
+  } else {
+    response.writeHead(404, { 'content-type': 'text/plain' }).end('here are /metrics and /healthz\n')
+  }
+}
