@@ -38,11 +38,13 @@ export interface GatewayOptions {
   readonly kind: GatewayKind
   /** Where natloom keeps what it would have to take back after a crash: not where this machine's own gateway does. */
   readonly stateFile: string
+  /** Whether its metrics are read again and again while it runs. */
+  readonly watched: boolean
 }
 
 export function startGateway(options: GatewayOptions, topology: Topology, processes: Processes): Promise<Gateway> {
   if (options.kind === 'kernel') return startKernel(topology.gateway)
-  return startNatloom(topology.gateway, processes, options.stateFile)
+  return startNatloom(topology.gateway, processes, options)
 }
 
 const write = (host: Namespace, path: string, value: string): string =>
@@ -67,7 +69,11 @@ async function startKernel(host: Namespace): Promise<Gateway> {
   }
 }
 
-async function startNatloom(host: Namespace, processes: Processes, stateFile: string): Promise<Gateway> {
+async function startNatloom(
+  host: Namespace,
+  processes: Processes,
+  { stateFile, watched }: GatewayOptions,
+): Promise<Gateway> {
   const natloom = processes.start(host, process.execPath, [fileURLToPath(COMMAND), 'run'], {
     name: 'natloom run',
     env: { NATLOOM_INSIDE: INSIDE_INTERFACE, NATLOOM_OUTSIDE: OUTSIDE_INTERFACE, NATLOOM_STATE_PATH: stateFile },
@@ -77,8 +83,8 @@ async function startNatloom(host: Namespace, processes: Processes, stateFile: st
   })
   failed.catch(() => {})
 
-  const options: Scraper = { url: METRICS_URL, everyMs: SCRAPE_EVERY_MS }
-  const scraper = processes.startModule(host, SCRAPER, options)
+  const scraping: Scraper = { url: METRICS_URL, everyMs: SCRAPE_EVERY_MS }
+  const scraper = processes.startModule(host, SCRAPER, scraping)
   let text: string | undefined
   scraper.child.on('message', (message) => {
     text = String(message)
@@ -92,6 +98,8 @@ async function startNatloom(host: Namespace, processes: Processes, stateFile: st
       `natloom run did not answer at ${METRICS_URL} within ${FORWARDS_WITHIN_MS / 1000} s:\n${natloom.output}`,
     )
   })
+
+  if (!watched) scraper.child.kill('SIGTERM')
 
   return {
     kind: 'natloom',

@@ -163,7 +163,7 @@ async function act(stage: Stage, scenario: Scenario, kind: GatewayKind, screen: 
   const stateFile = join(stage.topology.directory, 'state.json')
   const before = hostState(host, stateFile)
   const services = await startServices(stage)
-  const gateway = await startGateway({ kind, stateFile }, stage.topology, stage.processes)
+  const gateway = await startGateway({ kind, stateFile, watched: true }, stage.topology, stage.processes)
   screen.print(`natloom lab ${scenario.name}: lan 10.0.0.2 --- gateway (${kind}) --- ${SERVER} outside`, '')
 
   const outcomes = await watch(stage, scenario, gateway, screen)

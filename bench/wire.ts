@@ -1,0 +1,163 @@
+// `npm run bench:wire`: natloom against the kernel's own NAT (nft masquerade), in one interleaved run. Both stand in
+// the same namespaces, one after the other, in each round; the order changes from round to round, so that neither gets
+// the warmer machine. No nft rule beside each one's own, no neighbour set by hand, each starts with empty tables.
+//
+//   --rounds N          5 by default
+//   --seconds N         of each throughput, 2 by default
+//   --quick             one round of one second
+//   --only NAME         kernel or natloom alone
+//   --measure TEXT      only measures whose name contains this
+//   --out FILE          bench/results/wire.json by default; a run that isn't whole goes to wire.local.json
+
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { GATEWAYS, type GatewayKind, startGateway } from '../src/lab/gateway.ts'
+import { Processes } from '../src/lab/processes.ts'
+import { removeLeftovers, SERVER, Topology } from '../src/lab/topology.ts'
+import { describeMachine, machine } from './machine.ts'
+import { type Summary, spread, summary } from './statistics.ts'
+import { type Bench, MEASURES, type Measure } from './wire/measures.ts'
+
+const FAMILY = 'natloom-bench'
+const WHOLE = 'bench/results/wire.json'
+const PARTIAL = 'bench/results/wire.local.json'
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '2' },
+    quick: { type: 'boolean', default: false },
+    only: { type: 'string' },
+    measure: { type: 'string', default: '' },
+    out: { type: 'string' },
+  },
+})
+
+function positive(name: string, text: string): number {
+  const value = Number(text)
+  if (Number.isInteger(value) && value > 0) return value
+  throw new RangeError(`--${name} ${text}: a whole number above 0 is asked for`)
+}
+
+function gateways(): readonly GatewayKind[] {
+  if (options.only === undefined) return ['kernel', 'natloom']
+  const only = GATEWAYS.find((kind) => kind === options.only)
+  if (only === undefined) throw new RangeError(`--only ${options.only}: allowed are ${GATEWAYS.join(', ')}`)
+  return [only]
+}
+
+type Figures = Record<string, number>
+interface Round {
+  readonly kernel?: Figures
+  readonly natloom?: Figures
+}
+
+/** One gateway's turn: started, measured, stopped. */
+async function turn(kind: GatewayKind, bench: Bench, measures: readonly Measure[]): Promise<Figures> {
+  const { topology, processes } = bench
+  const stateFile = join(topology.directory, 'state.json')
+  const gateway = await startGateway({ kind, stateFile, watched: false }, topology, processes)
+  topology.lan.exec('ping', '-c', '1', '-W', '5', SERVER)
+  const figures: Figures = {}
+  for (const measure of measures) {
+    figures[measure.name] = await Promise.race([measure.take(bench), gateway.failed])
+    console.log(
+      `  ${kind.padEnd(8)} ${measure.name.padEnd(44)} ${shown(figures[measure.name] as number)} ${measure.unit}`,
+    )
+  }
+  const wrong = await gateway.stop()
+  if (wrong.length > 0) throw new Error(wrong.join('\n'))
+  return figures
+}
+
+const shown = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(2)).padStart(8)
+const range = (of: Summary): string => `${shown(of.median)} ±${(spread(of) * 100).toFixed(0).padStart(3)}%`
+
+const valuesOf = (rounds: readonly Round[], kind: GatewayKind, measure: Measure): number[] =>
+  rounds.flatMap((round) => round[kind]?.[measure.name] ?? [])
+
+/** natloom over kernel, each round by itself: what slows the machine down slows both. */
+function ratios(rounds: readonly Round[], measure: Measure): number[] {
+  const kernel = valuesOf(rounds, 'kernel', measure)
+  const natloom = valuesOf(rounds, 'natloom', measure)
+  return kernel.length === natloom.length ? natloom.map((value, round) => value / (kernel[round] as number)) : []
+}
+
+interface Row extends Pick<Measure, 'name' | 'unit' | 'better' | 'wanted'> {
+  readonly kernel?: Summary
+  readonly natloom?: Summary
+  readonly ratio?: Summary
+}
+
+const summarised = (of: readonly number[]): Summary | undefined => (of.length > 0 ? summary(of) : undefined)
+
+function row(rounds: readonly Round[], measure: Measure): Row {
+  const { name, unit, better, wanted } = measure
+  const parts = {
+    wanted,
+    kernel: summarised(valuesOf(rounds, 'kernel', measure)),
+    natloom: summarised(valuesOf(rounds, 'natloom', measure)),
+    ratio: summarised(ratios(rounds, measure)),
+  }
+  return { name, unit, better, ...Object.fromEntries(Object.entries(parts).filter(([, part]) => part !== undefined)) }
+}
+
+function line({ name, unit, better, wanted, kernel, natloom, ratio }: Row): string {
+  const cells = [kernel, natloom].map((part) => (part === undefined ? '' : range(part)).padEnd(16))
+  const against =
+    ratio === undefined ? '' : `${ratio.median.toFixed(2)} (${ratio.least.toFixed(2)} to ${ratio.most.toFixed(2)})`
+  const asked = wanted === undefined ? '' : `${better === 'more' ? 'at least' : 'at most'} ${wanted}`
+  return `${name.padEnd(44)} ${unit.padEnd(5)} ${cells.join(' ')} ${against.padEnd(22)} ${asked}`.trimEnd()
+}
+
+async function main(): Promise<void> {
+  const rounds = options.quick ? 1 : positive('rounds', options.rounds)
+  const seconds = options.quick ? 1 : positive('seconds', options.seconds)
+  const kinds = gateways()
+  const measures = MEASURES.filter(({ name }) => name.includes(options.measure))
+  if (measures.length === 0) throw new RangeError(`--measure ${options.measure}: no measure has that in its name`)
+  const whole = !options.quick && kinds.length > 1 && measures.length === MEASURES.length
+  process.env.NATLOOM_WORKERS ??= '1'
+
+  removeLeftovers(FAMILY)
+  const topology = Topology.create(FAMILY)
+  const processes = new Processes()
+  const bench: Bench = { topology, processes, seconds }
+  const remove = () => topology.remove()
+  process.once('exit', remove)
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1))
+
+  const on = machine()
+  console.log(`${describeMachine(on)}\n`)
+  const taken: Round[] = []
+  try {
+    for (let round = 0; round < rounds; round++) {
+      console.log(`round ${round + 1} of ${rounds}`)
+      const figures: Round = {}
+      for (const kind of round % 2 === 0 ? kinds : kinds.toReversed())
+        Object.assign(figures, { [kind]: await turn(kind, bench, measures) })
+      taken.push(figures)
+    }
+  } finally {
+    await processes.end()
+    remove()
+  }
+
+  const rows = measures.map((measure) => row(taken, measure))
+  console.log(
+    `\n${' '.repeat(50)} ${'kernel'.padEnd(16)} ${'natloom'.padEnd(16)} ${'natloom / kernel'.padEnd(22)} wanted`,
+  )
+  for (const each of rows) console.log(line(each))
+  console.log(
+    '\nMedians; ± is half of the way from least to most. Ratios are medians of the rounds, with least and most.',
+  )
+
+  const out = options.out ?? (whole ? WHOLE : PARTIAL)
+  const workers = process.env.NATLOOM_WORKERS
+  const result = { date: new Date().toISOString(), machine: on, workers, rounds, seconds, summary: rows, taken }
+  writeFileSync(out, `${JSON.stringify(result, null, 2)}\n`)
+  console.log(`kept in ${out}`)
+}
+
+await main()

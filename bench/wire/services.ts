@@ -1,0 +1,27 @@
+// In the outside host: swallows the flood and says, whenever asked, how many packets its interface has received by now.
+// The interface's own counter is the measure: a reader of the socket would take the processor from the gateway.
+
+import { readFileSync } from 'node:fs'
+import { boundUdpSocket } from './sockets.ts'
+
+export interface Services {
+  readonly floodPort: number
+  readonly interface: string
+}
+
+export interface Count {
+  readonly packets: number
+  readonly atMs: number
+}
+
+const { floodPort, interface: name } = JSON.parse(process.argv[2] ?? '{}') as Services
+
+// Bound and never read: what doesn't fit is dropped there, and nobody answers with an ICMP error.
+boundUdpSocket(floodPort, 1)
+
+process.on('message', () => {
+  const packets = Number(readFileSync(`/sys/class/net/${name}/statistics/rx_packets`, 'utf8'))
+  process.send?.({ packets, atMs: performance.now() } satisfies Count)
+})
+process.on('disconnect', () => process.exit(0))
+process.send?.('ready')
