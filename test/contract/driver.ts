@@ -32,6 +32,12 @@ export const TOO_LONG = 1800
 const at = new Int32Array(BURST)
 const length = new Int32Array(BURST)
 
+/** Waits on the driver until `done`; throws after two seconds without. */
+export function waitUntil(driver: Driver, done: () => boolean): void {
+  for (const deadline = Date.now() + 2000; !done(); driver.wait(50))
+    if (Date.now() > deadline) throw new Error('two seconds went by, and what the test waits for did not happen')
+}
+
 /** Copies of what arrives on a port, `count` frames of it, or fewer if no more come for two seconds. */
 export function receiveCopies(driver: Driver, port: number, count: number): Carried[] {
   const copies: Carried[] = []
@@ -66,11 +72,12 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
 
     /** One burst, once something is there. It stays unreleased. */
     function burst(port: number): number {
-      for (const deadline = Date.now() + 2000; Date.now() < deadline; driver.wait(50)) {
-        const listed = driver.receive(port, at, length)
-        if (listed > 0) return listed
-      }
-      return 0
+      let listed = 0
+      waitUntil(driver, () => {
+        listed = driver.receive(port, at, length)
+        return listed > 0
+      })
+      return listed
     }
 
     /** Writes a frame into scratch, with a header of zeros, and returns where it begins. */
@@ -111,7 +118,6 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
       it('never lists more than a burst, and the rest afterwards', () => {
         for (const i of sequence(0, BURST + 20)) fixture.deliver(0, numbered(i))
         const first = burst(0)
-        expect(first).toBeGreaterThan(0)
         expect(first).toBeLessThanOrEqual(BURST)
         expect(numberOf(copyOf(driver, at[0], length[0]).frame)).toBe(0)
         driver.release(0)
@@ -158,14 +164,19 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
     })
 
     describe('the virtio-net header', () => {
-      it('asks for nothing where the link asked for nothing', () => {
-        fixture.deliver(0, numbered(1))
-        const [{ header }] = receiveCopies(driver, 0, 1)
-        expect(offload(header)).toMatchObject({ needsChecksum: false, gsoType: 0, gsoSize: 0 })
-      })
-
       const partial = superPacket({ payload: 512 })
       const whole = superPacket({ payload: 20_000, gsoSize: 1448 })
+
+      it('asks for nothing where the link asked for nothing, whatever lay in the ring before', () => {
+        for (let i = 0; i <= fixture.slots; i++) {
+          const { header, frame } = i === 0 ? whole : { header: undefined, frame: numbered(i) }
+          fixture.deliver(0, frame, header)
+          const [received] = receiveCopies(driver, 0, 1)
+          if (i === fixture.slots)
+            expect(offload(received.header)).toMatchObject({ needsChecksum: false, gsoType: 0, gsoSize: 0 })
+        }
+      })
+
       it.each([
         ['a partial checksum', partial],
         ['a super-packet', whole],
@@ -191,7 +202,6 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
         let sent = 0
         while (sent < 10) {
           const listed = burst(0)
-          expect(listed).toBeGreaterThan(0)
           for (let i = 0; i < listed; i++) {
             mem.setUint16(at[i] + 12, 0x88b6)
             driver.send(1, at[i], length[i])
@@ -300,6 +310,9 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
         Atomics.notify(turn, 0)
         await gone
         expect(took).toBeLessThan((TURNS * 50) / 2)
+        // The last wake may have come after its turn. After that nothing is left to end a wait early.
+        driver.wait(50)
+        expect(elapsed(() => driver.wait(20))).toBeGreaterThanOrEqual(19)
       })
     })
   })

@@ -9,7 +9,7 @@ import { type AfPacketOptions, closeSeat, openAfPacket, rebind } from '../../src
 import { BURST } from '../../src/io/driver.ts'
 import { addressOf, close, eventfd, interfaceIndex, SOL_SOCKET, setsockopt } from '../../src/io/syscalls.ts'
 import { type Namespace, veth } from '../../src/lab/namespace.ts'
-import { type DriverFixture, describeDriver, receiveCopies } from '../contract/driver.ts'
+import { type DriverFixture, describeDriver, receiveCopies, waitUntil } from '../contract/driver.ts'
 import { numbered, numberOf, tagged } from '../contract/frames.ts'
 import { FarEnd, inside, quietNamespace } from './far-end.ts'
 
@@ -108,20 +108,23 @@ describe('af-packet', () => {
     it('is not stalled by more of them than the ring holds', () => {
       for (let sent = 0; sent < 2 * fixture.slots; sent += 50) {
         for (let i = 0; i < 50; i++) fixture.deliver(0, tagged(numbered(i), 7))
-        while (driver.taggedFrames(0) < sent + 50) {
+        waitUntil(driver, () => {
           expect(driver.receive(0, at, length)).toBe(0)
-          driver.wait(50)
-        }
+          return driver.taggedFrames(0) === sent + 50
+        })
       }
       fixture.deliver(0, numbered(9))
       expect(received(0, 1)).toEqual([9])
     })
 
-    it('does not see what it sends', () => {
-      transmit(0, 1)
-      expect(fixture.collect(0, 1)).toHaveLength(1)
-      fixture.deliver(0, numbered(2))
-      expect(received(0, 1)).toEqual([2])
+    it.each([
+      ['past the queue discipline', 0],
+      ['through it', 1],
+    ])('does not see what it sends %s', (_, port) => {
+      transmit(port, 1)
+      expect(fixture.collect(port, 1)).toHaveLength(1)
+      fixture.deliver(port, numbered(2))
+      expect(received(port, 1)).toEqual([2])
     })
   })
 
@@ -132,28 +135,50 @@ describe('af-packet', () => {
   })
 
   it('finds its place when a new driver takes the seat over, and gives up what the old one held', () => {
-    for (const i of [1, 2, 3]) fixture.deliver(0, numbered(i))
-    expect(received(0, 1)).toEqual([1, 2, 3])
-    for (const i of [4, 5]) fixture.deliver(0, numbered(i))
-    while (driver.receive(0, at, length) === 0) driver.wait(50)
-    fixture.deliver(0, numbered(6))
-    driver = new AfPacketDriver(fixture.seat)
-    expect(received(0, 1)).toEqual([6])
-    for (let lap = 0; lap < 2 * fixture.slots; lap++) {
-      fixture.deliver(0, numbered(lap))
-      expect(received(0, 1)).toEqual([lap])
+    const almostALap = fixture.slots - 3
+    for (let i = 0; i < almostALap; i++) {
+      fixture.deliver(0, numbered(i))
+      expect(received(0, 1)).toEqual([i])
     }
+    fixture.deliver(0, numbered(1000))
+    waitUntil(driver, () => driver.receive(0, at, length) === 1)
+    for (let i = 1001; i < 1010; i++) fixture.deliver(0, numbered(i))
+    driver = new AfPacketDriver(fixture.seat)
+    expect(received(0, 9)).toEqual([1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009])
   })
 
   it('goes on counting when a new driver takes the seat over', () => {
     fixture.deliver(0, tagged(numbered(1), 5))
-    while (driver.taggedFrames(0) === 0) driver.receive(0, at, length)
+    waitUntil(driver, () => driver.receive(0, at, length) === 0 && driver.taggedFrames(0) === 1)
     near.ip('link set near0 down')
     transmit(0, 1)
     near.ip('link set near0 up')
     driver = new AfPacketDriver(fixture.seat)
     expect(driver.taggedFrames(0)).toBe(1)
     expect(driver.sendFailures(0)).toBe(1)
+  })
+
+  describe('a queue discipline that lets little through', () => {
+    const SLOW = ['root', 'tbf', 'rate', '8kbit', 'burst', '1600', 'limit', '3000']
+    const COUNT = 200
+    beforeEach(() => {
+      for (const name of ['near0', 'near1']) near.exec('tc', 'qdisc', 'replace', 'dev', name, ...SLOW)
+    })
+    afterEach(() => {
+      for (const name of ['near0', 'near1']) near.exec('tc', 'qdisc', 'delete', 'dev', name, 'root')
+    })
+
+    it('is passed by where so opened', () => {
+      for (let i = 0; i < COUNT; i++) transmit(0, i)
+      expect(fixture.collect(0, COUNT)).toHaveLength(COUNT)
+      expect(driver.sendFailures(0)).toBe(0)
+    })
+
+    it('is honoured otherwise: what it has no place for is given up after a few tries, and counted', () => {
+      for (let i = 0; i < COUNT; i++) transmit(1, i)
+      expect(driver.sendFailures(1)).toBeGreaterThan(COUNT / 2)
+      expect(driver.sendFailures(1)).toBeLessThan(COUNT)
+    })
   })
 
   describe('a link that comes and goes', () => {
