@@ -70,18 +70,24 @@ const errorSpec = (): fc.Arbitrary<FrameSpec> =>
 
 export const anySpec = (): fc.Arbitrary<FrameSpec> => fc.oneof(tcpSpec(), udpSpec(), echoSpec(), errorSpec())
 
-/** Valid frames with some bytes overwritten and the end cut off, and bytes that never were a frame. */
+/**
+ * Bytes that never were a frame, and valid frames with some bytes overwritten and the end cut off: in half of them the
+ * IPv4 total length is cut too, so that it is the header after it that finds itself short.
+ */
 export const damagedFrame = (): fc.Arbitrary<Uint8Array> =>
   fc.oneof(
     { weight: 1, arbitrary: fc.uint8Array({ maxLength: 100 }) },
-    {
-      weight: 5,
-      arbitrary: fc
-        .tuple(anySpec(), fc.array(fc.tuple(fc.nat(120), fc.integer({ min: 0, max: 255 })), { maxLength: 6 }), fc.nat())
-        .map(([spec, overwrites, cut]) => {
-          const whole = frame(spec).slice()
-          for (const [at, value] of overwrites) if (at < whole.length) whole[at] = value
-          return cut % 3 === 0 ? whole : whole.slice(0, cut % (whole.length + 1))
-        }),
-    },
+    { weight: 6, arbitrary: fc.tuple(anySpec(), overwrites(), fc.option(fc.nat()), fc.boolean()).map(damaged) },
   )
+
+type Overwrite = [at: number, value: number]
+const overwrites = (): fc.Arbitrary<Overwrite[]> =>
+  fc.array(fc.tuple(fc.nat(120), fc.integer({ min: 0, max: 255 })), { maxLength: 6 })
+
+function damaged([spec, overwrites, cut, told]: [FrameSpec, Overwrite[], number | null, boolean]): Uint8Array {
+  const whole = frame(spec)
+  const bytes = whole.slice(0, cut === null ? whole.length : cut % (whole.length + 1))
+  if (told && bytes.length >= 34) new DataView(bytes.buffer).setUint16(16, bytes.length - 14)
+  for (const [at, value] of overwrites) if (at < bytes.length) bytes[at] = value
+  return bytes
+}
