@@ -57,6 +57,8 @@ interface Round {
 async function turn(kind: GatewayKind, bench: Bench, measures: readonly Measure[]): Promise<Figures> {
   const { topology, processes } = bench
   const stateFile = join(topology.directory, 'state.json')
+  // natloom begins with empty tables, so the kernel does too.
+  topology.gateway.exec('conntrack', '-F')
   const gateway = await startGateway({ kind, stateFile, watched: false }, topology, processes)
   topology.lan.exec('ping', '-c', '1', '-W', '5', SERVER)
   const figures: Figures = {}

@@ -14,7 +14,7 @@ lab='ip:iproute2 nft:nftables ping:iputils-ping traceroute:traceroute setpriv:ut
 case "${1:-}" in
   lab) tools="$lab" ;;
   test) tools="$lab promtool:prometheus conntrack:conntrack" ;;
-  bench) tools="$lab iperf3:iperf3" ;;
+  bench) tools="$lab conntrack:conntrack iperf3:iperf3" ;;
   *)
     echo "usage: $0 lab|test|bench" >&2
     exit 2

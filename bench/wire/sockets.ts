@@ -56,7 +56,7 @@ function checked(name: string, result: number): void {
   if (result < 0) throw new SystemCallError(name, errno())
 }
 
-export const udpSocket = (patienceSeconds: number): number =>
+const udpSocket = (patienceSeconds: number): number =>
   bounded(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), patienceSeconds)
 
 export function boundUdpSocket(port: number, patienceSeconds: number): number {

@@ -11,7 +11,8 @@ import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from './topology.t
 export const GATEWAYS = ['natloom', 'kernel'] as const
 export type GatewayKind = (typeof GATEWAYS)[number]
 
-export const METRICS_URL = 'http://127.0.0.1:9464/metrics'
+const METRICS_LISTEN = '127.0.0.1:9464'
+export const METRICS_URL = `http://${METRICS_LISTEN}/metrics`
 
 const COMMAND = new URL('../control/main.js', import.meta.url)
 const SCRAPER = new URL('./scraper.js', import.meta.url)
@@ -76,7 +77,14 @@ async function startNatloom(
 ): Promise<Gateway> {
   const natloom = processes.start(host, process.execPath, [fileURLToPath(COMMAND), 'run'], {
     name: 'natloom run',
-    env: { NATLOOM_INSIDE: INSIDE_INTERFACE, NATLOOM_OUTSIDE: OUTSIDE_INTERFACE, NATLOOM_STATE_PATH: stateFile },
+    env: {
+      NATLOOM_INSIDE: INSIDE_INTERFACE,
+      NATLOOM_OUTSIDE: OUTSIDE_INTERFACE,
+      NATLOOM_METRICS_LISTEN: METRICS_LISTEN,
+      NATLOOM_STATE_PATH: stateFile,
+      // What this machine's own gateway is told is not meant for the lab's; a file named on purpose is.
+      NATLOOM_CONFIG: process.env.NATLOOM_CONFIG ?? '/dev/null',
+    },
   })
   const failed = natloom.ended.then(({ code, signal }) => {
     throw new Error(`natloom run ended by itself with ${code ?? signal}:\n${natloom.output}`)

@@ -13,6 +13,9 @@ export interface Ended {
   readonly signal: NodeJS.Signals | null
 }
 
+/** How long a program that is told to end may take. */
+const END_WITHIN_MS = 2000
+
 /** What a program wrote, at most this many bytes of its end. */
 const KEPT_OUTPUT = 65536
 
@@ -97,13 +100,13 @@ export class Processes {
     })
   }
 
-  /** Ends all that still run, with a second to do so by themselves. Nothing starts afterwards. */
+  /** Ends all that still run, with some time to do so by themselves. Nothing starts afterwards. */
   async end(): Promise<void> {
     this.#over = true
     await Promise.allSettled(
       [...this.#running].map((program) => {
         program.child.kill('SIGTERM')
-        return program.within(1000)
+        return program.within(END_WITHIN_MS)
       }),
     )
   }

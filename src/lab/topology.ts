@@ -56,7 +56,7 @@ const directories = (prefix: string): string[] =>
   entries(tmpdir(), prefix).filter((name) => isMine(join(tmpdir(), name)))
 
 /** Processes whose network is this namespace. */
-export function processesIn(name: string): number[] {
+function processesIn(name: string): number[] {
   return run('ip', ['netns', 'pids', name]).split('\n').filter(Boolean).map(Number)
 }
 
