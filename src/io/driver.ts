@@ -50,9 +50,9 @@ export interface Driver {
    */
   wait(timeoutMs: number): void
 
-  /** Frames that a link refused to send since the start. */
+  /** Frames that a link refused to send since the port was opened. */
   sendFailures(port: number): number
-  /** Frames that the link lost before receive() (ring full) since the start. */
+  /** Frames that the link lost before receive() (ring full) since the port was opened. */
   receiveLosses(port: number): number
   /** Ends the use of the driver by this thread. */
   close(): void
