@@ -1,0 +1,126 @@
+// Rules that keep the kernel from answering or forwarding what natloom translates. Authority: nft(8), netfilter's
+// netdev family. A packet socket is served before the ingress hook, so natloom receives what these rules drop.
+//
+// natloom carries inside <-> outside. What the kernel keeps, on every interface of ours:
+//   - whatever is not IPv4, and tagged frames (their VLAN is an interface of its own)
+//   - broadcast and multicast (DHCP, mDNS)
+//   - what is for the host itself, except NAT's ports on a shared address; ICMP always
+//   - from inside to inside, and what routes through a third interface
+// Dropped without a route too: natloom answers that the destination is unreachable, the kernel must not as well.
+// Never hidden by ports: a later fragment, which has none. The kernel holds it, gets no first one and forgets it.
+//
+// A killed natloom leaves the rules behind, so the gateway fails closed; the next start replaces them.
+
+import { execFileSync } from 'node:child_process'
+import type { Addr } from '../memory/fib.ts'
+import { HostError, reasonOf } from './errors.ts'
+import type { PortRange } from './port-range.ts'
+import { TOOL_PATH } from './rights.ts'
+
+export const NFT_TABLE = 'netdev natloom'
+
+export interface RuleSet {
+  readonly inside: readonly string[]
+  readonly outside: readonly string[]
+  /** Of both, those that exist: a chain needs its interface. */
+  readonly present: ReadonlySet<string>
+  /** Addresses that NAT shares with the host. */
+  readonly shared: readonly Addr[]
+  /** Addresses that are NAT's alone. */
+  readonly pool: readonly Addr[]
+  /** TCP and UDP ports that are NAT's on the shared addresses; they don't overlap. */
+  readonly hidden: readonly PortRange[]
+  /** Protocols without ports that NAT translates on the shared addresses. */
+  readonly protocols: readonly number[]
+}
+
+export const addressText = (address: Addr): string =>
+  [address & 255, (address >>> 8) & 255, (address >>> 16) & 255, address >>> 24].join('.')
+
+const set = (elements: readonly (string | number)[]): string => `{ ${elements.join(', ')} }`
+
+/** nft has no escapes in a quoted name, and a final * would be a wildcard. */
+function quoted(name: string): string {
+  if (/^[^\s"*/:]{1,15}$/.test(name)) return `"${name}"`
+  throw new HostError(
+    'HOST_INTERFACE',
+    `the interface name ${JSON.stringify(name)} can't be used in nft rules: rename it`,
+  )
+}
+
+/** One transaction that replaces all of natloom's rules. Throws HostError HOST_INTERFACE for an unusable name. */
+export function ruleText(rules: RuleSet): string {
+  const chains = [
+    ...rules.inside.map((name, number) => ({ name, label: `inside${number}`, body: insideRules(rules) })),
+    ...rules.outside.map((name, number) => ({ name, label: `outside${number}`, body: outsideRules(rules) })),
+  ]
+  return [
+    `add table ${NFT_TABLE}`, // or the deletion fails where there is none
+    `delete table ${NFT_TABLE}`,
+    `table ${NFT_TABLE} {`,
+    ...chains
+      .filter(({ name }) => rules.present.has(name))
+      .flatMap(({ name, label, body }) => [
+        `  chain ${label} {`,
+        `    type filter hook ingress device ${quoted(name)} priority 0; policy accept;`,
+        ...body.map((line) => `    ${line}`),
+        '  }',
+      ]),
+    '}',
+    '',
+  ].join('\n')
+}
+
+const insideRules = (rules: RuleSet): string[] => [
+  'ether type != ip accept',
+  ...natAddressRules(rules),
+  ...carriedRules(rules.outside),
+]
+
+const outsideRules = (rules: RuleSet): string[] => [
+  'ether type != ip accept',
+  ...natAddressRules(rules),
+  ...(rules.shared.length > 0 && rules.protocols.length > 0
+    ? [`ip daddr ${set(rules.shared.map(addressText))} ip protocol ${set(rules.protocols)} drop`]
+    : []),
+  ...carriedRules([...rules.inside, ...rules.outside]),
+]
+
+function natAddressRules({ pool, shared, hidden }: RuleSet): string[] {
+  const ports = hidden.map(({ from, to }) => (from === to ? from : `${from}-${to}`))
+  return [
+    ...(pool.length > 0 ? [`ip daddr ${set(pool.map(addressText))} drop`] : []),
+    ...(shared.length > 0 && ports.length > 0
+      ? [`ip daddr ${set(shared.map(addressText))} meta l4proto { tcp, udp } th dport ${set(ports)} drop`]
+      : []),
+  ]
+}
+
+/** A local destination has no `oif` either, so what stays with the host is said first. */
+const carriedRules = (towards: readonly string[]): string[] => [
+  'meta pkttype != host accept',
+  'fib daddr type { local, broadcast, multicast } accept',
+  `fib daddr oifname ${set(towards.map(quoted))} drop`,
+  'fib daddr oif missing drop',
+]
+
+/** Runs nft with a script on its standard input, or with arguments; its standard output. Throws HostError HOST_NFT. */
+export function nft(args: readonly string[], script = ''): string {
+  try {
+    return execFileSync('nft', args, {
+      encoding: 'utf8',
+      input: script,
+      stdio: ['pipe', 'pipe', 'pipe'],
+      maxBuffer: 256 << 20,
+      env: { ...process.env, PATH: TOOL_PATH },
+    })
+  } catch (error) {
+    const said = (error as { stderr?: string }).stderr?.trim() || reasonOf(error)
+    throw new HostError('HOST_NFT', `nft ${args.join(' ')} failed: ${said}`, { cause: error })
+  }
+}
+
+export const applyRules = (rules: RuleSet): void => void nft(['-f', '-'], ruleText(rules))
+
+/** Also where there is nothing to remove. `table` with its family. */
+export const removeTable = (table: string): void => void nft(['-f', '-'], `add table ${table}\ndelete table ${table}\n`)

@@ -1,0 +1,112 @@
+// What this host has to be given back, kept in a file from before the first change until the last one is undone: a
+// gateway that was killed can't take anything back, its next start does. Written whole and renamed into place.
+// Owner: the one running natloom that the file names.
+
+import { mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { HostError, reasonOf } from './errors.ts'
+import type { PortRange } from './port-range.ts'
+
+export const DEFAULT_STATE_PATH = '/run/natloom/state.json'
+const FORMAT = 1
+
+export interface HostState {
+  readonly format: typeof FORMAT
+  readonly owner: ProcessIdentity
+  /** The network namespace that the changes were made in, as /proc names it. */
+  readonly namespace: string
+  /** `set` was put in place of `original`; null: it was right already, or not ours to move. */
+  readonly portRange: { readonly original: PortRange; readonly set: PortRange } | null
+  /** `netdev natloom` */
+  readonly nftTables: readonly string[]
+  /** Addresses (as loaded) that a route of ours made local. */
+  readonly pool: readonly number[]
+}
+
+/** A process id alone is reused; with the time it began it is not. */
+export interface ProcessIdentity {
+  readonly pid: number
+  /** Clock ticks since boot. */
+  readonly started: string
+}
+
+export const thisNamespace = (): string => readlinkSync('/proc/thread-self/ns/net')
+
+export function processIdentity(pid: number): ProcessIdentity | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    // The second field is the program's name in parentheses and may hold anything; `started` is the 22nd.
+    return { pid, started: stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] }
+  } catch {
+    return undefined
+  }
+}
+
+export function newState(): HostState {
+  const owner = processIdentity(process.pid)
+  if (!owner) throw new HostError('HOST_STATE', '/proc is not mounted: natloom needs it')
+  return { format: FORMAT, owner, namespace: thisNamespace(), portRange: null, nftTables: [], pool: [] }
+}
+
+/**
+ * What a natloom that is no longer there left behind in this namespace, if anything.
+ * Throws HostError: HOST_IN_USE if it is still there, HOST_STATE if the file can't be read.
+ */
+export function leftBehind(path: string): HostState | undefined {
+  const state = readState(path)
+  if (!state) return undefined
+  const { pid, started } = state.owner
+  if (processIdentity(pid)?.started === started && pid !== process.pid)
+    throw new HostError(
+      'HOST_IN_USE',
+      `${path} belongs to a natloom that is running (process ${pid}): stop it, ` +
+        'or give this one a state file of its own if it serves other interfaces',
+    )
+  // What was changed in another namespace can't be undone from this one, and went with it if it is gone.
+  return state.namespace === thisNamespace() ? state : undefined
+}
+
+function readState(path: string): HostState | undefined {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw new HostError('HOST_STATE', `${path} can't be read: ${reasonOf(error)}`, { cause: error })
+  }
+  const state = parsed(text)
+  if (state?.format === FORMAT) return state
+  throw new HostError(
+    'HOST_STATE',
+    `${path} is not a state file that this natloom can read: compare net.ipv4.ip_local_port_range and ` +
+      '`nft list table netdev natloom` with what you want, then delete the file',
+  )
+}
+
+function parsed(text: string): HostState | undefined {
+  try {
+    return JSON.parse(text) as HostState
+  } catch {
+    return undefined
+  }
+}
+
+/** Throws HostError HOST_STATE. */
+export function writeState(path: string, state: HostState): void {
+  const draft = `${path}.${process.pid}`
+  try {
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(draft, `${JSON.stringify(state, undefined, 2)}\n`, { mode: 0o600, flush: true })
+    renameSync(draft, path)
+  } catch (error) {
+    rmSync(draft, { force: true })
+    throw new HostError(
+      'HOST_STATE',
+      `${path} can't be written (${reasonOf(error)}): natloom keeps there what it has to undo; ` +
+        'make its folder writable or name another file',
+      { cause: error },
+    )
+  }
+}
+
+export const removeState = (path: string): void => rmSync(path, { force: true })

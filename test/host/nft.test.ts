@@ -1,0 +1,223 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { applyRules, type RuleSet, removeTable, ruleText } from '../../src/host/nft.ts'
+import { Namespace, run, veth } from '../../src/lab/namespace.ts'
+import { addr, inside } from './inside.ts'
+import { Socket } from './sockets-inside.ts'
+
+const GRE = 47
+const ICMP = 1
+
+const RULES: RuleSet = {
+  inside: ['lan0', 'lan1'],
+  outside: ['wan0'],
+  present: new Set(['lan0', 'lan1', 'wan0']),
+  shared: [addr('203.0.113.2')],
+  pool: [addr('203.0.113.50')],
+  // 20480-20543 is a block in which the host has a socket.
+  hidden: [
+    { from: 16384, to: 20479 },
+    { from: 20544, to: 60991 },
+  ],
+  protocols: [GRE],
+}
+
+/** The code of an ICMP destination unreachable in an IPv4 packet: 0 network, 3 port. */
+const unreachableCode = (packet: string): number => (packet.charCodeAt(20) === 3 ? packet.charCodeAt(21) : -1)
+
+describe('the script for nft', () => {
+  it('has a chain only for an interface that is there, and names the missing ones in the sets', () => {
+    const text = ruleText({ ...RULES, present: new Set(['wan0']) })
+    expect(text).toContain('device "wan0"')
+    expect(text).not.toContain('device "lan0"')
+    expect(text).toContain('oifname { "lan0", "lan1", "wan0" } drop')
+  })
+
+  it('hides no ports while nothing is shared', () => {
+    const text = ruleText({ ...RULES, shared: [], pool: [] })
+    expect(text).not.toContain('dport')
+    expect(text).not.toContain('ip protocol')
+    expect(text).not.toContain('ip daddr')
+  })
+
+  it('refuses a name that nft would take for something else', () => {
+    expect(() => ruleText({ ...RULES, outside: ['wan*'] })).toThrow(/"wan\*" can't be used in nft rules: rename it/)
+  })
+})
+
+describe('ingress rules', () => {
+  let gateway: Namespace
+  const hosts = new Map<string, Namespace>()
+  const opened: Socket[] = []
+  const host = (name: string): Namespace => hosts.get(name) ?? gateway
+  const open = (made: Socket): Socket => {
+    opened.push(made)
+    return made
+  }
+
+  // host, its address, the gateway's interface and address there
+  const LINKS = [
+    ['lan', '10.0.0.5', 'lan0', '10.0.0.1'],
+    ['lan2', '10.0.1.5', 'lan1', '10.0.1.1'],
+    ['wan', '203.0.113.9', 'wan0', '203.0.113.2'],
+    ['third', '198.51.100.5', 'vpn0', '198.51.100.1'],
+  ] as const
+
+  beforeAll(() => {
+    gateway = Namespace.create(`nlt-nft-gw-${process.pid}`)
+    for (const [name, address, port, here] of LINKS) {
+      const namespace = Namespace.create(`nlt-nft-${name}-${process.pid}`)
+      hosts.set(name, namespace)
+      veth(gateway, port, namespace, 'eth0')
+      gateway.ip(`addr add ${here}/24 dev ${port}`)
+      namespace.ip(`addr add ${address}/24 dev eth0`)
+      namespace.ip(`route add default via ${here}`)
+    }
+    gateway.exec('sysctl', '-q', '-w', 'net.ipv4.ip_forward=1')
+    gateway.ip('route add local 203.0.113.50 dev wan0 table local proto 99')
+  })
+
+  afterAll(() => {
+    for (const each of opened) each.close()
+    for (const namespace of [gateway, ...hosts.values()]) namespace?.delete()
+  })
+
+  /**
+   * Sends one datagram and then a marker that the kernel carries whatever our rules say; true if the datagram arrived
+   * before the marker did. `at` is the host that listens: the gateway, or one behind it.
+   */
+  function arrives(from: string, destination: string, port: number, at: string): boolean {
+    const listener = open(Socket.udp(host(at), port))
+    // Towards the third interface, the longer way: it can't overtake. For the third host itself, its own port 9.
+    const marker = open(Socket.udp(host('third'), 9))
+    open(Socket.udp(host(from)))
+      .to(destination, port)
+      .send('probe')
+    open(Socket.udp(host(from)))
+      .to('198.51.100.5', 9)
+      .send('marker')
+    marker.wait()
+    const texts = listener.received()
+    for (const each of opened.splice(0)) each.close()
+    return texts.includes('probe')
+  }
+
+  const CARRIED_BY_NATLOOM = [
+    ['from inside to outside', 'lan', '203.0.113.9', 5000, 'wan'],
+    ['from outside to an inside address', 'wan', '10.0.0.5', 5000, 'lan'],
+    ['from outside to a NAT port', 'wan', '203.0.113.2', 30000, 'gateway'],
+    ['from outside to the first NAT port', 'wan', '203.0.113.2', 16384, 'gateway'],
+    ['from outside to the last NAT port', 'wan', '203.0.113.2', 60991, 'gateway'],
+    ['from outside to a pool address', 'wan', '203.0.113.50', 5000, 'gateway'],
+    ['from inside to a NAT port (hairpin)', 'lan', '203.0.113.2', 30000, 'gateway'],
+    ['from inside to a pool address', 'lan', '203.0.113.50', 5000, 'gateway'],
+  ] as const
+  const LEFT_TO_THE_KERNEL = [
+    ['from outside to a service of the host', 'wan', '203.0.113.2', 5000, 'gateway'],
+    ['from outside to a port of the host’s range', 'wan', '203.0.113.2', 60992, 'gateway'],
+    ['from outside to a block in which the host has a socket', 'wan', '203.0.113.2', 20500, 'gateway'],
+    ['from outside through a third interface', 'wan', '198.51.100.5', 5000, 'third'],
+    ['from inside to the host', 'lan', '10.0.0.1', 30000, 'gateway'],
+    ['from inside to a service of the host at its outside address', 'lan', '203.0.113.2', 5000, 'gateway'],
+    ['from inside to inside', 'lan', '10.0.1.5', 5000, 'lan2'],
+    ['from inside through a third interface', 'lan', '198.51.100.5', 5000, 'third'],
+  ] as const
+
+  it('are needed: without them the kernel takes all of it', () => {
+    for (const [what, from, destination, port, at] of [...CARRIED_BY_NATLOOM, ...LEFT_TO_THE_KERNEL])
+      expect(arrives(from, destination, port, at), what).toBe(true)
+    const icmp = open(Socket.raw(host('lan'), ICMP))
+    open(Socket.udp(host('lan')))
+      .to('192.0.2.1', 5000)
+      .send('?')
+    expect(icmp.wait().received().map(unreachableCode)).toEqual([0])
+  })
+
+  describe('in force', () => {
+    beforeAll(() => inside(gateway, () => applyRules(RULES)))
+
+    for (const [what, from, destination, port, at] of CARRIED_BY_NATLOOM)
+      it(`hide from the kernel what comes ${what}: port ${port}`, () =>
+        expect(arrives(from, destination, port, at)).toBe(false))
+
+    for (const [what, from, destination, port, at] of LEFT_TO_THE_KERNEL)
+      it(`leave to the kernel what comes ${what}: port ${port}`, () =>
+        expect(arrives(from, destination, port, at)).toBe(true))
+
+    it('let a packet socket see what they drop', () => {
+      const watching = open(Socket.packet(gateway, 'wan0'))
+      open(Socket.udp(host('wan')))
+        .to('203.0.113.2', 30000)
+        .send('hidden from the kernel')
+      const frames: string[] = []
+      while (!frames.some((frame) => frame.endsWith('hidden from the kernel')))
+        frames.push(...watching.wait().received())
+    })
+
+    it('keep the kernel from answering: no port unreachable for a NAT port, but for a closed port of the host', () => {
+      const natPort = open(Socket.udp(host('wan'))).to('203.0.113.2', 30000)
+      const closedPort = open(Socket.udp(host('wan'))).to('203.0.113.2', 5001)
+      natPort.send('?')
+      closedPort.send('?')
+      expect(closedPort.wait().received()).toEqual(['error 111']) // ECONNREFUSED
+      expect(natPort.received()).toEqual([])
+    })
+
+    it('keep the kernel from answering where there is no route: natloom does', () => {
+      const icmp = open(Socket.raw(host('lan'), ICMP))
+      open(Socket.udp(host('lan')))
+        .to('192.0.2.1', 5000)
+        .send('?')
+      open(Socket.udp(host('lan')))
+        .to('10.0.0.1', 5001)
+        .send('?')
+      expect(icmp.wait().received().map(unreachableCode)).toEqual([3])
+    })
+
+    it('hide a translated protocol at the shared address, and never ICMP', () => {
+      const gre = open(Socket.raw(gateway, GRE))
+      const icmp = open(Socket.raw(gateway, ICMP))
+      open(Socket.raw(host('wan'), GRE))
+        .to('203.0.113.2')
+        .send('\0\0\0\0')
+      open(Socket.raw(host('wan'), ICMP))
+        .to('203.0.113.2')
+        .send('\x08\0\xf7\xff\0\0\0\0') // an echo request
+      icmp.wait()
+      expect(gre.received()).toEqual([])
+      open(Socket.raw(host('lan'), GRE))
+        .to('10.0.0.1')
+        .send('\0\0\0\0')
+      expect(gre.wait().received()).toHaveLength(1)
+    })
+
+    it('leave a tagged frame to the VLAN’s own interface', () => {
+      const counting = `table netdev probe {
+        chain after {
+          type filter hook ingress device "wan0" priority 10
+          ether type vlan counter comment "tagged"
+          ether type ip ip daddr 10.0.0.5 counter comment "untagged"
+        }
+      }`
+      inside(gateway, () => run('nft', ['-f', '-'], counting))
+      const mac = /ether ([0-9a-f:]+)/.exec(gateway.ip('link show wan0'))?.[1]?.replaceAll(':', '')
+      const packet = '4500001c00000000401100000a0000090a000005'.padEnd(92, '0')
+      const wire = open(Socket.packet(host('wan'), 'eth0'))
+      wire.send(Buffer.from(`${mac}0200000000098100000a0800${packet}`, 'hex'))
+      wire.send(Buffer.from(`${mac}0200000000090800${packet}`, 'hex'))
+      expect(arrives('wan', '198.51.100.5', 5000, 'third')).toBe(true)
+      const counted = gateway.exec('nft', 'list', 'table', 'netdev', 'probe')
+      expect(counted).toMatch(/packets 1 .*"tagged"/)
+      expect(counted).toMatch(/packets 0 .*"untagged"/)
+    })
+
+    it('are replaced as a whole, and removed without a trace, also twice', () => {
+      inside(gateway, () => applyRules({ ...RULES, shared: [addr('203.0.113.3')] }))
+      expect(arrives('wan', '203.0.113.2', 30000, 'gateway')).toBe(true)
+      expect(gateway.exec('nft', 'list', 'table', 'netdev', 'natloom').match(/chain/g)).toHaveLength(3)
+      inside(gateway, () => removeTable('netdev natloom'))
+      inside(gateway, () => removeTable('netdev natloom'))
+      expect(gateway.exec('nft', 'list', 'tables')).not.toContain('natloom')
+      expect(arrives('lan', '203.0.113.9', 5000, 'wan')).toBe(true)
+    })
+  })
+})

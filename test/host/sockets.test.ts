@@ -1,0 +1,68 @@
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Server } from 'node:net'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { portsInUse } from '../../src/host/sockets.ts'
+import { addr } from './inside.ts'
+
+const RANGE = { from: 1024, to: 65535 }
+const portOf = (bound: { address(): AddressInfo | string | null }): number => (bound.address() as AddressInfo).port
+
+describe('ports that the host itself uses', () => {
+  const servers: Server[] = []
+  const listen = async (host: string): Promise<number> => {
+    const server = createServer()
+    servers.push(server)
+    server.listen({ port: 0, host, ipv6Only: host === '::1' })
+    await once(server, 'listening')
+    return portOf(server)
+  }
+  let everywhere: number
+  let here: number
+  let elsewhere: number
+
+  beforeAll(async () => {
+    everywhere = await listen('0.0.0.0')
+    here = await listen('127.0.0.1')
+    elsewhere = await listen('127.0.0.2')
+  })
+  afterAll(() => {
+    for (const server of servers) server.close()
+  })
+
+  const inUse = (range = RANGE) => portsInUse([addr('127.0.0.1')], range)
+
+  it('are those bound to a shared address or to every address, and no other', () => {
+    expect(inUse()).toContain(everywhere)
+    expect(inUse()).toContain(here)
+    expect(inUse()).not.toContain(elsewhere)
+  })
+
+  it('are asked for within a range, its ends included', () => {
+    expect(inUse({ from: here, to: here })).toEqual(new Set([here]))
+    expect(inUse({ from: here + 1, to: here + 1 })).not.toContain(here)
+    expect(inUse({ from: here - 1, to: here - 1 })).not.toContain(here)
+  })
+
+  it('count for IPv4 if bound by an IPv6 wildcard or a mapped address', async () => {
+    const dual = await listen('::')
+    const mapped = await listen('::ffff:127.0.0.1')
+    const mappedElsewhere = await listen('::ffff:127.0.0.2')
+    const only6 = await listen('::1')
+    expect(inUse()).toContain(dual)
+    expect(inUse()).toContain(mapped)
+    expect(inUse()).not.toContain(mappedElsewhere)
+    expect(inUse()).not.toContain(only6)
+  })
+
+  it('count for UDP, and until the socket is closed', async () => {
+    const socket = createSocket('udp4')
+    socket.bind(0, '127.0.0.1')
+    await once(socket, 'listening')
+    const port = portOf(socket)
+    expect(inUse()).toContain(port)
+    socket.close()
+    await once(socket, 'close')
+    expect(inUse()).not.toContain(port)
+  })
+})
