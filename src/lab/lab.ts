@@ -199,6 +199,11 @@ async function watch(stage: Stage, scenario: Scenario, gateway: Gateway, screen:
     const now = figures()
     screen.draw([...[...newest.values()].map(progressLine), '', ...(now === undefined ? [] : [gatewayLine(now)])])
   }, DRAW_EVERY_MS)
+  const summarise = (outcomes: readonly Outcome[]) => {
+    const last = figures()
+    screen.print(...(screen.live ? [] : ['']), ...trafficTable(outcomes))
+    if (last !== undefined) screen.print('', ...gatewaySummary(last, mostPorts, METRICS_URL))
+  }
   const late = new AbortController()
   try {
     const outcomes = await Promise.race([
@@ -214,10 +219,12 @@ async function watch(stage: Stage, scenario: Scenario, gateway: Gateway, screen:
       }),
     ])
     await gateway.metricsFromNow()
-    const last = figures()
-    screen.print(...(screen.live ? [] : ['']), ...trafficTable(outcomes))
-    if (last !== undefined) screen.print('', ...gatewaySummary(last, mostPorts, METRICS_URL))
+    summarise(outcomes)
     return outcomes
+  } catch (error) {
+    // How far it came tells why.
+    summarise([...newest.values()])
+    throw error
   } finally {
     clearInterval(timer)
     late.abort()
