@@ -1,0 +1,129 @@
+import { spawnSync } from 'node:child_process'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { CELL, counterBlock, METRICS } from '../../src/memory/counters.ts'
+import { DROP } from '../../src/memory/drop-reasons.ts'
+import { allocate } from '../../src/memory/region.ts'
+import { createRegistry } from '../../src/metrics/registry.ts'
+import { type Health, MetricsServer } from '../../src/metrics/server.ts'
+
+let blocks: Float64Array[]
+let health: Health
+let server: MetricsServer
+
+beforeEach(async () => {
+  blocks = [allocate(counterBlock).seated, allocate(counterBlock).seated]
+  health = { ok: true, detail: { shards: 2 } }
+  server = await MetricsServer.start({
+    listen: '127.0.0.1:0',
+    registry: createRegistry(blocks),
+    health: () => health,
+  })
+})
+afterEach(() => server.close())
+
+const get = (path: string, init?: RequestInit) => fetch(new URL(path, server.url), init)
+const scrape = async () => (await get('/metrics')).text()
+
+describe('/metrics', () => {
+  it('passes promtool check metrics, with all that a shard counts at work', async () => {
+    for (const block of blocks) for (const i of block.keys()) block[i] = i
+    const checked = spawnSync('promtool', ['check', 'metrics'], { input: await scrape(), encoding: 'utf8' })
+    if (checked.error) throw new Error('promtool is missing: apt-get install prometheus', { cause: checked.error })
+    expect(checked).toMatchObject({ status: 0, stdout: '', stderr: '' })
+  })
+
+  it('has every metric, a line for each shard and set of labels, even before anything was counted', async () => {
+    const lines = (await scrape()).split('\n')
+    for (const { name, type, help, cells } of Object.values(METRICS)) {
+      expect(lines).toContain(`# HELP ${name} ${help}`)
+      expect(lines).toContain(`# TYPE ${name} ${type}`)
+      const samples = lines.filter((line) => line.startsWith(`${name}{`))
+      expect(samples).toHaveLength(cells.length * blocks.length)
+      expect(samples.every((line) => line.endsWith(' 0'))).toBe(true)
+    }
+  })
+
+  it("shows each scrape what shared memory holds then, by the shard's number", async () => {
+    const [first, second] = blocks as [Float64Array, Float64Array]
+    first[CELL.drops + DROP['no-route']] = 3
+    second[CELL.connections + 1] = 7
+    second[CELL.turns] = 2 ** 53
+    expect((await scrape()).split('\n')).toEqual(
+      expect.arrayContaining([
+        'natloom_dropped_packets_total{shard="0",reason="no-route"} 3',
+        'natloom_dropped_packets_total{shard="1",reason="no-route"} 0',
+        'natloom_connections{shard="1",protocol="udp"} 7',
+        'natloom_shard_turns_total{shard="1"} 9007199254740992',
+      ]),
+    )
+    first[CELL.drops + DROP['no-route']] = 5
+    second[CELL.connections + 1] = 6
+    expect((await scrape()).split('\n')).toEqual(
+      expect.arrayContaining([
+        'natloom_dropped_packets_total{shard="0",reason="no-route"} 5',
+        'natloom_connections{shard="1",protocol="udp"} 6',
+      ]),
+    )
+  })
+
+  it('says what is running', async () => {
+    expect(await scrape()).toMatch(/^natloom_build_info\{version="\d+\.\d+\.\d+",node="v\d+\.\d+\.\d+"\} 1$/m)
+  })
+
+  it('is served in the text format of Prometheus', async () => {
+    expect((await get('/metrics')).headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4/)
+  })
+})
+
+describe('/healthz', () => {
+  it('is 200 while all is well', async () => {
+    const answer = await get('/healthz')
+    expect(answer.status).toBe(200)
+    expect(await answer.json()).toEqual({ ok: true, detail: { shards: 2 } })
+  })
+
+  it('is 503 with what is wrong', async () => {
+    health = { ok: false, detail: 'shard 0 stands still' }
+    const answer = await get('/healthz')
+    expect(answer.status).toBe(503)
+    expect(await answer.json()).toEqual({ ok: false, detail: 'shard 0 stands still' })
+  })
+})
+
+describe('the server', () => {
+  const answers = [
+    // method, path         status
+    ['GET', '/', 404],
+    ['GET', '/metrics/', 404],
+    ['GET', '/metrics?name=x', 200],
+    ['HEAD', '/metrics', 200],
+    ['POST', '/metrics', 405],
+  ] as const
+  for (const [method, path, status] of answers)
+    it(`answers ${method} ${path} by ${status}`, async () => {
+      expect((await get(path, { method })).status).toBe(status)
+    })
+
+  it('names the key and what to do if its port is taken', async () => {
+    const { host } = new URL(server.url)
+    const second = MetricsServer.start({ listen: host, registry: createRegistry([]), health: () => health })
+    await expect(second).rejects.toMatchObject({
+      code: 'METRICS_ADDRESS_IN_USE',
+      message:
+        `metrics.listen ${host} is taken by another program (\`ss -ltnp\` names it): ` +
+        'end that one, or set metrics.listen or NATLOOM_METRICS_LISTEN to another address:port',
+    })
+  })
+
+  it('names the key if the host has no such address', async () => {
+    const elsewhere = MetricsServer.start({
+      listen: '192.0.2.1:9464',
+      registry: createRegistry([]),
+      health: () => health,
+    })
+    await expect(elsewhere).rejects.toMatchObject({
+      code: 'METRICS_ADDRESS',
+      message: expect.stringMatching(/^can't listen on metrics\.listen 192\.0\.2\.1:9464 \(EADDRNOTAVAIL\): set /),
+    })
+  })
+})
