@@ -1,0 +1,20 @@
+// `natloom check`: the configuration in force as a natloom.yaml of its own, each value with where it was set.
+
+import { Document, isNode, isSeq } from 'yaml'
+import type { Loaded } from './config.ts'
+import { KEYS } from './keys.ts'
+import { timeoutSettings } from './timeouts.ts'
+
+/** A complete configuration file; read again without an environment, it gives the same configuration. */
+export function effectiveConfig({ config, settings, sources }: Loaded): string {
+  const timeouts = timeoutSettings(settings.timeouts.preset, config.timeouts)
+  const document = new Document({ ...settings, timeouts, capacity: config.capacity })
+  for (const { path } of KEYS) {
+    const node = document.getIn(path, true)
+    if (!isNode(node)) continue
+    if (isSeq(node)) node.flow = true
+    const origin = sources.origin(path)
+    if (origin !== undefined) node.comment = ` ${origin}`
+  }
+  return String(document)
+}

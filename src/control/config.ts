@@ -1,0 +1,92 @@
+// From what was written (sources.ts) to what the gateway is told: checked against the schema, all problems at once,
+// each with the key as the user wrote it, the value, and what is allowed.
+
+import { totalmem } from 'node:os'
+import type * as z from 'zod'
+import type { GatewayConfig } from '../coordinator/config.ts'
+import { EXIT } from './exit-codes.ts'
+import { KEYS, VARIABLES } from './keys.ts'
+import { alike, nearest } from './nearest.ts'
+import { PROTOCOL_NUMBERS } from './protocols.ts'
+import { type Settings, schema } from './schema.ts'
+import { keyName, type Path, type Problem, readSources, type SourceOptions, type Sources, valueAt } from './sources.ts'
+import { timeoutsOf } from './timeouts.ts'
+
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+  readonly code = 'CONFIGURATION'
+  readonly exitCode = EXIT.configuration
+  readonly problems: readonly Problem[]
+  constructor(problems: readonly Problem[]) {
+    const lines = problems.map(({ where, what }) => `  ${where}: ${what}`)
+    const count = problems.length === 1 ? 'a problem' : `${problems.length} problems`
+    super([`the configuration has ${count}`, ...lines].join('\n'))
+    this.problems = problems
+  }
+}
+
+export interface Loaded {
+  readonly config: GatewayConfig
+  readonly settings: Settings
+  readonly sources: Sources
+}
+
+/** Throws ConfigError. */
+export function loadConfig(options: SourceOptions): Loaded {
+  const sources = readSources(options)
+  const { data: settings, error } = schema.safeParse(sources.tree)
+  const problems = [...sources.problems, ...(error?.issues ?? []).flatMap((issue) => problemsOf(issue, sources))]
+  if (!settings || problems.length > 0) throw new ConfigError(problems)
+  return { config: configOf(settings), settings, sources }
+}
+
+function problemsOf(issue: z.core.$ZodIssue, sources: Sources): Problem[] {
+  const { path } = issue
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((name) => unknownKey(path, name, sources))
+  const value = valueAt(sources.tree, path)
+  if (value === undefined) {
+    // The file that can't be read may well have it.
+    if (!sources.complete) return []
+    const variable = VARIABLES.find((key) => keyName(key.path) === keyName(path))?.variable
+    return [{ where: keyName(path), what: `not set; set it in the file or by ${variable}: ${issue.message}` }]
+  }
+  return [{ where: locate(path, sources), what: `${JSON.stringify(value)} is not allowed; allowed: ${issue.message}` }]
+}
+
+/** A variable names its key by itself; a line of a file is told with it. */
+function locate(path: Path, sources: Sources): string {
+  const origin = sources.origin(path)
+  if (origin === undefined) return keyName(path)
+  return VARIABLES.some(({ variable }) => variable === origin) ? origin : `${origin}: ${keyName(path)}`
+}
+
+function unknownKey(section: Path, name: string, sources: Sources): Problem {
+  const depth = section.length
+  const siblings = KEYS.filter(({ path }) => path.length > depth && section.every((part, i) => path[i] === part))
+  const here = [...new Set(siblings.map(({ path }) => path[depth] as string))]
+  const misspelt = nearest(name, here, (word) => word)
+  const misplaced = KEYS.find(({ path }) => path.at(-1) === name)
+  const meant =
+    misspelt && alike(name, misspelt) ? keyName([...section, misspelt]) : misplaced && keyName(misplaced.path)
+  const advice = meant ? `did you mean ${meant}?` : `allowed here: ${here.join(', ')}`
+  return { where: locate([...section, name], sources), what: `no such key; ${advice}` }
+}
+
+const BYTES_A_CONNECTION = 512
+
+/** A 16th of the host's memory, at half a kilobyte a connection with all that hangs on it. */
+const connectionsFor = (memory: number): number =>
+  Math.min(262_144, Math.max(16_384, Math.floor(memory / 16 / BYTES_A_CONNECTION)))
+
+function configOf(settings: Settings): GatewayConfig {
+  const { nat, timeouts, capacity } = settings
+  return {
+    ...settings,
+    nat: { ...nat, protocols: [...new Set(nat.protocols.map(protocolNumber))] },
+    timeouts: timeoutsOf(timeouts),
+    capacity: { connections: capacity.connections ?? connectionsFor(totalmem()) },
+  }
+}
+
+const protocolNumber = (protocol: string | number): number =>
+  typeof protocol === 'number' ? protocol : (PROTOCOL_NUMBERS[protocol] as number)

@@ -1,0 +1,58 @@
+// Every key that can be set, with the environment variable that sets it. The variable is derived, never listed:
+// `nat.blockSize` is NATLOOM_NAT_BLOCK_SIZE. A section with a shorthand has one too: NATLOOM_IO sets `io.driver`.
+
+import { plainSchema, type SchemaNode } from './json-schema.ts'
+import { SHORTHANDS } from './schema.ts'
+
+export interface Key {
+  readonly path: readonly string[]
+  readonly variable: string
+  /** The value that a variable's text stands for; text that can't be one is left as it is, for the check to refuse. */
+  readonly read: (text: string) => unknown
+}
+
+const PREFIX = 'NATLOOM_'
+
+/** `['nat', 'blockSize']` to `NATLOOM_NAT_BLOCK_SIZE`. */
+const variableOf = (path: readonly string[]): string =>
+  PREFIX + path.map((name) => name.replace(/[A-Z]/g, '_$&').toUpperCase()).join('_')
+
+const readNumber = (text: string): unknown => (/^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text)
+const readFlag = (text: string): unknown => (text === 'true' ? true : text === 'false' ? false : text)
+const readText = (text: string): unknown => text
+
+function reader(node: SchemaNode): (text: string) => unknown {
+  if (node.type === 'integer') return readNumber
+  if (node.type === 'boolean') return readFlag
+  if (node.type !== 'array') return readText
+  const element = node.items?.type === 'string' ? readText : readNumber
+  return (text) =>
+    text
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== '')
+      .map(element)
+}
+
+function keysBelow(node: SchemaNode, path: readonly string[]): Key[] {
+  if (!node.properties) return [{ path, variable: variableOf(path), read: reader(node) }]
+  return Object.entries(node.properties).flatMap(([name, child]) => keysBelow(child, [...path, name]))
+}
+
+export const KEYS: readonly Key[] = keysBelow(plainSchema(), [])
+
+/** Shorthands come first, so that the key's own variable, if both are set, has the last word. */
+export const VARIABLES: readonly Key[] = [
+  ...Object.entries(SHORTHANDS).map(([name, word]) => ({
+    path: [name, word],
+    variable: variableOf([name]),
+    read: readText,
+  })),
+  ...KEYS,
+]
+
+/** Names the configuration file itself; `--config` wins over it. */
+export const CONFIG_VARIABLE = `${PREFIX}CONFIG`
+
+/** Whether a variable of the environment is meant for the configuration; the lab has some of its own. */
+export const isVariable = (name: string): boolean => name.startsWith(PREFIX) && !name.startsWith(`${PREFIX}LAB_`)

@@ -1,0 +1,36 @@
+// The log: pino to standard error, main thread only. JSON for machines, a line of text for people.
+
+import pino from 'pino'
+import type { GatewayConfig } from '../coordinator/config.ts'
+
+const STDERR = 2
+
+/** Standard error, or what a test puts in its place. `write` gets one whole line. */
+export interface LogTarget {
+  readonly isTTY?: boolean | undefined
+  write(line: string): unknown
+}
+
+export function createLog({ level, format }: GatewayConfig['log'], target?: LogTarget): pino.Logger {
+  // Synchronous, so that the last words before an exit are not lost.
+  const destination = target ?? pino.destination({ dest: STDERR, sync: true })
+  const isTerminal = (target ?? process.stderr).isTTY === true
+  const asText = format === 'text' || (format === 'auto' && isTerminal)
+  const options: pino.LoggerOptions = { level, base: null }
+  if (!asText) return pino({ ...options, timestamp: pino.stdTimeFunctions.isoTime }, destination)
+  return pino(options, { write: (line: string) => void destination.write(textLine(line)) })
+}
+
+/** `07:12:03.125 WARN  the interface is down interface=wan0`, and a stack below it; times are UTC. */
+function textLine(json: string): string {
+  const { level, time, msg, err, ...rest } = JSON.parse(json) as Record<string, unknown>
+  const when = new Date(Number(time)).toISOString().slice(11, 23)
+  const label = (pino.levels.labels[Number(level)] ?? String(level)).toUpperCase().padEnd(5)
+  const words = Object.entries(rest).map(([key, value]) => `${key}=${plain(value)}`)
+  const stack = (err as { stack?: unknown } | undefined)?.stack
+  const head = [when, label, ...(msg === undefined ? [] : [String(msg)]), ...words].join(' ')
+  return stack === undefined ? `${head}\n` : `${head}\n${String(stack)}\n`
+}
+
+const plain = (value: unknown): string =>
+  typeof value === 'string' && /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value)

@@ -1,0 +1,204 @@
+// Every key of natloom.yaml: its name, default, and what is allowed. From here come the environment variables
+// (keys.ts), the check at the start (config.ts) and the JSON schema for editors (json-schema.ts).
+// An error's text is always what *is* allowed, so that it reads on after "allowed: ".
+// Defaults by RFC 4787, 5382, 5508 (NAT behaviour) and RFC 6056 (ports), where those speak.
+
+import * as z from 'zod'
+import { type AddressRange, parseAddressRange } from '../coordinator/address-range.ts'
+import { parseListen } from '../metrics/listen.ts'
+import { PROTOCOL_NUMBERS } from './protocols.ts'
+
+/** A section given as one word sets this key: `timeouts: linux` is `timeouts: { preset: linux }`. */
+export const SHORTHANDS: Readonly<Record<string, string>> = { io: 'driver', timeouts: 'preset' }
+
+/** Addresses of a pool together; each takes 768 KB of address space for its port words. */
+const MAX_POOL_ADDRESSES = 1024
+
+const integer = (from: number, to: number, unit = '') => {
+  const allowed = `a whole number from ${from} to ${to}${unit && ` (${unit})`}`
+  return z.int(allowed).min(from, allowed).max(to, allowed)
+}
+const seconds = () => integer(1, 1_000_000, 'seconds')
+const choice = <const T extends readonly [string, ...string[]]>(...words: T) => z.enum(words, words.join(', '))
+const flag = () => z.boolean('true, false')
+const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictObject(shape, 'a mapping of keys to values')
+
+const interfaces = () => {
+  const list = 'a list of one or more interface names, each once, such as [lan0]'
+  const name = 'an interface name: 1 to 15 characters, no white space, "/" or ":"'
+  return z
+    .array(z.string(name).regex(/^(?!\.{1,2}$)[^\s/:]{1,15}$/, name), list)
+    .min(1, list)
+    .refine((names) => new Set(names).size === names.length, list)
+}
+
+const dependence = () => choice('endpoint-independent', 'address-dependent', 'address-and-port-dependent')
+
+const POOL_ENTRY = 'an IPv4 address, a range a-b, or a prefix without bits behind its length (203.0.113.0/28)'
+const pool = () =>
+  z
+    .array(
+      z.string(POOL_ENTRY).refine((text) => rangeOf(text) !== undefined, POOL_ENTRY),
+      'a list of addresses, ranges a-b and prefixes',
+    )
+    .refine((entries) => poolLimit(entries) === undefined, { error: (issue) => poolLimit(issue.input as string[]) })
+
+function rangeOf(text: string): AddressRange | undefined {
+  try {
+    return parseAddressRange(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** What the entries together go beyond. */
+function poolLimit(entries: readonly string[]): string | undefined {
+  const ranges = entries.map(rangeOf).filter((range) => range !== undefined)
+  ranges.sort((a, b) => a.first - b.first)
+  if (ranges.some((range, i) => i > 0 && range.first <= ranges[i - 1]!.last)) return 'each address once'
+  const addresses = ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0)
+  return addresses > MAX_POOL_ADDRESSES ? `at most ${MAX_POOL_ADDRESSES} addresses, these are ${addresses}` : undefined
+}
+
+const PROTOCOL = `${Object.keys(PROTOCOL_NUMBERS).join(', ')}, or a number from 0 to 255 but 1, 6 and 17`
+const withPorts = new Set([1, 6, 17])
+const protocol = () => {
+  const number = z.int(PROTOCOL).min(0, PROTOCOL).max(255, PROTOCOL)
+  return z.union(
+    [z.enum(Object.keys(PROTOCOL_NUMBERS)), number.refine((number) => !withPorts.has(number), PROTOCOL)],
+    PROTOCOL,
+  )
+}
+
+const LISTEN = 'address:port, such as 127.0.0.1:9464, [::1]:9464 or 0.0.0.0:9464'
+
+const shape = section({
+  inside: interfaces().describe('Interfaces of the hosts behind the gateway.'),
+  outside: interfaces().describe('Interfaces towards the rest of the world; translated addresses are theirs.'),
+  workers: integer(1, 64)
+    .refine((count) => count === 1, '1 (this version runs a single shard)')
+    .default(1)
+    .describe('Shards, each a thread that owns a part of the connections. This version: 1.'),
+  dispatch: choice('kernel', 'thread')
+    .refine((way) => way === 'kernel', 'kernel (a dispatcher thread needs more shards than this version runs)')
+    .default('kernel')
+    .describe('Who sends a packet to the shard that owns it. This version: kernel.'),
+  io: section({
+    driver: choice('af-packet').default('af-packet').describe('How packets are received and sent.'),
+    ringMegabytes: integer(16, 512, 'megabytes')
+      .default(128)
+      .describe('Memory for received packets of each interface, in megabytes.'),
+    qdisc: choice('auto', 'honour', 'bypass')
+      .default('auto')
+      .describe("Whether sent packets pass the interface's queueing discipline; auto bypasses default ones only."),
+  }).prefault({}),
+  nat: section({
+    pool: pool()
+      .default([])
+      .describe("External addresses: addresses, ranges a-b, prefixes. Empty: the outside interface's own address."),
+    blockSize: integer(16, 1024)
+      .refine((size) => Number.isInteger(Math.log2(size)), 'a power of two from 16 to 1024')
+      .default(64)
+      .describe('Ports in a block, the unit in which shards own ports. A power of two.'),
+    ports: section({
+      from: integer(1024, 65535).default(16384).describe('The first.'),
+      to: integer(1024, 64511).default(60991).describe('The last; the host itself gets those above it.'),
+    })
+      .prefault({})
+      .describe('Ports that NAT uses of an address that it shares with the host.'),
+    mapping: dependence()
+      .default('endpoint-independent')
+      .describe('Which flows of an inside endpoint share an external port (RFC 4787 REQ-1).'),
+    filtering: dependence()
+      .default('address-dependent')
+      .describe('Who outside may send to a mapped port (RFC 4787 REQ-8).'),
+    preservePorts: flag()
+      .default(false)
+      .describe("Try the inside host's own port first instead of a random one (RFC 6056 prefers random)."),
+    parity: flag().default(true).describe('Even ports stay even, odd ones odd (RFC 4787 REQ-4, for RTP).'),
+    protocols: z
+      .array(protocol(), 'a list of protocol names or numbers')
+      .default([])
+      .describe('Protocols without ports to translate, such as gre or esp.'),
+    sharedWithKernelNat: flag()
+      .default(false)
+      .describe('The kernel masquerades on an outside interface too, and was told to stay out of nat.ports.'),
+  }).prefault({}),
+  timeouts: section({
+    preset: choice('rfc', 'linux')
+      .default('rfc')
+      .describe("What the keys beside it are by default: the RFCs' minima, or Linux's values by TCP state."),
+    tcpEstablished: seconds().optional().describe('rfc 7440, linux 432000.'),
+    tcpTransitory: seconds().optional().describe('While opening. rfc 240, linux 120 or 60.'),
+    tcpClosing: seconds().optional().describe('After a FIN or RST. rfc 240, linux 120 to 10.'),
+    udp: seconds().optional().describe('rfc 300, linux 30 one way and 120 both ways.'),
+    udpDns: seconds().optional().describe('UDP to port 53: 30.'),
+    icmp: seconds().optional().describe('Queries. rfc 60, linux 30.'),
+    generic: seconds().optional().describe('Other protocols without ports: 600.'),
+    gre: seconds().optional().describe('Before an answer: 30.'),
+    greStream: seconds().optional().describe('After an answer: 180.'),
+    fragment: seconds().optional().describe('The rest of a fragmented packet: 30.'),
+  })
+    .prefault({})
+    .describe('Seconds without a packet after which a connection is forgotten.'),
+  capacity: section({
+    connections: integer(1024, 16_777_216)
+      .optional()
+      .describe('Connections tracked at most. By default a 16th of the memory, but 16384 to 262144 rows.'),
+  }).prefault({}),
+  icmp: section({
+    errorsPerSecond: integer(0, 1_000_000).default(1000).describe('ICMP errors that the gateway itself sends at most.'),
+  }).prefault({}),
+  metrics: section({
+    listen: z
+      .string(LISTEN)
+      .refine((text) => parseListen(text) !== undefined, LISTEN)
+      .default('127.0.0.1:9464')
+      .describe('Where /metrics and /healthz are served.'),
+  }).prefault({}),
+  log: section({
+    level: choice('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent').default('info'),
+    format: choice('auto', 'json', 'text').default('auto').describe('auto: text on a terminal, JSON elsewhere.'),
+  }).prefault({}),
+  statePath: z
+    .string('an absolute path')
+    .regex(/^\/./, 'an absolute path')
+    .default('/run/natloom/state.json')
+    .describe('Where the next start finds what a killed gateway could not take back.'),
+})
+
+type Shape = z.output<typeof shape>
+
+// Asked even when single keys are wrong, so that all problems come at once: each looks at what it needs itself.
+const always = () => true
+
+export const schema = shape
+  .check(
+    z.refine((settings: Shape) => sharedInterface(settings) === undefined, {
+      when: always,
+      path: ['outside'],
+      error: (issue) => `other interfaces than inside has: ${sharedInterface(issue.input as Shape)} is on both sides`,
+    }),
+  )
+  .check(
+    z.refine((settings: Shape) => holdsABlock(settings), {
+      when: always,
+      path: ['nat', 'ports'],
+      error: 'a range with at least one whole block of nat.blockSize ports',
+    }),
+  )
+
+function sharedInterface({ inside, outside }: Shape): string | undefined {
+  if (!Array.isArray(inside) || !Array.isArray(outside)) return undefined
+  return outside.find((name) => inside.includes(name))
+}
+
+function holdsABlock({ nat }: Shape): boolean {
+  const { from, to } = nat?.ports ?? {}
+  const size = nat?.blockSize
+  if (!Number.isInteger(from) || !Number.isInteger(to) || !Number.isInteger(size)) return true
+  return Math.ceil(from / size) * size + size - 1 <= to
+}
+
+/** What a user set, with the defaults that are the same on every host. */
+export type Settings = z.output<typeof schema>

@@ -1,0 +1,216 @@
+import { describe, expect, it } from 'vitest'
+import { ConfigError, loadConfig } from '../../src/control/config.ts'
+import { temporaryFile, type Variables } from './command.ts'
+
+const TWO_INTERFACES = { NATLOOM_INSIDE: 'lan0', NATLOOM_OUTSIDE: 'wan0' }
+const INTERFACES_YAML = 'inside: [lan0]\noutside: [wan0]\n'
+
+const fromEnvironment = (env: Variables) => loadConfig({ env: { ...TWO_INTERFACES, ...env } }).config
+const fromFile = (yaml: string, env: Variables = {}) =>
+  loadConfig({ file: temporaryFile('natloom.yaml', INTERFACES_YAML + yaml), env }).config
+
+/** The problems that a configuration is refused for, one a line, without the folder of its file. */
+function refused(load: () => unknown): string[] {
+  try {
+    load()
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    return error.problems.map(({ where, what }) => `${where.replace(/^.*\//, '')}: ${what}`)
+  }
+  throw new Error('the configuration was accepted')
+}
+
+describe('a configuration with two interfaces and nothing else', () => {
+  it('is complete', () => {
+    expect(fromEnvironment({})).toEqual({
+      inside: ['lan0'],
+      outside: ['wan0'],
+      workers: 1,
+      dispatch: 'kernel',
+      io: { driver: 'af-packet', ringMegabytes: 128, qdisc: 'auto' },
+      nat: {
+        pool: [],
+        blockSize: 64,
+        ports: { from: 16384, to: 60991 },
+        mapping: 'endpoint-independent',
+        filtering: 'address-dependent',
+        preservePorts: false,
+        parity: true,
+        protocols: [],
+        sharedWithKernelNat: false,
+      },
+      timeouts: expect.objectContaining({ udpStream: 300 }),
+      capacity: { connections: expect.any(Number) },
+      icmp: { errorsPerSecond: 1000 },
+      metrics: { listen: '127.0.0.1:9464' },
+      log: { level: 'info', format: 'auto' },
+      statePath: '/run/natloom/state.json',
+    })
+  })
+
+  it('tracks as many connections as fit the host, within bounds', () => {
+    const { connections } = fromEnvironment({}).capacity
+    expect(connections).toBeGreaterThanOrEqual(16_384)
+    expect(connections).toBeLessThanOrEqual(262_144)
+  })
+})
+
+describe('the file and the environment', () => {
+  it('says the same in both', () => {
+    const file = fromFile(
+      'nat:\n  pool: [203.0.113.0/28, 198.51.100.7]\n  protocols: [gre, 50]\n  parity: false\ntimeouts:\n  udpDns: 20\n',
+    )
+    const environment = fromEnvironment({
+      NATLOOM_NAT_POOL: '203.0.113.0/28, 198.51.100.7',
+      NATLOOM_NAT_PROTOCOLS: 'gre,50',
+      NATLOOM_NAT_PARITY: 'false',
+      NATLOOM_TIMEOUTS_UDP_DNS: '20',
+    })
+    expect(environment).toEqual(file)
+    expect(file.nat.protocols).toEqual([47, 50])
+  })
+
+  it('lets a variable win over the file, key by key', () => {
+    const { nat } = fromFile('nat: { blockSize: 128, parity: false }\n', { NATLOOM_NAT_BLOCK_SIZE: '256' })
+    expect(nat).toMatchObject({ blockSize: 256, parity: false })
+  })
+
+  it('takes an empty variable, and a key without a value, for not set', () => {
+    expect(fromFile('nat:\nworkers:\n', { NATLOOM_NAT_BLOCK_SIZE: '' })).toEqual(fromEnvironment({}))
+  })
+
+  it('takes a section given as one word for its main key', () => {
+    expect(fromFile('io: af-packet\ntimeouts: linux\n')).toEqual(fromFile('timeouts: { preset: linux }\n'))
+    expect(fromEnvironment({ NATLOOM_IO: 'af-packet', NATLOOM_TIMEOUTS: 'linux' }).timeouts.tcp.ESTABLISHED).toBe(
+      432000,
+    )
+  })
+
+  it('finds the file by NATLOOM_CONFIG, and --config wins over that', () => {
+    const named = temporaryFile('a.yaml', `${INTERFACES_YAML}icmp: { errorsPerSecond: 1 }\n`)
+    const given = temporaryFile('b.yaml', `${INTERFACES_YAML}icmp: { errorsPerSecond: 2 }\n`)
+    const env = { NATLOOM_CONFIG: named }
+    expect(loadConfig({ env }).config.icmp.errorsPerSecond).toBe(1)
+    expect(loadConfig({ file: given, env }).config.icmp.errorsPerSecond).toBe(2)
+  })
+
+  it("leaves the lab's own variables alone", () => {
+    expect(fromEnvironment({ NATLOOM_LAB_ANYTHING: '1' })).toEqual(fromEnvironment({}))
+  })
+})
+
+describe('a value that is not allowed, in the environment', () => {
+  const INTERFACE = 'an interface name: 1 to 15 characters, no white space, "/" or ":"'
+  const POOL = 'an IPv4 address, a range a-b, or a prefix without bits behind its length (203.0.113.0/28)'
+  const DEPENDENCE = 'endpoint-independent, address-dependent, address-and-port-dependent'
+  const LISTEN = 'address:port, such as 127.0.0.1:9464, [::1]:9464 or 0.0.0.0:9464'
+  const SECONDS = 'a whole number from 1 to 1000000 (seconds)'
+  const PROTOCOL =
+    'igmp, ipencap, ipv6, rsvp, gre, esp, ah, ospf, pim, vrrp, l2tp, sctp, or a number from 0 to 255 but 1, 6 and 17'
+  const cases = [
+    // variable                         text                      value shown                 allowed
+    ['NATLOOM_INSIDE', 'a-name-too-long0', '"a-name-too-long0"', INTERFACE],
+    ['NATLOOM_OUTSIDE', 'eth0:1', '"eth0:1"', INTERFACE],
+    ['NATLOOM_OUTSIDE', '..', '".."', INTERFACE],
+    ['NATLOOM_WORKERS', '4', '4', '1 (this version runs a single shard)'],
+    ['NATLOOM_WORKERS', 'many', '"many"', 'a whole number from 1 to 64'],
+    ['NATLOOM_DISPATCH', 'thread', '"thread"', 'kernel (a dispatcher thread needs more shards than this version runs)'],
+    ['NATLOOM_DISPATCH', 'magic', '"magic"', 'kernel, thread'],
+    ['NATLOOM_IO', 'tun', '"tun"', 'af-packet'],
+    ['NATLOOM_IO_RING_MEGABYTES', '15', '15', 'a whole number from 16 to 512 (megabytes)'],
+    ['NATLOOM_IO_RING_MEGABYTES', '16.5', '16.5', 'a whole number from 16 to 512 (megabytes)'],
+    ['NATLOOM_NAT_BLOCK_SIZE', '48', '48', 'a power of two from 16 to 1024'],
+    ['NATLOOM_NAT_BLOCK_SIZE', '2048', '2048', 'a whole number from 16 to 1024'],
+    ['NATLOOM_NAT_POOL', '203.0.113.1/24', '"203.0.113.1/24"', POOL],
+    ['NATLOOM_NAT_POOL', '203.0.113.9-203.0.113.1', '"203.0.113.9-203.0.113.1"', POOL],
+    ['NATLOOM_NAT_POOL', '203.0.113.256', '"203.0.113.256"', POOL],
+    ['NATLOOM_NAT_POOL', '10.0.0.0/8', '["10.0.0.0/8"]', 'at most 1024 addresses, these are 16777216'],
+    ['NATLOOM_NAT_POOL', '10.0.0.1,10.0.0.0/30', '["10.0.0.1","10.0.0.0/30"]', 'each address once'],
+    ['NATLOOM_NAT_PORTS_TO', '65535', '65535', 'a whole number from 1024 to 64511'],
+    ['NATLOOM_NAT_PORTS_TO', '16446', '{"to":16446}', 'a range with at least one whole block of nat.blockSize ports'],
+    ['NATLOOM_NAT_MAPPING', 'symmetric', '"symmetric"', DEPENDENCE],
+    ['NATLOOM_NAT_PARITY', 'yes', '"yes"', 'true, false'],
+    ['NATLOOM_NAT_PROTOCOLS', 'tcp', '"tcp"', PROTOCOL],
+    ['NATLOOM_NAT_PROTOCOLS', 'gre,17', '17', PROTOCOL],
+    ['NATLOOM_TIMEOUTS', 'bsd', '"bsd"', 'rfc, linux'],
+    ['NATLOOM_TIMEOUTS_UDP', '0', '0', SECONDS],
+    ['NATLOOM_TIMEOUTS_TCP_ESTABLISHED', '2h', '"2h"', SECONDS],
+    ['NATLOOM_CAPACITY_CONNECTIONS', '1000', '1000', 'a whole number from 1024 to 16777216'],
+    ['NATLOOM_METRICS_LISTEN', 'localhost:9464', '"localhost:9464"', LISTEN],
+    ['NATLOOM_METRICS_LISTEN', '127.0.0.1:65536', '"127.0.0.1:65536"', LISTEN],
+    ['NATLOOM_LOG_LEVEL', 'verbose', '"verbose"', 'trace, debug, info, warn, error, fatal, silent'],
+    ['NATLOOM_STATE_PATH', 'state.json', '"state.json"', 'an absolute path'],
+  ] as const
+  for (const [variable, text, value, allowed] of cases)
+    it(`${variable}=${text} is refused: ${allowed}`, () => {
+      expect(refused(() => fromEnvironment({ [variable]: text }))).toEqual([
+        `${variable}: ${value} is not allowed; allowed: ${allowed}`,
+      ])
+    })
+})
+
+describe('a mistake in the file', () => {
+  const cases = [
+    // after `inside: [lan0]` and `outside: [wan0]`, on lines 1 and 2
+    ['workers: 2\n', 'natloom.yaml:3: workers: 2 is not allowed; allowed: 1 (this version runs a single shard)'],
+    ['nat:\n  blocksize: 64\n', 'natloom.yaml:4: nat.blocksize: no such key; did you mean nat.blockSize?'],
+    ['blockSize: 64\n', 'natloom.yaml:3: blockSize: no such key; did you mean nat.blockSize?'],
+    ['mertics: {}\n', 'natloom.yaml:3: mertics: no such key; did you mean metrics?'],
+    ['nat: { ports: { upper: 1 } }\n', 'natloom.yaml:3: nat.ports.upper: no such key; allowed here: from, to'],
+    ['nat: 3\n', 'natloom.yaml:3: nat: 3 is not allowed; allowed: a mapping of keys to values'],
+    ['timeouts: bsd\n', 'natloom.yaml:3: timeouts.preset: "bsd" is not allowed; allowed: rfc, linux'],
+    [
+      'nat:\n  protocols:\n    - gre\n    - tcp\n',
+      expect.stringMatching(
+        /^natloom.yaml:6: nat.protocols\[1\]: "tcp" is not allowed; allowed: igmp, .* but 1, 6 and 17$/,
+      ),
+    ],
+    ['nat: [\n', expect.stringMatching(/^natloom.yaml:4: Flow sequence/)],
+    ['inside: [lan1]\n', 'natloom.yaml:3: Map keys must be unique'],
+  ] as const
+  for (const [yaml, problem] of cases)
+    it(`${JSON.stringify(yaml)} is told with its line`, () => {
+      expect(refused(() => fromFile(yaml))).toEqual([problem])
+    })
+
+  it('that is no mapping at all is told', () => {
+    const file = temporaryFile('natloom.yaml', '- inside\n')
+    expect(refused(() => loadConfig({ file, env: TWO_INTERFACES }))).toEqual([
+      'natloom.yaml:1: ["inside"] is not allowed; allowed: a mapping of keys to values',
+    ])
+  })
+
+  it('that it does not exist is told, and nothing is said to be missing that may stand in it', () => {
+    expect(refused(() => loadConfig({ file: '/nowhere/natloom.yaml', env: {} }))).toEqual([
+      "natloom.yaml: can't be read: ENOENT",
+    ])
+  })
+})
+
+describe('a configuration as a whole', () => {
+  it('needs interfaces on both sides', () => {
+    const LIST = 'a list of one or more interface names, each once, such as [lan0]'
+    expect(refused(() => loadConfig({ env: {} }))).toEqual([
+      `inside: not set; set it in the file or by NATLOOM_INSIDE: ${LIST}`,
+      `outside: not set; set it in the file or by NATLOOM_OUTSIDE: ${LIST}`,
+    ])
+  })
+
+  it('is refused with an interface on both sides', () => {
+    expect(refused(() => fromEnvironment({ NATLOOM_OUTSIDE: 'wan0,lan0' }))).toEqual([
+      'NATLOOM_OUTSIDE: ["wan0","lan0"] is not allowed; ' +
+        'allowed: other interfaces than inside has: lan0 is on both sides',
+    ])
+  })
+
+  it('is refused with an unknown variable, which names the nearest', () => {
+    expect(refused(() => fromEnvironment({ NATLOOM_NAT_BLOCKSIZE: '64' }))).toEqual([
+      'NATLOOM_NAT_BLOCKSIZE: no such variable; the nearest is NATLOOM_NAT_BLOCK_SIZE',
+    ])
+  })
+
+  it('is told all its problems at once', () => {
+    const env = { NATLOOM_WORKERS: '2', NATLOOM_OUTSIDE: 'lan0', NATLOOM_WORKRES: '1', NATLOOM_LOG_LEVEL: 'loud' }
+    expect(refused(() => fromFile('dispatch: thread\nnat: { blockSize: 1 }\nfoo: 1\n', env))).toHaveLength(7)
+  })
+})
