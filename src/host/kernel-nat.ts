@@ -39,7 +39,7 @@ interface Listing {
 export const kernelNat = (outside: readonly string[], natPorts: PortRange): KernelNatRule[] =>
   kernelNatIn(JSON.parse(nft(['-j', 'list', 'ruleset'])), outside, natPorts)
 
-export function kernelNatIn(listing: Listing, outside: readonly string[], natPorts: PortRange): KernelNatRule[] {
+function kernelNatIn(listing: Listing, outside: readonly string[], natPorts: PortRange): KernelNatRule[] {
   const chainName = (family: string, table: string, chain: string): string => `${family} ${table} ${chain}`
   const rules = new Map<string, Rule[]>()
   const entrances: { chain: string; interfaces: readonly string[] }[] = []

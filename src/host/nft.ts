@@ -34,7 +34,7 @@ export interface RuleSet {
   readonly protocols: readonly number[]
 }
 
-export const addressText = (address: Addr): string =>
+const addressText = (address: Addr): string =>
   [address & 255, (address >>> 8) & 255, (address >>> 16) & 255, address >>> 24].join('.')
 
 const set = (elements: readonly (string | number)[]): string => `{ ${elements.join(', ')} }`

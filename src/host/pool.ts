@@ -7,7 +7,7 @@ import { NETLINK_ROUTE, NetlinkError, NetlinkSocket } from './netlink-socket.ts'
 import { addLocalRoute, deleteLocalRoute, listAddresses, listLinks, listRoutes, TABLE_LOCAL } from './rtnetlink.ts'
 
 /** RTPROT_* above those that routing daemons have taken; `ip route show table local proto 99` lists our routes. */
-export const POOL_PROTOCOL = 99
+const POOL_PROTOCOL = 99
 
 /**
  * Lays a route for each address of `pool` that no interface has, by the first of the `outside` interfaces that is

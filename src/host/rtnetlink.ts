@@ -7,14 +7,10 @@ import type { NetlinkSocket } from './netlink-socket.ts'
 
 const AF_INET = 2
 
-export const RTM_NEWLINK = 16
-export const RTM_DELLINK = 17
 const RTM_GETLINK = 18
-export const RTM_NEWADDR = 20
-export const RTM_DELADDR = 21
 const RTM_GETADDR = 22
-export const RTM_NEWROUTE = 24
-export const RTM_DELROUTE = 25
+const RTM_NEWROUTE = 24
+const RTM_DELROUTE = 25
 const RTM_GETROUTE = 26
 export const RTM_NEWNEIGH = 28
 export const RTM_DELNEIGH = 29
@@ -102,7 +98,7 @@ export interface Neighbour {
 
 const NO_MAC = new Uint8Array(6)
 
-export function linkOf({ body }: Message): Link {
+function linkOf({ body }: Message): Link {
   const found = attributes(body, 16)
   const flags = body.getUint32(8, true)
   const mac = found.get(1) // IFLA_ADDRESS
@@ -117,7 +113,7 @@ export function linkOf({ body }: Message): Link {
   }
 }
 
-export function addressOf({ body }: Message): Address | undefined {
+function addressOf({ body }: Message): Address | undefined {
   if (body.getUint8(0) !== AF_INET) return undefined
   const found = attributes(body, 8)
   const address = found.get(2) ?? found.get(1) // IFA_LOCAL; IFA_ADDRESS is the peer of a point-to-point link
@@ -131,7 +127,7 @@ export function addressOf({ body }: Message): Address | undefined {
 }
 
 /** Undefined for what no packet of ours can use: other families, routes for one type of service, dead next hops. */
-export function routeOf({ body }: Message): Route | undefined {
+function routeOf({ body }: Message): Route | undefined {
   if (body.getUint8(0) !== AF_INET || body.getUint8(3) !== 0) return undefined
   const found = attributes(body, 12)
   const address = (type: number): Addr => found.get(type)?.getInt32(0, true) ?? 0

@@ -30,9 +30,9 @@ export interface ProcessIdentity {
   readonly started: string
 }
 
-export const thisNamespace = (): string => readlinkSync('/proc/thread-self/ns/net')
+const thisNamespace = (): string => readlinkSync('/proc/thread-self/ns/net')
 
-export function processIdentity(pid: number): ProcessIdentity | undefined {
+function processIdentity(pid: number): ProcessIdentity | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     // The second field is the program's name in parentheses and may hold anything; `started` is the 22nd.
@@ -93,13 +93,12 @@ function parsed(text: string): HostState | undefined {
 
 /** Throws HostError HOST_STATE. */
 export function writeState(path: string, state: HostState): void {
-  const draft = `${path}.${process.pid}`
+  const draft = `${path}.new`
   try {
     mkdirSync(dirname(path), { recursive: true })
     writeFileSync(draft, `${JSON.stringify(state, undefined, 2)}\n`, { mode: 0o600, flush: true })
     renameSync(draft, path)
   } catch (error) {
-    rmSync(draft, { force: true })
     throw new HostError(
       'HOST_STATE',
       `${path} can't be written (${reasonOf(error)}): natloom keeps there what it has to undo; ` +

@@ -40,8 +40,10 @@ import {
   useNeighbour,
 } from './rtnetlink.ts'
 
-/** At most one publication in this time, so that a burst of changes costs a few of them. */
+/** Tables are listed and published at most once in this time, so that a burst of changes costs a few rounds of it. */
 const PACE_MS = 10
+/** Nor for more than one part in this many of the thread's time: routes may be many, and change all the time. */
+const SHARE = 4
 const KEEP_ALIVE_MS = 30_000
 const LONGEST_WAIT_MS = 200
 
@@ -96,7 +98,8 @@ export class Watcher {
   #neighbours = new Map<number, Known>()
   #stale = false
   #unpublished = true
-  #publishedAt = Number.NEGATIVE_INFINITY
+  /** When the next round may begin. */
+  #roundAt = Number.NEGATIVE_INFINITY
   #keepAliveAt: number
   #reported = ''
   #overflow = false
@@ -129,10 +132,7 @@ export class Watcher {
     if (this.#events.receive((message) => this.#notified(message)) === 'lost') this.#stale = true
     const now = this.#options.now()
     if (now >= this.#keepAliveAt) this.#keepAlive(now)
-    if ((this.#stale || this.#unpublished) && now - this.#publishedAt >= PACE_MS) {
-      if (this.#stale) this.#refresh()
-      if (this.#unpublished) this.#publish()
-    }
+    if ((this.#stale || this.#unpublished) && now >= this.#roundAt) this.#round(now)
   }
 
   close(): void {
@@ -140,9 +140,16 @@ export class Watcher {
     this.#kernel.close()
   }
 
+  #round(began: number): void {
+    if (this.#stale) this.#refresh()
+    if (this.#unpublished) this.#publish()
+    const now = this.#options.now()
+    this.#roundAt = now + Math.max(PACE_MS, (now - began) * (SHARE - 1))
+  }
+
   #wait(): void {
     const now = this.#options.now()
-    const due = this.#stale || this.#unpublished ? this.#publishedAt + PACE_MS : this.#keepAliveAt
+    const due = this.#stale || this.#unpublished ? this.#roundAt : this.#keepAliveAt
     const wait = Math.min(Math.max(Math.ceil(due - now), 0), LONGEST_WAIT_MS)
     if (pollArray(this.#pollSet, 2, wait) < 0) {
       if (errno() !== constants.errno.EINTR) throw new SystemCallError('poll', errno())
@@ -234,7 +241,6 @@ export class Watcher {
 
   #publish(): void {
     this.#unpublished = false
-    this.#publishedAt = this.#options.now()
     try {
       this.#options.fib.publish({
         ports: fibPorts(this.#tables),

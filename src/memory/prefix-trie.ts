@@ -18,7 +18,7 @@ export const swapped = (address: number): number =>
   (address << 24) | ((address & 0xff00) << 8) | ((address >>> 8) & 0xff00) | (address >>> 24)
 
 /** The leading `length` bits of a number in host order. A shift by 32 is a shift by 0 here, hence the branch. */
-export const leading = (bits: number, length: number): number => (length === 0 ? 0 : bits & (-1 << (32 - length)))
+const leading = (bits: number, length: number): number => (length === 0 ? 0 : bits & (-1 << (32 - length)))
 
 const nextBit = (bits: number, at: number): number => (bits >>> (31 - at)) & 1
 

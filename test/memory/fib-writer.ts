@@ -1,6 +1,6 @@
-// A thread that does nothing but publish snapshots. Snapshot n says n wherever it can, so a reader sees a mixture.
+// A thread that does nothing but publish snapshots until it is told to stop. Snapshot n says n wherever it can, so a reader sees a mixture.
 
-import { parentPort, workerData } from 'node:worker_threads'
+import { workerData } from 'node:worker_threads'
 import { Fib, type FibOptions, NEIGHBOUR, ROUTE } from '../../src/memory/fib.ts'
 import { Region } from '../../src/memory/region.ts'
 
@@ -8,12 +8,13 @@ export interface FibWriterData {
   readonly buffer: SharedArrayBuffer
   readonly options: FibOptions
   readonly destination: number
-  readonly snapshots: number
+  /** One i32: 1 ends it. */
+  readonly stop: SharedArrayBuffer
 }
 
-const { buffer, options, destination, snapshots } = workerData as FibWriterData
+const { buffer, options, destination, stop } = workerData as FibWriterData
 const fib = new Fib(new Region(buffer), options)
-for (let n = 1; n <= snapshots; n++) {
+for (let n = 1; Atomics.load(new Int32Array(stop), 0) === 0; n++) {
   const mac = new Uint8Array(Int32Array.of(n, n).buffer, 0, 6)
   fib.publish({
     ports: [{ up: true, mtu: 1500, address: n, mac }],
@@ -24,4 +25,3 @@ for (let n = 1; n <= snapshots; n++) {
     neighbours: [{ port: 0, address: n, state: NEIGHBOUR.resolved, mac }],
   })
 }
-parentPort?.postMessage('done')

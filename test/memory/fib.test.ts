@@ -239,25 +239,30 @@ describe('a writer in another thread', () => {
     const { buffer } = allocate((region) => new Fib(region, options))
     const fib = new Fib(new Region(buffer), options)
     const destination = addr('192.0.2.1')
-    const workerData: FibWriterData = { buffer, options, destination, snapshots: 200_000 }
+    const stop = new SharedArrayBuffer(4)
+    const workerData: FibWriterData = { buffer, options, destination, stop }
     const script = new URL('../../dist/test/memory/fib-writer.js', import.meta.url)
     const writer = new Worker(script, { workerData })
     const ended = once(writer, 'exit')
     const out = new Int32Array(FOUND.words)
-    const versions = new Set<number>()
-    // This loop keeps the event loop: the writer's last version is seen in shared memory, its death by the deadline.
-    const deadline = performance.now() + 20_000
-    while (fib.version() < workerData.snapshots && performance.now() < deadline) {
-      fib.lookup(destination, out)
-      const n = out[FOUND.gateway]
-      versions.add(n)
-      if (n === 0 && fib.version() === 0) continue
-      const torn =
-        out[FOUND.source] !== n || out[FOUND.mac0] !== n || out[FOUND.neighbour] !== NEIGHBOUR.resolved || n === -1
-      if (torn) expect.fail(`a mixture: ${out.join(' ')}`)
+    const seen = new Set<number>()
+    // This loop keeps the event loop: the writer's snapshots are seen in shared memory. Many of them, where there are
+    // two processors; the deadline is for where there is one.
+    const deadline = performance.now() + 5000
+    try {
+      while (seen.size < 50_000 && performance.now() < deadline) {
+        const none = fib.version() === 0
+        fib.lookup(destination, out)
+        const n = out[FOUND.gateway]
+        if (none) continue
+        seen.add(n)
+        const torn = out[FOUND.source] !== n || out[FOUND.mac0] !== n || out[FOUND.neighbour] !== NEIGHBOUR.resolved
+        if (torn) expect.fail(`a mixture: ${out.join(' ')}`)
+      }
+    } finally {
+      Atomics.store(new Int32Array(stop), 0, 1)
+      await ended
     }
-    await ended
-    expect(fib.version()).toBe(workerData.snapshots)
-    expect(versions.size).toBeGreaterThan(100)
+    expect(seen.size).toBeGreaterThan(1)
   })
 })
