@@ -1,6 +1,6 @@
 // Source NAT that the kernel does itself towards an outside interface: it would give out the same ports of the same
-// address as natloom. Authority: nft(8), libnftables-json(5). Rules of iptables-nft are seen here too; those of the older
-// iptables-legacy are not in nft's listing.
+// address as natloom. Authority: nft(8), libnftables-json(5). Rules of iptables-nft are seen here too; those of the
+// older iptables-legacy are not in nft's listing.
 
 import { nft } from './nft.ts'
 import type { PortRange } from './port-range.ts'

@@ -72,7 +72,7 @@ export interface Request {
   readonly attributes?: readonly Attribute[]
 }
 
-/** `some`: datagrams were read; `lost`: the queue overflowed, so what one knows is out of date; `none`: nothing there. */
+/** `some`: datagrams were read; `lost`: the queue overflowed, so what one knows is out of date. */
 export type Received = 'some' | 'lost' | 'none'
 
 export class NetlinkSocket {

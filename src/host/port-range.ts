@@ -1,6 +1,6 @@
 // Which local ports the kernel gives to its own sockets. On an address shared with the host they must lie outside of
-// NAT's ports. Authority: ip_local_port_range in the kernel's ip-sysctl documentation. The setting belongs to the network
-// namespace of the calling thread.
+// NAT's ports. Authority: ip_local_port_range in the kernel's ip-sysctl documentation. The setting belongs to the
+// network namespace of the calling thread.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { HostError, reasonOf } from './errors.ts'

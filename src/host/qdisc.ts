@@ -10,7 +10,7 @@ import { NETLINK_ROUTE, NetlinkSocket } from './netlink-socket.ts'
 const RTM_GETQDISC = 38
 const TC_H_INGRESS = 0xfffffff1 // the parent of `ingress` and of `clsact`
 
-/** Interface index -> the kind of a queueing discipline that was configured there (`tbf`, `htb` ...). Throws NetlinkError. */
+/** Interface index -> the kind of a queueing discipline configured there (`tbf`, `htb` ...). Throws NetlinkError. */
 export function configuredQdiscs(): Map<number, string> {
   const socket = new NetlinkSocket(NETLINK_ROUTE)
   try {

@@ -148,7 +148,7 @@ function routeOf({ body }: Message): Route | undefined {
     length: body.getUint8(1),
     type: body.getUint8(7),
     protocol: body.getUint8(5),
-    // A next hop of another family (RFC 5549) is not resolved by ARP: that route is the kernel's, as if by another link.
+    // A next hop of another family (RFC 5549) is not resolved by ARP: as if by another link, the kernel's.
     index: hop.via ? 0 : hop.index,
     gateway: hop.gateway,
     source: address(7), // RTA_PREFSRC

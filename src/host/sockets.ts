@@ -61,8 +61,8 @@ function everySocket(family: number, protocol: number): Uint8Array {
 }
 
 /**
- * The kernel filters, so that a host with many connections elsewhere costs nothing. Each operation is two words: code u8,
- * bytes to skip if true u8, if false u16; then the port in the upper half. Exactly the end accepts, beyond it refuses.
+ * The kernel filters, so that a host with many connections elsewhere costs nothing. Each operation is two words: code
+ * u8, bytes to skip if true u8, if false u16; then the port in the upper half. Exactly the end accepts, beyond refuses.
  */
 function sourcePortWithin({ from, to }: PortRange): Uint8Array {
   const program = new DataView(new ArrayBuffer(16))

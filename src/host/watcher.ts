@@ -79,7 +79,7 @@ export interface WatcherOptions {
 
 type Known = FibNeighbour & { readonly index: number; readonly learned: boolean }
 
-/** REACHABLE, STALE, DELAY and PROBE follow each other all the time: to a shard they are one as long as the MAC stays. */
+/** REACHABLE, STALE, DELAY and PROBE take turns all the time: to a shard they are one as long as the MAC stays. */
 function sameToShards(a: Known | undefined, b: Known | undefined): boolean {
   if (!a || !b) return a === b
   if (a.port !== b.port || a.state !== b.state) return false
