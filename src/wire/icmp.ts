@@ -73,8 +73,7 @@ export const queryOf = (type: number): number => (isReply(type) ? (type === ECHO
 
 // Setters leave the checksum as it is.
 export const setId = (mem: DataView, at: number, value: number): void => mem.setUint16(at + ID, value, true)
-export const setSeq = (mem: DataView, at: number, value: number): void => mem.setUint16(at + SEQ, value)
-export const setChecksum = (mem: DataView, at: number, value: number): void => mem.setUint16(at + CHECKSUM, value, true)
+const setChecksum = (mem: DataView, at: number, value: number): void => mem.setUint16(at + CHECKSUM, value, true)
 
 /**
  * Follows a change of the data by its delta. Zero is sent as ones: both are right unless the whole message is zeros (an

@@ -16,7 +16,6 @@ const CHECKSUM = 10
 const SRC = 12
 const DST = 16
 export const MIN_HEADER_LEN = 20
-export const MAX_HEADER_LEN = 60
 
 export const PROTO_ICMP = 1
 export const PROTO_TCP = 6

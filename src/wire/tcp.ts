@@ -15,7 +15,6 @@ const WINDOW = 14
 const CHECKSUM = 16
 const URGENT = 18
 export const MIN_HEADER_LEN = 20
-export const MAX_HEADER_LEN = 60
 
 export const FIN = 0x01
 export const SYN = 0x02
@@ -54,7 +53,7 @@ export const setAck = (mem: DataView, at: number, value: number): void => mem.se
 export const setHeaderLen = (mem: DataView, at: number, length: number): void =>
   mem.setUint8(at + DATA_OFFSET, length << 2)
 export const setFlags = (mem: DataView, at: number, value: number): void => mem.setUint8(at + FLAGS, value)
-export const setWindow = (mem: DataView, at: number, value: number): void => mem.setUint16(at + WINDOW, value)
+const setWindow = (mem: DataView, at: number, value: number): void => mem.setUint16(at + WINDOW, value)
 export const setChecksum = (mem: DataView, at: number, value: number): void => mem.setUint16(at + CHECKSUM, value, true)
 export const setUrgent = (mem: DataView, at: number, value: number): void => mem.setUint16(at + URGENT, value)
 
@@ -146,7 +145,7 @@ export function windowScale(mem: DataView, at: number): number {
 /** How many blocks a SACK option (from findOption) holds, 0 to 4. */
 export const sackBlocks = (mem: DataView, option: number): number => (mem.getUint8(option + 1) - 2) >>> 3
 /** Where block `i` of it begins: its left edge, four bytes, then its right edge. */
-export const sackBlock = (option: number, i: number): number => option + 2 + i * 8
+const sackBlock = (option: number, i: number): number => option + 2 + i * 8
 export const sackLeft = (mem: DataView, option: number, i: number): number => mem.getInt32(sackBlock(option, i))
 export const sackRight = (mem: DataView, option: number, i: number): number => mem.getInt32(sackBlock(option, i) + 4)
 

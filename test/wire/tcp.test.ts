@@ -55,6 +55,13 @@ describe('a TCP header', () => {
     expect(new Uint8Array(mem.buffer)).toEqual(bytes)
   })
 
+  it('takes sequence numbers signed or unsigned', () => {
+    const { mem } = atEnd(bytes)
+    tcp.setSeq(mem, 0, 0xffffffff)
+    tcp.setAck(mem, 0, -1)
+    expect([tcp.seq(mem, 0), tcp.ack(mem, 0)]).toEqual([-1, -1])
+  })
+
   const fits = [
     // data offset in words, bytes there, fits
     [5, 20, true],

@@ -29,6 +29,18 @@ describe('a virtio-net header', () => {
     ]).toEqual([1, 0x81, 0x0102, 0x0304, 0x0506, 0x0708])
   })
 
+  const types = [
+    [virtioNet.GSO_NONE, 0],
+    [virtioNet.GSO_TCPV4, 1],
+    [virtioNet.GSO_UDP, 3],
+    [virtioNet.GSO_TCPV6, 4],
+    [virtioNet.GSO_UDP_L4, 5],
+    [virtioNet.GSO_ECN, 0x80],
+  ]
+  it('numbers the kinds of super-packet as virtio 1.2 does', () => {
+    for (const [type, number] of types) expect(type).toBe(number)
+  })
+
   it('cleared asks for nothing, and the frame behind it is untouched', () => {
     const { mem, at } = viewOf(frame({ ip, tcp: { sport: 1, dport: 2 } }))
     const before = new Uint8Array(mem.buffer).slice(10)
