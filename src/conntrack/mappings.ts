@@ -1,59 +1,13 @@
-// The mapping table: inside endpoint <-> external endpoint, apart from connections because endpoint-independent mapping
-// (RFC 4787 REQ-1) and filtering are about endpoints. A mapping has no timer: it lives while a connection that its
-// inside end has taken part in refers to it, and an established packet never touches it.
-//
-//   holders   connections opened from inside, or opened from outside and answered by the inside end
-//   rows      all connections that refer to it
-//
-// When the last holder ends, the mapping ends: nothing new finds it. Its port is free when the last row is gone, too.
-// (An unanswered connection from outside must not keep a mapping alive, RFC 4787 REQ-6; one that the inside end has
-// answered is as much the inside end's as one that it opened.)
-//
-// With address- or port-dependent mapping the key has the remote endpoint too, else zeros. Owner: the shard that owns
-// the external port's block.
+// This shard's mappings: finding, making and ending rows of its table (mapping-table.ts). Owner: the shard.
 
-import { HashIndex } from '../memory/hash-index.ts'
-import { layout } from '../memory/layout.ts'
-import type { Region } from '../memory/region.ts'
-import { Rows } from '../memory/rows.ts'
+import { seat } from '../memory/seat.ts'
 import { hash4 } from '../memory/siphash.ts'
+import { cutMappings, ENDED, MAPPING } from './mapping-table.ts'
 
-export const MAPPING_WORDS = 16
+const { rows: mappings, index } = cutMappings(seat().mappings, seat().capacity)
+/** The rows' words: row r begins at mappingBase(r). */
+export const mapping = mappings.words
 const SHIFT = 4
-
-export const MAPPING = layout(MAPPING_WORDS, {
-  insideAddress: 0,
-  externalAddress: 1,
-  /** Inside port in the low half, external port in the high half, both as on the wire. */
-  ports: 2,
-  remoteAddress: 3,
-  remotePort: 4,
-  /** Protocol in bits 0-7, then LIVE and ENDED. */
-  flags: 5,
-  /** Number of the external address (nat/externals.ts). */
-  external: 6,
-  holders: 7,
-  rows: 8,
-  generation: 15,
-})
-
-/** Out of the index: nothing new may use it. */
-export const ENDED = 1 << 16
-
-export let mappings: Rows
-export let mapping: Int32Array = new Int32Array(0)
-let index: HashIndex
-
-export function seatMappings(region: Region, capacity: number): void {
-  mappings = new Rows(region, {
-    capacity,
-    width: MAPPING_WORDS,
-    flagsWord: MAPPING.flags,
-    generationWord: MAPPING.generation,
-  })
-  mapping = mappings.words
-  index = new HashIndex(region, capacity * 2)
-}
 
 export const mappingBase = (row: number): number => row << SHIFT
 

@@ -1,44 +1,16 @@
-// The permission table: which remote addresses a mapping's inside end has sent to, hence may be answered by under
-// address-dependent filtering (RFC 4787 section 5). A row counts the connections of one mapping with one remote address
-// whose inside end has sent, so that neither asking nor forgetting walks a mapping's connections, whose number an
-// attacker could choose. With address-and-port-dependent filtering the remote port is part of the key, else zero.
-// Owner: the shard that owns the mapping.
+// This shard's permissions: asking, granting and withdrawing (permission-table.ts). Owner: the shard.
 
-import { HashIndex } from '../memory/hash-index.ts'
-import { layout } from '../memory/layout.ts'
-import type { Region } from '../memory/region.ts'
-import { Rows } from '../memory/rows.ts'
+import { seat } from '../memory/seat.ts'
 import { hash4 } from '../memory/siphash.ts'
+import { cutPermissions, PERMISSION } from './permission-table.ts'
 
-const WORDS = 8
+const table = cutPermissions(seat().permissions, seat().capacity)
+export const permissions = table.rows
+const { index } = table
+const words = permissions.words
 const SHIFT = 3
-const PERMISSION = layout(WORDS, {
-  mapping: 0,
-  remoteAddress: 1,
-  /** As on the wire. */
-  remotePort: 2,
-  flags: 3,
-  /** Connections that stand behind it. */
-  count: 4,
-  generation: 7,
-})
 /** Keeps its hashes apart from those of tuples and mappings. */
 const DOMAIN = 0x400
-
-export let permissions: Rows
-let words: Int32Array = new Int32Array(0)
-let index: HashIndex
-
-export function seatPermissions(region: Region, capacity: number): void {
-  permissions = new Rows(region, {
-    capacity,
-    width: WORDS,
-    flagsWord: PERMISSION.flags,
-    generationWord: PERMISSION.generation,
-  })
-  words = permissions.words
-  index = new HashIndex(region, capacity)
-}
 
 /** 0 if the remote endpoint may not send to the mapping. */
 export function findPermission(mapping: number, remoteAddress: number, remotePort: number): number {

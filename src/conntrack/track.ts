@@ -10,13 +10,12 @@ import {
   ASSURED,
   CONN,
   CONN_SHIFT,
-  cold,
-  hot,
   SEEN_REPLY,
   SIMULTANEOUS_OPEN,
   TCP_STATE_MASK,
   TCP_STATE_SHIFT,
-} from './connections.ts'
+} from './connection-table.ts'
+import { cold, hot } from './connections.ts'
 import { dequeue } from './queues.ts'
 import * as tcp from './tcp-state.ts'
 import { DEFAULT_TIMEOUTS, type Timeouts, tcpTimeouts } from './timeouts.ts'

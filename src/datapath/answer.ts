@@ -6,7 +6,8 @@
 // and no more than the rate limit allows. Owner: this thread.
 
 import { nowMs } from '../memory/clock.ts'
-import { CELL, counters } from '../memory/counters.ts'
+import { CELL } from '../memory/counters.ts'
+import { counters } from '../memory/own-counters.ts'
 import { isLimitedBroadcast, isMulticast } from '../wire/address.ts'
 import * as checksum from '../wire/checksum.ts'
 import * as ethernet from '../wire/ethernet.ts'

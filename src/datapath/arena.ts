@@ -3,11 +3,12 @@
 // Owner: this thread.
 
 import { type Driver, VIRTIO_NET_HEADER } from '../io/driver.ts'
+import { seat } from '../memory/seat.ts'
 import * as virtio from '../wire/virtio-net.ts'
 
 /** A packet is an offset in here. */
-export let mem: DataView = new DataView(new ArrayBuffer(0))
-let bytes: Uint8Array = new Uint8Array(0)
+export const mem = new DataView(seat().arena)
+const bytes = new Uint8Array(seat().arena)
 
 /** Kept frames: MTU-sized ones and super-packets. A stride that is no power of two spreads them over cache sets. */
 const SMALL = 2112
@@ -26,8 +27,6 @@ let freeLarge: number[] = []
 let largeFrom = 0
 
 export function seatArena(driver: Driver): void {
-  mem = new DataView(driver.arena)
-  bytes = new Uint8Array(driver.arena)
   const { scratchAt, scratchLength } = driver
   if (scratchLength < KEPT_BYTES * 2)
     throw new RangeError(`scratch of ${scratchLength} bytes: ${KEPT_BYTES * 2} wanted`)

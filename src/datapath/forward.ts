@@ -1,7 +1,8 @@
 // A packet of a known connection, from the row to the wire. What could keep it from leaving is asked before anything
 // changes: time to live, route, size; then it is tracked, counted, translated and sent.
 
-import { CONN, CONN_SHIFT, cold, hot, SEEN_REPLY, TUPLE_WORDS } from '../conntrack/connections.ts'
+import { CONN, CONN_SHIFT, SEEN_REPLY, TUPLE_WORDS } from '../conntrack/connection-table.ts'
+import { cold, hot } from '../conntrack/connections.ts'
 import { isClosed, trackOther, trackTcp, trackUdp } from '../conntrack/track.ts'
 import { ACCEPT, ACCEPT_AND_END } from '../conntrack/verdict.ts'
 import { DROP } from '../memory/drop-reasons.ts'

@@ -2,13 +2,14 @@
 // when the first fragment has shown its ports, so that the later ones, which have none, follow it (RFC 4787 REQ-14).
 // Fragments that come before the first are dropped as orphans. A record ends when the datagram is complete, or
 // after the timeout (30 s), oldest first; their number is bounded, and a full table refuses new ones.
-// Owner: the shard that owns fragments by rule 6 of the ownership rule (owner.ts).
+// Owner: the shard that owns fragments by rule 6 of the ownership rule (owner.ts). The records are its private memory:
+// they may be lost with it.
 
 import type { Timeouts } from '../conntrack/timeouts.ts'
 import { now } from '../memory/clock.ts'
 import { HashIndex } from '../memory/hash-index.ts'
 import { layout } from '../memory/layout.ts'
-import type { Region } from '../memory/region.ts'
+import { bytesOf, Region, sharedMemory } from '../memory/region.ts'
 import { Rows } from '../memory/rows.ts'
 import { hash4 } from '../memory/siphash.ts'
 import * as ipv4 from '../wire/ipv4.ts'
@@ -39,24 +40,24 @@ const RECORD = layout(WORDS, {
 /** Keeps its hashes apart from those of other tables. */
 const DOMAIN = 0x600
 
-let rows: Rows
-let words: Int32Array = new Int32Array(0)
-let index: HashIndex
+const region = new Region(sharedMemory(bytesOf(cut)))
+const { rows, index } = cut(region)
+const words = rows.words
 let oldest = 0
 let newest = 0
 let timeout = 30
 
-export function seatFragments(region: Region, timeouts: Pick<Timeouts, 'fragment'>): void {
-  rows = new Rows(region, {
+function cut(from: Region): { rows: Rows; index: HashIndex } {
+  const rows = new Rows(from, {
     capacity: RECORDS,
     width: WORDS,
     flagsWord: RECORD.flags,
     generationWord: RECORD.generation,
   })
-  words = rows.words
-  index = new HashIndex(region, RECORDS)
-  oldest = 0
-  newest = 0
+  return { rows, index: new HashIndex(from, RECORDS) }
+}
+
+export function seatFragments(timeouts: Pick<Timeouts, 'fragment'>): void {
   timeout = timeouts.fragment
 }
 

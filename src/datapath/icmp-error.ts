@@ -3,13 +3,15 @@
 // The error then goes to the quoted packet's sender, with the quote turned back into what that sender had sent. It
 // refreshes nothing and ends nothing (RFC 4787 REQ-12, RFC 5382 REQ-10, RFC 5508 REQ-6).
 
-import { CONN_SHIFT, findConnection, hot, TUPLE_WORDS } from '../conntrack/connections.ts'
+import { CONN_SHIFT, TUPLE_WORDS } from '../conntrack/connection-table.ts'
+import { findConnection, hot } from '../conntrack/connections.ts'
 import { hasExpired } from '../conntrack/track.ts'
 import { hashTuple, INSIDE, invertPorts, keyWord } from '../conntrack/tuple.ts'
 import { ACCEPT, NOT_OURS } from '../conntrack/verdict.ts'
-import { CELL, counters } from '../memory/counters.ts'
+import { CELL } from '../memory/counters.ts'
 import { DROP } from '../memory/drop-reasons.ts'
 import { ROUTE } from '../memory/fib.ts'
+import { counters } from '../memory/own-counters.ts'
 import { externalEntry } from '../nat/bindings.ts'
 import { addDeltas, applyDelta, delta32 } from '../wire/checksum.ts'
 import * as icmp from '../wire/icmp.ts'

@@ -2,7 +2,8 @@
 // allowed; a super-packet, which the link will cut into segments anyway, is measured by its segments and gets smaller
 // ones. Owner: this thread.
 
-import { CELL, counters } from '../memory/counters.ts'
+import { CELL } from '../memory/counters.ts'
+import { counters } from '../memory/own-counters.ts'
 import * as ethernet from '../wire/ethernet.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'

@@ -18,13 +18,15 @@
 //
 // A verdict is an integer (conntrack/verdict.ts), a drop is the number of its reason: nothing here throws or allocates.
 
-import { CONN_SHIFT, connectionIndex, findConnection, hot, matches } from '../conntrack/connections.ts'
+import { CONN_SHIFT } from '../conntrack/connection-table.ts'
+import { connectionIndex, findConnection, hot, matches } from '../conntrack/connections.ts'
 import { hasExpired } from '../conntrack/track.ts'
 import { hashTuple, INSIDE } from '../conntrack/tuple.ts'
 import { ACCEPT, NOT_OURS, QUEUED, REPEAT } from '../conntrack/verdict.ts'
 import type { Driver } from '../io/driver.ts'
-import { CELL, counters } from '../memory/counters.ts'
+import { CELL } from '../memory/counters.ts'
 import { DROP } from '../memory/drop-reasons.ts'
+import { counters } from '../memory/own-counters.ts'
 import { endConnection } from '../nat/bindings.ts'
 import * as ethernet from '../wire/ethernet.ts'
 import * as ipv4 from '../wire/ipv4.ts'

@@ -1,7 +1,8 @@
 // The end of a packet's way: its Ethernet addresses, the driver's send queue, the counters. Owner: this thread.
 
 import type { Driver } from '../io/driver.ts'
-import { CELL, counters } from '../memory/counters.ts'
+import { CELL } from '../memory/counters.ts'
+import { counters } from '../memory/own-counters.ts'
 import * as ethernet from '../wire/ethernet.ts'
 import { mem } from './arena.ts'
 import { HOP_MAC, HOP_PORT, hops } from './route.ts'

@@ -1,22 +1,19 @@
 // A shard: one worker's share of the dataplane, seated on shared memory and turned by a loop (workers/shard.ts). All
 // tables are module-level state: a shard is an isolate, several shards are always several threads.
 
-import { connections, seatConnections } from '../conntrack/connections.ts'
-import { seatMappings } from '../conntrack/mappings.ts'
-import { seatPermissions } from '../conntrack/permissions.ts'
+import { connections } from '../conntrack/connections.ts'
 import { seatQueues } from '../conntrack/queues.ts'
-import type { Timeouts } from '../conntrack/timeouts.ts'
 import { seatTimeouts } from '../conntrack/track.ts'
 import type { Driver } from '../io/driver.ts'
 import { nowMs, setClock } from '../memory/clock.ts'
-import { CELL, counterBlock, counters, seatCounters } from '../memory/counters.ts'
-import { Fib, type FibOptions } from '../memory/fib.ts'
+import { CELL } from '../memory/counters.ts'
+import { Fib } from '../memory/fib.ts'
+import { counters } from '../memory/own-counters.ts'
 import { Region } from '../memory/region.ts'
 import { seatHashKey } from '../memory/siphash.ts'
 import { followExternals, queuesFor, seatBindings, sweep } from '../nat/bindings.ts'
 import { Externals } from '../nat/externals.ts'
 import { endRests, seatPorts } from '../nat/ports.ts'
-import type { NatSettings } from '../nat/settings.ts'
 import { seatAnswers } from './answer.ts'
 import { seatArena } from './arena.ts'
 import { expireFragments, seatFragments } from './fragments.ts'
@@ -25,32 +22,6 @@ import { followRoutes, seatRoutes } from './route.ts'
 import { seatSending, sideOf } from './send.ts'
 import { isTimeToCheck, seatWaiting } from './waiting.ts'
 
-/** What a shard must know; plain data, posted to its worker. */
-export interface ShardSettings {
-  readonly shard: number
-  /** Side of each port: 0 inside, 1 outside. */
-  readonly sides: readonly number[]
-  /** The secret key of this start (memory/siphash.ts): two random 32-bit words. */
-  readonly hashKey: readonly [number, number]
-  /** Connections that the table holds. */
-  readonly connections: number
-  readonly externals: { readonly capacity: number; readonly blockSize: number }
-  readonly fib: FibOptions
-  readonly timeouts: Timeouts
-  readonly nat: NatSettings
-  readonly icmpErrorsPerSecond: number
-}
-
-/** The three buffers a shard works on. */
-export interface ShardMemory {
-  /** Its own tables and counters. */
-  readonly tables: SharedArrayBuffer
-  /** External addresses, leases, port words: all shards'. */
-  readonly externals: SharedArrayBuffer
-  /** Routes and neighbours: all shards'. */
-  readonly fib: SharedArrayBuffer
-}
-
 /** The expiry sweep goes round the table in about a second, in this many steps. */
 const SWEEPS_A_SECOND = 16
 const SWEEP_EVERY = 1000 / SWEEPS_A_SECOND
@@ -58,25 +29,6 @@ const SWEEP_EVERY = 1000 / SWEEPS_A_SECOND
 let driver: Driver
 let nextSweep = 0
 let nextSecond = 0
-
-/** Cuts a shard's own tables. Counters come first, so that the coordinator finds them without knowing the rest. */
-export function seatTables(region: Region, settings: ShardSettings): void {
-  seatCounters(region)
-  seatConnections(region, settings.connections)
-  seatMappings(region, settings.connections)
-  seatPermissions(region, settings.connections)
-  seatFragments(region, settings.timeouts)
-}
-
-/** The coordinator's view of a shard's counters. */
-export const countersOf = (tables: SharedArrayBuffer): Float64Array => counterBlock(new Region(tables))
-
-/** Bytes that seatTables() cuts. */
-export function tableBytes(settings: ShardSettings): number {
-  const region = new Region()
-  seatTables(region, settings)
-  return region.used
-}
 
 /** Makes this thread the shard: seats every table and the driver. `wakeWatcher` tells that a neighbour is asked for. */
 export function seatShard(
@@ -88,9 +40,9 @@ export function seatShard(
   driver = withDriver
   const externals = new Externals(new Region(memory.externals), settings.externals)
   seatHashKey(settings.hashKey[0], settings.hashKey[1])
-  seatTables(new Region(memory.tables), settings)
   seatQueues(queuesFor(settings.externals.capacity))
   seatTimeouts(settings.timeouts)
+  seatFragments(settings.timeouts)
   seatPorts(externals, settings.shard)
   seatBindings(externals, settings.nat)
   seatRoutes(new Fib(new Region(memory.fib), settings.fib))

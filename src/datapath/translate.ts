@@ -2,7 +2,8 @@
 // the other direction's tuple (nf_nat_packet). Checksums follow by the deltas that the row holds ready, RFC 1624; under
 // virtio-net's NEEDS_CHECKSUM the field holds the pseudo-header's sum only, so only addresses count there.
 
-import { CONN, hot, TUPLE_WORDS } from '../conntrack/connections.ts'
+import { CONN, TUPLE_WORDS } from '../conntrack/connection-table.ts'
+import { hot } from '../conntrack/connections.ts'
 import { invertPorts } from '../conntrack/tuple.ts'
 import { addDeltas, applyDelta, applyDeltaToPartial } from '../wire/checksum.ts'
 import * as icmp from '../wire/icmp.ts'

@@ -96,15 +96,8 @@ export const CELL = (() => {
 
 const CELLS = Object.values(METRICS).reduce((sum, metric) => sum + metric.cells.length, 0)
 
-/** A shard's block, to be read by anyone. */
+/** A shard's block. */
 export const counterBlock = (region: Region): Float64Array => region.f64(CELLS)
-
-/** This thread's own block. */
-export let counters: Float64Array = new Float64Array(CELLS)
-
-export function seatCounters(region: Region): void {
-  counters = counterBlock(region)
-}
 
 /** Cell of a protocol in the metrics that are split by protocol. */
 export const protocolCell = (protocol: number): number =>

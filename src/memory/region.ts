@@ -48,6 +48,14 @@ export class Region {
     return this.#buffer ? new Uint8Array(this.#buffer, at, length) : new Uint8Array(0)
   }
 
+  /** A part of this region to be cut on its own. */
+  sub(bytes: number): Region {
+    const at = this.#take(bytes)
+    const part = new Region(this.#buffer)
+    part.#used = at
+    return part
+  }
+
   #take(bytes: number): number {
     const at = this.#used
     this.#used = at + Math.ceil(bytes / LINE) * LINE
@@ -57,10 +65,15 @@ export class Region {
   }
 }
 
+/** Bytes that `cut` takes of a region. */
+export function bytesOf(cut: (region: Region) => unknown): number {
+  const region = new Region()
+  cut(region)
+  return region.used
+}
+
 /** Memory for whatever `seat` cuts out of a region, and what it returned. */
 export function allocate<T>(seat: (region: Region) => T): { buffer: SharedArrayBuffer; seated: T } {
-  const measure = new Region()
-  seat(measure)
-  const buffer = sharedMemory(measure.used)
+  const buffer = sharedMemory(bytesOf(seat))
   return { buffer, seated: seat(new Region(buffer)) }
 }

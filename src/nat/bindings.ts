@@ -10,9 +10,8 @@
 //
 // Functions that make a connection return its row (above zero), or the complement (~) of a drop reason.
 
+import { CONN, CONN_SHIFT, SEEN_REPLY, TCP_STATE_SHIFT } from '../conntrack/connection-table.ts'
 import {
-  CONN,
-  CONN_SHIFT,
   cold,
   confirm,
   connections,
@@ -21,16 +20,14 @@ import {
   originOf,
   protocolOf,
   remove,
-  SEEN_REPLY,
-  TCP_STATE_SHIFT,
 } from '../conntrack/connections.ts'
+import { MAPPING } from '../conntrack/mapping-table.ts'
 import {
   endMapping,
   findByExternal,
   findByInside,
   hasEnded,
   insertMapping,
-  MAPPING,
   mapping,
   mappingBase,
   removeMapping,
@@ -49,8 +46,9 @@ import {
 import { firstTimeout, hasExpired } from '../conntrack/track.ts'
 import { hashTuple, INSIDE, invertPorts, keyWord, OUTSIDE, sourcePort } from '../conntrack/tuple.ts'
 import { now } from '../memory/clock.ts'
-import { CELL, counters, protocolCell } from '../memory/counters.ts'
+import { CELL, protocolCell } from '../memory/counters.ts'
 import { DROP } from '../memory/drop-reasons.ts'
+import { counters } from '../memory/own-counters.ts'
 import { hash4 } from '../memory/siphash.ts'
 import { swap16 } from '../wire/address.ts'
 import { addDeltas, delta32 } from '../wire/checksum.ts'

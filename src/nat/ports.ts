@@ -11,7 +11,8 @@
 // All of it is O(1) in the number of ports, also when none is left.
 
 import { now } from '../memory/clock.ts'
-import { CELL, counters } from '../memory/counters.ts'
+import { CELL } from '../memory/counters.ts'
+import { counters } from '../memory/own-counters.ts'
 import { random32 } from '../memory/random.ts'
 import {
   type Externals,

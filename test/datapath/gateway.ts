@@ -1,12 +1,20 @@
 // A gateway for tests: one shard over the loopback driver, with a LAN at port 0 and an outside at port 1, in a time
-// that the test tells. Packets in by inside() and outside(), packets out by what they return.
+// that the test tells. A shard's tables are module-level constants, so every gateway gets modules of its own.
+// Packets in by inside() and outside(), packets out by what they return.
 //
 //   10.0.0.0/24 -- lan, 10.0.0.1 -- gateway -- 203.0.113.1, wan -- 203.0.113.0/24 -- 203.0.113.254 -- everything else
 
+import { vi } from 'vitest'
 import { DEFAULT_TIMEOUTS } from '../../src/conntrack/timeouts.ts'
-import { type ShardSettings, seatShard, tableBytes, turn } from '../../src/datapath/shard.ts'
+import {
+  countersOf,
+  type Dataplane,
+  type ShardMemory,
+  type ShardSettings,
+  tableBytes,
+} from '../../src/datapath/attach.ts'
 import { LoopbackDriver } from '../../src/io/loopback.ts'
-import { CELL, counters } from '../../src/memory/counters.ts'
+import { CELL } from '../../src/memory/counters.ts'
 import { DROP, DROP_REASONS, type DropReason } from '../../src/memory/drop-reasons.ts'
 import { Fib, type FibNeighbour, type FibPort, type FibRoute, NEIGHBOUR, ROUTE } from '../../src/memory/fib.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
@@ -67,12 +75,26 @@ const neighbour = (port: number, address: string, mac: string): FibNeighbour => 
 export class Gateway {
   readonly driver = new LoopbackDriver({ ports: 2, slots: 64, scratchBytes: 8 << 20 })
   readonly externals: Externals
+  readonly settings: ShardSettings
+  readonly tables: SharedArrayBuffer
   readonly #fib: Fib
   readonly #options: GatewayOptions
+  readonly #memory: ShardMemory
+  #shard!: Dataplane
   #now = 1000
+  /** How often the shard has told the watcher that it asks for a neighbour. */
   wakes = 0
 
-  constructor(options: GatewayOptions = {}) {
+  static async start(options: GatewayOptions = {}): Promise<Gateway> {
+    const gateway = new Gateway(options)
+    vi.resetModules()
+    const { attachShard } = await import('../../src/datapath/attach.ts')
+    gateway.#shard = await attachShard(gateway.#memory, gateway.settings, gateway.driver, () => gateway.wakes++)
+    gateway.#shard.turn(gateway.#now)
+    return gateway
+  }
+
+  private constructor(options: GatewayOptions) {
     this.#options = options
     const settings: ShardSettings = {
       shard: 0,
@@ -92,9 +114,9 @@ export class Gateway {
     for (const address of options.pool ?? []) this.addExternal(address, POOL)
     if (!options.pool) this.addExternal(EXTERNAL, SHARED)
     this.publish()
-    const memory = { tables: sharedMemory(tableBytes(settings)), externals: externals.buffer, fib: fib.buffer }
-    seatShard(memory, settings, this.driver, () => this.wakes++)
-    turn(this.#now)
+    this.settings = settings
+    this.tables = sharedMemory(tableBytes(settings))
+    this.#memory = { tables: this.tables, externals: externals.buffer, fib: fib.buffer }
   }
 
   addExternal(address: string, kind: typeof SHARED | typeof POOL): number {
@@ -149,17 +171,6 @@ export class Gateway {
     })
   }
 
-  /** The kernel is seen asking for a neighbour outside. */
-  publishPending(address: string): void {
-    const { silent: _, ...others } = this.#options
-    void others
-    this.#fib.publish({
-      ports: [],
-      routes: [],
-      neighbours: [{ port: WAN, address: parseAddress(address), state: NEIGHBOUR.pending, mac: new Uint8Array(6) }],
-    })
-  }
-
   /** Neighbours that the shard has asked for since the last time. */
   requests(): string[] {
     const asked: string[] = []
@@ -191,7 +202,7 @@ export class Gateway {
   #inject(port: number, spec: FrameSpec | Uint8Array, eth: { src: string; dst: string }, virtio?: Uint8Array): void {
     const bytes = spec instanceof Uint8Array ? spec : frame({ eth, ...spec })
     if (!this.driver.inject(port, bytes, virtio)) throw new Error('the loopback ring is full')
-    turn(this.#now)
+    this.#shard.turn(this.#now)
   }
 
   /** Time goes by, in steps that let the shard's housekeeping run. */
@@ -199,12 +210,13 @@ export class Gateway {
     const until = this.#now + seconds * 1000
     while (this.#now < until) {
       this.#now = Math.min(until, this.#now + Math.max(60, (seconds * 1000) / 64))
-      turn(this.#now)
+      this.#shard.turn(this.#now)
     }
   }
 
   /** Drops counted so far, by reason, without zeros. */
   drops(): Partial<Record<DropReason, number>> {
+    const counters = countersOf(this.tables)
     const counted: Partial<Record<DropReason, number>> = {}
     for (const [reason] of DROP_REASONS) {
       const count = counters[CELL.drops + DROP[reason]]!
@@ -214,7 +226,7 @@ export class Gateway {
   }
 
   counter(key: keyof typeof CELL, cell = 0): number {
-    return counters[CELL[key] + cell]!
+    return countersOf(this.tables)[CELL[key] + cell]!
   }
 }
 

@@ -1,0 +1,88 @@
+// The connection table: a row a connection, found by the tuple of either direction. Like netfilter's conntrack, the
+// original tuple is that of the first packet, the reply tuple is what its answer will look like; the difference
+// between one and the inverse of the other is the translation.
+//
+// A row is one cache line for what each packet touches, with columns beside it for what only slow paths read; two
+// cells of the index lead to it, tagged with the direction. Measured in bench/pipeline.ts.
+//
+// Owner: the shard. It alone writes; anyone may cut the same memory and read rows by the rules of memory/rows.ts. Byte
+// and packet counts are 32 bits in the row and wrap; the columns count the wraps.
+
+import { HashIndex } from '../memory/hash-index.ts'
+import { type Columns, columns, layout } from '../memory/layout.ts'
+import type { Region } from '../memory/region.ts'
+import { Rows } from '../memory/rows.ts'
+
+/** Words of a row; a shift finds it. */
+export const CONN_WORDS = 16
+export const CONN_SHIFT = 4
+
+export const CONN = layout(CONN_WORDS, {
+  origSrc: 0,
+  origDst: 1,
+  origPorts: 2,
+  replySrc: 3,
+  replyDst: 4,
+  replyPorts: 5,
+  /** Protocol, side of the original direction, TCP state, flags: see below. */
+  state: 6,
+  /** Seconds of the clock; with `timeout` it tells when the row has expired. */
+  lastSeen: 7,
+  packets: 8,
+  packetsReply: 9,
+  bytes: 10,
+  bytesReply: 11,
+  /** What translating a packet adds to its checksums: IP header in the low half (TTL included), transport in the high. */
+  checksumDelta: 12,
+  checksumDeltaReply: 13,
+  /** Seconds without traffic that the row outlives. */
+  timeout: 14,
+  generation: 15,
+})
+
+/** From a direction's tuple to the other's. */
+export const TUPLE_WORDS = 3
+
+// The state word: bits 0-7 protocol, bit 8 side that the original direction comes by, bits 9-12 TCP state, bit 15 LIVE.
+/** With the direction's bit 8 turned over for replies, these bits equal a packet's key word. */
+export const KEY_MASK = 0x1ff
+export const TCP_STATE_SHIFT = 9
+export const TCP_STATE_MASK = 15 << TCP_STATE_SHIFT
+/** A packet has passed in the reply direction (IPS_SEEN_REPLY). */
+export const SEEN_REPLY = 1 << 16
+/** Two-way traffic that the protocol's tracker believes (IPS_ASSURED). */
+export const ASSURED = 1 << 17
+/** Both ends sent a SYN before either had one: an ACK from either establishes. */
+export const SIMULTANEOUS_OPEN = 1 << 18
+
+const COLD = {
+  /** The mapping it goes by, 0 for protocols without ports. */
+  mapping: 'i32',
+  /** The permission it counts in, 0 as long as the inside end hasn't sent. */
+  permission: 'i32',
+  /** Place in the queue of recyclable connections. */
+  queue: 'i32',
+  queueNext: 'i32',
+  queuePrevious: 'i32',
+  created: 'i32',
+  packetWraps: 'i32',
+  packetWrapsReply: 'i32',
+  byteWraps: 'i32',
+  byteWrapsReply: 'i32',
+} as const
+
+export interface ConnectionTable {
+  readonly rows: Rows
+  readonly cold: Columns<typeof COLD>
+  readonly index: HashIndex
+}
+
+export function cutConnections(region: Region, capacity: number): ConnectionTable {
+  const rows = new Rows(region, {
+    capacity,
+    width: CONN_WORDS,
+    flagsWord: CONN.state,
+    generationWord: CONN.generation,
+  })
+  return { rows, cold: columns(region, capacity + 1, COLD), index: new HashIndex(region, capacity * 2) }
+}

@@ -1,0 +1,84 @@
+// From shared memory to a running shard: what a shard is told, how its memory is cut, and the one place where the
+// datapath is imported, after its memory is attached (memory/seat.ts).
+
+import { cutConnections } from '../conntrack/connection-table.ts'
+import { cutMappings } from '../conntrack/mapping-table.ts'
+import { cutPermissions } from '../conntrack/permission-table.ts'
+import type { Timeouts } from '../conntrack/timeouts.ts'
+import type { Driver } from '../io/driver.ts'
+import { counterBlock } from '../memory/counters.ts'
+import type { FibOptions } from '../memory/fib.ts'
+import { bytesOf, Region } from '../memory/region.ts'
+import { attach, type Seat } from '../memory/seat.ts'
+import type { NatSettings } from '../nat/settings.ts'
+
+/** What a shard must know; plain data, posted to its worker. */
+export interface ShardSettings {
+  readonly shard: number
+  /** Side of each port: 0 inside, 1 outside. */
+  readonly sides: readonly number[]
+  /** The secret key of this start (memory/siphash.ts): two random 32-bit words. */
+  readonly hashKey: readonly [number, number]
+  /** Connections that the table holds. */
+  readonly connections: number
+  readonly externals: { readonly capacity: number; readonly blockSize: number }
+  readonly fib: FibOptions
+  readonly timeouts: Timeouts
+  readonly nat: NatSettings
+  readonly icmpErrorsPerSecond: number
+}
+
+/** The three buffers a shard works on. */
+export interface ShardMemory {
+  /** Its own tables and counters. */
+  readonly tables: SharedArrayBuffer
+  /** External addresses, leases, port words: all shards'. */
+  readonly externals: SharedArrayBuffer
+  /** Routes and neighbours: all shards'. */
+  readonly fib: SharedArrayBuffer
+}
+
+/** The datapath of this thread. */
+export interface Dataplane {
+  /** One turn of the loop at this time (milliseconds since the gateway's start); packets received. */
+  turn(milliseconds: number): number
+  /** Sleeps until there is something to do, at most this long. */
+  sleep(timeoutMs: number): void
+}
+
+type Tables = Omit<Seat, 'arena'>
+
+/** Cuts a shard's own tables. Counters come first, so that anyone finds them without knowing the rest. */
+function cutTables(region: Region, capacity: number): Tables {
+  return {
+    counters: region.sub(bytesOf(counterBlock)),
+    connections: region.sub(bytesOf((part) => cutConnections(part, capacity))),
+    mappings: region.sub(bytesOf((part) => cutMappings(part, capacity))),
+    permissions: region.sub(bytesOf((part) => cutPermissions(part, capacity))),
+    capacity,
+  }
+}
+
+/** Bytes of a shard's own tables. */
+export const tableBytes = (settings: ShardSettings): number =>
+  bytesOf((region) => cutTables(region, settings.connections))
+
+/** Anyone's view of a shard's counters. */
+export const countersOf = (tables: SharedArrayBuffer): Float64Array => counterBlock(new Region(tables))
+
+/** Makes this thread a shard, once. `wakeWatcher` tells the netlink watcher that a neighbour is asked for. */
+export async function attachShard(
+  memory: ShardMemory,
+  settings: ShardSettings,
+  driver: Driver,
+  wakeWatcher: () => void,
+): Promise<Dataplane> {
+  attach({ arena: driver.arena, ...cutTables(new Region(memory.tables), settings.connections) })
+  // Compiled, the datapath is one bundle (see Decisions in this folder's README); from source, modules.
+  const source = import.meta.url.endsWith('.ts')
+  const shard: typeof import('./shard.ts') = source ? await import('./shard.ts') : await import(bundle())
+  shard.seatShard(memory, settings, driver, wakeWatcher)
+  return shard
+}
+
+const bundle = (): string => new URL('./shard.bundle.js', import.meta.url).href

@@ -1,0 +1,33 @@
+// What this thread works on. A shard is an isolate, and its tables are module-level constants: V8 folds a constant's
+// address into the code, which a view behind a variable costs on every access (measured with bench/pipeline.ts: 110
+// against 91 ns a packet). A constant needs its value when its module is evaluated, so the memory is attached first
+// and the datapath imported after, once a thread: datapath/attach.ts does both.
+
+import type { Region } from './region.ts'
+
+export interface Seat {
+  /** Where packets lie (io/driver.ts). */
+  readonly arena: ArrayBufferLike
+  /** The shard's own memory, a region a table. */
+  readonly counters: Region
+  readonly connections: Region
+  readonly mappings: Region
+  readonly permissions: Region
+  /** Rows of the connection table; mappings and permissions can't be more. */
+  readonly capacity: number
+}
+
+// On the global object, because the datapath may be bundled into one file and then has its own copy of this module.
+const SEAT = Symbol.for('natloom.seat')
+const holder = globalThis as { [SEAT]?: Seat }
+
+export function attach(seat: Seat): void {
+  holder[SEAT] = seat
+}
+
+/** The seat of this thread. A programming error if nothing is attached. */
+export function seat(): Seat {
+  const attached = holder[SEAT]
+  if (!attached) throw new Error('no memory is attached: import datapath/attach.ts, not the datapath itself')
+  return attached
+}
