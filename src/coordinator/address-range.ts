@@ -23,3 +23,9 @@ export function parseAddressRange(text: string): AddressRange {
   if (more.length > 0 || range.last < range.first) throw new RangeError(`"${text}" is no range of addresses`)
   return range
 }
+
+/** Every address of a pool, as loaded, in the order of its entries. @throws RangeError as above. */
+export const poolAddresses = (entries: readonly string[]): Addr[] =>
+  entries
+    .map(parseAddressRange)
+    .flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, i) => swap32((first + i) | 0)))

@@ -1,0 +1,22 @@
+// Why a gateway can't start, beyond what host/, io/ and metrics/ say themselves. Control plane only; the message says
+// what is wrong, where, and what to do. control/errors.ts makes exit codes of them.
+
+/** The exit code after a failure while running: `gatewayFailed` in control/exit-codes.ts. */
+export const EXIT_GATEWAY_FAILED = 4
+
+export type GatewayErrorCode =
+  /** The machine's byte order is the other one. */
+  | 'GATEWAY_BYTE_ORDER'
+  /** The kernel's own NAT gives out the same ports of the same address. */
+  | 'GATEWAY_KERNEL_NAT'
+  /** A thread did not begin to work in time, or ended before it did. */
+  | 'GATEWAY_THREAD'
+
+export class GatewayError extends Error {
+  override readonly name = 'GatewayError'
+  readonly code: GatewayErrorCode
+  constructor(code: GatewayErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}

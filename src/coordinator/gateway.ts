@@ -1,0 +1,291 @@
+// The gateway: everything that `natloom run` makes, in the order in which it is made, and taken back in the reverse.
+// Main thread. Owner of all threads, sockets, shared memory, and of what is changed on the host.
+//
+//   step                      made of                     when it changes
+//   rights, interfaces        host/rights, host/watcher   checked once
+//   memory                    memory.ts
+//   netlink watcher           netlink-thread.ts           tells of interfaces and addresses: #follow
+//   sockets and rings         packet-ports.ts             bound again to an interface that is back
+//   rules, port range         host/host.ts                follow interfaces, addresses and the host's sockets
+//   addresses and leases      external-addresses.ts       follow the outside interface's address; every 10 s
+//   shards                    shards.ts                   one that fails ends the gateway
+//   metrics                   metrics/server.ts
+// A packet is hidden from the kernel before a shard may translate it, and the kernel has it back after the last shard
+// has ended.
+
+import { endianness } from 'node:os'
+import type { Logger } from 'pino'
+import { reasonOf } from '../host/errors.ts'
+import { Host } from '../host/host.ts'
+import type { LinkReport } from '../host/host-tables.ts'
+import { portsInUse } from '../host/sockets.ts'
+import { readHost } from '../host/watcher.ts'
+import { close, eventfd } from '../io/syscalls.ts'
+import type { Addr } from '../memory/fib.ts'
+import { createRegistry } from '../metrics/registry.ts'
+import { type Health, MetricsServer } from '../metrics/server.ts'
+import { formatAddress } from '../wire/address.ts'
+import { poolAddresses } from './address-range.ts'
+import type { GatewayConfig } from './config.ts'
+import { EXIT_GATEWAY_FAILED, GatewayError } from './errors.ts'
+import { ExternalAddresses } from './external-addresses.ts'
+import { linkChanges } from './link-changes.ts'
+import { allocateMemory, type GatewayMemory } from './memory.ts'
+import { NetlinkThread } from './netlink-thread.ts'
+import { checkInterfaces, PacketPorts } from './packet-ports.ts'
+import { Shards, type ShardsOptions } from './shards.ts'
+import { TakeBack } from './take-back.ts'
+
+const LOOK_AT_SOCKETS_EVERY_MS = 10_000
+const HIGHEST_PORT = 65535
+
+export class Gateway {
+  /** Resolves with an exit code after a failure that the gateway can't go on from, when everything is taken back. */
+  readonly done: Promise<number>
+  #metricsUrl = ''
+  readonly #config: GatewayConfig
+  readonly #log: Logger
+  /** Port numbers are indices: inside ones first. */
+  readonly #names: readonly string[]
+  readonly #pool: readonly Addr[]
+  readonly #host: Host
+  readonly #takeBack = new TakeBack()
+  #end: (exitCode: number) => void = () => {}
+  #stopped: Promise<void> | undefined
+  #links: readonly LinkReport[] = []
+  #ports: PacketPorts | undefined
+  #addresses: ExternalAddresses | undefined
+  #shards: Shards | undefined
+  #isRunning = false
+  #failure: GatewayError | undefined
+
+  private constructor(config: GatewayConfig, log: Logger) {
+    const { inside, outside, nat, statePath } = config
+    this.#config = config
+    this.#log = log
+    this.#names = [...inside, ...outside]
+    this.#pool = poolAddresses(nat.pool)
+    this.#host = new Host({
+      inside,
+      outside,
+      shared: [],
+      pool: this.#pool,
+      natPorts: nat.ports,
+      protocols: nat.protocols,
+      hostPortRange: this.#isShared ? { from: nat.ports.to + 1, to: HIGHEST_PORT } : null,
+      statePath,
+    })
+    this.done = new Promise((resolve) => {
+      this.#end = resolve
+    })
+  }
+
+  /**
+   * Resolves once every shard forwards. Throws HostError, AfPacketError, MetricsError, GatewayError, or what a refused
+   * system call throws, and has taken everything back then.
+   */
+  static async start(config: GatewayConfig, log: Logger): Promise<Gateway> {
+    const gateway = new Gateway(config, log)
+    try {
+      await gateway.#start()
+    } catch (error) {
+      await gateway.stop(`could not start: ${reasonOf(error)}`)
+      throw error
+    }
+    return gateway
+  }
+
+  get metricsUrl(): string {
+    return this.#metricsUrl
+  }
+
+  /** Takes everything back; what can't be is logged. May be called again. */
+  stop(reason: string): Promise<void> {
+    this.#stopped ??= this.#takeEverythingBack(reason)
+    return this.#stopped
+  }
+
+  get #isShared(): boolean {
+    return this.#config.nat.pool.length === 0
+  }
+
+  async #start(): Promise<void> {
+    const startedAt = Number(process.hrtime.bigint() / 1_000_000n)
+    if (this.#host.prepare()) this.#log.warn('taking over what a killed natloom left behind')
+    this.#takeBack.add('rules, port range and routes of the host', () => this.#takeHostBack())
+    checkByteOrder()
+    checkInterfaces(readHost(this.#names))
+    this.#refuseKernelNat()
+    const memory = allocateMemory(this.#config)
+    const watcherFd = this.#eventfd()
+    const wakeFds = memory.shards.map(() => this.#eventfd())
+    await this.#watch(memory, watcherFd, wakeFds)
+    const ports = this.#openPorts(wakeFds)
+    this.#host.apply()
+    this.#addresses = this.#openAddresses(memory)
+    this.#bringInLine()
+    if (this.#addresses.count === 0) this.#logAddress()
+    await this.#startShards({ memory, seats: ports.seats, watcherFd, startedAt })
+    await this.#serveMetrics(memory)
+    if (this.#failure) throw this.#failure
+    this.#isRunning = true
+  }
+
+  #refuseKernelNat(): void {
+    if (!this.#isShared || this.#config.nat.sharedWithKernelNat) return
+    const rules = this.#host.kernelNat()
+    if (rules.length === 0) return
+    const { from, to } = this.#config.nat.ports
+    const list = rules.map(({ chain, handle, statement }) => `  ${chain}, handle ${handle}: ${statement}`)
+    throw new GatewayError(
+      'GATEWAY_KERNEL_NAT',
+      [
+        `the kernel itself translates what leaves by ${this.#config.outside.join(', ')}, and may take ports ` +
+          `${from}-${to}, which are natloom's:`,
+        ...list,
+        `give these rules other ports (masquerade to :${to + 1}-${HIGHEST_PORT}), remove them, or say ` +
+          'nat.sharedWithKernelNat: true if they do no harm',
+      ].join('\n'),
+    )
+  }
+
+  #eventfd(): number {
+    const fd = eventfd()
+    this.#takeBack.add('an eventfd', () => close(fd))
+    return fd
+  }
+
+  async #watch(memory: GatewayMemory, wakeFd: number, shardFds: readonly number[]): Promise<void> {
+    const { buffer, options } = memory.fib
+    const thread = new NetlinkThread({
+      fib: { buffer, options },
+      ports: this.#names,
+      wakeFd,
+      shardFds,
+      changed: (links) => this.#follow(links),
+      overflow: (message) => this.#log.error(message),
+      failed: (error) => this.#fail(error),
+    })
+    this.#takeBack.add('the netlink watcher', () => thread.stop())
+    await thread.started
+  }
+
+  #openPorts(wakeFds: readonly number[]): PacketPorts {
+    const ports = new PacketPorts(this.#config.io, this.#links, wakeFds)
+    this.#takeBack.add('sockets and receive rings', () => ports.close())
+    this.#ports = ports
+    return ports
+  }
+
+  #openAddresses(memory: GatewayMemory): ExternalAddresses {
+    const { ports } = this.#config.nat
+    const addresses = new ExternalAddresses({
+      externals: memory.externals,
+      shards: this.#config.workers,
+      pool: this.#pool,
+      ports,
+      portsInUse: (address) => portsInUse([address], ports),
+      hide: (shared, hidden) => this.#host.update({ shared, hidden }),
+      changed: () => this.#shards?.wake(),
+    })
+    const looking = setInterval(
+      () => this.#attempt('following the host’s sockets', () => addresses.refresh()),
+      LOOK_AT_SOCKETS_EVERY_MS,
+    )
+    this.#takeBack.add('the look at sockets', () => clearInterval(looking))
+    return addresses
+  }
+
+  async #startShards(options: Omit<ShardsOptions, 'failed'>): Promise<void> {
+    const shards = new Shards({ ...options, failed: (error) => this.#fail(error) })
+    this.#takeBack.add('shards', () => shards.stop())
+    this.#shards = shards
+    await shards.forwarding()
+  }
+
+  async #serveMetrics(memory: GatewayMemory): Promise<void> {
+    const { listen } = this.#config.metrics
+    const server = await MetricsServer.start({
+      listen,
+      registry: createRegistry(memory.counters),
+      health: () => this.#health(),
+    })
+    this.#takeBack.add('the metrics server', () => server.close())
+    this.#metricsUrl = server.url
+  }
+
+  #health(): Health {
+    const silent = this.#shards?.silent() ?? []
+    const externalAddresses = this.#addresses?.count ?? 0
+    const interfaces = this.#links.map(({ name, up }) => ({ name, up }))
+    return {
+      ok: silent.length === 0 && externalAddresses > 0,
+      detail: { shards: this.#config.workers, silent, externalAddresses, interfaces },
+    }
+  }
+
+  /** What the watcher reports: interfaces that came, went or are back, and addresses. */
+  #follow(links: readonly LinkReport[]): void {
+    if (this.#stopped) return
+    for (const { level, what, ...where } of linkChanges(this.#links, links)) this.#log[level](where, what)
+    this.#links = links
+    this.#attempt('following the interfaces', () => this.#bringInLine())
+  }
+
+  /** Sockets, addresses and the host's rules as the interfaces are now. Throws HostError, NetlinkError, SystemCallError. */
+  #bringInLine(): void {
+    const [ports, addresses] = [this.#ports, this.#addresses]
+    if (!ports || !addresses) return
+    const isBack = ports.follow(this.#links)
+    const isNews = addresses.follow(this.#outsideAddress(), isBack)
+    if (isNews) this.#logAddress()
+  }
+
+  /** The primary address of the first outside interface that has one. */
+  #outsideAddress(): Addr | undefined {
+    for (const { addresses } of this.#links.slice(this.#config.inside.length)) {
+      const first = addresses.find(({ primary }) => primary) ?? addresses[0]
+      if (first) return first.address
+    }
+    return undefined
+  }
+
+  #logAddress(): void {
+    const shared = this.#addresses?.shared
+    if (shared !== undefined) this.#log.info({ address: formatAddress(shared) }, 'translating to the outside address')
+    else this.#log.warn({ outside: this.#config.outside }, 'no outside address: waiting for one, nothing is translated')
+  }
+
+  /** What fails while the gateway runs is said, and tried again at the next change or look at the host's sockets. */
+  #attempt(what: string, step: () => void): void {
+    try {
+      step()
+    } catch (error) {
+      this.#log.error({ err: error }, `${what} failed, will be tried again`)
+    }
+  }
+
+  /** While starting, the start itself fails by it. */
+  #fail(error: GatewayError): void {
+    this.#failure ??= error
+    if (!this.#isRunning || this.#stopped) return
+    this.#log.fatal(error.message)
+    this.stop(error.message).then(() => this.#end(EXIT_GATEWAY_FAILED))
+  }
+
+  async #takeEverythingBack(reason: string): Promise<void> {
+    this.#log.debug({ reason }, 'taking everything back')
+    for (const { what, error } of await this.#takeBack.run()) this.#log.error({ err: error }, `${what}: not taken back`)
+  }
+
+  #takeHostBack(): void {
+    const problems = this.#host.takeBack()
+    if (problems.length > 0) throw new Error(problems.join('; '))
+  }
+}
+
+/** Packets' words are compared as loaded, little-endian (wire/address.ts). */
+function checkByteOrder(): void {
+  if (endianness() === 'LE') return
+  throw new GatewayError('GATEWAY_BYTE_ORDER', 'this machine is big-endian: natloom runs on little-endian ones only')
+}

@@ -1,0 +1,75 @@
+// The gateway's shared memory, and what each shard is told about it. Sizes follow from the configuration alone, so the
+// coordinator and every shard cut the same buffers in the same way.
+// Owner: the coordinator makes the buffers; who writes what in them is said where each is cut.
+
+import { getRandomValues } from 'node:crypto'
+import { type ShardMemory, type ShardSettings, tableBytes } from '../datapath/attach.ts'
+import { ControlWords } from '../memory/control-words.ts'
+import { counterBlock } from '../memory/counters.ts'
+import { Fib, type FibOptions } from '../memory/fib.ts'
+import { allocate, Region, sharedMemory } from '../memory/region.ts'
+import { Externals } from '../nat/externals.ts'
+import { poolAddresses } from './address-range.ts'
+import type { GatewayConfig } from './config.ts'
+
+const INSIDE = 0
+const OUTSIDE = 1
+/** An outside interface has one address at a time; the others are for those that change before their end is seen. */
+const FEWEST_EXTERNALS = 8
+
+export interface GatewayMemory {
+  /** By shard. */
+  readonly settings: readonly ShardSettings[]
+  readonly shards: readonly ShardMemory[]
+  readonly counters: readonly Float64Array[]
+  readonly externals: Externals
+  readonly fib: { readonly buffer: SharedArrayBuffer; readonly options: FibOptions; readonly view: Fib }
+  readonly control: { readonly buffer: SharedArrayBuffer; readonly words: ControlWords }
+}
+
+export function allocateMemory(config: GatewayConfig): GatewayMemory {
+  const settings = shardSettings(config)
+  const { externals: externalsOptions, fib: fibOptions } = settings[0]
+  const externals = allocate((region) => new Externals(region, externalsOptions))
+  const fib = allocate((region) => new Fib(region, fibOptions))
+  const control = allocate((region) => new ControlWords(region, config.workers))
+  const shards = settings.map((each) => ({
+    tables: sharedMemory(tableBytes(each)),
+    externals: externals.buffer,
+    fib: fib.buffer,
+  }))
+  return {
+    settings,
+    shards,
+    counters: shards.map(({ tables }) => counterBlock(new Region(tables))),
+    externals: externals.seated,
+    fib: { buffer: fib.buffer, options: fibOptions, view: fib.seated },
+    control: { buffer: control.buffer, words: control.seated },
+  }
+}
+
+function shardSettings(config: GatewayConfig): ShardSettings[] {
+  const { inside, outside, workers, nat, timeouts, capacity, icmp } = config
+  const [low, high] = getRandomValues(new Int32Array(2))
+  const share = (total: number): number => Math.ceil(total / workers)
+  const common = {
+    sides: [...inside.map(() => INSIDE), ...outside.map(() => OUTSIDE)],
+    hashKey: [low, high] as const,
+    connections: share(capacity.connections),
+    externals: {
+      capacity: Math.max(FEWEST_EXTERNALS, 2 * poolAddresses(nat.pool).length),
+      blockSize: nat.blockSize,
+    },
+    fib: { ports: inside.length + outside.length, shards: workers },
+    timeouts,
+    nat: {
+      mapping: nat.mapping,
+      filtering: nat.filtering,
+      preservePorts: nat.preservePorts,
+      parity: nat.parity,
+      protocols: nat.protocols,
+    },
+    icmpErrorsPerSecond: share(icmp.errorsPerSecond),
+  }
+  return Array.from({ length: workers }, (_, shard) => ({ shard, ...common }))
+}
