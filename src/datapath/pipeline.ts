@@ -2,7 +2,7 @@
 // packets before the next, so that the memory a stage touches is in cache when the next needs it:
 //
 //   receive        the driver lists what has arrived on one port
-//   parse          what each packet is, what is wrong with it, its tuple, its hash          parse.ts
+//   parse, hash    what each packet is, what is wrong with it, its tuple; then their hashes parse.ts
 //   touch          the index cells, then the rows that they name                            (here)
 //   settle         one by one: verdict                                                      (here)
 //     flow           the connection of its tuple, or a new one                              admit.ts, nat/bindings.ts
@@ -55,7 +55,7 @@ import {
 import { forward } from './forward.ts'
 import * as fragments from './fragments.ts'
 import { handleIcmpError } from './icmp-error.ts'
-import { parseBurst, parseTransport } from './parse.ts'
+import { hashBurst, parseBurst, parseTransport } from './parse.ts'
 import { portMacHigh, portMacLow } from './route.ts'
 import { sideOf } from './send.ts'
 import { checkWaiting } from './waiting.ts'
@@ -99,6 +99,7 @@ export function runWaiting(): void {
 function process(fromPort: number, count: number): void {
   beginBurst(fromPort, sideOf[fromPort]!)
   parseBurst(count, portMacHigh(fromPort), portMacLow(fromPort))
+  hashBurst(count)
   touchIndex(count)
   touchRows(count)
   let bytes = 0

