@@ -1,0 +1,88 @@
+#!/usr/bin/env node
+// The command line. Each command loads only what it needs: `check` works without packet sockets, `lab` without a gateway.
+
+import { Command, CommanderError } from 'commander'
+import { version } from '../metrics/version.ts'
+import { effectiveConfig } from './check.ts'
+import { loadConfig } from './config.ts'
+import { explain } from './errors.ts'
+import { EXIT } from './exit-codes.ts'
+import { jsonSchema } from './json-schema.ts'
+import { createLog } from './log.ts'
+import { run } from './run.ts'
+import { DEFAULT_FILE } from './sources.ts'
+
+interface ConfigOption {
+  readonly config?: string
+}
+
+const CONFIG = [
+  '-c, --config <file>',
+  `configuration file (else NATLOOM_CONFIG, else ${DEFAULT_FILE} if it exists)`,
+] as const
+
+async function runGateway({ config: file }: ConfigOption): Promise<number> {
+  const { config } = loadConfig({ file, env: process.env })
+  const { Gateway } = await import('../coordinator/gateway.ts')
+  const start = Gateway.start.bind(Gateway)
+  return run({ config, log: createLog(config.log), start, signals: process, exit: process.exit.bind(process) })
+}
+
+function check({ config: file, schema }: ConfigOption & { readonly schema?: true }): number {
+  const text = schema
+    ? `${JSON.stringify(jsonSchema(), null, 2)}\n`
+    : effectiveConfig(loadConfig({ file, env: process.env }))
+  process.stdout.write(text)
+  return EXIT.ok
+}
+
+async function runLab(args: string[]): Promise<number> {
+  const { lab } = await import('../lab/lab.ts')
+  return lab(args)
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  let exitCode: number = EXIT.ok
+  const program = new Command('natloom')
+    .description('NAT gateway for Linux. Each configuration key is an environment variable too: NATLOOM_INSIDE=lan0')
+    .version(version)
+    .showHelpAfterError()
+    .enablePositionalOptions()
+    .exitOverride()
+  program
+    .command('run')
+    .description('forward and translate until SIGTERM or SIGINT')
+    .option(...CONFIG)
+    .action(async (options: ConfigOption) => {
+      exitCode = await runGateway(options)
+    })
+  program
+    .command('check')
+    .description('check the configuration and print it as it is in force')
+    .option(...CONFIG)
+    .option('--schema', "print the configuration's JSON schema instead")
+    .action((options: ConfigOption & { schema?: true }) => {
+      exitCode = check(options)
+    })
+  program
+    .command('lab')
+    .description('a LAN, a gateway and an outside in network namespaces, with real traffic through them')
+    .argument('[args...]', 'a scenario and its options')
+    .passThroughOptions()
+    .allowUnknownOption()
+    .action(async (args: string[]) => {
+      exitCode = await runLab(args)
+    })
+  try {
+    await program.parseAsync(argv)
+  } catch (error) {
+    // Commander has said what was wrong; asked for help or the version it ends by an error of code 0.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.configuration
+    const { text, exitCode: failed } = explain(error)
+    process.stderr.write(`${text}\n`)
+    return failed
+  }
+  return exitCode
+}
+
+process.exit(await main(process.argv))

@@ -1,0 +1,32 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+
+// The command as it is shipped: what `npm run build` made.
+const COMMAND = fileURLToPath(new URL('../../dist/src/control/main.js', import.meta.url))
+const WITHIN_MS = 150_000
+
+const leftBy = (pid: number | undefined) =>
+  ['/run/netns', tmpdir()].flatMap((directory) =>
+    readdirSync(directory).filter((name) => name.startsWith(`natloom-lab-${pid}-`)),
+  )
+
+describe('natloom lab', () => {
+  it(
+    'sends all its traffic through natloom run, gets all of it right, and leaves nothing behind',
+    async () => {
+      const lab = spawn(process.execPath, [COMMAND, 'lab'], { stdio: ['ignore', 'pipe', 'pipe'], timeout: WITHIN_MS })
+      const [output, errors, [code]] = await Promise.all([text(lab.stdout), text(lab.stderr), once(lab, 'exit')])
+      expect({ code, errors, output }).toMatchObject({ code: 0, errors: '' })
+      expect(output).toContain('All traffic right, nothing left behind.')
+      expect(output).toMatch(/shards +1\n/)
+      expect(output).toMatch(/drops by reason .*ttl-expired/)
+      expect(leftBy(lab.pid)).toEqual([])
+    },
+    WITHIN_MS,
+  )
+})
