@@ -11,7 +11,7 @@
 import type { Addr } from '../memory/fib.ts'
 import { reasonOf } from './errors.ts'
 import { type KernelNatRule, kernelNat } from './kernel-nat.ts'
-import { applyRules, NFT_TABLE, removeTable } from './nft.ts'
+import { applyRules, NFT_TABLES, removeTable } from './nft.ts'
 import { applyPool } from './pool.ts'
 import { type PortRange, readPortRange, sameRange, writePortRange } from './port-range.ts'
 import { checkRights } from './rights.ts'
@@ -78,7 +78,7 @@ export class Host {
     this.#write({
       ...newState(),
       portRange: sameRange(original, wanted) ? null : { original, set: wanted },
-      nftTables: [NFT_TABLE],
+      nftTables: NFT_TABLES,
       pool: union(before?.pool ?? [], this.#plan.pool),
     })
     if (!sameRange(current, wanted)) writePortRange(wanted)

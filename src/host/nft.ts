@@ -9,6 +9,11 @@
 // Dropped without a route too: natloom answers that the destination is unreachable, the kernel must not as well.
 // Never hidden by ports: a later fragment, which has none. The kernel holds it, gets no first one and forgets it.
 //
+// The ingress rules ask the routes (fib), and that answer may be wrong there (seen with Linux 6.18): for a segment of a socket
+// of this very machine (a container behind a veth), whose interface has by chance the same number in its namespace as
+// ours has here, the kernel takes the interface that it came by for its route. What slips through so is dropped at the
+// forward hook, where the route is known; alone that hook would be too late, after the TTL and the MTU were looked at.
+//
 // A killed natloom leaves the rules behind, so the gateway fails closed; the next start replaces them.
 
 import { execFileSync } from 'node:child_process'
@@ -17,7 +22,9 @@ import { HostError, reasonOf } from './errors.ts'
 import type { PortRange } from './port-range.ts'
 import { TOOL_PATH } from './rights.ts'
 
-export const NFT_TABLE = 'netdev natloom'
+const INGRESS_TABLE = 'netdev natloom'
+const FORWARD_TABLE = 'ip natloom'
+export const NFT_TABLES = [INGRESS_TABLE, FORWARD_TABLE] as const
 
 export interface RuleSet {
   readonly inside: readonly string[]
@@ -55,9 +62,9 @@ export function ruleText(rules: RuleSet): string {
     ...rules.outside.map((name, number) => ({ name, label: `outside${number}`, body: outsideRules(rules) })),
   ]
   return [
-    `add table ${NFT_TABLE}`, // or the deletion fails where there is none
-    `delete table ${NFT_TABLE}`,
-    `table ${NFT_TABLE} {`,
+    // Added first, or the deletion fails where there is none.
+    ...NFT_TABLES.flatMap((table) => [`add table ${table}`, `delete table ${table}`]),
+    `table ${INGRESS_TABLE} {`,
     ...chains
       .filter(({ name }) => rules.present.has(name))
       .flatMap(({ name, label, body }) => [
@@ -66,6 +73,12 @@ export function ruleText(rules: RuleSet): string {
         ...body.map((line) => `    ${line}`),
         '  }',
       ]),
+    '}',
+    `table ${FORWARD_TABLE} {`,
+    '  chain forward {',
+    '    type filter hook forward priority -300; policy accept;',
+    ...forwardRules(rules).map((line) => `    ${line}`),
+    '  }',
     '}',
     '',
   ].join('\n')
@@ -103,6 +116,11 @@ const carriedRules = (towards: readonly string[]): string[] => [
   `fib daddr oifname ${set(towards.map(quoted))} drop`,
   'fib daddr oif missing drop',
 ]
+
+function forwardRules({ inside, outside }: RuleSet): string[] {
+  const [within, without, all] = [inside, outside, [...inside, ...outside]].map((names) => set(names.map(quoted)))
+  return [`iifname ${within} oifname ${without} drop`, `iifname ${without} oifname ${all} drop`]
+}
 
 /** Runs nft with a script on its standard input, or with arguments; its standard output. Throws HostError HOST_NFT. */
 export function nft(args: readonly string[], script = ''): string {

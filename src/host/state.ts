@@ -17,7 +17,7 @@ export interface HostState {
   readonly namespace: string
   /** `set` was put in place of `original`; null: it was right already, or not ours to move. */
   readonly portRange: { readonly original: PortRange; readonly set: PortRange } | null
-  /** `netdev natloom` */
+  /** With their family: `netdev natloom` */
   readonly nftTables: readonly string[]
   /** Addresses (as loaded) that a route of ours made local. */
   readonly pool: readonly number[]

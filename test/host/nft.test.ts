@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { applyRules, type RuleSet, removeTable, ruleText } from '../../src/host/nft.ts'
+import { applyRules, NFT_TABLES, type RuleSet, removeTable, ruleText } from '../../src/host/nft.ts'
 import { Namespace, run, veth } from '../../src/lab/namespace.ts'
 import { addr, inside } from './inside.ts'
 import { Socket } from './sockets-inside.ts'
@@ -37,6 +37,12 @@ describe('the script for nft', () => {
     expect(text).not.toContain('dport')
     expect(text).not.toContain('ip protocol')
     expect(text).not.toContain('ip daddr')
+  })
+
+  it('drops what would be forwarded between inside and outside, whatever the ingress rules let through', () => {
+    const text = ruleText(RULES)
+    expect(text).toContain('iifname { "lan0", "lan1" } oifname { "wan0" } drop')
+    expect(text).toContain('iifname { "wan0" } oifname { "lan0", "lan1", "wan0" } drop')
   })
 
   it('refuses a name that nft would take for something else', () => {
@@ -214,8 +220,7 @@ describe('ingress rules', () => {
       inside(gateway, () => applyRules({ ...RULES, shared: [addr('203.0.113.3')] }))
       expect(arrives('wan', '203.0.113.2', 30000, 'gateway')).toBe(true)
       expect(gateway.exec('nft', 'list', 'table', 'netdev', 'natloom').match(/chain/g)).toHaveLength(3)
-      inside(gateway, () => removeTable('netdev natloom'))
-      inside(gateway, () => removeTable('netdev natloom'))
+      for (const table of [...NFT_TABLES, ...NFT_TABLES]) inside(gateway, () => removeTable(table))
       expect(gateway.exec('nft', 'list', 'tables')).not.toContain('natloom')
       expect(arrives('lan', '203.0.113.9', 5000, 'wan')).toBe(true)
     })
