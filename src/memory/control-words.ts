@@ -43,7 +43,7 @@ export class ControlWords {
     Atomics.store(this.#orders, shard * LINE, (epoch << EPOCH_SHIFT) | STOP)
   }
 
-  /** Milliseconds since the gateway's start at the shard's last turn; 0 before its first one. Anyone may ask. */
+  /** Milliseconds since the gateway's start at the shard's last turn, as an i32 that wraps; 0 before the first turn. */
   heartbeat(shard: number): number {
     return Atomics.load(this.#heartbeats, shard * LINE)
   }
@@ -57,6 +57,6 @@ export class ControlWords {
 
   /** A plain store: it may be seen late, but not by the seconds that supervision counts in. */
   beat(shard: number, milliseconds: number): void {
-    this.#heartbeats[shard * LINE] = milliseconds || 1
+    this.#heartbeats[shard * LINE] = milliseconds | 0 || 1
   }
 }

@@ -1,0 +1,110 @@
+// `natloom run` between real hosts: what goes through it, and what stays the gateway's own.
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  GATEWAY_INSIDE,
+  GATEWAY_OUTSIDE,
+  HOST_INTERFACE,
+  INSIDE_INTERFACE,
+  REMOTE,
+  SERVER,
+} from '../../src/lab/topology.ts'
+import { type EndHost, type Natloom, Network } from './network.ts'
+
+/** In NAT's range: a block that the host has a socket in before natloom starts. */
+const HOST_PORT = 20000
+
+let network: Network
+let natloom: Natloom
+let digest: { readonly outside: string; readonly gateway: string }
+
+beforeAll(async () => {
+  network = new Network()
+  const { outside, gateway } = network
+  // A router that forwards by itself: natloom has to keep it from doing so.
+  gateway.host.exec('sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward')
+  digest = { outside: await outside.ask('serveHttp', 80), gateway: await gateway.ask('serveHttp', 8080) }
+  await outside.ask('serveTcpEcho', 7)
+  await outside.ask('serveUdpEcho', 7)
+  await outside.ask('serveUdpEcho', 53)
+  await gateway.ask('serveTcpEcho', HOST_PORT)
+  outside.host.exec('nft', 'add table ip watch; add chain ip watch input { type filter hook prerouting priority 0; }')
+  outside.host.exec('nft', 'add rule ip watch input ip saddr 10.0.0.0/8 counter')
+  natloom = await network.forwarding()
+})
+afterAll(async () => {
+  await natloom?.stop()
+  await network?.close()
+})
+
+/** A counter of the gateway's own kernel (proc_net_snmp): `Tcp OutRsts`. */
+function kernelCounter(protocol: string, name: string): number {
+  const lines = network.gateway.host.exec('cat', '/proc/net/snmp').split('\n')
+  const [names, values] = lines.filter((line) => line.startsWith(`${protocol}:`)).map((line) => line.split(' '))
+  return Number(values[names.indexOf(name)])
+}
+
+const interfaceNumber = ({ host }: EndHost, name: string): number =>
+  Number.parseInt(host.ip(`-o link show ${name}`), 10)
+
+describe('through the gateway', () => {
+  for (const target of [SERVER, REMOTE])
+    it(`hosts inside reach ${target} by ping`, () => {
+      expect(network.lan.host.exec('ping', '-c', '2', '-i', '0.1', '-W', '5', target)).toContain('2 received')
+    })
+
+  it('ten megabytes come by HTTP as they are', async () => {
+    expect(await network.lan.ask('download', `http://${REMOTE}/`)).toBe(digest.outside)
+  })
+
+  it('a TCP server sees the outside address, with a port of NAT’s', async () => {
+    const { seen } = await network.lan.ask('open', SERVER, 7)
+    const [address, port] = seen.split(':')
+    expect(address).toBe(GATEWAY_OUTSIDE)
+    expect(Number(port)).toSatisfy((port: number) => port >= 16384 && port <= 60991)
+  })
+
+  for (const port of [7, 53])
+    it(`datagrams to port ${port} are answered, and seen from the outside address`, async () => {
+      expect(await network.lan.ask('askByUdp', SERVER, port, 'question')).toBe(`${GATEWAY_OUTSIDE} question`)
+    })
+
+  it('nothing goes by the kernel: it neither forwards nor answers for what is translated', () => {
+    const outside = network.outside.host
+    // The case that misleads nft's fib (src/host/nft.ts).
+    expect(interfaceNumber(network.lan, HOST_INTERFACE)).toBe(interfaceNumber(network.gateway, INSIDE_INTERFACE))
+    expect(outside.exec('nft', 'list', 'table', 'ip', 'watch')).toContain('packets 0')
+    expect(kernelCounter('Tcp', 'OutRsts')).toBe(0)
+    expect(kernelCounter('Icmp', 'OutDestUnreachs')).toBe(0)
+  })
+})
+
+describe('the gateway’s own traffic goes on', () => {
+  it('it reaches both sides by ping', () => {
+    for (const target of [SERVER, '10.0.0.2'])
+      expect(network.gateway.host.exec('ping', '-c', '1', '-W', '5', target)).toContain('1 received')
+  })
+
+  it('it is an HTTP client', async () => {
+    expect(await network.gateway.ask('download', `http://${SERVER}/`)).toBe(digest.outside)
+  })
+
+  it('it is a server for both sides', async () => {
+    expect(await network.lan.ask('download', `http://${GATEWAY_INSIDE}:8080/`)).toBe(digest.gateway)
+    expect(await network.outside.ask('download', `http://${GATEWAY_OUTSIDE}:8080/`)).toBe(digest.gateway)
+  })
+
+  it('on a port of NAT’s range too, if it listened there before', async () => {
+    const { name } = await network.outside.ask('open', GATEWAY_OUTSIDE, HOST_PORT)
+    expect(await network.outside.ask('echo', name, 'is this the host?')).toBe('is this the host?')
+  })
+
+  it('and it is healthy, as its metrics say', async () => {
+    const health = JSON.parse(network.gateway.host.exec('curl', '-s', 'http://127.0.0.1:9464/healthz'))
+    expect(health).toMatchObject({ ok: true, detail: { shards: 1, silent: [], externalAddresses: 1 } })
+    const metrics = network.gateway.host.exec('curl', '-s', 'http://127.0.0.1:9464/metrics')
+    // 697 blocks of 64 ports but the host's.
+    expect(metrics).toContain('natloom_ports_leased{shard="0",protocol="tcp"} 44544')
+    expect(metrics).toContain('natloom_ports_leased{shard="0",protocol="icmp"} 44608')
+  })
+})

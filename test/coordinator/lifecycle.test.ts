@@ -1,0 +1,157 @@
+// How `natloom run` begins and ends, and what it leaves behind: nothing, unless it is killed.
+
+import { existsSync } from 'node:fs'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { GATEWAY_OUTSIDE, OUTSIDE_INTERFACE, SERVER } from '../../src/lab/topology.ts'
+import { type Natloom, Network } from './network.ts'
+
+const POOL_ADDRESS = '203.0.113.50'
+
+let network: Network
+let portRange: string
+const started: Natloom[] = []
+
+beforeAll(async () => {
+  network = new Network()
+  portRange = hostPortRange()
+  await network.outside.ask('serveUdpEcho', 7)
+})
+afterEach(async () => {
+  for (const natloom of started.splice(0)) {
+    natloom.kill('SIGKILL')
+    await natloom.ended()
+  }
+})
+afterAll(() => network?.close())
+
+function start(env: Readonly<Record<string, string>> = {}): Natloom {
+  const natloom = network.natloom(env)
+  started.push(natloom)
+  return natloom
+}
+async function forwarding(env: Readonly<Record<string, string>> = {}): Promise<Natloom> {
+  const natloom = start(env)
+  await natloom.logged('"forwarding"')
+  return natloom
+}
+
+const on = (...command: [string, ...string[]]) => network.gateway.host.exec(...command)
+const hostPortRange = () => on('cat', '/proc/sys/net/ipv4/ip_local_port_range')
+const rules = () => on('nft', 'list', 'ruleset')
+const poolRoutes = () => on('ip', 'route', 'show', 'table', 'local', 'proto', '99')
+const health = () => JSON.parse(on('curl', '-s', 'http://127.0.0.1:9464/healthz'))
+const addressSeen = async () => (await network.lan.ask('askByUdp', SERVER, 7, '')).trim()
+
+function expectNothingLeft(): void {
+  expect(rules()).toBe('')
+  expect(hostPortRange()).toBe(portRange)
+  expect(poolRoutes()).toBe('')
+  expect(existsSync(network.statePath)).toBe(false)
+}
+
+describe('natloom run, asked to stop', () => {
+  it('takes back rules, port range and state file', async () => {
+    const natloom = await forwarding()
+    expect(await addressSeen()).toBe(GATEWAY_OUTSIDE)
+    expect(hostPortRange()).not.toBe(portRange)
+    expect(existsSync(network.statePath)).toBe(true)
+    expect(await natloom.stop()).toBe(0)
+    expectNothingLeft()
+  })
+
+  it('takes back the routes of a pool, whose addresses are NAT’s alone', async () => {
+    const natloom = await forwarding({ NATLOOM_NAT_POOL: POOL_ADDRESS })
+    expect(poolRoutes()).toContain(POOL_ADDRESS)
+    expect(hostPortRange()).toBe(portRange)
+    expect(await addressSeen()).toBe(POOL_ADDRESS)
+    expect(await natloom.stop()).toBe(0)
+    expectNothingLeft()
+  })
+
+  it('is gone at once if it is asked a second time', async () => {
+    const natloom = await forwarding()
+    natloom.kill('SIGINT')
+    await natloom.logged('asked to stop')
+    natloom.kill('SIGINT')
+    expect(await natloom.ended()).toBe(130)
+  })
+})
+
+describe('natloom run, killed', () => {
+  it('leaves the gateway closed, and the next start takes over and takes all back', async () => {
+    const killed = await forwarding()
+    killed.kill('SIGKILL')
+    expect(await killed.ended()).toBe('SIGKILL')
+    expect(rules()).toContain('table netdev natloom')
+
+    const next = start()
+    await next.logged('taking over')
+    await next.logged('"forwarding"')
+    expect(await addressSeen()).toBe(GATEWAY_OUTSIDE)
+    expect(await next.stop()).toBe(0)
+    expectNothingLeft()
+  })
+})
+
+describe('natloom run, where the outside interface has no address', () => {
+  it('waits for one', async () => {
+    network.gateway.host.ip(`addr flush dev ${OUTSIDE_INTERFACE}`)
+    const natloom = start()
+    await natloom.logged('no outside address')
+    await natloom.logged('"forwarding"')
+    expect(health()).toMatchObject({ ok: false, detail: { externalAddresses: 0 } })
+    network.gateway.host.ip(`addr add ${GATEWAY_OUTSIDE}/24 dev ${OUTSIDE_INTERFACE}`)
+    network.gateway.host.ip(`route add default via ${SERVER}`)
+    await natloom.logged('translating to the outside address')
+    expect(await addressSeen()).toBe(GATEWAY_OUTSIDE)
+    expect(health()).toMatchObject({ ok: true })
+    expect(await natloom.stop()).toBe(0)
+    expectNothingLeft()
+  })
+})
+
+describe('natloom run, refused', () => {
+  const HOST_LACKS_SOMETHING = 3
+  const refusal = async (env: Readonly<Record<string, string>>): Promise<string> => {
+    const natloom = start(env)
+    expect(await natloom.ended()).toBe(HOST_LACKS_SOMETHING)
+    expectNothingLeft()
+    return natloom.program.output
+  }
+
+  it('names the interface that is missing', async () => {
+    expect(await refusal({ NATLOOM_OUTSIDE: 'wan7' })).toContain('there is no interface wan7')
+  })
+
+  it('names the interface that has no Ethernet header', async () => {
+    expect(await refusal({ NATLOOM_OUTSIDE: 'lo' })).toContain('interface lo has no Ethernet header')
+  })
+
+  it('names the rules by which the kernel would give out the same ports', async () => {
+    on('nft', 'add table ip other; add chain ip other post { type nat hook postrouting priority 100; }')
+    on('nft', `add rule ip other post oifname ${OUTSIDE_INTERFACE} masquerade`)
+    const masquerading = rules()
+    const natloom = start()
+    expect(await natloom.ended()).toBe(HOST_LACKS_SOMETHING)
+    expect(natloom.program.output).toMatch(/ip other post, handle \d+: masquerade/)
+    expect(rules()).toBe(masquerading)
+
+    const told = await forwarding({ NATLOOM_NAT_SHARED_WITH_KERNEL_NAT: 'true' })
+    expect(await told.stop()).toBe(0)
+    on('nft', 'delete table ip other')
+  })
+
+  it('takes everything back if it fails late: the metrics’ port is taken', async () => {
+    await network.gateway.ask('serveHttp', 9999)
+    expect(await refusal({ NATLOOM_METRICS_LISTEN: '127.0.0.1:9999' })).toContain('127.0.0.1:9999 is taken')
+  })
+
+  it('leaves a running one alone', async () => {
+    const natloom = await forwarding()
+    const second = start()
+    expect(await second.ended()).toBe(HOST_LACKS_SOMETHING)
+    expect(second.program.output).toContain('belongs to a natloom that is running')
+    expect(await addressSeen()).toBe(GATEWAY_OUTSIDE)
+    expect(await natloom.stop()).toBe(0)
+  })
+})

@@ -1,0 +1,127 @@
+// What the gateway's tests run in: the lab's three hosts, an end host's process in each, and the real `natloom run`.
+
+import type { Namespace } from '../../src/lab/namespace.ts'
+import { Processes, type Program } from '../../src/lab/processes.ts'
+import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, Topology } from '../../src/lab/topology.ts'
+import type { Answer, Request, Requests } from './end-host.ts'
+
+const COMMAND = new URL('../../dist/src/control/main.js', import.meta.url)
+const END_HOST = new URL('../../dist/test/coordinator/end-host.js', import.meta.url)
+const PATIENCE_MS = 15_000
+
+/** Asks another process to do something. */
+export class EndHost {
+  readonly host: Namespace
+  readonly #program: Program
+  readonly #waiting = new Map<number, (answer: Answer) => void>()
+  #next = 0
+
+  constructor(host: Namespace, processes: Processes) {
+    this.host = host
+    this.#program = processes.startModule(host, END_HOST)
+    this.#program.child.on('message', (message) => this.#waiting.get((message as Answer).id)?.(message as Answer))
+  }
+
+  async ask<K extends keyof Requests>(
+    what: K,
+    ...args: Parameters<Requests[K]>
+  ): Promise<Awaited<ReturnType<Requests[K]>>> {
+    const id = this.#next++
+    const answered = new Promise<Answer>((resolve) => this.#waiting.set(id, resolve))
+    this.#program.child.send({ id, what, args } satisfies Request)
+    const { value, error } = await answered
+    if (error !== undefined) throw new Error(`${what} ${args.join(' ')}: ${error}`)
+    return value as Awaited<ReturnType<Requests[K]>>
+  }
+}
+
+/** A `natloom run` whose log is followed. */
+export class Natloom {
+  readonly program: Program
+  #read = 0
+
+  constructor(program: Program) {
+    this.program = program
+  }
+
+  /** The first line of its log, after those that were waited for before, that contains this text. */
+  async logged(text: string): Promise<Record<string, unknown>> {
+    const deadline = AbortSignal.timeout(PATIENCE_MS)
+    for (;;) {
+      const lines = this.program.output.split('\n').slice(0, -1)
+      const found = lines.findIndex((line, number) => number >= this.#read && line.includes(text))
+      if (found >= 0) {
+        this.#read = found + 1
+        return JSON.parse(lines[found])
+      }
+      await this.#moreOutput(text, deadline)
+    }
+  }
+
+  #moreOutput(text: string, deadline: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const { stderr } = this.program.child
+      const fail = (why: string) => () =>
+        reject(new Error(`${why} before "${text}" was logged:\n${this.program.output}`))
+      const late = fail('time was over')
+      stderr?.once('data', () => {
+        deadline.removeEventListener('abort', late)
+        resolve()
+      })
+      deadline.addEventListener('abort', late)
+      this.program.ended.then(fail('natloom ended'))
+    })
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.program.child.kill(signal)
+  }
+
+  /** Its exit code, or the signal that ended it. */
+  async ended(): Promise<number | NodeJS.Signals | null> {
+    const { code, signal } = await this.program.within(PATIENCE_MS)
+    return code ?? signal
+  }
+
+  stop(): Promise<number | NodeJS.Signals | null> {
+    this.kill('SIGTERM')
+    return this.ended()
+  }
+}
+
+export class Network {
+  readonly topology = Topology.create('nlt-gateway')
+  readonly processes = new Processes()
+  readonly lan = new EndHost(this.topology.lan, this.processes)
+  readonly gateway = new EndHost(this.topology.gateway, this.processes)
+  readonly outside = new EndHost(this.topology.outside, this.processes)
+  readonly statePath = `${this.topology.directory}/state.json`
+
+  /** Starts `natloom run`; `env` beside what names the two interfaces. */
+  natloom(env: Readonly<Record<string, string>> = {}): Natloom {
+    const program = this.processes.start(this.topology.gateway, process.execPath, [COMMAND.pathname, 'run'], {
+      name: 'natloom run',
+      env: {
+        NATLOOM_CONFIG: '/dev/null',
+        NATLOOM_INSIDE: INSIDE_INTERFACE,
+        NATLOOM_OUTSIDE: OUTSIDE_INTERFACE,
+        NATLOOM_STATE_PATH: this.statePath,
+        NATLOOM_LOG_FORMAT: 'json',
+        NATLOOM_IO_RING_MEGABYTES: '16',
+        ...env,
+      },
+    })
+    return new Natloom(program)
+  }
+
+  async forwarding(env: Readonly<Record<string, string>> = {}): Promise<Natloom> {
+    const natloom = this.natloom(env)
+    await natloom.logged('"forwarding"')
+    return natloom
+  }
+
+  async close(): Promise<void> {
+    await this.processes.end()
+    this.topology.remove()
+  }
+}
