@@ -82,7 +82,7 @@ export function findRecord(i: number): number {
 /** Records a first fragment's ports; a datagram that begins again begins anew. 0 if the table is full. */
 export function recordFirst(i: number, ports: number): number {
   const old = findRecord(i)
-  if (old !== 0) end(old)
+  if (old !== 0) forget(old)
   const row = rows.begin()
   if (row === 0) return 0
   const base = row << SHIFT
@@ -119,15 +119,16 @@ export function countFragment(row: number, i: number): void {
   const payload = END[i]! - L4[i]!
   words[base + RECORD.seen]! += payload
   if ((word & ipv4.MORE_FRAGMENTS) === 0) words[base + RECORD.total] = ((word & ipv4.OFFSET_MASK) << 3) + payload
-  if (words[base + RECORD.total] !== 0 && words[base + RECORD.seen]! >= words[base + RECORD.total]!) end(row)
+  if (words[base + RECORD.total] !== 0 && words[base + RECORD.seen]! >= words[base + RECORD.total]!) forget(row)
 }
 
 /** Ends the records whose time is over. To be called about once a second. */
 export function expireFragments(): void {
-  while (oldest !== 0 && now - words[(oldest << SHIFT) + RECORD.since]! >= timeout) end(oldest)
+  while (oldest !== 0 && now - words[(oldest << SHIFT) + RECORD.since]! >= timeout) forget(oldest)
 }
 
-function end(row: number): void {
+/** The datagram is complete, too old, or not to be followed. */
+export function forget(row: number): void {
   const base = row << SHIFT
   const older = words[base + RECORD.older]!
   const newer = words[base + RECORD.newer]!

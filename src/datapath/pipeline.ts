@@ -30,6 +30,7 @@ import { counters } from '../memory/own-counters.ts'
 import { endConnection } from '../nat/bindings.ts'
 import * as ethernet from '../wire/ethernet.ts'
 import * as ipv4 from '../wire/ipv4.ts'
+import * as tcp from '../wire/tcp.ts'
 import { admitFromInside, admitFromOutside } from './admit.ts'
 import { HOST_UNREACHABLE, sendError } from './answer.ts'
 import { mem, resetScratch } from './arena.ts'
@@ -78,12 +79,21 @@ export function seatPipeline(seated: Driver): void {
 export function runBurst(fromPort: number): number {
   const received = driver.receive(fromPort, AT, LENGTH)
   if (received > 0) {
+    countReceived(sideOf[fromPort]!, received)
     process(fromPort, received)
     driver.flush()
     resetScratch()
   }
   driver.release(fromPort)
   return received
+}
+
+/** Once a packet: not again when its wait for a neighbour is over. */
+function countReceived(bySide: number, received: number): void {
+  let bytes = 0
+  for (let i = 0; i < received; i++) bytes += Math.max(0, LENGTH[i]! - ethernet.HEADER_LEN)
+  counters[CELL.receivedPackets + bySide]! += received
+  counters[CELL.receivedBytes + bySide]! += bytes
 }
 
 /** Packets whose wait for a neighbour is over go through from the start, or their senders are told. */
@@ -102,14 +112,10 @@ function process(fromPort: number, count: number): void {
   hashBurst(count)
   touchIndex(count)
   touchRows(count)
-  let bytes = 0
   for (let i = 0; i < count; i++) {
-    bytes += LENGTH[i]! - ethernet.HEADER_LEN
     const verdict = settle(i)
     if (verdict !== ACCEPT) countVerdict(verdict)
   }
-  counters[CELL.receivedPackets + side]! += count
-  counters[CELL.receivedBytes + side]! += bytes
 }
 
 /** Loads the index cell where each probe begins; the sum only keeps the loads from being optimised away. */
@@ -175,15 +181,14 @@ function flow(i: number): number {
 function fragment(i: number): number {
   const offset = ipv4.fragmentWord(mem, IP[i]!) & ipv4.OFFSET_MASK
   if (offset === 0) return firstFragment(i)
-  // Only a forger begins a fragment inside the transport header (RFC 3128).
-  if (offset === 1 && (KEY[i]! & 0xff) === ipv4.PROTO_TCP) return FRAGMENT_OVERLAP
+  // Only a forger begins a fragment inside the transport header (RFC 3128), which the first one had to hold whole.
+  if (offset << 3 < tcp.MIN_HEADER_LEN && (KEY[i]! & 0xff) === ipv4.PROTO_TCP) return FRAGMENT_OVERLAP
   const record = fragments.findRecord(i)
   if (record === 0) return FRAGMENT_ORPHAN
   PORTS[i] = fragments.portsOf(record)
   const first = fragments.verdictOf(record)
   fragments.countFragment(record, i)
   if (first === NOT_OURS) return NOT_OURS
-  if (first !== ACCEPT && first !== QUEUED) return FRAGMENT_ORPHAN
   KIND[i] = LATER_FRAGMENT
   HASH[i] = hashTuple(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!)
   const ref = findConnection(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!, HASH[i]!)
@@ -199,7 +204,9 @@ function firstFragment(i: number): number {
   KIND[i] = FIRST_FRAGMENT
   HASH[i] = hashTuple(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!)
   const verdict = flow(i)
-  fragments.setVerdict(record, verdict)
+  // Without the first the others are orphans anyway: what nobody asked for doesn't fill the table.
+  if (verdict >= 0) fragments.forget(record)
+  else fragments.setVerdict(record, verdict)
   return verdict
 }
 
