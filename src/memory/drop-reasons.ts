@@ -41,7 +41,7 @@ export const DROP_REASONS = [
   ['filtered', 'from outside, to a mapping whose inside end has not talked to the sender'],
   ['no-port', 'no external port is free for this inside endpoint'],
   ['port-lease-pending', 'the shard waits for a port block of its own'],
-  ['no-free-tuple', 'another inside host talks this port-less protocol to the same remote address'],
+  ['no-free-tuple', 'another connection has the same addresses and ports on one side already'],
   ['protocol-not-translated', 'a protocol without ports that nat.protocols does not list'],
   ['hairpin-unsupported', 'from inside to an external port of the NAT: hairpinning comes with the next version'],
   ['no-external-address', 'the outside interface has no address to translate to'],

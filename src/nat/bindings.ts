@@ -88,7 +88,14 @@ export function followExternals(): void {
   )
   entryOf = new Map(active.map((entry) => [externals.addressOf(entry), entry]))
   const lost = [...before].some(([address, entry]) => entryOf.get(address) !== entry)
-  if (lost) endWhere((row) => !entryOf.has(externalAddressOf(row)))
+  if (lost) endWhere(isOnLostAddress)
+}
+
+/** Its external address is gone, or has come back as another entry with port words of its own. */
+function isOnLostAddress(row: number): boolean {
+  const entry = entryOf.get(externalAddressOf(row))
+  const bound = cold.mapping[row]!
+  return entry === undefined || (bound !== 0 && mapping[mappingBase(bound) + MAPPING.external] !== entry)
 }
 
 /** The entry of one of NAT's addresses, -1 for any other. */
@@ -140,18 +147,19 @@ export function openFromOutside(protocol: number, src: number, dst: number, port
   const base = mappingBase(bound)
   const inside = mapping[base + MAPPING.insideAddress]!
   const insidePort = mapping[base + MAPPING.ports]! & 0xffff
-  return makeConnection(
-    protocol,
-    OUTSIDE,
-    bound,
-    tcpState,
-    src,
-    dst,
-    ports,
-    inside,
-    src,
-    insidePort | ((ports & 0xffff) << 16),
-  )
+  const answer = insidePort | ((ports & 0xffff) << 16)
+  // Where mapping depends on the remote endpoint, the inside end may talk to this one by another mapping.
+  if (!isFree(inside, src, answer, keyWord(protocol, INSIDE))) return ~DROP['no-free-tuple']
+  return makeConnection(protocol, OUTSIDE, bound, tcpState, src, dst, ports, inside, src, answer)
+}
+
+/** No connection has this tuple; one whose time is over ends here. */
+function isFree(src: number, dst: number, ports: number, key: number): boolean {
+  const ref = findConnection(src, dst, ports, key, hashTuple(src, dst, ports, key))
+  if (ref === 0) return true
+  if (!hasExpired(ref >> 1)) return false
+  endConnection(ref >> 1)
+  return true
 }
 
 function mayEnter(bound: number, remote: number, remotePort: number): boolean {
@@ -165,8 +173,7 @@ function openWithoutPorts(protocol: number, src: number, dst: number): number {
   const entry = pairedEntry(src)
   if (entry < 0) return ~DROP['no-external-address']
   const external = externals.addressOf(entry)
-  const key = keyWord(protocol, OUTSIDE)
-  if (findConnection(dst, external, 0, key, hashTuple(dst, external, 0, key)) !== 0) return ~DROP['no-free-tuple']
+  if (!isFree(dst, external, 0, keyWord(protocol, OUTSIDE))) return ~DROP['no-free-tuple']
   return makeConnection(protocol, INSIDE, 0, 0, src, dst, 0, dst, external, 0)
 }
 
@@ -212,10 +219,15 @@ function makeConnection(
   replyPorts: number,
 ): number {
   // Held before anything is recycled, or its last connection's end could take the mapping away under our hands.
-  if (bound !== 0) mapping[mappingBase(bound) + MAPPING.rows]! += 1
+  if (bound !== 0) holdMapping(bound, origin === INSIDE)
   if (connections.full && !recycleRow()) {
-    if (bound !== 0) releaseMapping(bound, false)
+    if (bound !== 0) releaseMapping(bound, origin === INSIDE)
     return ~DROP['table-full']
+  }
+  // What was recycled may have been the inside end's last connection: its mapping lets nobody in any more.
+  if (bound !== 0 && hasEnded(bound)) {
+    releaseMapping(bound, false)
+    return ~DROP['no-mapping']
   }
   const row = connections.begin()
   const base = row << CONN_SHIFT
@@ -243,7 +255,7 @@ function makeConnection(
   cold.byteWraps[row] = 0
   cold.byteWrapsReply[row] = 0
   confirm(row)
-  if (origin === INSIDE) becomeHolder(row)
+  if (origin === INSIDE) permitRemote(row)
   enqueue(row, protocol === TCP ? unrepliedQueue(mapping[mappingBase(bound) + MAPPING.external]!) : UNREPLIED_OTHERS)
   counters[CELL.connections + protocolCell(protocol)]! += 1
   counters[CELL.connectionsInserted + protocolCell(protocol)]! += 1
@@ -269,11 +281,10 @@ function deltas(
   return addDeltas(addresses, TTL_DELTA) | (transport << 16)
 }
 
-/** The inside end has sent: the connection holds its mapping, and its remote end may answer. */
-function becomeHolder(row: number): void {
+/** The inside end has sent: the remote end may answer. */
+function permitRemote(row: number): void {
   const bound = cold.mapping[row]!
   if (bound === 0) return
-  mapping[mappingBase(bound) + MAPPING.holders]! += 1
   const base = row << CONN_SHIFT
   const opened = originOf(row) === INSIDE
   const remote = opened ? hot[base + CONN.origDst]! : hot[base + CONN.origSrc]!
@@ -281,9 +292,12 @@ function becomeHolder(row: number): void {
   cold.permission[row] = permit(bound, remote, dependsOnPort(settings.filtering) ? remotePort : 0)
 }
 
-/** The first packet in the reply direction, before tracking notes it. */
+/** Tracking has noted the first packet in the reply direction: from the inside end, it holds the mapping. */
 export function answered(row: number): void {
-  if (originOf(row) === OUTSIDE) becomeHolder(row)
+  const bound = cold.mapping[row]!
+  if (originOf(row) === INSIDE || bound === 0) return
+  mapping[mappingBase(bound) + MAPPING.holders]! += 1
+  permitRemote(row)
 }
 
 /** A closed connection may be recycled. */
@@ -297,7 +311,7 @@ export function endConnection(row: number): void {
   const protocol = protocolOf(row)
   const bound = cold.mapping[row]!
   const permission = cold.permission[row]!
-  const holder = originOf(row) === INSIDE || (hot[(row << CONN_SHIFT) + CONN.state]! & SEEN_REPLY) !== 0
+  const holder = holds(row)
   dequeue(row)
   remove(row)
   if (permission !== 0) withdraw(permission)
@@ -305,6 +319,16 @@ export function endConnection(row: number): void {
   counters[CELL.connections + protocolCell(protocol)]! -= 1
   counters[CELL.connectionsExpired + protocolCell(protocol)]! += 1
   counters[CELL.permissions] = permissions.used
+}
+
+/** The inside end has taken part in the connection. */
+const holds = (row: number): boolean =>
+  originOf(row) === INSIDE || (hot[(row << CONN_SHIFT) + CONN.state]! & SEEN_REPLY) !== 0
+
+function holdMapping(bound: number, holder: boolean): void {
+  const base = mappingBase(bound)
+  mapping[base + MAPPING.rows]! += 1
+  if (holder) mapping[base + MAPPING.holders]! += 1
 }
 
 function releaseMapping(bound: number, holder: boolean): void {
@@ -317,10 +341,10 @@ function releaseMapping(bound: number, holder: boolean): void {
   const protocol = mapping[base + MAPPING.flags]! & 0xff
   const entry = mapping[base + MAPPING.external]!
   const port = swap16(mapping[base + MAPPING.ports]! >>> 16)
-  const stillOurs = externals.addressOf(entry) === mapping[base + MAPPING.externalAddress]
   removeMapping(bound)
   counters[CELL.mappings + protocolCell(protocol)]! -= 1
-  if (stillOurs) freePort(entry, spaceOf(protocol), port)
+  // Also if the entry has another address by now: the words are the entry's.
+  freePort(entry, spaceOf(protocol), port)
 }
 
 /** Makes room in the table: the oldest closed connection goes, else the oldest that nobody has answered. */
@@ -355,7 +379,7 @@ export function sweep(rows: number): void {
 function isOver(row: number): boolean {
   const bound = cold.mapping[row]!
   // Opened from outside, never answered, and the mapping that let it in is over.
-  return hasExpired(row) || (bound !== 0 && hasEnded(bound))
+  return hasExpired(row) || (bound !== 0 && hasEnded(bound) && !holds(row))
 }
 
 function endWhere(over: (row: number) => boolean): void {

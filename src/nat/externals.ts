@@ -136,6 +136,8 @@ export class Externals {
     for (let port = 0; port < this.blockSize; port++) {
       if (!isTaken(Atomics.load(this.portWords, first + port))) continue
       Atomics.store(this.#owners, at, lease)
+      // A shard that has looked meanwhile believes it lost.
+      this.#changed()
       return false
     }
     Atomics.store(this.#owners, at, 0)

@@ -59,6 +59,11 @@ export function seatPorts(shared: Externals, shardNumber: number): void {
   restingHead = 0
   restingTail = 0
   version = -1
+  for (let space = 0; space < SPACES; space++) {
+    counters[CELL.portsUsed + space] = 0
+    counters[CELL.portsResting + space] = 0
+    counters[CELL.portsLeased + space] = 0
+  }
 }
 
 /** Looks at the leases again if they have changed since; true if they had. */
@@ -66,14 +71,22 @@ export function followLeases(): boolean {
   const current = externals.version()
   if (current === version) return false
   version = current
+  let lost = false
   for (let entry = 0; entry < externals.capacity; entry++)
     for (let space = 0; space < SPACES; space++)
       for (let block = 0; block < externals.blocksPerSpace; block++) {
         const index = externals.blockIndex(entry, space, block)
         const ours = externals.kindOf(entry) !== VACANT && externals.ownerOfBlock(entry, space, block) === shard
         if (ours && usable[index] === -1) gain(entry, space, block)
-        else if (!ours && usable[index] !== -1) lose(entry, space, block)
+        else if (!ours && usable[index] !== -1) {
+          lose(entry, space, block)
+          lost = true
+        } else if (usable[index]! > 0 && place[index] === -1) {
+          // It had left the list while the coordinator held it frozen.
+          list(entry, space, block)
+        }
       }
+  if (lost) forgetRests()
   return true
 }
 
@@ -94,9 +107,28 @@ function gain(entry: number, space: number, block: number): void {
 
 function lose(entry: number, space: number, block: number): void {
   const index = externals.blockIndex(entry, space, block)
+  const first = externals.portIndex(entry, space, block * externals.blockSize)
+  for (let i = 0; i < externals.blockSize; i++)
+    if (isTaken(externals.portWords[first + i]!)) counters[CELL.portsUsed + space]! -= 1
   usable[index] = -1
   counters[CELL.portsLeased + space]! -= externals.blockSize
   if (place[index] !== -1) unlist(entry, space, block)
+}
+
+/** Ports of blocks that aren't ours any more rest no longer here: whoever leases them next reads their words. */
+function forgetRests(): void {
+  let kept = restingHead
+  for (let from = restingHead; from !== restingTail; from++) {
+    const at = resting[slotOf(from)]!
+    if (usable[blockOf(at)] === -1) {
+      counters[CELL.portsResting + spaceAt(at)]! -= 1
+      continue
+    }
+    resting[slotOf(kept)] = at
+    resting[slotOf(kept) + 1] = resting[slotOf(from) + 1]!
+    kept++
+  }
+  restingTail = kept
 }
 
 /**
@@ -165,6 +197,7 @@ export function freePort(entry: number, space: number, port: number): void {
   const at = externals.portIndex(entry, space, port)
   const rests = restOf(space) > 0
   changeWord(at, rests ? freedAt(now) : 0)
+  if (usable[blockOf(at)] === -1) return
   counters[CELL.portsUsed + space]! -= 1
   if (rests) rest(space, at)
   else becomeUsable(at)
@@ -182,7 +215,7 @@ function changeWord(at: number, freed: number): void {
 const restOf = (space: number): number => (space === TCP_SPACE ? 0 : REST)
 
 function rest(space: number, at: number): void {
-  const slot = (restingTail * 2) & (resting.length - 1)
+  const slot = slotOf(restingTail)
   resting[slot] = at
   resting[slot + 1] = now
   restingTail++
@@ -192,22 +225,27 @@ function rest(space: number, at: number): void {
 /** Ends the rest of every port whose time is over. To be called about once a second. */
 export function endRests(): void {
   while (restingHead !== restingTail) {
-    const slot = (restingHead * 2) & (resting.length - 1)
+    const slot = slotOf(restingHead)
     if (now - resting[slot + 1]! < REST) return
     const at = resting[slot]!
     restingHead++
-    counters[CELL.portsResting + (Math.floor(at / 65536) % SPACES)]! -= 1
+    counters[CELL.portsResting + spaceAt(at)]! -= 1
+    // Or the word would look freshly freed again when its seconds have gone round.
+    changeWord(at, 0)
     becomeUsable(at)
   }
 }
 
+const slotOf = (count: number): number => (count * 2) & (resting.length - 1)
+
+// Of a port index: where its block's words lie, and its space.
+const blockOf = (at: number): number => Math.floor(at / externals.blockSize)
+const spaceAt = (at: number): number => Math.floor(at / 65536) % SPACES
+
 function becomeUsable(at: number): void {
-  const space = Math.floor(at / 65536)
-  const block = Math.floor((at % 65536) / externals.blockSize)
-  const index = space * externals.blocksPerSpace + block
-  if (usable[index] === -1) return
+  const index = blockOf(at)
   usable[index]! += 1
-  if (place[index] === -1) list(Math.floor(space / SPACES), space % SPACES, block)
+  if (place[index] === -1) list(Math.floor(at / 65536 / SPACES), spaceAt(at), index % externals.blocksPerSpace)
 }
 
 function list(entry: number, space: number, block: number): void {
