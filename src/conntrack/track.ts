@@ -107,7 +107,7 @@ function changeTcp(base: number, direction: number, segment: number, state: numb
     word |= ASSURED
   hot[base + STATE] = (word & ~TCP_STATE_MASK) | (next << TCP_STATE_SHIFT)
   // A SYN sent again without an answer gives the connection no more time.
-  if (segment === tcp.SYN && state === tcp.SYN_SENT && !replied) return ACCEPT
+  if (next === tcp.SYN_SENT && !replied) return ACCEPT
   hot[base + TIMEOUT] = tcpTimeout[next]!
   hot[base + LAST_SEEN] = now
   return ACCEPT
