@@ -10,6 +10,7 @@ import { performance } from 'node:perf_hooks'
 import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
 import { attachShard, countersOf, type Dataplane, type ShardSettings, tableBytes } from '../src/datapath/attach.ts'
 import { BURST, type Driver } from '../src/io/driver.ts'
+import { adviseHugePages } from '../src/io/huge-pages.ts'
 import { CELL } from '../src/memory/counters.ts'
 import { Fib, NEIGHBOUR, ROUTE } from '../src/memory/fib.ts'
 import { allocate, sharedMemory } from '../src/memory/region.ts'
@@ -93,6 +94,7 @@ const settings: ShardSettings = {
 }
 
 const tables = sharedMemory(tableBytes(settings))
+adviseHugePages(tables)
 
 async function startGateway(): Promise<Dataplane> {
   const fib = allocate((region) => new Fib(region, settings.fib))

@@ -3,7 +3,7 @@
 //
 //   receive        the driver lists what has arrived on one port
 //   parse, hash    what each packet is, what is wrong with it, its tuple; then their hashes parse.ts
-//   touch          the index cells, then the rows that they name                            (here)
+//   touch          the index cells, the rows that they name, the routes that those need     (here)
 //   settle         one by one: verdict                                                      (here)
 //     flow           the connection of its tuple, or a new one                              admit.ts, nat/bindings.ts
 //     fragment       the tuple by the datagram's record, then as a flow                     fragments.ts
@@ -18,7 +18,7 @@
 //
 // A verdict is an integer (conntrack/verdict.ts), a drop is the number of its reason: nothing here throws or allocates.
 
-import { CONN_SHIFT } from '../conntrack/connection-table.ts'
+import { CONN_SHIFT, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { connectionIndex, findConnection, hot, matches } from '../conntrack/connections.ts'
 import { hasExpired } from '../conntrack/track.ts'
 import { hashTuple, INSIDE } from '../conntrack/tuple.ts'
@@ -57,7 +57,7 @@ import { forward } from './forward.ts'
 import * as fragments from './fragments.ts'
 import { handleIcmpError } from './icmp-error.ts'
 import { hashBurst, parseBurst, parseTransport } from './parse.ts'
-import { portMacHigh, portMacLow } from './route.ts'
+import { hops, placeOf, portMacHigh, portMacLow } from './route.ts'
 import { sideOf } from './send.ts'
 import { checkWaiting } from './waiting.ts'
 
@@ -112,6 +112,7 @@ function process(fromPort: number, count: number): void {
   hashBurst(count)
   touchIndex(count)
   touchRows(count)
+  touchRoutes(count)
   for (let i = 0; i < count; i++) {
     const verdict = settle(i)
     if (verdict !== ACCEPT) countVerdict(verdict)
@@ -139,7 +140,17 @@ function touchRows(count: number): void {
   touched = sink
 }
 
-/** Where the touches of both stages end. */
+/** The route cache's place for where each packet will go, if its row is the right one. */
+function touchRoutes(count: number): void {
+  let sink = 0
+  for (let i = 0; i < count; i++) {
+    const ref = REF[i]!
+    sink ^= hops[placeOf(hot[((ref >> 1) << CONN_SHIFT) + (1 - (ref & 1)) * TUPLE_WORDS]!)]!
+  }
+  touched = sink
+}
+
+/** Where the touches of all stages end. */
 export let touched = 0
 
 function settle(i: number): number {

@@ -6,7 +6,9 @@
 
 import { type Fib, FOUND, NEIGHBOUR, ROUTE } from '../memory/fib.ts'
 
-const LINES = 8192
+/** 2 MB: as many as a large gateway has hosts behind it. */
+const LINES_LOG = 16
+const LINES = 1 << LINES_LOG
 const LINE_WORDS = 8
 const DESTINATION = 0
 const VERSION = 1
@@ -37,9 +39,13 @@ export function followRoutes(): void {
   version = fib.version()
 }
 
+/** Where the two lines that may hold a destination begin. */
+export const placeOf = (destination: number): number =>
+  (Math.imul(destination, 0x9e3779b1) >>> (33 - LINES_LOG)) * (2 * LINE_WORDS)
+
 /** The cache line for a destination. It may be overwritten by the next call. */
 export function hop(destination: number): number {
-  const first = (Math.imul(destination, 0x9e3779b1) >>> 20) * (2 * LINE_WORDS)
+  const first = placeOf(destination)
   if (hops[first + DESTINATION] === destination && hops[first + VERSION] === version) return first
   const second = first + LINE_WORDS
   if (hops[second + DESTINATION] === destination && hops[second + VERSION] === version) return second

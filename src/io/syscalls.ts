@@ -29,6 +29,7 @@ const call = {
   pollArray: libc.func('int poll(uint8_t *fds, uint64_t count, int timeout)'),
   mmap: libc.func('intptr_t mmap(intptr_t address, uintptr_t length, int prot, int flags, int fd, int64_t offset)'),
   munmap: libc.func('int munmap(intptr_t address, uintptr_t length)'),
+  madvise: libc.func('int madvise(intptr_t address, uintptr_t length, int advice)'),
   eventfd: libc.func('int eventfd(uint32_t initial, int flags)'),
   read: libc.func('intptr_t read(int fd, uint8_t *buffer, uintptr_t length)'),
   write: libc.func('intptr_t write(int fd, const uint8_t *buffer, uintptr_t length)'),
@@ -87,6 +88,8 @@ export function getsockopt(fd: number, level: number, name: number, value: Uint8
 export const mmap = (at: Address, length: number, prot: number, flags: number, fd: number): Address =>
   checked('mmap', call.mmap(at, length, prot, flags, fd, 0))
 export const munmap = (at: Address, length: number): number => checked('munmap', call.munmap(at, length))
+/** False if the kernel doesn't take the advice: it is nothing to rely on. */
+export const madvise = (at: Address, length: number, advice: number): boolean => call.madvise(at, length, advice) === 0
 export const eventfd = (): number => checked('eventfd', call.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC))
 /** Moves this thread (sockets made afterwards too) into the namespace that `fd` refers to. */
 export const setns = (fd: number, type: number): number => checked('setns', call.setns(fd, type))
@@ -144,4 +147,5 @@ export const MAP_PRIVATE = 2
 export const MAP_FIXED = 0x10
 export const MAP_ANONYMOUS = 0x20
 export const MAP_NORESERVE = 0x4000
+export const MADV_HUGEPAGE = 14
 export const CLONE_NEWNET = 0x40000000

@@ -1,0 +1,94 @@
+// `npm run bench`: what the hot path's functions cost, and the pipeline as a whole, in nanoseconds. Parse, hash and
+// lookup by mitata, a burst at a time, in this process; the pipeline in a process a table size (pipeline.ts), because a
+// shard's tables are module-level state. Prints a table and keeps bench/results/functions.json.
+
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
+import { measure } from 'mitata'
+import { INLINING } from '../src/datapath/attach.ts'
+import { BURST } from '../src/io/driver.ts'
+import { HashIndex } from '../src/memory/hash-index.ts'
+import { bytesOf, Region, sharedMemory } from '../src/memory/region.ts'
+import { hash4, seatHashKey } from '../src/memory/siphash.ts'
+import { describeMachine, machine } from './machine.ts'
+
+const FLOWS = [1_000, 100_000, 1_000_000]
+/** What is wanted of the pipeline, nanoseconds a packet at most. */
+const WANTED: Record<number, number> = { 1000: 60, 1000000: 110 }
+const RUNS = 5
+
+interface PipelineResult {
+  readonly flows: number
+  readonly nanosecondsPerPacket: number
+  readonly dropped: number
+}
+
+for (const flag of INLINING) setFlagsFromString(flag)
+seatHashKey(0x1234567, 0x7654321)
+
+const results: Record<string, number> = {}
+
+async function bench(name: string, packets: number, work: () => unknown): Promise<void> {
+  const { p50 } = await measure(work)
+  results[name] = Number((p50 / packets).toFixed(1))
+}
+
+async function benchHash(): Promise<void> {
+  const words = Int32Array.from({ length: BURST }, (_, i) => Math.imul(i, 0x9e3779b1))
+  await bench('hash, HalfSipHash-1-3 of a tuple', BURST, () => {
+    let sink = 0
+    for (let i = 0; i < BURST; i++) sink ^= hash4(words[i]!, i, 3, 4)
+    return sink
+  })
+}
+
+/** Both directions of every flow are in the index; a burst asks for refs at random. */
+async function benchLookup(flows: number): Promise<void> {
+  const cut = (region: Region): HashIndex => new HashIndex(region, flows * 2)
+  const index = cut(new Region(sharedMemory(bytesOf(cut))))
+  const hashes = Int32Array.from({ length: flows * 2 }, (_, i) => hash4(i, 0, 0, 0))
+  for (let i = 0; i < hashes.length; i++) index.insert(hashes[i]!, i + 2)
+  const wanted = new Int32Array(BURST)
+  await bench(`lookup in the index of ${flows.toLocaleString('en')} flows`, BURST, () => {
+    for (let i = 0; i < BURST; i++) wanted[i] = hashes[(Math.random() * hashes.length) | 0]!
+    let sink = 0
+    for (let i = 0; i < BURST; i++) sink ^= index.refAt(index.first(wanted[i]!))
+    return sink
+  })
+}
+
+/** The median of several processes: where a table's pages come to lie differs from one to the next. */
+function benchPipeline(flows: number): PipelineResult {
+  const script = fileURLToPath(new URL('./pipeline.js', import.meta.url))
+  const runs = Array.from({ length: RUNS }, () => {
+    const output = execFileSync(process.execPath, [script, String(flows), '2'], { encoding: 'utf8' })
+    return JSON.parse(output) as PipelineResult
+  })
+  runs.sort((a, b) => a.nanosecondsPerPacket - b.nanosecondsPerPacket)
+  return runs[RUNS >> 1]!
+}
+
+console.log(`${describeMachine(machine())}\n`)
+await benchHash()
+for (const flows of FLOWS) await benchLookup(flows)
+for (const flows of FLOWS) {
+  const { nanosecondsPerPacket, dropped } = benchPipeline(flows)
+  if (dropped > 0) throw new Error(`the pipeline dropped ${dropped} of the bench's packets`)
+  results[`pipeline, established, ${flows.toLocaleString('en')} flows`] = nanosecondsPerPacket
+}
+
+const wantedOf = (name: string): string => {
+  const flows = FLOWS.find((count) => name === `pipeline, established, ${count.toLocaleString('en')} flows`)
+  return flows && WANTED[flows] ? `at most ${WANTED[flows]}` : ''
+}
+for (const [name, value] of Object.entries(results))
+  console.log(`${name.padEnd(46)} ${value.toFixed(1).padStart(8)} ns a packet   ${wantedOf(name)}`)
+
+const directory = fileURLToPath(new URL('../../bench/results/', import.meta.url))
+mkdirSync(directory, { recursive: true })
+writeFileSync(
+  `${directory}functions.json`,
+  `${JSON.stringify({ machine: machine(), unit: 'ns a packet', results }, null, 2)}\n`,
+)
