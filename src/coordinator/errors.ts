@@ -15,8 +15,11 @@ export type GatewayErrorCode =
 export class GatewayError extends Error {
   override readonly name = 'GatewayError'
   readonly code: GatewayErrorCode
-  constructor(code: GatewayErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options)
+  /** Undefined: the host lacks something, as control/errors.ts takes it. */
+  readonly exitCode: number | undefined
+  constructor(code: GatewayErrorCode, message: string) {
+    super(message)
     this.code = code
+    this.exitCode = code === 'GATEWAY_THREAD' ? EXIT_GATEWAY_FAILED : undefined
   }
 }

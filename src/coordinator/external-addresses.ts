@@ -76,7 +76,7 @@ export class ExternalAddresses {
     return isNews
   }
 
-  /** Looks at the host's sockets, takes back what became the host's and leases what is no longer. Throws as `follow`. */
+  /** Looks at the host's sockets: takes back what became the host's, leases what is no longer. Throws as `follow`. */
   refresh(): void {
     const shared = this.shared
     const host = shared === undefined ? new Set<number>() : this.#hostBlocks(shared)

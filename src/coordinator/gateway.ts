@@ -232,7 +232,7 @@ export class Gateway {
     this.#attempt('following the interfaces', () => this.#bringInLine())
   }
 
-  /** Sockets, addresses and the host's rules as the interfaces are now. Throws HostError, NetlinkError, SystemCallError. */
+  /** Sockets, addresses, rules as the interfaces are now. Throws what host/ and io/ throw. */
   #bringInLine(): void {
     const [ports, addresses] = [this.#ports, this.#addresses]
     if (!ports || !addresses) return

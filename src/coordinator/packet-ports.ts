@@ -31,21 +31,18 @@ export function checkInterfaces(links: readonly LinkReport[]): void {
 export class PacketPorts {
   /** By shard. */
   readonly seats: readonly AfPacketSeat[]
-  /** By port: send past the queueing discipline. */
-  readonly qdiscBypass: readonly boolean[]
   /** By port: the interface that the sockets are bound to. */
   readonly #bound: number[]
 
   /** `wakeFds` by shard. Throws AfPacketError, NetlinkError, SystemCallError, and leaves nothing open then. */
   constructor(io: GatewayConfig['io'], links: readonly LinkReport[], wakeFds: readonly number[]) {
-    this.qdiscBypass = links.map(bypasses(io.qdisc))
+    const qdiscBypass = links.map(bypasses(io.qdisc))
     this.#bound = links.map(({ index }) => index)
     const ringBytes = Math.max(MIN_RING_BYTES, Math.floor((io.ringMegabytes << 20) / wakeFds.length))
     const seats: AfPacketSeat[] = []
     this.seats = seats
     try {
-      for (const wakeFd of wakeFds)
-        seats.push(openAfPacket({ interfaces: links, ringBytes, qdiscBypass: this.qdiscBypass, wakeFd }))
+      for (const wakeFd of wakeFds) seats.push(openAfPacket({ interfaces: links, ringBytes, qdiscBypass, wakeFd }))
     } catch (error) {
       this.close()
       throw error

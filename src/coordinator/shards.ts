@@ -1,8 +1,8 @@
 // The shards' threads: one endless piscina task each, told to run and to end by words in shared memory
 // (memory/control-words.ts), since a busy shard reads no messages. Owner of the orders: this.
 //
-// Piscina pins no task to a thread, so the task carries the shard's number; a worker whose start-up fails would stop the
-// pool's respawning, so the entry file is loaded by the task and not at the thread's start.
+// Piscina pins no task to a thread, so the task carries the shard's number; a worker whose start-up fails would stop
+// the pool's respawning, so the entry file is loaded by the task and not at the thread's start.
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { Piscina } from 'piscina'

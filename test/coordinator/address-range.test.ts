@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { parseAddressRange } from '../../src/coordinator/address-range.ts'
+import { parseAddressRange, poolAddresses } from '../../src/coordinator/address-range.ts'
+import { formatAddress } from '../../src/wire/address.ts'
 
 describe('an entry of a pool', () => {
   const ranges = [
@@ -29,4 +30,13 @@ describe('an entry of a pool', () => {
     it(`${JSON.stringify(text)} is refused`, () => {
       expect(() => parseAddressRange(text)).toThrow(RangeError)
     })
+})
+
+describe('a pool', () => {
+  it('is every address of its entries, in their order', () => {
+    const pool = poolAddresses(['203.0.113.4/31', '10.0.0.255-10.0.1.1', '255.255.255.255'])
+    expect(pool.map(formatAddress)).toEqual([
+      ...['203.0.113.4', '203.0.113.5', '10.0.0.255', '10.0.1.0', '10.0.1.1', '255.255.255.255'],
+    ])
+  })
 })
