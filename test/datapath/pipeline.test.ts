@@ -1,5 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { EXTERNAL, Gateway, HOST, printed, SERVER } from './gateway.ts'
+import { Gateway } from './gateway.ts'
+import { EXTERNAL, HOST, SERVER } from './network.ts'
+import { printed } from './packets.ts'
 
 describe('pipeline', () => {
   let gateway: Gateway

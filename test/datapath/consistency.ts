@@ -1,0 +1,154 @@
+// The shard's tables held against each other: connections, their index, mappings, permissions, ports, queues, gauges.
+// Rows are the truth; everything else must follow from them.
+
+import { CONN, CONN_WORDS, KEY_MASK } from '../../src/conntrack/connection-table.ts'
+import { MAPPING, MAPPING_WORDS } from '../../src/conntrack/mapping-table.ts'
+import { PERMISSION, PERMISSION_WORDS } from '../../src/conntrack/permission-table.ts'
+import { type CELL, protocolCell } from '../../src/memory/counters.ts'
+import { isTaken, SPACES, spaceOf, VACANT } from '../../src/nat/externals.ts'
+import { type Connection, connectionsOf, type Mapping, mappingsOf, rowsOf, type Tables } from './tables.ts'
+
+type Counter = (key: keyof typeof CELL, cell?: number) => number
+
+const PORTS = 65536
+const TCP = 6
+const CELLS = [0, 1, 2, 3]
+
+/** What doesn't fit together, in words; empty as it should be. */
+export function inconsistencies(tables: Tables, counter: Counter): string[] {
+  const live = connectionsOf(tables)
+  const mappings = mappingsOf(tables)
+  return [
+    ...indexFaults(tables, live),
+    ...mappings.flatMap((mapping) => mappingFaults(tables, mapping, live)),
+    ...permissionFaults(tables, live),
+    ...portFaults(tables, mappings, counter),
+    ...queueFaults(tables, live),
+    ...gaugeFaults(live, mappings, counter),
+  ]
+}
+
+function indexFaults({ connections, tuple }: Tables, live: readonly Connection[]): string[] {
+  const { hot, connectionIndex } = connections
+  const faults: string[] = []
+  const seen = new Set<string>()
+  for (const { row, original, reply, origin, protocol } of live) {
+    for (const [direction, name] of [original, reply].entries()) {
+      const at = row * CONN_WORDS + (direction === 0 ? CONN.origSrc : CONN.replySrc)
+      const [src, dst, ports] = [hot[at]!, hot[at + 1]!, hot[at + 2]!]
+      const key = (hot[row * CONN_WORDS + CONN.state]! ^ (direction << 8)) & KEY_MASK
+      const found = connections.findConnection(src, dst, ports, key, tuple.hashTuple(src, dst, ports, key))
+      if (found !== ((row << 1) | direction)) faults.push(`connection ${row} isn't found by ${name}`)
+      const unique = `${protocol} ${origin ^ direction} ${name}`
+      if (seen.has(unique)) faults.push(`two connections have the tuple ${unique}`)
+      seen.add(unique)
+    }
+  }
+  const refs = connectionIndex.cells.filter((ref, i) => i % 2 === 1 && ref !== 0).length
+  if (refs !== live.length * 2) faults.push(`the index has ${refs} entries for ${live.length} connections`)
+  const taken = connections.connections.used
+  if (taken !== live.length) faults.push(`${taken} rows of connections are taken, ${live.length} live`)
+  return faults
+}
+
+/** Its inside end has taken part. */
+const holds = ({ origin, seenReply }: Connection): boolean => origin === 0 || seenReply
+
+function mappingFaults({ mappings }: Tables, { row, ...found }: Mapping, live: readonly Connection[]): string[] {
+  const own = live.filter(({ mapping }) => mapping === row)
+  const at = (word: number): number => mappings.mapping[row * MAPPING_WORDS + word]!
+  const ports = at(MAPPING.ports)
+  const remote = [at(MAPPING.remoteAddress), at(MAPPING.remotePort)] as const
+  const byInside = mappings.findByInside(found.protocol, at(MAPPING.insideAddress), ports & 0xffff, ...remote)
+  const byExternal = mappings.findByExternal(found.protocol, at(MAPPING.externalAddress), ports >>> 16)
+  const faults: string[] = []
+  const expect = (what: string, is: unknown, shouldBe: unknown): void => {
+    if (is !== shouldBe) faults.push(`mapping ${row} (${found.external}): ${what} is ${is}, should be ${shouldBe}`)
+  }
+  expect('rows', found.rows, own.length)
+  expect('holders', found.holders, own.filter(holds).length)
+  if (!found.ended) expect('holders > 0', found.holders > 0, true)
+  expect('found by its inside end', byInside === row, !found.ended)
+  expect('found by its external end', byExternal === row, !found.ended)
+  return faults
+}
+
+function permissionFaults(
+  { permissions: { permissions }, connections: { cold } }: Tables,
+  live: readonly Connection[],
+) {
+  const faults: string[] = []
+  const counts = new Map<number, number>()
+  for (const connection of live) {
+    const permission = cold.permission[connection.row]!
+    const should = holds(connection) && connection.mapping !== 0
+    if ((permission !== 0) !== should) faults.push(`connection ${connection.row} has permission ${permission}`)
+    if (permission !== 0) counts.set(permission, (counts.get(permission) ?? 0) + 1)
+  }
+  const rows = rowsOf(permissions.words, PERMISSION_WORDS, PERMISSION.flags)
+  for (const row of rows) {
+    const count = permissions.words[row * PERMISSION_WORDS + PERMISSION.count]
+    if (count !== (counts.get(row) ?? 0)) faults.push(`permission ${row} counts ${count}, has ${counts.get(row)}`)
+  }
+  if (rows.length !== counts.size) faults.push(`${rows.length} permissions, ${counts.size} referred to`)
+  return faults
+}
+
+/** The ports whose words say that they are taken are those of the mappings, each of one. */
+function portFaults({ externals }: Tables, mappings: readonly Mapping[], counter: Counter): string[] {
+  const faults: string[] = []
+  const wanted = new Set(
+    mappings.map(({ entry, protocol, port }) => externals.portIndex(entry, spaceOf(protocol), port)),
+  )
+  if (wanted.size !== mappings.length) faults.push('two mappings have one port')
+  const used = [0, 0, 0]
+  for (let entry = 0; entry < externals.capacity; entry++) {
+    if (externals.kindOf(entry) === VACANT) continue
+    const first = entry * SPACES * PORTS
+    for (let at = first; at < first + SPACES * PORTS; at++) {
+      if (isTaken(externals.portWords[at]!) === wanted.has(at)) {
+        if (wanted.has(at)) used[Math.floor(at / PORTS) % SPACES]! += 1
+      } else faults.push(`port ${at % PORTS} of entry ${entry} is ${wanted.has(at) ? 'not ' : ''}taken`)
+    }
+  }
+  for (const [space, count] of used.entries())
+    if (counter('portsUsed', space) !== count)
+      faults.push(`gauge of used ports in space ${space}: ${counter('portsUsed', space)}, should be ${count}`)
+  return faults
+}
+
+function queueFaults({ connections: { cold }, queues }: Tables, live: readonly Connection[]): string[] {
+  const faults: string[] = []
+  const queued = new Map<number, number>()
+  for (let queue = 1; queue < queues.queueCount(4); queue++)
+    for (let row = queues.oldest(queue), last = 0; row !== 0; last = row, row = cold.queueNext[row]!) {
+      if (cold.queuePrevious[row] !== last) faults.push(`row ${row} in queue ${queue} has a wrong predecessor`)
+      if (queued.has(row)) return [...faults, `row ${row} is in two queues`]
+      queued.set(row, queue)
+    }
+  for (const connection of live) {
+    const isClosed = connection.state === 'TIME_WAIT' || connection.state === 'CLOSE'
+    const queue = queued.get(connection.row) ?? 0
+    if (cold.queue[connection.row] !== queue) faults.push(`row ${connection.row} believes itself in another queue`)
+    const kind = queue === 0 ? 'none' : queues.isClosedQueue(queue) ? 'closed' : 'unreplied'
+    const should = connection.protocol === TCP && isClosed ? 'closed' : connection.seenReply ? 'none' : 'unreplied'
+    if (kind !== should) faults.push(`row ${connection.row} is in queue ${kind}, should be ${should}`)
+    queued.delete(connection.row)
+  }
+  for (const row of queued.keys()) faults.push(`dead row ${row} is in a queue`)
+  return faults
+}
+
+function gaugeFaults(live: readonly Connection[], mappings: readonly Mapping[], counter: Counter): string[] {
+  const faults: string[] = []
+  const gauge = (key: keyof typeof CELL, cell: number, should: number): void => {
+    if (counter(key, cell) !== should) faults.push(`gauge ${key}[${cell}]: ${counter(key, cell)}, should be ${should}`)
+  }
+  for (const cell of CELLS) {
+    gauge('connections', cell, live.filter(({ protocol }) => protocolCell(protocol) === cell).length)
+    gauge('mappings', cell, mappings.filter(({ protocol }) => protocolCell(protocol) === cell).length)
+    const over = counter('connectionsInserted', cell) - counter('connectionsExpired', cell)
+    gauge('connections', cell, over)
+  }
+  return faults
+}
