@@ -9,8 +9,10 @@ import { layout } from '../memory/layout.ts'
 import type { Region } from '../memory/region.ts'
 import { Rows } from '../memory/rows.ts'
 
-const WORDS = 8
-export const PERMISSION = layout(WORDS, {
+/** Words of a row. */
+export const PERMISSION_WORDS = 8
+
+export const PERMISSION = layout(PERMISSION_WORDS, {
   mapping: 0,
   remoteAddress: 1,
   /** As on the wire. */
@@ -20,10 +22,11 @@ export const PERMISSION = layout(WORDS, {
   count: 4,
   generation: 7,
 })
+
 export function cutPermissions(region: Region, capacity: number): { rows: Rows; index: HashIndex } {
   const rows = new Rows(region, {
     capacity,
-    width: WORDS,
+    width: PERMISSION_WORDS,
     flagsWord: PERMISSION.flags,
     generationWord: PERMISSION.generation,
   })

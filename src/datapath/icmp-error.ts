@@ -13,6 +13,7 @@ import { DROP } from '../memory/drop-reasons.ts'
 import { ROUTE } from '../memory/fib.ts'
 import { counters } from '../memory/own-counters.ts'
 import { externalEntry } from '../nat/bindings.ts'
+import { isShared } from '../nat/ports.ts'
 import { addDeltas, applyDelta, delta32 } from '../wire/checksum.ts'
 import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
@@ -20,7 +21,7 @@ import * as tcp from '../wire/tcp.ts'
 import * as udp from '../wire/udp.ts'
 import { mem } from './arena.ts'
 import { AT, DST, END, IP, L4, SRC, side } from './burst.ts'
-import { HOP_PORT, hop, hops, routePort, routeType } from './route.ts'
+import { HOP_MTU, HOP_PORT, hop, hops, portIsUp, routePort, routeType } from './route.ts'
 import { sendTo, sideOf } from './send.ts'
 import { waitForNeighbour } from './waiting.ts'
 
@@ -28,6 +29,7 @@ const UNRELATED = DROP['icmp-error-unrelated']
 const EMBEDDED_BAD = DROP['icmp-embedded']
 /** RFC 792: an error quotes the IP header and at least 64 bits more. */
 const QUOTED_TRANSPORT = 8
+const TCP_CHECKSUM_END = 18
 
 // The quoted packet, filled by readQuote(). Module-level for want of a way to return five numbers without an object.
 let quoted = 0
@@ -53,10 +55,12 @@ export function handleIcmpError(i: number): number {
   const other = (row << CONN_SHIFT) + (1 - direction) * TUPLE_WORDS
   const sender = hot[other]!
   const line = hop(sender)
-  if (routeType(line) !== ROUTE.unicast || routePort(line) < 0 || sideOf[routePort(line)] === side)
-    return DROP['no-route']
+  if (!leadsAcross(line)) return DROP['no-route']
   if (ipv4.ttl(mem, IP[i]!) <= 1) return DROP['ttl-expired']
-  if (hops[line + HOP_PORT]! < 0) return waitForNeighbour(i, line, sender)
+  if (hops[line + HOP_PORT]! < 0)
+    return portIsUp(routePort(line)) ? waitForNeighbour(i, line, sender) : DROP['link-down']
+  // No error about an error: it is lost.
+  if (END[i]! - IP[i]! > hops[line + HOP_MTU]!) return DROP['too-big']
 
   const remote = hot[other + 1]!
   turnBack(i, sender, remote, hot[other + 2]!)
@@ -72,12 +76,16 @@ export function handleIcmpError(i: number): number {
   return ACCEPT
 }
 
-/** About the host's own packet, or about nothing that we know. */
+/** About a packet of the kernel's, its own or forwarded, or about nothing that we know. */
 function unrelated(i: number): number {
   const entry = externalEntry(DST[i]!)
-  const isLocal = routeType(hop(DST[i]!)) === ROUTE.local
-  return entry >= 0 || isLocal ? NOT_OURS : UNRELATED
+  if (entry >= 0) return isShared(entry) ? NOT_OURS : UNRELATED
+  return leadsAcross(hop(DST[i]!)) ? UNRELATED : NOT_OURS
 }
+
+/** From inside to outside or back: what natloom carries. */
+const leadsAcross = (line: number): boolean =>
+  routeType(line) === ROUTE.unicast && routePort(line) >= 0 && sideOf[routePort(line)] !== side
 
 /** Where the quoted packet lies and what its tuple is; false if it can't be told. */
 function readQuote(i: number): boolean {
@@ -115,8 +123,8 @@ function turnBack(i: number, sender: number, remote: number, ports: number): voi
     udp.adjustChecksum(mem, quotedTransport, addDeltas(addresses, change))
     udp.setPorts(mem, quotedTransport, ports)
   } else if (protocol === ipv4.PROTO_TCP) {
-    // The checksum is the 17th byte: most errors quote no more than eight.
-    if (END[i]! - quotedTransport >= tcp.MIN_HEADER_LEN)
+    // Many errors quote no more than the first eight bytes, which don't reach the checksum.
+    if (END[i]! - quotedTransport >= TCP_CHECKSUM_END)
       tcp.adjustChecksum(mem, quotedTransport, addDeltas(addresses, change))
     tcp.setPorts(mem, quotedTransport, ports)
   } else if (protocol === ipv4.PROTO_ICMP) {
