@@ -166,6 +166,19 @@ export class Gateway {
     if (!this.driver.inject(port, bytes, header)) throw new Error('the loopback ring is full')
   }
 
+  /** What becomes of one packet: 'sent' (by the other port), 'not-ours', 'queued', or the reason why it was dropped. */
+  fate(port: number, spec: FrameSpec | Uint8Array, virtio?: Uint8Array): string {
+    const drops = this.drops()
+    const others = [this.counter('notOurs', port), this.counter('neighbourWaits')]
+    const sent = port === LAN ? this.inside(spec, virtio) : this.outside(spec, virtio)
+    const fates = sent.length > 0 ? ['sent'] : []
+    for (const [reason, count] of Object.entries(this.drops()))
+      if (count !== (drops[reason as DropReason] ?? 0)) fates.push(reason)
+    if (this.counter('notOurs', port) !== others[0]) fates.push('not-ours')
+    if (this.counter('neighbourWaits') !== others[1]) fates.push('queued')
+    return fates.join(' and ')
+  }
+
   turn(): void {
     this.#shard.turn(this.#now)
   }
