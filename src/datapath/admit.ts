@@ -2,12 +2,13 @@
 // carries inside <-> outside; what is for the host, between inside interfaces or through a third one is the kernel's,
 // which sees every frame too (NOT_OURS). Nothing is created before everything else about the packet is right.
 //
-// Both functions return a row (above zero) or the complement (~) of a verdict.
+// Both functions return a row (above zero), the complement (~) of a drop reason, or NONE_OF_OURS, where NOT_OURS is the
+// verdict.
 
 import { ILLEGAL, NONE, RST, SEGMENT_OF } from '../conntrack/tcp-state.ts'
 import { newTcpState } from '../conntrack/track.ts'
 import { destinationPort, INSIDE } from '../conntrack/tuple.ts'
-import { ACCEPT, NOT_OURS } from '../conntrack/verdict.ts'
+import { ACCEPT } from '../conntrack/verdict.ts'
 import { DROP } from '../memory/drop-reasons.ts'
 import { ROUTE } from '../memory/fib.ts'
 import { externalEntry, hasTransportPorts, openFromInside, openFromOutside } from '../nat/bindings.ts'
@@ -22,18 +23,21 @@ import { transportIntact } from './forward.ts'
 import { hop, routePort, routeType } from './route.ts'
 import { sideOf } from './send.ts'
 
+/** No table uses row 0. */
+export const NONE_OF_OURS = 0
+
 /** Packet i came from inside and belongs to no connection. */
 export function admitFromInside(i: number): number {
   const toward = hop(DST[i]!)
   const type = routeType(toward)
   const out = routePort(toward)
-  if (type === ROUTE.local) return ~toTheHost(i)
-  if (type === ROUTE.broadcast || type === ROUTE.multicast || isLinkLocal(DST[i]!)) return ~NOT_OURS
+  if (type === ROUTE.local) return toTheHost(i)
+  if (type === ROUTE.broadcast || type === ROUTE.multicast || isLinkLocal(DST[i]!)) return NONE_OF_OURS
   if (type !== ROUTE.unicast) {
     sendError(i, NET_UNREACHABLE, 0)
     return ~DROP['no-route']
   }
-  if (out < 0 || sideOf[out] === INSIDE) return ~NOT_OURS
+  if (out < 0 || sideOf[out] === INSIDE) return NONE_OF_OURS
   const fault = commonFaults(i)
   if (fault !== ACCEPT) return ~fault
   const protocol = KEY[i]! & 0xff
@@ -49,13 +53,13 @@ export function admitFromInside(i: number): number {
 /** Packet i came from outside and belongs to no connection. */
 export function admitFromOutside(i: number): number {
   const entry = externalEntry(DST[i]!)
-  if (entry < 0) return ~notAddressedToNat(i)
+  if (entry < 0) return notAddressedToNat(i)
   const protocol = KEY[i]! & 0xff
   // An identifier or a port without a mapping on an address shared with the host is the host's.
   const natOnly = !isShared(entry)
-  if (!hasTransportPorts(protocol)) return natOnly ? ~DROP['no-mapping'] : ~NOT_OURS
-  if (protocol === ipv4.PROTO_ICMP) return natOnly ? ~strayIcmp(i) : ~NOT_OURS
-  if (!natOnly && !isNatPort(entry, protocol, destinationPort(PORTS[i]!))) return ~NOT_OURS
+  if (!hasTransportPorts(protocol)) return natOnly ? ~DROP['no-mapping'] : NONE_OF_OURS
+  if (protocol === ipv4.PROTO_ICMP) return natOnly ? ~strayIcmp(i) : NONE_OF_OURS
+  if (!natOnly && !isNatPort(entry, protocol, destinationPort(PORTS[i]!))) return NONE_OF_OURS
   const fault = commonFaults(i)
   if (fault !== ACCEPT) return ~fault
   const tcpState = protocol === ipv4.PROTO_TCP ? firstTcpState(i, false) : 0
@@ -68,8 +72,8 @@ function toTheHost(i: number): number {
   const entry = externalEntry(DST[i]!)
   const protocol = KEY[i]! & 0xff
   const hasPort = protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP
-  if (entry < 0 || !hasPort) return NOT_OURS
-  return isNatPort(entry, protocol, destinationPort(PORTS[i]!)) ? DROP['hairpin-unsupported'] : NOT_OURS
+  if (entry < 0 || !hasPort) return NONE_OF_OURS
+  return isNatPort(entry, protocol, destinationPort(PORTS[i]!)) ? ~DROP['hairpin-unsupported'] : NONE_OF_OURS
 }
 
 /** From outside to an address that is none of NAT's. */
@@ -77,8 +81,8 @@ function notAddressedToNat(i: number): number {
   const toward = hop(DST[i]!)
   const type = routeType(toward)
   if (type === ROUTE.unicast && routePort(toward) >= 0 && sideOf[routePort(toward)] === INSIDE)
-    return DROP['no-mapping']
-  return NOT_OURS
+    return ~DROP['no-mapping']
+  return NONE_OF_OURS
 }
 
 /** What must be right about the first packet from either side: ACCEPT, or the reason. */

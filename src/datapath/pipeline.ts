@@ -31,7 +31,7 @@ import { endConnection } from '../nat/bindings.ts'
 import * as ethernet from '../wire/ethernet.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
-import { admitFromInside, admitFromOutside } from './admit.ts'
+import { admitFromInside, admitFromOutside, NONE_OF_OURS } from './admit.ts'
 import { HOST_UNREACHABLE, sendError } from './answer.ts'
 import { mem, resetScratch } from './arena.ts'
 import {
@@ -180,7 +180,7 @@ function flow(i: number): number {
       ref = 0
     }
     const row = ref !== 0 ? ref >> 1 : side === INSIDE ? admitFromInside(i) : admitFromOutside(i)
-    if (row < 0) return ~row
+    if (row <= 0) return row === NONE_OF_OURS ? NOT_OURS : ~row
     const verdict = forward(i, row, ref & 1)
     if (verdict !== REPEAT) return verdict
     endConnection(row)
