@@ -16,7 +16,7 @@ export const closedQueue = (external: number): number => external * 2 + 2
 export const unrepliedQueue = (external: number): number => external * 2 + 3
 export const UNREPLIED_OTHERS = 1
 export const queueCount = (externals: number): number => externals * 2 + 2
-export const isClosedQueue = (queue: number): boolean => queue !== UNREPLIED_OTHERS && (queue & 1) === 0
+export const isClosedQueue = (queue: number): boolean => queue !== 0 && (queue & 1) === 0
 
 export function seatQueues(externals: number): void {
   heads = new Int32Array(queueCount(externals))
