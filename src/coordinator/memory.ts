@@ -4,6 +4,7 @@
 
 import { getRandomValues } from 'node:crypto'
 import { type ShardMemory, type ShardSettings, tableBytes } from '../datapath/attach.ts'
+import { adviseHugePages } from '../io/huge-pages.ts'
 import { addressOf } from '../io/syscalls.ts'
 import { ControlWords } from '../memory/control-words.ts'
 import { counterBlock } from '../memory/counters.ts'
@@ -39,7 +40,11 @@ export function allocateMemory(config: GatewayConfig): GatewayMemory {
     externals: externals.buffer,
     fib: fib.buffer,
   }))
-  for (const { tables } of shards) assertAligned(tables)
+  for (const { tables } of shards) {
+    assertAligned(tables)
+    // Where the kernel won't, lookups are slower, and that is all.
+    adviseHugePages(tables)
+  }
   return {
     settings,
     shards,
