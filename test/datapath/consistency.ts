@@ -102,19 +102,25 @@ function portFaults({ externals }: Tables, mappings: readonly Mapping[], counter
   )
   if (wanted.size !== mappings.length) faults.push('two mappings have one port')
   const used = [0, 0, 0]
-  for (let entry = 0; entry < externals.capacity; entry++) {
-    if (externals.kindOf(entry) === VACANT) continue
-    const first = entry * SPACES * PORTS
-    for (let at = first; at < first + SPACES * PORTS; at++) {
-      if (isTaken(externals.portWords[at]!) === wanted.has(at)) {
-        if (wanted.has(at)) used[Math.floor(at / PORTS) % SPACES]! += 1
-      } else faults.push(`port ${at % PORTS} of entry ${entry} is ${wanted.has(at) ? 'not ' : ''}taken`)
-    }
+  for (const at of takenPorts(externals)) {
+    if (!wanted.delete(at)) faults.push(`port ${at % PORTS} is taken and nobody's`)
+    used[Math.floor(at / PORTS) % SPACES]! += 1
   }
+  for (const at of wanted) faults.push(`port ${at % PORTS} of a mapping isn't taken`)
   for (const [space, count] of used.entries())
     if (counter('portsUsed', space) !== count)
       faults.push(`gauge of used ports in space ${space}: ${counter('portsUsed', space)}, should be ${count}`)
   return faults
+}
+
+function takenPorts(externals: Tables['externals']): number[] {
+  const taken: number[] = []
+  for (let entry = 0; entry < externals.capacity; entry++) {
+    if (externals.kindOf(entry) === VACANT) continue
+    const end = (entry + 1) * SPACES * PORTS
+    for (let at = entry * SPACES * PORTS; at < end; at++) if (isTaken(externals.portWords[at]!)) taken.push(at)
+  }
+  return taken
 }
 
 function queueFaults({ connections: { cold }, queues }: Tables, live: readonly Connection[]): string[] {
