@@ -13,6 +13,7 @@ import { DROP } from '../memory/drop-reasons.ts'
 import { ROUTE } from '../memory/fib.ts'
 import { externalEntry, hasTransportPorts, openFromInside, openFromOutside } from '../nat/bindings.ts'
 import { isNatPort, isShared } from '../nat/ports.ts'
+import { isLoopback, isThisNetwork } from '../wire/address.ts'
 import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
@@ -32,7 +33,7 @@ export function admitFromInside(i: number): number {
   const type = routeType(toward)
   const out = routePort(toward)
   if (type === ROUTE.local) return toTheHost(i)
-  if (type === ROUTE.broadcast || type === ROUTE.multicast || isLinkLocal(DST[i]!)) return NONE_OF_OURS
+  if (type === ROUTE.broadcast || type === ROUTE.multicast || isNeverForwarded(DST[i]!)) return NONE_OF_OURS
   if (type !== ROUTE.unicast) {
     sendError(i, NET_UNREACHABLE, 0)
     return ~DROP['no-route']
@@ -114,5 +115,6 @@ function firstTcpState(i: number, fromInside: boolean): number {
 const asks = (i: number): boolean => icmp.isQuery(icmp.type(mem, L4[i]!))
 const strayIcmp = (i: number): number => (asks(i) ? DROP['no-mapping'] : DROP['icmp-no-query'])
 
-/** 169.254/16 stays on its link (RFC 3927 2.6.2). */
-const isLinkLocal = (address: number): boolean => (address & 0xffff) === 0xfea9
+/** Link-local (RFC 3927 2.6.2), this network, loopback (RFC 1812 5.3.7). */
+const isNeverForwarded = (address: number): boolean =>
+  (address & 0xffff) === 0xfea9 || isThisNetwork(address) || isLoopback(address)
