@@ -4,7 +4,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { INSIDE, OUTSIDE } from '../../src/conntrack/tuple.ts'
-import { type Leases, ownerOf, type PacketNumbers, stir } from '../../src/datapath/owner.ts'
+import { type Leases, ownerOf, type PacketNumbers, ROUND, stir } from '../../src/datapath/owner.ts'
 import { spaceOf } from '../../src/nat/externals.ts'
 import {
   address,
@@ -263,13 +263,14 @@ describe('load', () => {
 })
 
 describe('the hash', () => {
-  /** What a machine computes that has nothing but unsigned 32-bit words, as classic BPF. */
-  function onWords(x: bigint, word: bigint): bigint {
-    let a = x ^ word
-    a = BigInt.asUintN(32, (a ^ (a >> 16n)) * 0x85ebca6bn)
-    a = BigInt.asUintN(32, (a ^ (a >> 13n)) * 0xc2b2ae35n)
-    return a ^ (a >> 16n)
-  }
+  /** What a machine computes that walks the steps with nothing but unsigned 32-bit words, as classic BPF. */
+  const onWords = (x: bigint, word: bigint): bigint =>
+    ROUND.reduce((a, { shift, factor }) => BigInt.asUintN(32, (a ^ (a >> BigInt(shift))) * BigInt(factor)), x ^ word)
+
+  it("is MurmurHash3's finaliser, round by round", () => {
+    const finalised = [0, 1, 0xdeadbeef, 0xffffffff].map((word) => stir(0, word))
+    expect(finalised).toEqual([0, 0x514e28b7, 0x0de5c6a9, 0x81f16f39])
+  })
 
   it('takes a word in as unsigned 32-bit arithmetic does', () => {
     fc.assert(
