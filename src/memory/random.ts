@@ -12,6 +12,3 @@ export function random32(): number {
   counter = (counter + 1) | 0
   return hash4(counter, 0, 0, DOMAIN) >>> 0
 }
-
-/** 0 .. bound - 1; the bias of the remainder is below bound / 2^32. */
-export const randomBelow = (bound: number): number => random32() % bound

@@ -1,0 +1,99 @@
+// Which rows are taken, and by which generation: the life of a row as memory/rows.ts draws it.
+
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { allocate, Region } from '../../src/memory/region.ts'
+import { LIVE, Rows } from '../../src/memory/rows.ts'
+
+const WIDTH = 4
+const FLAGS = 1
+const GENERATION = 3
+const OPTIONS = { capacity: 5, width: WIDTH, flagsWord: FLAGS, generationWord: GENERATION }
+const make = () => allocate((region) => new Rows(region, OPTIONS))
+const generationOf = (rows: Rows, row: number): number => rows.words[row * WIDTH + GENERATION]!
+
+describe('a row', () => {
+  it('is odd while it is written, even and live when it is true, even and dead when it is free', () => {
+    const rows = make().seated
+    const row = rows.begin()
+    expect(row).toBe(1)
+    expect([generationOf(rows, row) & 1, rows.isLive(row)]).toEqual([1, false])
+    rows.commit(row)
+    expect([generationOf(rows, row) & 1, rows.isLive(row)]).toEqual([0, true])
+    const generation = generationOf(rows, row)
+    rows.retire(row)
+    expect([generationOf(rows, row) & 1, rows.isLive(row)]).toEqual([0, false])
+    expect(generationOf(rows, row)).not.toBe(generation)
+  })
+
+  it('keeps its other flags when it becomes live', () => {
+    const rows = make().seated
+    const row = rows.begin()
+    rows.words[row * WIDTH + FLAGS] = 6
+    rows.commit(row)
+    expect(rows.words[row * WIDTH + FLAGS]).toBe(6 | LIVE)
+  })
+
+  it('has another generation each time it lives', () => {
+    const rows = make().seated
+    const seen = new Set<number>()
+    for (let life = 0; life < 100; life++) {
+      const row = rows.begin()
+      rows.commit(row)
+      expect(row).toBe(1)
+      seen.add(generationOf(rows, row))
+      rows.retire(row)
+    }
+    expect(seen.size).toBe(100)
+  })
+})
+
+describe('a table', () => {
+  it('gives low rows first, and never row 0', () => {
+    const rows = make().seated
+    expect([1, 2, 3, 4, 5].map(() => rows.begin())).toEqual([1, 2, 3, 4, 5])
+    expect(rows.full).toBe(true)
+    expect(rows.begin()).toBe(0)
+    expect(rows.used).toBe(5)
+  })
+
+  it('knows the highest row ever used', () => {
+    const rows = make().seated
+    for (const row of [rows.begin(), rows.begin()]) rows.commit(row)
+    rows.retire(2)
+    expect([rows.highest, rows.used]).toEqual([2, 1])
+  })
+
+  it('is seen by whoever cuts the same memory', () => {
+    const { buffer, seated } = make()
+    const row = seated.begin()
+    seated.commit(row)
+    expect(new Rows(new Region(buffer), OPTIONS).isLive(row)).toBe(true)
+  })
+
+  it('equals a set under random begin and retire', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(9), { maxLength: 60 }), (steps) => {
+        const rows = make().seated
+        const live = new Set<number>()
+        for (const step of steps) {
+          if (step < 6) {
+            const row = rows.begin()
+            expect(row === 0).toBe(live.size === OPTIONS.capacity)
+            expect(live.has(row)).toBe(false)
+            if (row === 0) continue
+            rows.commit(row)
+            live.add(row)
+          } else {
+            const row = [...live][step - 6]
+            if (row === undefined) continue
+            rows.retire(row)
+            live.delete(row)
+          }
+          expect(rows.used).toBe(live.size)
+          for (let row = 0; row <= OPTIONS.capacity; row++) expect(rows.isLive(row)).toBe(live.has(row))
+        }
+      }),
+    )
+  })
+})

@@ -1,0 +1,20 @@
+import { describe, expect, it } from 'vitest'
+import { Region } from '../../src/memory/region.ts'
+import { attach, seat } from '../../src/memory/seat.ts'
+
+describe('the seat', () => {
+  it('must be attached before anything is imported that works on it', () => {
+    expect(() => seat()).toThrow('no memory is attached: import datapath/attach.ts')
+    const region = new Region()
+    const attached = {
+      arena: new ArrayBuffer(0),
+      counters: region,
+      connections: region,
+      mappings: region,
+      permissions: region,
+      capacity: 1,
+    }
+    attach(attached)
+    expect(seat()).toBe(attached)
+  })
+})
