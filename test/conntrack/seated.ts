@@ -1,0 +1,36 @@
+// The connection table's modules over memory of their own, without a datapath around them.
+
+import { vi } from 'vitest'
+import { cutConnections } from '../../src/conntrack/connection-table.ts'
+import { cutMappings } from '../../src/conntrack/mapping-table.ts'
+import { cutPermissions } from '../../src/conntrack/permission-table.ts'
+import { allocate, Region } from '../../src/memory/region.ts'
+import { attach } from '../../src/memory/seat.ts'
+
+/** A table of this many rows, at second 0. */
+export async function seated(capacity: number) {
+  const cut = (table: (region: Region, capacity: number) => unknown) =>
+    new Region(allocate((region) => table(region, capacity)).buffer)
+  vi.resetModules()
+  attach({
+    arena: new ArrayBuffer(0),
+    counters: new Region(),
+    connections: cut(cutConnections),
+    mappings: cut(cutMappings),
+    permissions: cut(cutPermissions),
+    capacity,
+  })
+  const { seatHashKey } = await import('../../src/memory/siphash.ts')
+  seatHashKey(0x03020100, 0x07060504)
+  return {
+    clock: await import('../../src/memory/clock.ts'),
+    connections: await import('../../src/conntrack/connections.ts'),
+    mappings: await import('../../src/conntrack/mappings.ts'),
+    permissions: await import('../../src/conntrack/permissions.ts'),
+    queues: await import('../../src/conntrack/queues.ts'),
+    track: await import('../../src/conntrack/track.ts'),
+    tuple: await import('../../src/conntrack/tuple.ts'),
+  }
+}
+
+export type Seated = Awaited<ReturnType<typeof seated>>
