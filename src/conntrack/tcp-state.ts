@@ -31,7 +31,7 @@ export const INVALID = 15
 export const SEGMENTS = ['syn', 'synack', 'fin', 'ack', 'rst'] as const
 export type Segment = (typeof SEGMENTS)[number]
 export const SYN = 0
-export const FIN = 2
+const FIN = 2
 export const ACK = 3
 export const RST = 4
 /** A combination of flags that no segment has. */

@@ -124,7 +124,7 @@ function touchIndex(count: number): void {
   const { cells, mask } = connectionIndex
   let sink = 0
   for (let i = 0; i < count; i++) sink ^= cells[(HASH[i]! & mask) << 1]!
-  touched = sink
+  SINK[0] = sink
 }
 
 /** The first candidate of each packet, and a load from its row. */
@@ -137,7 +137,7 @@ function touchRows(count: number): void {
     REF[i] = ref
     sink ^= hot[(ref >> 1) << CONN_SHIFT]!
   }
-  touched = sink
+  SINK[0] = sink
 }
 
 /** The route cache's place for where each packet will go, if its row is the right one. */
@@ -147,11 +147,11 @@ function touchRoutes(count: number): void {
     const ref = REF[i]!
     sink ^= hops[placeOf(hot[((ref >> 1) << CONN_SHIFT) + (1 - (ref & 1)) * TUPLE_WORDS]!)]!
   }
-  touched = sink
+  SINK[0] = sink
 }
 
 /** Where the touches of all stages end. */
-export let touched = 0
+const SINK = new Int32Array(1)
 
 function settle(i: number): number {
   const kind = KIND[i]!

@@ -122,8 +122,8 @@ export const addressOf = (array: ArrayBufferView): Address => call.addressOf(arr
 /** Mapped memory as an ArrayBuffer; a view, not a copy. */
 export const viewOf = (at: Address, length: number): ArrayBuffer => koffi.view(BigInt(at), length)
 
-export const EFD_NONBLOCK = 0x800
-export const EFD_CLOEXEC = 0x80000
+const EFD_NONBLOCK = 0x800
+const EFD_CLOEXEC = 0x80000
 export const AF_INET = 2
 export const AF_NETLINK = 16
 export const AF_PACKET = 17

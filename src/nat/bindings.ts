@@ -44,7 +44,7 @@ import {
   unrepliedQueue,
 } from '../conntrack/queues.ts'
 import { firstTimeout, hasExpired } from '../conntrack/track.ts'
-import { hashTuple, INSIDE, invertPorts, keyWord, OUTSIDE, sourcePort } from '../conntrack/tuple.ts'
+import { hashTuple, INSIDE, invertPorts, keyWord, OUTSIDE } from '../conntrack/tuple.ts'
 import { now } from '../memory/clock.ts'
 import { CELL, protocolCell } from '../memory/counters.ts'
 import { DROP } from '../memory/drop-reasons.ts'
@@ -388,7 +388,3 @@ function endWhere(over: (row: number) => boolean): void {
 
 /** How many queues the tables of this many addresses need. */
 export const queuesFor = (addresses: number): number => queueCount(addresses)
-
-/** External port of a connection (0..65535), or its ICMP identifier. */
-export const externalPortOf = (row: number): number =>
-  sourcePort(mapping[mappingBase(cold.mapping[row]!) + MAPPING.ports]! >>> 16)

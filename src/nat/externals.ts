@@ -34,7 +34,7 @@ const ADDRESS = 0
 const KIND = 1
 const GENERATION = 2
 
-export const FROZEN = -1
+const FROZEN = -1
 
 export class Externals {
   readonly capacity: number
@@ -154,7 +154,6 @@ export class Externals {
 // name it (0-15); bits 5-16 the second it was freed, plus 1, modulo 4095 (0: never, or rested since); bits 17-31 a
 // version that every change raises, so that a compare-and-swap can't mistake a word for an older one of equal content.
 export const MAPPED = 1
-export const RESERVATION = 2
 const RESERVATIONS = 15 << 1
 const FREED_SHIFT = 5
 const FREED_MASK = 0xfff << FREED_SHIFT
