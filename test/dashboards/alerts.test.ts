@@ -1,0 +1,25 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { parse } from 'yaml'
+import { METRICS } from '../../src/memory/counters.ts'
+
+const directory = fileURLToPath(new URL('../../dashboards/', import.meta.url))
+
+describe('the alert rules', () => {
+  it('fire and stay silent as their own tests say', () => {
+    const said = execFileSync('promtool', ['test', 'rules', 'alerts.test.yaml'], { cwd: directory, encoding: 'utf8' })
+    expect(said).toContain('SUCCESS')
+  })
+
+  it('ask for metrics that natloom has', () => {
+    const known = new Set<string>(Object.values(METRICS).map(({ name }) => name))
+    const { groups } = parse(readFileSync(`${directory}alerts.yaml`, 'utf8')) as {
+      groups: { rules: { expr: string }[] }[]
+    }
+    const asked = groups.flatMap(({ rules }) => rules.flatMap(({ expr }) => expr.match(/natloom_\w+/g) ?? []))
+    expect(asked.length).toBeGreaterThan(0)
+    expect(asked.filter((name) => !known.has(name))).toEqual([])
+  })
+})
