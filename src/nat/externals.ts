@@ -168,6 +168,9 @@ export const withContent = (word: number, content: number): number =>
 
 export const freedAt = (second: number): number => ((second % FREED_MODULUS) + 1) << FREED_SHIFT
 
+/** Freed, and whoever leases its block has not ended its rest. */
+export const wasFreed = (word: number): boolean => (word & FREED_MASK) !== 0
+
 /** Freed less than `rest` seconds before `second`. After 68 minutes a word may look freshly freed once more. */
 export function isResting(word: number, second: number, rest: number): boolean {
   const freed = (word & FREED_MASK) >>> FREED_SHIFT

@@ -4,7 +4,7 @@
 //
 //   usable    neither taken nor resting; counted by block, blocks with any are in the list of their space
 //   taken     its word says so: a mapping or a reservation has it
-//   resting   freed, in the queue of resting ports until its time is over
+//   resting   freed: its word says since when, and it is in the queue of resting ports until its time is over
 //
 // The port words are the truth (nat/externals.ts); counts, lists and the queue are derived from them and belong to
 // this thread. A word may be taken under our hands by another shard's reservation: then the next is tried.
@@ -25,6 +25,7 @@ import {
   spaceOf,
   TCP_SPACE,
   VACANT,
+  wasFreed,
   withContent,
 } from './externals.ts'
 
@@ -97,8 +98,14 @@ function gain(entry: number, space: number, block: number): void {
   for (let i = 0; i < externals.blockSize; i++) {
     const word = externals.portWords[first + i]!
     if (isTaken(word)) counters[CELL.portsUsed + space]! += 1
-    else if (isResting(word, now, restOf(space))) rest(space, first + i)
-    else free++
+    else if (isResting(word, now, restOf(space))) {
+      // Word and queue must agree on the second: the queue is in order, so it rests anew.
+      changeWord(first + i, freedAt(now))
+      rest(space, first + i)
+    } else {
+      if (wasFreed(word)) changeWord(first + i, 0)
+      free++
+    }
   }
   usable[index] = free
   counters[CELL.portsLeased + space]! += externals.blockSize
@@ -171,7 +178,7 @@ function tryPort(entry: number, space: number, port: number): boolean {
   if (usable[index]! <= 0) return false
   const at = externals.portIndex(entry, space, port)
   const word = Atomics.load(externals.portWords, at)
-  if (isTaken(word) || isResting(word, now, restOf(space))) return false
+  if (isTaken(word) || wasFreed(word)) return false
   if (Atomics.compareExchange(externals.portWords, at, word, withContent(word, MAPPED)) !== word) return false
   if (externals.ownerOfBlock(entry, space, block) !== shard) {
     // The coordinator froze the block between our look and our taking: it is not ours to give.
@@ -195,11 +202,11 @@ export const isShared = (entry: number): boolean => externals.kindOf(entry) === 
 /** Gives back a port that a mapping had. */
 export function freePort(entry: number, space: number, port: number): void {
   const at = externals.portIndex(entry, space, port)
-  const rests = restOf(space) > 0
-  changeWord(at, rests ? freedAt(now) : 0)
+  const mayRest = restOf(space) > 0
+  changeWord(at, mayRest ? freedAt(now) : 0)
   if (usable[blockOf(at)] === -1) return
   counters[CELL.portsUsed + space]! -= 1
-  if (rests) rest(space, at)
+  if (mayRest) rest(space, at)
   else becomeUsable(at)
 }
 
@@ -230,7 +237,6 @@ export function endRests(): void {
     const at = resting[slot]!
     restingHead++
     counters[CELL.portsResting + spaceAt(at)]! -= 1
-    // Or the word would look freshly freed again when its seconds have gone round.
     changeWord(at, 0)
     becomeUsable(at)
   }

@@ -38,8 +38,9 @@ export interface GatewayOptions extends Network {
   readonly connections?: number
   /** Addresses that natloom has to itself; without any it shares the interface's own. */
   readonly pool?: readonly string[]
-  /** NAT's ports on the address, inclusive; whole blocks. */
+  /** NAT's ports on the address, inclusive; whole blocks of `blockSize` (64 by default). */
   readonly ports?: readonly [first: number, last: number]
+  readonly blockSize?: number
   readonly icmpErrorsPerSecond?: number
   readonly timeouts?: Partial<Timeouts>
 }
@@ -79,7 +80,7 @@ export class Gateway {
       sides: [0, 1],
       hashKey: [0x03020100, 0x07060504],
       connections: options.connections ?? 1024,
-      externals: { capacity: 4, blockSize: 64 },
+      externals: { capacity: 4, blockSize: options.blockSize ?? 64 },
       fib: { ports: 2, shards: 1 },
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
       nat: { ...DEFAULT_NAT, ...options.nat },
@@ -100,8 +101,9 @@ export class Gateway {
   addExternal(address: string, kind: typeof SHARED | typeof POOL): number {
     const entry = this.externals.add(parseAddress(address), kind)
     const [first, last] = this.#options.ports ?? [16384, 60991]
+    const { blockSize } = this.externals
     for (let space = 0; space < SPACES; space++)
-      for (let block = Math.floor(first / 64); block <= Math.floor(last / 64); block++)
+      for (let block = Math.floor(first / blockSize); block <= Math.floor(last / blockSize); block++)
         this.externals.lease(entry, space, block, 0)
     return entry
   }

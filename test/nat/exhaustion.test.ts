@@ -1,0 +1,174 @@
+// When ports or rows run out: RFC 5508 REQ-8 and RFC 6888 REQ-11. The sender is told (ICMP 3/13); what is over or was
+// never answered makes room, the oldest first; nothing live is evicted.
+
+import { describe, expect, it } from 'vitest'
+import { Gateway } from '../datapath/gateway.ts'
+import { HOST, LAN, SERVER, WAN } from '../datapath/network.ts'
+import { echo, fromOf, printed, tcpSegment, udp } from '../datapath/packets.ts'
+import { connectionsOf, mappingsOf } from '../datapath/tables.ts'
+
+const TO = `${SERVER}:80`
+const ONE_BLOCK = [20_480, 20_543] as const
+const PROHIBITED = 'IP 10.0.0.1 > 10.0.0.5: ICMP host 192.0.2.7 unreachable - admin prohibited filter'
+const at = (port: number): string => `${HOST}:${port}`
+
+/** A TCP connection from an inside port, as far as it is to come; its external end. */
+function tcp(gateway: Gateway, port: number, upTo: 'syn' | 'established' | 'closed'): string {
+  const external = fromOf(gateway.inside(tcpSegment(at(port), TO, 'S'))[0]!)
+  if (upTo === 'syn') return external
+  gateway.outside(tcpSegment(TO, external, 'SA'))
+  gateway.inside(tcpSegment(at(port), TO, 'A'))
+  if (upTo === 'closed') gateway.outside(tcpSegment(TO, external, 'R'))
+  return external
+}
+
+/** Inside ports of the connections that are left. */
+const left = (gateway: Gateway): number[] =>
+  connectionsOf(gateway.tables).map(({ original }) => Number(/^[^:]*:(\d+)/.exec(original)![1]))
+
+describe('no port left', () => {
+  for (const [what, open] of [
+    ['UDP', (port: number) => udp(at(port), TO)],
+    ['ICMP', (port: number) => echo(HOST, SERVER, port)],
+  ] as const)
+    it(`${what}: the sender is told, and ports rest before they are given again`, async () => {
+      const gateway = await Gateway.start({ ports: ONE_BLOCK, nat: { parity: false } })
+      for (let port = 1; port <= 64; port++) expect(gateway.fate(LAN, open(port))).toBe('sent')
+      expect(gateway.fate(LAN, open(65))).toBe('no-port')
+      expect(printed(gateway.toLan())).toEqual([`${PROHIBITED}, length 36`])
+      expect(gateway.fate(LAN, open(1))).toBe('sent')
+      gateway.pass(301)
+      expect(gateway.counter('portsUsed', what === 'UDP' ? 1 : 2)).toBe(0)
+      gateway.pass(60)
+      if (what === 'UDP') expect(gateway.fate(LAN, open(65))).toBe('no-port')
+      gateway.pass(60)
+      expect(gateway.fate(LAN, open(65))).toBe('sent')
+      gateway.check()
+    })
+
+  it('of one kind leaves the others alone', async () => {
+    const gateway = await Gateway.start({ ports: ONE_BLOCK })
+    for (let port = 1; port <= 64; port++) gateway.inside(udp(at(port), TO))
+    expect(gateway.fate(LAN, udp(at(65), TO))).toBe('no-port')
+    expect(gateway.fate(LAN, tcpSegment(at(65), TO, 'S'))).toBe('sent')
+    expect(gateway.fate(LAN, echo(HOST, SERVER, 65))).toBe('sent')
+  })
+
+  it('TCP: the oldest closed connections make room, then the oldest unreplied ones, then nobody', async () => {
+    const gateway = await Gateway.start({ ports: ONE_BLOCK })
+    const kinds = (port: number) => (port % 10 === 1 ? 'closed' : port % 10 === 2 ? 'syn' : 'established')
+    for (let port = 1; port <= 64; port++) tcp(gateway, port, kinds(port))
+    const ports = Array.from({ length: 64 }, (_, i) => i + 1)
+    const goInOrder = [
+      ...ports.filter((port) => kinds(port) === 'closed'),
+      ...ports.filter((port) => kinds(port) === 'syn'),
+    ]
+    const gone: number[] = []
+    for (const port of goInOrder) {
+      tcp(gateway, 1000 + port, 'established')
+      gone.push(port)
+      expect(ports.filter((each) => !left(gateway).includes(each))).toEqual(gone.toSorted((a, b) => a - b))
+    }
+    expect(gateway.counter('connectionsRecycled', 0)).toBe(7)
+    expect(gateway.counter('connectionsRecycled', 1)).toBe(7)
+    expect(gateway.fate(LAN, tcpSegment(at(2000), TO, 'S'))).toBe('no-port')
+    expect(printed(gateway.toLan())).toEqual([`${PROHIBITED}, length 48`])
+    expect(gateway.counter('connections', 0)).toBe(64)
+    gateway.check()
+  })
+
+  it('TCP: an answered SYN is live, a connection that was closed in time goes before an older SYN', async () => {
+    const gateway = await Gateway.start({ ports: ONE_BLOCK })
+    for (let port = 1; port <= 64; port++) tcp(gateway, port, port === 64 ? 'closed' : port < 3 ? 'syn' : 'established')
+    const [first] = connectionsOf(gateway.tables)
+    gateway.outside(tcpSegment(TO, first!.reply.split(' > ')[1]!, 'SA'))
+    tcp(gateway, 100, 'established')
+    expect(left(gateway)).not.toContain(64)
+    tcp(gateway, 101, 'established')
+    expect(left(gateway)).not.toContain(2)
+    expect(gateway.fate(LAN, tcpSegment(at(102), TO, 'S'))).toBe('no-port')
+    expect(left(gateway)).toContain(1)
+    gateway.check()
+  })
+
+  it('TCP: ports are found behind connections that share theirs with live ones', async () => {
+    const gateway = await Gateway.start({ ports: ONE_BLOCK })
+    for (let port = 1; port <= 64; port++) tcp(gateway, port, 'established')
+    // Their ports are held by the established ones: ending these frees nothing.
+    for (let port = 1; port <= 3; port++) gateway.inside(tcpSegment(at(port), `${SERVER}:81`, 'S'))
+    expect(gateway.fate(LAN, tcpSegment(at(65), TO, 'S'))).toBe('no-port')
+    expect(gateway.counter('connections', 0)).toBe(64)
+    gateway.check()
+  })
+})
+
+describe('no row left', () => {
+  it('the oldest unreplied flow makes room, an answered one never does', async () => {
+    const gateway = await Gateway.start({ connections: 8 })
+    for (let port = 1; port <= 8; port++) {
+      const [out] = gateway.inside(udp(at(port), TO))
+      if (port % 2 === 0) gateway.outside(udp(TO, fromOf(out!)))
+    }
+    for (const [port, goes] of [
+      [10, 1],
+      [12, 3],
+      [14, 5],
+      [16, 7],
+    ] as const) {
+      const [out] = gateway.inside(udp(at(port), TO))
+      gateway.outside(udp(TO, fromOf(out!)))
+      expect(left(gateway)).not.toContain(goes)
+      gateway.check()
+    }
+    expect(gateway.fate(LAN, udp(at(18), TO))).toBe('table-full')
+    expect(printed(gateway.toLan())).toEqual([`${PROHIBITED}, length 36`])
+    expect(left(gateway).toSorted((a, b) => a - b)).toEqual([2, 4, 6, 8, 10, 12, 14, 16])
+    gateway.check()
+  })
+
+  it('closed TCP connections go before anything unreplied', async () => {
+    const gateway = await Gateway.start({ connections: 4 })
+    gateway.inside(udp(at(1), TO))
+    tcp(gateway, 2, 'syn')
+    tcp(gateway, 3, 'closed')
+    tcp(gateway, 4, 'established')
+    for (const goes of [3, 2, 1]) {
+      tcp(gateway, 10 + goes, 'established')
+      expect(left(gateway)).not.toContain(goes)
+      gateway.check()
+    }
+    expect(gateway.fate(LAN, udp(at(20), TO))).toBe('table-full')
+  })
+
+  it('an endpoint keeps its mapping although its only connection makes room for its next one (RFC 4787 REQ-1)', async () => {
+    const gateway = await Gateway.start({ connections: 2 })
+    const busy = fromOf(gateway.inside(udp(at(1), TO))[0]!)
+    gateway.outside(udp(TO, busy))
+    const external = fromOf(gateway.inside(udp(at(2), `${SERVER}:1000`))[0]!)
+    for (let port = 1001; port < 1010; port++) {
+      expect(fromOf(gateway.inside(udp(at(2), `${SERVER}:${port}`))[0]!)).toBe(external)
+      expect(mappingsOf(gateway.tables)).toMatchObject([{ ended: false }, { holders: 1, rows: 1, ended: false }])
+      gateway.check()
+    }
+    gateway.pass(5)
+    expect(gateway.fate(WAN, udp(`${SERVER}:1009`, external))).toBe('sent')
+  })
+
+  it('a caller from outside is refused if the mapping he calls would have to go for him', async () => {
+    const gateway = await Gateway.start({ connections: 2 })
+    gateway.outside(udp(TO, fromOf(gateway.inside(udp(at(1), TO))[0]!)))
+    const external = fromOf(gateway.inside(udp(at(2), TO))[0]!)
+    expect(gateway.fate(WAN, udp(`${SERVER}:81`, external))).toBe('no-mapping')
+    expect(gateway.toWan()).toEqual([])
+    gateway.check()
+  })
+
+  it('from outside: refused, and nobody is told', async () => {
+    const gateway = await Gateway.start({ connections: 1 })
+    const external = fromOf(gateway.inside(udp(at(1), TO))[0]!)
+    gateway.outside(udp(TO, external))
+    expect(gateway.fate(WAN, udp(`${SERVER}:81`, external))).toBe('table-full')
+    expect(gateway.toWan()).toEqual([])
+    gateway.check()
+  })
+})

@@ -1,0 +1,142 @@
+// External addresses and leases as the coordinator keeps them, and the port words that shards change.
+
+import fc from 'fast-check'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { allocate } from '../../src/memory/region.ts'
+import {
+  Externals,
+  freedAt,
+  isResting,
+  isTaken,
+  MAPPED,
+  POOL,
+  SHARED,
+  spaceOf,
+  TCP_SPACE,
+  UDP_SPACE,
+  VACANT,
+  withContent,
+} from '../../src/nat/externals.ts'
+
+/** One reservation that names the port: bits 1 to 4 count them. */
+const RESERVATION = 2
+const [A, B, C] = [0x01000001, 0x02000001, 0x03000001]
+
+let externals: Externals
+beforeEach(() => {
+  externals = allocate((region) => new Externals(region, { capacity: 2, blockSize: 64 })).seated
+})
+
+describe('addresses', () => {
+  it('take vacant entries, as many as there are', () => {
+    expect([externals.add(A, SHARED), externals.add(B, POOL), externals.add(C, POOL)]).toEqual([0, 1, -1])
+    expect([externals.find(A), externals.find(B), externals.find(C)]).toEqual([0, 1, -1])
+    expect([externals.kindOf(0), externals.kindOf(1)]).toEqual([SHARED, POOL])
+  })
+
+  it('leave their entries with their leases, and the entry is another one afterwards', () => {
+    externals.add(A, SHARED)
+    externals.lease(0, UDP_SPACE, 300, 5)
+    const generation = externals.generationOf(0)
+    externals.remove(0)
+    expect([externals.find(A), externals.kindOf(0)]).toEqual([-1, VACANT])
+    expect(externals.ownerOfBlock(0, UDP_SPACE, 300)).toBe(-1)
+    expect(externals.add(B, POOL)).toBe(0)
+    expect(externals.generationOf(0)).not.toBe(generation)
+  })
+
+  it('change the version, as leases do', () => {
+    const versions = [externals.version()]
+    const changing = (change: () => unknown): void => {
+      change()
+      versions.push(externals.version())
+    }
+    changing(() => externals.add(A, SHARED))
+    changing(() => externals.lease(0, TCP_SPACE, 300, 0))
+    changing(() => externals.takeBack(0, TCP_SPACE, 300))
+    changing(() => externals.remove(0))
+    expect(new Set(versions).size).toBe(5)
+  })
+})
+
+describe('blocks', () => {
+  const word = (port: number): number => externals.portIndex(0, TCP_SPACE, port)
+  beforeEach(() => {
+    externals.add(A, SHARED)
+    externals.lease(0, TCP_SPACE, 300, 3)
+  })
+
+  it('are leased by address, space and number', () => {
+    expect(externals.ownerOfBlock(0, TCP_SPACE, 300)).toBe(3)
+    expect(externals.ownerOfBlock(0, UDP_SPACE, 300)).toBe(-1)
+    expect(externals.ownerOfBlock(0, TCP_SPACE, 301)).toBe(-1)
+    expect([6, 17, 1, 47].map(spaceOf)).toEqual([0, 1, 2, 2])
+  })
+
+  it('are taken back only if no port of them is in use', () => {
+    const port = 300 * 64 + 63
+    externals.portWords[word(port)] = MAPPED
+    expect(externals.takeBack(0, TCP_SPACE, 300)).toBe(false)
+    expect(externals.ownerOfBlock(0, TCP_SPACE, 300)).toBe(3)
+    externals.portWords[word(port)] = RESERVATION
+    expect(externals.takeBack(0, TCP_SPACE, 300)).toBe(false)
+    externals.portWords[word(port)] = freedAt(10)
+    expect(externals.takeBack(0, TCP_SPACE, 300)).toBe(true)
+    expect(externals.ownerOfBlock(0, TCP_SPACE, 300)).toBe(-1)
+    expect(externals.takeBack(0, TCP_SPACE, 300)).toBe(true)
+  })
+
+  it('are looked at no further than they reach', () => {
+    externals.portWords[word(300 * 64 - 1)] = MAPPED
+    externals.portWords[word(301 * 64)] = MAPPED
+    externals.portWords[externals.portIndex(0, UDP_SPACE, 300 * 64)] = MAPPED
+    expect(externals.takeBack(0, TCP_SPACE, 300)).toBe(true)
+  })
+
+  it('that were refused to be taken back change the version, for a shard that has looked meanwhile', () => {
+    externals.portWords[word(300 * 64)] = MAPPED
+    const version = externals.version()
+    externals.takeBack(0, TCP_SPACE, 300)
+    expect(externals.version()).not.toBe(version)
+  })
+})
+
+describe('a port word', () => {
+  it('says whether a mapping has the port, or a reservation names it', () => {
+    expect([0, freedAt(5), MAPPED, RESERVATION, RESERVATION * 15].map(isTaken)).toEqual([
+      false,
+      false,
+      true,
+      true,
+      true,
+    ])
+  })
+
+  it('differs after every change, also to what it was before', () => {
+    const seen = new Set<number>()
+    let word = 0
+    for (let change = 0; change < 1000; change++) {
+      seen.add(word)
+      word = withContent(word, change & 1)
+    }
+    expect(seen.size).toBe(1000)
+  })
+
+  it('keeps its content whatever its version', () => {
+    fc.assert(
+      fc.property(fc.integer(), fc.nat(0x1ffff), (word, content) => {
+        expect(withContent(word, content) & 0x1ffff).toBe(content)
+      }),
+    )
+  })
+
+  it('rests for as long as it is asked to, from the second that it was freed', () => {
+    fc.assert(
+      fc.property(fc.nat(10_000_000), fc.integer({ min: 0, max: 3000 }), (second, later) => {
+        const word = withContent(12345, freedAt(second))
+        expect(isResting(word, second + later, 120)).toBe(later < 120)
+      }),
+    )
+    expect(isResting(0, 5, 120)).toBe(false)
+  })
+})

@@ -1,0 +1,257 @@
+// Taking and freeing of ports (RFC 4787 REQ-3 and REQ-4, RFC 6056, RFC 6888 REQ-8 and REQ-15), against a model of plain
+// maps: what may be given, what is given, and that nothing which may be given is forgotten.
+
+import fc from 'fast-check'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { CELL, counterBlock } from '../../src/memory/counters.ts'
+import { allocate, Region } from '../../src/memory/region.ts'
+import { attach } from '../../src/memory/seat.ts'
+import { Externals, SHARED, TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
+
+const BLOCK = 16
+const FIRST = 1250
+const REST = 120
+const portsOf = (block: number): number[] => Array.from({ length: BLOCK }, (_, i) => block * BLOCK + i)
+
+let ports: typeof import('../../src/nat/ports.ts')
+let clock: typeof import('../../src/memory/clock.ts')
+let externals: Externals
+let counters: Float64Array
+
+beforeEach(async () => {
+  const block = allocate(counterBlock)
+  counters = block.seated
+  const unused = new Region()
+  const seat = { arena: new ArrayBuffer(0), connections: unused, mappings: unused, permissions: unused, capacity: 1 }
+  vi.resetModules()
+  attach({ ...seat, counters: new Region(block.buffer) })
+  ports = await import('../../src/nat/ports.ts')
+  clock = await import('../../src/memory/clock.ts')
+  externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: BLOCK })).seated
+  begin()
+})
+
+/** One address, no block leased yet, second 1000. */
+function begin(): void {
+  externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: BLOCK })).seated
+  externals.add(1, SHARED)
+  ports.seatPorts(externals, 0)
+  at(1000)
+}
+
+const at = (second: number): void => clock.setClock(second * 1000)
+
+function lease(space: number, ...blocks: number[]): void {
+  for (const block of blocks) externals.lease(0, space, block, 0)
+  ports.followLeases()
+}
+
+const take = (space: number, wanted = 5000, preserve = false, parity = false): number =>
+  ports.takePort(0, space, wanted, preserve, parity)
+
+const gauges = (space: number) => ({
+  used: counters[CELL.portsUsed + space],
+  resting: counters[CELL.portsResting + space],
+  leased: counters[CELL.portsLeased + space],
+})
+
+describe('taking a port', () => {
+  it('gives every port of the leased blocks once, then none', () => {
+    lease(UDP_SPACE, FIRST, FIRST + 3)
+    const given = Array.from({ length: 32 }, () => take(UDP_SPACE))
+    expect(given.toSorted((a, b) => a - b)).toEqual([...portsOf(FIRST), ...portsOf(FIRST + 3)])
+    expect(take(UDP_SPACE)).toBe(-1)
+    expect(gauges(UDP_SPACE)).toEqual({ used: 32, resting: 0, leased: 32 })
+  })
+
+  it('gives nothing of blocks that another shard leases, or nobody', () => {
+    externals.lease(0, UDP_SPACE, FIRST, 1)
+    lease(TCP_SPACE, FIRST)
+    expect(take(UDP_SPACE)).toBe(-1)
+    expect(ports.isNatPort(0, 17, FIRST * BLOCK)).toBe(true)
+    expect(ports.isNatPort(0, 17, (FIRST + 1) * BLOCK)).toBe(false)
+  })
+
+  it('does not do it in order (RFC 6056), and spreads over blocks', () => {
+    lease(UDP_SPACE, ...Array.from({ length: 64 }, (_, i) => FIRST + i))
+    const given = Array.from({ length: 64 }, () => take(UDP_SPACE))
+    const steps = given.slice(1).map((port, i) => port - given[i]!)
+    expect(new Set(steps).size).toBeGreaterThan(40)
+    expect(new Set(given.map((port) => Math.floor(port / BLOCK))).size).toBeGreaterThan(25)
+  })
+
+  it("preserves the inside port's number, if wanted and free", () => {
+    lease(UDP_SPACE, FIRST)
+    const wanted = FIRST * BLOCK + 5
+    expect(take(UDP_SPACE, wanted, true)).toBe(wanted)
+    const other = take(UDP_SPACE, wanted, true)
+    expect(portsOf(FIRST)).toContain(other)
+    expect(other).not.toBe(wanted)
+    expect(portsOf(FIRST)).toContain(take(UDP_SPACE, 80, true))
+  })
+
+  it('keeps parity as long as there is a port of it (RFC 4787 REQ-4), then takes any', () => {
+    lease(UDP_SPACE, FIRST)
+    const given = Array.from({ length: 16 }, () => take(UDP_SPACE, 5001, false, true))
+    expect(given.slice(0, 8).every((port) => port % 2 === 1)).toBe(true)
+    expect(given.slice(8).every((port) => port % 2 === 0)).toBe(true)
+  })
+})
+
+describe('freeing a port', () => {
+  it('of TCP: it may be given again at once', () => {
+    lease(TCP_SPACE, FIRST)
+    for (let i = 0; i < BLOCK; i++) take(TCP_SPACE)
+    ports.freePort(0, TCP_SPACE, FIRST * BLOCK + 3)
+    expect(take(TCP_SPACE)).toBe(FIRST * BLOCK + 3)
+  })
+
+  it('of UDP: it rests 120 s (RFC 6888 REQ-8)', () => {
+    lease(UDP_SPACE, FIRST)
+    for (let i = 0; i < BLOCK; i++) take(UDP_SPACE)
+    ports.freePort(0, UDP_SPACE, FIRST * BLOCK + 3)
+    expect(gauges(UDP_SPACE)).toEqual({ used: 15, resting: 1, leased: 16 })
+    for (const second of [1000, 1119]) {
+      at(second)
+      ports.endRests()
+      expect(take(UDP_SPACE)).toBe(-1)
+    }
+    at(1120)
+    ports.endRests()
+    expect(take(UDP_SPACE)).toBe(FIRST * BLOCK + 3)
+    expect(gauges(UDP_SPACE)).toEqual({ used: 16, resting: 0, leased: 16 })
+  })
+
+  it('in the second that its rest ends is no use before the shard has looked', () => {
+    lease(UDP_SPACE, FIRST)
+    const taken = Array.from({ length: BLOCK }, () => take(UDP_SPACE))
+    ports.freePort(0, UDP_SPACE, taken[0]!)
+    at(1120)
+    expect(take(UDP_SPACE)).toBe(-1)
+    ports.endRests()
+    expect(take(UDP_SPACE)).toBe(taken[0])
+    at(1121)
+    ports.endRests()
+    expect(take(UDP_SPACE)).toBe(-1)
+  })
+
+  it('is for good: a port that has rested does not seem to rest again when its clock has gone round', () => {
+    lease(UDP_SPACE, FIRST)
+    for (let i = 0; i < BLOCK; i++) ports.freePort(0, UDP_SPACE, take(UDP_SPACE))
+    at(1200)
+    ports.endRests()
+    // 4095 seconds after they were freed.
+    at(5100)
+    ports.endRests()
+    const given = Array.from({ length: BLOCK }, () => take(UDP_SPACE))
+    expect(given.toSorted((a, b) => a - b)).toEqual(portsOf(FIRST))
+  })
+})
+
+describe('leases', () => {
+  it('that end take their free ports with them, and their resting ones', () => {
+    lease(UDP_SPACE, FIRST, FIRST + 1)
+    const taken = take(UDP_SPACE)
+    ports.freePort(0, UDP_SPACE, taken)
+    const block = Math.floor(taken / BLOCK)
+    expect(externals.takeBack(0, UDP_SPACE, block)).toBe(true)
+    ports.followLeases()
+    expect(gauges(UDP_SPACE)).toEqual({ used: 0, resting: 0, leased: 16 })
+    const other = block === FIRST ? FIRST + 1 : FIRST
+    const given = Array.from({ length: BLOCK }, () => take(UDP_SPACE))
+    expect(given.toSorted((a, b) => a - b)).toEqual(portsOf(other))
+    expect(take(UDP_SPACE)).toBe(-1)
+  })
+
+  it('that come back within a rest rest on, once', () => {
+    lease(UDP_SPACE, FIRST)
+    for (let i = 0; i < BLOCK; i++) ports.freePort(0, UDP_SPACE, take(UDP_SPACE))
+    externals.takeBack(0, UDP_SPACE, FIRST)
+    ports.followLeases()
+    at(1060)
+    lease(UDP_SPACE, FIRST)
+    expect(take(UDP_SPACE)).toBe(-1)
+    expect(gauges(UDP_SPACE)).toEqual({ used: 0, resting: 16, leased: 16 })
+    at(1180)
+    ports.endRests()
+    expect(new Set(Array.from({ length: BLOCK }, () => take(UDP_SPACE))).size).toBe(BLOCK)
+    expect(gauges(UDP_SPACE)).toEqual({ used: 16, resting: 0, leased: 16 })
+  })
+})
+
+describe('any sequence of taking, freeing, waiting, leasing and taking back', () => {
+  type Step =
+    | { readonly do: 'take'; readonly preserve: number }
+    | { readonly do: 'free' | 'lease' | 'takeBack'; readonly which: number }
+    | { readonly do: 'wait'; readonly seconds: number }
+  const step = (): fc.Arbitrary<Step> =>
+    fc.oneof(
+      { weight: 8, arbitrary: fc.record({ do: fc.constant('take' as const), preserve: fc.nat(63) }) },
+      { weight: 5, arbitrary: fc.record({ do: fc.constant('free' as const), which: fc.nat(40) }) },
+      {
+        weight: 1,
+        arbitrary: fc.record({ do: fc.constantFrom('lease' as const, 'takeBack' as const), which: fc.nat(2) }),
+      },
+      {
+        weight: 2,
+        arbitrary: fc.record({ do: fc.constant('wait' as const), seconds: fc.constantFrom(1, 60, 120, 4000) }),
+      },
+    )
+
+  for (const [name, space, rests] of [
+    ['UDP', UDP_SPACE, REST],
+    ['TCP', TCP_SPACE, 0],
+  ] as const)
+    it(`${name}: no port is given twice, nor too early, nor forgotten`, () => {
+      fc.assert(
+        fc.property(fc.array(step(), { maxLength: 100 }), (steps) => {
+          begin()
+          let second = 1000
+          const taken = new Set<number>()
+          const usableFrom = new Map<number, number>()
+          const leased = new Set<number>()
+          const free = (): number[] =>
+            [...leased]
+              .flatMap((block) => portsOf(block))
+              .filter((port) => !taken.has(port) && (usableFrom.get(port) ?? 0) <= second)
+          for (const one of steps) {
+            if (one.do === 'take') {
+              const wanted = FIRST * BLOCK + one.preserve
+              const usable = free()
+              const port = take(space, wanted, true)
+              if (usable.includes(wanted)) expect(port).toBe(wanted)
+              else if (usable.length > 0) expect(usable).toContain(port)
+              else expect(port).toBe(-1)
+              if (port >= 0) taken.add(port)
+            } else if (one.do === 'free') {
+              const port = [...taken][one.which]
+              if (port === undefined) continue
+              ports.freePort(0, space, port)
+              taken.delete(port)
+              usableFrom.set(port, second + rests)
+            } else if (one.do === 'wait') {
+              second += one.seconds
+              at(second)
+              ports.endRests()
+            } else if (one.do === 'lease') {
+              const block = FIRST + one.which
+              // What has rested with nobody rests a whole time with its next lessee at most.
+              if (!leased.has(block))
+                for (const port of portsOf(block))
+                  if ((usableFrom.get(port) ?? 0) > second) usableFrom.set(port, second + rests)
+              lease(space, block)
+              leased.add(block)
+            } else {
+              const block = FIRST + one.which
+              const isUsed = portsOf(block).some((port) => taken.has(port))
+              if (leased.has(block)) expect(externals.takeBack(0, space, block)).toBe(!isUsed)
+              if (!isUsed) leased.delete(block)
+              ports.followLeases()
+            }
+            expect(gauges(space)).toMatchObject({ used: taken.size, leased: leased.size * BLOCK })
+          }
+        }),
+        { numRuns: 300 },
+      )
+    })
+})
