@@ -19,6 +19,7 @@ import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
 import * as udp from '../wire/udp.ts'
+import * as virtio from '../wire/virtio-net.ts'
 import { mem } from './arena.ts'
 import { AT, DST, END, IP, L4, SRC, side } from './burst.ts'
 import { HOP_MTU, HOP_PORT, hop, hops, portIsUp, routePort, routeType } from './route.ts'
@@ -71,6 +72,8 @@ export function handleIcmpError(i: number): number {
   ipv4.setTtl(mem, IP[i]!, ipv4.ttl(mem, IP[i]!) - 1)
   ipv4.writeChecksum(mem, IP[i]!)
   icmp.writeChecksum(mem, L4[i]!, END[i]! - L4[i]!)
+  // Whatever was owed or vouched for is in the frame now.
+  virtio.clear(mem, AT[i]!)
   counters[CELL.icmpErrorsTranslated]! += 1
   sendTo(line, AT[i]!, END[i]! - AT[i]!)
   return ACCEPT

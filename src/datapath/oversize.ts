@@ -30,13 +30,16 @@ function headersOf(i: number): number {
 
 /**
  * Sends packet i, translated, in pieces of at most `mtu` bytes to the next hop of a route cache line. False if it can't
- * be cut: UDP super-packets are one datagram a segment, and their number is not ours to change.
+ * be cut: UDP super-packets are one datagram a segment, and their number is not ours to change; the headers alone may be
+ * too much.
  */
 export function sendSmaller(i: number, line: number, mtu: number): boolean {
   const at = AT[i]!
   const type = virtio.gsoType(mem, at) & ~virtio.GSO_ECN
   if (type === virtio.GSO_TCPV4) {
-    virtio.setGsoSize(mem, at, mtu - headersOf(i))
+    const segment = mtu - headersOf(i)
+    if (segment <= 0) return false
+    virtio.setGsoSize(mem, at, segment)
     sendTo(line, at, END[i]! - at)
     return true
   }

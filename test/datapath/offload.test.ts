@@ -54,6 +54,13 @@ describe('a TCP super-packet', () => {
     expect(gateway.fate(LAN, superPacket(1360, true))).toBe('sent')
   })
 
+  it('is refused by a link that its headers alone would fill', async () => {
+    const tiny = await Gateway.start({ wanMtu: 68 })
+    const options = Uint8Array.from({ length: 32 }, () => 1)
+    const syn = (more: object) => tcpSegment(FROM, TO, 'S', { ip: { options }, tcp: { options }, ...more })
+    expect(tiny.fate(LAN, syn({ gso: { size: 500 }, payload: new Uint8Array(2000) }))).toBe('too-big')
+  })
+
   it('is measured by what it is, if that is less than a segment', () => {
     expect(gateway.fate(LAN, superPacket(9000, true, 1000))).toBe('sent')
   })

@@ -83,6 +83,37 @@ for (const [protocol, { open, call }] of Object.entries(PROTOCOLS)) {
   })
 }
 
+describe('the external port', () => {
+  const portOf = (gateway: Gateway, port: number): number =>
+    Number(fromOf(gateway.inside(udp(`${HOST}:${port}`, HERE))[0]!).split(':')[1])
+  const inside = Array.from({ length: 20 }, (_, i) => 40_000 + i)
+
+  it('has the parity of the inside port (RFC 4787 REQ-4), unless that is not wanted', async () => {
+    const gateway = await start()
+    for (const port of inside) expect(portOf(gateway, port) % 2).toBe(port % 2)
+    const without = await start({ parity: false })
+    expect(inside.some((port) => portOf(without, port) % 2 !== port % 2)).toBe(true)
+  })
+
+  it('is the inside port, if that is wanted and free; else it is not to be guessed', async () => {
+    const preserving = await start({ preservePorts: true })
+    for (const port of inside) expect(portOf(preserving, port)).toBe(port)
+    const random = await start()
+    const given = inside.map((port) => portOf(random, port))
+    expect(given.filter((port, i) => port === inside[i]).length).toBeLessThan(3)
+    expect(new Set(given.map((port) => port >> 10)).size).toBeGreaterThan(8)
+  })
+
+  it("is one of NAT's, on a shared address", async () => {
+    const gateway = await start({ preservePorts: true })
+    for (const port of [22, 1024, 60_992, 65_535]) {
+      const external = portOf(gateway, port)
+      expect(external).toBeGreaterThanOrEqual(16_384)
+      expect(external).toBeLessThanOrEqual(60_991)
+    }
+  })
+})
+
 describe('the names of RFC 3489', () => {
   const presets = [
     ['full cone', EI, EI],
