@@ -115,18 +115,21 @@ function portFaults({ externals }: Tables, mappings: readonly Mapping[], counter
 
 function takenPorts(externals: Tables['externals']): number[] {
   const taken: number[] = []
+  // Two hundred thousand words, after every packet of some tests: nothing is looked up in the loop.
+  const { portWords } = externals
+  const isUsed = isTaken
   for (let entry = 0; entry < externals.capacity; entry++) {
     if (externals.kindOf(entry) === VACANT) continue
     const end = (entry + 1) * SPACES * PORTS
-    for (let at = entry * SPACES * PORTS; at < end; at++) if (isTaken(externals.portWords[at]!)) taken.push(at)
+    for (let at = entry * SPACES * PORTS; at < end; at++) if (isUsed(portWords[at]!)) taken.push(at)
   }
   return taken
 }
 
-function queueFaults({ connections: { cold }, queues }: Tables, live: readonly Connection[]): string[] {
+function queueFaults({ connections: { cold }, queues, externals }: Tables, live: readonly Connection[]): string[] {
   const faults: string[] = []
   const queued = new Map<number, number>()
-  for (let queue = 1; queue < queues.queueCount(4); queue++)
+  for (let queue = 1; queue < queues.queueCount(externals.capacity); queue++)
     for (let row = queues.oldest(queue), last = 0; row !== 0; last = row, row = cold.queueNext[row]!) {
       if (cold.queuePrevious[row] !== last) faults.push(`row ${row} in queue ${queue} has a wrong predecessor`)
       if (queued.has(row)) return [...faults, `row ${row} is in two queues`]

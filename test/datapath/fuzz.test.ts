@@ -151,7 +151,7 @@ describe('any bytes', () => {
         gateway.pass(seconds)
         gateway.check()
       }),
-      { numRuns: 300, endOnFailure: true },
+      { numRuns: 250, endOnFailure: true },
     )
   })
 
@@ -174,7 +174,7 @@ describe('any bytes where links are small', () => {
         arrive(arrivals)
         gateway.check()
       }),
-      { numRuns: 200, endOnFailure: true },
+      { numRuns: 150, endOnFailure: true },
     )
     expect(gateway.counter('fragmented')).toBeGreaterThan(0)
   })

@@ -29,6 +29,8 @@ import { type Tables, tablesOf } from './tables.ts'
 import { faultsOf } from './verify.ts'
 
 const VIRTIO = 10
+/** A fifth of what a gateway has on a shared address: each one started here looks at every port. */
+const PORTS = [16384, 24575] as const
 /** A round of the expiry sweep takes about a second, in sixteenths of it. */
 const TURN_MS = 63
 const SWEEP_MS = 1200
@@ -38,7 +40,7 @@ export interface GatewayOptions extends Network {
   readonly connections?: number
   /** Addresses that natloom has to itself; without any it shares the interface's own. */
   readonly pool?: readonly string[]
-  /** NAT's ports on the address, inclusive; whole blocks of `blockSize` (64 by default). */
+  /** NAT's ports on an address, inclusive (16384-24575); whole blocks of `blockSize` (64). */
   readonly ports?: readonly [first: number, last: number]
   readonly blockSize?: number
   readonly icmpErrorsPerSecond?: number
@@ -80,7 +82,7 @@ export class Gateway {
       sides: [0, 1],
       hashKey: [0x03020100, 0x07060504],
       connections: options.connections ?? 1024,
-      externals: { capacity: 4, blockSize: options.blockSize ?? 64 },
+      externals: { capacity: (options.pool?.length ?? 1) + 1, blockSize: options.blockSize ?? 64 },
       fib: { ports: 2, shards: 1 },
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
       nat: { ...DEFAULT_NAT, ...options.nat },
@@ -100,7 +102,7 @@ export class Gateway {
 
   addExternal(address: string, kind: typeof SHARED | typeof POOL): number {
     const entry = this.externals.add(parseAddress(address), kind)
-    const [first, last] = this.#options.ports ?? [16384, 60991]
+    const [first, last] = this.#options.ports ?? PORTS
     const { blockSize } = this.externals
     for (let space = 0; space < SPACES; space++)
       for (let block = Math.floor(first / blockSize); block <= Math.floor(last / blockSize); block++)

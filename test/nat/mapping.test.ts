@@ -86,7 +86,7 @@ for (const [protocol, { open, call }] of Object.entries(PROTOCOLS)) {
 describe('the external port', () => {
   const portOf = (gateway: Gateway, port: number): number =>
     Number(fromOf(gateway.inside(udp(`${HOST}:${port}`, HERE))[0]!).split(':')[1])
-  const inside = Array.from({ length: 20 }, (_, i) => 40_000 + i)
+  const inside = Array.from({ length: 20 }, (_, i) => 18_000 + i)
 
   it('has the parity of the inside port (RFC 4787 REQ-4), unless that is not wanted', async () => {
     const gateway = await start()
@@ -101,7 +101,7 @@ describe('the external port', () => {
     const random = await start()
     const given = inside.map((port) => portOf(random, port))
     expect(given.filter((port, i) => port === inside[i]).length).toBeLessThan(3)
-    expect(new Set(given.map((port) => port >> 10)).size).toBeGreaterThan(8)
+    expect(new Set(given.map((port) => port >> 9)).size).toBeGreaterThan(8)
   })
 
   it("is one of NAT's, on a shared address", async () => {
@@ -109,7 +109,7 @@ describe('the external port', () => {
     for (const port of [22, 1024, 60_992, 65_535]) {
       const external = portOf(gateway, port)
       expect(external).toBeGreaterThanOrEqual(16_384)
-      expect(external).toBeLessThanOrEqual(60_991)
+      expect(external).toBeLessThanOrEqual(24_575)
     }
   })
 })
