@@ -52,10 +52,12 @@ describe('a connection', () => {
     expect(onlyOne(gateway).bytes).toEqual([2 ** 32, 2 ** 32 + 1])
   })
 
-  it('takes the middle of 32 bits for no wrap', () => {
-    set(CONN.bytes, 0x7fffffff)
-    gateway.inside(udp(FROM, TO))
-    expect(onlyOne(gateway).bytes[0]).toBe(0x7fffffff + 28)
+  it('takes nothing else for a wrap: not the middle of 32 bits, nor the upper half', () => {
+    for (const before of [0x7fffffff, 0x80000000, 0xffff0000]) {
+      set(CONN.bytes, before)
+      gateway.inside(udp(FROM, TO))
+      expect(onlyOne(gateway).bytes[0]).toBe(before + 28)
+    }
   })
 
   it('begins at zero again in a row that was used before', () => {

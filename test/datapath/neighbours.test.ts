@@ -2,8 +2,9 @@
 // told (RFC 1812 4.3.3.1). The kernel does the asking.
 
 import { beforeEach, describe, expect, it } from 'vitest'
+import { fragments, frame } from '../../src/wire/builder.ts'
 import { Gateway } from './gateway.ts'
-import { HOST, LAN, ROUTER, route, SERVER, WAN } from './network.ts'
+import { HOST, LAN, MAC, ROUTER, route, SERVER, WAN } from './network.ts'
 import { decode, fromOf, icmpError, printed, tcpSegment, udp } from './packets.ts'
 
 const packet = (port: number) => udp(`${HOST}:5000`, `${SERVER}:${port}`, { payload: 'payload' })
@@ -123,6 +124,26 @@ describe('on the way in', () => {
     gateway.publish({ silent: [] })
     gateway.turn()
     expect(gateway.toLan().map((frame) => decode(frame).protocol)).toEqual([17, 1])
+  })
+})
+
+describe('what waits in vain and is never answered (RFC 1122 3.2.2)', () => {
+  it('an ICMP error', () => {
+    gateway.publish({ silent: [] })
+    const [sent] = gateway.inside(packet(1))
+    gateway.publish({ silent: [HOST] })
+    expect(gateway.fate(WAN, icmpError(SERVER, decode(sent!).src, sent!))).toBe('queued')
+    gateway.pass(6)
+    expect(gateway.drops()).toEqual({ 'neighbour-unreachable': 1 })
+    expect(gateway.toWan()).toEqual([])
+  })
+
+  it('a later fragment', () => {
+    const whole = frame({ eth: { src: MAC.host, dst: MAC.lan }, ...packet(1), payload: new Uint8Array(100) })
+    for (const piece of fragments(whole, 64)) expect(gateway.fate(LAN, piece)).toBe('queued')
+    gateway.pass(6)
+    expect(gateway.toLan()).toHaveLength(1)
+    expect(gateway.drops()).toEqual({ 'neighbour-unreachable': 2 })
   })
 })
 

@@ -4,7 +4,7 @@
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Gateway } from '../datapath/gateway.ts'
-import { HOST, SERVER, WAN } from '../datapath/network.ts'
+import { HOST, LAN, SERVER, WAN } from '../datapath/network.ts'
 import { fromOf, tcpSegment, udp } from '../datapath/packets.ts'
 import { connectionsOf, mappingsOf } from '../datapath/tables.ts'
 
@@ -71,14 +71,19 @@ describe('a mapping', () => {
     gateway.check()
   })
 
-  it('that ends just before the inside end answers a caller keeps that connection, but lets nobody in', () => {
+  it('that ends just before the inside end answers a caller lives on for them, but lets nobody else in', () => {
     gateway.pass(200)
     gateway.outside(udp(CALLER, external))
-    // The first connection ends with the packet that finds it over; the caller's is still there.
+    // The first packet finds its connection over, which ends the mapping; the second one answers by it.
     gateway.jump(100)
-    expect(fromOf(gateway.inside(udp(FROM, CALLER))[0]!)).toBe(external)
+    gateway.burst(LAN, [udp(FROM, HERE), udp(FROM, CALLER)])
+    const [anew, answer] = gateway.toWan().map(fromOf)
+    expect(answer).toBe(external)
+    expect(anew).not.toBe(external)
+    gateway.check()
     gateway.pass(3)
     expect(gateway.fate(WAN, udp(CALLER, external))).toBe('sent')
+    expect(gateway.fate(WAN, udp(HERE, external))).toBe('no-mapping')
     gateway.check()
   })
 })
