@@ -9,8 +9,8 @@
 //   --measure TEXT      only measures whose name contains this
 //   --out FILE          bench/results/wire.json by default; a run that isn't whole goes to wire.local.json
 
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { GATEWAYS, type GatewayKind, startGateway } from '../src/lab/gateway.ts'
 import { Processes } from '../src/lab/processes.ts'
@@ -158,6 +158,7 @@ async function main(): Promise<void> {
   const out = options.out ?? (whole ? WHOLE : PARTIAL)
   const workers = process.env.NATLOOM_WORKERS
   const result = { date: new Date().toISOString(), machine: on, workers, rounds, seconds, summary: rows, taken }
+  mkdirSync(dirname(out), { recursive: true })
   writeFileSync(out, `${JSON.stringify(result, null, 2)}\n`)
   console.log(`kept in ${out}`)
 }
