@@ -3,6 +3,8 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { portsInUse } from '../../src/host/sockets.ts'
+import { CLONE_NEWNET, close, open, setns } from '../../src/io/syscalls.ts'
+import { Namespace } from '../../src/lab/namespace.ts'
 import { addr } from './inside.ts'
 
 const RANGE = { from: 1024, to: 65535 }
@@ -10,24 +12,33 @@ const portOf = (bound: { address(): AddressInfo | string | null }): number => (b
 
 describe('ports that the host itself uses', () => {
   const servers: Server[] = []
+  // A port of one socket may be another one's on another address: no two of these share one by accident.
+  let nextPort = 5000
   const listen = async (host: string, ipv6Only = false): Promise<number> => {
     const server = createServer()
     servers.push(server)
-    server.listen({ port: 0, host, ipv6Only })
+    server.listen({ port: nextPort++, host, ipv6Only })
     await once(server, 'listening')
     return portOf(server)
   }
   let everywhere: number
   let here: number
   let elsewhere: number
+  let host: Namespace
 
   beforeAll(async () => {
+    // A host of this test's own, for the rest of its process: no other program's sockets are here.
+    host = Namespace.create(`nlt-sockets-${process.pid}`)
+    const there = open(host.path, 0)
+    setns(there, CLONE_NEWNET)
+    close(there)
     everywhere = await listen('0.0.0.0')
     here = await listen('127.0.0.1')
     elsewhere = await listen('127.0.0.2')
   })
   afterAll(() => {
     for (const server of servers) server.close()
+    host.delete()
   })
 
   const inUse = (range = RANGE) => portsInUse([addr('127.0.0.1')], range)
