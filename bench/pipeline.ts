@@ -43,6 +43,8 @@ class BenchDriver implements Driver {
   readonly ports = 2
   readonly scratchAt = BURST * STRIDE + 64
   readonly scratchLength = 8 << 20
+  readonly sharedAt = 0
+  readonly sharedLength = 0
   readonly arena = sharedMemory(this.scratchAt + this.scratchLength)
   readonly mem = new DataView(this.arena)
   readonly frameAt = Int32Array.from({ length: BURST }, (_, i) => i * STRIDE + 18)
@@ -62,6 +64,10 @@ class BenchDriver implements Driver {
     return count
   }
   release(): void {}
+  lend(): number {
+    return -1
+  }
+  giveBack(): void {}
   send(_port: number, at: number): void {
     this.sent++
     this.lastSent = at
@@ -83,6 +89,8 @@ const PORTS = 32768
 const addresses = Math.ceil(flows / 2 / PORTS) + 1
 const settings: ShardSettings = {
   shard: 0,
+  shards: 1,
+  ownerKey: 0x5eed,
   sides: [0, 1],
   hashKey: [0x1234567, 0x89abcdef | 0],
   connections: flows,
@@ -120,7 +128,8 @@ async function startGateway(): Promise<Dataplane> {
       { port: WAN, address: parseAddress('198.51.100.2'), state: NEIGHBOUR.resolved, mac: parseMac(MACS.far) },
     ],
   })
-  return attachShard({ tables, externals: externals.buffer, fib: fib.buffer }, settings, driver, () => {})
+  const memory = { tables, externals: externals.buffer, fib: fib.buffer, handover: sharedMemory(4) }
+  return attachShard(memory, settings, driver, { watcher() {}, shard() {}, coordinator() {} })
 }
 
 // Flow f: inside endpoint, remote endpoint, and the external endpoint once it is known.

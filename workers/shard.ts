@@ -11,10 +11,14 @@ import { Region } from '../src/memory/region.ts'
 const LONGEST_SLEEP_MS = 50
 
 export default async function shard(task: ShardTask): Promise<void> {
-  const { settings, memory, seat, epoch, watcherFd } = task
+  const { settings, memory, seat, epoch, watcherFd, wakeFds } = task
   const control = new ControlWords(new Region(task.control.buffer), task.control.shards)
   const driver = new AfPacketDriver(seat)
-  const dataplane = await attachShard(memory, settings, driver, () => signal(watcherFd))
+  const dataplane = await attachShard(memory, settings, driver, {
+    watcher: () => signal(watcherFd),
+    shard: (shard) => signal(wakeFds[shard]!),
+    coordinator: () => {},
+  })
   // performance.now() counts from this thread's start and allocates nothing; hrtime is the same clock in every thread.
   const age = Number(process.hrtime.bigint() / 1_000_000n) - task.startedAt - performance.now()
   while (control.mayRun(settings.shard, epoch)) {

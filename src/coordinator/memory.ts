@@ -35,10 +35,12 @@ export function allocateMemory(config: GatewayConfig): GatewayMemory {
   const externals = allocate((region) => new Externals(region, externalsOptions))
   const fib = allocate((region) => new Fib(region, fibOptions))
   const control = allocate((region) => new ControlWords(region, config.workers))
+  const handover = sharedMemory(4)
   const shards = settings.map((each) => ({
     tables: sharedMemory(tableBytes(each)),
     externals: externals.buffer,
     fib: fib.buffer,
+    handover,
   }))
   for (const { tables } of shards) {
     assertAligned(tables)
@@ -57,11 +59,13 @@ export function allocateMemory(config: GatewayConfig): GatewayMemory {
 
 function shardSettings(config: GatewayConfig): ShardSettings[] {
   const { inside, outside, workers, nat, timeouts, capacity, icmp } = config
-  const [low, high] = getRandomValues(new Int32Array(2))
+  const [low, high, ownerKey] = getRandomValues(new Int32Array(3))
   const share = (total: number): number => Math.ceil(total / workers)
   const common = {
     sides: [...inside.map(() => INSIDE), ...outside.map(() => OUTSIDE)],
-    hashKey: [low, high] as const,
+    shards: workers,
+    ownerKey: ownerKey!,
+    hashKey: [low!, high!] as const,
     connections: share(capacity.connections),
     externals: {
       capacity: Math.max(FEWEST_EXTERNALS, 2 * poolAddresses(nat.pool).length),

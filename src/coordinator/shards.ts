@@ -25,6 +25,8 @@ export interface ShardTask {
   readonly epoch: number
   /** The eventfd that wakes the netlink watcher. */
   readonly watcherFd: number
+  /** By shard: the eventfd that wakes it. */
+  readonly wakeFds: readonly number[]
   /** The gateway's start in milliseconds of the machine's monotonic clock (process.hrtime). */
   readonly startedAt: number
 }
@@ -112,6 +114,7 @@ export class Shards {
       control: { buffer: memory.control.buffer, shards: seats.length },
       epoch: memory.control.words.start(shard),
       watcherFd,
+      wakeFds: seats.map(({ wakeFd }) => wakeFd),
       startedAt,
     }
     let reason = 'it ended'

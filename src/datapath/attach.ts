@@ -16,6 +16,10 @@ import type { NatSettings } from '../nat/settings.ts'
 /** What a shard must know; plain data, posted to its worker. */
 export interface ShardSettings {
   readonly shard: number
+  /** How many shards there are. */
+  readonly shards: number
+  /** Key of the ownership rule's hash (owner.ts): a random 32-bit word, the same for all. */
+  readonly ownerKey: number
   /** Side of each port: 0 inside, 1 outside. */
   readonly sides: readonly number[]
   /** The secret key of this start (memory/siphash.ts): two random 32-bit words. */
@@ -29,7 +33,7 @@ export interface ShardSettings {
   readonly icmpErrorsPerSecond: number
 }
 
-/** The three buffers a shard works on. */
+/** The buffers a shard works on. */
 export interface ShardMemory {
   /** Its own tables and counters. */
   readonly tables: SharedArrayBuffer
@@ -37,6 +41,18 @@ export interface ShardMemory {
   readonly externals: SharedArrayBuffer
   /** Routes and neighbours: all shards'. */
   readonly fib: SharedArrayBuffer
+  /** Rings from shard to shard: all shards'. */
+  readonly handover: SharedArrayBuffer
+}
+
+/** How a shard makes other threads look. Each may be called at any time and wakes a sleeper once. */
+export interface Wakers {
+  /** The netlink watcher: a neighbour is asked for. */
+  watcher(): void
+  /** Another shard: something is in a ring for it. */
+  shard(shard: number): void
+  /** The coordinator: a port block is asked for. */
+  coordinator(): void
 }
 
 /** The datapath of this thread. */
@@ -73,19 +89,19 @@ export const tableBytes = (settings: ShardSettings): number =>
 /** Anyone's view of a shard's counters. */
 export const countersOf = (tables: SharedArrayBuffer): Float64Array => counterBlock(new Region(tables))
 
-/** Makes this thread a shard, once. `wakeWatcher` tells the netlink watcher that a neighbour is asked for. */
+/** Makes this thread a shard, once. */
 export async function attachShard(
   memory: ShardMemory,
   settings: ShardSettings,
   driver: Driver,
-  wakeWatcher: () => void,
+  wakers: Wakers,
 ): Promise<Dataplane> {
   for (const flag of INLINING) setFlagsFromString(flag)
   attach({ arena: driver.arena, ...cutTables(new Region(memory.tables), settings.connections) })
   // Compiled, the datapath is one bundle (see Decisions in this folder's README); from source, modules.
   const source = import.meta.url.endsWith('.ts')
   const shard: typeof import('./shard.ts') = source ? await import('./shard.ts') : await import(bundle())
-  shard.seatShard(memory, settings, driver, wakeWatcher)
+  shard.seatShard(memory, settings, driver, wakers)
   return shard
 }
 

@@ -16,7 +16,7 @@ import { Externals } from '../nat/externals.ts'
 import { endRests, seatPorts } from '../nat/ports.ts'
 import { seatAnswers } from './answer.ts'
 import { seatArena } from './arena.ts'
-import type { ShardMemory, ShardSettings } from './attach.ts'
+import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
 import { expireFragments, seatFragments } from './fragments.ts'
 import { runBurst, runWaiting, seatPipeline } from './pipeline.ts'
 import { followRoutes, seatRoutes } from './route.ts'
@@ -31,13 +31,8 @@ let driver: Driver
 let nextSweep = 0
 let nextSecond = 0
 
-/** Makes this thread the shard: seats every table and the driver. `wakeWatcher` tells that a neighbour is asked for. */
-export function seatShard(
-  memory: ShardMemory,
-  settings: ShardSettings,
-  withDriver: Driver,
-  wakeWatcher: () => void,
-): void {
+/** Makes this thread the shard: seats every table and the driver. */
+export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriver: Driver, wakers: Wakers): void {
   driver = withDriver
   const externals = new Externals(new Region(memory.externals), settings.externals)
   seatHashKey(settings.hashKey[0], settings.hashKey[1])
@@ -50,7 +45,7 @@ export function seatShard(
   seatArena(driver)
   seatSending(driver, settings.sides)
   seatAnswers(settings.icmpErrorsPerSecond)
-  seatWaiting(settings.shard, wakeWatcher)
+  seatWaiting(settings.shard, wakers.watcher)
   seatPipeline(driver)
   nextSweep = 0
   nextSecond = 0

@@ -65,6 +65,8 @@ export class AfPacketDriver implements Driver {
   readonly arena: ArrayBuffer
   readonly scratchAt: number
   readonly scratchLength: number
+  readonly sharedAt = 0
+  readonly sharedLength = 0
   readonly ports: number
 
   readonly #seat: AfPacketSeat
@@ -128,6 +130,12 @@ export class AfPacketDriver implements Driver {
     if (count === 0) this.release(port)
     return count
   }
+
+  lend(_at: number): number {
+    return -1
+  }
+
+  giveBack(_token: number): void {}
 
   release(port: number): void {
     const words = this.#words

@@ -3,7 +3,8 @@
 // A packet is a number: where its Ethernet header begins in the driver's arena, one stretch of memory that holds the
 // receive rings of all ports and a scratch area. Nothing is sliced or copied on the way through.
 //
-//   [ ring of port 0 | ring of port 1 | ... | scratch ]
+//   [ ring of port 0 | ring of port 1 | ... | scratch ]   a shard's own part, one behind the other
+//   [ shared ]                                              all shards' (frames on their way from one to another)
 //
 // Ten bytes before each frame stands its virtio-net header (see wire/virtio-net.ts): zeros where the driver's link
 // knows no offloads. Received and sent frames both have it, so a super-packet goes through whole.
@@ -13,6 +14,8 @@
 //   in the burst                       shard        read, rewritten in place, perhaps listed by send()
 //   listed by send()                   shard        its bytes stay as they are until flush() returns
 //   flushed                            driver       the link has taken or refused it
+//   lent                             shard        lend(): another thread has it now; release() passes it over, and
+//                                                   whoever has it calls giveBack() when its bytes may change
 //   released                           shard        release(port) gives back all that receive(port) listed: the bytes
 //                                                   may change at any time after
 // Never: touching a frame after release(); release(port) between send() and flush(); two receive(port) without a
@@ -30,6 +33,9 @@ export interface Driver {
   /** Byte range of the arena that the shard may use as it likes. */
   readonly scratchAt: number
   readonly scratchLength: number
+  /** Byte range of the arena that all shards share; empty where there is one shard. */
+  readonly sharedAt: number
+  readonly sharedLength: number
   /** Interfaces are ports 0 .. ports-1, in the order of the configuration: inside first. */
   readonly ports: number
 
@@ -40,6 +46,13 @@ export interface Driver {
   receive(port: number, at: Int32Array, length: Int32Array): number
   /** Gives back every frame that the last receive() on this port listed. */
   release(port: number): void
+  /**
+   * Leaves a frame of the present burst to another thread: release() passes it over, and its ring goes on behind it.
+   * Returns its token for giveBack(). Briefly, for what is too large to be copied: the link stops when it comes round.
+   */
+  lend(at: number): number
+  /** By whoever was lent the frame, in any thread with a driver over the same arena: the link may have it again. */
+  giveBack(token: number): void
   /** Queues a frame (its virtio-net header included) for a port. */
   send(port: number, at: number, length: number): void
   /** Hands everything queued to the links, in order. What a link refuses is counted, not tried again. */

@@ -77,6 +77,8 @@ export class LoopbackDriver implements Driver {
   readonly arena: SharedArrayBuffer
   readonly scratchAt: number
   readonly scratchLength: number
+  readonly sharedAt = 0
+  readonly sharedLength = 0
   readonly ports: number
 
   readonly #shape: Shape
@@ -190,6 +192,12 @@ export class LoopbackDriver implements Driver {
     this.#received[port] = first + count
     return count
   }
+
+  lend(_at: number): number {
+    return -1
+  }
+
+  giveBack(_token: number): void {}
 
   release(port: number): void {
     Atomics.store(this.#words, this.#word(port, RELEASED), this.#received[port])

@@ -68,7 +68,11 @@ export class Gateway {
     const gateway = new Gateway(options)
     vi.resetModules()
     const { attachShard } = await import('../../src/datapath/attach.ts')
-    gateway.#shard = await attachShard(gateway.#memory, gateway.settings, gateway.driver, () => gateway.wakes++)
+    gateway.#shard = await attachShard(gateway.#memory, gateway.settings, gateway.driver, {
+      watcher: () => gateway.wakes++,
+      shard: () => {},
+      coordinator: () => {},
+    })
     gateway.#tables = await tablesOf(gateway.externals)
     gateway.turn()
     return gateway
@@ -79,6 +83,8 @@ export class Gateway {
     this.#network = options
     const settings: ShardSettings = {
       shard: 0,
+      shards: 1,
+      ownerKey: 0x5eed,
       sides: [0, 1],
       hashKey: [0x03020100, 0x07060504],
       connections: options.connections ?? 1024,
@@ -97,7 +103,7 @@ export class Gateway {
     this.publish()
     this.settings = settings
     this.#buffer = sharedMemory(tableBytes(settings))
-    this.#memory = { tables: this.#buffer, externals: externals.buffer, fib: fib.buffer }
+    this.#memory = { tables: this.#buffer, externals: externals.buffer, fib: fib.buffer, handover: sharedMemory(4) }
   }
 
   addExternal(address: string, kind: typeof SHARED | typeof POOL): number {
