@@ -5,18 +5,19 @@
 //   --rounds N          5 by default
 //   --seconds N         of each throughput, 2 by default
 //   --quick             one round of one second
-//   --only NAME         kernel or natloom alone
+//   --only NAME         kernel, natloom or bare alone
+//   --bare              also a forwarder that does nothing: what packet sockets cost on this machine (wire/bare.ts)
 //   --measure TEXT      only measures whose name contains this
 //   --out FILE          bench/results/wire.json by default; a run that isn't whole goes to wire.local.json
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { GATEWAYS, type GatewayKind, startGateway } from '../src/lab/gateway.ts'
 import { Processes } from '../src/lab/processes.ts'
 import { removeLeftovers, SERVER, Topology } from '../src/lab/topology.ts'
 import { describeMachine, machine } from './machine.ts'
 import { type Summary, spread, summary } from './statistics.ts'
+import { CONTENDERS, type Contender, contenderNamed, startContender } from './wire/gateways.ts'
 import { type Bench, MEASURES, type Measure } from './wire/measures.ts'
 
 const FAMILY = 'natloom-bench'
@@ -29,6 +30,7 @@ const { values: options } = parseArgs({
     seconds: { type: 'string', default: '2' },
     quick: { type: 'boolean', default: false },
     only: { type: 'string' },
+    bare: { type: 'boolean', default: false },
     measure: { type: 'string', default: '' },
     out: { type: 'string' },
   },
@@ -40,26 +42,23 @@ function positive(name: string, text: string): number {
   throw new RangeError(`--${name} ${text}: a whole number above 0 is asked for`)
 }
 
-function gateways(): readonly GatewayKind[] {
-  if (options.only === undefined) return ['kernel', 'natloom']
-  const only = GATEWAYS.find((kind) => kind === options.only)
-  if (only === undefined) throw new RangeError(`--only ${options.only}: allowed are ${GATEWAYS.join(', ')}`)
+function contenders(): readonly Contender[] {
+  if (options.only === undefined) return options.bare ? CONTENDERS : CONTENDERS.filter((kind) => kind !== 'bare')
+  const only = contenderNamed(options.only)
+  if (only === undefined) throw new RangeError(`--only ${options.only}: allowed are ${CONTENDERS.join(', ')}`)
   return [only]
 }
 
 type Figures = Record<string, number>
-interface Round {
-  readonly kernel?: Figures
-  readonly natloom?: Figures
-}
+type Round = { readonly [kind in Contender]?: Figures }
 
 /** One gateway's turn: started, measured, stopped. */
-async function turn(kind: GatewayKind, bench: Bench, measures: readonly Measure[]): Promise<Figures> {
-  const { topology, processes } = bench
+async function turn(kind: Contender, bench: Bench, measures: readonly Measure[]): Promise<Figures> {
+  const { topology } = bench
   const stateFile = join(topology.directory, 'state.json')
   // natloom begins with empty tables, so the kernel does too.
   topology.gateway.exec('conntrack', '-F')
-  const gateway = await startGateway({ kind, stateFile, watched: false }, topology, processes)
+  const gateway = await startContender(kind, bench, stateFile)
   topology.lan.exec('ping', '-c', '1', '-W', '5', SERVER)
   const figures: Figures = {}
   for (const measure of measures) {
@@ -76,47 +75,63 @@ async function turn(kind: GatewayKind, bench: Bench, measures: readonly Measure[
 const shown = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(2)).padStart(8)
 const range = (of: Summary): string => `${shown(of.median)} ±${(spread(of) * 100).toFixed(0).padStart(3)}%`
 
-const valuesOf = (rounds: readonly Round[], kind: GatewayKind, measure: Measure): number[] =>
+const valuesOf = (rounds: readonly Round[], kind: Contender, measure: Measure): number[] =>
   rounds.flatMap((round) => round[kind]?.[measure.name] ?? [])
 
-/** natloom over kernel, each round by itself: what slows the machine down slows both. */
-function ratios(rounds: readonly Round[], measure: Measure): number[] {
+/** A gateway over the kernel, each round by itself: what slows the machine down slows both. */
+function ratios(rounds: readonly Round[], kind: Contender, measure: Measure): number[] {
   const kernel = valuesOf(rounds, 'kernel', measure)
-  const natloom = valuesOf(rounds, 'natloom', measure)
-  return kernel.length === natloom.length ? natloom.map((value, round) => value / (kernel[round] as number)) : []
+  const others = kind === 'kernel' ? [] : valuesOf(rounds, kind, measure)
+  return kernel.length === others.length ? others.map((value, round) => value / (kernel[round] as number)) : []
 }
 
 interface Row extends Pick<Measure, 'name' | 'unit' | 'better' | 'wanted'> {
-  readonly kernel?: Summary
-  readonly natloom?: Summary
-  readonly ratio?: Summary
+  readonly figures: { readonly [kind in Contender]?: Summary }
+  /** Over the kernel's. */
+  readonly ratios: { readonly [kind in Contender]?: Summary }
 }
 
-const summarised = (of: readonly number[]): Summary | undefined => (of.length > 0 ? summary(of) : undefined)
-
-function row(rounds: readonly Round[], measure: Measure): Row {
+function row(rounds: readonly Round[], kinds: readonly Contender[], measure: Measure): Row {
   const { name, unit, better, wanted } = measure
-  const parts = {
-    wanted,
-    kernel: summarised(valuesOf(rounds, 'kernel', measure)),
-    natloom: summarised(valuesOf(rounds, 'natloom', measure)),
-    ratio: summarised(ratios(rounds, measure)),
+  const summarised = (of: (kind: Contender) => readonly number[]) =>
+    Object.fromEntries(kinds.flatMap((kind) => (of(kind).length > 0 ? [[kind, summary(of(kind))]] : [])))
+  return {
+    ...{ name, unit, better, ...(wanted === undefined ? {} : { wanted }) },
+    figures: summarised((kind) => valuesOf(rounds, kind, measure)),
+    ratios: summarised((kind) => ratios(rounds, kind, measure)),
   }
-  return { name, unit, better, ...Object.fromEntries(Object.entries(parts).filter(([, part]) => part !== undefined)) }
 }
 
-function line({ name, unit, better, wanted, kernel, natloom, ratio }: Row): string {
-  const cells = [kernel, natloom].map((part) => (part === undefined ? '' : range(part)).padEnd(16))
-  const against =
-    ratio === undefined ? '' : `${ratio.median.toFixed(2)} (${ratio.least.toFixed(2)} to ${ratio.most.toFixed(2)})`
-  const asked = wanted === undefined ? '' : `${better === 'more' ? 'at least' : 'at most'} ${wanted}`
-  return `${name.padEnd(44)} ${unit.padEnd(5)} ${cells.join(' ')} ${against.padEnd(22)} ${asked}`.trimEnd()
+const ratio = ({ median, least, most }: Summary): string =>
+  `${median.toFixed(2)} (${least.toFixed(2)} to ${most.toFixed(2)})`
+
+/** Figures of each, then ratios of each but the kernel, then what is wanted of natloom's. */
+function table(rows: readonly Row[], kinds: readonly Contender[]): string[] {
+  const others = kinds.filter((kind) => kind !== 'kernel')
+  const cells = (head: string, unit: string, figures: readonly string[], compared: readonly string[], asked: string) =>
+    [
+      head.padEnd(44),
+      unit.padEnd(5),
+      ...figures.map((text) => text.padEnd(16)),
+      ...compared.map((text) => text.padEnd(22)),
+      asked,
+    ]
+      .join(' ')
+      .trimEnd()
+  return [
+    cells('', '', kinds, kinds.length > 1 ? others.map((kind) => `${kind} / kernel`) : [], 'wanted of natloom'),
+    ...rows.map(({ name, unit, better, wanted, figures, ratios }) => {
+      const asked = wanted === undefined ? '' : `${better === 'more' ? 'at least' : 'at most'} ${wanted}`
+      const compared = others.flatMap((kind) => ratios[kind] ?? []).map(ratio)
+      return cells(name, unit, kinds.flatMap((kind) => figures[kind] ?? []).map(range), compared, asked)
+    }),
+  ]
 }
 
 async function main(): Promise<void> {
   const rounds = options.quick ? 1 : positive('rounds', options.rounds)
   const seconds = options.quick ? 1 : positive('seconds', options.seconds)
-  const kinds = gateways()
+  const kinds = contenders()
   const measures = MEASURES.filter(({ name }) => name.includes(options.measure))
   if (measures.length === 0) throw new RangeError(`--measure ${options.measure}: no measure has that in its name`)
   const whole = !options.quick && kinds.length > 1 && measures.length === MEASURES.length
@@ -146,11 +161,8 @@ async function main(): Promise<void> {
     remove()
   }
 
-  const rows = measures.map((measure) => row(taken, measure))
-  console.log(
-    `\n${' '.repeat(50)} ${'kernel'.padEnd(16)} ${'natloom'.padEnd(16)} ${'natloom / kernel'.padEnd(22)} wanted`,
-  )
-  for (const each of rows) console.log(line(each))
+  const rows = measures.map((measure) => row(taken, kinds, measure))
+  console.log(`\n${table(rows, kinds).join('\n')}`)
   console.log(
     '\nMedians; ± is half of the way from least to most. Ratios are medians of the rounds, with least and most.',
   )

@@ -2,7 +2,7 @@
 // connection from a source port that none had before. The server closes first, as a web server does.
 
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
-import { close, recv, send } from '../../src/io/syscalls.ts'
+import { close, errno, recv, send } from '../../src/io/syscalls.ts'
 import { address, connection } from './sockets.ts'
 
 export interface ConnectionsClient {
@@ -14,7 +14,8 @@ export interface ConnectionsClient {
 
 export interface ConnectionsMade {
   readonly made: number
-  readonly failed: number
+  /** By what failed. */
+  readonly failures: Readonly<Record<string, number>>
   readonly seconds: number
 }
 
@@ -32,22 +33,33 @@ function work({ options: { host, port, threads, milliseconds }, thread }: Share)
   const to = address(host, port)
   const bytes = new Uint8Array(MESSAGE)
   let made = 0
-  let failed = 0
+  const failures: Record<string, number> = {}
+  const fail = (what: string): void => {
+    failures[what] = (failures[what] ?? 0) + 1
+  }
   const begin = performance.now()
   const end = begin + milliseconds
   for (let from = FIRST_PORT + thread; from <= LAST_PORT && performance.now() < end; from += threads) {
     const fd = connection(from, to, PATIENCE_S)
     if (fd < 0) {
-      failed++
+      fail(`connect: error ${errno()}`)
       continue
     }
     send(fd, bytes, 0)
-    const answered = recv(fd, bytes, 0) === MESSAGE && recv(fd, bytes, 0) === 0
+    const answer = recv(fd, bytes, 0)
+    if (answer < 0) fail(`answer: error ${errno()}`)
+    else if (answer !== MESSAGE) fail(`answer of ${answer} bytes`)
+    else if (recv(fd, bytes, 0) === 0) made++
+    else fail('more than the answer')
     close(fd)
-    if (answered) made++
-    else failed++
   }
-  return { made, failed, seconds: (performance.now() - begin) / 1000 }
+  return { made, failures, seconds: (performance.now() - begin) / 1000 }
+}
+
+function together(a: Readonly<Record<string, number>>, b: Readonly<Record<string, number>>): Record<string, number> {
+  const sum = { ...a }
+  for (const [what, count] of Object.entries(b)) sum[what] = (sum[what] ?? 0) + count
+  return sum
 }
 
 if (isMainThread) {
@@ -66,7 +78,7 @@ if (isMainThread) {
   )
   const total: ConnectionsMade = {
     made: shares.reduce((sum, { made }) => sum + made, 0),
-    failed: shares.reduce((sum, { failed }) => sum + failed, 0),
+    failures: shares.map(({ failures }) => failures).reduce(together, {}),
     seconds: Math.max(...shares.map(({ seconds }) => seconds)),
   }
   process.send?.(total, () => process.exit(0))

@@ -35,6 +35,8 @@ const ECHO_PORT = 7
 let connectionsPort = 10_000
 
 const AT_A_TIME = 4
+/** The kernel's NAT loses a connection in some ten thousands, too: one in so many is said, more end the bench. */
+const MOST_FAILURES = 1000
 const FLOOD_PAYLOAD = 64
 const WARM_UP_MS = 500
 const GAP_MS = 2
@@ -132,9 +134,11 @@ const connections: Measure = {
     await message(server)
     const load: ConnectionsClient = { host: SERVER, port, threads: AT_A_TIME, milliseconds: seconds * 1000 }
     const client = processes.startModule(topology.lan, module('connections-client'), load)
-    const { made, failed, seconds: took } = await message<ConnectionsMade>(client, seconds * 1000 + GRACE_MS)
+    const { made, failures, seconds: took } = await message<ConnectionsMade>(client, seconds * 1000 + GRACE_MS)
     await stop(server)
-    if (failed > 0) throw new Error(`${failed} of ${made + failed} connections failed`)
+    const failed = Object.values(failures).reduce((sum, count) => sum + count, 0)
+    if (failed > 0) console.log(`  ${failed} of ${made + failed} connections failed: ${JSON.stringify(failures)}`)
+    if (failed > made / MOST_FAILURES) throw new Error(`${failed} of ${made + failed} connections failed`)
     return made / took
   },
 }

@@ -3,7 +3,7 @@
 //
 //   receive        the driver lists what has arrived on one port
 //   parse, hash    what each packet is, what is wrong with it, its tuple; then their hashes parse.ts
-//   touch          the index cells, the rows that they name, the routes that those need     (here)
+//   touch          the index cells; the rows that they name; the routes that those need     (here)
 //   settle         one by one: verdict                                                      (here)
 //     flow           the connection of its tuple, or a new one                              admit.ts, nat/bindings.ts
 //     fragment       the tuple by the datagram's record, then as a flow                     fragments.ts
@@ -111,6 +111,7 @@ function process(fromPort: number, count: number): void {
   parseBurst(count, portMacHigh(fromPort), portMacLow(fromPort))
   hashBurst(count)
   touchIndex(count)
+  suggestRows(count)
   touchRows(count)
   touchRoutes(count)
   for (let i = 0; i < count; i++) {
@@ -127,16 +128,22 @@ function touchIndex(count: number): void {
   SINK[0] = sink
 }
 
-/** The first candidate of each packet, and a load from its row. */
-function touchRows(count: number): void {
+/** The first candidate of each packet. */
+function suggestRows(count: number): void {
   const index = connectionIndex
-  let sink = 0
   for (let i = 0; i < count; i++) {
     const cell = KIND[i] === FLOW ? index.first(HASH[i]!) : -1
-    const ref = cell < 0 ? 0 : index.refAt(cell)
-    REF[i] = ref
-    sink ^= hot[(ref >> 1) << CONN_SHIFT]!
+    REF[i] = cell < 0 ? 0 : index.refAt(cell)
   }
+}
+
+/**
+ * A load from each row. In a loop of nothing else: the processor overlaps the misses of as many iterations as its
+ * window holds (measured at a million flows: 55 ns a packet in one loop with the search, 29 in two).
+ */
+function touchRows(count: number): void {
+  let sink = 0
+  for (let i = 0; i < count; i++) sink ^= hot[(REF[i]! >> 1) << CONN_SHIFT]!
   SINK[0] = sink
 }
 

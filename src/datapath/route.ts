@@ -5,6 +5,7 @@
 // destinations). Owner: this thread.
 
 import { type Fib, FOUND, NEIGHBOUR, ROUTE } from '../memory/fib.ts'
+import { sharedMemory } from '../memory/region.ts'
 
 /** 2 MB: as many as a large gateway has hosts behind it. */
 const LINES_LOG = 16
@@ -20,8 +21,8 @@ export const HOP_MAC = 4
 /** Route type, port + 1 and neighbour state, a byte each. */
 const DETAIL = 7
 
-/** The cache: hop() returns where a line begins. */
-export const hops = new Int32Array(LINES * LINE_WORDS)
+/** The cache: hop() returns where a line begins. In aligned memory, so that a place's two lines are one of the processor's. */
+export const hops = new Int32Array(sharedMemory(LINES * LINE_WORDS * 4))
 
 let fib: Fib
 /** Version of the forwarding information base that this turn routes by. */

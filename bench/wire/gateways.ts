@@ -1,0 +1,54 @@
+// What the bench puts between LAN and outside: natloom, the kernel's NAT, and on request `bare`, a forwarder that does
+// nothing (bare.ts). Addresses stay as they are through it, so for its turn the outside is given a route to the LAN.
+
+import { once } from 'node:events'
+import { type Gateway, type GatewayKind, startGateway } from '../../src/lab/gateway.ts'
+import type { Namespace } from '../../src/lab/namespace.ts'
+import { GATEWAY_OUTSIDE, HOST_INTERFACE, INSIDE_INTERFACE, OUTSIDE_INTERFACE } from '../../src/lab/topology.ts'
+import type { Bare } from './bare.ts'
+import type { Bench } from './measures.ts'
+
+export const CONTENDERS = ['kernel', 'natloom', 'bare'] as const satisfies readonly (GatewayKind | 'bare')[]
+export type Contender = (typeof CONTENDERS)[number]
+
+const LAN_NETWORK = '10.0.0.0/24'
+const BEGINS_WITHIN_MS = 10_000
+const STOPS_WITHIN_MS = 5000
+
+export const startContender = (kind: Contender, bench: Bench, stateFile: string): Promise<Gateway> =>
+  kind === 'bare'
+    ? startBare(bench)
+    : startGateway({ kind: kind satisfies GatewayKind, stateFile, watched: false }, bench.topology, bench.processes)
+
+async function startBare({ topology, processes }: Bench): Promise<Gateway> {
+  const { lan, gateway, outside } = topology
+  const links = [
+    { name: INSIDE_INTERFACE, mac: macOf(gateway, INSIDE_INTERFACE), host: macOf(lan, HOST_INTERFACE) },
+    { name: OUTSIDE_INTERFACE, mac: macOf(gateway, OUTSIDE_INTERFACE), host: macOf(outside, HOST_INTERFACE) },
+  ]
+  const forwarder = processes.startModule(gateway, new URL('./bare.js', import.meta.url), { links } satisfies Bare)
+  const failed = forwarder.ended.then(({ code, signal }) => {
+    throw new Error(`the bare forwarder ended with ${code ?? signal}:\n${forwarder.output}`)
+  })
+  failed.catch(() => {})
+  await Promise.race([once(forwarder.child, 'message', { signal: AbortSignal.timeout(BEGINS_WITHIN_MS) }), failed])
+  const route = `${LAN_NETWORK} via ${GATEWAY_OUTSIDE}`
+  outside.ip(`route add ${route}`)
+  return {
+    kind: 'kernel',
+    failed,
+    metrics: () => undefined,
+    metricsFromNow: async () => undefined,
+    async stop() {
+      outside.ip(`route del ${route}`)
+      forwarder.child.kill('SIGTERM')
+      await forwarder.within(STOPS_WITHIN_MS)
+      return []
+    },
+  }
+}
+
+const macOf = (host: Namespace, name: string): string =>
+  (JSON.parse(host.ip(`-j link show ${name}`)) as { address: string }[])[0]?.address ?? ''
+
+export const contenderNamed = (name: string): Contender | undefined => CONTENDERS.find((kind) => kind === name)
