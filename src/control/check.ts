@@ -8,7 +8,7 @@ import { timeoutSettings } from './timeouts.ts'
 /** A complete configuration file; read again without an environment, it gives the same configuration. */
 export function effectiveConfig({ config, settings, sources }: Loaded): string {
   const timeouts = timeoutSettings(settings.timeouts.preset, config.timeouts)
-  const document = new Document({ ...settings, timeouts, capacity: config.capacity })
+  const document = new Document({ ...settings, workers: config.workers, timeouts, capacity: config.capacity })
   for (const { path } of KEYS) {
     const node = document.getIn(path, true)
     if (!isNode(node)) continue

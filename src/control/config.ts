@@ -1,14 +1,14 @@
 // From what was written (sources.ts) to what the gateway is told: checked against the schema, all problems at once,
 // each with the key as the user wrote it, the value, and what is allowed.
 
-import { totalmem } from 'node:os'
+import { availableParallelism, totalmem } from 'node:os'
 import type * as z from 'zod'
 import type { GatewayConfig } from '../coordinator/config.ts'
 import { EXIT } from './exit-codes.ts'
 import { KEYS, VARIABLES } from './keys.ts'
 import { alike, nearest } from './nearest.ts'
 import { PROTOCOL_NUMBERS } from './protocols.ts'
-import { type Settings, schema } from './schema.ts'
+import { MAX_WORKERS, type Settings, schema } from './schema.ts'
 import { keyName, type Path, type Problem, readSources, type SourceOptions, type Sources, valueAt } from './sources.ts'
 import { timeoutsOf } from './timeouts.ts'
 
@@ -78,10 +78,14 @@ const BYTES_A_CONNECTION = 512
 const connectionsFor = (memory: number): number =>
   Math.min(262_144, Math.max(16_384, Math.floor(memory / 16 / BYTES_A_CONNECTION)))
 
+/** One core is left to the kernel, which delivers to us, and to the host's own programs. */
+const workersFor = (cores: number): number => Math.min(MAX_WORKERS, Math.max(1, cores - 1))
+
 function configOf(settings: Settings): GatewayConfig {
   const { nat, timeouts, capacity } = settings
   return {
     ...settings,
+    workers: settings.workers ?? workersFor(availableParallelism()),
     nat: { ...nat, protocols: [...new Set(nat.protocols.map(protocolNumber))] },
     timeouts: timeoutsOf(timeouts),
     capacity: { connections: capacity.connections ?? connectionsFor(totalmem()) },

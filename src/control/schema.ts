@@ -14,6 +14,8 @@ export const SHORTHANDS: Readonly<Record<string, string>> = { io: 'driver', time
 /** Addresses of a pool together; each takes 768 KB of address space for its port words. */
 const MAX_POOL_ADDRESSES = 1024
 
+export const MAX_WORKERS = 64
+
 const integer = (from: number, to: number, unit = '') => {
   const allowed = `a whole number from ${from} to ${to}${unit && ` (${unit})`}`
   return z.int(allowed).min(from, allowed).max(to, allowed)
@@ -75,14 +77,22 @@ const LISTEN = 'address:port, such as 127.0.0.1:9464, [::1]:9464 or 0.0.0.0:9464
 const shape = section({
   inside: interfaces().describe('Interfaces of the hosts behind the gateway.'),
   outside: interfaces().describe('Interfaces towards the rest of the world; translated addresses are theirs.'),
-  workers: integer(1, 64)
-    .refine((count) => count === 1, '1 (this version runs a single shard)')
-    .default(1)
-    .describe('Shards, each a thread that owns a part of the connections. This version: 1.'),
+  workers: integer(1, MAX_WORKERS)
+    .optional()
+    .describe('Shards, each a thread that owns a part of the connections. By default one less than there are cores.'),
   dispatch: choice('kernel', 'thread')
-    .refine((way) => way === 'kernel', 'kernel (a dispatcher thread needs more shards than this version runs)')
     .default('kernel')
-    .describe('Who sends a packet to the shard that owns it. This version: kernel.'),
+    .describe('Who sends a packet to the shard that owns it: the kernel, or a thread of its own, which costs a core.'),
+  supervision: section({
+    restarts: integer(0, 1000)
+      .default(5)
+      .describe('How many threads that failed are replaced before the gateway ends. 0: none.'),
+    withinSeconds: integer(1, 86_400, 'seconds')
+      .default(60)
+      .describe('The time, in seconds, that they are counted in.'),
+  })
+    .prefault({})
+    .describe('What becomes of a worker thread that fails: another one goes on with its connections.'),
   io: section({
     driver: choice('af-packet').default('af-packet').describe('How packets are received and sent.'),
     ringMegabytes: integer(16, 512, 'megabytes')

@@ -42,6 +42,11 @@ export interface GatewayConfig {
   /** Shards, and so threads. */
   readonly workers: number
   readonly dispatch: 'kernel' | 'thread'
+  readonly supervision: {
+    /** Threads replaced at most in that time, all together; one more, and the gateway ends. */
+    readonly restarts: number
+    readonly withinSeconds: number
+  }
   readonly io: {
     readonly driver: 'af-packet'
     /** Receive memory of one interface, divided among the shards. */

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { describe, expect, it } from 'vitest'
 import { ConfigError, loadConfig } from '../../src/control/config.ts'
 import { temporaryFile, type Variables } from './command.ts'
@@ -25,8 +26,9 @@ describe('a configuration with two interfaces and nothing else', () => {
     expect(fromEnvironment({})).toEqual({
       inside: ['lan0'],
       outside: ['wan0'],
-      workers: 1,
+      workers: expect.any(Number),
       dispatch: 'kernel',
+      supervision: { restarts: 5, withinSeconds: 60 },
       io: { driver: 'af-packet', ringMegabytes: 128, qdisc: 'auto' },
       nat: {
         pool: [],
@@ -46,6 +48,10 @@ describe('a configuration with two interfaces and nothing else', () => {
       log: { level: 'info', format: 'auto' },
       statePath: '/run/natloom/state.json',
     })
+  })
+
+  it('has a shard for each core but one, and at least one', () => {
+    expect(fromEnvironment({}).workers).toBe(Math.min(64, Math.max(1, availableParallelism() - 1)))
   })
 
   it('tracks as many connections as fit the host, within bounds', () => {
@@ -68,6 +74,13 @@ describe('the file and the environment', () => {
     })
     expect(environment).toEqual(file)
     expect(file.nat.protocols).toEqual([47, 50])
+  })
+
+  it('takes as many shards as are wanted, and either dispatcher', () => {
+    const file = fromFile('workers: 64\ndispatch: thread\nsupervision: { restarts: 0 }\n')
+    expect(file).toMatchObject({ workers: 64, dispatch: 'thread', supervision: { restarts: 0, withinSeconds: 60 } })
+    const env = { NATLOOM_WORKERS: '64', NATLOOM_DISPATCH: 'thread', NATLOOM_SUPERVISION_RESTARTS: '0' }
+    expect(fromEnvironment(env)).toEqual(file)
   })
 
   it('lets a variable win over the file, key by key', () => {
@@ -112,10 +125,12 @@ describe('a value that is not allowed, in the environment', () => {
     ['NATLOOM_INSIDE', 'a-name-too-long0', '"a-name-too-long0"', INTERFACE],
     ['NATLOOM_OUTSIDE', 'eth0:1', '"eth0:1"', INTERFACE],
     ['NATLOOM_OUTSIDE', '..', '".."', INTERFACE],
-    ['NATLOOM_WORKERS', '4', '4', '1 (this version runs a single shard)'],
+    ['NATLOOM_WORKERS', '0', '0', 'a whole number from 1 to 64'],
+    ['NATLOOM_WORKERS', '65', '65', 'a whole number from 1 to 64'],
     ['NATLOOM_WORKERS', 'many', '"many"', 'a whole number from 1 to 64'],
-    ['NATLOOM_DISPATCH', 'thread', '"thread"', 'kernel (a dispatcher thread needs more shards than this version runs)'],
     ['NATLOOM_DISPATCH', 'magic', '"magic"', 'kernel, thread'],
+    ['NATLOOM_SUPERVISION_RESTARTS', '-1', '-1', 'a whole number from 0 to 1000'],
+    ['NATLOOM_SUPERVISION_WITHIN_SECONDS', '0', '0', 'a whole number from 1 to 86400 (seconds)'],
     ['NATLOOM_IO', 'tun', '"tun"', 'af-packet'],
     ['NATLOOM_IO_RING_MEGABYTES', '15', '15', 'a whole number from 16 to 512 (megabytes)'],
     ['NATLOOM_IO_RING_MEGABYTES', '16.5', '16.5', 'a whole number from 16 to 512 (megabytes)'],
@@ -152,7 +167,7 @@ describe('a value that is not allowed, in the environment', () => {
 describe('a mistake in the file', () => {
   const cases = [
     // after `inside: [lan0]` and `outside: [wan0]`, on lines 1 and 2
-    ['workers: 2\n', 'natloom.yaml:3: workers: 2 is not allowed; allowed: 1 (this version runs a single shard)'],
+    ['workers: 99\n', 'natloom.yaml:3: workers: 99 is not allowed; allowed: a whole number from 1 to 64'],
     ['nat:\n  blocksize: 64\n', 'natloom.yaml:4: nat.blocksize: no such key; did you mean nat.blockSize?'],
     ['blockSize: 64\n', 'natloom.yaml:3: blockSize: no such key; did you mean nat.blockSize?'],
     ['mertics: {}\n', 'natloom.yaml:3: mertics: no such key; did you mean metrics?'],
@@ -210,7 +225,7 @@ describe('a configuration as a whole', () => {
   })
 
   it('is told all its problems at once', () => {
-    const env = { NATLOOM_WORKERS: '2', NATLOOM_OUTSIDE: 'lan0', NATLOOM_WORKRES: '1', NATLOOM_LOG_LEVEL: 'loud' }
-    expect(refused(() => fromFile('dispatch: thread\nnat: { blockSize: 1 }\nfoo: 1\n', env))).toHaveLength(7)
+    const env = { NATLOOM_WORKERS: '0', NATLOOM_OUTSIDE: 'lan0', NATLOOM_WORKRES: '1', NATLOOM_LOG_LEVEL: 'loud' }
+    expect(refused(() => fromFile('dispatch: magic\nnat: { blockSize: 1 }\nfoo: 1\n', env))).toHaveLength(7)
   })
 })
