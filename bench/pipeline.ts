@@ -90,6 +90,8 @@ const addresses = Math.ceil(flows / 2 / PORTS) + 1
 const settings: ShardSettings = {
   shard: 0,
   shards: 1,
+  restarted: false,
+  epoch: 1,
   ownerKey: 0x5eed,
   sides: [0, 1],
   hashKey: [0x1234567, 0x89abcdef | 0],

@@ -1,6 +1,7 @@
 // A shard's thread: attaches memory and sockets, turns until it is ordered to end. What a turn does is in
 // src/datapath/shard.ts. While it runs the thread reads no messages: its orders are a word in shared memory.
 
+import { threadId } from 'node:worker_threads'
 import type { ShardTask } from '../src/coordinator/shards.ts'
 import { attachShard } from '../src/datapath/attach.ts'
 import { AfPacketDriver } from '../src/io/af-packet.ts'
@@ -10,21 +11,25 @@ import { Region } from '../src/memory/region.ts'
 
 const LONGEST_SLEEP_MS = 50
 
-export default async function shard(task: ShardTask): Promise<void> {
-  const { settings, memory, seat, epoch, watcherFd, wakeFds } = task
-  const control = new ControlWords(new Region(task.control.buffer), task.control.shards)
+export default async function shard({ settings, memory, seat, ...task }: ShardTask): Promise<void> {
+  const { shard, epoch } = settings
+  const control = new ControlWords(new Region(task.control.buffer), task.control.workers)
+  if (!control.enter(shard, epoch, threadId)) return
   const driver = new AfPacketDriver(seat)
   const dataplane = await attachShard(memory, settings, driver, {
-    watcher: () => signal(watcherFd),
-    shard: (shard) => signal(wakeFds[shard]!),
-    coordinator: () => {},
+    watcher: () => signal(task.watcherFd),
+    shard: (shard) => signal(task.wakeFds[shard]!),
+    coordinator: () => control.ring(),
   })
   // performance.now() counts from this thread's start and allocates nothing; hrtime is the same clock in every thread.
   const age = Number(process.hrtime.bigint() / 1_000_000n) - task.startedAt - performance.now()
-  while (control.mayRun(settings.shard, epoch)) {
+  let hasBegun = false
+  while (control.mayRun(shard, epoch)) {
     const now = performance.now() + age
     const received = dataplane.turn(now)
-    control.beat(settings.shard, now)
+    control.beat(shard, now)
+    if (!hasBegun) control.hasBegun(shard)
+    hasBegun = true
     if (received === 0) dataplane.sleep(LONGEST_SLEEP_MS)
   }
   driver.close()

@@ -8,7 +8,8 @@
 //   sockets and rings         packet-ports.ts             bound again to an interface that is back
 //   rules, port range         host/host.ts                follow interfaces, addresses and the host's sockets
 //   addresses and leases      external-addresses.ts       follow the outside interface's address; every 10 s
-//   shards                    shards.ts                   one that fails ends the gateway
+//   lease desk                lease-desk.ts               lends port blocks to shards that ask; every 10 s
+//   shards                    shards.ts                   one that fails is replaced, too many end the gateway
 //   metrics                   metrics/server.ts
 // A packet is hidden from the kernel before a shard may translate it, and the kernel has it back after the last shard
 // has ended.
@@ -26,17 +27,21 @@ import { createRegistry } from '../metrics/registry.ts'
 import { type Health, MetricsServer } from '../metrics/server.ts'
 import { formatAddress } from '../wire/address.ts'
 import { poolAddresses } from './address-range.ts'
+import { Bell } from './bell.ts'
 import type { GatewayConfig } from './config.ts'
 import { EXIT_GATEWAY_FAILED, GatewayError } from './errors.ts'
 import { ExternalAddresses } from './external-addresses.ts'
+import { LeaseDesk } from './lease-desk.ts'
 import { linkChanges } from './link-changes.ts'
 import { allocateMemory, type GatewayMemory } from './memory.ts'
 import { NetlinkThread } from './netlink-thread.ts'
 import { checkInterfaces, PacketPorts } from './packet-ports.ts'
+import { RestartLimit } from './restarts.ts'
 import { Shards, type ShardsOptions } from './shards.ts'
 import { TakeBack } from './take-back.ts'
 
 const LOOK_AT_SOCKETS_EVERY_MS = 10_000
+const BRING_HOME_EVERY_MS = 10_000
 const HIGHEST_PORT = 65535
 
 export class Gateway {
@@ -125,8 +130,9 @@ export class Gateway {
     this.#addresses = this.#openAddresses(memory)
     this.#bringInLine()
     if (this.#addresses.count === 0) this.#logAddress()
-    await this.#startShards({ memory, seats: ports.seats, watcherFd, startedAt })
-    await this.#serveMetrics(memory)
+    this.#openLeaseDesk(memory)
+    const shards = await this.#startShards({ memory, seats: ports.seats, watcherFd, startedAt })
+    await this.#serveMetrics(memory, shards)
     if (this.#failure) throw this.#failure
     this.#isRunning = true
   }
@@ -186,7 +192,7 @@ export class Gateway {
       ports,
       portsInUse: (address) => portsInUse([address], ports),
       hide: (shared, hidden) => this.#host.update({ shared, hidden }),
-      changed: () => this.#shards?.wake(),
+      changed: () => this.#leasesChanged(),
     })
     const looking = setInterval(
       () => this.#attempt('following the host’s sockets', () => addresses.refresh()),
@@ -196,18 +202,49 @@ export class Gateway {
     return addresses
   }
 
-  async #startShards(options: Omit<ShardsOptions, 'failed'>): Promise<void> {
-    const shards = new Shards({ ...options, failed: (error) => this.#fail(error) })
+  /** Of the leases that shards ask for; which there are is external-addresses.ts's. */
+  #openLeaseDesk({ externals, control }: GatewayMemory): void {
+    const desk = new LeaseDesk({
+      externals,
+      requests: externals,
+      shards: this.#config.workers,
+      changed: () => this.#leasesChanged(),
+      wake: (shard) => this.#shards?.wake(shard),
+    })
+    const bell = new Bell(control.words, () => this.#attempt('lending port blocks', () => desk.serve()))
+    const returning = setInterval(
+      () => this.#attempt('returning port blocks', () => desk.bringHome()),
+      BRING_HOME_EVERY_MS,
+    )
+    this.#takeBack.add('the lease desk', () => {
+      bell.stop()
+      clearInterval(returning)
+    })
+  }
+
+  #leasesChanged(): void {
+    this.#shards?.wakeAll()
+  }
+
+  async #startShards(options: Pick<ShardsOptions, 'memory' | 'seats' | 'watcherFd' | 'startedAt'>): Promise<Shards> {
+    const shards = new Shards({
+      ...options,
+      limit: new RestartLimit(this.#config.supervision, () => performance.now()),
+      replacing: (failure) => this.#log.error(failure, 'a worker has failed: another one takes its place'),
+      replaced: (worker) => this.#log.info(worker, 'the worker is replaced'),
+      failed: (error) => this.#fail(error),
+    })
     this.#takeBack.add('shards', () => shards.stop())
     this.#shards = shards
     await shards.forwarding()
+    return shards
   }
 
-  async #serveMetrics(memory: GatewayMemory): Promise<void> {
+  async #serveMetrics(memory: GatewayMemory, shards: Shards): Promise<void> {
     const { listen } = this.#config.metrics
     const server = await MetricsServer.start({
       listen,
-      registry: createRegistry(memory.counters),
+      registry: createRegistry(memory.counters, shards),
       health: () => this.#health(),
     })
     this.#takeBack.add('the metrics server', () => server.close())
@@ -215,12 +252,12 @@ export class Gateway {
   }
 
   #health(): Health {
-    const silent = this.#shards?.silent() ?? []
+    const notTurning = this.#shards?.notTurning() ?? []
     const externalAddresses = this.#addresses?.count ?? 0
     const interfaces = this.#links.map(({ name, up }) => ({ name, up }))
     return {
-      ok: silent.length === 0 && externalAddresses > 0,
-      detail: { shards: this.#config.workers, silent, externalAddresses, interfaces },
+      ok: notTurning.length === 0 && externalAddresses > 0,
+      detail: { shards: this.#config.workers, notTurning, externalAddresses, interfaces },
     }
   }
 

@@ -9,6 +9,7 @@ import { addressOf } from '../io/syscalls.ts'
 import { ControlWords } from '../memory/control-words.ts'
 import { counterBlock } from '../memory/counters.ts'
 import { Fib, type FibOptions } from '../memory/fib.ts'
+import { HandoverRings } from '../memory/handover-rings.ts'
 import { allocate, Region, sharedMemory } from '../memory/region.ts'
 import { Externals } from '../nat/externals.ts'
 import { poolAddresses } from './address-range.ts'
@@ -26,7 +27,8 @@ export interface GatewayMemory {
   readonly counters: readonly Float64Array[]
   readonly externals: Externals
   readonly fib: { readonly buffer: SharedArrayBuffer; readonly options: FibOptions; readonly view: Fib }
-  readonly control: { readonly buffer: SharedArrayBuffer; readonly words: ControlWords }
+  /** Of all workers: the shards and, behind them, the dispatcher. */
+  readonly control: { readonly buffer: SharedArrayBuffer; readonly words: ControlWords; readonly workers: number }
 }
 
 export function allocateMemory(config: GatewayConfig): GatewayMemory {
@@ -34,13 +36,14 @@ export function allocateMemory(config: GatewayConfig): GatewayMemory {
   const { externals: externalsOptions, fib: fibOptions } = settings[0]
   const externals = allocate((region) => new Externals(region, externalsOptions))
   const fib = allocate((region) => new Fib(region, fibOptions))
-  const control = allocate((region) => new ControlWords(region, config.workers))
-  const handover = sharedMemory(4)
+  const workers = config.workers + (config.dispatch === 'thread' ? 1 : 0)
+  const control = allocate((region) => new ControlWords(region, workers))
+  const handover = allocate((region) => new HandoverRings(region, config.workers))
   const shards = settings.map((each) => ({
     tables: sharedMemory(tableBytes(each)),
     externals: externals.buffer,
     fib: fib.buffer,
-    handover,
+    handover: handover.buffer,
   }))
   for (const { tables } of shards) {
     assertAligned(tables)
@@ -53,7 +56,7 @@ export function allocateMemory(config: GatewayConfig): GatewayMemory {
     counters: shards.map(({ tables }) => counterBlock(new Region(tables))),
     externals: externals.seated,
     fib: { buffer: fib.buffer, options: fibOptions, view: fib.seated },
-    control: { buffer: control.buffer, words: control.seated },
+    control: { buffer: control.buffer, words: control.seated, workers },
   }
 }
 
@@ -64,6 +67,9 @@ function shardSettings(config: GatewayConfig): ShardSettings[] {
   const common = {
     sides: [...inside.map(() => INSIDE), ...outside.map(() => OUTSIDE)],
     shards: workers,
+    // Of each life of a shard; shards.ts says which.
+    restarted: false,
+    epoch: 1,
     ownerKey: ownerKey!,
     hashKey: [low!, high!] as const,
     connections: share(capacity.connections),

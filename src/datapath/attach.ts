@@ -18,6 +18,10 @@ export interface ShardSettings {
   readonly shard: number
   /** How many shards there are. */
   readonly shards: number
+  /** The memory is a dead shard's: what is derived from its rows is made again. */
+  readonly restarted: boolean
+  /** Which life of the shard this is, from 1 on (memory/control-words.ts). */
+  readonly epoch: number
   /** Key of the ownership rule's hash (owner.ts): a random 32-bit word, the same for all. */
   readonly ownerKey: number
   /** Side of each port: 0 inside, 1 outside. */

@@ -30,6 +30,9 @@ const SWEEP_EVERY = 1000 / SWEEPS_A_SECOND
 let driver: Driver
 let nextSweep = 0
 let nextSecond = 0
+/** When the last turn began, and what it received. */
+let lastTurn = 0
+let lastReceived = 0
 
 /** Makes this thread the shard: seats every table and the driver. */
 export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriver: Driver, wakers: Wakers): void {
@@ -49,11 +52,15 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   seatPipeline(driver)
   nextSweep = 0
   nextSecond = 0
+  lastReceived = 0
 }
 
 /** One turn of the loop at this time: a burst from each port, and what time demands. Returns packets received. */
 export function turn(milliseconds: number): number {
   setClock(milliseconds)
+  // A turn that received anything is followed by the next one at once, so its time costs no look at the clock.
+  if (lastReceived > 0) counters[CELL.busySeconds]! += (milliseconds - lastTurn) / 1000
+  lastTurn = milliseconds
   followRoutes()
   followExternals()
   let received = 0
@@ -61,6 +68,7 @@ export function turn(milliseconds: number): number {
   if (isTimeToCheck()) runWaiting()
   if (nowMs >= nextSweep) housekeeping()
   counters[CELL.turns]! += 1
+  lastReceived = received
   return received
 }
 

@@ -1,15 +1,21 @@
-// What the coordinator orders a shard to do, and the shard's sign of life. A busy shard reads no messages: it looks at
-// one word a turn. Owner: the coordinator stores orders; each shard stores its own heartbeat. They lie on cache lines of
-// their own, so that the shard's look at its order costs nothing as long as that stays the same.
+// What the coordinator orders a worker to do, and the worker's signs of life. A busy worker reads no messages: it looks
+// at one word a turn. Workers are the shards 0..N-1 and, if there is one, the dispatcher: N.
+// Owner: the coordinator stores orders; each worker stores its own heartbeat and thread; the bell is anybody's. Words of
+// different writers lie on cache lines of their own, so that a look at an order costs nothing as long as that stays
+// the same.
 //
 //   order word = epoch << 4 | command
 //
-//   order                the worker that was given this epoch      every other worker on this shard's memory
+//   order                the worker that was given this epoch      every other worker in this place
 //   0                    ends                                      ends
 //   epoch, RUN           turns                                     ends
 //   epoch, STOP          ends                                      ends
-// The epoch is raised with each start of a worker. Never: two workers that turn one shard; a worker that goes on after
-// another was started in its place.
+// The epoch is raised with each start of a worker. Never: two workers in one place; a worker that goes on after another
+// was started there.
+//
+// Whose thread it is: a worker first stores its thread's number and then looks at its order; whoever ends it first
+// stores the order and then looks at the thread's number. So either the worker sees that it must not begin, or its
+// thread is known and its end can be awaited.
 
 import type { Region } from './region.ts'
 
@@ -21,42 +27,86 @@ const EPOCH_SHIFT = 4
 export class ControlWords {
   readonly #orders: Int32Array
   readonly #heartbeats: Int32Array
+  readonly #threads: Int32Array
+  readonly #bell: Int32Array
 
-  constructor(region: Region, shards: number) {
-    this.#orders = region.i32(shards * LINE)
-    this.#heartbeats = region.i32(shards * LINE)
+  constructor(region: Region, workers: number) {
+    this.#orders = region.i32(workers * LINE)
+    this.#heartbeats = region.i32(workers * LINE)
+    this.#threads = region.i32(workers * LINE)
+    this.#bell = region.i32(1)
   }
 
   // --- the coordinator's side ---
 
   /** Orders a new worker to run and every older one to end; the epoch that the new one is to be given. */
-  start(shard: number): number {
-    const epoch = (Atomics.load(this.#orders, shard * LINE) >>> EPOCH_SHIFT) + 1
-    Atomics.store(this.#heartbeats, shard * LINE, 0)
-    Atomics.store(this.#orders, shard * LINE, (epoch << EPOCH_SHIFT) | RUN)
+  start(worker: number): number {
+    const epoch = (Atomics.load(this.#orders, worker * LINE) >>> EPOCH_SHIFT) + 1
+    Atomics.store(this.#heartbeats, worker * LINE, 0)
+    Atomics.store(this.#threads, worker * LINE, 0)
+    Atomics.store(this.#orders, worker * LINE, (epoch << EPOCH_SHIFT) | RUN)
     return epoch
   }
 
   /** The worker ends after its turn; wake it if it may sleep. */
-  stop(shard: number): void {
-    const epoch = Atomics.load(this.#orders, shard * LINE) >>> EPOCH_SHIFT
-    Atomics.store(this.#orders, shard * LINE, (epoch << EPOCH_SHIFT) | STOP)
+  stop(worker: number): void {
+    const epoch = Atomics.load(this.#orders, worker * LINE) >>> EPOCH_SHIFT
+    Atomics.store(this.#orders, worker * LINE, (epoch << EPOCH_SHIFT) | STOP)
   }
 
-  /** Milliseconds since the gateway's start at the shard's last turn, as an i32 that wraps; 0 before the first turn. */
-  heartbeat(shard: number): number {
-    return Atomics.load(this.#heartbeats, shard * LINE)
+  /** Milliseconds since the gateway's start at the worker's last turn, as an i32 that wraps; 0 before the first turn. */
+  heartbeat(worker: number): number {
+    return Atomics.load(this.#heartbeats, worker * LINE)
   }
 
-  // --- the shard's side ---
+  /** True once the worker has turned; false if it has not within this time. */
+  async firstBeat(worker: number, withinMs: number): Promise<boolean> {
+    const waiting = Atomics.waitAsync(this.#heartbeats, worker * LINE, 0, withinMs)
+    return (waiting.async ? await waiting.value : waiting.value) !== 'timed-out'
+  }
+
+  /** The number of the thread (`threadId`) that the last started worker runs in; 0 if it has not begun. */
+  thread(worker: number): number {
+    return Atomics.load(this.#threads, worker * LINE)
+  }
+
+  /** How often the bell was rung, modulo 2^32. */
+  rings(): number {
+    return Atomics.load(this.#bell, 0)
+  }
+
+  /** Resolves when the bell was rung more often than this. Doesn't keep the process alive. */
+  async nextRing(rings: number): Promise<void> {
+    const waiting = Atomics.waitAsync(this.#bell, 0, rings)
+    if (waiting.async) await waiting.value
+  }
+
+  // --- the worker's side ---
+
+  /** Before the worker touches anything that is its place's; false: it must not. */
+  enter(worker: number, epoch: number, thread: number): boolean {
+    Atomics.store(this.#threads, worker * LINE, thread)
+    return this.mayRun(worker, epoch)
+  }
 
   /** Whether the worker of this epoch is to go on. Once a turn: it is also what lets the thread be terminated. */
-  mayRun(shard: number, epoch: number): boolean {
-    return Atomics.load(this.#orders, shard * LINE) === ((epoch << EPOCH_SHIFT) | RUN)
+  mayRun(worker: number, epoch: number): boolean {
+    return Atomics.load(this.#orders, worker * LINE) === ((epoch << EPOCH_SHIFT) | RUN)
   }
 
   /** A plain store: it may be seen late, but not by the seconds that supervision counts in. */
-  beat(shard: number, milliseconds: number): void {
-    this.#heartbeats[shard * LINE] = milliseconds | 0 || 1
+  beat(worker: number, milliseconds: number): void {
+    this.#heartbeats[worker * LINE] = milliseconds | 0 || 1
+  }
+
+  /** Once, after the first beat: whoever waits for it is told. */
+  hasBegun(worker: number): void {
+    Atomics.notify(this.#heartbeats, worker * LINE)
+  }
+
+  /** Calls the coordinator, who looks what there is to do for whom. */
+  ring(): void {
+    Atomics.add(this.#bell, 0, 1)
+    Atomics.notify(this.#bell, 0)
   }
 }

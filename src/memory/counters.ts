@@ -79,6 +79,7 @@ export const METRICS = {
   neighbourWaits: counter('neighbour_waits', 'Packets that waited for the next hop to answer ARP'),
   turns: counter('shard_turns', 'Turns of the shard loop'),
   sleeps: counter('shard_sleeps', 'Turns that ended asleep'),
+  busySeconds: counter('shard_busy_seconds', 'Seconds in turns that received packets'),
 } as const satisfies Record<string, Metric>
 
 export type MetricKey = keyof typeof METRICS

@@ -4,13 +4,14 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { CELL, METRICS, type Metric, type MetricKey } from '../memory/counters.ts'
+import { registerSupervision, type Supervised } from './supervision.ts'
 import { version } from './version.ts'
 
 /** prom-client's own gauges that end in _total, which is a counter's ending. */
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
 
-/** `blocks[i]` is what counterBlock() cut for shard i. */
-export function createRegistry(blocks: readonly Float64Array[]): Registry {
+/** `blocks[i]` is what counterBlock() cut for shard i; `supervised` what else is known of it. */
+export function createRegistry(blocks: readonly Float64Array[], supervised: Supervised): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   for (const name of MISNAMED) registry.removeSingleMetric(name)
@@ -24,6 +25,7 @@ export function createRegistry(blocks: readonly Float64Array[]): Registry {
   }).set(build, 1)
 
   for (const [key, metric] of Object.entries(METRICS)) register(registry, metric, CELL[key as MetricKey], blocks)
+  registerSupervision(registry, blocks.length, supervised)
   return registry
 }
 

@@ -145,6 +145,16 @@ export class Externals {
     return true
   }
 
+  requests(): { shard: number; entry: number; space: number }[] {
+    return []
+  }
+
+  moveFreeBlock(_entry: number, _space: number, _toShard: number): boolean {
+    return false
+  }
+
+  answer(_shard: number, _entry: number, _space: number, _granted: boolean): void {}
+
   #changed(): void {
     Atomics.add(this.#version, 0, 1)
   }

@@ -10,6 +10,7 @@ import { loadConfig } from '../../src/control/config.ts'
 import { GatewayError } from '../../src/coordinator/errors.ts'
 import { Gateway } from '../../src/coordinator/gateway.ts'
 import { allocateMemory } from '../../src/coordinator/memory.ts'
+import { RestartLimit } from '../../src/coordinator/restarts.ts'
 import { Shards, type ShardsOptions } from '../../src/coordinator/shards.ts'
 import type { AfPacketSeat } from '../../src/io/af-packet-layout.ts'
 import { CLONE_NEWNET, close, open, setns, signal } from '../../src/io/syscalls.ts'
@@ -53,7 +54,7 @@ afterAll(() => {
   rmSync(folder, { recursive: true })
 })
 
-function configuration() {
+function configuration(variables: Readonly<Record<string, string>> = {}) {
   const statePath = join(folder, 'state.json')
   const env = { NATLOOM_CONFIG: '/dev/null', NATLOOM_INSIDE: 'lan0', NATLOOM_OUTSIDE: 'wan0' }
   return loadConfig({
@@ -62,22 +63,72 @@ function configuration() {
       NATLOOM_STATE_PATH: statePath,
       NATLOOM_METRICS_LISTEN: '127.0.0.1:0',
       NATLOOM_IO_RING_MEGABYTES: '16',
+      NATLOOM_WORKERS: '1',
+      ...variables,
     },
   }).config
 }
 
+/** What the log says, in order; `logged` waits for the first entry with this text. */
+class Story {
+  readonly entries: Record<string, unknown>[] = []
+  readonly log = pino({ level: 'info', base: null }, { write: (line: string) => this.#add(JSON.parse(line)) })
+  #more = () => {}
+
+  async logged(text: string): Promise<Record<string, unknown>> {
+    for (;;) {
+      const found = this.entries.find(({ msg }) => String(msg).includes(text))
+      if (found) return found
+      await new Promise<void>((resolve) => {
+        this.#more = resolve
+      })
+    }
+  }
+
+  #add(entry: Record<string, unknown>): void {
+    this.entries.push(entry)
+    this.#more()
+  }
+}
+
+/** Its worker returns, which it should not. */
+function endShard(shard: number): void {
+  started.shards!.memory.control.words.stop(shard)
+  signal(started.shards!.seats[shard]!.wakeFd)
+}
+
+const scrape = async (gateway: Gateway) => (await fetch(gateway.metricsUrl)).text()
+const health = async (gateway: Gateway) => (await fetch(new URL('/healthz', gateway.metricsUrl))).json()
+
 describe('a shard that ends though nobody stopped it', () => {
-  it('ends the gateway with the exit code of a failure, and everything is taken back', async () => {
-    const said: string[] = []
-    const config = configuration()
-    const log = pino({ level: 'fatal' }, { write: (line: string) => void said.push(JSON.parse(line).msg) })
-    const gateway = await Gateway.start(config, log)
+  it('is replaced: it is logged why, counted, and the gateway is well', async () => {
+    const story = new Story()
+    const gateway = await Gateway.start(configuration({ NATLOOM_WORKERS: '2' }), story.log)
+    endShard(1)
+    const failed = await story.logged('a worker has failed')
+    expect(failed).toMatchObject({ level: 50, worker: 'shard 1', reason: 'it ended', epoch: 1 })
+    const replaced = await story.logged('the worker is replaced')
+    expect(replaced).toMatchObject({ level: 30, worker: 'shard 1', epoch: 2, milliseconds: expect.any(Number) })
+    const metrics = await scrape(gateway)
+    expect(metrics).toContain('natloom_shard_restarts_total{shard="0"} 0')
+    expect(metrics).toContain('natloom_shard_restarts_total{shard="1"} 1')
+    expect(metrics).toMatch(/natloom_shard_heartbeat_age_seconds\{shard="1"\} 0\.\d/)
+    expect(await health(gateway)).toMatchObject({ ok: true, detail: { shards: 2, notTurning: [] } })
+    await gateway.stop('test')
+  })
+
+  it('ends the gateway with the exit code of a failure if it is one too many, and everything is taken back', async () => {
+    const story = new Story()
+    const config = configuration({ NATLOOM_SUPERVISION_RESTARTS: '0' })
+    const gateway = await Gateway.start(config, story.log)
     expect(run('nft', ['list', 'ruleset'])).toContain('table netdev natloom')
 
-    started.shards!.memory.control.words.stop(0)
-    signal(started.shards!.seats[0].wakeFd)
+    endShard(0)
     expect(await gateway.done).toBe(4)
-    expect(said).toEqual(['shard 0 failed: it ended'])
+    expect(await story.logged('failed')).toMatchObject({
+      level: 60,
+      msg: 'shard 0 failed: it ended (none is replaced)',
+    })
     expect(run('nft', ['list', 'ruleset'])).toBe('')
     expect(existsSync(config.statePath)).toBe(false)
     // Once more is no harm.
@@ -93,6 +144,9 @@ describe('a shard that can’t begin', () => {
       seats: [{ wakeFd: -1 } as AfPacketSeat],
       watcherFd: -1,
       startedAt: 0,
+      limit: new RestartLimit({ restarts: 5, withinSeconds: 60 }, () => 0),
+      replacing: () => {},
+      replaced: () => {},
       failed: (error) => failures.push(error),
     })
     const refusal = await shards.forwarding().catch((error: unknown) => error)

@@ -101,7 +101,7 @@ describe('the gateway’s own traffic goes on', () => {
 
   it('and it is healthy, as its metrics say', async () => {
     const health = JSON.parse(network.gateway.host.exec('curl', '-s', 'http://127.0.0.1:9464/healthz'))
-    expect(health).toMatchObject({ ok: true, detail: { shards: 1, silent: [], externalAddresses: 1 } })
+    expect(health).toMatchObject({ ok: true, detail: { shards: 1, notTurning: [], externalAddresses: 1 } })
     const metrics = network.gateway.host.exec('curl', '-s', 'http://127.0.0.1:9464/metrics')
     // 697 blocks of 64 ports but the host's.
     expect(metrics).toContain('natloom_ports_leased{shard="0",protocol="tcp"} 44544')

@@ -40,8 +40,22 @@ describe('a shard', () => {
     expect(heartbeats.silent()).toEqual([])
   })
 
-  it('that never turned is silent too', () => {
-    looks(5, [])
+  it('that has not turned yet is given ten looks', () => {
+    looks(9, [])
+    expect(heartbeats.silent()).toEqual([])
+    looks(1, [])
     expect(heartbeats.silent()).toEqual([0, 1])
+  })
+
+  it('is looked at anew when another worker begins in its place', () => {
+    looks(1, [0, 1])
+    looks(5, [0])
+    words.start(1)
+    heartbeats.begin(1)
+    expect(heartbeats.silent()).toEqual([])
+    looks(9, [0])
+    expect([heartbeats.silent(), heartbeats.looks(1)]).toEqual([[], 9])
+    looks(1, [0])
+    expect(heartbeats.silent()).toEqual([1])
   })
 })

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
 import { METRICS } from '../../src/memory/counters.ts'
+import { HEARTBEAT_AGE, RESTARTS } from '../../src/metrics/supervision.ts'
 
 const directory = fileURLToPath(new URL('../../dashboards/', import.meta.url))
 
@@ -14,7 +15,7 @@ describe('the alert rules', () => {
   })
 
   it('ask for metrics that natloom has', () => {
-    const known = new Set<string>(Object.values(METRICS).map(({ name }) => name))
+    const known = new Set<string>([...Object.values(METRICS), RESTARTS, HEARTBEAT_AGE].map(({ name }) => name))
     const { groups } = parse(readFileSync(`${directory}alerts.yaml`, 'utf8')) as {
       groups: { rules: { expr: string }[] }[]
     }

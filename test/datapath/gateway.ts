@@ -84,6 +84,8 @@ export class Gateway {
     const settings: ShardSettings = {
       shard: 0,
       shards: 1,
+      restarted: false,
+      epoch: 1,
       ownerKey: 0x5eed,
       sides: [0, 1],
       hashKey: [0x03020100, 0x07060504],

@@ -56,3 +56,60 @@ describe('a shard’s heartbeat', () => {
     }
   })
 })
+
+describe('who is in a place', () => {
+  it('is nobody before the worker has entered, and again after the next start', () => {
+    const words = controlWords()
+    const epoch = words.start(0)
+    expect(words.thread(0)).toBe(0)
+    expect(words.enter(0, epoch, 7)).toBe(true)
+    expect([words.thread(0), words.thread(1)]).toEqual([7, 0])
+    words.start(0)
+    expect(words.thread(0)).toBe(0)
+  })
+
+  it('is known also of a worker that was ended before it entered, which must not begin', () => {
+    const words = controlWords()
+    const epoch = words.start(0)
+    words.stop(0)
+    expect(words.enter(0, epoch, 7)).toBe(false)
+    expect(words.thread(0)).toBe(7)
+  })
+})
+
+describe('the first beat', () => {
+  it('is told to whoever waits for it', async () => {
+    const words = controlWords()
+    words.start(0)
+    const beaten = words.firstBeat(0, 10_000)
+    words.beat(0, 5)
+    words.hasBegun(0)
+    expect(await beaten).toBe(true)
+  })
+
+  it('may have been before anybody waited', async () => {
+    const words = controlWords()
+    words.start(0)
+    words.beat(0, 5)
+    expect(await words.firstBeat(0, 10_000)).toBe(true)
+  })
+
+  it('may not come in time', async () => {
+    const words = controlWords()
+    words.start(0)
+    expect(await words.firstBeat(0, 1)).toBe(false)
+  })
+})
+
+describe('the bell', () => {
+  it('tells of rings since the count that the listener knows', async () => {
+    const words = controlWords()
+    const known = words.rings()
+    const rung = words.nextRing(known)
+    words.ring()
+    words.ring()
+    await rung
+    await words.nextRing(known)
+    expect(words.rings()).toBe(known + 2)
+  })
+})

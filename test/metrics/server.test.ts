@@ -5,22 +5,31 @@ import { DROP } from '../../src/memory/drop-reasons.ts'
 import { allocate } from '../../src/memory/region.ts'
 import { createRegistry } from '../../src/metrics/registry.ts'
 import { type Health, MetricsServer } from '../../src/metrics/server.ts'
+import type { Supervised } from '../../src/metrics/supervision.ts'
 
 let blocks: Float64Array[]
+let restarts: number[]
+let ages: number[]
 let health: Health
 let server: MetricsServer
 
 beforeEach(async () => {
   blocks = [allocate(counterBlock).seated, allocate(counterBlock).seated]
+  restarts = [0, 0]
+  ages = [12, 0]
   health = { ok: true, detail: { shards: 2 } }
   server = await MetricsServer.start({
     listen: '127.0.0.1:0',
-    registry: createRegistry(blocks),
+    registry: createRegistry(blocks, supervised),
     health: () => health,
   })
 })
 afterEach(() => server.close())
 
+const supervised: Supervised = {
+  restarts: (shard) => restarts[shard]!,
+  heartbeatAge: (shard) => ages[shard]!,
+}
 const get = (path: string, init?: RequestInit) => fetch(new URL(path, server.url), init)
 const scrape = async () => (await get('/metrics')).text()
 
@@ -66,6 +75,25 @@ describe('/metrics', () => {
     )
   })
 
+  it('shows what the coordinator knows of each shard', async () => {
+    const shown = async () =>
+      (await scrape()).split('\n').filter((line) => /^natloom_shard_(restarts|heart)/.test(line))
+    expect(await shown()).toEqual([
+      'natloom_shard_restarts_total{shard="0"} 0',
+      'natloom_shard_restarts_total{shard="1"} 0',
+      'natloom_shard_heartbeat_age_seconds{shard="0"} 0.012',
+      'natloom_shard_heartbeat_age_seconds{shard="1"} 0',
+    ])
+    restarts = [0, 3]
+    ages = [5000, 1]
+    expect(await shown()).toEqual([
+      'natloom_shard_restarts_total{shard="0"} 0',
+      'natloom_shard_restarts_total{shard="1"} 3',
+      'natloom_shard_heartbeat_age_seconds{shard="0"} 5',
+      'natloom_shard_heartbeat_age_seconds{shard="1"} 0.001',
+    ])
+  })
+
   it('says what is running', async () => {
     expect(await scrape()).toMatch(/^natloom_build_info\{version="\d+\.\d+\.\d+",node="v\d+\.\d+\.\d+"\} 1$/m)
   })
@@ -106,7 +134,7 @@ describe('the server', () => {
 
   it('names the key and what to do if its port is taken', async () => {
     const { host } = new URL(server.url)
-    const second = MetricsServer.start({ listen: host, registry: createRegistry([]), health: () => health })
+    const second = MetricsServer.start({ listen: host, registry: createRegistry([], supervised), health: () => health })
     await expect(second).rejects.toMatchObject({
       code: 'METRICS_ADDRESS_IN_USE',
       message:
@@ -118,7 +146,7 @@ describe('the server', () => {
   it('names the key if the host has no such address', async () => {
     const elsewhere = MetricsServer.start({
       listen: '192.0.2.1:9464',
-      registry: createRegistry([]),
+      registry: createRegistry([], supervised),
       health: () => health,
     })
     await expect(elsewhere).rejects.toMatchObject({
