@@ -48,7 +48,7 @@ export interface SupervisorOptions {
   now(): number
   /** A worker has failed, and another is about to take its place. */
   replacing(failure: Failure): void
-  /** It turns; so long nobody did. */
+  /** It turns, `milliseconds` after the last turn of the one before. */
   replaced(worker: { readonly worker: string; readonly epoch: number; readonly milliseconds: number }): void
   /** The gateway can't go on. Called once. */
   failed(error: GatewayError): void
@@ -152,18 +152,19 @@ export class Supervisor {
   }
 
   #replace(worker: number, failure: Failure): void {
-    this.#options.replacing(failure)
+    const { replacing, now } = this.#options
+    replacing(failure)
+    const lastTurn = now() - this.heartbeatAge(worker)
     this.#restarts[worker]! += 1
     this.#lives[worker] = this.#begin(worker)
-    this.#tellWhenItTurns(worker, failure.epoch + 1)
+    this.#tellWhenItTurns(worker, failure.epoch + 1, lastTurn)
   }
 
-  async #tellWhenItTurns(worker: number, epoch: number): Promise<void> {
+  async #tellWhenItTurns(worker: number, epoch: number, lastTurn: number): Promise<void> {
     const { words, places, replaced, now } = this.#options
-    const failedAt = now()
     const turns = words.firstBeat(worker, FIRST_TURN_WITHIN_MS)
     if (!(await Promise.race([turns, this.#lives[worker]!.over.then(() => false)])) || this.#isOver) return
-    replaced({ worker: places[worker]!.name, epoch, milliseconds: Math.round(now() - failedAt) })
+    replaced({ worker: places[worker]!.name, epoch, milliseconds: Math.round(now() - lastTurn) })
   }
 
   #look(): void {
