@@ -5,7 +5,12 @@ import { allocateMemory } from '../../src/coordinator/memory.ts'
 import { CELL } from '../../src/memory/counters.ts'
 
 function configuration(env: Readonly<Record<string, string>> = {}, changes: Partial<GatewayConfig> = {}) {
-  const interfaces = { NATLOOM_CONFIG: '/dev/null', NATLOOM_INSIDE: 'lan0,lan1', NATLOOM_OUTSIDE: 'wan0' }
+  const interfaces = {
+    NATLOOM_CONFIG: '/dev/null',
+    NATLOOM_WORKERS: '1',
+    NATLOOM_INSIDE: 'lan0,lan1',
+    NATLOOM_OUTSIDE: 'wan0',
+  }
   return { ...loadConfig({ env: { ...interfaces, ...env } }).config, ...changes }
 }
 

@@ -108,6 +108,7 @@ export class Network {
         NATLOOM_STATE_PATH: this.statePath,
         NATLOOM_LOG_FORMAT: 'json',
         NATLOOM_IO_RING_MEGABYTES: '16',
+        NATLOOM_WORKERS: '1',
         ...env,
       },
     })

@@ -187,6 +187,7 @@ describe('asked to stop', () => {
     await supervisor.forwarding()
     order(1, 'exit')
     await until(() => replacing.length === 1)
+    expect(supervisor.notTurning()).toEqual(['worker 1'])
     await supervisor.stop()
     expect([...intrusions.subarray(0, WORKERS)]).toEqual([0, 0, 0])
     expect(failures).toEqual([])
