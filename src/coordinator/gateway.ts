@@ -5,7 +5,7 @@
 //   rights, interfaces        host/rights, host/watcher   checked once
 //   memory                    memory.ts
 //   netlink watcher           netlink-thread.ts           tells of interfaces and addresses: #follow
-//   sockets and rings         packet-ports.ts             bound again to an interface that is back
+//   sockets and rings         packet-ports.ts             bound again to an interface that is back; kernel-dispatch.ts
 //   rules, port range         host/host.ts                follow interfaces, addresses and the host's sockets
 //   addresses and leases      external-addresses.ts       follow the outside interface's address; every 10 s
 //   lease desk                lease-desk.ts               lends port blocks to shards that ask; every 10 s
@@ -23,7 +23,7 @@ import { portsInUse } from '../host/sockets.ts'
 import { readHost } from '../host/watcher.ts'
 import { close, eventfd } from '../io/syscalls.ts'
 import type { Addr } from '../memory/fib.ts'
-import { createRegistry } from '../metrics/registry.ts'
+import { type CountedWorker, createRegistry } from '../metrics/registry.ts'
 import { type Health, MetricsServer } from '../metrics/server.ts'
 import { formatAddress } from '../wire/address.ts'
 import { poolAddresses } from './address-range.ts'
@@ -31,6 +31,7 @@ import { Bell } from './bell.ts'
 import type { GatewayConfig } from './config.ts'
 import { EXIT_GATEWAY_FAILED, GatewayError } from './errors.ts'
 import { ExternalAddresses } from './external-addresses.ts'
+import { KernelDispatch } from './kernel-dispatch.ts'
 import { LeaseDesk } from './lease-desk.ts'
 import { linkChanges } from './link-changes.ts'
 import { allocateMemory, type GatewayMemory } from './memory.ts'
@@ -61,6 +62,7 @@ export class Gateway {
   #ports: PacketPorts | undefined
   #addresses: ExternalAddresses | undefined
   #shards: Shards | undefined
+  #dispatch: KernelDispatch | undefined
   #isRunning = false
   #failure: GatewayError | undefined
 
@@ -126,12 +128,19 @@ export class Gateway {
     const wakeFds = memory.shards.map(() => this.#eventfd())
     await this.#watch(memory, watcherFd, wakeFds)
     const ports = this.#openPorts(wakeFds)
+    this.#openDispatch(memory, ports)
     this.#host.apply()
     this.#addresses = this.#openAddresses(memory)
     this.#bringInLine()
     if (this.#addresses.count === 0) this.#logAddress()
     this.#openLeaseDesk(memory)
-    const shards = await this.#startShards({ memory, seats: ports.seats, watcherFd, startedAt })
+    const shards = await this.#startShards({
+      memory,
+      seats: ports.seats,
+      dispatcherSeat: ports.dispatcherSeat,
+      watcherFd,
+      startedAt,
+    })
     await this.#serveMetrics(memory, shards)
     if (this.#failure) throw this.#failure
     this.#isRunning = true
@@ -183,6 +192,19 @@ export class Gateway {
     return ports
   }
 
+  /** With a dispatcher's thread, or one shard, the kernel has nothing to decide. */
+  #openDispatch({ externals, settings }: GatewayMemory, ports: PacketPorts): void {
+    const { dispatch, workers } = this.#config
+    if (dispatch === 'thread' || workers === 1) return
+    const kernel = new KernelDispatch({
+      version: () => externals.version(),
+      replace: () => ports.setDispatch({ shards: workers, key: settings[0]!.ownerKey, externals }),
+      failed: (error) => this.#log.error({ err: error }, 'the kernel refused a dispatch program, will be tried again'),
+    })
+    this.#takeBack.add('following the leases', () => kernel.stop())
+    this.#dispatch = kernel
+  }
+
   #openAddresses(memory: GatewayMemory): ExternalAddresses {
     const { ports } = this.#config.nat
     const addresses = new ExternalAddresses({
@@ -223,10 +245,13 @@ export class Gateway {
   }
 
   #leasesChanged(): void {
+    this.#dispatch?.follow()
     this.#shards?.wakeAll()
   }
 
-  async #startShards(options: Pick<ShardsOptions, 'memory' | 'seats' | 'watcherFd' | 'startedAt'>): Promise<Shards> {
+  async #startShards(
+    options: Pick<ShardsOptions, 'memory' | 'seats' | 'dispatcherSeat' | 'watcherFd' | 'startedAt'>,
+  ): Promise<Shards> {
     const shards = new Shards({
       ...options,
       limit: new RestartLimit(this.#config.supervision, () => performance.now()),
@@ -244,7 +269,7 @@ export class Gateway {
     const { listen } = this.#config.metrics
     const server = await MetricsServer.start({
       listen,
-      registry: createRegistry(memory.counters, shards),
+      registry: createRegistry(countedWorkers(memory, shards)),
       health: () => this.#health(),
     })
     this.#takeBack.add('the metrics server', () => server.close())
@@ -319,6 +344,18 @@ export class Gateway {
     const problems = this.#host.takeBack()
     if (problems.length > 0) throw new Error(problems.join('; '))
   }
+}
+
+/** The shards and, behind them, the dispatcher. */
+function countedWorkers({ counters, dispatcher }: GatewayMemory, supervisor: Shards): CountedWorker[] {
+  const counted = (shard: string, counters: Float64Array, worker: number): CountedWorker => ({
+    shard,
+    counters,
+    restarts: () => supervisor.restarts(worker),
+    heartbeatAge: () => supervisor.heartbeatAge(worker),
+  })
+  const shards = counters.map((each, shard) => counted(String(shard), each, shard))
+  return dispatcher ? [...shards, counted('dispatcher', dispatcher.counters, shards.length)] : shards
 }
 
 /** Packets' words are compared as loaded, little-endian (wire/address.ts). */

@@ -9,7 +9,7 @@ import { addressOf } from '../io/syscalls.ts'
 import { ControlWords } from '../memory/control-words.ts'
 import { counterBlock } from '../memory/counters.ts'
 import { Fib, type FibOptions } from '../memory/fib.ts'
-import { HandoverRings } from '../memory/handover-rings.ts'
+import { HandoverRings, handoverFrameBytes } from '../memory/handover-rings.ts'
 import { allocate, Region, sharedMemory } from '../memory/region.ts'
 import { Externals } from '../nat/externals.ts'
 import { poolAddresses } from './address-range.ts'
@@ -20,14 +20,25 @@ const OUTSIDE = 1
 /** An outside interface has one address at a time; the others are for those that change before their end is seen. */
 const FEWEST_EXTERNALS = 8
 
+/** Rows of the tables that the dispatcher is given as every worker is: it tracks nothing. */
+const DISPATCHER_ROWS = 16
+
 export interface GatewayMemory {
   /** By shard. */
   readonly settings: readonly ShardSettings[]
   readonly shards: readonly ShardMemory[]
   readonly counters: readonly Float64Array[]
+  /** Of the thread that dispatches, where one does. */
+  readonly dispatcher?: {
+    readonly settings: ShardSettings
+    readonly memory: ShardMemory
+    readonly counters: Float64Array
+  }
   readonly externals: Externals
   readonly fib: { readonly buffer: SharedArrayBuffer; readonly options: FibOptions; readonly view: Fib }
-  /** Of all workers: the shards and, behind them, the dispatcher. */
+  /** What all shards need of the packets' arena together: places for frames that are handed over. */
+  readonly arenaSharedBytes: number
+  /** Of `workers` places: the shards and, behind them, a dispatcher. */
   readonly control: { readonly buffer: SharedArrayBuffer; readonly words: ControlWords; readonly workers: number }
 }
 
@@ -36,28 +47,41 @@ export function allocateMemory(config: GatewayConfig): GatewayMemory {
   const { externals: externalsOptions, fib: fibOptions } = settings[0]
   const externals = allocate((region) => new Externals(region, externalsOptions))
   const fib = allocate((region) => new Fib(region, fibOptions))
-  const workers = config.workers + (config.dispatch === 'thread' ? 1 : 0)
+  const workers = config.workers + 1
   const control = allocate((region) => new ControlWords(region, workers))
   const handover = allocate((region) => new HandoverRings(region, config.workers))
-  const shards = settings.map((each) => ({
-    tables: sharedMemory(tableBytes(each)),
+  const memoryOf = (each: ShardSettings): ShardMemory => ({
+    tables: tablesOf(each),
     externals: externals.buffer,
     fib: fib.buffer,
     handover: handover.buffer,
-  }))
-  for (const { tables } of shards) {
-    assertAligned(tables)
-    // Where the kernel won't, lookups are slower, and that is all.
-    adviseHugePages(tables)
-  }
+  })
+  const shards = settings.map(memoryOf)
   return {
     settings,
     shards,
     counters: shards.map(({ tables }) => counterBlock(new Region(tables))),
     externals: externals.seated,
     fib: { buffer: fib.buffer, options: fibOptions, view: fib.seated },
+    arenaSharedBytes: handoverFrameBytes(config.workers),
     control: { buffer: control.buffer, words: control.seated, workers },
+    ...(config.dispatch === 'thread' && { dispatcher: dispatcher(memoryOf, settings[0]!) }),
   }
+}
+
+/** It is number N among N shards, and counts as they do. */
+function dispatcher(memoryOf: (settings: ShardSettings) => ShardMemory, of: ShardSettings) {
+  const settings = { ...of, shard: of.shards, connections: DISPATCHER_ROWS }
+  const memory = memoryOf(settings)
+  return { settings, memory, counters: counterBlock(new Region(memory.tables)) }
+}
+
+function tablesOf(settings: ShardSettings): SharedArrayBuffer {
+  const tables = sharedMemory(tableBytes(settings))
+  assertAligned(tables)
+  // Where the kernel won't, lookups are slower, and that is all.
+  adviseHugePages(tables)
+  return tables
 }
 
 function shardSettings(config: GatewayConfig): ShardSettings[] {

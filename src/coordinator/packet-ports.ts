@@ -2,6 +2,7 @@
 // workers by number, and bound again to an interface that vanished and came back.
 // Owner: the coordinator; the shard that a seat is lent to reads and writes its arena.
 
+import type { Leases } from '../datapath/owner.ts'
 import { HostError } from '../host/errors.ts'
 import type { LinkReport } from '../host/host-tables.ts'
 import { configuredQdiscs } from '../host/qdisc.ts'
@@ -31,6 +32,7 @@ export function checkInterfaces(links: readonly LinkReport[]): void {
 export class PacketPorts {
   /** By shard. */
   readonly seats: readonly AfPacketSeat[]
+  readonly dispatcherSeat: AfPacketSeat | undefined
   /** By port: the interface that the sockets are bound to. */
   readonly #bound: number[]
 
@@ -53,6 +55,8 @@ export class PacketPorts {
   follow(links: readonly LinkReport[]): boolean {
     return links.filter(({ index }, port) => this.#rebind(port, index)).length > 0
   }
+
+  setDispatch(_leases: Leases): void {}
 
   /** After the last worker's end: a view of an arena must not be touched any more. */
   close(): void {

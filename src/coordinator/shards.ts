@@ -8,10 +8,13 @@ import type { GatewayMemory } from './memory.ts'
 import { type Place, Supervisor, type SupervisorOptions } from './supervisor.ts'
 import { workerFile } from './worker-file.ts'
 
-/** What every worker is given: plain data, shared memory, descriptors by number. */
-interface WorkerTask {
+/** What `workers/shard.ts` is given: plain data, shared memory, descriptors by number. */
+export interface ShardTask {
+  /** Which shard it is, and which of its lives. */
+  readonly settings: ShardSettings
+  readonly memory: ShardMemory
   readonly seat: AfPacketSeat
-  /** `workers`: what the control words are cut for. */
+  /** `workers`: how many the control words are cut for. */
   readonly control: { readonly buffer: SharedArrayBuffer; readonly workers: number }
   /** The eventfd that wakes the netlink watcher. */
   readonly watcherFd: number
@@ -21,57 +24,66 @@ interface WorkerTask {
   readonly startedAt: number
 }
 
-/** What `workers/shard.ts` is given. */
-export interface ShardTask extends WorkerTask {
-  readonly settings: ShardSettings
-  readonly memory: ShardMemory
-}
+/** What `workers/dispatcher.ts` is given: the same, its shard being the number of shards. */
+export type DispatcherTask = ShardTask
 
-export interface ShardsOptions extends Omit<SupervisorOptions, 'words' | 'places' | 'now'> {
+interface WorkersOptions {
   readonly memory: GatewayMemory
   /** By shard. */
   readonly seats: readonly AfPacketSeat[]
+  /** Where a thread dispatches. */
+  readonly dispatcherSeat?: AfPacketSeat | undefined
   readonly watcherFd: number
   /** As in the task. */
   readonly startedAt: number
 }
 
+export interface ShardsOptions extends WorkersOptions, Omit<SupervisorOptions, 'words' | 'places' | 'now'> {}
+
+/** A place for each shard, and the dispatcher's. */
+export function placesOf({ memory, seats, dispatcherSeat, watcherFd, startedAt }: WorkersOptions): Place[] {
+  const { settings, shards, dispatcher, control } = memory
+  const common = {
+    control: { buffer: control.buffer, workers: control.workers },
+    watcherFd,
+    wakeFds: seats.map(({ wakeFd }) => wakeFd),
+    startedAt,
+  }
+  const place = (name: string, file: string, of: ShardSettings, memory: ShardMemory, seat: AfPacketSeat): Place => ({
+    name,
+    file,
+    task: (epoch): ShardTask => ({ settings: { ...of, epoch, restarted: epoch > 1 }, memory, seat, ...common }),
+    wake: () => signal(seat.wakeFd),
+  })
+  const places = seats.map((seat, shard) =>
+    place(`shard ${shard}`, workerFile('shard'), settings[shard]!, shards[shard]!, seat),
+  )
+  if (dispatcher && dispatcherSeat)
+    places.push(
+      place('the dispatcher', workerFile('dispatcher'), dispatcher.settings, dispatcher.memory, dispatcherSeat),
+    )
+  return places
+}
+
 export class Shards extends Supervisor {
-  readonly #seats: readonly AfPacketSeat[]
+  readonly #places: readonly Place[]
 
   /** Starts the threads. `stop` is due from now on. */
-  constructor({ memory, seats, watcherFd, startedAt, ...supervision }: ShardsOptions) {
-    const { buffer, words, workers } = memory.control
-    const common = { control: { buffer, workers }, watcherFd, wakeFds: seats.map(({ wakeFd }) => wakeFd), startedAt }
-    const shards = seats.map(
-      (seat, shard): Place => ({
-        name: `shard ${shard}`,
-        file: workerFile('shard'),
-        task: (epoch): ShardTask => ({
-          settings: { ...memory.settings[shard]!, epoch, restarted: epoch > 1 },
-          memory: memory.shards[shard]!,
-          seat,
-          ...common,
-        }),
-        wake: () => signal(seat.wakeFd),
-      }),
-    )
-    super({
-      ...supervision,
-      words,
-      places: shards,
-      now: () => Number(process.hrtime.bigint() / 1_000_000n) - startedAt,
-    })
-    this.#seats = seats
+  constructor(options: ShardsOptions) {
+    const { memory, startedAt } = options
+    const places = placesOf(options)
+    const now = () => Number(process.hrtime.bigint() / 1_000_000n) - startedAt
+    super({ ...options, words: memory.control.words, places, now })
+    this.#places = places
   }
 
   /** Makes a sleeping shard turn. */
   wake(shard: number): void {
-    signal(this.#seats[shard]!.wakeFd)
+    this.#places[shard]!.wake()
   }
 
-  /** Makes sleeping shards turn. */
+  /** Makes every worker turn that sleeps. */
   wakeAll(): void {
-    for (const shard of this.#seats.keys()) this.wake(shard)
+    for (const { wake } of this.#places) wake()
   }
 }

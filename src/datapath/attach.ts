@@ -15,6 +15,7 @@ import type { NatSettings } from '../nat/settings.ts'
 
 /** What a shard must know; plain data, posted to its worker. */
 export interface ShardSettings {
+  /** Its number; the dispatcher's is the number of shards. */
   readonly shard: number
   /** How many shards there are. */
   readonly shards: number

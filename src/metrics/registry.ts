@@ -10,8 +10,15 @@ import { version } from './version.ts'
 /** prom-client's own gauges that end in _total, which is a counter's ending. */
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
 
-/** `blocks[i]` is what counterBlock() cut for shard i; `supervised` what else is known of it. */
-export function createRegistry(blocks: readonly Float64Array[], supervised: Supervised): Registry {
+/** A worker thread of the dataplane. */
+export interface CountedWorker extends Supervised {
+  /** Label `shard`: its number, or `dispatcher`. */
+  readonly shard: string
+  /** What counterBlock() cut for it. */
+  readonly counters: Float64Array
+}
+
+export function createRegistry(workers: readonly CountedWorker[]): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   for (const name of MISNAMED) registry.removeSingleMetric(name)
@@ -24,17 +31,17 @@ export function createRegistry(blocks: readonly Float64Array[], supervised: Supe
     registers: [registry],
   }).set(build, 1)
 
-  for (const [key, metric] of Object.entries(METRICS)) register(registry, metric, CELL[key as MetricKey], blocks)
-  registerSupervision(registry, blocks.length, supervised)
+  for (const [key, metric] of Object.entries(METRICS)) register(registry, metric, CELL[key as MetricKey], workers)
+  registerSupervision(registry, workers)
   return registry
 }
 
-function register(registry: Registry, metric: Metric, first: number, blocks: readonly Float64Array[]): void {
+function register(registry: Registry, metric: Metric, first: number, workers: readonly CountedWorker[]): void {
   const { name, help, cells } = metric
   const labelNames = ['shard', ...Object.keys(cells[0] ?? {})]
   const each = (report: (labels: Record<string, string>, value: number) => void) => {
-    for (const [shard, block] of blocks.entries())
-      for (const [i, labels] of cells.entries()) report({ shard: String(shard), ...labels }, block[first + i]!)
+    for (const { shard, counters } of workers)
+      for (const [i, labels] of cells.entries()) report({ shard, ...labels }, counters[first + i]!)
   }
   if (metric.type === 'counter') {
     const counter = new Counter({

@@ -2,12 +2,13 @@
 
 import { Counter, Gauge, type Registry } from 'prom-client'
 
-/** The coordinator's side of it: coordinator/supervisor.ts. */
+/** Answered by coordinator/supervisor.ts. */
 export interface Supervised {
-  /** How often the shard's thread was replaced. */
-  restarts(shard: number): number
-  /** Milliseconds since the shard turned last. */
-  heartbeatAge(shard: number): number
+  readonly shard: string
+  /** How often its thread was replaced. */
+  restarts(): number
+  /** Milliseconds since it turned last. */
+  heartbeatAge(): number
 }
 
 export const RESTARTS = {
@@ -19,22 +20,21 @@ export const HEARTBEAT_AGE = {
   help: 'Time since the shard turned last; below a tenth of a second while all is well',
 }
 
-export function registerSupervision(registry: Registry, shards: number, supervised: Supervised): void {
-  const numbers = Array.from({ length: shards }, (_, shard) => shard)
+export function registerSupervision(registry: Registry, workers: readonly Supervised[]): void {
   const common = { labelNames: ['shard'], registers: [registry] }
   const restarts = new Counter({
     ...RESTARTS,
     ...common,
     collect() {
       restarts.reset()
-      for (const shard of numbers) restarts.inc({ shard }, supervised.restarts(shard))
+      for (const worker of workers) restarts.inc({ shard: worker.shard }, worker.restarts())
     },
   })
   const age = new Gauge({
     ...HEARTBEAT_AGE,
     ...common,
     collect() {
-      for (const shard of numbers) age.set({ shard }, supervised.heartbeatAge(shard) / 1000)
+      for (const worker of workers) age.set({ shard: worker.shard }, worker.heartbeatAge() / 1000)
     },
   })
 }

@@ -42,6 +42,18 @@ describe('what a shard is told', () => {
   })
 })
 
+describe('the dispatcher', () => {
+  it('is there only where a thread dispatches, numbered behind the shards', () => {
+    expect(allocateMemory(configuration()).dispatcher).toBeUndefined()
+    const { settings, shards, dispatcher } = allocateMemory(
+      configuration({ NATLOOM_DISPATCH: 'thread' }, { workers: 3 }),
+    )
+    expect(dispatcher!.settings).toMatchObject({ shard: 3, shards: 3, ownerKey: settings[0]!.ownerKey })
+    expect(dispatcher!.memory.handover).toBe(shards[0]!.handover)
+    expect(dispatcher!.memory.tables).not.toBe(shards[0]!.tables)
+  })
+})
+
 describe('shared memory', () => {
   it('shows a shard’s counters where the shard counts', () => {
     const { counters, shards } = allocateMemory(configuration())

@@ -1,28 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { Throttle, type Timers } from '../../src/coordinator/throttle.ts'
-
-/** A clock that goes when it is told to, and what is due by it. */
-class Story implements Timers {
-  #now = 0
-  #due: { at: number; act: () => void }[] = []
-
-  now(): number {
-    return this.#now
-  }
-  after(milliseconds: number, act: () => void): () => void {
-    const entry = { at: this.#now + milliseconds, act }
-    this.#due.push(entry)
-    return () => {
-      this.#due = this.#due.filter((other) => other !== entry)
-    }
-  }
-  goOn(milliseconds: number): void {
-    this.#now += milliseconds
-    const due = this.#due.filter(({ at }) => at <= this.#now)
-    this.#due = this.#due.filter(({ at }) => at > this.#now)
-    for (const { act } of due) act()
-  }
-}
+import { Throttle } from '../../src/coordinator/throttle.ts'
+import { Story } from './story.ts'
 
 let story: Story
 let done: number[]

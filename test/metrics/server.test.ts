@@ -3,9 +3,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { CELL, counterBlock, METRICS } from '../../src/memory/counters.ts'
 import { DROP } from '../../src/memory/drop-reasons.ts'
 import { allocate } from '../../src/memory/region.ts'
-import { createRegistry } from '../../src/metrics/registry.ts'
+import { type CountedWorker, createRegistry } from '../../src/metrics/registry.ts'
 import { type Health, MetricsServer } from '../../src/metrics/server.ts'
-import type { Supervised } from '../../src/metrics/supervision.ts'
 
 let blocks: Float64Array[]
 let restarts: number[]
@@ -20,16 +19,20 @@ beforeEach(async () => {
   health = { ok: true, detail: { shards: 2 } }
   server = await MetricsServer.start({
     listen: '127.0.0.1:0',
-    registry: createRegistry(blocks, supervised),
+    registry: createRegistry(workers()),
     health: () => health,
   })
 })
 afterEach(() => server.close())
 
-const supervised: Supervised = {
-  restarts: (shard) => restarts[shard]!,
-  heartbeatAge: (shard) => ages[shard]!,
-}
+/** Two shards. */
+const workers = (): CountedWorker[] =>
+  blocks.map((counters, shard) => ({
+    shard: String(shard),
+    counters,
+    restarts: () => restarts[shard]!,
+    heartbeatAge: () => ages[shard]!,
+  }))
 const get = (path: string, init?: RequestInit) => fetch(new URL(path, server.url), init)
 const scrape = async () => (await get('/metrics')).text()
 
@@ -134,7 +137,7 @@ describe('the server', () => {
 
   it('names the key and what to do if its port is taken', async () => {
     const { host } = new URL(server.url)
-    const second = MetricsServer.start({ listen: host, registry: createRegistry([], supervised), health: () => health })
+    const second = MetricsServer.start({ listen: host, registry: createRegistry([]), health: () => health })
     await expect(second).rejects.toMatchObject({
       code: 'METRICS_ADDRESS_IN_USE',
       message:
@@ -146,7 +149,7 @@ describe('the server', () => {
   it('names the key if the host has no such address', async () => {
     const elsewhere = MetricsServer.start({
       listen: '192.0.2.1:9464',
-      registry: createRegistry([], supervised),
+      registry: createRegistry([]),
       health: () => health,
     })
     await expect(elsewhere).rejects.toMatchObject({
