@@ -88,3 +88,17 @@ describe('a burst', () => {
     gateway.check()
   })
 })
+
+describe('busy seconds', () => {
+  it('are those from a turn that received something to the next turn, which follows at once', () => {
+    gateway.inside(udp(FROM, TO))
+    expect(gateway.counter('busySeconds')).toBe(0)
+    gateway.jump(0.25)
+    gateway.turn()
+    expect(gateway.counter('busySeconds')).toBe(0.25)
+    // That one received nothing, and the shard slept behind it.
+    gateway.jump(0.5)
+    gateway.turn()
+    expect(gateway.counter('busySeconds')).toBe(0.25)
+  })
+})
