@@ -39,6 +39,8 @@ export interface LeaseDeskOptions {
 
 export class LeaseDesk {
   readonly #options: LeaseDeskOptions
+  /** Nobody else lends, so most of the time there is nothing to look for. */
+  #mayBeAway = false
 
   constructor(options: LeaseDeskOptions) {
     this.#options = options
@@ -55,12 +57,17 @@ export class LeaseDesk {
       hasChanged ||= granted
       answered.add(shard)
     }
-    if (hasChanged) changed()
+    if (hasChanged) {
+      this.#mayBeAway = true
+      changed()
+    }
     for (const shard of answered) wake(shard)
   }
 
   /** Returns what is lent and not in use. To be called now and then. */
   bringHome(): void {
+    if (!this.#mayBeAway) return
+    this.#mayBeAway = false
     const { externals, changed } = this.#options
     let hasChanged = false
     for (let entry = 0; entry < externals.capacity; entry++) {
@@ -80,11 +87,11 @@ export class LeaseDesk {
       const own = blocks.filter((block) => externals.ownerOfBlock(entry, space, block) === borrower)
       let spare = own.filter((block) => this.#hasFreePort(entry, space, block)).length - FREE_BLOCKS_KEPT
       for (const block of lent) {
-        if (spare <= 0) break
-        if (!externals.takeBack(entry, space, block)) continue
-        externals.lease(entry, space, block, this.#homeOf(block))
-        spare--
-        hasChanged = true
+        if (spare > 0 && externals.takeBack(entry, space, block)) {
+          externals.lease(entry, space, block, this.#homeOf(block))
+          spare--
+          hasChanged = true
+        } else this.#mayBeAway = true
       }
     }
     return hasChanged

@@ -33,7 +33,7 @@ beforeEach(() => {
       moveFreeBlock(entry, space, toShard) {
         const block = toGive.shift()
         if (block === undefined) return false
-        lend(block, toShard, space, entry)
+        externals.lease(entry, space, block, toShard)
         return true
       },
       answer: (shard, _, space, granted) =>
@@ -45,7 +45,14 @@ beforeEach(() => {
   })
 })
 
-const lend = (block: number, shard: number, space = TCP_SPACE, of = entry) => externals.lease(of, space, block, shard)
+/** A shard has asked, and was served with this block. */
+function lend(block: number, shard: number, space = TCP_SPACE): void {
+  asked = [[shard, space]]
+  toGive = [block]
+  desk.serve()
+  asked = []
+  story = []
+}
 const lessee = (block: number, space = TCP_SPACE) => externals.ownerOfBlock(entry, space, block)
 /** Every port of these blocks but `left` gets this word. */
 function fill(blocks: readonly number[], word: number, left = 0): void {
@@ -98,6 +105,9 @@ describe('a block that is lent', () => {
     desk.bringHome()
     expect(lessee(301)).toBe(0)
     expect(story).toEqual([])
+    fill([301], 0)
+    desk.bringHome()
+    expect(lessee(301)).toBe(1)
   })
 
   it('stays while its borrower has few blocks with a free port', () => {
