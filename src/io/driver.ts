@@ -53,6 +53,8 @@ export interface Driver {
   lend(at: number): number
   /** By whoever was lent the frame, in any thread with a driver over the same arena: the link may have it again. */
   giveBack(token: number): void
+  /** After a dead predecessor: frames that it had lent are the link's again, except those with one of these tokens. */
+  reclaim(named: ReadonlySet<number>): void
   /** Queues a frame (its virtio-net header included) for a port. */
   send(port: number, at: number, length: number): void
   /** Hands everything queued to the links, in order. What a link refuses is counted, not tried again. */

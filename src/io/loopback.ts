@@ -5,8 +5,9 @@
 // Arena, all of it shared memory, so that another thread may inject and wake through a LoopbackDriver of its own over
 // the same arena, made with the same options (what was sent is collected only by the one that flushes):
 //
-//   [ words | slots of port 0 | slots of port 1 | ... | scratch ]
-//   slot:  length u32 @0 | unused | virtio-net header @8 | frame @18 (so that the IPv4 header lies on 4 bytes)
+//   [ words | slots of port 0 | slots of port 1 | ... | scratch ]   once a shard, then   [ shared ]
+//   slot:  length u32 @0 | lent i32 @4 | virtio-net header @8 | frame @18 (so that the IPv4 header lies on 4 bytes)
+// A slot's `lent` is 1 from lend() to giveBack(): RELEASED stops before it.
 //
 // Words, running counts that wrap at 2^32:
 //   BELL       one                  whoever injects or wakes   a sleeper waits on it
@@ -26,6 +27,7 @@ const RELEASED = 1
 const LOST = 2
 const WORDS_A_PORT = 3
 
+const LENT_AT = 4
 const VIRTIO_AT = 8
 const FRAME_AT = VIRTIO_AT + VIRTIO_NET_HEADER
 const LINE = 64
@@ -42,6 +44,11 @@ export interface LoopbackOptions {
   readonly slotBytes?: number
   /** Default 1 MiB. */
   readonly scratchBytes?: number
+  /** Which of how many shards with drivers of these options over one arena this is; default 0 of 1. */
+  readonly shard?: number
+  readonly shards?: number
+  /** Bytes that all shards share, after their own; default 0. */
+  readonly sharedBytes?: number
   /** Memory to use, at least arenaBytes(options); default: its own. */
   readonly arena?: SharedArrayBuffer
   /** Plays a link that refuses to send: true counts a failure. The frame is a view, valid during the call. */
@@ -54,37 +61,51 @@ interface Shape {
   readonly ports: number
   readonly slots: number
   readonly slotBytes: number
+  /** Where this shard's part begins, and from there. */
+  readonly wordsAt: number
   readonly ringsAt: number
   readonly scratchAt: number
   readonly scratchBytes: number
+  readonly sharedAt: number
+  readonly sharedBytes: number
 }
 
 function shapeOf(options: LoopbackOptions): Shape {
   const { ports = 2, slots = 256, slotBytes = 66048, scratchBytes = 1 << 20 } = options
+  const { shard = 0, shards = 1, sharedBytes = 0 } = options
   if (slotBytes % LINE !== 0 || slotBytes <= LINE)
     throw new RangeError(`loopback: slotBytes ${slotBytes}, allowed: multiples of ${LINE} above it`)
   if (slots < 1 || (slots & (slots - 1)) !== 0) throw new RangeError(`loopback: ${slots} slots, allowed: powers of two`)
-  const ringsAt = lines((PORT_WORDS + ports * WORDS_A_PORT) * 4)
-  return { ports, slots, slotBytes, ringsAt, scratchAt: ringsAt + ports * slots * slotBytes, scratchBytes }
+  const words = lines((PORT_WORDS + ports * WORDS_A_PORT) * 4)
+  const ownBytes = lines(words + ports * slots * slotBytes + scratchBytes)
+  const wordsAt = shard * ownBytes
+  const ringsAt = wordsAt + words
+  return {
+    ...{ ports, slots, slotBytes, wordsAt, ringsAt },
+    ...{ scratchAt: ringsAt + ports * slots * slotBytes, scratchBytes },
+    ...{ sharedAt: shards * ownBytes, sharedBytes },
+  }
 }
 
 export function arenaBytes(options: LoopbackOptions = {}): number {
-  const { scratchAt, scratchBytes } = shapeOf(options)
-  return scratchAt + scratchBytes
+  const { sharedAt, sharedBytes } = shapeOf(options)
+  return sharedAt + sharedBytes
 }
 
 export class LoopbackDriver implements Driver {
   readonly arena: SharedArrayBuffer
   readonly scratchAt: number
   readonly scratchLength: number
-  readonly sharedAt = 0
-  readonly sharedLength = 0
+  readonly sharedAt: number
+  readonly sharedLength: number
   readonly ports: number
 
   readonly #shape: Shape
   readonly #bytes: Uint8Array
   readonly #words: Int32Array
   readonly #mem: DataView
+  /** The arena in i32 words: a slot's second says whether it is lent. */
+  readonly #lent: Int32Array
   /** How far receive() has listed, by port; release() publishes it. */
   readonly #received: Int32Array
   readonly #queuedPort = new Int32Array(BURST)
@@ -99,7 +120,7 @@ export class LoopbackDriver implements Driver {
 
   constructor(options: LoopbackOptions = {}) {
     const shape = shapeOf(options)
-    const needed = shape.scratchAt + shape.scratchBytes
+    const needed = shape.sharedAt + shape.sharedBytes
     this.arena = options.arena ?? sharedMemory(needed)
     if (this.arena.byteLength < needed)
       throw new RangeError(`loopback: an arena of ${this.arena.byteLength} bytes, needed: ${needed}`)
@@ -107,9 +128,12 @@ export class LoopbackDriver implements Driver {
     this.ports = shape.ports
     this.scratchAt = shape.scratchAt
     this.scratchLength = shape.scratchBytes
+    this.sharedAt = shape.sharedAt
+    this.sharedLength = shape.sharedBytes
     this.#bytes = new Uint8Array(this.arena)
     this.#mem = new DataView(this.arena)
-    this.#words = new Int32Array(this.arena, 0, PORT_WORDS + shape.ports * WORDS_A_PORT)
+    this.#lent = new Int32Array(this.arena)
+    this.#words = new Int32Array(this.arena, shape.wordsAt, PORT_WORDS + shape.ports * WORDS_A_PORT)
     this.#received = new Int32Array(shape.ports)
     for (let port = 0; port < shape.ports; port++)
       this.#received[port] = Atomics.load(this.#words, this.#word(port, RELEASED))
@@ -193,14 +217,30 @@ export class LoopbackDriver implements Driver {
     return count
   }
 
-  lend(_at: number): number {
-    return -1
+  lend(at: number): number {
+    const slot = at - FRAME_AT
+    Atomics.store(this.#lent, (slot + LENT_AT) >> 2, 1)
+    return slot
   }
 
-  giveBack(_token: number): void {}
+  giveBack(token: number): void {
+    Atomics.store(this.#lent, (token + LENT_AT) >> 2, 0)
+  }
+
+  reclaim(named: ReadonlySet<number>): void {
+    for (let port = 0; port < this.ports; port++)
+      for (let i = 0; i < this.#shape.slots; i++)
+        if (!named.has(this.#slot(port, i))) this.giveBack(this.#slot(port, i))
+  }
 
   release(port: number): void {
-    Atomics.store(this.#words, this.#word(port, RELEASED), this.#received[port])
+    let released = Atomics.load(this.#words, this.#word(port, RELEASED))
+    while (released !== this.#received[port] && !this.#isLent(port, released)) released = (released + 1) | 0
+    Atomics.store(this.#words, this.#word(port, RELEASED), released)
+  }
+
+  #isLent(port: number, count: number): boolean {
+    return Atomics.load(this.#lent, (this.#slot(port, count) + LENT_AT) >> 2) === 1
   }
 
   send(port: number, at: number, length: number): void {
