@@ -68,6 +68,7 @@ class BenchDriver implements Driver {
     return -1
   }
   giveBack(): void {}
+  reclaim(): void {}
   send(_port: number, at: number): void {
     this.sent++
     this.lastSent = at

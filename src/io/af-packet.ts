@@ -137,6 +137,8 @@ export class AfPacketDriver implements Driver {
 
   giveBack(_token: number): void {}
 
+  reclaim(_named: ReadonlySet<number>): void {}
+
   release(port: number): void {
     const words = this.#words
     const ring = port * this.#seat.ringBytes
