@@ -48,12 +48,13 @@ export interface Driver {
   release(port: number): void
   /**
    * Leaves a frame of the present burst to another thread: release() passes it over, and its ring goes on behind it.
-   * Returns its token for giveBack(). Briefly, for what is too large to be copied: the link stops when it comes round.
+   * Returns its token for giveBack(), or -1 if it is no frame of this driver's links (scratch, another shard's).
+   * Briefly, for what is too large to be copied: the link stops when it comes round.
    */
   lend(at: number): number
   /** By whoever was lent the frame, in any thread with a driver over the same arena: the link may have it again. */
   giveBack(token: number): void
-  /** After a dead predecessor: frames that it had lent are the link's again, except those with one of these tokens. */
+  /** After a crash: gives back what this shard's driver had lent and no token of `named` stands for. */
   reclaim(named: ReadonlySet<number>): void
   /** Queues a frame (its virtio-net header included) for a port. */
   send(port: number, at: number, length: number): void

@@ -1,19 +1,28 @@
 // A driver without a kernel: tests and benches put frames in and take out what was sent. It obeys the ring rules that
-// a real link imposes: fixed slots, a frame not released keeps its slot, a full ring loses what arrives.
-// Authority: the contract in driver.ts.
+// a real link imposes: fixed slots filled in order, a frame that isn't given back keeps its slot and stops what comes
+// round to it, a full ring loses what arrives. Authority: the contract in driver.ts.
 //
-// Arena, all of it shared memory, so that another thread may inject and wake through a LoopbackDriver of its own over
-// the same arena, made with the same options (what was sent is collected only by the one that flushes):
+// Arena, all of it shared memory, one for all shards. Another thread may inject, wake and give back through a
+// LoopbackDriver of its own over the same arena, made with the same options (what was sent is collected only by the one
+// that flushes), and a driver may take a dead one's place:
 //
-//   [ words | slots of port 0 | slots of port 1 | ... | scratch ]   once a shard, then   [ shared ]
-//   slot:  length u32 @0 | lent i32 @4 | virtio-net header @8 | frame @18 (so that the IPv4 header lies on 4 bytes)
-// A slot's `lent` is 1 from lend() to giveBack(): RELEASED stops before it.
+//   [ shard 0: words | slots of port 0 | slots of port 1 | ... | scratch ][ shard 1: ... ] ... [ shared ]
+//   slot:  state i32 @0 | length u32 @4 | virtio-net header @8 | frame @18 (so that the IPv4 header lies on 4 bytes)
+//
+//   state    whose           then
+//   FREE     the injector's  it fills the slot and counts INJECTED
+//   FILLED   the shard's     receive() lists it, once
+//   LENT     another's       lend() stored it; release() passes it over; giveBack() or reclaim() frees it
+//   FREE     the injector's  again
+// Never: freeing a slot that is LENT by release(); filling a slot that is not FREE.
 //
 // Words, running counts that wrap at 2^32:
 //   BELL       one                  whoever injects or wakes   a sleeper waits on it
 //   WOKEN      one                  whoever wakes; the shard   set by wake(), cleared by wait()
 //   INJECTED   one a port           the injector               slots filled
-//   RELEASED   one a port           the shard                  slots given back; never runs past INJECTED
+//   LISTED     one a port           the shard                  slots that receive() has listed
+//   RELEASED   one a port           the shard                  slots that release() has passed; never runs past LISTED
+//   FREED      one a port           whoever frees              slots freed
 //   LOST       one a port           the injector               frames that found no slot
 
 import { sharedMemory } from '../memory/region.ts'
@@ -23,11 +32,17 @@ const BELL = 0
 const WOKEN = 1
 const PORT_WORDS = 2
 const INJECTED = 0
-const RELEASED = 1
-const LOST = 2
-const WORDS_A_PORT = 3
+const LISTED = 1
+const RELEASED = 2
+const FREED = 3
+const LOST = 4
+const WORDS_A_PORT = 5
 
-const LENT_AT = 4
+const FREE = 0
+const FILLED = 1
+const LENT = 2
+
+const LENGTH_AT = 4
 const VIRTIO_AT = 8
 const FRAME_AT = VIRTIO_AT + VIRTIO_NET_HEADER
 const LINE = 64
@@ -42,12 +57,12 @@ export interface LoopbackOptions {
   readonly slots?: number
   /** Bytes of a slot, a multiple of 64; what doesn't fit is cut off. Default 66048: a super-packet, as in af-packet. */
   readonly slotBytes?: number
-  /** Default 1 MiB. */
+  /** Of each shard; default 1 MiB. */
   readonly scratchBytes?: number
-  /** Which of how many shards with drivers of these options over one arena this is; default 0 of 1. */
+  /** Whose driver it is, among how many over one arena; default 0 of 1. */
   readonly shard?: number
   readonly shards?: number
-  /** Bytes that all shards share, after their own; default 0. */
+  /** What all shards share, behind the last one's part; default 0. */
   readonly sharedBytes?: number
   /** Memory to use, at least arenaBytes(options); default: its own. */
   readonly arena?: SharedArrayBuffer
@@ -57,15 +72,15 @@ export interface LoopbackOptions {
   readonly keepSent?: boolean
 }
 
+/** Offsets of rings and scratch are in a shard's own part; shard s has its part at s * shardBytes. */
 interface Shape {
   readonly ports: number
   readonly slots: number
   readonly slotBytes: number
-  /** Where this shard's part begins, and from there. */
-  readonly wordsAt: number
   readonly ringsAt: number
   readonly scratchAt: number
   readonly scratchBytes: number
+  readonly shardBytes: number
   readonly sharedAt: number
   readonly sharedBytes: number
 }
@@ -76,17 +91,15 @@ function shapeOf(options: LoopbackOptions): Shape {
   if (slotBytes % LINE !== 0 || slotBytes <= LINE)
     throw new RangeError(`loopback: slotBytes ${slotBytes}, allowed: multiples of ${LINE} above it`)
   if (slots < 1 || (slots & (slots - 1)) !== 0) throw new RangeError(`loopback: ${slots} slots, allowed: powers of two`)
-  const words = lines((PORT_WORDS + ports * WORDS_A_PORT) * 4)
-  const ownBytes = lines(words + ports * slots * slotBytes + scratchBytes)
-  const wordsAt = shard * ownBytes
-  const ringsAt = wordsAt + words
-  return {
-    ...{ ports, slots, slotBytes, wordsAt, ringsAt },
-    ...{ scratchAt: ringsAt + ports * slots * slotBytes, scratchBytes },
-    ...{ sharedAt: shards * ownBytes, sharedBytes },
-  }
+  if (shard < 0 || shard >= shards) throw new RangeError(`loopback: shard ${shard}, allowed: 0 to ${shards - 1}`)
+  const ringsAt = lines((PORT_WORDS + ports * WORDS_A_PORT) * 4)
+  const scratchAt = ringsAt + ports * slots * slotBytes
+  const shardBytes = scratchAt + lines(scratchBytes)
+  const sharedAt = shards * shardBytes
+  return { ports, slots, slotBytes, ringsAt, scratchAt, scratchBytes, shardBytes, sharedAt, sharedBytes }
 }
 
+/** Of the whole arena, which all shards' drivers are given. */
 export function arenaBytes(options: LoopbackOptions = {}): number {
   const { sharedAt, sharedBytes } = shapeOf(options)
   return sharedAt + sharedBytes
@@ -102,12 +115,18 @@ export class LoopbackDriver implements Driver {
 
   readonly #shape: Shape
   readonly #bytes: Uint8Array
+  /** The arena in i32 words. */
   readonly #words: Int32Array
+  /** Where this shard's part begins. */
+  readonly #base: number
   readonly #mem: DataView
-  /** The arena in i32 words: a slot's second says whether it is lent. */
-  readonly #lent: Int32Array
-  /** How far receive() has listed, by port; release() publishes it. */
-  readonly #received: Int32Array
+  /** What LISTED and RELEASED say, by port. */
+  readonly #listed: Int32Array
+  readonly #released: Int32Array
+  /** Of the present burst. The state says it only until the frame is given back, which may be before release(). */
+  readonly #lent = new Set<number>()
+  /** A driver that only injects or gives back must not touch what the shard's own driver holds. */
+  #tookOver = false
   readonly #queuedPort = new Int32Array(BURST)
   readonly #queuedAt = new Int32Array(BURST)
   readonly #queuedLength = new Int32Array(BURST)
@@ -125,18 +144,19 @@ export class LoopbackDriver implements Driver {
     if (this.arena.byteLength < needed)
       throw new RangeError(`loopback: an arena of ${this.arena.byteLength} bytes, needed: ${needed}`)
     this.#shape = shape
+    this.#base = (options.shard ?? 0) * shape.shardBytes
     this.ports = shape.ports
-    this.scratchAt = shape.scratchAt
+    this.scratchAt = this.#base + shape.scratchAt
     this.scratchLength = shape.scratchBytes
     this.sharedAt = shape.sharedAt
     this.sharedLength = shape.sharedBytes
     this.#bytes = new Uint8Array(this.arena)
     this.#mem = new DataView(this.arena)
-    this.#lent = new Int32Array(this.arena)
-    this.#words = new Int32Array(this.arena, shape.wordsAt, PORT_WORDS + shape.ports * WORDS_A_PORT)
-    this.#received = new Int32Array(shape.ports)
+    this.#words = new Int32Array(this.arena, 0, this.arena.byteLength >> 2)
+    this.#listed = new Int32Array(shape.ports)
+    this.#released = new Int32Array(shape.ports)
     for (let port = 0; port < shape.ports; port++)
-      this.#received[port] = Atomics.load(this.#words, this.#word(port, RELEASED))
+      this.#listed[port] = Atomics.load(this.#words, this.#word(port, LISTED))
     this.#sent = Array.from({ length: shape.ports }, () => [])
     this.#sentFrames = new Float64Array(shape.ports)
     this.#failures = new Float64Array(shape.ports)
@@ -157,26 +177,26 @@ export class LoopbackDriver implements Driver {
         `loopback: a virtio-net header of ${virtioHeader.length} bytes, allowed: ${VIRTIO_NET_HEADER}`,
       )
     const filled = Atomics.load(this.#words, this.#word(port, INJECTED))
-    if (this.pending(port) === this.#shape.slots) {
+    const slot = this.#slot(port, filled)
+    if (Atomics.load(this.#words, slot >> 2) !== FREE) {
       Atomics.add(this.#words, this.#word(port, LOST), 1)
       return false
     }
-    const slot = this.#slot(port, filled)
     const length = Math.min(frame.length, this.#shape.slotBytes - FRAME_AT)
-    this.#mem.setUint32(slot, length, true)
+    this.#mem.setUint32(slot + LENGTH_AT, length, true)
     this.#bytes.fill(0, slot + VIRTIO_AT, slot + FRAME_AT)
     if (virtioHeader) this.#bytes.set(virtioHeader, slot + VIRTIO_AT)
     this.#bytes.set(length < frame.length ? frame.subarray(0, length) : frame, slot + FRAME_AT)
+    Atomics.store(this.#words, slot >> 2, FILLED)
     Atomics.add(this.#words, this.#word(port, INJECTED), 1)
     this.#ring()
     return true
   }
 
-  /** Frames injected into a port and not yet released by the shard. */
+  /** Frames injected into a port and not yet released by the shard, or given back by whoever was lent them. */
   pending(port: number): number {
     return (
-      (Atomics.load(this.#words, this.#word(port, INJECTED)) - Atomics.load(this.#words, this.#word(port, RELEASED))) |
-      0
+      (Atomics.load(this.#words, this.#word(port, INJECTED)) - Atomics.load(this.#words, this.#word(port, FREED))) | 0
     )
   }
 
@@ -198,49 +218,66 @@ export class LoopbackDriver implements Driver {
 
   /** Ends a wait(), the present or the next one. From any thread. */
   wake(): void {
-    Atomics.store(this.#words, WOKEN, 1)
+    Atomics.store(this.#words, this.#own(WOKEN), 1)
     this.#ring()
   }
 
   // --- the shard's side ---
 
   receive(port: number, at: Int32Array, length: Int32Array): number {
-    const first = this.#received[port]
+    if (!this.#tookOver) this.#takeOver()
+    const first = this.#listed[port]
     const ready = (Atomics.load(this.#words, this.#word(port, INJECTED)) - first) | 0
     const count = Math.min(ready, BURST)
     for (let i = 0; i < count; i++) {
       const slot = this.#slot(port, first + i)
       at[i] = slot + FRAME_AT
-      length[i] = this.#mem.getUint32(slot, true)
+      length[i] = this.#mem.getUint32(slot + LENGTH_AT, true)
     }
-    this.#received[port] = first + count
+    this.#listed[port] = first + count
+    Atomics.store(this.#words, this.#word(port, LISTED), first + count)
     return count
   }
 
+  release(port: number): void {
+    const first = this.#released[port]
+    const count = (this.#listed[port] - first) | 0
+    let freed = 0
+    for (let i = 0; i < count; i++) {
+      const slot = this.#slot(port, first + i)
+      if (this.#lent.delete(slot)) continue
+      Atomics.store(this.#words, slot >> 2, FREE)
+      freed++
+    }
+    this.#released[port] = first + count
+    Atomics.add(this.#words, this.#word(port, FREED), freed)
+    Atomics.store(this.#words, this.#word(port, RELEASED), first + count)
+  }
+
   lend(at: number): number {
-    const slot = at - FRAME_AT
-    Atomics.store(this.#lent, (slot + LENT_AT) >> 2, 1)
+    const { ringsAt, scratchAt, slotBytes } = this.#shape
+    const inRings = at - this.#base - ringsAt
+    if (inRings < 0 || at - this.#base >= scratchAt) return -1
+    const slot = at - (inRings % slotBytes)
+    this.#lent.add(slot)
+    Atomics.store(this.#words, slot >> 2, LENT)
     return slot
   }
 
   giveBack(token: number): void {
-    Atomics.store(this.#lent, (token + LENT_AT) >> 2, 0)
+    if (Atomics.compareExchange(this.#words, token >> 2, LENT, FREE) !== LENT) return
+    const { ringsAt, slots, slotBytes, shardBytes } = this.#shape
+    const base = token - (token % shardBytes)
+    const port = Math.floor((token - base - ringsAt) / (slots * slotBytes))
+    Atomics.add(this.#words, wordAt(base, port, FREED), 1)
   }
 
   reclaim(named: ReadonlySet<number>): void {
     for (let port = 0; port < this.ports; port++)
-      for (let i = 0; i < this.#shape.slots; i++)
-        if (!named.has(this.#slot(port, i))) this.giveBack(this.#slot(port, i))
-  }
-
-  release(port: number): void {
-    let released = Atomics.load(this.#words, this.#word(port, RELEASED))
-    while (released !== this.#received[port] && !this.#isLent(port, released)) released = (released + 1) | 0
-    Atomics.store(this.#words, this.#word(port, RELEASED), released)
-  }
-
-  #isLent(port: number, count: number): boolean {
-    return Atomics.load(this.#lent, (this.#slot(port, count) + LENT_AT) >> 2) === 1
+      for (let i = 0; i < this.#shape.slots; i++) {
+        const slot = this.#slot(port, i)
+        if (!named.has(slot)) this.giveBack(slot)
+      }
   }
 
   send(port: number, at: number, length: number): void {
@@ -268,10 +305,10 @@ export class LoopbackDriver implements Driver {
 
   wait(timeoutMs: number): void {
     // The bell is read before the queues are looked at: what rings in between ends the wait at once.
-    const bell = Atomics.load(this.#words, BELL)
-    const idle = Atomics.load(this.#words, WOKEN) === 0 && !this.#anyReady()
-    if (idle) Atomics.wait(this.#words, BELL, bell, Math.min(timeoutMs, MAX_WAIT_MS))
-    Atomics.store(this.#words, WOKEN, 0)
+    const bell = Atomics.load(this.#words, this.#own(BELL))
+    const idle = Atomics.load(this.#words, this.#own(WOKEN)) === 0 && !this.#anyReady()
+    if (idle) Atomics.wait(this.#words, this.#own(BELL), bell, Math.min(timeoutMs, MAX_WAIT_MS))
+    Atomics.store(this.#words, this.#own(WOKEN), 0)
   }
 
   sendFailures(port: number): number {
@@ -289,21 +326,44 @@ export class LoopbackDriver implements Driver {
 
   #anyReady(): boolean {
     for (let port = 0; port < this.ports; port++)
-      if (Atomics.load(this.#words, this.#word(port, INJECTED)) !== this.#received[port]) return true
+      if (Atomics.load(this.#words, this.#word(port, INJECTED)) !== this.#listed[port]) return true
     return false
   }
 
+  /** What a dead driver of this shard had listed may be half rewritten: it is given back unread. What it lent is not. */
+  #takeOver(): void {
+    this.#tookOver = true
+    for (let port = 0; port < this.ports; port++) {
+      const released = Atomics.load(this.#words, this.#word(port, RELEASED))
+      this.#listed[port] = Atomics.load(this.#words, this.#word(port, LISTED))
+      this.#released[port] = released
+      for (let i = 0; i < ((this.#listed[port] - released) | 0); i++) {
+        const slot = this.#slot(port, released + i)
+        if (Atomics.load(this.#words, slot >> 2) === LENT) this.#lent.add(slot)
+      }
+      this.release(port)
+    }
+  }
+
   #ring(): void {
-    Atomics.add(this.#words, BELL, 1)
-    Atomics.notify(this.#words, BELL)
+    Atomics.add(this.#words, this.#own(BELL), 1)
+    Atomics.notify(this.#words, this.#own(BELL))
+  }
+
+  #own(word: number): number {
+    return (this.#base >> 2) + word
   }
 
   #word(port: number, word: number): number {
-    return PORT_WORDS + port * WORDS_A_PORT + word
+    return wordAt(this.#base, port, word)
   }
 
   #slot(port: number, count: number): number {
     const { ringsAt, slots, slotBytes } = this.#shape
-    return ringsAt + (port * slots + (count & (slots - 1))) * slotBytes
+    return this.#base + ringsAt + (port * slots + (count & (slots - 1))) * slotBytes
   }
 }
+
+/** Where a port's word lies among the arena's, for the shard whose part begins at `base`. */
+const wordAt = (base: number, port: number, word: number): number =>
+  (base >> 2) + PORT_WORDS + port * WORDS_A_PORT + word

@@ -4,7 +4,8 @@
 import { VIRTIO_NET_HEADER } from '../../src/io/driver.ts'
 import { LoopbackDriver, type LoopbackOptions } from '../../src/io/loopback.ts'
 
-const BEFORE = 8
+/** The slot's length; the word before it says whose the slot is. */
+const BEFORE = 4
 const AFTER = 256
 const CANARY = 0xa5
 

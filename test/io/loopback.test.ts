@@ -93,7 +93,42 @@ describe('loopback driver', () => {
     expect(new DataView(arena).getUint8(at[0])).toBe(9)
   })
 
+  describe('of several shards', () => {
+    const options = { shards: 3, sharedBytes: 4096, slots: 4, slotBytes: 192, scratchBytes: 100 }
+    const arena = sharedMemory(arenaBytes(options))
+    const drivers = [0, 1, 2].map((shard) => new LoopbackDriver({ ...options, shard, arena }))
+
+    it('keeps what comes for each apart', () => {
+      for (const [shard, driver] of drivers.entries()) driver.inject(1, frame(shard))
+      for (const [shard, driver] of drivers.entries()) {
+        expect(driver.receive(1, at, length)).toBe(1)
+        expect(new DataView(arena).getUint8(at[0])).toBe(shard)
+        driver.release(1)
+      }
+    })
+
+    it('shares one range behind all that belongs to one of them', () => {
+      const own = drivers.map(({ scratchAt, scratchLength }) => scratchAt + scratchLength)
+      for (const { sharedAt, sharedLength } of drivers) {
+        expect([sharedAt, sharedLength]).toEqual([arenaBytes(options) - 4096, 4096])
+        expect(sharedAt).toBeGreaterThanOrEqual(Math.max(...own))
+      }
+    })
+
+    it('gives up what a dead driver had listed, and goes on behind it', () => {
+      for (const first of [1, 2]) drivers[0].inject(0, frame(first))
+      drivers[0].receive(0, at, length)
+      drivers[0].inject(0, frame(3))
+      const successor = new LoopbackDriver({ ...options, arena })
+      expect(successor.receive(0, at, length)).toBe(1)
+      expect(new DataView(arena).getUint8(at[0])).toBe(3)
+      successor.release(0)
+      expect(successor.pending(0)).toBe(0)
+    })
+  })
+
   it.each([
+    ['a shard beyond the last', () => new LoopbackDriver({ shard: 2, shards: 2 }), /0 to 1/],
     ['slots that are no power of two', () => new LoopbackDriver({ slots: 6 }), /powers of two/],
     ['slots that are not whole lines', () => new LoopbackDriver({ slotBytes: 100 }), /multiples of 64/],
     ['an arena that is too small', () => new LoopbackDriver({ arena: new SharedArrayBuffer(64) }), /needed/],
