@@ -1,36 +1,8 @@
 // A shard's thread: attaches memory and sockets, turns until it is ordered to end. What a turn does is in
-// src/datapath/shard.ts. While it runs the thread reads no messages: its orders are a word in shared memory.
+// src/datapath/shard.ts.
 
-import { threadId } from 'node:worker_threads'
 import type { ShardTask } from '../src/coordinator/shards.ts'
 import { attachShard } from '../src/datapath/attach.ts'
-import { AfPacketDriver } from '../src/io/af-packet.ts'
-import { signal } from '../src/io/syscalls.ts'
-import { ControlWords } from '../src/memory/control-words.ts'
-import { Region } from '../src/memory/region.ts'
+import { run } from './run.ts'
 
-const LONGEST_SLEEP_MS = 50
-
-export default async function shard({ settings, memory, seat, ...task }: ShardTask): Promise<void> {
-  const { shard, epoch } = settings
-  const control = new ControlWords(new Region(task.control.buffer), task.control.workers)
-  if (!control.enter(shard, epoch, threadId)) return
-  const driver = new AfPacketDriver(seat)
-  const dataplane = await attachShard(memory, settings, driver, {
-    watcher: () => signal(task.watcherFd),
-    shard: (shard) => signal(task.wakeFds[shard]!),
-    coordinator: () => control.ring(),
-  })
-  // performance.now() counts from this thread's start and allocates nothing; hrtime is the same clock in every thread.
-  const age = Number(process.hrtime.bigint() / 1_000_000n) - task.startedAt - performance.now()
-  let hasBegun = false
-  while (control.mayRun(shard, epoch)) {
-    const now = performance.now() + age
-    const received = dataplane.turn(now)
-    control.beat(shard, now)
-    if (!hasBegun) control.hasBegun(shard)
-    hasBegun = true
-    if (received === 0) dataplane.sleep(LONGEST_SLEEP_MS)
-  }
-  driver.close()
-}
+export default (task: ShardTask): Promise<void> => run(task, attachShard)

@@ -101,13 +101,32 @@ export async function attachShard(
   driver: Driver,
   wakers: Wakers,
 ): Promise<Dataplane> {
-  for (const flag of INLINING) setFlagsFromString(flag)
-  attach({ arena: driver.arena, ...cutTables(new Region(memory.tables), settings.connections) })
-  // Compiled, the datapath is one bundle (see Decisions in this folder's README); from source, modules.
-  const source = import.meta.url.endsWith('.ts')
-  const shard: typeof import('./shard.ts') = source ? await import('./shard.ts') : await import(bundle())
+  sit(memory, settings, driver)
+  const shard: typeof import('./shard.ts') = fromSource ? await import('./shard.ts') : await import(bundle('shard'))
   shard.seatShard(memory, settings, driver, wakers)
   return shard
 }
 
-const bundle = (): string => new URL('./shard.bundle.js', import.meta.url).href
+/** Makes this thread the dispatcher, once; its number, in settings, is that of the shards. */
+export async function attachDispatcher(
+  memory: ShardMemory,
+  settings: ShardSettings,
+  driver: Driver,
+  wakers: Wakers,
+): Promise<Dataplane> {
+  sit(memory, settings, driver)
+  const dispatcher: typeof import('./dispatcher.ts') = fromSource
+    ? await import('./dispatcher.ts')
+    : await import(bundle('dispatcher'))
+  dispatcher.seatDispatcher(memory, settings, driver, wakers)
+  return dispatcher
+}
+
+function sit(memory: ShardMemory, settings: ShardSettings, driver: Driver): void {
+  for (const flag of INLINING) setFlagsFromString(flag)
+  attach({ arena: driver.arena, ...cutTables(new Region(memory.tables), settings.connections) })
+}
+
+// Compiled, each is one bundle (see Decisions in this folder's README); from source, modules.
+const fromSource = import.meta.url.endsWith('.ts')
+const bundle = (name: string): string => new URL(`./${name}.bundle.js`, import.meta.url).href

@@ -50,7 +50,7 @@ const HOP = 1 << 9
 const HOPS_MASK = 3 << 9
 
 export const wayOf = (fromPort: number, fromSide: number): number => fromPort | (fromSide << 8)
-export const portOf = (way: number): number => way & 0xff
+const portOf = (way: number): number => way & 0xff
 export const mayHop = (): boolean => (way & HOPS_MASK) !== HOPS_MASK
 /** The way of what is handed over from the burst in hand, with these flags and by this side. */
 export const onward = (toSide: number, flags: number): number => wayOf(port, toSide) | ((way & HOPS_MASK) + HOP) | flags

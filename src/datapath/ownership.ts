@@ -7,7 +7,7 @@ import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import { mem } from './arena.ts'
 import { DST, FIRST_FRAGMENT, FLOW, IP, KEY, KIND, L4, PORTS, SRC, side } from './burst.ts'
-import { type Leases, ownerOfFragment as ownerByIdentification, ownerOfFlow, type StaticRules } from './owner.ts'
+import { type Leases, ownerOfFlow, ownerOfFragment, type StaticRules } from './owner.ts'
 
 /** Nothing is dictated yet: forwards come with their configuration. */
 const NO_RULES: StaticRules = { external: [], inside: [] }
@@ -27,10 +27,12 @@ const other = (owner: number): number => (owner === shard ? -1 : owner)
 export const otherOwner = (i: number): number => (leases.shards === 1 ? -1 : other(ownerOfPacket(i)))
 
 /** The shard where packet i's fragments come together, -1 if it is this one. */
-export function otherFragmentOwner(i: number): number {
-  if (leases.shards === 1) return -1
+export const otherFragmentOwner = (i: number): number => (leases.shards === 1 ? -1 : other(ownerOfFragments(i)))
+
+/** The shard where packet i's fragments come together. */
+export function ownerOfFragments(i: number): number {
   const id = swap16(ipv4.id(mem, IP[i]!))
-  return other(ownerByIdentification(KEY[i]! & 0xff, swap32(SRC[i]!), swap32(DST[i]!), id, leases))
+  return ownerOfFragment(KEY[i]! & 0xff, swap32(SRC[i]!), swap32(DST[i]!), id, leases)
 }
 
 /** The shard that packet i belongs to. */
@@ -49,7 +51,7 @@ export const bothPorts = (id: number): number => id | (id << 16)
 
 /** Addresses and ports as loaded; of ICMP the ports word has the identifier twice. */
 export function ownerOfTuple(fromSide: number, protocol: number, src: number, dst: number, ports: number): number {
-  if (leases.shards === 1) return shard
+  if (leases.shards === 1) return 0
   return ownerOfFlow(
     fromSide,
     protocol,

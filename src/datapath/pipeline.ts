@@ -25,11 +25,8 @@ import { hasExpired } from '../conntrack/track.ts'
 import { hashTuple, INSIDE } from '../conntrack/tuple.ts'
 import { ACCEPT, HANDED_OVER, NOT_OURS, QUEUED, REPEAT } from '../conntrack/verdict.ts'
 import type { Driver } from '../io/driver.ts'
-import { CELL } from '../memory/counters.ts'
 import { DROP } from '../memory/drop-reasons.ts'
-import { counters } from '../memory/own-counters.ts'
 import { endConnection } from '../nat/bindings.ts'
-import * as ethernet from '../wire/ethernet.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
 import { ANOTHERS, admitFromInside, admitFromOutside, NONE_OF_OURS } from './admit.ts'
@@ -60,6 +57,7 @@ import {
   way,
   wayOf,
 } from './burst.ts'
+import { countReceived, countVerdict } from './counting.ts'
 import { forward } from './forward.ts'
 import * as fragments from './fragments.ts'
 import { BY_FLOW, BY_FRAGMENT, BY_KNOWN_FRAGMENT, handOver, publishHandOvers, takeHandedOver } from './hand-over.ts'
@@ -70,7 +68,6 @@ import { hops, placeOf, portMacHigh, portMacLow } from './route.ts'
 import { sideOf } from './send.ts'
 import { checkWaiting } from './waiting.ts'
 
-const DROPS = CELL.drops
 const FRAGMENT_OVERLAP = DROP['fragment-overlap']
 const FRAGMENT_ORPHAN = DROP['fragment-orphan']
 const FRAGMENT_TABLE_FULL = DROP['fragment-table-full']
@@ -94,14 +91,6 @@ export function runBurst(fromPort: number): number {
   }
   driver.release(fromPort)
   return received
-}
-
-/** Once a packet: not again when its wait for a neighbour is over. */
-function countReceived(bySide: number, received: number): void {
-  let bytes = 0
-  for (let i = 0; i < received; i++) bytes += Math.max(0, LENGTH[i]! - ethernet.HEADER_LEN)
-  counters[CELL.receivedPackets + bySide]! += received
-  counters[CELL.receivedBytes + bySide]! += bytes
 }
 
 /** Bursts that other shards have handed over; returns how many packets they had. */
@@ -139,7 +128,7 @@ function process(itsWay: number, count: number, isFromRing: boolean): void {
   touchRoutes(count)
   for (let i = 0; i < count; i++) {
     const verdict = settle(i)
-    if (verdict !== ACCEPT) countVerdict(verdict)
+    if (verdict !== ACCEPT) countVerdict(side, verdict)
   }
 }
 
@@ -291,11 +280,6 @@ function reject(itsWay: number, count: number): void {
   parseBurst(count, portMacHigh(port), portMacLow(port))
   for (let i = 0; i < count; i++) {
     if (KIND[i]! < QUEUED) sendError(i, HOST_UNREACHABLE, 0)
-    countVerdict(NEIGHBOUR_UNREACHABLE)
+    countVerdict(side, NEIGHBOUR_UNREACHABLE)
   }
-}
-
-function countVerdict(verdict: number): void {
-  if (verdict >= 0) counters[DROPS + verdict]! += 1
-  else if (verdict === NOT_OURS) counters[CELL.notOurs + side]! += 1
 }

@@ -18,6 +18,7 @@ import { endRests, seatPorts } from '../nat/ports.ts'
 import { seatAnswers } from './answer.ts'
 import { seatArena } from './arena.ts'
 import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
+import { copyLinkCounts } from './counting.ts'
 import { expireFragments, seatFragments } from './fragments.ts'
 import { fallAsleep, fullestRing, seatHandOver, wakeUp } from './hand-over.ts'
 import { seatOwnership } from './ownership.ts'
@@ -88,17 +89,7 @@ function housekeeping(): void {
   endRests()
   expireFragments()
   counters[CELL.handoverFullest] = fullestRing()
-  for (let side = 0; side < 2; side++) {
-    let failures = 0
-    let losses = 0
-    for (let port = 0; port < driver.ports; port++) {
-      if (sideOf[port] !== side) continue
-      failures += driver.sendFailures(port)
-      losses += driver.receiveLosses(port)
-    }
-    counters[CELL.sendFailures + side] = failures
-    counters[CELL.receiveLosses + side] = losses
-  }
+  copyLinkCounts(driver, sideOf)
 }
 
 /** Sleeps until there is something to do, at most `timeoutMs`. */

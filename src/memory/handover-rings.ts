@@ -20,8 +20,10 @@
 import type { Region } from './region.ts'
 
 /** Entries of a ring, a power of two. */
-export const SLOTS = 256
+const SLOTS = 256
 const MASK = SLOTS - 1
+/** As many entries as one burst puts at most (io/driver.ts). */
+const BURST = 64
 const LINE = 16 // i32 words of a cache line: words of different writers never share one
 
 const NEXT = 0
@@ -155,14 +157,19 @@ export class Outbox {
     }
   }
 
-  /** Tokens that the rings' slots name, those of entries that are done with among them. For a successor. */
+  /**
+   * Tokens of what was published and may still be there, and of what was released lately. For a successor, who must give
+   * back neither: the one is another's to give back, the other may have been.
+   */
   namedTokens(): Set<number> {
     const { entries, shards } = this.#rings
     const named = new Set<number>()
     for (let consumer = 0; consumer < shards; consumer++) {
       const ring = this.#rings.ring(this.#producer, consumer)
       const head = this.#head[consumer]!
-      for (let count = (head - SLOTS) | 0; count !== head; count = (count + 1) | 0)
+      const waiting = (head - this.#tail[consumer]!) | 0
+      // Behind the head lies what was never published, a burst at most: the slots of the oldest entries.
+      for (let count = (head - Math.max(waiting, SLOTS - BURST)) | 0; count !== head; count = (count + 1) | 0)
         named.add(entries[this.#rings.entryAt(ring, count) + ENTRY.lent]! - 1)
     }
     named.delete(NOT_LENT)

@@ -36,6 +36,8 @@ export const toOwner: Deliver = (bytes, side, { leases }) => {
 }
 /** All to one, as before the rule is loaded. */
 export const toFirst: Deliver = () => 0
+/** To a dispatcher of its own, as where a driver has one queue. */
+export const toDispatcher: Deliver = (_bytes, _side, { shards }) => shards
 /** To the one after the owner: never right. */
 export const toNeighbour: Deliver = (bytes, side, cluster) => (toOwner(bytes, side, cluster) + 1) % cluster.shards
 
@@ -77,10 +79,13 @@ export class Cluster {
   private constructor({ shards, deliver = toOwner, nat, network = {} }: ClusterOptions) {
     this.shards = shards
     this.deliver = deliver
-    const options = { ports: 2, slots: 64, scratchBytes: 8 << 20, shards, sharedBytes: handoverFrameBytes(shards) }
+    // One more than there are shards: the dispatcher's.
+    const places = shards + 1
+    const sharedBytes = handoverFrameBytes(shards)
+    const options = { ports: 2, slots: 64, scratchBytes: 8 << 20, shards: places, sharedBytes }
     const arena = sharedMemory(arenaBytes(options))
-    this.drivers = Array.from({ length: shards }, (_, shard) => new LoopbackDriver({ ...options, arena, shard }))
-    this.#settings = Array.from({ length: shards }, (_, shard) => ({
+    this.drivers = Array.from({ length: places }, (_, shard) => new LoopbackDriver({ ...options, arena, shard }))
+    this.#settings = Array.from({ length: places }, (_, shard) => ({
       shard,
       shards,
       restarted: false,
@@ -113,11 +118,12 @@ export class Cluster {
   async #attach(): Promise<void> {
     for (const [shard, settings] of this.#settings.entries()) {
       vi.resetModules()
-      const { attachShard } = await import('../../src/datapath/attach.ts')
+      const { attachShard, attachDispatcher } = await import('../../src/datapath/attach.ts')
+      const attach = shard < this.shards ? attachShard : attachDispatcher
       const memory = { tables: this.#buffers[shard]!, ...this.#memory }
       const wakers = { watcher() {}, coordinator() {}, shard: (woken: number) => this.woken.push(woken) }
-      this.#planes.push(await attachShard(memory, settings, this.drivers[shard]!, wakers))
-      this.#tables.push(await tablesOf(this.externals))
+      this.#planes.push(await attach(memory, settings, this.drivers[shard]!, wakers))
+      if (shard < this.shards) this.#tables.push(await tablesOf(this.externals))
     }
   }
 
@@ -160,9 +166,10 @@ export class Cluster {
 
   /** Turns all shards until none has anything to do. */
   turn(): void {
-    for (let idle = 0, rounds = 0; idle < this.shards; rounds++) {
-      if (rounds > 64 * this.shards) throw new Error('packets go round')
-      idle = this.turnOne(rounds % this.shards) === 0 ? idle + 1 : 0
+    const places = this.#planes.length
+    for (let idle = 0, rounds = 0; idle < places; rounds++) {
+      if (rounds > 64 * places) throw new Error('packets go round')
+      idle = this.turnOne(rounds % places) === 0 ? idle + 1 : 0
     }
   }
 
@@ -221,7 +228,7 @@ export class Cluster {
 }
 
 /** What the ownership rule asks of a frame. */
-export function numbersOf(bytes: Uint8Array, ip = 14): PacketNumbers {
+function numbersOf(bytes: Uint8Array, ip = 14): PacketNumbers {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const l4 = ip + (view.getUint8(ip) & 15) * 4
   const protocol = view.getUint8(ip + 9)

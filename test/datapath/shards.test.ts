@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { fragments, frame } from '../../src/wire/builder.ts'
-import { Cluster, type Deliver, toFirst, toNeighbour, toOwner } from './cluster.ts'
+import { Cluster, type Deliver, toDispatcher, toFirst, toNeighbour, toOwner } from './cluster.ts'
 import { EXTERNAL, HOST, LAN, MAC, SERVER, WAN } from './network.ts'
 import { decode, echo, echoReply, fromOf, icmpError, tcpSegment, toOf, udp } from './packets.ts'
 
@@ -9,6 +9,7 @@ const DELIVERIES: readonly (readonly [string, Deliver])[] = [
   ['delivered to their owners', toOwner],
   ['all delivered to shard 0', toFirst],
   ['delivered to a wrong shard each', toNeighbour],
+  ['delivered by a dispatcher', toDispatcher],
 ]
 const FLOWS = 24
 const FROM_LAN = { src: MAC.host, dst: MAC.lan }
@@ -18,7 +19,7 @@ for (const [how, deliver] of DELIVERIES)
   for (const shards of SHARDS)
     describe(`${shards} shards, packets ${how}`, () => {
       const strays = (packets: number): number =>
-        deliver === toOwner || shards === 1 ? 0 : deliver === toNeighbour ? packets : -1
+        [toOwner, toDispatcher].includes(deliver) || shards === 1 ? 0 : deliver === toNeighbour ? packets : -1
 
       it('TCP and UDP flows go out and come back, each in one shard', async () => {
         const cluster = await Cluster.start({ shards, deliver })
@@ -43,7 +44,8 @@ for (const [how, deliver] of DELIVERIES)
         if (shards > 1) expect(new Set(connections.map(({ shard }) => shard)).size).toBe(shards)
         const handed = cluster.handovers()
         if (strays(1) >= 0) expect(handed.flow ?? 0).toBe(strays(4 * FLOWS))
-        expect(Object.keys(handed).filter((reason) => reason !== 'flow')).toEqual([])
+        expect(handed.dispatch ?? 0).toBe(deliver === toDispatcher ? 4 * FLOWS : 0)
+        expect(Object.keys(handed).filter((reason) => !['flow', 'dispatch'].includes(reason))).toEqual([])
         expect(cluster.drops()).toEqual({})
         cluster.check()
       })

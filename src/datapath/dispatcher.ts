@@ -1,0 +1,91 @@
+// A dispatcher: one thread that receives for all shards and puts each packet into the ring of its owner, for drivers
+// with one queue, and by choice. It knows no connection: the ownership rule is all that it asks. What is wrong with a
+// packet alone, and what is the kernel's by its frame, ends here and is counted here; a shard would see no more in it.
+//
+//   receive -> parse -> owner -> ring of the owner -> publish -> release
+//
+// Its module state is a thread's, as a shard's is (shard.ts); it has counters, a place in the rings, and no tables.
+
+import { QUEUED } from '../conntrack/verdict.ts'
+import type { Driver } from '../io/driver.ts'
+import { setClock } from '../memory/clock.ts'
+import { CELL } from '../memory/counters.ts'
+import { Fib } from '../memory/fib.ts'
+import { HandoverRings } from '../memory/handover-rings.ts'
+import { counters } from '../memory/own-counters.ts'
+import { Region } from '../memory/region.ts'
+import { Externals } from '../nat/externals.ts'
+import * as ipv4 from '../wire/ipv4.ts'
+import { mem } from './arena.ts'
+import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
+import { AT, beginBurst, FLOW, FRAGMENT, KIND, LENGTH, side, way, wayOf } from './burst.ts'
+import { copyLinkCounts, countReceived, countVerdict } from './counting.ts'
+import { BY_DISPATCH, give, publishHandOvers, seatHandOver } from './hand-over.ts'
+import { ownerOfFragments, ownerOfPacket, ownerOfTuple, seatOwnership } from './ownership.ts'
+import { parseBurst } from './parse.ts'
+import { answerPorts, protocol, quoted, readQuote } from './quote.ts'
+
+const LINK_COUNTS_EVERY_MS = 1000
+
+let driver: Driver
+let fib: Fib
+let sides: readonly number[] = []
+let nextLinkCounts = 0
+
+/** Makes this thread the dispatcher; its number is that of the shards, in settings and rings. */
+export function seatDispatcher(memory: ShardMemory, settings: ShardSettings, withDriver: Driver, wakers: Wakers): void {
+  const { shards, ownerKey, shard, restarted } = settings
+  driver = withDriver
+  sides = settings.sides
+  fib = new Fib(new Region(memory.fib), settings.fib)
+  const externals = new Externals(new Region(memory.externals), settings.externals)
+  seatOwnership(shard, { shards, key: ownerKey, externals })
+  seatHandOver(driver, new HandoverRings(new Region(memory.handover), shards), shard, restarted, wakers.shard)
+}
+
+/** One turn: a burst from each port. Returns packets received. */
+export function turn(milliseconds: number): number {
+  setClock(milliseconds)
+  let received = 0
+  for (let port = 0; port < driver.ports; port++) received += runBurst(port)
+  counters[CELL.turns]! += 1
+  if (milliseconds >= nextLinkCounts) {
+    nextLinkCounts = milliseconds + LINK_COUNTS_EVERY_MS
+    copyLinkCounts(driver, sides)
+  }
+  return received
+}
+
+/** Sleeps until a packet comes, at most `timeoutMs`. */
+export function sleep(timeoutMs: number): void {
+  counters[CELL.sleeps]! += 1
+  driver.wait(timeoutMs)
+}
+
+function runBurst(port: number): number {
+  const count = driver.receive(port, AT, LENGTH)
+  if (count > 0) {
+    beginBurst(wayOf(port, sides[port]!), true)
+    countReceived(side, count)
+    parseBurst(count, fib.portMacHigh(port), fib.portMacLow(port))
+    for (let i = 0; i < count; i++) countVerdict(side, dispatch(i))
+    publishHandOvers()
+  }
+  driver.release(port)
+  return count
+}
+
+function dispatch(i: number): number {
+  const kind = KIND[i]!
+  // A verdict already: malformed, or the kernel's.
+  if (kind >= QUEUED) return kind
+  return give(i, ownerOf(i, kind), way, BY_DISPATCH)
+}
+
+function ownerOf(i: number, kind: number): number {
+  if (kind === FRAGMENT) return ownerOfFragments(i)
+  if (kind === FLOW) return ownerOfPacket(i)
+  // Whoever gets an error with an unreadable quote says so.
+  if (!readQuote(i)) return 0
+  return ownerOfTuple(side, protocol, ipv4.dst(mem, quoted), ipv4.src(mem, quoted), answerPorts)
+}

@@ -1,0 +1,36 @@
+// What a shard's and the dispatcher's threads have in common: memory and sockets attached, turns until ordered to end.
+// While it runs the thread reads no messages: its orders are a word in shared memory.
+
+import { threadId } from 'node:worker_threads'
+import type { ShardTask } from '../src/coordinator/shards.ts'
+import type { attachShard } from '../src/datapath/attach.ts'
+import { AfPacketDriver } from '../src/io/af-packet.ts'
+import { signal } from '../src/io/syscalls.ts'
+import { ControlWords } from '../src/memory/control-words.ts'
+import { Region } from '../src/memory/region.ts'
+
+const LONGEST_SLEEP_MS = 50
+
+export async function run({ settings, memory, seat, ...task }: ShardTask, attach: typeof attachShard): Promise<void> {
+  const { shard, epoch } = settings
+  const control = new ControlWords(new Region(task.control.buffer), task.control.workers)
+  if (!control.enter(shard, epoch, threadId)) return
+  const driver = new AfPacketDriver(seat)
+  const dataplane = await attach(memory, settings, driver, {
+    watcher: () => signal(task.watcherFd),
+    shard: (shard) => signal(task.wakeFds[shard]!),
+    coordinator: () => control.ring(),
+  })
+  // performance.now() counts from this thread's start and allocates nothing; hrtime is the same clock in every thread.
+  const age = Number(process.hrtime.bigint() / 1_000_000n) - task.startedAt - performance.now()
+  let hasBegun = false
+  while (control.mayRun(shard, epoch)) {
+    const now = performance.now() + age
+    const received = dataplane.turn(now)
+    control.beat(shard, now)
+    if (!hasBegun) control.hasBegun(shard)
+    hasBegun = true
+    if (received === 0) dataplane.sleep(LONGEST_SLEEP_MS)
+  }
+  driver.close()
+}
