@@ -178,9 +178,12 @@ function runBurst(count: number, fromInside: boolean): void {
   shard.turn(time)
 }
 
-/** Opens every flow: three packets of TCP, two of UDP. */
-function openFlows(): void {
-  for (let flow = 0; flow < flows; flow++) {
+/**
+ * Opens flows: three packets of TCP, two of UDP. V8 compiles for what it has seen until then, and a gateway that sees
+ * nothing but first packets for its first seconds is none: so a few are opened and used before the rest.
+ */
+function openFlows(from: number, end: number): void {
+  for (let flow = from; flow < end; flow++) {
     write(0, flow, true, tcp.SYN)
     runBurst(1, true)
     external[flow] = ipv4.src(driver.mem, driver.lastSent + IP)
@@ -196,12 +199,12 @@ function openFlows(): void {
 }
 
 /** Nanoseconds a packet in the median burst: a burst during which the machine did something else doesn't count. */
-function measure(): number {
+function measure(among: number, milliseconds: number): number {
   const times: number[] = []
-  const until = performance.now() + seconds * 1000
+  const until = performance.now() + milliseconds
   let fromInside = true
   while (performance.now() < until) {
-    for (let i = 0; i < BURST; i++) write(i, (Math.random() * flows) | 0, fromInside, tcp.ACK)
+    for (let i = 0; i < BURST; i++) write(i, (Math.random() * among) | 0, fromInside, tcp.ACK)
     time += 0.01
     const start = performance.now()
     runBurst(BURST, fromInside)
@@ -226,11 +229,14 @@ function median(times: number[]): number {
 }
 
 const shard = await startGateway()
-openFlows()
+const few = Math.min(flows, 256)
+openFlows(0, few)
+measure(few, 500)
+openFlows(few, flows)
 time += 5000
-measure()
+measure(flows, seconds * 1000)
 const before = driver.sent
-const perPacket = measure()
+const perPacket = measure(flows, seconds * 1000)
 if (driver.sent === before) throw new Error('no packet went through')
 const dropped = countersOf(tables)
   .subarray(CELL.drops, CELL.sendFailures)
