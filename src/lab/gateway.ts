@@ -2,6 +2,7 @@
 // forwarding with nft masquerade. Either is started in the gateway's namespace and takes back all it did when stopped.
 
 import { once } from 'node:events'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Namespace } from './namespace.ts'
 import type { Processes, Program } from './processes.ts'
@@ -82,6 +83,7 @@ async function startNatloom(
       NATLOOM_OUTSIDE: OUTSIDE_INTERFACE,
       NATLOOM_METRICS_LISTEN: METRICS_LISTEN,
       NATLOOM_STATE_PATH: stateFile,
+      NATLOOM_API_SOCKET: join(dirname(stateFile), 'api.sock'),
       // What this machine's own gateway is told is not meant for the lab's; a file named on purpose is.
       NATLOOM_CONFIG: process.env.NATLOOM_CONFIG ?? '/dev/null',
     },
