@@ -20,7 +20,7 @@ type ApiClientErrorCode =
   /** The gateway ended, or refused. */
   | 'API_ANSWER'
 
-export class ApiClientError extends Error {
+class ApiClientError extends Error {
   override readonly name = 'ApiClientError'
   readonly exitCode = EXIT.host
   readonly code: ApiClientErrorCode

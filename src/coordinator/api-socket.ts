@@ -12,13 +12,13 @@ import { linkSync, lstatSync, mkdirSync, renameSync, unlinkSync } from 'node:fs'
 import { connect, type Server } from 'node:net'
 import { dirname } from 'node:path'
 
-export type ApiErrorCode =
+type ApiErrorCode =
   /** Another gateway serves there. */
   | 'API_SOCKET_IN_USE'
   /** The socket can't be made. */
   | 'API_SOCKET'
 
-export class ApiError extends Error {
+class ApiError extends Error {
   override readonly name = 'ApiError'
   readonly code: ApiErrorCode
   constructor(code: ApiErrorCode, message: string, options?: ErrorOptions) {
