@@ -15,8 +15,11 @@ const TOLD = 5
 const OTHER_SIDE = { inside: 'outside', outside: 'inside' } as const
 const NAMES: Readonly<Record<number, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp' }
 
-/** Hand-overs that the rules ask for: a fragment goes to its fragment owner first, a hairpin is two connections. */
-const BY_RULE: ReadonlySet<string> = new Set(['fragment', 'hairpin'])
+/**
+ * Hand-overs that the rules ask for: a fragment goes to its fragment owner first and on from there, a hairpin is two
+ * connections, and a dispatcher does nothing else.
+ */
+const BY_RULE: ReadonlySet<string> = new Set(['fragment', 'known-fragment', 'hairpin', 'dispatch'])
 /** Of the packets received: what may be handed over for other reasons, as while a block's new owner gets around. */
 const MOST_HANDED_OVER = 0.01
 

@@ -124,7 +124,7 @@ describe('hand-overs', () => {
         ].join('\n'),
       ),
     )
-  const fine = [{}, { fragment: 500, hairpin: 300 }, { flow: 10 }]
+  const fine = [{}, { fragment: 500, 'known-fragment': 500, hairpin: 300, dispatch: 1000 }, { flow: 10 }]
   for (const handed of fine)
     it(`${JSON.stringify(handed)} of 1000 packets is as it should be`, () => expect(told(handed)).toEqual([]))
 
