@@ -101,6 +101,7 @@ async function run(topology: Topology, processes: Processes, wanted: number): Pr
     connections: 8 * workers,
   }
   const streams = processes.startModule(topology.lan, new URL('./kill/streams.js', import.meta.url), asked)
+  await Promise.race([once(streams.child, 'message'), failed])
   const patience = CALM_MS + everyMs * wanted * PATIENCE_FACTOR
   const late = delay(patience, undefined, { ref: false }).then(() => {
     throw new Error(`${crashes.length} of ${wanted} crashes within ${patience / 1000} s`)

@@ -93,7 +93,7 @@ export class CrashingGateway {
       if (!line.startsWith('{')) continue
       const { msg, worker, reason, time } = JSON.parse(line)
       if (msg === 'forwarding') this.#forwarding()
-      if (msg === 'a worker has failed') this.#crashed({ worker, reason, at: Date.parse(time) })
+      if (String(msg).startsWith('a worker has failed')) this.#crashed({ worker, reason, at: Date.parse(time) })
     }
   }
 }
