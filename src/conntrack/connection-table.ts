@@ -77,6 +77,12 @@ export interface ConnectionTable {
   readonly index: HashIndex
 }
 
+/** The same memory for who only reads: without free list and index, which are the owner's. */
+export interface ConnectionView {
+  readonly words: Int32Array
+  readonly cold: Columns<typeof COLD>
+}
+
 export function cutConnections(region: Region, capacity: number): ConnectionTable {
   const rows = new Rows(region, {
     capacity,
@@ -86,3 +92,9 @@ export function cutConnections(region: Region, capacity: number): ConnectionTabl
   })
   return { rows, cold: columns(region, capacity + 1, COLD), index: new HashIndex(region, capacity * 2) }
 }
+
+/** Row 0 counts, and is never used. */
+export const viewConnections = (region: Region, capacity: number): ConnectionView => ({
+  words: region.i32((capacity + 1) * CONN_WORDS),
+  cold: columns(region, capacity + 1, COLD),
+})

@@ -8,7 +8,7 @@ export const EXIT = {
   unexpected: 1,
   /** A wrong command line, configuration file or variable; starting again changes nothing. */
   configuration: 2,
-  /** The host lacks something: an interface, a right, a tool, a free port. */
+  /** The host lacks something: an interface, a right, a tool, a free port; for `conntrack`, a running gateway. */
   host: 3,
   /** The gateway ran, and something that it can't live without failed. */
   gatewayFailed: 4,

@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 // The command line. Each command loads only what it needs: `check` works without packet sockets, `lab` without a gateway.
 
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, Option } from 'commander'
 import { version } from '../metrics/version.ts'
+import { apiSocket } from './api.ts'
 import { effectiveConfig } from './check.ts'
 import { loadConfig } from './config.ts'
+import { listConnections, OUTPUTS, type Output } from './conntrack.ts'
 import { explain } from './errors.ts'
 import { EXIT } from './exit-codes.ts'
 import { jsonSchema } from './json-schema.ts'
@@ -36,6 +38,21 @@ function check({ config: file, schema }: ConfigOption & { readonly schema?: true
   return EXIT.ok
 }
 
+interface ConntrackOptions extends ConfigOption {
+  readonly socket?: string
+  readonly output: Output
+}
+
+async function conntrack({ config: file, socket, output }: ConntrackOptions): Promise<number> {
+  // `natloom conntrack -L | head` has seen enough.
+  process.stdout.once('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(EXIT.ok)
+    throw error
+  })
+  await listConnections(socket ?? apiSocket({ file, env: process.env }), output, process.stdout)
+  return EXIT.ok
+}
+
 async function runLab(args: string[]): Promise<number> {
   const { lab } = await import('../lab/lab.ts')
   return lab(args)
@@ -63,6 +80,16 @@ async function main(argv: readonly string[]): Promise<number> {
     .option('--schema', "print the configuration's JSON schema instead")
     .action((options: ConfigOption & { schema?: true }) => {
       exitCode = check(options)
+    })
+  program
+    .command('conntrack')
+    .description('the connections of a running gateway')
+    .requiredOption('-L, --dump', 'list them, as /proc/net/nf_conntrack does, with the shard that has each')
+    .addOption(new Option('-o, --output <format>', 'how').choices(OUTPUTS).default('text'))
+    .option('--socket <path>', "the gateway's API (else api.socket of the configuration)")
+    .option(...CONFIG)
+    .action(async (options: ConntrackOptions) => {
+      exitCode = await conntrack(options)
     })
   program
     .command('lab')

@@ -74,6 +74,11 @@ const protocol = () => {
 
 const LISTEN = 'address:port, such as 127.0.0.1:9464, [::1]:9464 or 0.0.0.0:9464'
 
+export const DEFAULT_API_SOCKET = '/run/natloom/api.sock'
+/** unix(7): 108 bytes with the zero at the end. */
+const MAX_SOCKET_PATH = 107
+const SOCKET = `an absolute path of at most ${MAX_SOCKET_PATH} bytes`
+
 const shape = section({
   inside: interfaces().describe('Interfaces of the hosts behind the gateway.'),
   outside: interfaces().describe('Interfaces towards the rest of the world; translated addresses are theirs.'),
@@ -158,6 +163,14 @@ const shape = section({
   }).prefault({}),
   icmp: section({
     errorsPerSecond: integer(0, 1_000_000).default(1000).describe('ICMP errors that the gateway itself sends at most.'),
+  }).prefault({}),
+  api: section({
+    socket: z
+      .string(SOCKET)
+      .regex(/^\/./, SOCKET)
+      .refine((path) => Buffer.byteLength(path) <= MAX_SOCKET_PATH, SOCKET)
+      .default(DEFAULT_API_SOCKET)
+      .describe('The unix socket that the command line finds the running gateway by; only its own user may connect.'),
   }).prefault({}),
   metrics: section({
     listen: z

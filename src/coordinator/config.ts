@@ -81,6 +81,10 @@ export interface GatewayConfig {
     /** ICMP errors that the gateway sends itself, all shards together. 0: none. */
     readonly errorsPerSecond: number
   }
+  readonly api: {
+    /** Absolute path of the unix socket. */
+    readonly socket: string
+  }
   readonly metrics: {
     /** `address:port`; metrics/listen.ts reads it. */
     readonly listen: string

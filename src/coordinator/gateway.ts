@@ -10,6 +10,7 @@
 //   addresses and leases      external-addresses.ts       follow the outside interface's address; every 10 s
 //   lease desk                lease-desk.ts               lends port blocks to shards that ask; every 10 s
 //   shards                    shards.ts                   one that fails is replaced, too many end the gateway
+//   API                       api.ts
 //   metrics                   metrics/server.ts
 // A packet is hidden from the kernel before a shard may translate it, and the kernel has it back after the last shard
 // has ended.
@@ -27,8 +28,10 @@ import { type CountedWorker, createRegistry } from '../metrics/registry.ts'
 import { type Health, MetricsServer } from '../metrics/server.ts'
 import { formatAddress } from '../wire/address.ts'
 import { poolAddresses } from './address-range.ts'
+import { ApiServer } from './api.ts'
 import { Bell } from './bell.ts'
 import type { GatewayConfig } from './config.ts'
+import { connectionList } from './connection-list.ts'
 import { EXIT_GATEWAY_FAILED, GatewayError } from './errors.ts'
 import { ExternalAddresses } from './external-addresses.ts'
 import { KernelDispatch } from './kernel-dispatch.ts'
@@ -88,7 +91,7 @@ export class Gateway {
   }
 
   /**
-   * Resolves once every shard forwards. Throws HostError, AfPacketError, MetricsError, GatewayError, or what a refused
+   * Resolves once every shard forwards. Throws HostError, AfPacketError, ApiError, MetricsError, GatewayError, or what a refused
    * system call throws, and has taken everything back then.
    */
   static async start(config: GatewayConfig, log: Logger): Promise<Gateway> {
@@ -141,6 +144,7 @@ export class Gateway {
       watcherFd,
       startedAt,
     })
+    await this.#serveApi(memory, startedAt)
     await this.#serveMetrics(memory, shards)
     if (this.#failure) throw this.#failure
     this.#isRunning = true
@@ -263,6 +267,13 @@ export class Gateway {
     this.#shards = shards
     await shards.forwarding()
     return shards
+  }
+
+  async #serveApi(memory: GatewayMemory, startedAt: number): Promise<void> {
+    const seconds = () => Math.floor((Number(process.hrtime.bigint() / 1_000_000n) - startedAt) / 1000)
+    const { socket } = this.#config.api
+    const server = await ApiServer.start({ socket, connections: () => connectionList(memory, seconds) })
+    this.#takeBack.add('the API', () => server.close())
   }
 
   async #serveMetrics(memory: GatewayMemory, shards: Shards): Promise<void> {

@@ -2,7 +2,7 @@
 // datapath is imported, after its memory is attached (memory/seat.ts).
 
 import { setFlagsFromString } from 'node:v8'
-import { cutConnections } from '../conntrack/connection-table.ts'
+import { type ConnectionView, cutConnections, viewConnections } from '../conntrack/connection-table.ts'
 import { cutMappings } from '../conntrack/mapping-table.ts'
 import { cutPermissions } from '../conntrack/permission-table.ts'
 import type { Timeouts } from '../conntrack/timeouts.ts'
@@ -90,6 +90,10 @@ function cutTables(region: Region, capacity: number): Tables {
 /** Bytes of a shard's own tables. */
 export const tableBytes = (settings: ShardSettings): number =>
   bytesOf((region) => cutTables(region, settings.connections))
+
+/** Anyone's view of a shard's connections; conntrack/listing.ts reads it. */
+export const connectionsOf = (tables: SharedArrayBuffer, settings: ShardSettings): ConnectionView =>
+  viewConnections(cutTables(new Region(tables), settings.connections).connections, settings.connections)
 
 /** Anyone's view of a shard's counters. */
 export const countersOf = (tables: SharedArrayBuffer): Float64Array => counterBlock(new Region(tables))

@@ -3,7 +3,7 @@
 
 import { ping, traceroute } from './probes.ts'
 import { type Load, type Scenario, traffic } from './scenario.ts'
-import { GATEWAY_INSIDE, REMOTE, SERVER } from './topology.ts'
+import { GATEWAY_INSIDE, INSIDE_HOSTS, REMOTE, SERVER } from './topology.ts'
 import { ECHO_PORT, HTTP_PORT } from './traffic.ts'
 import type { Connections } from './traffic-connections.ts'
 import type { Datagrams } from './traffic-datagrams.ts'
@@ -13,6 +13,7 @@ const KB = 1024
 const MB = 1024 * KB
 
 const downloads: Downloads = {
+  from: INSIDE_HOSTS,
   servers: [SERVER, REMOTE].map((host) => `${host}:${HTTP_PORT}`),
   // Five sizes and two servers: each pair comes up.
   sizes: [KB, 30 * KB, 200 * KB, MB, 8 * MB],
@@ -22,6 +23,7 @@ const downloads: Downloads = {
 
 const echoes: Datagrams = {
   host: SERVER,
+  from: INSIDE_HOSTS,
   port: ECHO_PORT,
   sockets: 500,
   datagrams: 20,
@@ -29,8 +31,20 @@ const echoes: Datagrams = {
   underWay: 32,
 }
 
+/** One address with many ports: it is ports, too, that spread flows over shards. */
+const oneHost: Datagrams = {
+  host: SERVER,
+  from: INSIDE_HOSTS.slice(0, 1),
+  port: ECHO_PORT,
+  sockets: 500,
+  datagrams: 4,
+  sizes: [64],
+  underWay: 32,
+}
+
 const fragments: Datagrams = {
   host: SERVER,
+  from: INSIDE_HOSTS,
   port: ECHO_PORT,
   sockets: 10,
   datagrams: 20,
@@ -38,13 +52,20 @@ const fragments: Datagrams = {
   underWay: 2,
 }
 
-const connections: Connections = { host: SERVER, port: ECHO_PORT, connections: 2000, atATime: 50 }
+const connections: Connections = {
+  host: SERVER,
+  from: INSIDE_HOSTS,
+  port: ECHO_PORT,
+  connections: 2000,
+  atATime: 50,
+}
 
 const hops = [GATEWAY_INSIDE, REMOTE]
 
 const LOADS: readonly Load[] = [
   traffic('HTTP downloads, by SHA-256', new URL('./traffic-downloads.js', import.meta.url), downloads),
-  traffic('UDP echoes, 500 sockets', new URL('./traffic-datagrams.js', import.meta.url), echoes),
+  traffic('UDP echoes, eight hosts', new URL('./traffic-datagrams.js', import.meta.url), echoes),
+  traffic('UDP echoes, 500 of one host', new URL('./traffic-datagrams.js', import.meta.url), oneHost),
   traffic('UDP 4,000 and 20,000 bytes', new URL('./traffic-datagrams.js', import.meta.url), fragments),
   traffic('TCP connections held', new URL('./traffic-connections.js', import.meta.url), connections),
   {
@@ -68,6 +89,6 @@ const LOADS: readonly Load[] = [
 
 export const forward: Scenario = {
   name: 'forward',
-  summary: 'downloads, echoes, fragments, pings, traces and 2,000 connections, all at once',
+  summary: 'downloads, echoes, fragments, pings, traces and 2,000 connections of eight hosts, all at once',
   loads: LOADS,
 }

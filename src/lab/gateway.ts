@@ -2,11 +2,15 @@
 // forwarding with nft masquerade. Either is started in the gateway's namespace and takes back all it did when stopped.
 
 import { once } from 'node:events'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Namespace } from './namespace.ts'
 import type { Processes, Program } from './processes.ts'
 import type { Scraper } from './scraper.ts'
 import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from './topology.ts'
+
+export const DISPATCHES = ['kernel', 'thread'] as const
+export type Dispatch = (typeof DISPATCHES)[number]
 
 export const GATEWAYS = ['natloom', 'kernel'] as const
 export type GatewayKind = (typeof GATEWAYS)[number]
@@ -25,6 +29,8 @@ const SCRAPE_EVERY_MS = 200
 
 export interface Gateway {
   readonly kind: GatewayKind
+  /** The unix socket of its API; undefined for a gateway that has none. */
+  readonly apiSocket?: string
   /** Ends it. Resolves with what was wrong about its end, in words; nothing if it ended as it should. */
   stop(): Promise<string[]>
   /** The newest text of its metrics; undefined for a gateway that has none. */
@@ -39,6 +45,10 @@ export interface GatewayOptions {
   readonly kind: GatewayKind
   /** Where natloom keeps what it would have to take back after a crash: not where this machine's own gateway does. */
   readonly stateFile: string
+  /** Shards of natloom's; undefined: its own default. */
+  readonly workers?: number | undefined
+  /** By whom a packet gets to its shard; undefined: natloom's default. */
+  readonly dispatch?: Dispatch | undefined
   /** Whether its metrics are read again and again while it runs. */
   readonly watched: boolean
 }
@@ -73,8 +83,10 @@ async function startKernel(host: Namespace): Promise<Gateway> {
 async function startNatloom(
   host: Namespace,
   processes: Processes,
-  { stateFile, watched }: GatewayOptions,
+  { stateFile, workers, dispatch, watched }: GatewayOptions,
 ): Promise<Gateway> {
+  // Not where this machine's own gateway has it.
+  const apiSocket = join(dirname(stateFile), 'api.sock')
   const natloom = processes.start(host, process.execPath, [fileURLToPath(COMMAND), 'run'], {
     name: 'natloom run',
     env: {
@@ -82,6 +94,9 @@ async function startNatloom(
       NATLOOM_OUTSIDE: OUTSIDE_INTERFACE,
       NATLOOM_METRICS_LISTEN: METRICS_LISTEN,
       NATLOOM_STATE_PATH: stateFile,
+      NATLOOM_API_SOCKET: apiSocket,
+      ...(workers === undefined ? {} : { NATLOOM_WORKERS: String(workers) }),
+      ...(dispatch === undefined ? {} : { NATLOOM_DISPATCH: dispatch }),
       // What this machine's own gateway is told is not meant for the lab's; a file named on purpose is.
       NATLOOM_CONFIG: process.env.NATLOOM_CONFIG ?? '/dev/null',
     },
@@ -111,6 +126,7 @@ async function startNatloom(
 
   return {
     kind: 'natloom',
+    apiSocket,
     metrics: () => text,
     async metricsFromNow() {
       // The next message may have been asked for before now, the one after it was not.

@@ -10,13 +10,31 @@
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { connections } from '../control/api.ts'
 import { EXIT } from '../control/exit-codes.ts'
 import { hostState, leftBehind } from './aftermath.ts'
 import { forward } from './forward.ts'
-import { GATEWAYS, type Gateway, type GatewayKind, METRICS_URL, startGateway } from './gateway.ts'
+import {
+  DISPATCHES,
+  type Dispatch,
+  GATEWAYS,
+  type Gateway,
+  type GatewayKind,
+  METRICS_URL,
+  startGateway,
+} from './gateway.ts'
 import { mayMakeNamespaces, missingTools, searchPath } from './host-tools.ts'
 import { parseMetrics } from './metrics-text.ts'
-import { gatewayFigures, gatewayLine, gatewaySummary, progressLine, Screen, trafficTable } from './picture.ts'
+import {
+  gatewayFigures,
+  gatewayLine,
+  gatewaySummary,
+  progressLine,
+  Screen,
+  shardTable,
+  trafficTable,
+} from './picture.ts'
+import { needlessHandovers, Placement } from './placement.ts'
 import { Processes } from './processes.ts'
 import { type Outcome, runLoads, type Scenario, type Stage, startServices } from './scenario.ts'
 import { GATEWAY_OUTSIDE, removeLeftovers, SERVER, Topology } from './topology.ts'
@@ -29,6 +47,7 @@ const FAMILY = 'natloom-lab'
 /** All traffic together; starting and stopping have bounds of their own. */
 const TRAFFIC_WITHIN_MS = 100_000
 const DRAW_EVERY_MS = 200
+const MOST_SHARDS = 64
 
 /** Something was lost, wrong, or left behind. */
 const WRONG = 1
@@ -37,6 +56,8 @@ const INTERRUPTED = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
 interface Command {
   readonly scenario: Scenario
   readonly gateway: GatewayKind
+  readonly workers: number | undefined
+  readonly dispatch: Dispatch | undefined
 }
 
 class UsageError extends Error {}
@@ -51,21 +72,26 @@ class Interrupted extends Error {
 
 const usage = (): string =>
   [
-    'natloom lab [scenario] [--gateway natloom|kernel]',
+    'natloom lab [scenario] [--workers N] [--dispatch kernel|thread] [--gateway natloom|kernel]',
     '',
     'scenarios:',
     ...SCENARIOS.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`),
     '',
+    '--workers and --dispatch are what natloom run takes as NATLOOM_WORKERS and NATLOOM_DISPATCH.',
     '--gateway kernel sends the same traffic through the kernel with nft masquerade, to compare.',
   ].join('\n')
 
 function parse(argv: string[]): Command {
-  let values: { gateway: string }
+  let values: { gateway: string; workers?: string; dispatch?: string }
   let positionals: string[]
   try {
     ;({ values, positionals } = parseArgs({
       args: argv,
-      options: { gateway: { type: 'string', default: 'natloom' } },
+      options: {
+        gateway: { type: 'string', default: 'natloom' },
+        workers: { type: 'string' },
+        dispatch: { type: 'string' },
+      },
       allowPositionals: true,
     }))
   } catch (error) {
@@ -75,9 +101,21 @@ function parse(argv: string[]): Command {
   if (more.length > 0) throw new UsageError(`one scenario at a time, not also ${more.join(' ')}`)
   const scenario = SCENARIOS.find((known) => known.name === name)
   if (scenario === undefined) throw new UsageError(`there is no scenario ${JSON.stringify(name)}`)
-  const gateway = GATEWAYS.find((kind) => kind === values.gateway)
-  if (gateway === undefined) throw new UsageError(`--gateway ${values.gateway}: allowed are ${GATEWAYS.join(', ')}`)
-  return { scenario, gateway }
+  const gateway = oneOf('--gateway', GATEWAYS, values.gateway)
+  const dispatch = values.dispatch === undefined ? undefined : oneOf('--dispatch', DISPATCHES, values.dispatch)
+  return { scenario, gateway, workers: values.workers === undefined ? undefined : shards(values.workers), dispatch }
+}
+
+function oneOf<const T extends string>(option: string, allowed: readonly T[], value: string): T {
+  const found = allowed.find((one) => one === value)
+  if (found === undefined) throw new UsageError(`${option} ${value}: allowed are ${allowed.join(', ')}`)
+  return found
+}
+
+function shards(text: string): number {
+  const count = Number(text)
+  if (Number.isInteger(count) && count >= 1 && count <= MOST_SHARDS) return count
+  throw new UsageError(`--workers ${text}: allowed is a whole number from 1 to ${MOST_SHARDS}`)
 }
 
 /**
@@ -128,7 +166,7 @@ function interruption(): { readonly promise: Promise<never>; end(): void } {
   }
 }
 
-async function perform({ scenario, gateway: kind }: Command, screen: Screen): Promise<number> {
+async function perform(command: Command, screen: Screen): Promise<number> {
   const removed = removeLeftovers(FAMILY)
   if (removed.length > 0) screen.print(`removed what an earlier lab left: ${removed.join(', ')}`)
 
@@ -140,8 +178,8 @@ async function perform({ scenario, gateway: kind }: Command, screen: Screen): Pr
   process.once('exit', remove)
   try {
     topology = Topology.create(FAMILY)
-    const stage = { topology, processes }
-    const wrong = await Promise.race([act(stage, scenario, kind, screen), interrupted.promise])
+    const stage = { topology, processes, flows: [] }
+    const wrong = await Promise.race([act(stage, command, screen), interrupted.promise])
     if (wrong.length > 0) screen.print('', ...wrong.map((line) => `  ${line}`))
     screen.print('', wrong.length === 0 ? 'All traffic right, nothing left behind.' : 'Not all was right: see above.')
     return wrong.length === 0 ? EXIT.ok : WRONG
@@ -158,20 +196,27 @@ async function perform({ scenario, gateway: kind }: Command, screen: Screen): Pr
 }
 
 /** The play: gateway on, traffic, gateway off. Resolves with what was wrong, a line each. */
-async function act(stage: Stage, scenario: Scenario, kind: GatewayKind, screen: Screen): Promise<string[]> {
+async function act(stage: Stage, command: Command, screen: Screen): Promise<string[]> {
+  const { scenario, gateway: kind, workers, dispatch } = command
   const host = stage.topology.gateway
   const stateFile = join(stage.topology.directory, 'state.json')
   const before = hostState(host, stateFile)
   const services = await startServices(stage)
-  const gateway = await startGateway({ kind, stateFile, watched: true }, stage.topology, stage.processes)
+  const gateway = await startGateway(
+    { kind, stateFile, workers, dispatch, watched: true },
+    stage.topology,
+    stage.processes,
+  )
   screen.print(`natloom lab ${scenario.name}: lan 10.0.0.2 --- gateway (${kind}) --- ${SERVER} outside`, '')
 
   const outcomes = await watch(stage, scenario, gateway, screen)
+  const misplaced = await placement(stage, gateway, screen)
   const stopped = await gateway.stop()
   const strangers = [...services.sources].filter((address) => address !== GATEWAY_OUTSIDE)
   await stage.processes.end()
   return [
     ...outcomes.flatMap(({ load, tally }) => (isRight(tally) ? [] : problems(load.name, tally))),
+    ...misplaced,
     ...strangers.map((address) => `the outside saw ${address}, which is not the gateway's address`),
     ...stopped,
     ...leftBehind(before, hostState(host, stateFile)),
@@ -183,6 +228,27 @@ const problems = (name: string, { planned, arrived, wrong, problems }: Outcome['
   `${name}: ${arrived} of ${planned} arrived, ${wrong} wrong`,
   ...problems.map((text) => `${name}: ${text}`),
 ]
+
+/** Which shard did what; resolves with what it should not have, a line each. */
+async function placement(stage: Stage, gateway: Gateway, screen: Screen): Promise<string[]> {
+  if (gateway.apiSocket === undefined) return []
+  const samples = parseMetrics(gateway.metrics() ?? '')
+  screen.print('', ...shardTable(samples))
+  const placement = new Placement()
+  let listed = 0
+  for await (const connection of connections(gateway.apiSocket)) {
+    placement.add(connection)
+    listed++
+  }
+  const wrong = [...placement.wrong(stage.flows), ...needlessHandovers(samples)]
+  if (wrong.length === 0)
+    screen.print(
+      '',
+      `  each of ${listed} connections is in the one shard that owns both of its directions, ` +
+        `and ${stage.flows.length} flows of the traffic are among them`,
+    )
+  return wrong
+}
 
 /** Sends the traffic and shows it; the summary stays on the screen. */
 async function watch(stage: Stage, scenario: Scenario, gateway: Gateway, screen: Screen): Promise<Outcome[]> {

@@ -64,11 +64,35 @@ export function trafficTable(outcomes: readonly Outcome[]): string[] {
     megabytes(tally.bytes),
     isRight(tally) ? 'right' : 'WRONG',
   ])
-  const table = [head, ...rows]
-  const widths = head.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)))
+  return aligned([head, ...rows])
+}
+
+/** The first column to the left, the others to the right. */
+function aligned(table: readonly (readonly string[])[]): string[] {
+  const widths = (table[0] ?? []).map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)))
   return table.map((row) =>
     `  ${row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0))).join('  ')}`.trimEnd(),
   )
+}
+
+/** Which shard did what. */
+export function shardTable(samples: readonly Sample[]): string[] {
+  const shards = [...sumBy(samples, 'natloom_received_packets_total', 'shard').keys()]
+  const reasons = [...sumBy(samples, 'natloom_handovers_total', 'reason')]
+    .filter(([, packets]) => packets > 0)
+    .map(([reason]) => reason)
+  const head = ['shard', 'connections', 'packets in', 'out', 'ports', ...reasons.map((reason) => `handed: ${reason}`)]
+  const rows = shards.map((shard) => [
+    shard,
+    ...[
+      sum(samples, 'natloom_connections', { shard }),
+      sum(samples, 'natloom_received_packets_total', { shard }),
+      sum(samples, 'natloom_sent_packets_total', { shard }),
+      sum(samples, 'natloom_ports_used', { shard }),
+      ...reasons.map((reason) => sum(samples, 'natloom_handovers_total', { shard, reason })),
+    ].map(count),
+  ])
+  return aligned([head, ...rows])
 }
 
 export function gatewaySummary(figures: GatewayFigures, mostPorts: number, url: string): string[] {

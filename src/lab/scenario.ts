@@ -3,11 +3,13 @@
 
 import type { Processes } from './processes.ts'
 import type { Topology } from './topology.ts'
-import { newTally, type Report, type Tally } from './traffic.ts'
+import { type Flow, newTally, type Report, type Tally } from './traffic.ts'
 
 export interface Stage {
   readonly topology: Topology
   readonly processes: Processes
+  /** What the traffic had answers on: loads add to it. */
+  readonly flows: Flow[]
 }
 
 export interface Load {
@@ -26,12 +28,13 @@ export interface Scenario {
 /** A load that is a traffic program in the LAN host. */
 export const traffic = (name: string, module: URL, options: unknown): Load => ({
   name,
-  start({ processes, topology }, seen) {
+  start({ processes, topology, flows }, seen) {
     const program = processes.startModule(topology.lan, module, options)
     return new Promise((resolve, reject) => {
       program.child.on('message', (message) => {
         const report = message as Report
         if (report.kind === 'progress') seen(report.tally)
+        if (report.kind === 'flows') flows.push(...report.flows)
         if (report.kind === 'finished') resolve(report.tally)
       })
       program.ended.then(

@@ -1,7 +1,7 @@
 // The lab's little world: a LAN host behind a gateway, and the outside before it. Three network namespaces, two cables.
 //
 //   lan                        gateway                          outside
-//   10.0.0.2/24 eth0 ---- lan0 10.0.0.1/24
+//   10.0.0.2-9/24 eth0 -- lan0 10.0.0.1/24
 //                              203.0.113.1/24 wan0 ---- eth0 203.0.113.2/24
 //                                                         lo 198.51.100.10/32, reached by the default route
 //
@@ -25,6 +25,8 @@ export const GATEWAY_OUTSIDE = '203.0.113.1'
 export const SERVER = '203.0.113.2'
 /** The same host, by an address that only routing reaches. */
 export const REMOTE = '198.51.100.10'
+/** The LAN host's addresses; it sends from the first one unless told otherwise. */
+export const INSIDE_HOSTS = Array.from({ length: 8 }, (_, i) => `10.0.0.${i + 2}`)
 /** The interface of both end hosts. */
 export const HOST_INTERFACE = 'eth0'
 
@@ -109,7 +111,7 @@ export class Topology {
     for (const host of this.hosts) disableIpv6(host)
 
     veth(this.lan, HOST_INTERFACE, this.gateway, INSIDE_INTERFACE)
-    this.lan.ip(`addr add 10.0.0.2/24 dev ${HOST_INTERFACE}`)
+    for (const address of INSIDE_HOSTS) this.lan.ip(`addr add ${address}/24 dev ${HOST_INTERFACE}`)
     this.lan.ip(`route add default via ${GATEWAY_INSIDE}`)
     this.gateway.ip(`addr add ${GATEWAY_INSIDE}/24 dev ${INSIDE_INTERFACE}`)
 

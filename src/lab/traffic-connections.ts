@@ -3,10 +3,12 @@
 
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { content, counted, inParallel, options, problem, type Tally } from './traffic.ts'
+import { answered, content, counted, flowOf, inParallel, options, problem, type Tally } from './traffic.ts'
 
 export interface Connections {
   readonly host: string
+  /** Addresses of the LAN host that connections begin at, in turn. */
+  readonly from: readonly string[]
   readonly port: number
   readonly connections: number
   /** How many are opened, asked or closed at a time. */
@@ -17,10 +19,10 @@ const MESSAGE_LENGTH = 64
 /** A connection that doesn't open, answer or close within this time has failed. */
 const PATIENCE_MS = 20_000
 
-const { host, port, connections, atATime } = options<Connections>()
+const { host, from, port, connections, atATime } = options<Connections>()
 
-async function open(): Promise<Socket> {
-  const socket = connect({ host, port })
+async function open(number: number): Promise<Socket> {
+  const socket = connect({ host, port, localAddress: from[number % from.length] as string })
   await once(socket, 'connect', { signal: AbortSignal.timeout(PATIENCE_MS) })
   return socket
 }
@@ -51,17 +53,19 @@ async function attempt(tally: Tally, step: string, work: () => Promise<void>): P
 
 await counted(connections, async (tally) => {
   const held: Socket[] = []
-  await inParallel(connections, atATime, () =>
+  await inParallel(connections, atATime, (number) =>
     attempt(tally, 'a connection did not open', async () => {
       tally.sent++
-      held.push(await open())
+      held.push(await open(number))
     }),
   )
   const right: Socket[] = []
   await inParallel(held.length, atATime, (number) =>
     attempt(tally, 'a message was not echoed', async () => {
-      if (await echoed(held[number] as Socket, content(number, MESSAGE_LENGTH))) right.push(held[number] as Socket)
-      else tally.wrong++
+      const socket = held[number] as Socket
+      if (!(await echoed(socket, content(number, MESSAGE_LENGTH)))) return void tally.wrong++
+      right.push(socket)
+      answered(flowOf(socket))
     }),
   )
   await inParallel(right.length, atATime, (number) =>

@@ -4,10 +4,12 @@
 
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
-import { content, counted, inParallel, options, problem, type Tally } from './traffic.ts'
+import { answered, content, counted, inParallel, options, problem, type Tally, UDP } from './traffic.ts'
 
 export interface Datagrams {
   readonly host: string
+  /** Addresses of the LAN host that sockets are bound to, in turn. */
+  readonly from: readonly string[]
   readonly port: number
   readonly sockets: number
   /** By each socket. */
@@ -20,7 +22,7 @@ export interface Datagrams {
 /** A datagram that is not back by then is lost. */
 const LOST_AFTER_MS = 10_000
 
-const { host, port, sockets, datagrams, sizes, underWay } = options<Datagrams>()
+const { host, from, port, sockets, datagrams, sizes, underWay } = options<Datagrams>()
 
 const size = (number: number): number => sizes[Math.floor(number / sockets) % sizes.length] as number
 
@@ -30,8 +32,9 @@ function payload(number: number): Buffer {
   return bytes
 }
 
-async function open(tally: Tally, waiting: Map<number, () => void>): Promise<Socket> {
+async function open(tally: Tally, address: string, waiting: Map<number, () => void>): Promise<Socket> {
   const socket = createSocket('udp4')
+  let isAnswered = false
   socket.on('message', (message) => {
     const number = message.length >= 4 ? message.readUInt32BE() : -1
     const back = waiting.get(number)
@@ -39,6 +42,15 @@ async function open(tally: Tally, waiting: Map<number, () => void>): Promise<Soc
     if (back !== undefined && message.equals(payload(number))) {
       tally.arrived++
       tally.bytes += message.length
+      if (!isAnswered)
+        answered({
+          protocol: UDP,
+          source: address,
+          sourcePort: socket.address().port,
+          destination: host,
+          destinationPort: port,
+        })
+      isAnswered = true
     } else {
       tally.wrong++
       problem(tally, `${message.length} bytes came back that were not sent from here, or came twice`)
@@ -46,6 +58,8 @@ async function open(tally: Tally, waiting: Map<number, () => void>): Promise<Soc
     back?.()
   })
   socket.on('error', (error) => problem(tally, error.message))
+  socket.bind({ address })
+  await once(socket, 'listening')
   socket.connect(port, host)
   await once(socket, 'connect')
   return socket
@@ -53,7 +67,9 @@ async function open(tally: Tally, waiting: Map<number, () => void>): Promise<Soc
 
 await counted(sockets * datagrams, async (tally) => {
   const waiting = Array.from({ length: sockets }, () => new Map<number, () => void>())
-  const opened = await Promise.all(waiting.map((table) => open(tally, table)))
+  const opened = await Promise.all(
+    waiting.map((table, number) => open(tally, from[number % from.length] as string, table)),
+  )
 
   await inParallel(sockets * datagrams, underWay, async (number) => {
     const at = number % sockets

@@ -2,9 +2,11 @@
 
 import { createHash } from 'node:crypto'
 import { get } from 'node:http'
-import { content, counted, inParallel, options, problem, type Tally } from './traffic.ts'
+import { answered, content, counted, flowOf, inParallel, options, problem, type Tally } from './traffic.ts'
 
 export interface Downloads {
+  /** Addresses of the LAN host, taken in turn. */
+  readonly from: readonly string[]
   /** `host:port`, taken in turn. */
   readonly servers: readonly string[]
   /** Sizes in bytes, taken in turn. */
@@ -16,13 +18,14 @@ export interface Downloads {
 /** A download that moves nothing for so long has failed. */
 const STALLED_MS = 20_000
 
-const { servers, sizes, downloads, atATime } = options<Downloads>()
+const { from, servers, sizes, downloads, atATime } = options<Downloads>()
 
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
 
-function download(url: string, tally: Tally): Promise<string> {
+function download(url: string, localAddress: string, tally: Tally): Promise<string> {
   return new Promise((resolve, reject) => {
-    const request = get(url, { agent: false }, (response) => {
+    const request = get(url, { agent: false, localAddress }, (response) => {
+      answered(flowOf(response.socket))
       const hash = createHash('sha256')
       response.on('data', (bytes: Buffer) => {
         hash.update(bytes)
@@ -42,7 +45,8 @@ await counted(downloads, (tally) =>
     const url = `http://${servers[number % servers.length]}/${number}/${size}`
     tally.sent++
     try {
-      if ((await download(url, tally)) === sha256(content(number, size))) tally.arrived++
+      if ((await download(url, from[number % from.length] as string, tally)) === sha256(content(number, size)))
+        tally.arrived++
       else {
         tally.wrong++
         problem(tally, `${url}: the bytes that came are not the bytes that were asked for`)

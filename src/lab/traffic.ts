@@ -3,6 +3,7 @@
 // Owner of a tally: the program that counts it; the lab gets copies.
 
 import { createCipheriv } from 'node:crypto'
+import type { Socket } from 'node:net'
 
 export interface Tally {
   /** What the program means to send, in the unit of its load: downloads, datagrams, connections, probes. */
@@ -23,7 +24,21 @@ export type Report =
   /** A server was talked to from an address that it had not seen before. */
   | { readonly kind: 'source'; readonly address: string }
   | { readonly kind: 'progress'; readonly tally: Tally }
+  /** All that were answered, before the program has finished. */
+  | { readonly kind: 'flows'; readonly flows: readonly Flow[] }
   | { readonly kind: 'finished'; readonly tally: Tally }
+
+/** What the gateway must have a connection of: seen from inside, as it was sent. */
+export interface Flow {
+  readonly protocol: typeof TCP | typeof UDP
+  readonly source: string
+  readonly sourcePort: number
+  readonly destination: string
+  readonly destinationPort: number
+}
+
+export const TCP = 6
+export const UDP = 17
 
 /** The outside host's services. */
 export const HTTP_PORT = 80
@@ -60,6 +75,11 @@ export function content(number: number, length: number): Buffer {
 
 export const options = <T>(): T => JSON.parse(process.argv[2] ?? 'null')
 
+const flows: Flow[] = []
+
+/** This flow has carried packets both ways. */
+export const answered = (flow: Flow): void => void flows.push(flow)
+
 export const report = (message: Report): void => void process.send?.(message)
 
 /** Counts as the program works, shows how far it is, and ends the process when all is done. */
@@ -72,8 +92,18 @@ export async function counted(planned: number, work: (tally: Tally) => Promise<v
     problem(tally, error instanceof Error ? error.message : String(error))
   }
   clearInterval(timer)
+  report({ kind: 'flows', flows })
   process.send?.({ kind: 'finished', tally } satisfies Report, () => process.exit(0))
 }
+
+/** An open connection's. */
+export const flowOf = ({ localAddress, localPort, remoteAddress, remotePort }: Socket): Flow => ({
+  protocol: TCP,
+  source: localAddress as string,
+  sourcePort: localPort as number,
+  destination: remoteAddress as string,
+  destinationPort: remotePort as number,
+})
 
 /** Runs job(0) .. job(count-1), at most `width` at a time. */
 export async function inParallel(count: number, width: number, job: (number: number) => Promise<void>): Promise<void> {

@@ -44,6 +44,7 @@ describe('a configuration with two interfaces and nothing else', () => {
       timeouts: expect.objectContaining({ udpStream: 300 }),
       capacity: { connections: expect.any(Number) },
       icmp: { errorsPerSecond: 1000 },
+      api: { socket: '/run/natloom/api.sock' },
       metrics: { listen: '127.0.0.1:9464' },
       log: { level: 'info', format: 'auto' },
       statePath: '/run/natloom/state.json',

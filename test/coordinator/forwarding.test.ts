@@ -1,6 +1,9 @@
 // `natloom run` between real hosts: what goes through it, and what stays the gateway's own.
 
+import { execFileSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Connection } from '../../src/control/api.ts'
 import {
   GATEWAY_INSIDE,
   GATEWAY_OUTSIDE,
@@ -76,6 +79,43 @@ describe('through the gateway', () => {
     expect(outside.exec('nft', 'list', 'table', 'ip', 'watch')).toContain('packets 0')
     expect(kernelCounter('Tcp', 'OutRsts')).toBe(0)
     expect(kernelCounter('Icmp', 'OutDestUnreachs')).toBe(0)
+  })
+})
+
+describe('the API', () => {
+  const main = fileURLToPath(new URL('../../dist/src/control/main.js', import.meta.url))
+  const listed = (...options: string[]): string =>
+    execFileSync(process.execPath, [main, 'conntrack', '-L', '--socket', network.apiSocket, ...options], {
+      encoding: 'utf8',
+    })
+
+  it('lists what goes through, and who owns it: the one shard that there is', async () => {
+    const { seen } = await network.lan.ask('open', SERVER, 7)
+    const connections: Connection[] = JSON.parse(listed('-o', 'json'))
+    const [address, port] = seen.split(':')
+    const mine = connections.filter(({ reply }) => reply.destinationPort === Number(port))
+    expect(mine).toHaveLength(1)
+    expect(mine[0]).toMatchObject({
+      shard: 0,
+      protocol: 6,
+      state: 'ESTABLISHED',
+      origin: 'inside',
+      seenReply: true,
+      assured: true,
+      original: { source: '10.0.0.2', destination: SERVER, destinationPort: 7, owner: 0 },
+      reply: { source: SERVER, destination: address, sourcePort: 7, owner: 0 },
+    })
+    expect(mine[0]?.timeout).toBeGreaterThan(7400)
+    expect(mine[0]?.reply.packets).toBeGreaterThanOrEqual(2)
+  })
+
+  it('lists it as Linux does, with the shard', () => {
+    expect(listed()).toMatch(
+      /^ipv4 {5}2 tcp {6}6 \d+ ESTABLISHED src=10\.0\.0\.2 dst=\S+ sport=\d+ dport=7 .* \[ASSURED\] .* shard=0$/m,
+    )
+    expect(listed()).toMatch(
+      /^ipv4 {5}2 icmp {5}1 \d+ src=10\.0\.0\.2 .* type=8 code=0 id=\d+ .* type=0 code=0 id=\d+ /m,
+    )
   })
 })
 

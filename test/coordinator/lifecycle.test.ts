@@ -47,6 +47,7 @@ function expectNothingLeft(): void {
   expect(hostPortRange()).toBe(portRange)
   expect(poolRoutes()).toBe('')
   expect(existsSync(network.statePath)).toBe(false)
+  expect(existsSync(network.apiSocket)).toBe(false)
 }
 
 describe('natloom run, asked to stop', () => {
@@ -139,6 +140,15 @@ describe('natloom run, refused', () => {
     const told = await forwarding({ NATLOOM_NAT_SHARED_WITH_KERNEL_NAT: 'true' })
     expect(await told.stop()).toBe(0)
     on('nft', 'delete table ip other')
+  })
+
+  it('takes everything back if it fails late: another gateway’s API is at its socket', async () => {
+    const natloom = await forwarding()
+    const second = start({ NATLOOM_STATE_PATH: `${network.topology.directory}/second.json` })
+    expect(await second.ended()).toBe(HOST_LACKS_SOMETHING)
+    expect(second.program.output).toContain('another natloom serves its API')
+    expect(existsSync(network.apiSocket)).toBe(true)
+    expect(await natloom.stop()).toBe(0)
   })
 
   it('takes everything back if it fails late: the metrics’ port is taken', async () => {

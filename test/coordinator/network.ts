@@ -96,6 +96,7 @@ export class Network {
   readonly gateway = new EndHost(this.topology.gateway, this.processes)
   readonly outside = new EndHost(this.topology.outside, this.processes)
   readonly statePath = `${this.topology.directory}/state.json`
+  readonly apiSocket = `${this.topology.directory}/api.sock`
 
   /** Starts `natloom run`; `env` beside what names the two interfaces. */
   natloom(env: Readonly<Record<string, string>> = {}): Natloom {
@@ -106,6 +107,7 @@ export class Network {
         NATLOOM_INSIDE: INSIDE_INTERFACE,
         NATLOOM_OUTSIDE: OUTSIDE_INTERFACE,
         NATLOOM_STATE_PATH: this.statePath,
+        NATLOOM_API_SOCKET: this.apiSocket,
         NATLOOM_LOG_FORMAT: 'json',
         NATLOOM_IO_RING_MEGABYTES: '16',
         NATLOOM_WORKERS: '1',

@@ -12,6 +12,8 @@ describe('natloom lab, asked for what it has not', () => {
     [['teleport'], 'there is no scenario "teleport"'],
     [['forward', 'again'], 'one scenario at a time, not also again'],
     [['--gateway', 'magic'], '--gateway magic: allowed are natloom, kernel'],
+    [['--workers', '65'], '--workers 65: allowed is a whole number from 1 to 64'],
+    [['--dispatch', 'magic'], '--dispatch magic: allowed are kernel, thread'],
     [['--fast'], "Unknown option '--fast'"],
   ] as const
   for (const [argv, says] of wrong)

@@ -15,15 +15,23 @@ const leftBy = (pid: number | undefined) =>
     readdirSync(directory).filter((name) => name.startsWith(`natloom-lab-${pid}-`)),
   )
 
+/** How many shards, and who dispatches to them. */
+const GATEWAYS = [[1, 'kernel']] as const
+
 describe('natloom lab', () => {
-  it(
-    'sends all its traffic through natloom run, gets all of it right, and leaves nothing behind',
-    async () => {
-      const lab = spawn(process.execPath, [COMMAND, 'lab'], { stdio: ['ignore', 'pipe', 'pipe'], timeout: WITHIN_MS })
+  it.each(GATEWAYS)(
+    'sends all its traffic through %i shards by %s dispatch, gets all of it right, and leaves nothing behind',
+    async (workers, dispatch) => {
+      const options = ['lab', '--workers', String(workers), '--dispatch', dispatch]
+      const lab = spawn(process.execPath, [COMMAND, ...options], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        timeout: WITHIN_MS,
+      })
       const [output, errors, [code]] = await Promise.all([text(lab.stdout), text(lab.stderr), once(lab, 'exit')])
       expect({ code, errors, output }).toMatchObject({ code: 0, errors: '' })
       expect(output).toContain('All traffic right, nothing left behind.')
-      expect(output).toMatch(/shards +1\n/)
+      expect(output).toMatch(new RegExp(`shards +${workers}\n`))
+      expect(output).toMatch(/each of \d+ connections is in the one shard that owns both of its directions/)
       expect(output).toMatch(/drops by reason .*ttl-expired/)
       expect(leftBy(lab.pid)).toEqual([])
     },

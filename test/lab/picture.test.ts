@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { progressLine, trafficTable } from '../../src/lab/picture.ts'
+import { parseMetrics } from '../../src/lab/metrics-text.ts'
+import { progressLine, shardTable, trafficTable } from '../../src/lab/picture.ts'
 import type { Load } from '../../src/lab/scenario.ts'
 import { isRight, newTally, type Tally } from '../../src/lab/traffic.ts'
 
@@ -36,6 +37,28 @@ describe('the picture', () => {
       '          sent  arrived  wrong  payload',
       '  echoes   100      100      0   2.5 MB  right',
       '  ping     100        7      0   0.0 MB  WRONG',
+    ])
+  })
+
+  it('tells the shards apart', () => {
+    const samples = parseMetrics(
+      [
+        'natloom_connections{shard="0",protocol="tcp"} 1200',
+        'natloom_connections{shard="1",protocol="udp"} 7',
+        'natloom_received_packets_total{shard="0",side="inside"} 30',
+        'natloom_received_packets_total{shard="0",side="outside"} 20',
+        'natloom_received_packets_total{shard="1",side="inside"} 5',
+        'natloom_sent_packets_total{shard="0",side="inside"} 49',
+        'natloom_ports_used{shard="1",protocol="udp"} 3',
+        'natloom_handovers_total{shard="0",reason="fragment"} 4',
+        'natloom_handovers_total{shard="1",reason="fragment"} 0',
+        'natloom_handovers_total{shard="1",reason="flow"} 0',
+      ].join('\n'),
+    )
+    expect(shardTable(samples)).toEqual([
+      '  shard  connections  packets in  out  ports  handed: fragment',
+      '  0            1,200          50   49      0                 4',
+      '  1                7           5    0      3                 0',
     ])
   })
 })

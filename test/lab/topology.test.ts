@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Namespace } from '../../src/lab/namespace.ts'
 import { Processes } from '../../src/lab/processes.ts'
-import { GATEWAY_INSIDE, REMOTE, removeLeftovers, SERVER, Topology } from '../../src/lab/topology.ts'
+import { GATEWAY_INSIDE, INSIDE_HOSTS, REMOTE, removeLeftovers, SERVER, Topology } from '../../src/lab/topology.ts'
 
 const FAMILY = 'nlt-topology'
 
@@ -29,6 +29,13 @@ describe('topology', () => {
     expect(gateway.exec('ping', '-c', '1', '-W', '2', REMOTE)).toContain('1 received')
     expect(() => lan.exec('ping', '-c', '1', '-W', '1', SERVER)).toThrow()
     expect(outside.ip('route show')).not.toMatch(/10\.0\.0\.|default/)
+  })
+
+  it('gives the LAN host eight addresses, of which it sends from the first', () => {
+    topology = Topology.create(FAMILY)
+    expect(topology.lan.ip(`route get ${SERVER}`)).toContain(`src ${INSIDE_HOSTS[0]}`)
+    for (const address of INSIDE_HOSTS)
+      expect(topology.gateway.exec('ping', '-c', '1', '-W', '2', address)).toContain('1 received')
   })
 
   it('has links of 1500 bytes, no IPv6, and no neighbour that ARP has not found', () => {

@@ -1,0 +1,99 @@
+// The gateway whose shards crash: the real `natloom run`, told to crash by crasher.ts or by the crash points of its own
+// that a build for tests has (`#faults`), its log read as it is written.
+
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type { Processes, Program } from '../../src/lab/processes.ts'
+import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from '../../src/lab/topology.ts'
+import { CRASHES, type Crashes } from './crasher.ts'
+
+const COMMAND = fileURLToPath(new URL('../../src/control/main.js', import.meta.url))
+const CRASHER = new URL('./crasher.js', import.meta.url).href
+const FORWARDS_WITHIN_MS = 20_000
+
+export const MEANS = ['atomics', 'faults'] as const
+export type Means = (typeof MEANS)[number]
+
+/** Whether the checkout has crash points of its own. */
+export const hasFaults = (): boolean => {
+  const { imports = {} } = JSON.parse(readFileSync('package.json', 'utf8')) as { imports?: Record<string, unknown> }
+  return '#faults' in imports
+}
+
+/** A worker that failed and was replaced. */
+export interface Crash {
+  /** `shard 1`. */
+  readonly worker: string
+  readonly reason: string
+  /** Date.now() of the log. */
+  readonly at: number
+}
+
+export interface CrashingOptions extends Crashes {
+  readonly workers: number
+  readonly dispatch: string
+  readonly by: Means
+  /** Called at each. */
+  crashed(crash: Crash): void
+}
+
+export class CrashingGateway {
+  readonly apiSocket: string
+  readonly program: Program
+  readonly #crashed: (crash: Crash) => void
+  #forwarding: () => void = () => {}
+  #rest = ''
+
+  constructor(topology: Topology, processes: Processes, options: CrashingOptions) {
+    const { seed, everyMs, calmMs, workers, dispatch, by, crashed } = options
+    this.apiSocket = `${topology.directory}/api.sock`
+    this.#crashed = crashed
+    const how = by === 'faults' ? ['--conditions=natloom-faults'] : ['--import', CRASHER]
+    const told = { [by === 'faults' ? 'NATLOOM_FAULTS' : CRASHES]: JSON.stringify({ seed, everyMs, calmMs }) }
+    this.program = processes.start(topology.gateway, process.execPath, [...how, COMMAND, 'run'], {
+      name: 'natloom run',
+      env: {
+        NATLOOM_CONFIG: '/dev/null',
+        NATLOOM_INSIDE: INSIDE_INTERFACE,
+        NATLOOM_OUTSIDE: OUTSIDE_INTERFACE,
+        NATLOOM_STATE_PATH: `${topology.directory}/state.json`,
+        NATLOOM_API_SOCKET: this.apiSocket,
+        NATLOOM_LOG_FORMAT: 'json',
+        NATLOOM_WORKERS: String(workers),
+        NATLOOM_DISPATCH: dispatch,
+        NATLOOM_SUPERVISION_RESTARTS: '1000',
+        ...told,
+      },
+    })
+    this.program.child.stderr?.on('data', (text: string) => this.#read(text))
+  }
+
+  /** Resolves once it forwards. */
+  async forwards(): Promise<void> {
+    const forwarding = new Promise<void>((resolve) => {
+      this.#forwarding = resolve
+    })
+    const late = AbortSignal.timeout(FORWARDS_WITHIN_MS)
+    const tooLate = new Promise<never>((_, reject) =>
+      late.addEventListener('abort', () => reject(new Error(`natloom run did not begin:\n${this.program.output}`))),
+    )
+    await Promise.race([forwarding, this.failed(), tooLate])
+  }
+
+  /** Rejects when it ends by itself. */
+  async failed(): Promise<never> {
+    const { code, signal } = await this.program.ended
+    throw new Error(`natloom run ended by itself with ${code ?? signal}:\n${this.program.output}`)
+  }
+
+  #read(text: string): void {
+    const lines = (this.#rest + text).split('\n')
+    this.#rest = lines.pop() ?? ''
+    for (const line of lines) {
+      if (!line.startsWith('{')) continue
+      const { msg, worker, reason, time } = JSON.parse(line)
+      if (msg === 'forwarding') this.#forwarding()
+      if (String(msg).startsWith('a worker has failed')) this.#crashed({ worker, reason, at: Date.parse(time) })
+    }
+  }
+}

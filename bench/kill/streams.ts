@@ -1,0 +1,204 @@
+// In the LAN host: what must outlive the crashes of the gateway's shards. UDP streams that send a numbered datagram a
+// millisecond to an echo service and note every pause in what comes back; TCP connections that send a piece, wait for its
+// echo, and send the next; and, beside them, flows that come and go, so that a shard is often found inserting or
+// deleting. Runs until it is told to end, then asks each stream and connection once more.
+
+import { createSocket, type Socket as Datagrams } from 'node:dgram'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { content, type Flow, flowOf, UDP } from '../../src/lab/traffic.ts'
+
+export interface StreamsOptions {
+  readonly host: string
+  readonly port: number
+  readonly from: readonly string[]
+  readonly streams: number
+  readonly connections: number
+}
+
+/** Nothing came for longer than a stream's rhythm explains. Times are Date.now(). */
+export interface Pause {
+  readonly from: number
+  readonly to: number
+}
+
+export interface StreamReport {
+  readonly flow: Flow
+  readonly sent: number
+  readonly received: number
+  readonly pauses: readonly Pause[]
+}
+
+export interface StreamsReport {
+  readonly streams: readonly StreamReport[]
+  readonly connections: readonly { readonly flow: Flow; readonly pieces: number }[]
+  /** Flows that came and went, and of those the ones that got no answer in time: their first packet met a crash. */
+  readonly fleeting: { readonly begun: number; readonly unanswered: number }
+  readonly problems: readonly string[]
+}
+
+const PAUSE_MS = 10
+const PIECE = 2000
+const BETWEEN_PIECES_MS = 5
+const BETWEEN_FLEETING_MS = 5
+const FLEETING_PATIENCE_MS = 3000
+/** A connection whose piece takes longer is broken: TCP has tried again many times. */
+const TCP_PATIENCE_MS = 15_000
+const LAST_WORD_WITHIN_MS = 5000
+
+const { host, port, from, streams, connections } = JSON.parse(process.argv[2] ?? '{}') as StreamsOptions
+const problems: string[] = []
+const address = (number: number): string => from[number % from.length] as string
+let ending = false
+const told = new Promise<void>((resolve) =>
+  process.once('message', () => {
+    ending = true
+    resolve()
+  }),
+)
+
+async function udp(source: string): Promise<Datagrams> {
+  const socket = createSocket('udp4')
+  socket.on('error', (error) => problems.push(`UDP from ${source}: ${error.message}`))
+  socket.bind({ address: source })
+  await once(socket, 'listening')
+  socket.connect(port, host)
+  await once(socket, 'connect')
+  return socket
+}
+
+class Stream {
+  readonly #socket: Datagrams
+  readonly #source: string
+  readonly #pauses: Pause[] = []
+  #sent = 0
+  #received = 0
+  #last = Date.now()
+
+  constructor(socket: Datagrams, source: string) {
+    this.#socket = socket
+    this.#source = source
+    socket.on('message', (message) => {
+      const now = Date.now()
+      if (now - this.#last > PAUSE_MS) this.#pauses.push({ from: this.#last, to: now })
+      this.#last = now
+      this.#received++
+      if (message.length !== 8 || message.readUInt32BE() > this.#sent)
+        problems.push(`UDP from ${source}: ${message.length} bytes that were not sent`)
+    })
+  }
+
+  send(): void {
+    const datagram = Buffer.alloc(8)
+    datagram.writeUInt32BE(++this.#sent)
+    this.#socket.send(datagram)
+  }
+
+  /** Whether it is answered still; what was lost in a pause was lost. */
+  async end(): Promise<StreamReport> {
+    const { port: sourcePort } = this.#socket.address()
+    const flow = { protocol: UDP, source: this.#source, sourcePort, destination: host, destinationPort: port } as const
+    const before = this.#received
+    const again = setInterval(() => this.send(), 50)
+    this.send()
+    await once(this.#socket, 'message', { signal: AbortSignal.timeout(LAST_WORD_WITHIN_MS) }).catch(() =>
+      problems.push(`UDP from ${this.#source}:${sourcePort}: no answer any more, ${before} came before`),
+    )
+    clearInterval(again)
+    this.#socket.close()
+    return { flow, sent: this.#sent, received: this.#received, pauses: this.#pauses }
+  }
+}
+
+/** Echoes pieces until the end; how many. */
+async function converse(socket: Socket, number: number): Promise<number> {
+  let pieces = 0
+  while (!ending) {
+    await echoed(socket, content(number * 1_000_000 + pieces, PIECE), TCP_PATIENCE_MS)
+    pieces++
+    await delay(BETWEEN_PIECES_MS)
+  }
+  return pieces
+}
+
+async function echoed(socket: Socket, piece: Buffer, patience: number): Promise<void> {
+  const signal = AbortSignal.timeout(patience)
+  socket.write(piece)
+  let received = Buffer.alloc(0)
+  while (received.length < piece.length) {
+    const [bytes] = await once(socket, 'data', { signal })
+    received = Buffer.concat([received, bytes])
+  }
+  if (!received.equals(piece)) throw new Error('the echo is not what was sent')
+}
+
+async function open(source: string): Promise<Socket> {
+  const socket = connect({ host, port, localAddress: source })
+  await once(socket, 'connect', { signal: AbortSignal.timeout(TCP_PATIENCE_MS) })
+  // Told by whoever waits for data, or never.
+  socket.on('error', () => {})
+  return socket
+}
+
+async function connection(number: number): Promise<{ flow: Flow; pieces: number }> {
+  const socket = await open(address(number))
+  const flow = flowOf(socket)
+  const broken = once(socket, 'close').then(() => {
+    throw new Error('it was closed')
+  })
+  broken.catch(() => {})
+  try {
+    return { flow, pieces: await Promise.race([converse(socket, number), broken]) }
+  } catch (error) {
+    problems.push(`TCP from ${flow.source}:${flow.sourcePort} broke: ${(error as Error).message}`)
+    return { flow, pieces: 0 }
+  } finally {
+    socket.destroy()
+  }
+}
+
+const fleeting = { begun: 0, unanswered: 0 }
+
+/** One question and its answer, by UDP or by TCP. */
+async function question(number: number): Promise<void> {
+  fleeting.begun++
+  const patience = AbortSignal.timeout(FLEETING_PATIENCE_MS)
+  const isUdp = number % 2 === 0
+  try {
+    if (isUdp) {
+      const socket = await udp(address(number))
+      socket.send('?')
+      await once(socket, 'message', { signal: patience }).finally(() => socket.close())
+    } else {
+      const socket = await open(address(number))
+      await echoed(socket, Buffer.from('?'), FLEETING_PATIENCE_MS).finally(() => socket.destroy())
+    }
+  } catch {
+    fleeting.unanswered++
+  }
+}
+
+const all = await Promise.all(
+  Array.from({ length: streams }, async (_, number) => new Stream(await udp(address(number)), address(number))),
+)
+const conversations = Promise.all(Array.from({ length: connections }, (_, number) => connection(number)))
+const questions: Promise<void>[] = []
+const rhythm = setInterval(() => {
+  for (const stream of all) stream.send()
+}, 1)
+const asking = setInterval(() => questions.push(question(questions.length)), BETWEEN_FLEETING_MS)
+process.send?.('ready')
+
+await told
+clearInterval(asking)
+const ended = await conversations
+clearInterval(rhythm)
+await Promise.all(questions)
+const report: StreamsReport = {
+  streams: await Promise.all(all.map((stream) => stream.end())),
+  connections: ended,
+  fleeting,
+  problems,
+}
+process.send?.(report, () => process.exit(0))

@@ -1,0 +1,131 @@
+// A shard's connections as anyone may read them while the shard works: a row at a time, by the rules of memory/rows.ts.
+// What a listing shows is true of each row at some moment, not of all rows at one (as with /proc/net/nf_conntrack).
+// Counts are the sum of a word and its wraps, which the shard stores one after the other: within a packet's time of a
+// wrap a count may be 2^32 off.
+//
+// Owner: whoever reads has a view and a copy of one row; the table is its shard's.
+
+import { LIVE } from '../memory/rows.ts'
+import {
+  ASSURED,
+  CONN,
+  CONN_SHIFT,
+  CONN_WORDS,
+  type ConnectionView,
+  SEEN_REPLY,
+  TCP_STATE_MASK,
+  TCP_STATE_SHIFT,
+  TUPLE_WORDS,
+} from './connection-table.ts'
+import { TCP_STATES, type TcpState } from './tcp-state.ts'
+import { destinationPort, sourcePort } from './tuple.ts'
+
+/** One direction of a connection. */
+export interface ListedDirection {
+  /** As loaded. */
+  readonly source: number
+  readonly destination: number
+  /** Numeric. Of an ICMP query or its answer both are the identifier, of protocols without ports 0. */
+  readonly sourcePort: number
+  readonly destinationPort: number
+  readonly packets: number
+  readonly bytes: number
+}
+
+export interface ListedConnection {
+  readonly row: number
+  readonly protocol: number
+  /** Side by which the first packet came: 0 inside, 1 outside. The reply direction comes by the other. */
+  readonly origin: number
+  /** NONE for what is not TCP. */
+  readonly tcpState: TcpState
+  /** Of the query; 0 for what is not ICMP. */
+  readonly icmpType: number
+  readonly seenReply: boolean
+  readonly assured: boolean
+  /** Seconds until it ends if no packet comes. */
+  readonly timeout: number
+  /** Row of its mapping in the same shard; 0 for protocols without ports. */
+  readonly mapping: number
+  readonly original: ListedDirection
+  readonly reply: ListedDirection
+}
+
+/** A row that changes hands so often while it is looked at is passed over. */
+const TRIES = 4
+const WRAP = 2 ** 32
+const ICMP = 1
+
+export class ConnectionListing {
+  /** Rows are 1 .. `rows`. */
+  readonly rows: number
+  readonly #view: ConnectionView
+  readonly #copy = new Int32Array(CONN_WORDS)
+
+  constructor(view: ConnectionView) {
+    this.#view = view
+    this.rows = view.words.length / CONN_WORDS - 1
+  }
+
+  /** The connection in this row at this second of the shards' clock; undefined if there is none, or it has expired. */
+  at(row: number, now: number): ListedConnection | undefined {
+    for (let tries = 0; tries < TRIES; tries++) {
+      const before = this.#generation(row)
+      if ((before & 1) !== 0) continue
+      const listed = this.#read(row, now)
+      if (this.#generation(row) === before) return listed
+    }
+    return undefined
+  }
+
+  #generation(row: number): number {
+    return Atomics.load(this.#view.words, (row << CONN_SHIFT) + CONN.generation)
+  }
+
+  #read(row: number, now: number): ListedConnection | undefined {
+    const { words, cold } = this.#view
+    const base = row << CONN_SHIFT
+    if ((words[base + CONN.state]! & LIVE) === 0) return undefined
+    const copy = this.#copy
+    for (let word = 0; word < CONN_WORDS; word++) copy[word] = words[base + word]!
+    const timeout = copy[CONN.lastSeen]! + copy[CONN.timeout]! - now
+    if (timeout <= 0) return undefined
+    const state = copy[CONN.state]!
+    const protocol = state & 0xff
+    return {
+      row,
+      protocol,
+      origin: (state >> 8) & 1,
+      tcpState: TCP_STATES[(state & TCP_STATE_MASK) >> TCP_STATE_SHIFT] ?? 'NONE',
+      // As loaded: the query's type stands where the receiver's port would (conntrack/tuple.ts).
+      icmpType: protocol === ICMP ? copy[CONN.origPorts]! >>> 16 : 0,
+      seenReply: (state & SEEN_REPLY) !== 0,
+      assured: (state & ASSURED) !== 0,
+      timeout,
+      mapping: cold.mapping[row]!,
+      original: this.#direction(0, protocol, cold.packetWraps[row]!, cold.byteWraps[row]!),
+      reply: this.#direction(1, protocol, cold.packetWrapsReply[row]!, cold.byteWrapsReply[row]!),
+    }
+  }
+
+  /** Of the copied row. */
+  #direction(direction: number, protocol: number, packetWraps: number, byteWraps: number): ListedDirection {
+    const copy = this.#copy
+    const tuple = direction * TUPLE_WORDS
+    const ports = protocol === ICMP ? identifiers(copy[tuple + 2]!, direction) : copy[tuple + 2]!
+    return {
+      source: copy[tuple]!,
+      destination: copy[tuple + 1]!,
+      sourcePort: sourcePort(ports),
+      destinationPort: destinationPort(ports),
+      packets: packetWraps * WRAP + (copy[CONN.packets + direction]! >>> 0),
+      bytes: byteWraps * WRAP + (copy[CONN.bytes + direction]! >>> 0),
+    }
+  }
+}
+
+/** A ports word with an ICMP identifier in both halves. */
+function identifiers(ports: number, direction: number): number {
+  const identifier = direction === 0 ? ports & 0xffff : ports >>> 16
+  return identifier | (identifier << 16)
+}
