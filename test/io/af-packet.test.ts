@@ -38,23 +38,30 @@ interface Fixture extends DriverFixture {
 
 const interfaces = (...names: string[]) => names.map((name) => ({ name, index: interfaceIndex(name) }))
 
-function openFixture(): Fixture {
+/** All that arrives is shard 0's; shard 1 is the neighbour. */
+const ALL_TO_FIRST = Uint8Array.of(6, 0, 0, 0, 0, 0, 0, 0)
+
+function openFixture(shards = 1): Fixture {
   const wakeFd = eventfd()
   const opened = inside(near, () =>
     openAfPacket({
       interfaces: interfaces('near0', 'near1'),
-      shards: 1,
+      shards,
       ringBytes: RING,
       qdiscBypass: [true, false],
-      wakeFds: [wakeFd],
+      wakeFds: Array.from({ length: shards }, () => wakeFd),
+      sharedBytes: 4096,
       dispatch: 'kernel',
     }),
   )
+  for (const port of [0, 1]) opened.setDispatch(port, ALL_TO_FIRST)
   const seat = opened.seats[0]
   const driver = new AfPacketDriver(seat)
   const ends = [new FarEnd(far, 'far0'), new FarEnd(far, 'far1')]
   return {
     driver,
+    neighbour: new AfPacketDriver(opened.seats[shards - 1]),
+    successor: () => new AfPacketDriver(seat),
     opened,
     seat,
     ends,
@@ -83,7 +90,7 @@ function acceptAtMost(fd: number, bytes: number): void {
   setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(fprog.buffer))
 }
 
-describeDriver('af-packet', openFixture)
+describeDriver('af-packet', () => openFixture(2))
 
 describe('af-packet', () => {
   const at = new Int32Array(BURST)
