@@ -18,14 +18,15 @@ const RING_BYTES = 128 << 20
 const LONGEST_SLEEP_MS = 50
 
 const { links } = JSON.parse(process.argv[2] ?? '{}') as Bare
-const driver = new AfPacketDriver(
-  openAfPacket({
-    interfaces: links.map(({ name }) => ({ name, index: interfaceIndex(name) })),
-    ringBytes: RING_BYTES,
-    qdiscBypass: links.map(() => true),
-    wakeFd: eventfd(),
-  }),
-)
+const { seats } = openAfPacket({
+  interfaces: links.map(({ name }) => ({ name, index: interfaceIndex(name) })),
+  shards: 1,
+  ringBytes: RING_BYTES,
+  qdiscBypass: links.map(() => true),
+  wakeFds: [eventfd()],
+  dispatch: 'kernel',
+})
+const driver = new AfPacketDriver(seats[0]!)
 const mem = new DataView(driver.arena)
 const at = new Int32Array(BURST)
 const length = new Int32Array(BURST)

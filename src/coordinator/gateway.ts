@@ -39,7 +39,7 @@ import { LeaseDesk } from './lease-desk.ts'
 import { linkChanges } from './link-changes.ts'
 import { allocateMemory, type GatewayMemory } from './memory.ts'
 import { NetlinkThread } from './netlink-thread.ts'
-import { checkInterfaces, PacketPorts } from './packet-ports.ts'
+import { checkInterfaces, PacketPorts, type PacketPortsOptions } from './packet-ports.ts'
 import { RestartLimit } from './restarts.ts'
 import { Shards, type ShardsOptions } from './shards.ts'
 import { TakeBack } from './take-back.ts'
@@ -47,6 +47,8 @@ import { TakeBack } from './take-back.ts'
 const LOOK_AT_SOCKETS_EVERY_MS = 10_000
 const BRING_HOME_EVERY_MS = 10_000
 const HIGHEST_PORT = 65535
+/** struct sock_filter: return 0. */
+const TO_FIRST_SHARD = Uint8Array.of(6, 0, 0, 0, 0, 0, 0, 0)
 
 export class Gateway {
   /** Resolves with an exit code after a failure that the gateway can't go on from, when everything is taken back. */
@@ -130,7 +132,8 @@ export class Gateway {
     const watcherFd = this.#eventfd()
     const wakeFds = memory.shards.map(() => this.#eventfd())
     await this.#watch(memory, watcherFd, wakeFds)
-    const ports = this.#openPorts(wakeFds)
+    const dispatcherWakeFd = memory.dispatcher && this.#eventfd()
+    const ports = this.#openPorts(memory, { wakeFds, dispatcherWakeFd, sharedBytes: memory.arenaSharedBytes })
     this.#openDispatch(memory, ports)
     this.#host.apply()
     this.#addresses = this.#openAddresses(memory)
@@ -189,24 +192,26 @@ export class Gateway {
     await thread.started
   }
 
-  #openPorts(wakeFds: readonly number[]): PacketPorts {
-    const ports = new PacketPorts(this.#config.io, this.#links, wakeFds)
+  #openPorts({ settings }: GatewayMemory, options: PacketPortsOptions): PacketPorts {
+    const ports = new PacketPorts(this.#config, settings[0]!.sides, this.#links, options)
     this.#takeBack.add('sockets and receive rings', () => ports.close())
     this.#ports = ports
     return ports
   }
 
   /** With a dispatcher's thread, or one shard, the kernel has nothing to decide. */
-  #openDispatch({ externals, settings }: GatewayMemory, ports: PacketPorts): void {
+  #openDispatch({ externals }: GatewayMemory, ports: PacketPorts): void {
     const { dispatch, workers } = this.#config
     if (dispatch === 'thread' || workers === 1) return
     const kernel = new KernelDispatch({
       version: () => externals.version(),
-      replace: () => ports.setDispatch({ shards: workers, key: settings[0]!.ownerKey, externals }),
+      replace: () => ports.setDispatch(() => TO_FIRST_SHARD),
       failed: (error) => this.#log.error({ err: error }, 'the kernel refused a dispatch program, will be tried again'),
     })
     this.#takeBack.add('following the leases', () => kernel.stop())
     this.#dispatch = kernel
+    // Nothing is received before the first program, be there a lease or not.
+    kernel.follow()
   }
 
   #openAddresses(memory: GatewayMemory): ExternalAddresses {

@@ -1,13 +1,15 @@
 // What the coordinator (af-packet-open.ts) and the shard's driver (af-packet.ts) must agree on: the kernel's structures
-// and where everything lies in a shard's arena. Authority: packet(7), linux/if_packet.h (struct tpacket2_hdr), sendmmsg(2),
+// and where everything lies in the arena. Authority: packet(7), linux/if_packet.h (struct tpacket2_hdr), sendmmsg(2),
 // poll(2); the x86-64 and arm64 ABI of 64-bit Linux.
 //
-// The arena is one address range, reserved at once and filled by MAP_FIXED mappings:
+// The arena is one address range for all seats, reserved at once and filled by MAP_FIXED mappings. Each seat has a part:
 //
-//   [ receive ring of port 0 | ... of port P-1 | scratch | control ]
-//     kernel memory, shared with the socket      the shard's, both
+//   [ shard 0 ][ shard 1 ] ... [ the dispatcher, where a thread dispatches ][ shared ]
+//   a part:  [ receive ring of port 0 | ... of port P-1 | scratch | control ]
+//              kernel memory, shared with the socket      the shard's, both
 //
-// Control holds what system calls point at and what a new worker on the same seat must know. Owner: the shard's driver.
+// Where a thread dispatches, it has the rings, and the shards have none. Control holds what system calls point at and
+// what a new worker on the same seat must know. Owner: the seat's driver, but for PORT_STATE.ring.
 
 import { BURST } from './driver.ts'
 import type { Address } from './syscalls.ts'
@@ -26,6 +28,12 @@ export const frameOffset = (i: number): number => {
   return block * BLOCK_BYTES + (i - block * FRAMES_A_BLOCK) * FRAME_BYTES
 }
 
+/** The frame that a place in a ring belongs to. */
+export const frameAt = (offset: number): number => {
+  const block = (offset / BLOCK_BYTES) | 0
+  return block * FRAMES_A_BLOCK + (((offset - block * BLOCK_BYTES) / FRAME_BYTES) | 0)
+}
+
 // struct tpacket2_hdr, in i32 words from the frame's begin
 export const TP_STATUS = 0
 export const TP_SNAPLEN = 2
@@ -35,6 +43,8 @@ export const TP_MAC_NET = 3
 export const TP_STATUS_KERNEL = 0
 export const TP_STATUS_USER = 1
 export const TP_STATUS_VLAN_VALID = 0x10
+/** Ours alone: the kernel neither sets it nor fills a frame whose status isn't 0, and bit 0 is clear. */
+export const TP_STATUS_LENT = 0x10000
 
 // --- control: a block for poll(), then one for each port; offsets in bytes ---
 
@@ -64,6 +74,13 @@ export const PORT_STATE = {
   receiveLosses: 16,
   /** f64: frames skipped because they bore a VLAN tag. */
   tagged: 24,
+  /**
+   * i32: counts what the coordinator does to the descriptor, odd while it puts another socket in its place. It is the
+   * only writer.
+   */
+  socket: 32,
+  /** i32: what `socket` said when the ring that lies in the arena was mapped. */
+  mapped: 36,
 } as const
 export const PORT_MESSAGES = LINE
 export const PORT_IOVECS = PORT_MESSAGES + BATCH * MMSGHDR_BYTES
@@ -82,14 +99,20 @@ export const controlBytes = (ports: number): number => portControl(ports, ports)
 export interface AfPacketSeat {
   readonly arenaAddress: Address
   readonly arenaLength: number
-  /** Of each port, whole blocks; ring i begins at i * ringBytes. */
+  /** Offsets from the arena's begin, as all places are. Ring i begins at ringsAt + i * ringBytes. */
+  readonly ringsAt: number
+  /** Of each port, whole blocks; 0 where a dispatcher has the rings. */
   readonly ringBytes: number
   /** Of each ring. */
   readonly frames: number
   readonly scratchAt: number
   readonly scratchLength: number
   readonly controlAt: number
+  /** All seats'. */
+  readonly sharedAt: number
+  readonly sharedLength: number
   /** An eventfd: `signal(wakeFd)` in any thread ends the driver's wait(). It stays its maker's to close. */
   readonly wakeFd: number
+  /** A receiveFd of -1: no ring. */
   readonly ports: readonly { readonly name: string; readonly receiveFd: number; readonly sendFd: number }[]
 }

@@ -1,22 +1,28 @@
-// Control plane of af-packet: makes the sockets and receive rings of one shard, maps them side by side into one arena,
+// Control plane of af-packet: makes the sockets and receive rings of all shards, maps them side by side into one arena,
 // and binds them again to an interface that came back. Runs on the coordinator, which keeps what it makes: descriptors
 // and mappings are lent to workers by number (see AfPacketSeat).
-// Authority: packet(7), linux/if_packet.h, net/packet/af_packet.c (bind, notifier), socket(7).
+// Authority: packet(7), net/packet/af_packet.c (bind, notifier), mmap(2).
+//
+// Owner: the coordinator, but for one thing. Sockets in a fanout group can't be bound again: for an interface that is
+// back new ones are made, and take the descriptors of the old. Their rings take the place of the old in the arena
+// when the shard has read and given back the last frame there, and by the shard itself (af-packet.ts).
 
+import { closeOff, FanoutGroup } from './af-packet-fanout.ts'
 import {
   type AfPacketSeat,
   BLOCK_BYTES,
   controlBytes,
-  FRAME_BYTES,
   FRAMES_A_BLOCK,
   MIN_RING_BYTES,
+  PORT_STATE,
+  portControl,
 } from './af-packet-layout.ts'
+import { bindTo, ETH_P_ALL, NOTHING, packetSocket, prepareReceiving, prepareSending } from './af-packet-sockets.ts'
+import { AfPacketError } from './errors.ts'
 import {
   type Address,
-  AF_PACKET,
-  bind,
   close,
-  getsockname,
+  dup3,
   MAP_ANONYMOUS,
   MAP_FIXED,
   MAP_NORESERVE,
@@ -24,116 +30,68 @@ import {
   MAP_SHARED,
   mmap,
   munmap,
+  O_CLOEXEC,
   PROT_NONE,
   PROT_READ_WRITE,
-  SO_SNDBUF,
-  SO_SNDBUFFORCE,
-  SOCK_CLOEXEC,
-  SOCK_RAW,
-  SOL_PACKET,
-  SOL_SOCKET,
-  SystemCallError,
-  setsockopt,
-  setsockoptInt,
-  socket,
+  viewOf,
 } from './syscalls.ts'
 
-const PACKET_RX_RING = 5
-const PACKET_VERSION = 10
-const PACKET_RESERVE = 12
-const PACKET_VNET_HDR = 15
-const PACKET_QDISC_BYPASS = 20
-const PACKET_IGNORE_OUTGOING = 23
-const TPACKET_V2 = 1
-const ETH_P_ALL = 3
-const ARPHRD_ETHER = 1
-
-// struct sockaddr_ll
-const SOCKADDR_LL_BYTES = 20
-const SLL_PROTOCOL = 2
-const SLL_IFINDEX = 4
-const SLL_HATYPE = 8
-
-const SEND_BUFFER_BYTES = 16 << 20
 const SCRATCH_BYTES = 8 << 20
 /** Packets are i32 offsets. */
 const MAX_ARENA_BYTES = 2 ** 31 - 1
 
-export type AfPacketErrorCode = 'interface-missing' | 'not-ethernet' | 'not-permitted' | 'ring-size' | 'ring-memory'
-
-/** Why the packet sockets can't be had; the message says what to do. */
-export class AfPacketError extends Error {
-  override readonly name = 'AfPacketError'
-  readonly code: AfPacketErrorCode
-  constructor(code: AfPacketErrorCode, message: string) {
-    super(message)
-    this.code = code
-  }
-}
-
 export interface AfPacketOptions {
   /** Becomes ports 0, 1, ... in this order. The index is the one in the calling thread's network namespace. */
-  readonly interfaces: readonly { readonly name: string; readonly index: number }[]
-  /** Receive ring of each port, at least 16 MiB, rounded down to whole blocks of 4 MiB. Taken from the kernel at once. */
+  readonly interfaces: readonly Interface[]
+  readonly shards: number
+  /** Of each receive ring, at least 16 MiB, rounded down to whole blocks of 4 MiB. Taken from the kernel at once. */
   readonly ringBytes: number
   /** By port: send past the queue discipline (faster; ends any shaping on that interface). */
   readonly qdiscBypass: readonly boolean[]
-  /** An eventfd that ends the driver's wait(); stays the caller's. */
-  readonly wakeFd: number
-  /** Default 8 MiB, page-aligned up. */
+  /** By shard: an eventfd that ends the driver's wait(); stays the caller's. */
+  readonly wakeFds: readonly number[]
+  /** Of the range that all shards share; default 0. */
+  readonly sharedBytes?: number
+  /**
+   * Who sends a packet to its shard. The kernel: each shard has receive rings of its own. A thread: it has the rings, in
+   * a seat behind the shards', and they have none.
+   */
+  readonly dispatch: 'kernel' | 'thread'
+  /** The thread's eventfd, where one dispatches. */
+  readonly dispatcherWakeFd?: number
+  /** Of each seat; default 8 MiB, page-aligned up. */
   readonly scratchBytes?: number
 }
 
-/**
- * Opens a shard's ports in the calling thread's network namespace. Throws AfPacketError, and then leaves nothing open.
- */
-export function openAfPacket(options: AfPacketOptions): AfPacketSeat {
-  const { interfaces, wakeFd } = options
-  const ringBytes = Math.floor(options.ringBytes / BLOCK_BYTES) * BLOCK_BYTES
-  const scratchAt = interfaces.length * ringBytes
-  const scratchLength = pages(options.scratchBytes ?? SCRATCH_BYTES)
-  const controlAt = scratchAt + scratchLength
-  const arenaLength = controlAt + pages(controlBytes(interfaces.length))
-  if (options.ringBytes < MIN_RING_BYTES)
-    throw new AfPacketError(
-      'ring-size',
-      `a receive ring of ${options.ringBytes} bytes, allowed: ${MIN_RING_BYTES} (16 MiB) or more for each interface`,
-    )
-  if (arenaLength > MAX_ARENA_BYTES)
-    throw new AfPacketError(
-      'ring-size',
-      `${interfaces.length} receive rings of ${ringBytes} bytes and ${scratchLength} bytes beside them for one shard, ` +
-        'allowed: 2 GiB together; give each interface a smaller ring',
-    )
+interface Interface {
+  readonly name: string
+  readonly index: number
+}
 
+/**
+ * Opens all shards' ports in the calling thread's network namespace. Throws AfPacketError, SystemCallError, and then
+ * leaves nothing open. Where the kernel dispatches among several shards, nothing is received before setDispatch().
+ */
+export function openAfPacket(options: AfPacketOptions): AfPacketPorts {
+  const plan = seatsOf(options)
+  const last = plan[plan.length - 1]!
+  const { arenaLength } = last
   const opened: number[] = []
   let arenaAddress: Address = 0
   try {
     arenaAddress = mmap(0, arenaLength, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)
-    const ports = interfaces.map(({ name, index }, port) => {
-      const sendFd = packetSocket(opened)
-      prepareSending(sendFd, options.qdiscBypass[port] ?? false)
-      bindTo(sendFd, name, index, 0)
-      const receiveFd = packetSocket(opened)
-      prepareReceiving(receiveFd, name, ringBytes)
-      mmap(arenaAddress + port * ringBytes, ringBytes, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, receiveFd)
-      return { name, index, sendFd, receiveFd }
-    })
-    const anonymous = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED
-    mmap(arenaAddress + scratchAt, arenaLength - scratchAt, PROT_READ_WRITE, anonymous, -1)
+    const isGroup = options.dispatch === 'kernel' && options.shards > 1
+    // In the order of shards: see af-packet-fanout.ts.
+    const seats = plan.map((seat) => openSeat({ ...seat, arenaAddress }, options, isGroup, opened))
+    mapAnonymous(arenaAddress, last.sharedAt, last.sharedLength)
     // Last, when nothing can fail any more: from here on packets fill the rings.
-    for (const { name, index, receiveFd } of ports) bindTo(receiveFd, name, index, ETH_P_ALL)
-    return {
-      arenaAddress,
-      arenaLength,
-      ringBytes,
-      frames: (ringBytes / BLOCK_BYTES) * FRAMES_A_BLOCK,
-      scratchAt,
-      scratchLength,
-      controlAt,
-      wakeFd,
-      ports: ports.map(({ name, sendFd, receiveFd }) => ({ name, sendFd, receiveFd })),
-    }
+    const groups = options.interfaces.map(({ name, index }, port) => {
+      const fds = seats.map(({ ports }) => ports[port]!.receiveFd).filter((fd) => fd >= 0)
+      for (const fd of fds) bindTo(fd, name, index, ETH_P_ALL)
+      return isGroup ? new FanoutGroup(fds) : undefined
+    })
+    for (const group of groups) group?.settle()
+    return new AfPacketPorts(seats, options.shards, groups)
   } catch (error) {
     if (arenaAddress !== 0) munmap(arenaAddress, arenaLength)
     for (const fd of opened) close(fd)
@@ -141,96 +99,153 @@ export function openAfPacket(options: AfPacketOptions): AfPacketSeat {
   }
 }
 
-/**
- * Binds a port to its interface again after that vanished and came back under another index; the driver goes on with
- * the same sockets and the same ring. A link that only went down and up needs nothing: the kernel hooks it in again.
- */
-export function rebind(seat: AfPacketSeat, port: number, index: number): void {
-  const { name, sendFd, receiveFd } = seat.ports[port]
-  bindTo(sendFd, name, index, 0)
-  bindTo(receiveFd, name, index, ETH_P_ALL)
+/** What openAfPacket() has opened, for as long as the process lives. */
+export class AfPacketPorts {
+  /** By shard. */
+  readonly seats: readonly AfPacketSeat[]
+  /** Of the thread that dispatches, where one does. */
+  readonly dispatcherSeat: AfPacketSeat | undefined
+  readonly #all: readonly AfPacketSeat[]
+  /** By port, where the kernel dispatches among several shards. */
+  readonly #groups: (FanoutGroup | undefined)[]
+
+  constructor(all: readonly AfPacketSeat[], shards: number, groups: readonly (FanoutGroup | undefined)[]) {
+    this.#all = all
+    this.seats = all.slice(0, shards)
+    this.dispatcherSeat = all[shards]
+    this.#groups = [...groups]
+  }
+
+  /** Sets the program by which the kernel dispatches what comes by a port; nothing where it has nothing to decide. */
+  setDispatch(port: number, program: Uint8Array): void {
+    this.#groups[port]?.setProgram(program)
+  }
+
+  /**
+   * Binds a port to its interface again after that vanished and came back under another index; the drivers go on. A
+   * link that only went down and up needs nothing: the kernel hooks it in again. Throws AfPacketError, SystemCallError.
+   */
+  rebind(port: number, index: number): void {
+    const { name } = this.#all[0]!.ports[port]!
+    for (const { ports } of this.#all) bindTo(ports[port]!.sendFd, name, index, NOTHING)
+    const group = this.#groups[port]
+    if (group) this.#groups[port] = this.#remake(port, { name, index }, group.program)
+    else
+      for (const { ports } of this.#all)
+        if (ports[port]!.receiveFd >= 0) bindTo(ports[port]!.receiveFd, name, index, ETH_P_ALL)
+  }
+
+  /** After any change of a link: what waited for it to be up is done. False if it still waits. Throws SystemCallError. */
+  settle(port: number): boolean {
+    return this.#groups[port]?.settle() ?? true
+  }
+
+  /** Gives everything back but the eventfds. When all workers have ended: a view of the arena must not be touched after. */
+  close(): void {
+    for (const { ports } of this.#all)
+      for (const { receiveFd, sendFd } of ports) {
+        if (receiveFd >= 0) close(receiveFd)
+        close(sendFd)
+      }
+    const { arenaAddress, arenaLength } = this.#all[0]!
+    munmap(arenaAddress, arenaLength)
+  }
+
+  #remake(port: number, { name, index }: Interface, program: Uint8Array | undefined): FanoutGroup {
+    const made: number[] = []
+    const fds = this.#all.map(({ ports }) => ports[port]!.receiveFd)
+    try {
+      for (const { ringBytes } of this.#all) bindTo(receiver(name, ringBytes, true, made), name, index, ETH_P_ALL)
+      for (const [shard, seat] of this.#all.entries()) replace(seat, port, made[shard]!)
+    } finally {
+      for (const fd of made) close(fd)
+    }
+    const group = new FanoutGroup(fds, program)
+    group.settle()
+    return group
+  }
 }
 
-/** Gives everything back but wakeFd. Call it when the worker has ended: a view of the arena must not be touched after. */
-export function closeSeat(seat: AfPacketSeat): void {
-  for (const { receiveFd, sendFd } of seat.ports) {
-    close(receiveFd)
-    close(sendFd)
-  }
-  munmap(seat.arenaAddress, seat.arenaLength)
+/** The shard may look at any time: it sees that the descriptor is being given another socket, and then that it was. */
+function replace({ arenaAddress, controlAt, ports }: AfPacketSeat, port: number, fd: number): void {
+  const at = arenaAddress + controlAt + portControl(ports.length, port) + PORT_STATE.socket
+  const count = new Int32Array(viewOf(at, 4))
+  Atomics.add(count, 0, 1)
+  dup3(fd, ports[port]!.receiveFd, O_CLOEXEC)
+  Atomics.add(count, 0, 1)
+}
+
+/** Where everything will lie. Throws AfPacketError if it is too much. */
+function seatsOf(options: AfPacketOptions): AfPacketSeat[] {
+  const { interfaces, shards, wakeFds, sharedBytes = 0, dispatch, dispatcherWakeFd = -1 } = options
+  const blocks = Math.floor(options.ringBytes / BLOCK_BYTES)
+  const rings = { ringBytes: blocks * BLOCK_BYTES, frames: blocks * FRAMES_A_BLOCK }
+  const none = { ringBytes: 0, frames: 0 }
+  if (options.ringBytes < MIN_RING_BYTES)
+    throw new AfPacketError(
+      'ring-size',
+      `a receive ring of ${options.ringBytes} bytes, allowed: ${MIN_RING_BYTES} (16 MiB) or more for each interface`,
+    )
+  const kinds = Array.from({ length: shards }, (_, shard) => ({
+    ...(dispatch === 'kernel' ? rings : none),
+    wakeFd: wakeFds[shard]!,
+  }))
+  if (dispatch === 'thread') kinds.push({ ...rings, wakeFd: dispatcherWakeFd })
+
+  const scratchLength = pages(options.scratchBytes ?? SCRATCH_BYTES)
+  const sharedLength = pages(sharedBytes)
+  let end = 0
+  const places = kinds.map((kind) => {
+    const scratchAt = end + interfaces.length * kind.ringBytes
+    const controlAt = scratchAt + scratchLength
+    const place = { ...kind, ringsAt: end, scratchAt, scratchLength, controlAt }
+    end = controlAt + pages(controlBytes(interfaces.length))
+    return place
+  })
+  const arenaLength = end + sharedLength
+  if (arenaLength > MAX_ARENA_BYTES) throw tooLarge(options, rings.ringBytes, arenaLength)
+  const arena = { arenaAddress: 0, arenaLength, sharedAt: end, sharedLength }
+  return places.map((place) => ({ ...arena, ...place, ports: [] }))
+}
+
+function tooLarge({ interfaces, shards }: AfPacketOptions, ringBytes: number, arenaLength: number): AfPacketError {
+  const remedy = ringBytes > MIN_RING_BYTES ? 'lower io.ringMegabytes' : 'lower workers, rings are as small as can be'
+  return new AfPacketError(
+    'ring-size',
+    `receive rings of ${ringBytes} bytes on ${interfaces.length} interfaces, and what lies beside them, are ` +
+      `${Math.ceil(arenaLength / 2 ** 20)} MiB for ${shards} shards, allowed: 2 GiB together; ${remedy}`,
+  )
+}
+
+/** The seat with its sockets, its part of the arena mapped. The receiving ones are not bound yet. */
+function openSeat(seat: AfPacketSeat, options: AfPacketOptions, isGroup: boolean, opened: number[]): AfPacketSeat {
+  const { arenaAddress, ringsAt, ringBytes, scratchAt, controlAt } = seat
+  const ports = options.interfaces.map(({ name, index }, port) => {
+    const sendFd = packetSocket(opened)
+    prepareSending(sendFd, options.qdiscBypass[port] ?? false)
+    bindTo(sendFd, name, index, NOTHING)
+    if (ringBytes === 0) return { name, sendFd, receiveFd: -1 }
+    const receiveFd = receiver(name, ringBytes, isGroup, opened)
+    const ring = arenaAddress + ringsAt + port * ringBytes
+    mmap(ring, ringBytes, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, receiveFd)
+    return { name, sendFd, receiveFd }
+  })
+  mapAnonymous(arenaAddress, scratchAt, controlAt + pages(controlBytes(ports.length)) - scratchAt)
+  return { ...seat, ports }
+}
+
+function receiver(name: string, ringBytes: number, isGroup: boolean, opened: number[]): number {
+  const fd = packetSocket(opened)
+  prepareReceiving(fd, name, ringBytes)
+  if (isGroup) closeOff(fd)
+  return fd
+}
+
+function mapAnonymous(arenaAddress: Address, at: number, length: number): void {
+  if (length === 0) return
+  const flags = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED
+  mmap(arenaAddress + at, length, PROT_READ_WRITE, flags, -1)
 }
 
 const PAGE = 4096
 const pages = (bytes: number): number => Math.ceil(bytes / PAGE) * PAGE
-
-/** Protocol 0: it receives nothing before it is bound. */
-function packetSocket(opened: number[]): number {
-  try {
-    const fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
-    opened.push(fd)
-    return fd
-  } catch (error) {
-    if (error instanceof SystemCallError && error.code === 'EPERM')
-      throw new AfPacketError('not-permitted', 'packet sockets are not permitted: run as root or with CAP_NET_RAW')
-    throw error
-  }
-}
-
-/** The order matters: version, header and reserve shape the frames of the ring that is made last. */
-function prepareReceiving(fd: number, name: string, ringBytes: number): void {
-  setsockoptInt(fd, SOL_PACKET, PACKET_VERSION, TPACKET_V2)
-  setsockoptInt(fd, SOL_PACKET, PACKET_VNET_HDR, 1)
-  // Moves the Ethernet header by two bytes, and so the IPv4 header onto four.
-  setsockoptInt(fd, SOL_PACKET, PACKET_RESERVE, 2)
-  setsockoptInt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-  const blocks = ringBytes / BLOCK_BYTES
-  const request = Uint32Array.of(BLOCK_BYTES, blocks, FRAME_BYTES, blocks * FRAMES_A_BLOCK)
-  try {
-    setsockopt(fd, SOL_PACKET, PACKET_RX_RING, new Uint8Array(request.buffer))
-  } catch (error) {
-    if (error instanceof SystemCallError && error.code === 'ENOMEM')
-      throw new AfPacketError(
-        'ring-memory',
-        `the kernel has no ${ringBytes >> 20} MiB for the receive ring of ${name}: free memory, or make the ring smaller`,
-      )
-    throw error
-  }
-}
-
-function prepareSending(fd: number, qdiscBypass: boolean): void {
-  setsockoptInt(fd, SOL_PACKET, PACKET_VNET_HDR, 1)
-  setsockoptInt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, qdiscBypass ? 1 : 0)
-  try {
-    setsockoptInt(fd, SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
-  } catch (error) {
-    if (!(error instanceof SystemCallError && error.code === 'EPERM')) throw error
-    // In a user namespace: as much as net.core.wmem_max allows.
-    setsockoptInt(fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
-  }
-}
-
-function bindTo(fd: number, name: string, index: number, protocol: number): void {
-  const address = new DataView(new ArrayBuffer(SOCKADDR_LL_BYTES))
-  const bytes = new Uint8Array(address.buffer)
-  address.setUint16(0, AF_PACKET, true)
-  address.setUint16(SLL_PROTOCOL, protocol)
-  address.setInt32(SLL_IFINDEX, index, true)
-  const missing = (): AfPacketError =>
-    new AfPacketError('interface-missing', `there is no interface ${name} here: name one that \`ip link\` lists`)
-  // Index 0 would bind to all interfaces.
-  if (index === 0) throw missing()
-  try {
-    bind(fd, bytes)
-  } catch (error) {
-    if (error instanceof SystemCallError && error.code === 'ENODEV') throw missing()
-    throw error
-  }
-  getsockname(fd, bytes)
-  const hardwareType = address.getUint16(SLL_HATYPE, true)
-  if (hardwareType !== ARPHRD_ETHER)
-    throw new AfPacketError(
-      'not-ethernet',
-      `interface ${name} has no Ethernet header (hardware type ${hardwareType}), as tunnels, PPP and the loopback: ` +
-        'allowed are Ethernet-like interfaces (cards, bridges, VLANs, veth, bonds)',
-    )
-}

@@ -7,18 +7,21 @@
 //   status             whose     then
 //   0                  kernel's  it fills the frame, stores the status last
 //   bit 0              shard's   receive() lists it, once; send() may point at it
+//   0x10000            another's lend() stored it; release() passes it over, giveBack() or reclaim() stores 0
 //   0 again            kernel's  release() stored it, frames in ring order
-// Never: storing 0 in a frame that was not listed; leaving a frame behind (the kernel stops at it, and the last one
+// Never: storing 0 in a frame that was not listed, or by release() in one that was lent in its burst: it may have come
+// back and been filled anew; leaving a frame behind (the kernel stops at it, and the last one
 // filled makes poll() return at once).
 //
 // Order of memory: the kernel stores a frame, then its status; we must not load the frame before the status. x86 keeps
 // loads in order and stores behind earlier loads, so plain accesses do there, at a tenth of the cost of Atomics
-// (0.6-0.9 against 8-14 ns); elsewhere Atomics are used.
+// (0.6-0.9 against 8-14 ns); elsewhere Atomics are used. What other threads store, lent frames, is by Atomics everywhere.
 
 import { constants } from 'node:os'
 import {
   type AfPacketSeat,
   BATCH,
+  frameAt,
   frameOffset,
   IOVEC_BYTES,
   MMSGHDR_BYTES,
@@ -33,6 +36,7 @@ import {
   TP_SNAPLEN,
   TP_STATUS,
   TP_STATUS_KERNEL,
+  TP_STATUS_LENT,
   TP_STATUS_USER,
   TP_STATUS_VLAN_VALID,
 } from './af-packet-layout.ts'
@@ -42,9 +46,13 @@ import {
   drain,
   errno,
   getsockopt,
+  MAP_FIXED,
+  MAP_SHARED,
   MSG_DONTWAIT,
+  mmap,
   POLLERR,
   POLLIN,
+  PROT_READ_WRITE,
   poll,
   SO_ERROR,
   SOL_PACKET,
@@ -65,8 +73,8 @@ export class AfPacketDriver implements Driver {
   readonly arena: ArrayBuffer
   readonly scratchAt: number
   readonly scratchLength: number
-  readonly sharedAt = 0
-  readonly sharedLength = 0
+  readonly sharedAt: number
+  readonly sharedLength: number
   readonly ports: number
 
   readonly #seat: AfPacketSeat
@@ -76,6 +84,9 @@ export class AfPacketDriver implements Driver {
   readonly #next: Int32Array
   readonly #held: Int32Array
   readonly #queued: Int32Array
+  /** By port: how many frames of the present burst are lent, and by place in it, which. */
+  readonly #lentCount: Int32Array
+  readonly #lent: Uint8Array
   /** The running counts in control, as the arena's f64 cells. */
   readonly #counts: Float64Array
   readonly #pollAddress: Address
@@ -88,6 +99,8 @@ export class AfPacketDriver implements Driver {
     this.arena = viewOf(seat.arenaAddress, seat.arenaLength)
     this.scratchAt = seat.scratchAt
     this.scratchLength = seat.scratchLength
+    this.sharedAt = seat.sharedAt
+    this.sharedLength = seat.sharedLength
     this.ports = seat.ports.length
     this.#words = new Int32Array(this.arena)
     this.#counts = new Float64Array(this.arena)
@@ -95,6 +108,8 @@ export class AfPacketDriver implements Driver {
     this.#next = new Int32Array(this.ports)
     this.#held = new Int32Array(this.ports)
     this.#queued = new Int32Array(this.ports)
+    this.#lentCount = new Int32Array(this.ports)
+    this.#lent = new Uint8Array(this.ports * BURST)
     this.#pollAddress = seat.arenaAddress + seat.controlAt
     for (let port = 0; port < this.ports; port++) {
       this.#preparePoll(port, seat.ports[port].receiveFd)
@@ -105,8 +120,9 @@ export class AfPacketDriver implements Driver {
   }
 
   receive(port: number, at: Int32Array, length: Int32Array): number {
+    if (this.#frames === 0) return 0
     const words = this.#words
-    const ring = port * this.#seat.ringBytes
+    const ring = this.#ring(port)
     let next = this.#next[port]
     let count = 0
     // As many frames are looked at as a burst has, listed or not: tagged ones can't hold the shard up.
@@ -127,23 +143,19 @@ export class AfPacketDriver implements Driver {
     }
     this.#next[port] = next
     words[this.#control(port, PORT_STATE.next) >> 2] = next
-    if (count === 0) this.release(port)
+    if (count === 0) {
+      this.release(port)
+      if (this.#state(port, PORT_STATE.socket) !== this.#state(port, PORT_STATE.mapped)) this.#mapAnew(port)
+    }
     return count
   }
 
-  lend(_at: number): number {
-    return -1
-  }
-
-  giveBack(_token: number): void {}
-
-  reclaim(_named: ReadonlySet<number>): void {}
-
   release(port: number): void {
     const words = this.#words
-    const ring = port * this.#seat.ringBytes
+    const ring = this.#ring(port)
     const next = this.#next[port]
     let held = this.#held[port]
+    if (this.#lentCount[port] !== 0) held = this.#releaseUnlent(port)
     while (held !== next) {
       const status = ((ring + frameOffset(held)) >> 2) + TP_STATUS
       if (ORDERED) words[status] = TP_STATUS_KERNEL
@@ -152,6 +164,34 @@ export class AfPacketDriver implements Driver {
     }
     this.#held[port] = next
     words[this.#control(port, PORT_STATE.held) >> 2] = next
+  }
+
+  lend(at: number): number {
+    const { ringsAt, ringBytes } = this.#seat
+    const inRings = at - ringsAt
+    if (inRings < 0 || inRings >= this.ports * ringBytes) return -1
+    const port = Math.floor(inRings / ringBytes)
+    const frame = frameAt(inRings - port * ringBytes)
+    const place = (frame - this.#held[port] + this.#frames) % this.#frames
+    if (place >= (this.#next[port] - this.#held[port] + this.#frames) % this.#frames) return -1
+    const token = this.#ring(port) + frameOffset(frame)
+    this.#lent[port * BURST + place] = 1
+    this.#lentCount[port]++
+    Atomics.store(this.#words, (token >> 2) + TP_STATUS, TP_STATUS_LENT)
+    return token
+  }
+
+  giveBack(token: number): void {
+    // A dead consumer's successor may give back what that one had given back already.
+    Atomics.compareExchange(this.#words, (token >> 2) + TP_STATUS, TP_STATUS_LENT, TP_STATUS_KERNEL)
+  }
+
+  reclaim(named: ReadonlySet<number>): void {
+    for (let port = 0; port < this.ports; port++)
+      for (let frame = 0; frame < this.#frames; frame++) {
+        const token = this.#ring(port) + frameOffset(frame)
+        if (!named.has(token)) this.giveBack(token)
+      }
   }
 
   send(port: number, at: number, length: number): void {
@@ -181,6 +221,7 @@ export class AfPacketDriver implements Driver {
 
   /** A system call: ask once a second, not once a burst. */
   receiveLosses(port: number): number {
+    if (this.#frames === 0) return 0
     // The kernel counts from the last asking: tp_packets, tp_drops.
     getsockopt(this.#seat.ports[port].receiveFd, SOL_PACKET, PACKET_STATISTICS, this.#optionValue)
     this.#count(port, PORT_STATE.receiveLosses, this.#optionWords[1])
@@ -243,11 +284,66 @@ export class AfPacketDriver implements Driver {
     this.#words[pollfd + 1] = POLLIN
   }
 
-  /** What a dead worker had listed may be half rewritten: it is given back unread. */
+  /** What a dead worker had listed may be half rewritten: it is given back unread. What it had lent is not: reclaim(). */
   #takeOver(port: number): void {
-    this.#held[port] = this.#words[this.#control(port, PORT_STATE.held) >> 2]
-    this.#next[port] = this.#words[this.#control(port, PORT_STATE.next) >> 2]
+    const held = this.#state(port, PORT_STATE.held)
+    const next = this.#state(port, PORT_STATE.next)
+    this.#held[port] = held
+    this.#next[port] = next
+    for (let frame = held, place = 0; frame !== next; place++) {
+      const status = ((this.#ring(port) + frameOffset(frame)) >> 2) + TP_STATUS
+      if (Atomics.load(this.#words, status) === TP_STATUS_LENT) {
+        this.#lent[port * BURST + place] = 1
+        this.#lentCount[port]++
+      }
+      if (++frame === this.#frames) frame = 0
+    }
     this.release(port)
+  }
+
+  /** Returns the end of the burst: nothing is left to release. */
+  #releaseUnlent(port: number): number {
+    const next = this.#next[port]
+    for (let frame = this.#held[port], place = port * BURST; frame !== next; place++) {
+      if (this.#lent[place] === 0)
+        Atomics.store(this.#words, ((this.#ring(port) + frameOffset(frame)) >> 2) + TP_STATUS, TP_STATUS_KERNEL)
+      this.#lent[place] = 0
+      if (++frame === this.#frames) frame = 0
+    }
+    this.#lentCount[port] = 0
+    return next
+  }
+
+  /**
+   * The coordinator has put another socket in the place of the one whose ring lies here (af-packet-open.ts). That one
+   * gets no packets any more: once the last is read and given back, the other's ring is mapped over it.
+   */
+  #mapAnew(port: number): void {
+    const words = this.#words
+    const ring = this.#ring(port)
+    const { arenaAddress, ringBytes, ports } = this.#seat
+    for (let frame = 0; frame < this.#frames; frame++)
+      if (Atomics.load(words, ((ring + frameOffset(frame)) >> 2) + TP_STATUS) !== TP_STATUS_KERNEL) return
+    const count = this.#control(port, PORT_STATE.socket) >> 2
+    let socket: number
+    // Once more if it was replaced again meanwhile: odd while that goes on, for the time of one system call.
+    do {
+      socket = Atomics.load(words, count)
+      mmap(arenaAddress + ring, ringBytes, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, ports[port].receiveFd)
+    } while ((socket & 1) !== 0 || Atomics.load(words, count) !== socket)
+    this.#next[port] = this.#held[port] = 0
+    words[this.#control(port, PORT_STATE.next) >> 2] = 0
+    words[this.#control(port, PORT_STATE.held) >> 2] = 0
+    words[this.#control(port, PORT_STATE.mapped) >> 2] = socket
+  }
+
+  #ring(port: number): number {
+    return this.#seat.ringsAt + port * this.#seat.ringBytes
+  }
+
+  /** An i32 of PORT_STATE. */
+  #state(port: number, what: number): number {
+    return this.#words[this.#control(port, what) >> 2]
   }
 
   #revents(entry: number): number {

@@ -48,7 +48,7 @@ export interface Driver {
   release(port: number): void
   /**
    * Leaves a frame of the present burst to another thread: release() passes it over, and its ring goes on behind it.
-   * Returns its token for giveBack(), or -1 if it is no frame of this driver's links (scratch, another shard's).
+   * Returns its token for giveBack(), or -1 if it is none of the burst (in scratch, another shard's, released).
    * Briefly, for what is too large to be copied: the link stops when it comes round.
    */
   lend(at: number): number

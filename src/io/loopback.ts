@@ -255,9 +255,12 @@ export class LoopbackDriver implements Driver {
   }
 
   lend(at: number): number {
-    const { ringsAt, scratchAt, slotBytes } = this.#shape
+    const { ringsAt, scratchAt, slots, slotBytes } = this.#shape
     const inRings = at - this.#base - ringsAt
     if (inRings < 0 || at - this.#base >= scratchAt) return -1
+    const port = Math.floor(inRings / (slots * slotBytes))
+    const place = (Math.floor(inRings / slotBytes) - port * slots - this.#released[port]) & (slots - 1)
+    if (place >= ((this.#listed[port] - this.#released[port]) | 0)) return -1
     const slot = at - (inRings % slotBytes)
     this.#lent.add(slot)
     Atomics.store(this.#words, slot >> 2, LENT)

@@ -16,6 +16,7 @@ const call = {
   bind: libc.func('int bind(int fd, const uint8_t *address, uint32_t length)'),
   connect: libc.func('int connect(int fd, const uint8_t *address, uint32_t length)'),
   close: libc.func('int close(int fd)'),
+  dup3: libc.func('int dup3(int from, int to, int flags)'),
   open: libc.func('int open(const char *path, int flags, ...)'),
   getsockname: libc.func('int getsockname(int fd, _Out_ uint8_t *address, _Inout_ uint32_t *length)'),
   setsockopt: libc.func('int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)'),
@@ -73,6 +74,8 @@ export function getsockname(fd: number, address: Uint8Array): number {
   return length[0] as number
 }
 export const close = (fd: number): void => void call.close(fd)
+/** Makes `to` name what `from` names, in one step: nobody who uses `to` meanwhile finds it closed. */
+export const dup3 = (from: number, to: number, flags: number): number => checked('dup3', call.dup3(from, to, flags))
 export const open = (path: string, flags: number): number => checked(`open ${path}`, call.open(path, flags))
 export const setsockopt = (fd: number, level: number, name: number, value: Uint8Array): number =>
   checked(`setsockopt ${level}/${name}`, call.setsockopt(fd, level, name, value, value.length))
@@ -122,6 +125,7 @@ export const addressOf = (array: ArrayBufferView): Address => call.addressOf(arr
 /** Mapped memory as an ArrayBuffer; a view, not a copy. */
 export const viewOf = (at: Address, length: number): ArrayBuffer => koffi.view(BigInt(at), length)
 
+export const O_CLOEXEC = 0x80000
 const EFD_NONBLOCK = 0x800
 const EFD_CLOEXEC = 0x80000
 export const AF_INET = 2
@@ -135,6 +139,8 @@ export const SOL_NETLINK = 270
 export const SOL_PACKET = 263
 export const SO_ERROR = 4
 export const SO_SNDBUF = 7
+export const SO_ATTACH_FILTER = 26
+export const SO_DETACH_FILTER = 27
 export const SO_SNDBUFFORCE = 32
 export const MSG_DONTWAIT = 0x40
 export const MSG_TRUNC = 0x20

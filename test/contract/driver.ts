@@ -15,6 +15,10 @@ export interface Carried {
 export interface DriverFixture {
   /** Two ports at least, 8 scratch pages at least, nothing received yet. */
   readonly driver: Driver
+  /** Another shard's, over the same arena. */
+  readonly neighbour: Driver
+  /** A driver that takes the place of `driver`, whose thread has died. */
+  successor(): Driver
   /** How many frames a port's ring holds. */
   readonly slots: number
   /** The far end of a port's link sends; zeros if no virtio-net header is given. */
@@ -160,6 +164,161 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
           next += wave.length
         }
         expect(driver.receiveLosses(0)).toBe(0)
+      })
+    })
+
+    describe('lending', () => {
+      /** Delivers a frame and lends it; returns where it lies, and its token. */
+      function lendOne(number: number): { frameAt: number; token: number } {
+        fixture.deliver(0, numbered(number, 500))
+        expect(burst(0)).toBe(1)
+        const frameAt = at[0]
+        const token = driver.lend(frameAt)
+        driver.release(0)
+        return { frameAt, token }
+      }
+
+      function carryOn(from: number, count: number): void {
+        for (const i of sequence(from, count)) {
+          fixture.deliver(0, numbered(i))
+          expect(numbers(receiveCopies(driver, 0, 1))).toEqual([i])
+        }
+      }
+
+      const stopped = (): boolean => {
+        fixture.deliver(0, numbered(9999))
+        return driver.receive(0, at, length) === 0
+      }
+
+      it('leaves a frame as it is after release, for whoever was lent it, while the ring goes on behind it', () => {
+        const { frameAt } = lendOne(7)
+        carryOn(100, fixture.slots - 1)
+        expect(copyOf(fixture.neighbour, frameAt, 500).frame).toEqual(numbered(7, 500))
+      })
+
+      it('stops the ring where it comes round to the frame, until that is given back', () => {
+        const { token } = lendOne(7)
+        carryOn(100, fixture.slots - 1)
+        expect(stopped()).toBe(true)
+        driver.giveBack(token)
+        carryOn(1000, 2 * fixture.slots)
+        expect(driver.receiveLosses(0)).toBe(1)
+      })
+
+      it('takes a frame back from another shard', () => {
+        const { token } = lendOne(7)
+        carryOn(100, fixture.slots - 1)
+        fixture.neighbour.giveBack(token)
+        carryOn(1000, fixture.slots)
+        expect(driver.receiveLosses(0)).toBe(0)
+      })
+
+      it('lends some frames of a burst, and gives the others back', () => {
+        for (const i of sequence(0, 9)) fixture.deliver(0, numbered(i))
+        const places: number[] = []
+        waitUntil(driver, () => {
+          const listed = driver.receive(0, at, length)
+          for (let i = 0; i < listed; i++) {
+            const number = numberOf(copyOf(driver, at[i], length[i]).frame)
+            if (number % 3 !== 1) continue
+            driver.lend(at[i])
+            places[number] = at[i]
+          }
+          driver.release(0)
+          return places[7] !== undefined
+        })
+        carryOn(100, fixture.slots - 8)
+        for (const number of [1, 4, 7])
+          expect(numberOf(copyOf(fixture.neighbour, places[number], 60).frame)).toBe(number)
+        expect(stopped()).toBe(true)
+      })
+
+      it('does not touch a frame that was lent, given back and filled anew before its burst is released', () => {
+        for (const i of sequence(0, fixture.slots)) fixture.deliver(0, numbered(i))
+        const listed = burst(0)
+        driver.giveBack(driver.lend(at[0]))
+        fixture.deliver(0, numbered(5000))
+        driver.release(0)
+        const behind = sequence(listed, fixture.slots - listed)
+        expect(numbers(receiveCopies(driver, 0, behind.length + 1))).toEqual([...behind, 5000])
+      })
+
+      it('changes nothing when a frame is given back twice', () => {
+        const { token } = lendOne(7)
+        fixture.neighbour.giveBack(token)
+        carryOn(100, fixture.slots - 1)
+        fixture.deliver(0, numbered(8))
+        driver.wait(50)
+        fixture.neighbour.giveBack(token)
+        expect(numbers(receiveCopies(driver, 0, 1))).toEqual([8])
+      })
+
+      it('lends only frames of the present burst', () => {
+        fixture.deliver(0, numbered(1))
+        burst(0)
+        const received = at[0]
+        expect(fixture.neighbour.lend(received)).toBe(-1)
+        expect(driver.lend(driver.scratchAt + 64)).toBe(-1)
+        expect(driver.lend(driver.sharedAt + 64)).toBe(-1)
+        driver.release(0)
+        expect(driver.lend(received)).toBe(-1)
+      })
+
+      it('has a range that all shards see, beside what is one’s own', () => {
+        const { neighbour } = fixture
+        expect([driver.sharedAt, driver.sharedLength]).toEqual([neighbour.sharedAt, neighbour.sharedLength])
+        expect(driver.sharedLength).toBeGreaterThanOrEqual(4096)
+        expect(neighbour.scratchAt).not.toBe(driver.scratchAt)
+        new Uint8Array(driver.arena).set(numbered(6, 500), driver.sharedAt + 64)
+        neighbour.send(0, neighbour.sharedAt + 64, 500)
+        neighbour.flush()
+      })
+
+      describe('by a shard whose thread dies', () => {
+        it('leaves the frame to who has it', () => {
+          const { frameAt, token } = lendOne(7)
+          driver = fixture.successor()
+          driver.reclaim(new Set([token]))
+          carryOn(100, fixture.slots - 1)
+          expect(copyOf(fixture.neighbour, frameAt, 500).frame).toEqual(numbered(7, 500))
+          expect(stopped()).toBe(true)
+          fixture.neighbour.giveBack(token)
+          carryOn(1000, 1)
+        })
+
+        it('leaves it also if the burst was not released', () => {
+          for (const i of [6, 7, 8]) fixture.deliver(0, numbered(i))
+          let listed = 0
+          let frameAt = 0
+          waitUntil(driver, () => {
+            const count = driver.receive(0, at, length)
+            for (let i = 0; i < count; i++, listed++)
+              if (numberOf(copyOf(driver, at[i], length[i]).frame) === 7) {
+                frameAt = at[i]
+                driver.lend(frameAt)
+              }
+            if (listed < 3) driver.release(0)
+            return listed === 3
+          })
+          driver = fixture.successor()
+          carryOn(100, fixture.slots - 2)
+          expect(copyOf(fixture.neighbour, frameAt, 60).frame).toEqual(numbered(7))
+        })
+
+        it('is made good where nobody knows of the frame', () => {
+          lendOne(7)
+          driver = fixture.successor()
+          driver.reclaim(new Set())
+          carryOn(100, 2 * fixture.slots)
+        })
+
+        it('is no business of another shard’s', () => {
+          const { frameAt } = lendOne(7)
+          fixture.neighbour.reclaim(new Set())
+          carryOn(100, fixture.slots - 1)
+          expect(copyOf(driver, frameAt, 500).frame).toEqual(numbered(7, 500))
+          expect(stopped()).toBe(true)
+        })
       })
     })
 

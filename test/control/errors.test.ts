@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { ConfigError } from '../../src/control/config.ts'
 import { explain } from '../../src/control/errors.ts'
 import { HostError } from '../../src/host/errors.ts'
-import { AfPacketError } from '../../src/io/af-packet-open.ts'
+import { AfPacketError } from '../../src/io/errors.ts'
 import { SystemCallError } from '../../src/io/syscalls.ts'
 import { MetricsError } from '../../src/metrics/server.ts'
 

@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { AfPacketDriver } from '../../src/io/af-packet.ts'
-import { closeSeat, openAfPacket } from '../../src/io/af-packet-open.ts'
+import { openAfPacket } from '../../src/io/af-packet-open.ts'
 import { BURST, VIRTIO_NET_HEADER } from '../../src/io/driver.ts'
 import { close, eventfd, interfaceIndex } from '../../src/io/syscalls.ts'
 import { type Namespace, veth } from '../../src/lab/namespace.ts'
@@ -77,11 +77,12 @@ describe('a TCP connection through af-packet', () => {
   }
 
   it('arrives complete both ways, in super-packets and with partial checksums carried whole', async () => {
-    const seat = inside(relay, () => {
+    const opened = inside(relay, () => {
       const interfaces = ['left', 'right'].map((name) => ({ name, index: interfaceIndex(name) }))
-      return openAfPacket({ interfaces, ringBytes: 64 << 20, qdiscBypass: [true, true], wakeFd })
+      const options = { shards: 1, ringBytes: 64 << 20, qdiscBypass: [true, true], wakeFds: [wakeFd] }
+      return openAfPacket({ interfaces, ...options, dispatch: 'kernel' })
     })
-    const driver = new AfPacketDriver(seat)
+    const driver = new AfPacketDriver(opened.seats[0])
     const at = new Int32Array(BURST)
     const length = new Int32Array(BURST)
     const seen = [
@@ -129,6 +130,6 @@ describe('a TCP connection through af-packet', () => {
       expect(driver.sendFailures(port)).toBe(0)
     }
     driver.close()
-    closeSeat(seat)
+    opened.close()
   })
 })

@@ -5,7 +5,7 @@ import { readdirSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { AfPacketDriver } from '../../src/io/af-packet.ts'
 import type { AfPacketSeat } from '../../src/io/af-packet-layout.ts'
-import { type AfPacketOptions, closeSeat, openAfPacket, rebind } from '../../src/io/af-packet-open.ts'
+import { type AfPacketOptions, type AfPacketPorts, openAfPacket } from '../../src/io/af-packet-open.ts'
 import { BURST } from '../../src/io/driver.ts'
 import { addressOf, close, eventfd, interfaceIndex, SOL_SOCKET, setsockopt } from '../../src/io/syscalls.ts'
 import { type Namespace, veth } from '../../src/lab/namespace.ts'
@@ -31,21 +31,38 @@ afterAll(() => {
 
 interface Fixture extends DriverFixture {
   readonly driver: AfPacketDriver
+  readonly opened: AfPacketPorts
   readonly seat: AfPacketSeat
   readonly ends: FarEnd[]
 }
 
 const interfaces = (...names: string[]) => names.map((name) => ({ name, index: interfaceIndex(name) }))
 
-function openFixture(): Fixture {
+/** All that arrives is shard 0's; shard 1 is the neighbour. */
+const ALL_TO_FIRST = Uint8Array.of(6, 0, 0, 0, 0, 0, 0, 0)
+
+function openFixture(shards = 1): Fixture {
   const wakeFd = eventfd()
-  const seat = inside(near, () =>
-    openAfPacket({ interfaces: interfaces('near0', 'near1'), ringBytes: RING, qdiscBypass: [true, false], wakeFd }),
+  const opened = inside(near, () =>
+    openAfPacket({
+      interfaces: interfaces('near0', 'near1'),
+      shards,
+      ringBytes: RING,
+      qdiscBypass: [true, false],
+      wakeFds: Array.from({ length: shards }, () => wakeFd),
+      sharedBytes: 4096,
+      dispatch: 'kernel',
+    }),
   )
+  for (const port of [0, 1]) opened.setDispatch(port, ALL_TO_FIRST)
+  const seat = opened.seats[0]
   const driver = new AfPacketDriver(seat)
   const ends = [new FarEnd(far, 'far0'), new FarEnd(far, 'far1')]
   return {
     driver,
+    neighbour: new AfPacketDriver(opened.seats[shards - 1]),
+    successor: () => new AfPacketDriver(seat),
+    opened,
     seat,
     ends,
     slots: seat.frames,
@@ -54,7 +71,7 @@ function openFixture(): Fixture {
     collect: (port, count) => ends[port].collect(count),
     close() {
       driver.close()
-      closeSeat(seat)
+      opened.close()
       close(wakeFd)
       for (const end of ends) end.close()
     },
@@ -73,7 +90,7 @@ function acceptAtMost(fd: number, bytes: number): void {
   setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(fprog.buffer))
 }
 
-describeDriver('af-packet', openFixture)
+describeDriver('af-packet', () => openFixture(2))
 
 describe('af-packet', () => {
   const at = new Int32Array(BURST)
@@ -217,7 +234,7 @@ describe('af-packet', () => {
       veth(near, 'near0', far, 'far0')
       // It may still be down when the coordinator hears of it.
       near.ip('link set near0 down')
-      inside(near, () => rebind(fixture.seat, 0, interfaceIndex('near0')))
+      inside(near, () => fixture.opened.rebind(0, interfaceIndex('near0')))
       near.ip('link set near0 up')
       fixture.ends[0].close()
       fixture.ends[0] = new FarEnd(far, 'far0')
@@ -236,19 +253,17 @@ describe('opening af-packet', () => {
   afterAll(() => close(wakeFd))
 
   const openFiles = (): number => readdirSync('/proc/self/fd').length
+  const options = { shards: 1, ringBytes: RING, qdiscBypass: [false], wakeFds: [wakeFd], dispatch: 'kernel' } as const
   const attempt = (change: Partial<AfPacketOptions>) => () =>
-    inside(near, () =>
-      closeSeat(
-        openAfPacket({ interfaces: interfaces('near0'), ringBytes: RING, qdiscBypass: [false], wakeFd, ...change }),
-      ),
-    )
+    inside(near, () => openAfPacket({ interfaces: interfaces('near0'), ...options, ...change }).close())
 
   it.each([
     ['an interface that is missing', { interfaces: [{ name: 'wan7', index: 0 }] }, 'interface-missing', /wan7/],
     ['one that vanished meanwhile', { interfaces: [{ name: 'wan8', index: 9999 }] }, 'interface-missing', /wan8/],
     ['a link without an Ethernet header', { interfaces: [{ name: 'lo', index: 1 }] }, 'not-ethernet', /lo .* type 772/],
     ['a ring that is too small', { ringBytes: 8 << 20 }, 'ring-size', /8388608 bytes, allowed: .*16 MiB/],
-    ['more than 2 GiB', { ringBytes: 2 ** 31 }, 'ring-size', /allowed: 2 GiB/],
+    ['more than 2 GiB', { ringBytes: 2 ** 31 }, 'ring-size', /allowed: 2 GiB.* lower io.ringMegabytes/],
+    ['more shards than fit', { shards: 100 }, 'ring-size', /2401 MiB for 100 shards, .* lower workers/],
   ])('refuses %s, says why, and leaves nothing open', (_, change, code, message) => {
     const before = openFiles()
     expect(attempt(change)).toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) }))
@@ -265,9 +280,9 @@ describe('opening af-packet', () => {
   it('says which right is missing', () => {
     process.seteuid?.(65534)
     try {
-      expect(() =>
-        openAfPacket({ interfaces: [{ name: 'x', index: 1 }], ringBytes: RING, qdiscBypass: [], wakeFd }),
-      ).toThrow(expect.objectContaining({ code: 'not-permitted', message: expect.stringMatching(/CAP_NET_RAW/) }))
+      expect(() => openAfPacket({ interfaces: [{ name: 'x', index: 1 }], ...options })).toThrow(
+        expect.objectContaining({ code: 'not-permitted', message: expect.stringMatching(/CAP_NET_RAW/) }),
+      )
     } finally {
       process.seteuid?.(0)
     }
@@ -276,20 +291,21 @@ describe('opening af-packet', () => {
   it('rounds a ring down to whole blocks', () => {
     inside(near, () => {
       const ringBytes = RING + (5 << 20)
-      const seat = openAfPacket({ interfaces: interfaces('near0'), ringBytes, qdiscBypass: [false], wakeFd })
-      expect(seat).toMatchObject({ ringBytes: 20 << 20, frames: 5 * 63 })
-      closeSeat(seat)
+      const opened = openAfPacket({ interfaces: interfaces('near0'), ...options, ringBytes })
+      expect(opened.seats).toMatchObject([{ ringBytes: 20 << 20, frames: 5 * 63 }])
+      opened.close()
     })
   })
 
   it('opens in a user namespace, where a send buffer may not be forced', () => {
     const script = `
-      import { openAfPacket, closeSeat } from './dist/src/io/af-packet-open.js'
+      import { openAfPacket } from './dist/src/io/af-packet-open.js'
       import { eventfd, interfaceIndex } from './dist/src/io/syscalls.js'
       const interfaces = [{ name: 'd0', index: interfaceIndex('d0') }]
-      const seat = openAfPacket({ interfaces, ringBytes: ${RING}, qdiscBypass: [true], wakeFd: eventfd() })
-      console.log(seat.frames)
-      closeSeat(seat)`
+      const options = { shards: 1, ringBytes: ${RING}, qdiscBypass: [true], wakeFds: [eventfd()], dispatch: 'kernel' }
+      const opened = openAfPacket({ interfaces, ...options })
+      console.log(opened.seats[0].frames)
+      opened.close()`
     const command = 'ip link add d0 type veth peer name d1 && node --input-type=module -e "$1"'
     const said = execFileSync('unshare', ['-Urn', 'sh', '-c', command, 'sh', script], { encoding: 'utf8' })
     expect(said).toBe('252\n')

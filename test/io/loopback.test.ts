@@ -9,11 +9,13 @@ const length = new Int32Array(BURST)
 const frame = (...bytes: number[]): Uint8Array => Uint8Array.from({ length: 60 }, (_, i) => bytes[i] ?? 0)
 
 describeDriver('loopback', () => {
-  const shape = { slots: 128, scratchBytes: 1 << 20 }
+  const shape = { slots: 128, scratchBytes: 1 << 20, shards: 2, sharedBytes: 4096 }
   const arena = sharedMemory(arenaBytes(shape))
   const driver = new LoopbackDriver({ ...shape, arena, refuse: (_port, bytes) => bytes.length === TOO_LONG })
   return {
     driver,
+    neighbour: new LoopbackDriver({ ...shape, arena, shard: 1 }),
+    successor: () => new LoopbackDriver({ ...shape, arena }),
     slots: shape.slots,
     wake: { by: 'loopback', options: { ...shape, arena } },
     deliver: (port, bytes, header) => void driver.inject(port, bytes, header),
