@@ -10,7 +10,7 @@
 //   BELL    producers  changes when any HEAD of this consumer's has   one word a consumer: it looks at no ring in vain
 //   ASLEEP  both       the consumer sleeps or is about to          consumer 1, then looks at BELL again, then sleeps;
 //                                                                  a producer rings BELL, then takes ASLEEP to 0 and wakes
-// Never: an entry written at or after TAIL + SLOTS; an entry read at or after HEAD; a lent frame given back by two.
+// Never: an entry written at or after TAIL + the ring's slots; an entry read at or after HEAD; a lent frame given back by two.
 //
 // A thread that died leaves all of it as it was. Its successor as a consumer goes on at NEXT: what lies between TAIL and
 // NEXT may be half rewritten, is dropped, and what was lent is given back. As a producer it goes on at HEAD: what was
@@ -19,9 +19,12 @@
 
 import type { Region } from './region.ts'
 
-/** Entries of a ring, a power of two. */
-const SLOTS = 256
-const MASK = SLOTS - 1
+/**
+ * Entries of a ring, a power of two. A shard's rings carry what came to the wrong one; a dispatcher's carry everything,
+ * and must hold what comes while the consumer isn't scheduled (measured with the lab: 256 lose packets).
+ */
+const SHARD_SLOTS = 512
+const DISPATCHER_SLOTS = 4096
 /** As many entries as one burst puts at most (io/driver.ts). */
 const BURST = 64
 const LINE = 16 // i32 words of a cache line: words of different writers never share one
@@ -51,7 +54,9 @@ export const NOT_LENT = -1
 export const PLACE_BYTES = 2112
 
 /** Bytes of the arena's shared part. */
-export const handoverFrameBytes = (shards: number): number => ringCount(shards) * SLOTS * PLACE_BYTES
+export const handoverFrameBytes = (shards: number): number => slotCount(shards) * PLACE_BYTES
+
+const slotCount = (shards: number): number => shards * (shards * SHARD_SLOTS + DISPATCHER_SLOTS)
 
 const producers = (shards: number): number => shards + 1
 const ringCount = (shards: number): number => producers(shards) * shards
@@ -72,21 +77,34 @@ export class HandoverRings {
     this.heads = region.i32(ringCount(shards) * LINE)
     this.consumed = region.i32(ringCount(shards) * LINE)
     this.doors = region.i32(shards * LINE)
-    this.entries = region.i32(ringCount(shards) * SLOTS * ENTRY_WORDS)
+    this.entries = region.i32(slotCount(shards) * ENTRY_WORDS)
   }
 
   ring(producer: number, consumer: number): number {
     return producer * this.shards + consumer
   }
 
+  /** How many entries a producer's rings have. */
+  slots(producer: number): number {
+    return producer === this.shards ? DISPATCHER_SLOTS : SHARD_SLOTS
+  }
+
   /** Where the words of a ring's entry begin, by its count. */
   entryAt(ring: number, count: number): number {
-    return (ring * SLOTS + (count & MASK)) * ENTRY_WORDS
+    return this.#slot(ring, count) * ENTRY_WORDS
   }
 
   /** Where the same entry's place begins, from the shared part's. */
   placeAt(ring: number, count: number): number {
-    return (ring * SLOTS + (count & MASK)) * PLACE_BYTES
+    return this.#slot(ring, count) * PLACE_BYTES
+  }
+
+  /** The dispatcher's rings come last. */
+  #slot(ring: number, count: number): number {
+    const first = this.shards * this.shards
+    return ring < first
+      ? ring * SHARD_SLOTS + (count & (SHARD_SLOTS - 1))
+      : first * SHARD_SLOTS + (ring - first) * DISPATCHER_SLOTS + (count & (DISPATCHER_SLOTS - 1))
   }
 }
 
@@ -94,6 +112,7 @@ export class HandoverRings {
 export class Outbox {
   readonly #rings: HandoverRings
   readonly #producer: number
+  readonly #slots: number
   /** By consumer: HEAD as it will be, and TAIL as it was when last looked at. */
   readonly #head: Int32Array
   readonly #tail: Int32Array
@@ -104,6 +123,7 @@ export class Outbox {
   constructor(rings: HandoverRings, producer: number) {
     this.#rings = rings
     this.#producer = producer
+    this.#slots = rings.slots(producer)
     this.#head = new Int32Array(rings.shards)
     this.#tail = new Int32Array(rings.shards)
     this.#written = new Uint8Array(rings.shards)
@@ -117,11 +137,11 @@ export class Outbox {
   /** False if the ring is full: put() may not be called. */
   hasRoom(consumer: number): boolean {
     const head = this.#head[consumer]!
-    if (((head - this.#tail[consumer]!) | 0) < SLOTS) return true
+    if (((head - this.#tail[consumer]!) | 0) < this.#slots) return true
     const { consumed } = this.#rings
     const tail = Atomics.load(consumed, this.#rings.ring(this.#producer, consumer) * LINE + TAIL)
     this.#tail[consumer] = tail
-    return ((head - tail) | 0) < SLOTS
+    return ((head - tail) | 0) < this.#slots
   }
 
   /** The next entry's place, from where the shared part begins. */
@@ -169,7 +189,7 @@ export class Outbox {
       const head = this.#head[consumer]!
       const waiting = (head - this.#tail[consumer]!) | 0
       // Behind the head lies what was never published, a burst at most: the slots of the oldest entries.
-      for (let count = (head - Math.max(waiting, SLOTS - BURST)) | 0; count !== head; count = (count + 1) | 0)
+      for (let count = (head - Math.max(waiting, this.#slots - BURST)) | 0; count !== head; count = (count + 1) | 0)
         named.add(entries[this.#rings.entryAt(ring, count) + ENTRY.lent]! - 1)
     }
     named.delete(NOT_LENT)

@@ -137,13 +137,13 @@ describe('a packet between shards', () => {
   it('finds a full ring and is dropped, with a reason', async () => {
     const cluster = await Cluster.start({ shards: 2, deliver: toNeighbour })
     const owner = toOwner(frame({ eth: FROM_LAN, ...udp(`${HOST}:45000`, `${SERVER}:53`) }), LAN, cluster)
-    for (let i = 0; i < 300; i++) {
+    for (let i = 0; i < 600; i++) {
       cluster.inject(LAN, udp(`${HOST}:45000`, `${SERVER}:${1000 + i}`))
       cluster.turnOne(1 - owner)
     }
-    expect(cluster.drops()).toEqual({ 'handover-full': 44 })
+    expect(cluster.drops()).toEqual({ 'handover-full': 88 })
     cluster.turn()
-    expect(cluster.taken(WAN)).toHaveLength(256)
+    expect(cluster.taken(WAN)).toHaveLength(512)
     cluster.check()
   })
 })
