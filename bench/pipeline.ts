@@ -13,6 +13,7 @@ import { BURST, type Driver } from '../src/io/driver.ts'
 import { adviseHugePages } from '../src/io/huge-pages.ts'
 import { CELL } from '../src/memory/counters.ts'
 import { Fib, NEIGHBOUR, ROUTE } from '../src/memory/fib.ts'
+import { HandoverRings, handoverFrameBytes } from '../src/memory/handover-rings.ts'
 import { allocate, sharedMemory } from '../src/memory/region.ts'
 import { Externals, POOL, SPACES } from '../src/nat/externals.ts'
 import { DEFAULT_NAT } from '../src/nat/settings.ts'
@@ -43,9 +44,9 @@ class BenchDriver implements Driver {
   readonly ports = 2
   readonly scratchAt = BURST * STRIDE + 64
   readonly scratchLength = 8 << 20
-  readonly sharedAt = 0
-  readonly sharedLength = 0
-  readonly arena = sharedMemory(this.scratchAt + this.scratchLength)
+  readonly sharedAt = this.scratchAt + this.scratchLength
+  readonly sharedLength = handoverFrameBytes(1)
+  readonly arena = sharedMemory(this.sharedAt + this.sharedLength)
   readonly mem = new DataView(this.arena)
   readonly frameAt = Int32Array.from({ length: BURST }, (_, i) => i * STRIDE + 18)
   ready = 0
@@ -131,7 +132,8 @@ async function startGateway(): Promise<Dataplane> {
       { port: WAN, address: parseAddress('198.51.100.2'), state: NEIGHBOUR.resolved, mac: parseMac(MACS.far) },
     ],
   })
-  const memory = { tables, externals: externals.buffer, fib: fib.buffer, handover: sharedMemory(4) }
+  const handover = allocate((region) => new HandoverRings(region, 1))
+  const memory = { tables, externals: externals.buffer, fib: fib.buffer, handover: handover.buffer }
   return attachShard(memory, settings, driver, { watcher() {}, shard() {}, coordinator() {} })
 }
 

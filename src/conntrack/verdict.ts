@@ -11,3 +11,5 @@ export const QUEUED = -3
 export const REPEAT = -4
 /** Goes on, and its connection ends with it. */
 export const ACCEPT_AND_END = -5
+/** Another shard's: it is in a ring to it. */
+export const HANDED_OVER = -6

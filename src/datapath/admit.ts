@@ -2,8 +2,10 @@
 // carries inside <-> outside; what is for the host, between inside interfaces or through a third one is the kernel's,
 // which sees every frame too (NOT_OURS). Nothing is created before everything else about the packet is right.
 //
-// Both functions return a row (above zero), the complement (~) of a drop reason, or NONE_OF_OURS, where NOT_OURS is the
-// verdict.
+// Whose packet it is is asked in between: after all that makes it the kernel's, before anything is created.
+//
+// Both functions return a row (above zero), the complement (~) of a drop reason, NONE_OF_OURS, where NOT_OURS is the
+// verdict, or ANOTHERS: the packet belongs to another shard.
 
 import { ILLEGAL, NONE, RST, SEGMENT_OF } from '../conntrack/tcp-state.ts'
 import { newTcpState } from '../conntrack/track.ts'
@@ -19,26 +21,33 @@ import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
 import { ADMINISTRATIVELY_PROHIBITED, NET_UNREACHABLE, sendError, sendReset, TIME_EXCEEDED } from './answer.ts'
 import { mem } from './arena.ts'
-import { DST, FIRST_FRAGMENT, IP, KEY, KIND, L4, PORTS, port, SRC } from './burst.ts'
+import { DST, FIRST_FRAGMENT, HAIRPIN, IP, KEY, KIND, L4, PORTS, port, SRC, way } from './burst.ts'
 import { transportIntact } from './forward.ts'
+import { otherOwner } from './ownership.ts'
 import { hop, routePort, routeType } from './route.ts'
 import { sideOf } from './send.ts'
 
 /** No table uses row 0. */
 export const NONE_OF_OURS = 0
+/** Below the complements of all reasons. */
+export const ANOTHERS = -4096
 
 /** Packet i came from inside and belongs to no connection. */
 export function admitFromInside(i: number): number {
   const toward = hop(DST[i]!)
   const type = routeType(toward)
   const out = routePort(toward)
-  if (type === ROUTE.local) return toTheHost(i)
-  if (type === ROUTE.broadcast || type === ROUTE.multicast || isNeverForwarded(DST[i]!)) return NONE_OF_OURS
-  if (type !== ROUTE.unicast) {
+  if (type === ROUTE.local) {
+    if (!isHairpin(i)) return NONE_OF_OURS
+  } else if (type === ROUTE.broadcast || type === ROUTE.multicast || isNeverForwarded(DST[i]!)) {
+    return NONE_OF_OURS
+  } else if (type !== ROUTE.unicast) {
     sendError(i, NET_UNREACHABLE, 0)
     return ~DROP['no-route']
+  } else if (out < 0 || sideOf[out] === INSIDE) {
+    return NONE_OF_OURS
   }
-  if (out < 0 || sideOf[out] === INSIDE) return NONE_OF_OURS
+  if (otherOwner(i) >= 0) return ANOTHERS
   const fault = commonFaults(i)
   if (fault !== ACCEPT) return ~fault
   const protocol = KEY[i]! & 0xff
@@ -58,9 +67,14 @@ export function admitFromOutside(i: number): number {
   const protocol = KEY[i]! & 0xff
   // An identifier or a port without a mapping on an address shared with the host is the host's.
   const natOnly = !isShared(entry)
-  if (!hasTransportPorts(protocol)) return natOnly ? ~DROP['no-mapping'] : NONE_OF_OURS
-  if (protocol === ipv4.PROTO_ICMP) return natOnly ? ~strayIcmp(i) : NONE_OF_OURS
+  // An answer without ports, or to a query, is for the shard that asked: what it doesn't know is the host's.
+  if (!hasTransportPorts(protocol) || protocol === ipv4.PROTO_ICMP) {
+    if (otherOwner(i) >= 0) return ANOTHERS
+    if (!natOnly) return NONE_OF_OURS
+    return protocol === ipv4.PROTO_ICMP ? ~strayIcmp(i) : ~DROP['no-mapping']
+  }
   if (!natOnly && !isNatPort(entry, protocol, destinationPort(PORTS[i]!))) return NONE_OF_OURS
+  if (otherOwner(i) >= 0) return ANOTHERS
   const fault = commonFaults(i)
   if (fault !== ACCEPT) return ~fault
   const tcpState = protocol === ipv4.PROTO_TCP ? firstTcpState(i, false) : 0
@@ -69,12 +83,11 @@ export function admitFromOutside(i: number): number {
 }
 
 /** From inside to an address of the host's: the kernel's, unless it is one of NAT's ports (RFC 4787 REQ-9). */
-function toTheHost(i: number): number {
+function isHairpin(i: number): boolean {
   const entry = externalEntry(DST[i]!)
   const protocol = KEY[i]! & 0xff
   const hasPort = protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP
-  if (entry < 0 || !hasPort) return NONE_OF_OURS
-  return isNatPort(entry, protocol, destinationPort(PORTS[i]!)) ? ~DROP['hairpin-unsupported'] : NONE_OF_OURS
+  return entry >= 0 && hasPort && isNatPort(entry, protocol, destinationPort(PORTS[i]!))
 }
 
 /** From outside to an address that is none of NAT's. */
@@ -88,8 +101,11 @@ function notAddressedToNat(i: number): number {
 
 /** What must be right about the first packet from either side: ACCEPT, or the reason. */
 function commonFaults(i: number): number {
-  const back = hop(SRC[i]!)
-  if (routeType(back) !== ROUTE.unicast || routePort(back) !== port) return DROP['martian-source']
+  // A hairpin's second half has its source from us.
+  if ((way & HAIRPIN) === 0) {
+    const back = hop(SRC[i]!)
+    if (routeType(back) !== ROUTE.unicast || routePort(back) !== port) return DROP['martian-source']
+  }
   if (ipv4.ttl(mem, IP[i]!) <= 1) {
     sendError(i, TIME_EXCEEDED, 0)
     return DROP['ttl-expired']

@@ -5,6 +5,7 @@
 // Never an error about an ICMP error, a later fragment, or a packet that was sent to or from a group (RFC 1122 3.2.2),
 // and no more than the rate limit allows. Owner: this thread.
 
+import { invertPorts, OUTSIDE } from '../conntrack/tuple.ts'
 import { nowMs } from '../memory/clock.ts'
 import { CELL } from '../memory/counters.ts'
 import { counters } from '../memory/own-counters.ts'
@@ -15,7 +16,9 @@ import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
 import { copyBytes, mem, scratchFrame } from './arena.ts'
-import { AT, END, ICMP_ERROR, IP, KIND, L4, LATER_FRAGMENT, port } from './burst.ts'
+import { AT, DST, END, HAIRPIN, ICMP_ERROR, IP, KEY, KIND, L4, LATER_FRAGMENT, PORTS, port, SRC, way } from './burst.ts'
+import { handOverBuilt } from './hand-over.ts'
+import { ownerOfTuple } from './ownership.ts'
 import { portAddress } from './route.ts'
 import { sendBy } from './send.ts'
 
@@ -80,8 +83,20 @@ export function sendError(i: number, kind: number, rest: number): void {
   icmp.writeError(mem, message, TYPES[kind]!, CODES[kind]!, rest)
   copyBytes(quoted, message + icmp.EMBEDDED, quote)
   icmp.writeChecksum(mem, message, icmp.HEADER_LEN + quote)
-  sendBy(port, at, ethernet.HEADER_LEN + headers + quote)
+  const length = ethernet.HEADER_LEN + headers + quote
+  if ((way & HAIRPIN) !== 0) sendBack(i, at, length)
+  else sendBy(port, at, length)
   counters[CELL.icmpErrorsSent + kind]! += 1
+}
+
+/**
+ * An error about a hairpin's second half: its sender, as it stands in the packet, is an external endpoint of ours. It
+ * goes there as if it had come from outside, addressed to us as the packet was.
+ */
+function sendBack(i: number, at: number, length: number): void {
+  copyBytes(AT[i]!, at, ethernet.HEADER_LEN)
+  const owner = ownerOfTuple(OUTSIDE, KEY[i]! & 0xff, DST[i]!, SRC[i]!, invertPorts(PORTS[i]!))
+  handOverBuilt(at, length, owner, OUTSIDE, HAIRPIN)
 }
 
 /** Tells the sender of TCP segment i that its connection doesn't exist: the reset that the addressee would send. */

@@ -36,11 +36,35 @@ export const LATER_FRAGMENT = -19
 /** A first fragment, its tuple filled in: its transport header is here, its payload is not whole. */
 export const FIRST_FRAGMENT = -20
 
-/** The port and the side (conntrack/tuple.ts) that this burst came by. */
+/** Of a frame that another thread has lent us what Driver.giveBack() takes; else NOT_LENT. */
+export const TOKEN = column()
+/** Of a fragment that was handed over (PORTS_KNOWN) its ports. */
+export const KNOWN_PORTS = column()
+
+// How a burst came, in one word: port in bits 0-7, side in bit 8, hand-overs behind it in bits 9-10, then:
+/** A hairpin's second half: it came from inside (by `port`), its source is translated, its side is outside. */
+export const HAIRPIN = 1 << 11
+/** Fragments whose datagram's record was asked already: their ports are known. */
+export const PORTS_KNOWN = 1 << 12
+const HOP = 1 << 9
+const HOPS_MASK = 3 << 9
+
+export const wayOf = (fromPort: number, fromSide: number): number => fromPort | (fromSide << 8)
+export const portOf = (way: number): number => way & 0xff
+export const mayHop = (): boolean => (way & HOPS_MASK) !== HOPS_MASK
+/** The way of what is handed over from the burst in hand, with these flags and by this side. */
+export const onward = (toSide: number, flags: number): number => wayOf(port, toSide) | ((way & HOPS_MASK) + HOP) | flags
+
+/** The burst in hand: how it came, and of that the port and the side (conntrack/tuple.ts). */
+export let way = 0
 export let port = 0
 export let side = 0
+/** Whence its frames: a driver's ring, or elsewhere; only a ring's can be lent. */
+export let fromRing = false
 
-export function beginBurst(fromPort: number, fromSide: number): void {
-  port = fromPort
-  side = fromSide
+export function beginBurst(itsWay: number, isFromRing: boolean): void {
+  way = itsWay
+  port = portOf(itsWay)
+  side = (itsWay >> 8) & 1
+  fromRing = isFromRing
 }

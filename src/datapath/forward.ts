@@ -4,18 +4,21 @@
 import { CONN, CONN_SHIFT, SEEN_REPLY, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { cold, hot } from '../conntrack/connections.ts'
 import { isClosed, trackOther, trackTcp, trackUdp } from '../conntrack/track.ts'
+import { INSIDE, invertPorts, OUTSIDE } from '../conntrack/tuple.ts'
 import { ACCEPT, ACCEPT_AND_END } from '../conntrack/verdict.ts'
 import { DROP } from '../memory/drop-reasons.ts'
 import { ROUTE } from '../memory/fib.ts'
-import { answered, closed, endConnection } from '../nat/bindings.ts'
+import { answered, closed, endConnection, externalEntry } from '../nat/bindings.ts'
 import * as checksum from '../wire/checksum.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
 import * as virtio from '../wire/virtio-net.ts'
 import { FRAGMENTATION_NEEDED, sendError, TIME_EXCEEDED } from './answer.ts'
 import { mem } from './arena.ts'
-import { AT, END, FLOW, IP, KEY, KIND, L4, LATER_FRAGMENT, side } from './burst.ts'
+import { AT, END, FLOW, HAIRPIN, IP, KEY, KIND, L4, LATER_FRAGMENT, PORTS, PORTS_KNOWN, side } from './burst.ts'
+import { BY_HAIRPIN, handOver } from './hand-over.ts'
 import { lengthOnLink, sendSmaller } from './oversize.ts'
+import { ownerOfTuple } from './ownership.ts'
 import { HOP_MTU, HOP_PORT, hop, hops, portIsUp, routePort, routeType } from './route.ts'
 import { sendTo, sideOf } from './send.ts'
 import { translate } from './translate.ts'
@@ -41,7 +44,7 @@ export function forward(i: number, row: number, direction: number): number {
   const destination = hot[base + (1 - direction) * TUPLE_WORDS]!
   const line = hop(destination)
   const port = hops[line + HOP_PORT]!
-  if (port < 0 || sideOf[port] === side) return notNow(i, line, destination)
+  if (port < 0 || sideOf[port] === side) return notNow(i, row, direction, line, destination)
   const mtu = hops[line + HOP_MTU]!
   const length = END[i]! - ip
   if (length > mtu && lengthOnLink(i) > mtu) return forwardOversize(i, row, direction, line, mtu)
@@ -55,11 +58,35 @@ export function forward(i: number, row: number, direction: number): number {
   return ACCEPT
 }
 
-/** The route does not lead out now: a neighbour to wait for, a link that is down, or no way at all. */
-function notNow(i: number, line: number, destination: number): number {
+/** The route does not lead out now: a neighbour to wait for, a link that is down, our own address, or no way at all. */
+function notNow(i: number, row: number, direction: number, line: number, destination: number): number {
   const port = routePort(line)
+  if (side === INSIDE && routeType(line) === ROUTE.local && externalEntry(destination) >= 0)
+    return forwardHairpin(i, row, direction)
   if (routeType(line) !== ROUTE.unicast || port < 0 || sideOf[port] === side) return NO_ROUTE
   return portIsUp(port) ? waitForNeighbour(i, line, destination) : LINK_DOWN
+}
+
+/**
+ * To an external endpoint of our own (RFC 4787 REQ-9): its source is translated here, then it goes to whoever owns the
+ * endpoint as if it had come from outside. Its time to live falls there.
+ */
+function forwardHairpin(i: number, row: number, direction: number): number {
+  const base = row << CONN_SHIFT
+  const verdict = track(i, base, direction)
+  if (verdict !== ACCEPT && verdict !== ACCEPT_AND_END) return verdict
+  count(base, row, direction, END[i]! - IP[i]!)
+  translate(i, base, direction)
+  ipv4.restoreTtl(mem, IP[i]!)
+  const other = base + (1 - direction) * TUPLE_WORDS
+  const ports = invertPorts(hot[other + 2]!)
+  // A fragment takes its translated ports along.
+  PORTS[i] = ports
+  const owner = ownerOfTuple(OUTSIDE, KEY[i]! & 0xff, hot[other + 1]!, hot[other]!, ports)
+  const flags = KIND[i] === FLOW ? HAIRPIN : HAIRPIN | PORTS_KNOWN
+  const handed = handOver(i, owner, OUTSIDE, flags, BY_HAIRPIN)
+  if (verdict === ACCEPT_AND_END) endConnection(row)
+  return handed
 }
 
 function forwardOversize(i: number, row: number, direction: number, line: number, mtu: number): number {

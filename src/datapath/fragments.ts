@@ -35,6 +35,8 @@ const RECORD = layout(WORDS, {
   /** Neighbours in the order of age. */
   older: 9,
   newer: 10,
+  /** The shard that the first fragment's flow belongs to, -1 for this one. */
+  owner: 11,
   generation: 15,
 })
 /** Keeps its hashes apart from those of other tables. */
@@ -97,6 +99,7 @@ export function recordFirst(i: number, ports: number): number {
   words[base + RECORD.since] = now
   words[base + RECORD.older] = newest
   words[base + RECORD.newer] = 0
+  words[base + RECORD.owner] = -1
   if (newest === 0) oldest = row
   else words[(newest << SHIFT) + RECORD.newer] = row
   newest = row
@@ -110,6 +113,12 @@ export const portsOf = (row: number): number => words[(row << SHIFT) + RECORD.po
 export const verdictOf = (row: number): number => words[(row << SHIFT) + RECORD.verdict]!
 export const setVerdict = (row: number, verdict: number): void => {
   words[(row << SHIFT) + RECORD.verdict] = verdict
+}
+
+/** Whose the flow is; -1: this shard's. */
+export const ownerOfRecord = (row: number): number => words[(row << SHIFT) + RECORD.owner]!
+export const setOwner = (row: number, owner: number): void => {
+  words[(row << SHIFT) + RECORD.owner] = owner
 }
 
 /** Counts packet i's payload; the datagram's last missing piece ends its record. */

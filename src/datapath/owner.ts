@@ -73,8 +73,7 @@ export interface StaticRules {
 /** The shard (0 .. shards-1) that a packet belongs to. Any packet has one, whether or not it is worth anything there. */
 export function ownerOf(side: number, packet: PacketNumbers, leases: Leases, rules: StaticRules): number {
   const { protocol, source, destination, sourcePort, destinationPort, fragment, quoted } = packet
-  if (fragment !== undefined)
-    return stir(stir(stir(leases.key, source), destination), withProtocol(protocol, fragment)) % leases.shards
+  if (fragment !== undefined) return ownerOfFragment(protocol, source, destination, fragment, leases)
   if (quoted !== undefined)
     return ownerOfFlow(
       side,
@@ -89,8 +88,17 @@ export function ownerOf(side: number, packet: PacketNumbers, leases: Leases, rul
   return ownerOfFlow(side, protocol, source, sourcePort, destination, destinationPort, leases, rules)
 }
 
-/** Rules 1 to 3. */
-function ownerOfFlow(
+/** Rule 6, without an object for who asks for each packet. */
+export const ownerOfFragment = (
+  protocol: number,
+  source: number,
+  destination: number,
+  identification: number,
+  { key, shards }: Leases,
+): number => stir(stir(stir(key, source), destination), withProtocol(protocol, identification)) % shards
+
+/** Rules 1 to 3, without an object for who asks for each packet. */
+export function ownerOfFlow(
   side: number,
   protocol: number,
   source: number,

@@ -1,7 +1,7 @@
 // One packet's way through natloom, to be read from top to bottom. A burst goes through it in stages, each for all
 // packets before the next, so that the memory a stage touches is in cache when the next needs it:
 //
-//   receive        the driver lists what has arrived on one port
+//   receive        the driver lists what has arrived on one port, or another shard's ring what that has handed over
 //   parse, hash    what each packet is, what is wrong with it, its tuple; then their hashes parse.ts
 //   touch          the index cells; the rows that they name; the routes that those need     (here)
 //   settle         one by one: verdict                                                      (here)
@@ -9,7 +9,8 @@
 //     fragment       the tuple by the datagram's record, then as a flow                     fragments.ts
 //     ICMP error     the connection of the packet it quotes                                 icmp-error.ts
 //     forward        time to live, route, size; track; count; translate; send               forward.ts, conntrack/track.ts
-//   flush          the driver sends
+//     hand over      no connection here, and another shard's by the ownership rule          ownership.ts, hand-over.ts
+//   flush          the driver sends, other shards see what is in their rings
 //   release        the frames go back to the link
 //
 // Where netfilter's hooks are: PRE_ROUTING, which translates the destination, lies between settle's lookup and
@@ -22,7 +23,7 @@ import { CONN_SHIFT, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { connectionIndex, findConnection, hot, matches } from '../conntrack/connections.ts'
 import { hasExpired } from '../conntrack/track.ts'
 import { hashTuple, INSIDE } from '../conntrack/tuple.ts'
-import { ACCEPT, NOT_OURS, QUEUED, REPEAT } from '../conntrack/verdict.ts'
+import { ACCEPT, HANDED_OVER, NOT_OURS, QUEUED, REPEAT } from '../conntrack/verdict.ts'
 import type { Driver } from '../io/driver.ts'
 import { CELL } from '../memory/counters.ts'
 import { DROP } from '../memory/drop-reasons.ts'
@@ -31,7 +32,7 @@ import { endConnection } from '../nat/bindings.ts'
 import * as ethernet from '../wire/ethernet.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
-import { admitFromInside, admitFromOutside, NONE_OF_OURS } from './admit.ts'
+import { ANOTHERS, admitFromInside, admitFromOutside, NONE_OF_OURS } from './admit.ts'
 import { HOST_UNREACHABLE, sendError } from './answer.ts'
 import { mem, resetScratch } from './arena.ts'
 import {
@@ -41,21 +42,29 @@ import {
   FIRST_FRAGMENT,
   FLOW,
   FRAGMENT,
+  HAIRPIN,
   HASH,
   ICMP_ERROR,
   IP,
   KEY,
   KIND,
+  KNOWN_PORTS,
   LATER_FRAGMENT,
   LENGTH,
   PORTS,
+  PORTS_KNOWN,
+  port,
   REF,
   SRC,
   side,
+  way,
+  wayOf,
 } from './burst.ts'
 import { forward } from './forward.ts'
 import * as fragments from './fragments.ts'
+import { BY_FLOW, BY_FRAGMENT, BY_KNOWN_FRAGMENT, handOver, publishHandOvers, takeHandedOver } from './hand-over.ts'
 import { handleIcmpError } from './icmp-error.ts'
+import { otherFragmentOwner, otherOwner } from './ownership.ts'
 import { hashBurst, parseBurst, parseTransport } from './parse.ts'
 import { hops, placeOf, portMacHigh, portMacLow } from './route.ts'
 import { sideOf } from './send.ts'
@@ -80,9 +89,8 @@ export function runBurst(fromPort: number): number {
   const received = driver.receive(fromPort, AT, LENGTH)
   if (received > 0) {
     countReceived(sideOf[fromPort]!, received)
-    process(fromPort, received)
-    driver.flush()
-    resetScratch()
+    process(wayOf(fromPort, sideOf[fromPort]!), received, true)
+    endBurst()
   }
   driver.release(fromPort)
   return received
@@ -96,19 +104,34 @@ function countReceived(bySide: number, received: number): void {
   counters[CELL.receivedBytes + bySide]! += bytes
 }
 
+/** Bursts that other shards have handed over; returns how many packets they had. */
+export const runHandedOver = (): number => takeHandedOver(processHandedOver)
+
+function processHandedOver(itsWay: number, count: number): void {
+  process(itsWay, count, false)
+  endBurst()
+}
+
+/** What the burst has sent leaves, and what it has handed over is shown; only then its frames may be given back. */
+function endBurst(): void {
+  driver.flush()
+  publishHandOvers()
+  resetScratch()
+}
+
 /** Packets whose wait for a neighbour is over go through from the start, or their senders are told. */
 export function runWaiting(): void {
-  checkWaiting((fromPort, count, resolved) => {
-    if (resolved) process(fromPort, count)
-    else reject(fromPort, count)
-    driver.flush()
-    resetScratch()
+  checkWaiting((itsWay, count, resolved) => {
+    if (resolved) process(itsWay, count, false)
+    else reject(itsWay, count)
+    endBurst()
   })
 }
 
-function process(fromPort: number, count: number): void {
-  beginBurst(fromPort, sideOf[fromPort]!)
-  parseBurst(count, portMacHigh(fromPort), portMacLow(fromPort))
+function process(itsWay: number, count: number, isFromRing: boolean): void {
+  beginBurst(itsWay, isFromRing)
+  parseBurst(count, portMacHigh(port), portMacLow(port))
+  if ((itsWay & PORTS_KNOWN) !== 0) fillKnownPorts(count)
   hashBurst(count)
   touchIndex(count)
   suggestRows(count)
@@ -117,6 +140,15 @@ function process(fromPort: number, count: number): void {
   for (let i = 0; i < count; i++) {
     const verdict = settle(i)
     if (verdict !== ACCEPT) countVerdict(verdict)
+  }
+}
+
+/** Fragments whose record has been asked by another shard. */
+function fillKnownPorts(count: number): void {
+  for (let i = 0; i < count; i++) {
+    if (KIND[i] !== FRAGMENT) continue
+    PORTS[i] = KNOWN_PORTS[i]!
+    KIND[i] = (ipv4.fragmentWord(mem, IP[i]!) & ipv4.OFFSET_MASK) === 0 ? FIRST_FRAGMENT : LATER_FRAGMENT
   }
 }
 
@@ -175,6 +207,8 @@ function settle(i: number): number {
   }
   if (kind === FRAGMENT) return fragment(i)
   if (kind === ICMP_ERROR) return handleIcmpError(i)
+  if (kind === FIRST_FRAGMENT) return flow(i)
+  if (kind === LATER_FRAGMENT) return laterFragment(i)
   return kind
 }
 
@@ -187,7 +221,7 @@ function flow(i: number): number {
       ref = 0
     }
     const row = ref !== 0 ? ref >> 1 : side === INSIDE ? admitFromInside(i) : admitFromOutside(i)
-    if (row <= 0) return row === NONE_OF_OURS ? NOT_OURS : ~row
+    if (row <= 0) return notAdmitted(i, row)
     const verdict = forward(i, row, ref & 1)
     if (verdict !== REPEAT) return verdict
     endConnection(row)
@@ -195,8 +229,18 @@ function flow(i: number): number {
   return DROP['tcp-state']
 }
 
+function notAdmitted(i: number, why: number): number {
+  if (why === NONE_OF_OURS) return NOT_OURS
+  if (why !== ANOTHERS) return ~why
+  const flags = way & HAIRPIN
+  if (KIND[i] === FLOW) return handOver(i, otherOwner(i), side, flags, BY_FLOW)
+  return handOver(i, otherOwner(i), side, flags | PORTS_KNOWN, BY_KNOWN_FRAGMENT)
+}
+
 /** A piece of a datagram: the first shows the ports and makes a record, the others follow it. */
 function fragment(i: number): number {
+  const elsewhere = otherFragmentOwner(i)
+  if (elsewhere >= 0) return handOver(i, elsewhere, side, way & HAIRPIN, BY_FRAGMENT)
   const offset = ipv4.fragmentWord(mem, IP[i]!) & ipv4.OFFSET_MASK
   if (offset === 0) return firstFragment(i)
   // Only a forger begins a fragment inside the transport header (RFC 3128), which the first one had to hold whole.
@@ -205,10 +249,17 @@ function fragment(i: number): number {
   if (record === 0) return FRAGMENT_ORPHAN
   PORTS[i] = fragments.portsOf(record)
   const first = fragments.verdictOf(record)
+  const owner = fragments.ownerOfRecord(record)
   fragments.countFragment(record, i)
   if (first === NOT_OURS) return NOT_OURS
   KIND[i] = LATER_FRAGMENT
+  if (owner >= 0) return handOver(i, owner, side, (way & HAIRPIN) | PORTS_KNOWN, BY_KNOWN_FRAGMENT)
   HASH[i] = hashTuple(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!)
+  return laterFragment(i)
+}
+
+/** Belongs to the connection that the first fragment has found or made; there is nothing to make one of. */
+function laterFragment(i: number): number {
   const ref = findConnection(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!, HASH[i]!)
   return ref === 0 || hasExpired(ref >> 1) ? FRAGMENT_ORPHAN : forward(i, ref >> 1, ref & 1)
 }
@@ -221,17 +272,23 @@ function firstFragment(i: number): number {
   fragments.countFragment(record, i)
   KIND[i] = FIRST_FRAGMENT
   HASH[i] = hashTuple(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!)
+  // Asked before: a hairpin's first half changes the ports, and is this shard's, as its later fragments are.
+  const owner = otherOwner(i)
   const verdict = flow(i)
   // Without the first the others are orphans anyway: what nobody asked for doesn't fill the table.
-  if (verdict >= 0) fragments.forget(record)
-  else fragments.setVerdict(record, verdict)
+  if (verdict >= 0) {
+    fragments.forget(record)
+    return verdict
+  }
+  fragments.setVerdict(record, verdict)
+  if (verdict === HANDED_OVER) fragments.setOwner(record, owner)
   return verdict
 }
 
 /** The neighbour does not answer: tells the senders of packets that have waited. */
-function reject(fromPort: number, count: number): void {
-  beginBurst(fromPort, sideOf[fromPort]!)
-  parseBurst(count, portMacHigh(fromPort), portMacLow(fromPort))
+function reject(itsWay: number, count: number): void {
+  beginBurst(itsWay, false)
+  parseBurst(count, portMacHigh(port), portMacLow(port))
   for (let i = 0; i < count; i++) {
     if (KIND[i]! < QUEUED) sendError(i, HOST_UNREACHABLE, 0)
     countVerdict(NEIGHBOUR_UNREACHABLE)

@@ -8,6 +8,7 @@ import type { Driver } from '../io/driver.ts'
 import { nowMs, setClock } from '../memory/clock.ts'
 import { CELL } from '../memory/counters.ts'
 import { Fib } from '../memory/fib.ts'
+import { HandoverRings } from '../memory/handover-rings.ts'
 import { counters } from '../memory/own-counters.ts'
 import { Region } from '../memory/region.ts'
 import { seatHashKey } from '../memory/siphash.ts'
@@ -18,7 +19,9 @@ import { seatAnswers } from './answer.ts'
 import { seatArena } from './arena.ts'
 import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
 import { expireFragments, seatFragments } from './fragments.ts'
-import { runBurst, runWaiting, seatPipeline } from './pipeline.ts'
+import { fallAsleep, fullestRing, seatHandOver, wakeUp } from './hand-over.ts'
+import { seatOwnership } from './ownership.ts'
+import { runBurst, runHandedOver, runWaiting, seatPipeline } from './pipeline.ts'
 import { followRoutes, seatRoutes } from './route.ts'
 import { seatSending, sideOf } from './send.ts'
 import { isTimeToCheck, seatWaiting } from './waiting.ts'
@@ -49,6 +52,9 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   seatSending(driver, settings.sides)
   seatAnswers(settings.icmpErrorsPerSecond)
   seatWaiting(settings.shard, wakers.watcher)
+  seatOwnership(settings.shard, { shards: settings.shards, key: settings.ownerKey, externals })
+  const rings = new HandoverRings(new Region(memory.handover), settings.shards)
+  seatHandOver(driver, rings, settings.shard, settings.restarted, wakers.shard)
   seatPipeline(driver)
   nextSweep = 0
   nextSecond = 0
@@ -65,6 +71,7 @@ export function turn(milliseconds: number): number {
   followExternals()
   let received = 0
   for (let port = 0; port < driver.ports; port++) received += runBurst(port)
+  received += runHandedOver()
   if (isTimeToCheck()) runWaiting()
   if (nowMs >= nextSweep) housekeeping()
   counters[CELL.turns]! += 1
@@ -80,6 +87,7 @@ function housekeeping(): void {
   nextSecond = nowMs + 1000
   endRests()
   expireFragments()
+  counters[CELL.handoverFullest] = fullestRing()
   for (let side = 0; side < 2; side++) {
     let failures = 0
     let losses = 0
@@ -95,6 +103,8 @@ function housekeeping(): void {
 
 /** Sleeps until there is something to do, at most `timeoutMs`. */
 export function sleep(timeoutMs: number): void {
+  if (!fallAsleep()) return
   counters[CELL.sleeps]! += 1
   driver.wait(timeoutMs)
+  wakeUp()
 }

@@ -9,9 +9,10 @@ import { nowMs } from '../memory/clock.ts'
 import { CELL } from '../memory/counters.ts'
 import { DROP } from '../memory/drop-reasons.ts'
 import { NEIGHBOUR } from '../memory/fib.ts'
+import { NOT_LENT } from '../memory/handover-rings.ts'
 import { counters } from '../memory/own-counters.ts'
 import { dropKept, keepFrame } from './arena.ts'
-import { AT, port as burstPort, LENGTH } from './burst.ts'
+import { AT, KNOWN_PORTS, LENGTH, TOKEN, way } from './burst.ts'
 import { gatewayOf, HOP_PORT, hop, hops, neighbourState, requestNeighbour, routePort, version } from './route.ts'
 
 /** Packets that may wait for one neighbour. */
@@ -30,10 +31,11 @@ interface Waiter {
   readonly since: number
   /** The kernel was seen asking: a failure after that is an answer to our request, not to an older one. */
   asked: boolean
-  /** Frames kept in the arena, their lengths, and the ports that they came by. */
+  /** Frames kept in the arena, their lengths, how they came, and of fragments that were handed over their ports. */
   readonly at: number[]
   readonly length: number[]
-  readonly from: number[]
+  readonly way: number[]
+  readonly ports: number[]
 }
 
 const waiters = new Map<number, Waiter>()
@@ -62,7 +64,7 @@ export function waitForNeighbour(i: number, line: number, destination: number): 
   if (!waiter) {
     if (waiters.size >= MOST_NEIGHBOURS || !requestNeighbour(shard, port, gateway)) return DROP['neighbour-queue-full']
     wakeWatcher()
-    waiter = { port, gateway, destination, since: nowMs, asked: false, at: [], length: [], from: [] }
+    waiter = { port, gateway, destination, since: nowMs, asked: false, at: [], length: [], way: [], ports: [] }
     waiters.set(name, waiter)
   }
   if (waiter.at.length >= QUEUE_LENGTH) return DROP['neighbour-queue-full']
@@ -70,16 +72,17 @@ export function waitForNeighbour(i: number, line: number, destination: number): 
   if (kept < 0) return DROP['out-of-scratch']
   waiter.at.push(kept)
   waiter.length.push(LENGTH[i]!)
-  waiter.from.push(burstPort)
+  waiter.way.push(way)
+  waiter.ports.push(KNOWN_PORTS[i]!)
   counters[CELL.neighbourWaits]! += 1
   return QUEUED
 }
 
 /**
- * Looks whether anybody's waiting is over: `resume` gets the frames that came by one port as a burst in AT and LENGTH,
- * and whether their neighbour is there.
+ * Looks whether anybody's waiting is over: `resume` gets the frames that came one way as a burst in AT and LENGTH, and
+ * whether their neighbour is there.
  */
-export function checkWaiting(resume: (port: number, count: number, resolved: boolean) => void): void {
+export function checkWaiting(resume: (itsWay: number, count: number, resolved: boolean) => void): void {
   checkedVersion = version
   checkAgainAt = nowMs + CHECK_EVERY
   for (const [name, waiter] of waiters) {
@@ -95,17 +98,23 @@ export function checkWaiting(resume: (port: number, count: number, resolved: boo
   }
 }
 
-function release(waiter: Waiter, resolved: boolean, resume: (port: number, count: number, ok: boolean) => void): void {
+function release(
+  waiter: Waiter,
+  resolved: boolean,
+  resume: (itsWay: number, count: number, ok: boolean) => void,
+): void {
   const waiting = waiter.at.length
   for (let first = 0; first < waiting; ) {
-    const from = waiter.from[first]!
+    const itsWay = waiter.way[first]!
     let count = 0
-    while (first + count < waiting && waiter.from[first + count] === from && count < BURST) {
+    while (first + count < waiting && waiter.way[first + count] === itsWay && count < BURST) {
       AT[count] = waiter.at[first + count]!
       LENGTH[count] = waiter.length[first + count]!
+      TOKEN[count] = NOT_LENT
+      KNOWN_PORTS[count] = waiter.ports[first + count]!
       count++
     }
-    resume(from, count, resolved)
+    resume(itsWay, count, resolved)
     first += count
   }
   for (const at of waiter.at) dropKept(at)

@@ -43,7 +43,6 @@ export const DROP_REASONS = [
   ['port-lease-pending', 'the shard waits for a port block of its own'],
   ['no-free-tuple', 'another connection has the same addresses and ports on one side already'],
   ['protocol-not-translated', 'a protocol without ports that nat.protocols does not list'],
-  ['hairpin-unsupported', 'from inside to an external port of the NAT: hairpinning comes with the next version'],
   ['no-external-address', 'the outside interface has no address to translate to'],
   // --- routing and sending ---
   ['ttl-expired', 'the time to live ran out here'],

@@ -60,7 +60,7 @@ export const checksum = (mem: DataView, at: number): number => mem.getUint16(at 
 export const src = (mem: DataView, at: number): Addr => mem.getInt32(at + SRC, true)
 export const dst = (mem: DataView, at: number): Addr => mem.getInt32(at + DST, true)
 
-// Setters leave the checksum as it is, except decrementTtl.
+// Setters leave the checksum as it is, except decrementTtl and restoreTtl.
 
 /** Version 4 and a header length in bytes, a multiple of 4. */
 export const setHeaderLen = (mem: DataView, at: number, length: number): void =>
@@ -117,6 +117,14 @@ export function decrementTtl(mem: DataView, at: number): void {
   const sum = (~word >>> 16) + 0xfffe
   const folded = (sum & 0xffff) + (sum >>> 16)
   mem.setInt32(at + TTL, (~folded << 16) | ((word & 0xffff) - 1), true)
+}
+
+/** Takes decrementTtl back: one more, and ~m + m' is 1. */
+export function restoreTtl(mem: DataView, at: number): void {
+  const word = mem.getInt32(at + TTL, true)
+  const sum = (~word >>> 16) + 1
+  const folded = (sum & 0xffff) + (sum >>> 16)
+  mem.setInt32(at + TTL, (~folded << 16) | ((word & 0xffff) + 1), true)
 }
 
 // --- options ---

@@ -15,14 +15,14 @@ const TCP = 6
 const CELLS = [0, 1, 2, 3]
 
 /** What doesn't fit together, in words; empty as it should be. */
-export function inconsistencies(tables: Tables, counter: Counter): string[] {
+export function inconsistencies(tables: Tables, counter: Counter, shard = 0): string[] {
   const live = connectionsOf(tables)
   const mappings = mappingsOf(tables)
   return [
     ...indexFaults(tables, live),
     ...mappings.flatMap((mapping) => mappingFaults(tables, mapping, live)),
     ...permissionFaults(tables, live),
-    ...portFaults(tables, mappings, counter),
+    ...portFaults(tables, mappings, counter, shard),
     ...queueFaults(tables, live),
     ...gaugeFaults(live, mappings, counter),
   ]
@@ -95,7 +95,7 @@ function permissionFaults(
 }
 
 /** The ports whose words say that they are taken are those of the mappings, each of one. */
-function portFaults({ externals }: Tables, mappings: readonly Mapping[], counter: Counter): string[] {
+function portFaults({ externals }: Tables, mappings: readonly Mapping[], counter: Counter, shard: number): string[] {
   const faults: string[] = []
   const wanted = new Set(
     mappings.map(({ entry, protocol, port }) => externals.portIndex(entry, spaceOf(protocol), port)),
@@ -103,6 +103,8 @@ function portFaults({ externals }: Tables, mappings: readonly Mapping[], counter
   if (wanted.size !== mappings.length) faults.push('two mappings have one port')
   const used = [0, 0, 0]
   for (const at of takenPorts(externals)) {
+    const lessee = lesseeOf(externals, at)
+    if (lessee >= 0 && lessee !== shard) continue
     if (!wanted.delete(at)) faults.push(`port ${at % PORTS} is taken and nobody's`)
     used[Math.floor(at / PORTS) % SPACES]! += 1
   }
@@ -111,6 +113,15 @@ function portFaults({ externals }: Tables, mappings: readonly Mapping[], counter
     if (counter('portsUsed', space) !== count)
       faults.push(`gauge of used ports in space ${space}: ${counter('portsUsed', space)}, should be ${count}`)
   return faults
+}
+
+function lesseeOf(externals: Tables['externals'], at: number): number {
+  const list = Math.floor(at / PORTS)
+  return externals.ownerOfBlock(
+    Math.floor(list / SPACES),
+    list % SPACES,
+    Math.floor((at % PORTS) / externals.blockSize),
+  )
 }
 
 function takenPorts(externals: Tables['externals']): number[] {

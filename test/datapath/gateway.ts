@@ -17,6 +17,7 @@ import { BURST } from '../../src/io/driver.ts'
 import { CELL } from '../../src/memory/counters.ts'
 import { DROP, DROP_REASONS, type DropReason } from '../../src/memory/drop-reasons.ts'
 import { Fib } from '../../src/memory/fib.ts'
+import { HandoverRings, handoverFrameBytes } from '../../src/memory/handover-rings.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, POOL, SHARED, SPACES } from '../../src/nat/externals.ts'
 import { DEFAULT_NAT, type NatSettings } from '../../src/nat/settings.ts'
@@ -48,7 +49,12 @@ export interface GatewayOptions extends Network {
 }
 
 export class Gateway {
-  readonly driver = new WatchedDriver({ ports: 2, slots: 64, scratchBytes: 8 << 20 })
+  readonly driver = new WatchedDriver({
+    ports: 2,
+    slots: 64,
+    scratchBytes: 8 << 20,
+    sharedBytes: handoverFrameBytes(1),
+  })
   readonly externals: Externals
   readonly settings: ShardSettings
   readonly #buffer: SharedArrayBuffer
@@ -98,6 +104,7 @@ export class Gateway {
     }
     const fib = allocate((region) => new Fib(region, settings.fib))
     const externals = allocate((region) => new Externals(region, settings.externals))
+    const handover = allocate((region) => new HandoverRings(region, 1))
     this.#fib = fib.seated
     this.externals = externals.seated
     for (const address of options.pool ?? []) this.addExternal(address, POOL)
@@ -105,7 +112,7 @@ export class Gateway {
     this.publish()
     this.settings = settings
     this.#buffer = sharedMemory(tableBytes(settings))
-    this.#memory = { tables: this.#buffer, externals: externals.buffer, fib: fib.buffer, handover: sharedMemory(4) }
+    this.#memory = { tables: this.#buffer, externals: externals.buffer, fib: fib.buffer, handover: handover.buffer }
   }
 
   addExternal(address: string, kind: typeof SHARED | typeof POOL): number {
