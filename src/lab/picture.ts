@@ -17,11 +17,19 @@ export interface GatewayFigures {
   readonly portsUsed: number
   /** Reason and count, most first, none that is zero. */
   readonly drops: readonly (readonly [reason: string, packets: number])[]
+  /** Packets that a full receive ring lost, and that an interface refused to send. */
+  readonly lost: number
+  readonly refused: number
 }
+
+/** The dispatcher counts, too, and is none. */
+const DISPATCHER = 'dispatcher'
 
 export function gatewayFigures(samples: readonly Sample[]): GatewayFigures {
   return {
-    shards: new Set(samples.map(({ labels }) => labels.shard).filter((shard) => shard !== undefined)).size,
+    shards: new Set(
+      samples.map(({ labels }) => labels.shard).filter((shard) => shard !== undefined && shard !== DISPATCHER),
+    ).size,
     received: sum(samples, 'natloom_received_packets_total'),
     sent: sum(samples, 'natloom_sent_packets_total'),
     connections: sum(samples, 'natloom_connections'),
@@ -29,6 +37,8 @@ export function gatewayFigures(samples: readonly Sample[]): GatewayFigures {
     drops: [...sumBy(samples, 'natloom_dropped_packets_total', 'reason')]
       .filter(([, packets]) => packets > 0)
       .sort(([, a], [, b]) => b - a),
+    lost: sum(samples, 'natloom_receive_losses_total'),
+    refused: sum(samples, 'natloom_send_failures_total'),
   }
 }
 
@@ -102,6 +112,8 @@ export function gatewaySummary(figures: GatewayFigures, mostPorts: number, url: 
     `  packets          ${count(figures.received)} in, ${count(figures.sent)} out`,
     `  ports used       ${count(figures.portsUsed)} at the end, ${count(mostPorts)} at most`,
     `  drops by reason  ${drops.length > 0 ? drops.join(', ') : 'none'}`,
+    ...(figures.lost > 0 ? [`  lost on arrival  ${count(figures.lost)}, because a receive ring was full`] : []),
+    ...(figures.refused > 0 ? [`  not sent         ${count(figures.refused)}, refused by an interface`] : []),
     `  metrics          ${url} (in the gateway's namespace, while it ran)`,
   ]
 }
