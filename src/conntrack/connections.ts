@@ -1,5 +1,6 @@
 // This shard's connections: finding, confirming and removing rows of its table (connection-table.ts). Owner: the shard.
 
+import { fault } from '#faults'
 import { LIVE } from '../memory/rows.ts'
 import { seat } from '../memory/seat.ts'
 import { CONN, CONN_SHIFT, cutConnections, KEY_MASK, TUPLE_WORDS } from './connection-table.ts'
@@ -40,6 +41,7 @@ export function findConnection(src: number, dst: number, ports: number, key: num
 export function confirm(row: number): void {
   connections.commit(row)
   connectionIndex.insert(hashOf(row, 0), (row << 1) | 0)
+  fault('connection found by its original tuple only')
   connectionIndex.insert(hashOf(row, 1), (row << 1) | 1)
 }
 
@@ -48,8 +50,21 @@ export function remove(row: number): void {
   const original = hashOf(row, 0)
   const reply = hashOf(row, 1)
   connectionIndex.remove(original, (row << 1) | 0)
+  fault('connection lost by its original tuple only')
   connectionIndex.remove(reply, (row << 1) | 1)
+  fault('connection lost by both tuples')
   connections.retire(row)
+}
+
+/** On a dead shard's memory: rows and index as its live rows say. */
+export function recoverConnections(): void {
+  connections.recover()
+  connectionIndex.clear()
+  for (let row = 1; row <= connections.highest; row++) {
+    if (!connections.isLive(row)) continue
+    connectionIndex.insert(hashOf(row, 0), (row << 1) | 0)
+    connectionIndex.insert(hashOf(row, 1), (row << 1) | 1)
+  }
 }
 
 function hashOf(row: number, direction: number): number {

@@ -1,10 +1,13 @@
 // This shard's mappings: finding, making and ending rows of its table (mapping-table.ts). Owner: the shard.
 
+import { fault } from '#faults'
 import { seat } from '../memory/seat.ts'
 import { hash4 } from '../memory/siphash.ts'
 import { cutMappings, ENDED, MAPPING } from './mapping-table.ts'
 
-const { rows: mappings, index } = cutMappings(seat().mappings, seat().capacity)
+const table = cutMappings(seat().mappings, seat().capacity)
+export const { rows: mappings } = table
+const { index } = table
 /** The rows' words: row r begins at mappingBase(r). */
 export const mapping = mappings.words
 const SHIFT = 4
@@ -85,30 +88,59 @@ export function insertMapping(
   mapping[base + MAPPING.holders] = 0
   mapping[base + MAPPING.rows] = 0
   mappings.commit(row)
-  index.insert(insideHash(insideAddress, insidePort, remoteAddress, remotePort, protocol), row << 1)
-  index.insert(externalHash(externalAddress, externalPort, protocol), (row << 1) | 1)
+  list(row)
   return row
+}
+
+/** The hashes by which a row is found, from its fields. */
+const hashByInside = (base: number): number =>
+  insideHash(
+    mapping[base + MAPPING.insideAddress]!,
+    mapping[base + MAPPING.ports]! & 0xffff,
+    mapping[base + MAPPING.remoteAddress]!,
+    mapping[base + MAPPING.remotePort]!,
+    mapping[base + MAPPING.flags]! & 0xff,
+  )
+const hashByExternal = (base: number): number =>
+  externalHash(
+    mapping[base + MAPPING.externalAddress]!,
+    mapping[base + MAPPING.ports]! >>> 16,
+    mapping[base + MAPPING.flags]! & 0xff,
+  )
+
+function list(row: number): void {
+  index.insert(hashByInside(row << SHIFT), row << 1)
+  fault('mapping found by its inside end only')
+  index.insert(hashByExternal(row << SHIFT), (row << 1) | 1)
 }
 
 /** Nothing new finds it from now on; its row and its port stay until the last connection is gone. */
 export function endMapping(row: number): void {
   const base = row << SHIFT
-  const flags = mapping[base + MAPPING.flags]!
-  if (flags & ENDED) return
-  const protocol = flags & 0xff
-  const ports = mapping[base + MAPPING.ports]!
-  index.remove(
-    insideHash(
-      mapping[base + MAPPING.insideAddress]!,
-      ports & 0xffff,
-      mapping[base + MAPPING.remoteAddress]!,
-      mapping[base + MAPPING.remotePort]!,
-      protocol,
-    ),
-    row << 1,
-  )
-  index.remove(externalHash(mapping[base + MAPPING.externalAddress]!, ports >>> 16, protocol), (row << 1) | 1)
-  mapping[base + MAPPING.flags] = flags | ENDED
+  if (hasEnded(row)) return
+  index.remove(hashByInside(base), row << 1)
+  fault('mapping lost by its inside end only')
+  index.remove(hashByExternal(base), (row << 1) | 1)
+  mapping[base + MAPPING.flags]! |= ENDED
+  fault('mapping ended')
+}
+
+/** On a dead shard's memory, first: the rows as they are, in no index, held by nobody yet. */
+export function recoverMappingRows(): void {
+  mappings.recover()
+  index.clear()
+  for (let row = 1; row <= mappings.highest; row++) {
+    mapping[(row << SHIFT) + MAPPING.rows] = 0
+    mapping[(row << SHIFT) + MAPPING.holders] = 0
+  }
+}
+
+/** Then, when connections have been counted: one without any goes, one without a holder has ended. */
+export function recoverMapping(row: number): void {
+  const base = row << SHIFT
+  if (mapping[base + MAPPING.rows] === 0) mappings.retire(row)
+  else if (mapping[base + MAPPING.holders] === 0) mapping[base + MAPPING.flags]! |= ENDED
+  else if (!hasEnded(row)) list(row)
 }
 
 export function removeMapping(row: number): void {

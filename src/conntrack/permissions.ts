@@ -1,5 +1,6 @@
 // This shard's permissions: asking, granting and withdrawing (permission-table.ts). Owner: the shard.
 
+import { fault } from '#faults'
 import { seat } from '../memory/seat.ts'
 import { hash4 } from '../memory/siphash.ts'
 import { cutPermissions, PERMISSION } from './permission-table.ts'
@@ -40,9 +41,11 @@ export function permit(mapping: number, remoteAddress: number, remotePort: numbe
     words[base + PERMISSION.remotePort] = remotePort
     words[base + PERMISSION.count] = 0
     permissions.commit(row)
+    fault('permission made')
     index.insert(hash4(mapping, remoteAddress, remotePort, DOMAIN), row << 1)
   }
   words[(row << SHIFT) + PERMISSION.count]! += 1
+  fault('permission counted')
   return row
 }
 
@@ -51,6 +54,7 @@ export function withdraw(row: number): void {
   const base = row << SHIFT
   const left = words[base + PERMISSION.count]! - 1
   words[base + PERMISSION.count] = left
+  fault('permission withdrawn')
   if (left > 0) return
   const hash = hash4(
     words[base + PERMISSION.mapping]!,
@@ -60,4 +64,11 @@ export function withdraw(row: number): void {
   )
   index.remove(hash, row << 1)
   permissions.retire(row)
+}
+
+/** On a dead shard's memory: none is left. All follow from the connections, which permit() makes them of again. */
+export function recoverPermissions(): void {
+  permissions.recover()
+  index.clear()
+  for (let row = 1; row <= permissions.highest; row++) if (permissions.isLive(row)) permissions.retire(row)
 }

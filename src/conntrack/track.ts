@@ -4,6 +4,7 @@
 //
 // Sequence windows (I-IV of the window test) will be tested where trackTcp() begins, on untranslated numbers.
 
+import { fault } from '#faults'
 import { now } from '../memory/clock.ts'
 import { DROP } from '../memory/drop-reasons.ts'
 import {
@@ -73,6 +74,21 @@ export function firstTimeout(protocol: number, ports: number): number {
 function noteReply(base: number): void {
   dequeue(base >> CONN_SHIFT)
   hot[base + STATE]! |= SEEN_REPLY
+  fault('reply noted')
+}
+
+/** What the time of a row must be by its state: the two are two stores, and a crash may come between. */
+export function timeoutOf(row: number): number {
+  const base = row << CONN_SHIFT
+  const word = hot[base + STATE]!
+  const protocol = word & 0xff
+  if (protocol === 6) return tcpTimeout[(word & TCP_STATE_MASK) >> TCP_STATE_SHIFT]!
+  const ports = hot[base + CONN.origPorts]!
+  if ((word & SEEN_REPLY) !== 0) {
+    if (protocol === 17 && destinationPort(ports) !== DNS) return timeouts.udpStream
+    if (protocol === GRE) return timeouts.greStream
+  }
+  return firstTimeout(protocol, ports)
 }
 
 export function trackTcp(base: number, direction: number, flags: number): number {
@@ -105,11 +121,12 @@ function changeTcp(base: number, direction: number, segment: number, state: numb
   if (simultaneous && direction === 1 && segment === tcp.ACK && state === tcp.SYN_RECV) next = tcp.ESTABLISHED
   if (next === tcp.ESTABLISHED && (state === tcp.SYN_RECV || state === tcp.ESTABLISHED) && (word & SEEN_REPLY) !== 0)
     word |= ASSURED
+  // A SYN sent again without an answer gives the connection no more time. Of others the time comes first: a crash before
+  // the timeout is stored must not leave a shorter one that is over already.
+  if (next !== tcp.SYN_SENT || replied) hot[base + LAST_SEEN] = now
   hot[base + STATE] = (word & ~TCP_STATE_MASK) | (next << TCP_STATE_SHIFT)
-  // A SYN sent again without an answer gives the connection no more time.
-  if (next === tcp.SYN_SENT && !replied) return ACCEPT
+  fault('state changed')
   hot[base + TIMEOUT] = tcpTimeout[next]!
-  hot[base + LAST_SEEN] = now
   return ACCEPT
 }
 

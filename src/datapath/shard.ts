@@ -10,11 +10,13 @@ import { CELL } from '../memory/counters.ts'
 import { Fib } from '../memory/fib.ts'
 import { HandoverRings } from '../memory/handover-rings.ts'
 import { counters } from '../memory/own-counters.ts'
+import { seatRandom } from '../memory/random.ts'
 import { Region } from '../memory/region.ts'
 import { seatHashKey } from '../memory/siphash.ts'
 import { followExternals, queuesFor, seatBindings, sweep } from '../nat/bindings.ts'
 import { Externals } from '../nat/externals.ts'
 import { endRests, seatPorts } from '../nat/ports.ts'
+import { recover } from '../nat/recover.ts'
 import { seatAnswers } from './answer.ts'
 import { seatArena } from './arena.ts'
 import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
@@ -34,6 +36,9 @@ const SWEEP_EVERY = 1000 / SWEEPS_A_SECOND
 let driver: Driver
 let nextSweep = 0
 let nextSecond = 0
+/** The memory is a dead shard's, and its rows have not been looked at yet. */
+let mustRecover = false
+let externals: Externals
 /** When the last turn began, and what it received. */
 let lastTurn = 0
 let lastReceived = 0
@@ -41,8 +46,9 @@ let lastReceived = 0
 /** Makes this thread the shard: seats every table and the driver. */
 export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriver: Driver, wakers: Wakers): void {
   driver = withDriver
-  const externals = new Externals(new Region(memory.externals), settings.externals)
+  externals = new Externals(new Region(memory.externals), settings.externals)
   seatHashKey(settings.hashKey[0], settings.hashKey[1])
+  seatRandom(settings.shard, settings.epoch)
   seatQueues(queuesFor(settings.externals.capacity))
   seatTimeouts(settings.timeouts)
   seatFragments(settings.timeouts)
@@ -59,6 +65,7 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   seatPipeline(driver)
   nextSweep = 0
   nextSecond = 0
+  mustRecover = settings.restarted
   lastReceived = 0
 }
 
@@ -68,6 +75,11 @@ export function turn(milliseconds: number): number {
   // A turn that received anything is followed by the next one at once, so its time costs no look at the clock.
   if (lastReceived > 0) counters[CELL.busySeconds]! += (milliseconds - lastTurn) / 1000
   lastTurn = milliseconds
+  if (mustRecover) {
+    // Not before the first turn: what is found free rests from now on, whenever that is.
+    recover(externals)
+    mustRecover = false
+  }
   followRoutes()
   followExternals()
   let received = 0

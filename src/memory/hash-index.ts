@@ -7,6 +7,7 @@
 // of SIMD compares. Owner: the shard whose table it indexes, the only writer. It is derived: a shard that starts
 // again on old memory clears it and inserts every live row.
 
+import { fault } from '#faults'
 import type { Region } from './region.ts'
 
 export class HashIndex {
@@ -41,6 +42,7 @@ export class HashIndex {
     let position = hash & mask
     while (cells[position * 2 + 1] !== 0) position = (position + 1) & mask
     cells[position * 2] = hash
+    fault('cell with a hash and no row')
     cells[position * 2 + 1] = ref
   }
 
@@ -60,6 +62,7 @@ export class HashIndex {
       if (((scan - home) & mask) < ((scan - hole) & mask)) continue
       cells[hole * 2] = cells[scan * 2]!
       cells[hole * 2 + 1] = cells[scan * 2 + 1]!
+      fault('cell moved, and still where it was')
       hole = scan
     }
     cells[hole * 2] = 0

@@ -6,9 +6,18 @@ import { hash4 } from './siphash.ts'
 /** Keeps these apart from the hashes of tuples, whose last word is below 2^16. */
 const DOMAIN = 0x52_4e_44_00
 let counter = 0
+let life = 0
+let lane = 0
+
+/** A shard that starts again must not go through its numbers again: which life of which shard is part of the hash. */
+export function seatRandom(shard: number, epoch: number): void {
+  lane = shard
+  life = epoch
+  counter = 0
+}
 
 /** 0 .. 2^32 - 1. */
 export function random32(): number {
   counter = (counter + 1) | 0
-  return hash4(counter, 0, 0, DOMAIN) >>> 0
+  return hash4(counter, life, lane, DOMAIN) >>> 0
 }

@@ -7,10 +7,12 @@
 //   commit()               even         1      the row is true; index entries follow
 //   live                   even         1      every update is one i32 store, valid alone
 //   retire()               odd, even    0      index entries went before; the row is on the free list
+// A crash leaves at most one row odd: recover() frees it, whether it was about to begin or to end.
 // Never: a reader trusting a row whose generation is odd, or differs before and after reading; a field of a live row
 // that is only right together with another store. Rows with an even generation and LIVE are the only truth: free
 // list, index and counts are derived from them.
 
+import { fault } from '#faults'
 import type { Region } from './region.ts'
 
 /** In a row's flags word: the row holds something. */
@@ -52,6 +54,7 @@ export class Rows {
     if (row > this.highest) this.highest = row
     this.used++
     this.words[row * this.width + this.#generation]! += 1
+    fault('row begun')
     return row
   }
 
@@ -59,16 +62,42 @@ export class Rows {
   commit(row: number): void {
     const base = row * this.width
     this.words[base + this.#flags]! |= LIVE
+    fault('row live, generation odd')
     Atomics.add(this.words, base + this.#generation, 1)
+    fault('row committed')
   }
 
   retire(row: number): void {
     const base = row * this.width
     Atomics.add(this.words, base + this.#generation, 1)
+    fault('row retiring')
     this.words[base + this.#flags] = 0
+    fault('row no longer live, generation odd')
     this.words[base + this.#generation]! += 1
     this.#free[this.#freeCount++] = row
     this.used--
+  }
+
+  /** On the memory of a thread that is gone: frees what it has left odd, and derives everything else from the rows. */
+  recover(): void {
+    const { words, width, capacity } = this
+    // A row that was ever taken has a generation; that of a live one may have come round to 0.
+    let highest = capacity
+    while (highest > 0 && words[highest * width + this.#generation] === 0 && !this.isLive(highest)) highest--
+    this.highest = highest
+    // Low rows are taken first here too: the free list's upper part is what was never used.
+    for (let i = 0; i < capacity - highest; i++) this.#free[i] = capacity - i
+    this.#freeCount = capacity - highest
+    for (let row = highest; row > 0; row--) {
+      const base = row * width
+      if ((words[base + this.#generation]! & 1) !== 0) {
+        words[base + this.#flags] = 0
+        fault('row no longer live, generation odd')
+        words[base + this.#generation]! += 1
+      }
+      if (!this.isLive(row)) this.#free[this.#freeCount++] = row
+    }
+    this.used = capacity - this.#freeCount
   }
 
   isLive(row: number): boolean {

@@ -10,6 +10,7 @@
 //
 // Functions that make a connection return its row (above zero), or the complement (~) of a drop reason.
 
+import { fault } from '#faults'
 import { CONN, CONN_SHIFT, SEEN_REPLY, TCP_STATE_SHIFT } from '../conntrack/connection-table.ts'
 import {
   cold,
@@ -53,7 +54,7 @@ import { hash4 } from '../memory/siphash.ts'
 import { swap16 } from '../wire/address.ts'
 import { addDeltas, delta32 } from '../wire/checksum.ts'
 import { type Externals, spaceOf, VACANT } from './externals.ts'
-import { followLeases, freePort, takePort } from './ports.ts'
+import { followLeases, freePort, intendToFree, takePort } from './ports.ts'
 import { DEFAULT_NAT, dependsOnAddress, dependsOnPort, type NatSettings } from './settings.ts'
 
 const TCP = 6
@@ -87,8 +88,9 @@ export function followExternals(): void {
     (entry) => externals.kindOf(entry) !== VACANT,
   )
   entryOf = new Map(active.map((entry) => [externals.addressOf(entry), entry]))
+  // What a dead predecessor knew is not known: `before` is empty, and its connections are looked at all the same.
   const lost = [...before].some(([address, entry]) => entryOf.get(address) !== entry)
-  if (lost) endWhere(isOnLostAddress)
+  if (lost || before.size === 0) endWhere(isOnLostAddress)
 }
 
 /** Its external address is gone, or has come back as another entry with port words of its own. */
@@ -188,8 +190,11 @@ function makeMapping(protocol: number, src: number, port: number, remote: number
   for (let tries = 0; taken < 0 && tries < RECYCLE_TRIES && protocol === TCP && recyclePort(entry); tries++)
     taken = takePort(entry, space, wanted, settings.preservePorts, settings.parity)
   if (taken < 0) return ~DROP['no-port']
+  fault('port without mapping')
+  const bound = insertMapping(protocol, src, port, remote, remotePort, externals.addressOf(entry), swap16(taken), entry)
+  fault('mapping without connection')
   counters[CELL.mappings + protocolCell(protocol)]! += 1
-  return insertMapping(protocol, src, port, remote, remotePort, externals.addressOf(entry), swap16(taken), entry)
+  return bound
 }
 
 /** The external address of an inside address: rendezvous hashing, so that a change of the pool moves few of them. */
@@ -220,6 +225,7 @@ function makeConnection(
 ): number {
   // Held before anything is recycled, or its last connection's end could take the mapping away under our hands.
   if (bound !== 0) holdMapping(bound, origin === INSIDE)
+  fault('mapping held')
   if (connections.full && !recycleRow()) {
     if (bound !== 0) releaseMapping(bound, origin === INSIDE)
     return ~DROP['table-full']
@@ -255,8 +261,11 @@ function makeConnection(
   cold.byteWraps[row] = 0
   cold.byteWrapsReply[row] = 0
   confirm(row)
+  fault('connection without permission')
   if (origin === INSIDE) permitRemote(row)
+  fault('connection in no queue')
   enqueue(row, protocol === TCP ? unrepliedQueue(mapping[mappingBase(bound) + MAPPING.external]!) : UNREPLIED_OTHERS)
+  fault('connection inserted, not counted')
   counters[CELL.connections + protocolCell(protocol)]! += 1
   counters[CELL.connectionsInserted + protocolCell(protocol)]! += 1
   counters[CELL.permissions] = permissions.used
@@ -282,7 +291,7 @@ function deltas(
 }
 
 /** The inside end has sent: the remote end may answer. */
-function permitRemote(row: number): void {
+export function permitRemote(row: number): void {
   const bound = cold.mapping[row]!
   if (bound === 0) return
   const base = row << CONN_SHIFT
@@ -296,6 +305,7 @@ function permitRemote(row: number): void {
 export function answered(row: number): void {
   const bound = cold.mapping[row]!
   if (originOf(row) === INSIDE || bound === 0) return
+  fault('reply not answered')
   mapping[mappingBase(bound) + MAPPING.holders]! += 1
   permitRemote(row)
 }
@@ -313,8 +323,11 @@ export function endConnection(row: number): void {
   const permission = cold.permission[row]!
   const holder = holds(row)
   dequeue(row)
+  fault('connection out of its queue')
   remove(row)
+  fault('connection ended, permission left')
   if (permission !== 0) withdraw(permission)
+  fault('connection ended, mapping left')
   if (bound !== 0) releaseMapping(bound, holder)
   counters[CELL.connections + protocolCell(protocol)]! -= 1
   counters[CELL.connectionsExpired + protocolCell(protocol)]! += 1
@@ -322,10 +335,12 @@ export function endConnection(row: number): void {
 }
 
 /** The inside end has taken part in the connection. */
-const holds = (row: number): boolean =>
-  originOf(row) === INSIDE || (hot[(row << CONN_SHIFT) + CONN.state]! & SEEN_REPLY) !== 0
+export const holds = (row: number): boolean => originOf(row) === INSIDE || hasReply(row)
 
-function holdMapping(bound: number, holder: boolean): void {
+/** A packet has passed in the reply direction. */
+export const hasReply = (row: number): boolean => (hot[(row << CONN_SHIFT) + CONN.state]! & SEEN_REPLY) !== 0
+
+export function holdMapping(bound: number, holder: boolean): void {
   const base = mappingBase(bound)
   mapping[base + MAPPING.rows]! += 1
   if (holder) mapping[base + MAPPING.holders]! += 1
@@ -336,12 +351,15 @@ function releaseMapping(bound: number, holder: boolean): void {
   const rows = mapping[base + MAPPING.rows]! - 1
   mapping[base + MAPPING.rows] = rows
   if (holder) mapping[base + MAPPING.holders]! -= 1
+  fault('mapping released')
   if (mapping[base + MAPPING.holders] === 0) endMapping(bound)
   if (rows > 0) return
   const protocol = mapping[base + MAPPING.flags]! & 0xff
   const entry = mapping[base + MAPPING.external]!
   const port = swap16(mapping[base + MAPPING.ports]! >>> 16)
+  intendToFree(entry, spaceOf(protocol), port)
   removeMapping(bound)
+  fault('mapping gone, port left')
   counters[CELL.mappings + protocolCell(protocol)]! -= 1
   // Also if the entry has another address by now: the words are the entry's.
   freePort(entry, spaceOf(protocol), port)
@@ -371,7 +389,10 @@ let sweepAt = 1
 export function sweep(rows: number): void {
   for (let i = 0; i < rows; i++) {
     if (sweepAt > connections.highest) sweepAt = 1
-    if (connections.isLive(sweepAt) && isOver(sweepAt)) endConnection(sweepAt)
+    if (connections.isLive(sweepAt) && isOver(sweepAt)) {
+      endConnection(sweepAt)
+      fault('connection expired')
+    }
     sweepAt++
   }
 }
@@ -383,7 +404,11 @@ function isOver(row: number): boolean {
 }
 
 function endWhere(over: (row: number) => boolean): void {
-  for (let row = 1; row <= connections.highest; row++) if (connections.isLive(row) && over(row)) endConnection(row)
+  for (let row = 1; row <= connections.highest; row++) {
+    if (!connections.isLive(row) || !over(row)) continue
+    endConnection(row)
+    fault('connection of a lost address ended')
+  }
 }
 
 /** How many queues the tables of this many addresses need. */

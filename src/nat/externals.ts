@@ -6,8 +6,12 @@
 // Ownership word: 0 nobody, shard + 1, or FROZEN while the coordinator takes a block back. To take a port a shard
 // changes its port word, then reads the ownership word again and undoes the taking if that changed (nat/ports.ts).
 //
+// Intent words, two for each shard: the port that it is about to take or to free, and the word that the port has while
+// it is taken. Between the change of a port's word and that of the mapping table no table tells of the port; if the
+// shard dies there and its block is taken from it, only these tell its successor.
+//
 // Owner: the coordinator is the only writer of everything here but the port words, which any shard changes by
-// compare-and-swap. Port words cover all ports of all entries; memory is taken from the system only for pages that
+// compare-and-swap, and the intents, each its shard's. Port words cover all ports of all entries; memory is taken from the system only for pages that
 // are touched, so for the blocks that are leased.
 
 import type { Region } from '../memory/region.ts'
@@ -36,6 +40,10 @@ const GENERATION = 2
 
 const FROZEN = -1
 
+/** More than any gateway has. */
+const MOST_SHARDS = 64
+const LINE = 16 // i32 words of a cache line: each shard writes to its own
+
 export class Externals {
   readonly capacity: number
   readonly blockSize: number
@@ -46,6 +54,8 @@ export class Externals {
   readonly portWords: Int32Array
   /** [0] counts every change of entries or leases. */
   readonly #version: Int32Array
+  /** [shard * LINE] port index + 1 or 0 for none, [shard * LINE + 1] its word while it is taken. */
+  readonly #intents: Int32Array
 
   /** `capacity` addresses at most; `blockSize` a power of two from 16 to 1024. */
   constructor(region: Region, options: { capacity: number; blockSize: number }) {
@@ -56,6 +66,7 @@ export class Externals {
     this.#entries = region.i32(options.capacity * ENTRY_WORDS)
     this.#owners = region.i32(options.capacity * SPACES * this.blocksPerSpace)
     this.portWords = region.i32(options.capacity * SPACES * PORTS)
+    this.#intents = region.i32(MOST_SHARDS * LINE)
   }
 
   version(): number {
@@ -94,6 +105,20 @@ export class Externals {
   ownerOfBlock(entry: number, space: number, block: number): number {
     const word = Atomics.load(this.#owners, this.blockIndex(entry, space, block))
     return word > 0 ? word - 1 : -1
+  }
+
+  // --- a shard's side ---
+
+  /** The shard is about to take or to free a port; `taken` is the word that it has while it is taken. */
+  intend(shard: number, at: number, taken: number): void {
+    this.#intents[shard * LINE] = 0
+    this.#intents[shard * LINE + 1] = taken
+    this.#intents[shard * LINE] = at + 1
+  }
+
+  /** The port (by portIndex()) that the shard was last about to take or to free, and its word while taken; -1 for none. */
+  intentOf(shard: number): readonly [at: number, taken: number] {
+    return [this.#intents[shard * LINE]! - 1, this.#intents[shard * LINE + 1]!]
   }
 
   // --- the coordinator's side ---
@@ -164,12 +189,13 @@ export class Externals {
 // name it (0-15); bits 5-16 the second it was freed, plus 1, modulo 4095 (0: never, or rested since); bits 17-31 a
 // version that every change raises, so that a compare-and-swap can't mistake a word for an older one of equal content.
 export const MAPPED = 1
-const RESERVATIONS = 15 << 1
+export const RESERVATIONS = 15 << 1
 const FREED_SHIFT = 5
 const FREED_MASK = 0xfff << FREED_SHIFT
 const FREED_MODULUS = 4095
 const VERSION_SHIFT = 17
 
+export const isMapped = (word: number): boolean => (word & MAPPED) !== 0
 export const isTaken = (word: number): boolean => (word & (MAPPED | RESERVATIONS)) !== 0
 
 /** The same word with other content and the next version. */

@@ -10,6 +10,7 @@
 // this thread. A word may be taken under our hands by another shard's reservation: then the next is tried.
 // All of it is O(1) in the number of ports, also when none is left.
 
+import { fault } from '#faults'
 import { now } from '../memory/clock.ts'
 import { CELL } from '../memory/counters.ts'
 import { counters } from '../memory/own-counters.ts'
@@ -17,9 +18,11 @@ import { random32 } from '../memory/random.ts'
 import {
   type Externals,
   freedAt,
+  isMapped,
   isResting,
   isTaken,
   MAPPED,
+  RESERVATIONS,
   SHARED,
   SPACES,
   spaceOf,
@@ -110,6 +113,7 @@ function gain(entry: number, space: number, block: number): void {
   usable[index] = free
   counters[CELL.portsLeased + space]! += externals.blockSize
   if (free > 0) list(entry, space, block)
+  fault('block gained')
 }
 
 function lose(entry: number, space: number, block: number): void {
@@ -120,6 +124,7 @@ function lose(entry: number, space: number, block: number): void {
   usable[index] = -1
   counters[CELL.portsLeased + space]! -= externals.blockSize
   if (place[index] !== -1) unlist(entry, space, block)
+  fault('block lost')
 }
 
 /** Ports of blocks that aren't ours any more rest no longer here: whoever leases them next reads their words. */
@@ -179,7 +184,11 @@ function tryPort(entry: number, space: number, port: number): boolean {
   const at = externals.portIndex(entry, space, port)
   const word = Atomics.load(externals.portWords, at)
   if (isTaken(word) || wasFreed(word)) return false
-  if (Atomics.compareExchange(externals.portWords, at, word, withContent(word, MAPPED)) !== word) return false
+  const taken = withContent(word, MAPPED)
+  externals.intend(shard, at, taken)
+  fault('port about to be taken')
+  if (Atomics.compareExchange(externals.portWords, at, word, taken) !== word) return false
+  fault('port taken')
   if (externals.ownerOfBlock(entry, space, block) !== shard) {
     // The coordinator froze the block between our look and our taking: it is not ours to give.
     changeWord(at, 0)
@@ -199,15 +208,23 @@ export function isNatPort(entry: number, protocol: number, port: number): boolea
 /** The address is the host's too. */
 export const isShared = (entry: number): boolean => externals.kindOf(entry) === SHARED
 
+/** Before a mapping's row goes: its port, which freePort() will give back, is nobody's in between. */
+export function intendToFree(entry: number, space: number, port: number): void {
+  const at = externals.portIndex(entry, space, port)
+  externals.intend(shard, at, externals.portWords[at]!)
+  fault('port about to be freed')
+}
+
 /** Gives back a port that a mapping had. */
 export function freePort(entry: number, space: number, port: number): void {
   const at = externals.portIndex(entry, space, port)
-  const mayRest = restOf(space) > 0
-  changeWord(at, mayRest ? freedAt(now) : 0)
+  changeWord(at, freedNow(space))
+  fault('port freed')
   if (usable[blockOf(at)] === -1) return
   counters[CELL.portsUsed + space]! -= 1
-  if (mayRest) rest(space, at)
+  if (restOf(space) > 0) rest(space, at)
   else becomeUsable(at)
+  fault('port counted')
 }
 
 /** Clears the mapping bit; reservations that name the port stay. */
@@ -215,11 +232,13 @@ function changeWord(at: number, freed: number): void {
   const words = externals.portWords
   for (;;) {
     const word = Atomics.load(words, at)
-    if (Atomics.compareExchange(words, at, word, withContent(word, (word & 0x1e) | freed)) === word) return
+    if (Atomics.compareExchange(words, at, word, withContent(word, (word & RESERVATIONS) | freed)) === word) return
   }
 }
 
 const restOf = (space: number): number => (space === TCP_SPACE ? 0 : REST)
+/** What the word of a port of this space says that is freed now. */
+const freedNow = (space: number): number => (restOf(space) > 0 ? freedAt(now) : 0)
 
 function rest(space: number, at: number): void {
   const slot = slotOf(restingTail)
@@ -238,6 +257,7 @@ export function endRests(): void {
     restingHead++
     counters[CELL.portsResting + spaceAt(at)]! -= 1
     changeWord(at, 0)
+    fault('rest ended')
     becomeUsable(at)
   }
 }
@@ -273,4 +293,39 @@ function unlist(entry: number, space: number, block: number): void {
   place[externals.blockIndex(entry, space, moved)] = hole
   place[index] = -1
   listLength[which] = last
+}
+
+/** What is counted of a block, by blockIndex(): usable ports (-1: it isn't ours), and whether it is listed. */
+export const countsOf = (block: number): { readonly usable: number; readonly isListed: boolean } => ({
+  usable: usable[block]!,
+  isListed: place[block] !== -1,
+})
+
+/** Ports in the queue of resting ones. */
+export const restsQueued = (): number => restingTail - restingHead
+
+/**
+ * On a dead shard's memory, before leases are looked at: the mapping bits of the port words as the mappings say. `mapped`
+ * is 1 by port index where one of this shard's mappings has the port. How long nobody has had the others is not known:
+ * they rest from now on.
+ */
+export function recoverPorts(mapped: Uint8Array): void {
+  for (let entry = 0; entry < externals.capacity; entry++)
+    for (let space = 0; space < SPACES; space++)
+      for (let block = 0; block < externals.blocksPerSpace; block++) {
+        if (externals.ownerOfBlock(entry, space, block) !== shard) continue
+        const first = externals.portIndex(entry, space, block * externals.blockSize)
+        for (let at = first; at < first + externals.blockSize; at++)
+          if (mapped[at] === 0 && isMapped(externals.portWords[at]!)) changeWord(at, freedNow(space))
+      }
+  recoverIntent(mapped)
+  fault('ports recovered')
+}
+
+/** A port in a block that isn't ours any more: freed if its word is still the one that our predecessor gave it. */
+function recoverIntent(mapped: Uint8Array): void {
+  const [at, word] = externals.intentOf(shard)
+  if (at < 0 || mapped[at] === 1 || !isMapped(word)) return
+  const content = (word & RESERVATIONS) | freedNow(spaceAt(at))
+  Atomics.compareExchange(externals.portWords, at, word, withContent(word, content))
 }

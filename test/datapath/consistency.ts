@@ -5,7 +5,7 @@ import { CONN, CONN_WORDS, KEY_MASK } from '../../src/conntrack/connection-table
 import { MAPPING, MAPPING_WORDS } from '../../src/conntrack/mapping-table.ts'
 import { PERMISSION, PERMISSION_WORDS } from '../../src/conntrack/permission-table.ts'
 import { type CELL, protocolCell } from '../../src/memory/counters.ts'
-import { isTaken, SPACES, spaceOf, VACANT } from '../../src/nat/externals.ts'
+import { isTaken, SPACES, spaceOf, VACANT, wasFreed } from '../../src/nat/externals.ts'
 import { type Connection, connectionsOf, type Mapping, mappingsOf, rowsOf, type Tables } from './tables.ts'
 
 type Counter = (key: keyof typeof CELL, cell?: number) => number
@@ -23,6 +23,7 @@ export function inconsistencies(tables: Tables, counter: Counter, shard = 0): st
     ...mappings.flatMap((mapping) => mappingFaults(tables, mapping, live)),
     ...permissionFaults(tables, live),
     ...portFaults(tables, mappings, counter, shard),
+    ...blockFaults(tables, counter, shard),
     ...queueFaults(tables, live),
     ...gaugeFaults(live, mappings, counter),
   ]
@@ -112,6 +113,45 @@ function portFaults({ externals }: Tables, mappings: readonly Mapping[], counter
   for (const [space, count] of used.entries())
     if (counter('portsUsed', space) !== count)
       faults.push(`gauge of used ports in space ${space}: ${counter('portsUsed', space)}, should be ${count}`)
+  return faults
+}
+
+/** What is counted of the blocks that the shard leases is what their ports' words say. */
+function blockFaults({ externals, ports }: Tables, counter: Counter, shard: number): string[] {
+  const faults: string[] = []
+  const { blockSize, blocksPerSpace, portWords } = externals
+  // Many thousand words, after every packet of some tests: nothing is looked up in the loop.
+  const isUsed = isTaken
+  const rests = wasFreed
+  let restingInAll = 0
+  for (let space = 0; space < SPACES; space++) {
+    let leased = 0
+    let resting = 0
+    for (let entry = 0; entry < externals.capacity; entry++)
+      for (let block = 0; block < blocksPerSpace; block++) {
+        const index = externals.blockIndex(entry, space, block)
+        const { usable, isListed } = ports.countsOf(index)
+        const isOurs = externals.kindOf(entry) !== VACANT && externals.ownerOfBlock(entry, space, block) === shard
+        if (isOurs !== usable >= 0) faults.push(`block ${index} is ours: ${isOurs}, ${usable} counted as usable`)
+        if (isListed !== usable > 0) faults.push(`block ${index} is listed: ${isListed}, ${usable} counted as usable`)
+        if (!isOurs) continue
+        const end = (index + 1) * blockSize
+        let should = 0
+        for (let at = index * blockSize; at < end; at++) {
+          if (isUsed(portWords[at]!)) continue
+          if (rests(portWords[at]!)) resting++
+          else should++
+        }
+        leased += blockSize
+        if (usable !== should) faults.push(`block ${index}: ${usable} counted as usable, should be ${should}`)
+      }
+    restingInAll += resting
+    for (const [key, should] of [['portsLeased', leased] as const, ['portsResting', resting] as const])
+      if (counter(key, space) !== should)
+        faults.push(`gauge ${key}[${space}]: ${counter(key, space)}, should be ${should}`)
+  }
+  if (ports.restsQueued() !== restingInAll)
+    faults.push(`${ports.restsQueued()} ports in the queue of resting ones, should be ${restingInAll}`)
   return faults
 }
 

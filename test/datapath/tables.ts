@@ -11,6 +11,7 @@ import type * as Track from '../../src/conntrack/track.ts'
 import type * as Tuple from '../../src/conntrack/tuple.ts'
 import { LIVE } from '../../src/memory/rows.ts'
 import type { Externals } from '../../src/nat/externals.ts'
+import type * as Ports from '../../src/nat/ports.ts'
 import { formatAddress, swap16 } from '../../src/wire/address.ts'
 
 /** The shard's own modules: their memory is module-level. */
@@ -21,6 +22,7 @@ export interface Tables {
   readonly queues: typeof Queues
   readonly track: typeof Track
   readonly tuple: typeof Tuple
+  readonly ports: typeof Ports
   readonly externals: Externals
 }
 
@@ -32,6 +34,7 @@ export const tablesOf = async (externals: Externals): Promise<Tables> => ({
   queues: await import('../../src/conntrack/queues.ts'),
   track: await import('../../src/conntrack/track.ts'),
   tuple: await import('../../src/conntrack/tuple.ts'),
+  ports: await import('../../src/nat/ports.ts'),
   externals,
 })
 

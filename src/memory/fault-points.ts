@@ -1,0 +1,58 @@
+// Where a test may crash a shard: between two steps of a change that is more than one store. Each name says what has
+// just been done; what a crash there leaves behind, and who mends it, is in the README of the folder that the point is
+// in. The product has an empty function for them (no-faults.ts). None lies on the way of an established packet.
+
+export const FAULT_POINTS = [
+  // --- memory: a row or an index of any table ---
+  'row begun',
+  'row live, generation odd',
+  'row committed',
+  'row retiring',
+  'row no longer live, generation odd',
+  'cell with a hash and no row',
+  'cell moved, and still where it was',
+  // --- conntrack ---
+  'connection found by its original tuple only',
+  'connection lost by its original tuple only',
+  'connection lost by both tuples',
+  'reply noted',
+  'state changed',
+  'mapping found by its inside end only',
+  'mapping lost by its inside end only',
+  'mapping ended',
+  'permission made',
+  'permission counted',
+  'permission withdrawn',
+  // --- nat/ports.ts ---
+  'port about to be taken',
+  'port taken',
+  'port about to be freed',
+  'port freed',
+  'port counted',
+  'rest ended',
+  'block gained',
+  'block lost',
+  // --- nat/bindings.ts ---
+  'port without mapping',
+  'mapping without connection',
+  'mapping held',
+  'connection without permission',
+  'connection in no queue',
+  'connection inserted, not counted',
+  'reply not answered',
+  'connection out of its queue',
+  'connection ended, permission left',
+  'connection ended, mapping left',
+  'mapping released',
+  'mapping gone, port left',
+  'connection expired',
+  'connection of a lost address ended',
+  // --- nat/recover.ts ---
+  'rows recovered',
+  'connection recovered',
+  'mapping recovered',
+  'ports recovered',
+  'recovered',
+] as const
+
+export type FaultPoint = (typeof FAULT_POINTS)[number]
