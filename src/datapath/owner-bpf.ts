@@ -20,7 +20,16 @@ import * as ipv4 from '../wire/ipv4.ts'
 import * as bpf from './bpf.ts'
 import { type Case, instructions, Label, Program } from './bpf.ts'
 import { type Leases, ROUND, type StaticRules } from './owner.ts'
-import { type AddressCase, type Answer, CHOSEN, casesOf, HOME, type PortCase, REMOTE } from './owner-cases.ts'
+import {
+  type AddressCase,
+  type Answer,
+  CHOSEN,
+  casesOf,
+  exceptionsOf,
+  HOME,
+  type PortCase,
+  REMOTE,
+} from './owner-cases.ts'
 
 const MAX_EXCEPTIONS = 512
 
@@ -36,10 +45,10 @@ export const ownerProgram = (side: number, leases: Leases, rules: StaticRules): 
 
 export function compileOwner(side: number, leases: Leases, rules: StaticRules): OwnerProgram {
   if (leases.shards === 1) return { program: new Program().add(bpf.RET_K, 0).assemble(), left: 0 }
-  for (let limit = MAX_EXCEPTIONS; ; limit = (limit * 3) >> 2) {
-    const { addresses, left } = casesOf(side, leases, rules, limit)
-    const program = compile(side, leases, addresses)
-    if (instructions(program) <= bpf.MAX_INSTRUCTIONS) return { program, left }
+  const exceptions = exceptionsOf(side, leases, rules)
+  for (let limit = MAX_EXCEPTIONS; ; limit >>= 1) {
+    const program = compile(side, leases, casesOf(side, leases.externals, exceptions.slice(0, limit)))
+    if (instructions(program) <= bpf.MAX_INSTRUCTIONS) return { program, left: Math.max(0, exceptions.length - limit) }
   }
 }
 

@@ -41,14 +41,8 @@ export interface AddressCase {
   readonly ports: readonly (readonly PortCase[])[]
 }
 
-export interface Cases {
-  readonly addresses: readonly AddressCase[]
-  /** How many exceptions are not in the cases. */
-  readonly left: number
-}
-
 /** An answer for all near endpoints whose address and port lie in two ranges, ends included. */
-interface Area {
+export interface Area {
   readonly firstAddress: number
   readonly lastAddress: number
   /** null: all. */
@@ -66,8 +60,8 @@ const MAX_RANGES = 2560
 const LAST_PORT = 65535
 const LAST_ADDRESS = 0xffffffff
 
-/** With at most `limit` exceptions. */
-export function casesOf(side: number, leases: Leases, rules: StaticRules, limit: number): Cases {
+/** Each with the addresses that it holds for; those that are worth most first. */
+export function exceptionsOf(side: number, leases: Leases, rules: StaticRules): Area[][] {
   const isInside = side === INSIDE
   const dictated = (isInside ? rules.inside : rules.external).map(dictatedArea)
   const leased = isInside ? [] : leasedElsewhere(leases).sort((a, b) => width(b) - width(a))
@@ -79,10 +73,13 @@ export function casesOf(side: number, leases: Leases, rules: StaticRules, limit:
     if (elsewhere) elsewhere.push(area)
     else exceptions.set(name, [area])
   }
-  const kept = [...exceptions.values()].slice(0, limit)
-  const areas = [...kept.flat(), ...(isInside ? [] : homes(leases.externals))]
-  const addresses = addressCases(areas, isInside ? CHOSEN : REMOTE)
-  return { addresses, left: exceptions.size - kept.length }
+  return [...exceptions.values()]
+}
+
+/** By address, from 0 on. */
+export function casesOf(side: number, externals: Externals, exceptions: readonly (readonly Area[])[]): AddressCase[] {
+  if (side === INSIDE) return addressCases(exceptions.flat(), CHOSEN)
+  return addressCases([...exceptions.flat(), ...homes(externals)], REMOTE)
 }
 
 const dictatedArea = ({ protocol, network, mask, firstPort, lastPort }: Endpoints): Area => ({

@@ -83,7 +83,7 @@ export const gateways = (): fc.Arbitrary<Gateway> =>
 // --- packets ---
 
 const ports = (): fc.Arbitrary<number> =>
-  fc.oneof(u16(), fc.constantFrom(0, 79, 80, 81, 1023, 1024, 5000, 5099, 5100, 6000, 8080, 8081, 65535))
+  fc.oneof(u16(), fc.constantFrom(0, 79, 80, 81, 1023, 1024, 5000, 5099, 5100, 6000, 8080, 8081, 65534, 65535))
 
 const addresses = (): fc.Arbitrary<string> =>
   fc
@@ -128,8 +128,6 @@ const errors = (): fc.Arbitrary<FrameSpec> =>
 /** Whole frames. */
 export const specs = (): fc.Arbitrary<FrameSpec> =>
   fc.oneof(plain(), fc.tuple(fragmentary(), carried()).map(put), errors())
-
-export const framesOf = (of: fc.Arbitrary<FrameSpec>): fc.Arbitrary<Uint8Array> => of.map((spec) => frame(spec))
 
 // --- owners ---
 
