@@ -8,7 +8,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { ConnectionListing, type ListedConnection, type ListedDirection } from '../conntrack/listing.ts'
 import { connectionsOf } from '../datapath/attach.ts'
-import { type Leases, ownerOf, type StaticRules } from '../datapath/owner.ts'
+import { type Leases, NO_RULES, ownerOf } from '../datapath/owner.ts'
 import { formatAddress, swap32 } from '../wire/address.ts'
 import type { GatewayMemory } from './memory.ts'
 
@@ -53,7 +53,6 @@ const SLICE_ROWS = 65_536
 const ICMP = 1
 const TCP = 6
 const UDP = 17
-const NO_RULES: StaticRules = { external: [], inside: [] }
 
 /** The text of a JSON array in pieces. `clock` tells the second of the shards' clock. */
 export async function* connectionList(memory: GatewayMemory, clock: () => number): AsyncGenerator<string> {

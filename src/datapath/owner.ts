@@ -70,6 +70,9 @@ export interface StaticRules {
   readonly inside: readonly Endpoints[]
 }
 
+/** Nothing is dictated: forwards come with their configuration. */
+export const NO_RULES: StaticRules = { external: [], inside: [] }
+
 /** The shard (0 .. shards-1) that a packet belongs to. Any packet has one, whether or not it is worth anything there. */
 export function ownerOf(side: number, packet: PacketNumbers, leases: Leases, rules: StaticRules): number {
   const { protocol, source, destination, sourcePort, destinationPort, fragment, quoted } = packet

@@ -7,10 +7,7 @@ import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import { mem } from './arena.ts'
 import { DST, FIRST_FRAGMENT, FLOW, IP, KEY, KIND, L4, PORTS, SRC, side } from './burst.ts'
-import { type Leases, ownerOfFlow, ownerOfFragment, type StaticRules } from './owner.ts'
-
-/** Nothing is dictated yet: forwards come with their configuration. */
-const NO_RULES: StaticRules = { external: [], inside: [] }
+import { type Leases, NO_RULES, ownerOfFlow, ownerOfFragment } from './owner.ts'
 
 let leases: Leases
 let shard = 0
