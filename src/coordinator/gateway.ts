@@ -16,6 +16,8 @@
 
 import { endianness } from 'node:os'
 import type { Logger } from 'pino'
+import type { StaticRules } from '../datapath/owner.ts'
+import { ownerProgram } from '../datapath/owner-bpf.ts'
 import { reasonOf } from '../host/errors.ts'
 import { Host } from '../host/host.ts'
 import type { LinkReport } from '../host/host-tables.ts'
@@ -44,8 +46,7 @@ import { TakeBack } from './take-back.ts'
 const LOOK_AT_SOCKETS_EVERY_MS = 10_000
 const BRING_HOME_EVERY_MS = 10_000
 const HIGHEST_PORT = 65535
-/** struct sock_filter: return 0. */
-const TO_FIRST_SHARD = Uint8Array.of(6, 0, 0, 0, 0, 0, 0, 0)
+const NO_RULES: StaticRules = { external: [], inside: [] }
 
 export class Gateway {
   /** Resolves with an exit code after a failure that the gateway can't go on from, when everything is taken back. */
@@ -196,12 +197,13 @@ export class Gateway {
   }
 
   /** With a dispatcher's thread, or one shard, the kernel has nothing to decide. */
-  #openDispatch({ externals }: GatewayMemory, ports: PacketPorts): void {
+  #openDispatch({ externals, settings }: GatewayMemory, ports: PacketPorts): void {
     const { dispatch, workers } = this.#config
     if (dispatch === 'thread' || workers === 1) return
+    const leases = { shards: workers, key: settings[0]!.ownerKey, externals }
     const kernel = new KernelDispatch({
       version: () => externals.version(),
-      replace: () => ports.setDispatch(() => TO_FIRST_SHARD),
+      replace: () => ports.setDispatch((side) => ownerProgram(side, leases, NO_RULES)),
       failed: (error) => this.#log.error({ err: error }, 'the kernel refused a dispatch program, will be tried again'),
     })
     this.#takeBack.add('following the leases', () => kernel.stop())
