@@ -95,11 +95,11 @@ export function give(i: number, owner: number, itsWay: number, reason: number): 
   } else if (TOKEN[i] !== NOT_LENT) {
     outbox.put(owner, at, length, itsWay, PORTS[i]!, TOKEN[i]!)
     TOKEN[i] = NOT_LENT
-  } else if (fromRing) {
-    outbox.put(owner, at, length, itsWay, PORTS[i]!, driver.lend(at))
   } else {
-    // It had waited for a neighbour, copied out: there is no ring to leave it in.
-    return HANDOVER_FULL
+    // What had waited for a neighbour was copied out: there is no ring to leave it in.
+    const token = fromRing ? driver.lend(at) : NOT_LENT
+    if (token === NOT_LENT) return HANDOVER_FULL
+    outbox.put(owner, at, length, itsWay, PORTS[i]!, token)
   }
   counters[CELL.handovers + reason]! += 1
   return HANDED_OVER
