@@ -31,7 +31,7 @@ import { counters } from '../memory/own-counters.ts'
 import { swap16 } from '../wire/address.ts'
 import { hasReply, holdMapping, holds, permitRemote } from './bindings.ts'
 import { type Externals, spaceOf } from './externals.ts'
-import { recoverPorts } from './ports.ts'
+import { intendToFree, recoverPorts } from './ports.ts'
 
 const TCP = 6
 
@@ -105,13 +105,16 @@ function recoverMappings(externals: Externals): Uint8Array {
   const live = new Float64Array(4)
   for (let row = 1; row <= mappings.highest; row++) {
     if (!mappings.isLive(row)) continue
+    const base = mappingBase(row)
+    const entry = mapping[base + MAPPING.external]!
+    const protocol = mappingProtocol(row)
+    const port = swap16(mapping[base + MAPPING.ports]! >>> 16)
+    // The one that was being made or was to go: its port may be in a block that isn't ours any more.
+    if (mapping[base + MAPPING.rows] === 0) intendToFree(entry, spaceOf(protocol), port)
     recoverMapping(row)
     fault('mapping recovered')
     if (!mappings.isLive(row)) continue
-    const base = mappingBase(row)
-    const port = swap16(mapping[base + MAPPING.ports]! >>> 16)
-    const protocol = mappingProtocol(row)
-    mapped[externals.portIndex(mapping[base + MAPPING.external]!, spaceOf(protocol), port)] = 1
+    mapped[externals.portIndex(entry, spaceOf(protocol), port)] = 1
     live[protocolCell(protocol)]! += 1
   }
   for (const [cell, count] of live.entries()) counters[CELL.mappings + cell] = count

@@ -35,6 +35,7 @@ const PORTS = [16384, 24575] as const
 /** A round of the expiry sweep takes about a second, in sixteenths of it. */
 const TURN_MS = 63
 const SWEEP_MS = 1200
+const DRIVER = { ports: 2, slots: 64, scratchBytes: 8 << 20, sharedBytes: handoverFrameBytes(1) }
 
 export interface GatewayOptions extends Network {
   readonly nat?: Partial<NatSettings>
@@ -49,14 +50,9 @@ export interface GatewayOptions extends Network {
 }
 
 export class Gateway {
-  readonly driver = new WatchedDriver({
-    ports: 2,
-    slots: 64,
-    scratchBytes: 8 << 20,
-    sharedBytes: handoverFrameBytes(1),
-  })
+  driver = new WatchedDriver(DRIVER)
   readonly externals: Externals
-  readonly settings: ShardSettings
+  settings: ShardSettings
   readonly #buffer: SharedArrayBuffer
   readonly #fib: Fib
   readonly #options: GatewayOptions
@@ -72,16 +68,30 @@ export class Gateway {
 
   static async start(options: GatewayOptions = {}): Promise<Gateway> {
     const gateway = new Gateway(options)
+    await gateway.#attach()
+    gateway.turn()
+    return gateway
+  }
+
+  /**
+   * The shard is dead, as far as it came; another begins on its memory, with modules and a driver of its own. What the
+   * dead one had sent and nobody has taken is forgotten. No turn yet.
+   */
+  async restart(): Promise<void> {
+    this.driver = new WatchedDriver({ ...DRIVER, arena: this.driver.arena })
+    this.settings = { ...this.settings, restarted: true, epoch: this.settings.epoch + 1 }
+    await this.#attach()
+  }
+
+  async #attach(): Promise<void> {
     vi.resetModules()
     const { attachShard } = await import('../../src/datapath/attach.ts')
-    gateway.#shard = await attachShard(gateway.#memory, gateway.settings, gateway.driver, {
-      watcher: () => gateway.wakes++,
+    this.#shard = await attachShard(this.#memory, this.settings, this.driver, {
+      watcher: () => this.wakes++,
       shard: () => {},
       coordinator: () => {},
     })
-    gateway.#tables = await tablesOf(gateway.externals)
-    gateway.turn()
-    return gateway
+    this.#tables = await tablesOf(this.externals)
   }
 
   private constructor(options: GatewayOptions) {
@@ -233,7 +243,12 @@ export class Gateway {
 
   /** Holds the tables against each other. */
   check(): void {
-    expect(inconsistencies(this.#tables, (key, cell = 0) => this.counter(key, cell))).toEqual([])
+    expect(this.faults()).toEqual([])
+  }
+
+  /** What doesn't fit together in them, in words. */
+  faults(): string[] {
+    return inconsistencies(this.#tables, (key, cell = 0) => this.counter(key, cell))
   }
 
   /** Drops counted so far, by reason, without zeros. */
