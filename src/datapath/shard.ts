@@ -52,7 +52,7 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   seatQueues(queuesFor(settings.externals.capacity))
   seatTimeouts(settings.timeouts)
   seatFragments(settings.timeouts)
-  seatPorts(externals, settings.shard)
+  seatPorts(externals, settings.shard, settings.shards, wakers.coordinator)
   seatBindings(externals, settings.nat)
   seatRoutes(new Fib(new Region(memory.fib), settings.fib))
   seatArena(driver)

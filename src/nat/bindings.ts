@@ -54,7 +54,7 @@ import { hash4 } from '../memory/siphash.ts'
 import { swap16 } from '../wire/address.ts'
 import { addDeltas, delta32 } from '../wire/checksum.ts'
 import { type Externals, spaceOf, VACANT } from './externals.ts'
-import { followLeases, freePort, intendToFree, takePort } from './ports.ts'
+import { followLeases, freePort, intendToFree, isLeasePending, takePort } from './ports.ts'
 import { DEFAULT_NAT, dependsOnAddress, dependsOnPort, type NatSettings } from './settings.ts'
 
 const TCP = 6
@@ -189,7 +189,7 @@ function makeMapping(protocol: number, src: number, port: number, remote: number
   let taken = takePort(entry, space, wanted, settings.preservePorts, settings.parity)
   for (let tries = 0; taken < 0 && tries < RECYCLE_TRIES && protocol === TCP && recyclePort(entry); tries++)
     taken = takePort(entry, space, wanted, settings.preservePorts, settings.parity)
-  if (taken < 0) return ~DROP['no-port']
+  if (taken < 0) return ~(isLeasePending(entry, space) ? DROP['port-lease-pending'] : DROP['no-port'])
   fault('port without mapping')
   const bound = insertMapping(protocol, src, port, remote, remotePort, externals.addressOf(entry), swap16(taken), entry)
   fault('mapping without connection')

@@ -11,8 +11,16 @@
 // shard dies there and its block is taken from it, only these tell its successor.
 //
 // Owner: the coordinator is the only writer of everything here but the port words, which any shard changes by
-// compare-and-swap, and the intents, each its shard's. Port words cover all ports of all entries; memory is taken from the system only for pages that
-// are touched, so for the blocks that are leased.
+// compare-and-swap, the intents, each its shard's, and the requests, as below. Port words cover all ports of all
+// entries; memory is taken from the system only for pages that are touched, so for the blocks that are leased.
+//
+// Request words, one for each shard, entry and space:
+//
+//   word       means                              stored by
+//   NONE       nothing is asked                   coordinator, with a grant (after the ownership word)
+//   ASKED      the shard wants one block more     shard
+//   DENIED     there was none to be had           coordinator
+// Never: a second request before the first is answered.
 
 import type { Region } from '../memory/region.ts'
 
@@ -40,6 +48,12 @@ const GENERATION = 2
 
 const FROZEN = -1
 
+const NONE = 0
+const ASKED = 1
+const DENIED = 2
+/** A shard that gives a block away keeps at least as many: fewer, and it would ask for one itself. */
+const BLOCKS_KEPT = 2
+
 /** More than any gateway has. */
 const MOST_SHARDS = 64
 const LINE = 16 // i32 words of a cache line: each shard writes to its own
@@ -56,6 +70,7 @@ export class Externals {
   readonly #version: Int32Array
   /** [shard * LINE] port index + 1 or 0 for none, [shard * LINE + 1] its word while it is taken. */
   readonly #intents: Int32Array
+  readonly #requests: Int32Array
 
   /** `capacity` addresses at most; `blockSize` a power of two from 16 to 1024. */
   constructor(region: Region, options: { capacity: number; blockSize: number }) {
@@ -67,6 +82,7 @@ export class Externals {
     this.#owners = region.i32(options.capacity * SPACES * this.blocksPerSpace)
     this.portWords = region.i32(options.capacity * SPACES * PORTS)
     this.#intents = region.i32(MOST_SHARDS * LINE)
+    this.#requests = region.i32(MOST_SHARDS * options.capacity * SPACES)
   }
 
   version(): number {
@@ -121,6 +137,20 @@ export class Externals {
     return [this.#intents[shard * LINE]! - 1, this.#intents[shard * LINE + 1]!]
   }
 
+  /** Asks for one more block of a space; nothing if that is asked already. */
+  ask(shard: number, entry: number, space: number): void {
+    Atomics.store(this.#requests, this.#request(shard, entry, space), ASKED)
+  }
+
+  /** The coordinator hasn't answered yet. */
+  isAsking(shard: number, entry: number, space: number): boolean {
+    return Atomics.load(this.#requests, this.#request(shard, entry, space)) === ASKED
+  }
+
+  #request(shard: number, entry: number, space: number): number {
+    return (shard * this.capacity + entry) * SPACES + space
+  }
+
   // --- the coordinator's side ---
 
   /** Puts an address in a vacant entry and returns its number; -1 if all are taken. Its blocks are nobody's yet. */
@@ -170,15 +200,58 @@ export class Externals {
     return true
   }
 
+  /** Requests without an answer. */
   requests(): { shard: number; entry: number; space: number }[] {
-    return []
+    const asked: { shard: number; entry: number; space: number }[] = []
+    for (let shard = 0; shard < MOST_SHARDS; shard++)
+      for (let entry = 0; entry < this.capacity; entry++)
+        for (let space = 0; space < SPACES; space++)
+          if (this.isAsking(shard, entry, space)) asked.push({ shard, entry, space })
+    return asked
   }
 
-  moveFreeBlock(_entry: number, _space: number, _toShard: number): boolean {
+  /** Denied ones hold until leases change or the shard asks again. */
+  answer(shard: number, entry: number, space: number, granted: boolean): void {
+    Atomics.store(this.#requests, this.#request(shard, entry, space), granted ? NONE : DENIED)
+  }
+
+  /**
+   * Leases a block of which no port is in use to a shard, from the shard that leases most of the
+   * space; false if there is none to be had. Ports of it may rest: the new lessee reads their words.
+   */
+  moveFreeBlock(entry: number, space: number, toShard: number): boolean {
+    if (this.kindOf(entry) === VACANT) return false
+    const blocks = this.#blocksByLessee(entry, space)
+    const donors = [...blocks.keys()].filter((shard) => shard !== toShard && blocks.get(shard)!.length > BLOCKS_KEPT)
+    donors.sort((a, b) => blocks.get(b)!.length - blocks.get(a)!.length)
+    for (const donor of donors)
+      for (const block of blocks.get(donor)!) {
+        // A look before it is frozen: most blocks of a busy shard have a port in use.
+        if (this.#isInUse(entry, space, block) || !this.takeBack(entry, space, block)) continue
+        this.lease(entry, space, block, toShard)
+        return true
+      }
     return false
   }
 
-  answer(_shard: number, _entry: number, _space: number, _granted: boolean): void {}
+  #blocksByLessee(entry: number, space: number): Map<number, number[]> {
+    const blocks = new Map<number, number[]>()
+    for (let block = 0; block < this.blocksPerSpace; block++) {
+      const lessee = this.ownerOfBlock(entry, space, block)
+      if (lessee < 0) continue
+      const list = blocks.get(lessee)
+      if (list) list.push(block)
+      else blocks.set(lessee, [block])
+    }
+    return blocks
+  }
+
+  #isInUse(entry: number, space: number, block: number): boolean {
+    const first = this.portIndex(entry, space, block * this.blockSize)
+    for (let port = 0; port < this.blockSize; port++)
+      if (isTaken(Atomics.load(this.portWords, first + port))) return true
+    return false
+  }
 
   #changed(): void {
     Atomics.add(this.#version, 0, 1)
@@ -189,6 +262,8 @@ export class Externals {
 // name it (0-15); bits 5-16 the second it was freed, plus 1, modulo 4095 (0: never, or rested since); bits 17-31 a
 // version that every change raises, so that a compare-and-swap can't mistake a word for an older one of equal content.
 export const MAPPED = 1
+/** One of the reservations that name the port, and the most. */
+export const RESERVATION = 1 << 1
 export const RESERVATIONS = 15 << 1
 const FREED_SHIFT = 5
 const FREED_MASK = 0xfff << FREED_SHIFT

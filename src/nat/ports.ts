@@ -22,6 +22,7 @@ import {
   isResting,
   isTaken,
   MAPPED,
+  RESERVATION,
   RESERVATIONS,
   SHARED,
   SPACES,
@@ -34,8 +35,14 @@ import {
 
 /** Seconds that a port freed by UDP or ICMP rests. TCP has rested in its closing states. */
 const REST = 120
+/** With fewer blocks that have a usable port, the shard asks for one more. */
+const FEWEST_BLOCKS = 2
+/** Seconds until it asks again after a denial. */
+const ASKS_AGAIN_AFTER = 2
 /** Blocks tried for a port of the right parity before any port will do. */
 const PARITY_TRIES = 4
+
+const NEVER = -ASKS_AGAIN_AFTER
 
 let externals: Externals
 let shard = 0
@@ -50,10 +57,19 @@ let resting = new Int32Array(0)
 let restingHead = 0
 let restingTail = 0
 let version = -1
+/** By list: the second of the last request. */
+let askedAt = new Int32Array(0)
+/** Others that may have a block to give: with one shard there is nobody to ask. */
+let hasOthers = false
+let callCoordinator: () => void = () => {}
 
-export function seatPorts(shared: Externals, shardNumber: number): void {
+/** `callOut` makes the coordinator look for requests. */
+export function seatPorts(shared: Externals, shardNumber: number, shards = 1, callOut: () => void = () => {}): void {
   externals = shared
   shard = shardNumber
+  hasOthers = shards > 1
+  callCoordinator = callOut
+  askedAt = new Int32Array(shared.capacity * SPACES).fill(NEVER)
   const blocks = shared.capacity * SPACES * shared.blocksPerSpace
   usable = new Int16Array(blocks).fill(-1)
   place = new Int32Array(blocks).fill(-1)
@@ -75,6 +91,8 @@ export function followLeases(): boolean {
   const current = externals.version()
   if (current === version) return false
   version = current
+  // What was denied may be had now.
+  askedAt.fill(NEVER)
   let lost = false
   for (let entry = 0; entry < externals.capacity; entry++)
     for (let space = 0; space < SPACES; space++)
@@ -148,6 +166,86 @@ function forgetRests(): void {
  * whose own number is tried first if `preserve`, and whose parity is kept if `parity` and while it can be.
  */
 export function takePort(entry: number, space: number, wanted: number, preserve: boolean, parity: boolean): number {
+  const port = takeAny(entry, space, wanted, preserve, parity)
+  if (hasOthers && listLength[entry * SPACES + space]! < FEWEST_BLOCKS) askForBlock(entry, space)
+  return port
+}
+
+/** Before the last block is used up, so that the answer comes in time. */
+function askForBlock(entry: number, space: number): void {
+  const list = entry * SPACES + space
+  if (now - askedAt[list]! < ASKS_AGAIN_AFTER || externals.isAsking(shard, entry, space)) return
+  askedAt[list] = now
+  externals.ask(shard, entry, space)
+  callCoordinator()
+}
+
+/** Another block has been asked for and may come. */
+export const isLeasePending = (entry: number, space: number): boolean =>
+  hasOthers && externals.isAsking(shard, entry, space)
+
+/**
+ * Takes an even port and the odd one after it, for RTP and RTCP (RFC 3550 section 11): both or neither. The even one;
+ * -1 if there is no such pair. Both are given back by freePort().
+ */
+export function takePair(entry: number, space: number): number {
+  const list = entry * SPACES + space
+  const { blockSize, blocksPerSpace } = externals
+  const blocks = listLength[list]!
+  const first = blocks === 0 ? 0 : random32() % blocks
+  for (let i = 0; i < blocks; i++) {
+    // A block that is used up by this leaves the list, and another takes its place: it may be missed, not taken twice.
+    const block = listed[list * blocksPerSpace + ((first + i) % Math.max(1, listLength[list]!))]!
+    const start = (random32() % blockSize) & ~1
+    for (let step = 0; step < blockSize; step += 2) {
+      const even = block * blockSize + ((start + step) % blockSize)
+      if (!tryPort(entry, space, even)) continue
+      if (tryPort(entry, space, even + 1)) return even
+      untake(entry, space, even)
+    }
+  }
+  if (hasOthers) askForBlock(entry, space)
+  return -1
+}
+
+/** Nobody has used it: it needs no rest. */
+function untake(entry: number, space: number, port: number): void {
+  const at = externals.portIndex(entry, space, port)
+  changeWord(at, 0)
+  if (usable[blockOf(at)] === -1) return
+  counters[CELL.portsUsed + space]! -= 1
+  becomeUsable(at)
+}
+
+/**
+ * Names a port in one reservation more, on behalf of the shard that leases its block: it is not given to anyone as long
+ * as it is named. By any shard. False if a mapping has it, or it rests, if it is named fifteen times, or if nobody
+ * leases its block.
+ */
+export function reserve(entry: number, space: number, port: number): boolean {
+  const block = Math.floor(port / externals.blockSize)
+  const lessee = externals.ownerOfBlock(entry, space, block)
+  const at = externals.portIndex(entry, space, port)
+  const word = Atomics.load(externals.portWords, at)
+  if (lessee < 0 || isMapped(word) || wasFreed(word) || (word & RESERVATIONS) === RESERVATIONS) return false
+  if (Atomics.compareExchange(externals.portWords, at, word, withContent(word, word + RESERVATION)) !== word)
+    return false
+  if (externals.ownerOfBlock(entry, space, block) === lessee) return true
+  unreserve(entry, space, port)
+  return false
+}
+
+/** Takes one reservation back. */
+export function unreserve(entry: number, space: number, port: number): void {
+  const words = externals.portWords
+  const at = externals.portIndex(entry, space, port)
+  for (;;) {
+    const word = Atomics.load(words, at)
+    if (Atomics.compareExchange(words, at, word, withContent(word, word - RESERVATION)) === word) return
+  }
+}
+
+function takeAny(entry: number, space: number, wanted: number, preserve: boolean, parity: boolean): number {
   if (preserve && tryPort(entry, space, wanted)) return wanted
   const list = entry * SPACES + space
   for (let tries = 0; parity && tries < PARITY_TRIES && listLength[list]! > 0; tries++) {

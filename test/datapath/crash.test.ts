@@ -161,7 +161,10 @@ const crashesAt = (point: FaultPoint): number => crashes.get(point) ?? 0
 
 /** Orders a crash: anywhere, or at one of the points that have crashed least. */
 function orderCrash(draw: (bound: number) => number, deepest: number): void {
-  if (draw(2) === 0) return arm(draw(deepest))
+  if (draw(2) === 0) {
+    arm(draw(deepest))
+    return
+  }
   const fewest = Math.min(...FAULT_POINTS.map(crashesAt))
   const rare = FAULT_POINTS.filter((point) => crashesAt(point) === fewest)
   arm(draw(3), rare[draw(rare.length)]!)
