@@ -40,7 +40,7 @@ export const XOR_K = 0xa4
 export const XOR_X = 0xac
 /** Conditions for `when`: A === k, A >= k (unsigned), (A & k) !== 0 */
 export const JEQ_K = 0x15
-export const JGE_K = 0x35
+const JGE_K = 0x35
 export const JSET_K = 0x45
 /** The program's value: k, or A */
 export const RET_K = 0x06

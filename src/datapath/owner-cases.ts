@@ -17,8 +17,8 @@ import { swap32 } from '../wire/address.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import type { Endpoints, Leases, StaticRules } from './owner.ts'
 
-/** Protocols with ports: an index into `AddressCase.ports`. */
-export const PROTOCOLS = [PROTO_TCP, PROTO_UDP, PROTO_ICMP] as const
+/** Those with ports. */
+const PROTOCOLS = [PROTO_TCP, PROTO_UDP, PROTO_ICMP] as const
 
 /** Who owns a packet: one of these, or a shard, from 0 on. */
 export type Answer = number
@@ -37,7 +37,7 @@ export interface PortCase {
 export interface AddressCase {
   /** In numeric order, unsigned. */
   readonly first: number
-  /** By protocol, as PROTOCOLS has them. */
+  /** Of TCP, UDP and ICMP, in this order. */
   readonly ports: readonly (readonly PortCase[])[]
 }
 
