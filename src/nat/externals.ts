@@ -3,8 +3,9 @@
 //   entry    address (as loaded), kind, and a generation that changes when the entry gets another address
 //   block    `blockSize` consecutive ports of one address and protocol; one ownership word each
 //
-// Ownership word: 0 nobody, shard + 1, or FROZEN while the coordinator takes a block back. To take a port a shard
-// changes its port word, then reads the ownership word again and undoes the taking if that changed (nat/ports.ts).
+// Ownership word: in its low byte 0 for nobody, shard + 1, or FROZEN while the coordinator takes a block back; above it a
+// count of its leases, so that a block which has been away and is back is known for another lease. To take a port a
+// shard changes its port word, then reads the ownership word again and undoes the taking if that changed (nat/ports.ts).
 //
 // Intent words, two for each shard: the port that it is about to take or to free, and the word that the port has while
 // it is taken. Between the change of a port's word and that of the mapping table no table tells of the port; if the
@@ -46,7 +47,9 @@ const ADDRESS = 0
 const KIND = 1
 const GENERATION = 2
 
-const FROZEN = -1
+const LESSEE_MASK = 0xff
+const FROZEN = 0xff
+const LEASES_SHIFT = 8
 
 const NONE = 0
 const ASKED = 1
@@ -117,10 +120,15 @@ export class Externals {
     return (entry * SPACES + space) * PORTS + port
   }
 
+  /** A block's ownership word: the same as long as the lease is. */
+  leaseOf(entry: number, space: number, block: number): number {
+    return Atomics.load(this.#owners, this.blockIndex(entry, space, block))
+  }
+
   /** The shard that leases a block, -1 for nobody. */
   ownerOfBlock(entry: number, space: number, block: number): number {
-    const word = Atomics.load(this.#owners, this.blockIndex(entry, space, block))
-    return word > 0 ? word - 1 : -1
+    const lessee = this.leaseOf(entry, space, block) & LESSEE_MASK
+    return lessee === FROZEN ? -1 : lessee - 1
   }
 
   // --- a shard's side ---
@@ -170,14 +178,16 @@ export class Externals {
   /** Takes an address away: its leases end, shards end the mappings on it. */
   remove(entry: number): void {
     const first = this.blockIndex(entry, 0, 0)
-    for (let i = 0; i < SPACES * this.blocksPerSpace; i++) Atomics.store(this.#owners, first + i, 0)
+    for (let i = 0; i < SPACES * this.blocksPerSpace; i++) this.#setLessee(first + i, 0)
     this.#entries[entry * ENTRY_WORDS + KIND] = VACANT
     this.#entries[entry * ENTRY_WORDS + GENERATION]! += 1
     this.#changed()
   }
 
   lease(entry: number, space: number, block: number, shard: number): void {
-    Atomics.store(this.#owners, this.blockIndex(entry, space, block), shard + 1)
+    const at = this.blockIndex(entry, space, block)
+    const leases = Atomics.load(this.#owners, at) >>> LEASES_SHIFT
+    Atomics.store(this.#owners, at, ((leases + 1) << LEASES_SHIFT) | (shard + 1))
     this.#changed()
   }
 
@@ -185,8 +195,8 @@ export class Externals {
   takeBack(entry: number, space: number, block: number): boolean {
     const at = this.blockIndex(entry, space, block)
     const lease = Atomics.load(this.#owners, at)
-    if (lease <= 0) return true
-    Atomics.store(this.#owners, at, FROZEN)
+    if ((lease & LESSEE_MASK) === 0) return true
+    this.#setLessee(at, FROZEN)
     const first = this.portIndex(entry, space, block * this.blockSize)
     for (let port = 0; port < this.blockSize; port++) {
       if (!isTaken(Atomics.load(this.portWords, first + port))) continue
@@ -195,9 +205,13 @@ export class Externals {
       this.#changed()
       return false
     }
-    Atomics.store(this.#owners, at, 0)
+    this.#setLessee(at, 0)
     this.#changed()
     return true
+  }
+
+  #setLessee(at: number, lessee: number): void {
+    Atomics.store(this.#owners, at, (Atomics.load(this.#owners, at) & ~LESSEE_MASK) | lessee)
   }
 
   /** Requests without an answer. */

@@ -48,6 +48,9 @@ let externals: Externals
 let shard = 0
 /** By block index: usable ports, -1 if the block isn't ours. */
 let usable = new Int16Array(0)
+/** By block index: ports that mappings of ours have, and the ownership word that we have it by. */
+let taken = new Int16Array(0)
+let leased = new Int32Array(0)
 /** By block index: its place in the list of its space; the lists, blocksPerSpace apart; how long each is. */
 let place = new Int32Array(0)
 let listed = new Int32Array(0)
@@ -70,8 +73,12 @@ export function seatPorts(shared: Externals, shardNumber: number, shards = 1, ca
   hasOthers = shards > 1
   callCoordinator = callOut
   askedAt = new Int32Array(shared.capacity * SPACES).fill(NEVER)
+  // A predecessor may have asked and died before it called.
+  if (hasOthers) callCoordinator()
   const blocks = shared.capacity * SPACES * shared.blocksPerSpace
   usable = new Int16Array(blocks).fill(-1)
+  taken = new Int16Array(blocks)
+  leased = new Int32Array(blocks)
   place = new Int32Array(blocks).fill(-1)
   listed = new Int32Array(blocks)
   listLength = new Int32Array(shared.capacity * SPACES)
@@ -93,32 +100,51 @@ export function followLeases(): boolean {
   version = current
   // What was denied may be had now.
   askedAt.fill(NEVER)
-  let lost = false
-  for (let entry = 0; entry < externals.capacity; entry++)
-    for (let space = 0; space < SPACES; space++)
-      for (let block = 0; block < externals.blocksPerSpace; block++) {
-        const index = externals.blockIndex(entry, space, block)
-        const ours = externals.kindOf(entry) !== VACANT && externals.ownerOfBlock(entry, space, block) === shard
-        if (ours && usable[index] === -1) gain(entry, space, block)
-        else if (!ours && usable[index] !== -1) {
-          lose(entry, space, block)
-          lost = true
-        } else if (usable[index]! > 0 && place[index] === -1) {
-          // It had left the list while the coordinator held it frozen.
-          list(entry, space, block)
-        }
-      }
-  if (lost) forgetRests()
+  // First all that is lost, then the rest: a block that has been away and is back is lost and gained.
+  if (countBlocks(loseUnlessOurs) > 0) forgetRests()
+  countBlocks(gainIfOurs)
   return true
 }
 
-function gain(entry: number, space: number, block: number): void {
+/** Calls `each` with every block; how often it said true. */
+function countBlocks(each: (entry: number, space: number, block: number) => boolean): number {
+  let count = 0
+  for (let entry = 0; entry < externals.capacity; entry++)
+    for (let space = 0; space < SPACES; space++)
+      for (let block = 0; block < externals.blocksPerSpace; block++) if (each(entry, space, block)) count++
+  return count
+}
+
+const isOurs = (entry: number, space: number, block: number): boolean =>
+  externals.ownerOfBlock(entry, space, block) === shard && externals.kindOf(entry) !== VACANT
+
+function loseUnlessOurs(entry: number, space: number, block: number): boolean {
   const index = externals.blockIndex(entry, space, block)
+  if (usable[index] === -1) return false
+  if (externals.leaseOf(entry, space, block) === leased[index] && isOurs(entry, space, block)) return false
+  counters[CELL.portsUsed + space]! -= taken[index]!
+  counters[CELL.portsLeased + space]! -= externals.blockSize
+  usable[index] = -1
+  if (place[index] !== -1) unlist(entry, space, block)
+  fault('block lost')
+  return true
+}
+
+function gainIfOurs(entry: number, space: number, block: number): boolean {
+  const index = externals.blockIndex(entry, space, block)
+  if (usable[index] !== -1 || !isOurs(entry, space, block)) return false
+  leased[index] = externals.leaseOf(entry, space, block)
+  gain(entry, space, block, index)
+  return true
+}
+
+function gain(entry: number, space: number, block: number, index: number): void {
   const first = externals.portIndex(entry, space, block * externals.blockSize)
+  let mapped = 0
   let free = 0
   for (let i = 0; i < externals.blockSize; i++) {
     const word = externals.portWords[first + i]!
-    if (isTaken(word)) counters[CELL.portsUsed + space]! += 1
+    if (isMapped(word)) mapped++
     else if (isResting(word, now, restOf(space))) {
       // Word and queue must agree on the second: the queue is in order, so it rests anew.
       changeWord(first + i, freedAt(now))
@@ -129,20 +155,11 @@ function gain(entry: number, space: number, block: number): void {
     }
   }
   usable[index] = free
+  taken[index] = mapped
+  counters[CELL.portsUsed + space]! += mapped
   counters[CELL.portsLeased + space]! += externals.blockSize
   if (free > 0) list(entry, space, block)
   fault('block gained')
-}
-
-function lose(entry: number, space: number, block: number): void {
-  const index = externals.blockIndex(entry, space, block)
-  const first = externals.portIndex(entry, space, block * externals.blockSize)
-  for (let i = 0; i < externals.blockSize; i++)
-    if (isTaken(externals.portWords[first + i]!)) counters[CELL.portsUsed + space]! -= 1
-  usable[index] = -1
-  counters[CELL.portsLeased + space]! -= externals.blockSize
-  if (place[index] !== -1) unlist(entry, space, block)
-  fault('block lost')
 }
 
 /** Ports of blocks that aren't ours any more rest no longer here: whoever leases them next reads their words. */
@@ -214,6 +231,7 @@ function untake(entry: number, space: number, port: number): void {
   changeWord(at, 0)
   if (usable[blockOf(at)] === -1) return
   counters[CELL.portsUsed + space]! -= 1
+  taken[blockOf(at)]! -= 1
   becomeUsable(at)
 }
 
@@ -282,17 +300,18 @@ function tryPort(entry: number, space: number, port: number): boolean {
   const at = externals.portIndex(entry, space, port)
   const word = Atomics.load(externals.portWords, at)
   if (isTaken(word) || wasFreed(word)) return false
-  const taken = withContent(word, MAPPED)
-  externals.intend(shard, at, taken)
+  const mapped = withContent(word, MAPPED)
+  externals.intend(shard, at, mapped)
   fault('port about to be taken')
-  if (Atomics.compareExchange(externals.portWords, at, word, taken) !== word) return false
+  if (Atomics.compareExchange(externals.portWords, at, word, mapped) !== word) return false
   fault('port taken')
-  if (externals.ownerOfBlock(entry, space, block) !== shard) {
+  if (externals.leaseOf(entry, space, block) !== leased[index]) {
     // The coordinator froze the block between our look and our taking: it is not ours to give.
     changeWord(at, 0)
     return false
   }
   counters[CELL.portsUsed + space]! += 1
+  taken[index]! += 1
   usable[index]! -= 1
   if (usable[index] === 0) unlist(entry, space, block)
   return true
@@ -320,6 +339,7 @@ export function freePort(entry: number, space: number, port: number): void {
   fault('port freed')
   if (usable[blockOf(at)] === -1) return
   counters[CELL.portsUsed + space]! -= 1
+  taken[blockOf(at)]! -= 1
   if (restOf(space) > 0) rest(space, at)
   else becomeUsable(at)
   fault('port counted')
@@ -350,14 +370,30 @@ function rest(space: number, at: number): void {
 export function endRests(): void {
   while (restingHead !== restingTail) {
     const slot = slotOf(restingHead)
-    if (now - resting[slot + 1]! < REST) return
+    if (now - resting[slot + 1]! < REST) break
     const at = resting[slot]!
     restingHead++
     counters[CELL.portsResting + spaceAt(at)]! -= 1
-    changeWord(at, 0)
+    if (!clearRest(at)) continue
     fault('rest ended')
     becomeUsable(at)
   }
+  relist()
+}
+
+/** False if the block has gone to another shard since the leases were looked at: then the port is that one's. */
+function clearRest(at: number): boolean {
+  const index = blockOf(at)
+  if (leaseOfIndex(index) !== leased[index]) return false
+  const word = Atomics.load(externals.portWords, at)
+  if (isMapped(word)) return false
+  // A word that has changed meanwhile is not ours any more, or a reservation names it: then it is looked at next time.
+  return Atomics.compareExchange(externals.portWords, at, word, withContent(word, word & RESERVATIONS)) === word
+}
+
+/** A block whose usable ports were all named by reservations left its list; some may be free of them by now. */
+function relist(): void {
+  for (let index = 0; index < usable.length; index++) if (usable[index]! > 0 && place[index] === -1) listIndex(index)
 }
 
 const slotOf = (count: number): number => (count * 2) & (resting.length - 1)
@@ -369,7 +405,17 @@ const spaceAt = (at: number): number => Math.floor(at / 65536) % SPACES
 function becomeUsable(at: number): void {
   const index = blockOf(at)
   usable[index]! += 1
-  if (place[index] === -1) list(Math.floor(at / 65536 / SPACES), spaceAt(at), index % externals.blocksPerSpace)
+  if (place[index] === -1) listIndex(index)
+}
+
+// Of a block index.
+function listIndex(index: number): void {
+  const which = Math.floor(index / externals.blocksPerSpace)
+  list(Math.floor(which / SPACES), which % SPACES, index % externals.blocksPerSpace)
+}
+function leaseOfIndex(index: number): number {
+  const which = Math.floor(index / externals.blocksPerSpace)
+  return externals.leaseOf(Math.floor(which / SPACES), which % SPACES, index % externals.blocksPerSpace)
 }
 
 function list(entry: number, space: number, block: number): void {

@@ -1,0 +1,14 @@
+// A million random operations on ports by several shards' threads while blocks move between them: how fast, and that no
+// port is given twice and none is lost (test/nat/lease-threads.ts). Ends with 1 if one was.
+//
+//   node dist/bench/leases.js [OPERATIONS [SEED]]
+
+import { leaseAmongThreads } from '../test/nat/lease-threads.ts'
+
+const operations = Number(process.argv[2] ?? 1_000_000)
+const seed = Number(process.argv[3] ?? 1)
+for (const shards of [2, 4]) {
+  const report = await leaseAmongThreads(shards, Math.ceil(operations / shards), seed)
+  console.log(JSON.stringify({ shards, seed, ...report, seconds: Number(report.seconds.toFixed(1)) }))
+  if (report.violations + report.lost + report.miscounted > 0) process.exitCode = 1
+}

@@ -1,0 +1,105 @@
+// One shard's thread of the lease model (lease-threads.ts): takes ports and pairs, names ports in reservations, gives
+// all of it back, and claims each in the common table, where another's claim would be found.
+
+import { workerData } from 'node:worker_threads'
+import { Region } from '../../src/memory/region.ts'
+import { attach } from '../../src/memory/seat.ts'
+import { Externals, SPACES } from '../../src/nat/externals.ts'
+import { type LeaseThread, OPTIONS, STATE } from './lease-threads.ts'
+
+const data = workerData as LeaseThread
+const unused = new Region()
+attach({
+  ...{ arena: new ArrayBuffer(0), connections: unused, mappings: unused, permissions: unused, capacity: 1 },
+  counters: new Region(data.counters),
+})
+const ports = await import('../../src/nat/ports.ts')
+const { setClock } = await import('../../src/memory/clock.ts')
+const { seatHashKey } = await import('../../src/memory/siphash.ts')
+
+const externals = new Externals(new Region(data.externals), OPTIONS)
+const claims = new Int32Array(data.claims)
+const state = new Int32Array(data.state)
+const own = data.shard + 1
+const TCP = 0
+const MOST_HELD = 700
+
+let seed = data.seed
+/** 0 .. bound-1 (xorshift). */
+function draw(bound: number): number {
+  seed ^= seed << 13
+  seed ^= seed >>> 17
+  seed ^= seed << 5
+  return (seed >>> 0) % bound
+}
+
+seatHashKey(data.seed, 0x5eed)
+ports.seatPorts(externals, data.shard, data.shards, () => Atomics.add(state, STATE.requests, 1))
+// From now on freed ports rest long enough to be seen, and short enough that there are some.
+let now = 1_000_000
+setClock(now)
+ports.followLeases()
+
+const held: { readonly space: number; readonly port: number }[] = []
+const named: { readonly space: number; readonly port: number }[] = []
+
+function claim(space: number, port: number): void {
+  if (Atomics.compareExchange(claims, externals.portIndex(0, space, port), 0, own) !== 0)
+    Atomics.add(state, STATE.violations, 1)
+  held.push({ space, port })
+}
+
+function giveBack(at: number): void {
+  const { space, port } = held[at]!
+  held[at] = held.at(-1)!
+  held.pop()
+  if (Atomics.compareExchange(claims, externals.portIndex(0, space, port), own, 0) !== own)
+    Atomics.add(state, STATE.violations, 1)
+  ports.freePort(0, space, port)
+}
+
+function operate(): void {
+  const space = draw(SPACES)
+  switch (draw(8)) {
+    case 0:
+    case 1:
+    case 2: {
+      const port = held.length < MOST_HELD ? ports.takePort(0, space, draw(65_536), draw(4) === 0, draw(2) === 0) : -1
+      if (port >= 0) claim(space, port)
+      break
+    }
+    case 3: {
+      const port = held.length < MOST_HELD ? ports.takePair(0, TCP) : -1
+      if (port < 0) break
+      claim(TCP, port)
+      claim(TCP, port + 1)
+      break
+    }
+    case 4: {
+      const port = 256 * 64 + draw(24 * 64)
+      if (named.length < 20 && ports.reserve(0, space, port)) named.push({ space, port })
+      break
+    }
+    case 5: {
+      const last = named.pop()
+      if (last) ports.unreserve(0, last.space, last.port)
+      break
+    }
+    default:
+      if (held.length > 0) giveBack(draw(held.length))
+  }
+}
+
+for (let i = 0; i < data.operations; i++) {
+  operate()
+  if (i % 16 === 0) ports.followLeases()
+  if (i % 256 === 0) {
+    now += 1000
+    setClock(now)
+    ports.endRests()
+  }
+}
+while (held.length > 0) giveBack(0)
+for (const { space, port } of named) ports.unreserve(0, space, port)
+Atomics.add(state, STATE.done, data.operations)
+Atomics.add(state, STATE.ended, 1)

@@ -1,0 +1,96 @@
+// Several shards' threads that take and give back ports at random while the coordinator moves blocks between them: the
+// claims of all are held against each other in a table that every port's holder enters by compare-and-swap.
+// Used by the test and by bench/leases.ts.
+
+import { fileURLToPath } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import { CELL, counterBlock } from '../../src/memory/counters.ts'
+import { allocate, bytesOf, Region, sharedMemory } from '../../src/memory/region.ts'
+import { Externals, isTaken, SHARED, SPACES } from '../../src/nat/externals.ts'
+
+/** What a thread is given (lease-thread.ts). */
+export interface LeaseThread {
+  readonly shard: number
+  readonly shards: number
+  readonly operations: number
+  readonly seed: number
+  readonly externals: SharedArrayBuffer
+  readonly counters: SharedArrayBuffer
+  /** By port index: the shard that holds the port, plus 1. */
+  readonly claims: SharedArrayBuffer
+  /** Of all threads: see STATE. */
+  readonly state: SharedArrayBuffer
+}
+
+export const OPTIONS = { capacity: 1, blockSize: 64 } as const
+const FIRST_BLOCK = 256
+/** Few enough that shards run short. */
+const BLOCKS = 24
+export const STATE = { ended: 0, violations: 1, done: 2, requests: 3, words: 4 } as const
+
+export interface LeaseReport {
+  readonly operations: number
+  /** Blocks moved from shard to shard. */
+  readonly moved: number
+  /** Ports that two held at a time, or that were taken and nobody's. */
+  readonly violations: number
+  /** Ports still taken when everything was given back. */
+  readonly lost: number
+  /** Gauges of used ports that were not zero then. */
+  readonly miscounted: number
+  readonly seconds: number
+}
+
+const compiled = import.meta.url.endsWith('.ts') ? '../../dist/test/nat/lease-thread.js' : './lease-thread.js'
+
+/** Runs `shards` threads of so many operations each, and moves blocks until the last has ended. */
+export async function leaseAmongThreads(shards: number, operations: number, seed: number): Promise<LeaseReport> {
+  const { buffer, seated: externals } = allocate((region) => new Externals(region, OPTIONS))
+  const entry = externals.add(1, SHARED)
+  for (let space = 0; space < SPACES; space++)
+    for (let block = 0; block < BLOCKS; block++) externals.lease(entry, space, FIRST_BLOCK + block, block % shards)
+  const claims = sharedMemory(externals.portWords.length * 4)
+  const state = new Int32Array(sharedMemory(STATE.words * 4))
+  const counters = Array.from({ length: shards }, () => sharedMemory(bytesOf(counterBlock)))
+  const begin = performance.now()
+  const ends = counters.map((block, shard) => {
+    const data: LeaseThread = {
+      ...{ shard, shards, operations, seed: seed + shard, counters: block },
+      ...{ externals: buffer, claims, state: state.buffer as SharedArrayBuffer },
+    }
+    const worker = new Worker(fileURLToPath(new URL(compiled, import.meta.url)), { workerData: data })
+    return new Promise<void>((resolve, reject) => {
+      worker.once('error', reject)
+      worker.once('exit', () => resolve())
+    })
+  })
+  const moved = await moveBlocks(externals, state, shards)
+  await Promise.all(ends)
+  const used = counters.flatMap((block) => {
+    const cells = counterBlock(new Region(block))
+    return Array.from({ length: SPACES }, (_, space) => cells[CELL.portsUsed + space]!)
+  })
+  return {
+    operations: Atomics.load(state, STATE.done),
+    moved,
+    violations: Atomics.load(state, STATE.violations),
+    lost: externals.portWords.filter((word) => isTaken(word)).length,
+    miscounted: used.filter((count) => count !== 0).length,
+    seconds: (performance.now() - begin) / 1000,
+  }
+}
+
+/** As the coordinator does (lease-desk.ts), and without being asked besides; ends with the threads. */
+async function moveBlocks(externals: Externals, state: Int32Array, shards: number): Promise<number> {
+  let moved = 0
+  for (let turn = 0; Atomics.load(state, STATE.ended) < shards; turn++) {
+    for (const { shard, entry, space } of externals.requests()) {
+      const granted = externals.moveFreeBlock(entry, space, shard)
+      if (granted) moved++
+      externals.answer(shard, entry, space, granted)
+    }
+    if (externals.moveFreeBlock(0, turn % SPACES, turn % shards)) moved++
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  return moved
+}
