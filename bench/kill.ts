@@ -29,10 +29,8 @@ import { describeMachine, machine } from './machine.ts'
 import { summary } from './statistics.ts'
 
 const FAMILY = 'natloom-kill'
-/** Before the first crash: what the machine itself does to a stream. */
-const CALM_MS = 3000
-/** So many crashes have happened by then, or something is wrong. */
-const PATIENCE_FACTOR = 5
+/** Of each thread before it may crash: streams are opened meanwhile, and what the machine does to them is seen. */
+const CALM_MS = 1500
 const SETTLES_WITHIN_MS = 3000
 const STOPS_WITHIN_MS = 10_000
 
@@ -102,7 +100,8 @@ async function run(topology: Topology, processes: Processes, wanted: number): Pr
   }
   const streams = processes.startModule(topology.lan, new URL('./kill/streams.js', import.meta.url), asked)
   await Promise.race([once(streams.child, 'message'), failed])
-  const patience = CALM_MS + everyMs * wanted * PATIENCE_FACTOR
+  // Enough for one shard alone to crash so often, and to be replaced each time.
+  const patience = (CALM_MS + 2 * everyMs) * (wanted + 5)
   const late = delay(patience, undefined, { ref: false }).then(() => {
     throw new Error(`${crashes.length} of ${wanted} crashes within ${patience / 1000} s`)
   })
