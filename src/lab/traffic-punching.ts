@@ -69,18 +69,21 @@ async function learn(address: string): Promise<{ socket: Datagrams; external: En
   return { socket, external: endpoint(String(answer)) }
 }
 
-/** Resolves when something has come from the peer. */
-async function punch(socket: Datagrams, peer: Endpoint): Promise<void> {
-  const send = () => socket.send(PUNCH, peer.port, peer.address)
+/** Sends until both ends have heard of each other: the one that is let in first must still open its own door. */
+async function punch(ends: readonly (readonly [socket: Datagrams, peer: Endpoint])[]): Promise<void> {
+  const send = () => {
+    for (const [socket, { address, port }] of ends) socket.send(PUNCH, port, address)
+  }
+  const heard = Promise.all(ends.map(([socket, peer]) => hear(socket, peer)))
   const again = setInterval(send, PUNCH_EVERY_MS)
   send()
-  try {
-    const [, sender] = await once(socket, 'message', patience())
-    if (sender.address !== peer.address || sender.port !== peer.port)
-      throw new Error(`a datagram came from ${sender.address}:${sender.port}, not from ${peer.address}:${peer.port}`)
-  } finally {
-    clearInterval(again)
-  }
+  await heard.finally(() => clearInterval(again))
+}
+
+async function hear(socket: Datagrams, peer: Endpoint): Promise<void> {
+  const [, { address, port }] = await once(socket, 'message', patience())
+  if (address !== peer.address || port !== peer.port)
+    throw new Error(`a datagram came from ${address}:${port}, not from ${peer.address}:${peer.port}`)
 }
 
 async function echoedBack(socket: Datagrams, peer: Endpoint, message: Buffer): Promise<boolean> {
@@ -93,19 +96,20 @@ async function echoedBack(socket: Datagrams, peer: Endpoint, message: Buffer): P
   }
 }
 
-async function talkByUdp(pair: number, tally: Tally): Promise<void> {
-  const [one, other] = await Promise.all(ends(pair).map(learn))
+async function talkByUdp(number: number, tally: Tally): Promise<void> {
+  const [one, other] = await Promise.all(ends(number).map(learn))
   if (!one || !other) return
+  const pair = [
+    [one.socket, other.external],
+    [other.socket, one.external],
+  ] as const
   try {
-    await Promise.all([punch(one.socket, other.external), punch(other.socket, one.external)])
+    await punch(pair)
     other.socket.on('message', (message) => {
       if (!message.equals(PUNCH)) other.socket.send(message, one.external.port, one.external.address)
     })
-    await exchange(pair, tally, (message) => echoedBack(one.socket, other.external, message))
-    for (const [{ socket }, peer] of [
-      [one, other.external],
-      [other, one.external],
-    ] as const) {
+    await exchange(number, tally, (message) => echoedBack(one.socket, other.external, message))
+    for (const [socket, peer] of pair) {
       const { address: source, port: sourcePort } = socket.address()
       answered({ protocol: UDP, source, sourcePort, destination: peer.address, destinationPort: peer.port })
     }
