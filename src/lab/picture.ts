@@ -15,6 +15,8 @@ export interface GatewayFigures {
   readonly sent: number
   readonly connections: number
   readonly portsUsed: number
+  /** Packets that came while the receive ring was full, that an interface refused, that a crashed worker had in hand. */
+  readonly lost: Readonly<Record<'received' | 'sent' | 'handed', number>>
   /** Reason and count, most first, none that is zero. */
   readonly drops: readonly (readonly [reason: string, packets: number])[]
 }
@@ -26,6 +28,11 @@ export function gatewayFigures(samples: readonly Sample[]): GatewayFigures {
     sent: sum(samples, 'natloom_sent_packets_total'),
     connections: sum(samples, 'natloom_connections'),
     portsUsed: sum(samples, 'natloom_ports_used'),
+    lost: {
+      received: sum(samples, 'natloom_receive_losses_total'),
+      sent: sum(samples, 'natloom_send_failures_total'),
+      handed: sum(samples, 'natloom_handovers_lost_total'),
+    },
     drops: [...sumBy(samples, 'natloom_dropped_packets_total', 'reason')]
       .filter(([, packets]) => packets > 0)
       .sort(([, a], [, b]) => b - a),
@@ -96,12 +103,14 @@ export function shardTable(samples: readonly Sample[]): string[] {
 }
 
 export function gatewaySummary(figures: GatewayFigures, mostPorts: number, url: string): string[] {
+  const { lost } = figures
   const drops = figures.drops.map(([reason, packets]) => `${reason} ${count(packets)}`)
   return [
     `  shards           ${figures.shards}`,
     `  packets          ${count(figures.received)} in, ${count(figures.sent)} out`,
     `  ports used       ${count(figures.portsUsed)} at the end, ${count(mostPorts)} at most`,
     `  drops by reason  ${drops.length > 0 ? drops.join(', ') : 'none'}`,
+    `  lost             ${count(lost.received)} not received in time, ${count(lost.sent)} refused by an interface, ${count(lost.handed)} with a crash`,
     `  metrics          ${url} (in the gateway's namespace, while it ran)`,
   ]
 }
