@@ -6,7 +6,8 @@
 //   --crashes N                 30 by default
 //   --workers N                 2 by default
 //   --dispatch kernel|thread    kernel by default
-//   --every MS                  between two crashes of one shard, 1000 by default
+//   --every MS                  between two crashes of one shard, 1000 by default (--by atomics)
+//   --points N                  that a shard passes between two crashes, 20000 by default (--by faults); a successor passes some too
 //   --seed N                    as printed by another run
 //   --by atomics|faults         where: at Atomics operations, or at the crash points of a build that has them
 //   --out FILE                  bench/results/kill.json by default
@@ -29,10 +30,10 @@ import { describeMachine, machine } from './machine.ts'
 import { summary } from './statistics.ts'
 
 const FAMILY = 'natloom-kill'
-/** Before the first crash: what the machine itself does to a stream. */
-const CALM_MS = 3000
-/** So many crashes have happened by then, or something is wrong. */
-const PATIENCE_FACTOR = 5
+/** Of each thread before it may crash: streams are opened meanwhile, and what the machine does to them is seen. */
+const CALM_MS = 1500
+/** A crash, its successor, and the time to the next crash: twice what it may be. */
+const SLOWEST_MS = 5000
 const SETTLES_WITHIN_MS = 3000
 const STOPS_WITHIN_MS = 10_000
 
@@ -42,13 +43,14 @@ const { values: options } = parseArgs({
     workers: { type: 'string', default: '2' },
     dispatch: { type: 'string', default: 'kernel' },
     every: { type: 'string', default: '1000' },
+    points: { type: 'string', default: '20000' },
     seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
-    by: { type: 'string', default: hasFaults() ? 'faults' : 'atomics' },
+    by: { type: 'string', default: 'atomics' },
     out: { type: 'string', default: 'bench/results/kill.json' },
   },
 })
 
-function positive(name: 'crashes' | 'workers' | 'every' | 'seed'): number {
+function positive(name: 'crashes' | 'workers' | 'every' | 'points' | 'seed'): number {
   const value = Number(options[name])
   if (Number.isInteger(value) && value > 0) return value
   throw new RangeError(`--${name} ${options[name]}: a whole number above 0 is asked for`)
@@ -81,6 +83,7 @@ async function run(topology: Topology, processes: Processes, wanted: number): Pr
     workers,
     dispatch: options.dispatch,
     by: means(),
+    points: positive('points'),
     seed: positive('seed'),
     everyMs,
     calmMs: CALM_MS,
@@ -102,7 +105,8 @@ async function run(topology: Topology, processes: Processes, wanted: number): Pr
   }
   const streams = processes.startModule(topology.lan, new URL('./kill/streams.js', import.meta.url), asked)
   await Promise.race([once(streams.child, 'message'), failed])
-  const patience = CALM_MS + everyMs * wanted * PATIENCE_FACTOR
+  // Enough for one shard alone to crash so often, and to be replaced each time.
+  const patience = Math.max(CALM_MS + 2 * everyMs, SLOWEST_MS) * (wanted + 5)
   const late = delay(patience, undefined, { ref: false }).then(() => {
     throw new Error(`${crashes.length} of ${wanted} crashes within ${patience / 1000} s`)
   })

@@ -33,6 +33,8 @@ export interface CrashingOptions extends Crashes {
   readonly workers: number
   readonly dispatch: string
   readonly by: Means
+  /** Crash points that a thread passes before it crashes, on average; `faults` counts these, not time. */
+  readonly points: number
   /** Called at each. */
   crashed(crash: Crash): void
 }
@@ -45,11 +47,13 @@ export class CrashingGateway {
   #rest = ''
 
   constructor(topology: Topology, processes: Processes, options: CrashingOptions) {
-    const { seed, everyMs, calmMs, workers, dispatch, by, crashed } = options
+    const { seed, everyMs, calmMs, workers, dispatch, by, points, crashed } = options
     this.apiSocket = `${topology.directory}/api.sock`
     this.#crashed = crashed
     const how = by === 'faults' ? ['--conditions=natloom-faults'] : ['--import', CRASHER]
-    const told = { [by === 'faults' ? 'NATLOOM_FAULTS' : CRASHES]: JSON.stringify({ seed, everyMs, calmMs }) }
+    const crashes: Crashes = { seed, everyMs, calmMs }
+    const told =
+      by === 'faults' ? { NATLOOM_FAULTS: `seed=${seed},every=${points}` } : { [CRASHES]: JSON.stringify(crashes) }
     this.program = processes.start(topology.gateway, process.execPath, [...how, COMMAND, 'run'], {
       name: 'natloom run',
       env: {
@@ -62,6 +66,10 @@ export class CrashingGateway {
         NATLOOM_WORKERS: String(workers),
         NATLOOM_DISPATCH: dispatch,
         NATLOOM_SUPERVISION_RESTARTS: '1000',
+        // Flows that come and go are to end, too, and not to pile up for a successor to go through.
+        NATLOOM_TIMEOUTS_TCP_TRANSITORY: '10',
+        NATLOOM_TIMEOUTS_TCP_CLOSING: '5',
+        NATLOOM_TIMEOUTS_UDP: '5',
         ...told,
       },
     })

@@ -54,5 +54,6 @@ export const VARIABLES: readonly Key[] = [
 /** Names the configuration file itself; `--config` wins over it. */
 export const CONFIG_VARIABLE = `${PREFIX}CONFIG`
 
-/** Whether a variable of the environment is meant for the configuration; the lab has some of its own. */
-export const isVariable = (name: string): boolean => name.startsWith(PREFIX) && !name.startsWith(`${PREFIX}LAB_`)
+/** Whether a variable is meant for the configuration; the lab has some of its own, and a build that crashes on purpose. */
+export const isVariable = (name: string): boolean =>
+  name.startsWith(PREFIX) && !name.startsWith(`${PREFIX}LAB_`) && name !== `${PREFIX}FAULTS`

@@ -1,5 +1,6 @@
 // The scenario `forward`: everything that a LAN asks of its gateway on an ordinary day, all at once. Downloads, echoes
-// from many sockets, datagrams that travel as fragments, pings, traces, and a host that holds 2,000 connections.
+// from many sockets, datagrams that travel as fragments, pings, traces, 2,000 connections held, and hosts inside that
+// meet each other by hole punching.
 
 import { ping, traceroute } from './probes.ts'
 import { type Load, type Scenario, traffic } from './scenario.ts'
@@ -8,6 +9,7 @@ import { ECHO_PORT, HTTP_PORT } from './traffic.ts'
 import type { Connections } from './traffic-connections.ts'
 import type { Datagrams } from './traffic-datagrams.ts'
 import type { Downloads } from './traffic-downloads.ts'
+import type { Punching } from './traffic-punching.ts'
 
 const KB = 1024
 const MB = 1024 * KB
@@ -60,6 +62,15 @@ const connections: Connections = {
   atATime: 50,
 }
 
+const punching = (protocol: Punching['protocol']): Punching => ({
+  protocol,
+  host: SERVER,
+  from: INSIDE_HOSTS,
+  pairs: 56,
+  atATime: 4,
+  messages: 5,
+})
+
 const hops = [GATEWAY_INSIDE, REMOTE]
 
 const LOADS: readonly Load[] = [
@@ -68,6 +79,14 @@ const LOADS: readonly Load[] = [
   traffic('UDP echoes, 500 of one host', new URL('./traffic-datagrams.js', import.meta.url), oneHost),
   traffic('UDP 4,000 and 20,000 bytes', new URL('./traffic-datagrams.js', import.meta.url), fragments),
   traffic('TCP connections held', new URL('./traffic-connections.js', import.meta.url), connections),
+  {
+    ...traffic('hole punching by UDP', new URL('./traffic-punching.js', import.meta.url), punching('udp')),
+    hairpins: true,
+  },
+  {
+    ...traffic('hole punching by TCP', new URL('./traffic-punching.js', import.meta.url), punching('tcp')),
+    hairpins: true,
+  },
   {
     name: 'ping',
     start: ({ processes, topology }, seen) => ping(processes, topology, { target: REMOTE, count: 20, size: 56 }, seen),
@@ -89,6 +108,6 @@ const LOADS: readonly Load[] = [
 
 export const forward: Scenario = {
   name: 'forward',
-  summary: 'downloads, echoes, fragments, pings, traces and 2,000 connections of eight hosts, all at once',
+  summary: 'downloads, echoes, fragments, pings, traces, hole punching and 2,000 connections, all at once',
   loads: LOADS,
 }

@@ -197,7 +197,9 @@ async function perform(command: Command, screen: Screen): Promise<number> {
 
 /** The play: gateway on, traffic, gateway off. Resolves with what was wrong, a line each. */
 async function act(stage: Stage, command: Command, screen: Screen): Promise<string[]> {
-  const { scenario, gateway: kind, workers, dispatch } = command
+  const { gateway: kind, workers, dispatch } = command
+  const loads = command.scenario.loads.filter(({ hairpins }) => kind === 'natloom' || !hairpins)
+  const scenario = { ...command.scenario, loads }
   const host = stage.topology.gateway
   const stateFile = join(stage.topology.directory, 'state.json')
   const before = hostState(host, stateFile)

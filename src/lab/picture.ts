@@ -8,6 +8,9 @@ import { isRight, type Tally } from './traffic.ts'
 const BAR = 20
 const MB = 1e6
 
+/** It counts, too, and is no shard. */
+const DISPATCHER = 'dispatcher'
+
 /** The gateway as its metrics tell it, at one moment. */
 export interface GatewayFigures {
   readonly shards: number
@@ -15,30 +18,27 @@ export interface GatewayFigures {
   readonly sent: number
   readonly connections: number
   readonly portsUsed: number
+  /** Packets that came while the receive ring was full, that an interface refused, that a crashed worker had in hand. */
+  readonly lost: Readonly<Record<'received' | 'sent' | 'handed', number>>
   /** Reason and count, most first, none that is zero. */
   readonly drops: readonly (readonly [reason: string, packets: number])[]
-  /** Packets that a full receive ring lost, and that an interface refused to send. */
-  readonly lost: number
-  readonly refused: number
 }
-
-/** The dispatcher counts, too, and is none. */
-const DISPATCHER = 'dispatcher'
 
 export function gatewayFigures(samples: readonly Sample[]): GatewayFigures {
   return {
-    shards: new Set(
-      samples.map(({ labels }) => labels.shard).filter((shard) => shard !== undefined && shard !== DISPATCHER),
-    ).size,
+    shards: new Set(samples.map(({ labels }) => labels.shard).filter((shard) => shard !== undefined && shard !== DISPATCHER)).size,
     received: sum(samples, 'natloom_received_packets_total'),
     sent: sum(samples, 'natloom_sent_packets_total'),
     connections: sum(samples, 'natloom_connections'),
     portsUsed: sum(samples, 'natloom_ports_used'),
+    lost: {
+      received: sum(samples, 'natloom_receive_losses_total'),
+      sent: sum(samples, 'natloom_send_failures_total'),
+      handed: sum(samples, 'natloom_handovers_lost_total'),
+    },
     drops: [...sumBy(samples, 'natloom_dropped_packets_total', 'reason')]
       .filter(([, packets]) => packets > 0)
       .sort(([, a], [, b]) => b - a),
-    lost: sum(samples, 'natloom_receive_losses_total'),
-    refused: sum(samples, 'natloom_send_failures_total'),
   }
 }
 
@@ -106,14 +106,14 @@ export function shardTable(samples: readonly Sample[]): string[] {
 }
 
 export function gatewaySummary(figures: GatewayFigures, mostPorts: number, url: string): string[] {
+  const { lost } = figures
   const drops = figures.drops.map(([reason, packets]) => `${reason} ${count(packets)}`)
   return [
     `  shards           ${figures.shards}`,
     `  packets          ${count(figures.received)} in, ${count(figures.sent)} out`,
     `  ports used       ${count(figures.portsUsed)} at the end, ${count(mostPorts)} at most`,
     `  drops by reason  ${drops.length > 0 ? drops.join(', ') : 'none'}`,
-    ...(figures.lost > 0 ? [`  lost on arrival  ${count(figures.lost)}, because a receive ring was full`] : []),
-    ...(figures.refused > 0 ? [`  not sent         ${count(figures.refused)}, refused by an interface`] : []),
+    `  lost             ${count(lost.received)} not received in time, ${count(lost.sent)} refused by an interface, ${count(lost.handed)} with a crash`,
     `  metrics          ${url} (in the gateway's namespace, while it ran)`,
   ]
 }

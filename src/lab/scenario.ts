@@ -14,6 +14,8 @@ export interface Stage {
 
 export interface Load {
   readonly name: string
+  /** Hosts inside talk to each other by their external endpoints: the kernel's masquerade lets nobody. */
+  readonly hairpins?: true
   /** Sends it all; resolves with what came of it. `seen` shows how far it is. */
   start(stage: Stage, seen: (tally: Tally) => void): Promise<Tally>
 }

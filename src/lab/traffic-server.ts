@@ -1,10 +1,10 @@
-// The outside host's services: HTTP downloads whose bytes are known beforehand, and the echo service (RFC 862) on TCP
-// and UDP. Reports each address that it is talked to from: behind the gateway there must be one, the gateway's own.
+// The outside host's services: HTTP downloads whose bytes are known beforehand, the echo service (RFC 862) on TCP and
+// UDP, and one that tells who asks, by TCP or UDP, which endpoint it is seen at. Reports each address that it is talked to from: behind the gateway there must be one, the gateway's own.
 
 import { createSocket } from 'node:dgram'
 import { createServer as createHttpServer } from 'node:http'
 import { createServer } from 'node:net'
-import { content, ECHO_PORT, HTTP_PORT, report } from './traffic.ts'
+import { content, ECHO_PORT, ENDPOINT_PORT, HTTP_PORT, report } from './traffic.ts'
 
 const BACKLOG = 4096
 
@@ -44,5 +44,24 @@ function serveUdpEcho(): Promise<void> {
   return new Promise((resolve) => socket.bind(ECHO_PORT, '0.0.0.0', resolve))
 }
 
-await Promise.all([serveHttp(), serveTcpEcho(), serveUdpEcho()])
+function tellTcpEndpoints(): Promise<void> {
+  const server = createServer((socket) => {
+    saw(socket.remoteAddress)
+    socket.on('error', () => socket.destroy())
+    socket.write(`${socket.remoteAddress}:${socket.remotePort}`)
+    socket.resume()
+  })
+  return new Promise((resolve) => server.listen(ENDPOINT_PORT, '0.0.0.0', BACKLOG, resolve))
+}
+
+function tellUdpEndpoints(): Promise<void> {
+  const socket = createSocket('udp4')
+  socket.on('message', (_, from) => {
+    saw(from.address)
+    socket.send(`${from.address}:${from.port}`, from.port, from.address)
+  })
+  return new Promise((resolve) => socket.bind(ENDPOINT_PORT, '0.0.0.0', resolve))
+}
+
+await Promise.all([serveHttp(), serveTcpEcho(), serveUdpEcho(), tellTcpEndpoints(), tellUdpEndpoints()])
 report({ kind: 'ready' })

@@ -43,6 +43,8 @@ export const UDP = 17
 /** The outside host's services. */
 export const HTTP_PORT = 80
 export const ECHO_PORT = 7
+/** Tells who asks which endpoint it is seen at, as STUN does there. */
+export const ENDPOINT_PORT = 3478
 
 const REPORT_EVERY_MS = 100
 const PROBLEMS_KEPT = 5

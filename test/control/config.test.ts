@@ -109,7 +109,7 @@ describe('the file and the environment', () => {
   })
 
   it("leaves the lab's own variables alone", () => {
-    expect(fromEnvironment({ NATLOOM_LAB_ANYTHING: '1' })).toEqual(fromEnvironment({}))
+    expect(fromEnvironment({ NATLOOM_LAB_ANYTHING: '1', NATLOOM_FAULTS: '{}' })).toEqual(fromEnvironment({}))
   })
 })
 

@@ -7,6 +7,8 @@ import { Processes } from '../../src/lab/processes.ts'
 import { GATEWAY_INSIDE, INSIDE_HOSTS, REMOTE, removeLeftovers, SERVER, Topology } from '../../src/lab/topology.ts'
 
 const FAMILY = 'nlt-topology'
+/** Says when it is inside: a process that is still on its way there is not found. */
+const SLEEPS = ['-c', 'echo here; exec sleep 60']
 
 const namespaces = () => readdirSync('/run/netns').filter((name) => name.startsWith(FAMILY))
 
@@ -51,8 +53,8 @@ describe('topology', () => {
   it('is gone when removed, with the processes in it, and may be removed twice', async () => {
     topology = Topology.create(FAMILY)
     const processes = new Processes()
-    const sleeper = processes.start(topology.lan, 'sleep', ['60'])
-    await once(sleeper.child, 'spawn')
+    const sleeper = processes.start(topology.lan, 'sh', SLEEPS)
+    await once(sleeper.child.stdout!, 'data')
     topology.remove()
     topology.remove()
     expect((await sleeper.ended).signal).toBe('SIGKILL')
@@ -64,8 +66,8 @@ describe('topology', () => {
 describe('leftovers', () => {
   it('of a process that is no more are removed, and what runs in them is ended', async () => {
     const orphan = Namespace.create(`${FAMILY}-${await endedProcess()}-1-lan`)
-    const sleeper = orphan.spawn('sleep', ['60'], { stdio: 'ignore' })
-    await once(sleeper, 'spawn')
+    const sleeper = orphan.spawn('sh', SLEEPS, { stdio: ['ignore', 'pipe', 'ignore'] })
+    await once(sleeper.stdout!, 'data')
     const ended = once(sleeper, 'exit')
     expect(removeLeftovers(FAMILY)).toEqual([orphan.name])
     await ended
