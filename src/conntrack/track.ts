@@ -1,6 +1,6 @@
 // Tracking: what a packet of a known connection does to it (nf_conntrack_proto_*.c). One function a protocol, called
 // with the row and the packet's direction before the packet is changed; each refreshes the row as its protocol asks
-// and answers with a verdict. Every update is one i32 store that is valid alone.
+// and answers with a verdict. Every update is one i32 store that is valid alone; a timeout follows from the state.
 //
 // Sequence windows (I-IV of the window test) will be tested where trackTcp() begins, on untranslated numbers.
 
@@ -77,7 +77,7 @@ function noteReply(base: number): void {
   fault('reply noted')
 }
 
-/** What the time of a row must be by its state: the two are two stores, and a crash may come between. */
+/** The timeout that a row's state asks for: they are two stores, and a crash may come between. */
 export function timeoutOf(row: number): number {
   const base = row << CONN_SHIFT
   const word = hot[base + STATE]!
@@ -121,8 +121,8 @@ function changeTcp(base: number, direction: number, segment: number, state: numb
   if (simultaneous && direction === 1 && segment === tcp.ACK && state === tcp.SYN_RECV) next = tcp.ESTABLISHED
   if (next === tcp.ESTABLISHED && (state === tcp.SYN_RECV || state === tcp.ESTABLISHED) && (word & SEEN_REPLY) !== 0)
     word |= ASSURED
-  // A SYN sent again without an answer gives the connection no more time. Of others the time comes first: a crash before
-  // the timeout is stored must not leave a shorter one that is over already.
+  // A SYN sent again without an answer gives the connection no more time. Else lastSeen comes first: if the thread dies
+  // here, its successor stores the new state's timeout (timeoutOf), which must not be over already.
   if (next !== tcp.SYN_SENT || replied) hot[base + LAST_SEEN] = now
   hot[base + STATE] = (word & ~TCP_STATE_MASK) | (next << TCP_STATE_SHIFT)
   fault('state changed')

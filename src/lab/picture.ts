@@ -26,7 +26,9 @@ export interface GatewayFigures {
 
 export function gatewayFigures(samples: readonly Sample[]): GatewayFigures {
   return {
-    shards: new Set(samples.map(({ labels }) => labels.shard).filter((shard) => shard !== undefined && shard !== DISPATCHER)).size,
+    shards: new Set(
+      samples.map(({ labels }) => labels.shard).filter((shard) => shard !== undefined && shard !== DISPATCHER),
+    ).size,
     received: sum(samples, 'natloom_received_packets_total'),
     sent: sum(samples, 'natloom_sent_packets_total'),
     connections: sum(samples, 'natloom_connections'),

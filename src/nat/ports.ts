@@ -439,11 +439,9 @@ function unlist(entry: number, space: number, block: number): void {
   listLength[which] = last
 }
 
-/** What is counted of a block, by blockIndex(): usable ports (-1: it isn't ours), and whether it is listed. */
-export const countsOf = (block: number): { readonly usable: number; readonly isListed: boolean } => ({
-  usable: usable[block]!,
-  isListed: place[block] !== -1,
-})
+// What is counted of a block, by blockIndex(): usable ports (-1: it isn't ours), and whether it is listed.
+export const usableIn = (block: number): number => usable[block]!
+export const isListed = (block: number): boolean => place[block] !== -1
 
 /** Ports in the queue of resting ones. */
 export const restsQueued = (): number => restingTail - restingHead

@@ -20,6 +20,7 @@ export function inconsistencies(tables: Tables, counter: Counter, shard = 0): st
   const mappings = mappingsOf(tables)
   return [
     ...indexFaults(tables, live),
+    ...timeoutFaults(tables, live),
     ...mappings.flatMap((mapping) => mappingFaults(tables, mapping, live)),
     ...permissionFaults(tables, live),
     ...portFaults(tables, mappings, counter, shard),
@@ -51,6 +52,12 @@ function indexFaults({ connections, tuple }: Tables, live: readonly Connection[]
   if (taken !== live.length) faults.push(`${taken} rows of connections are taken, ${live.length} live`)
   return faults
 }
+
+/** The state says how long a connection may be silent. */
+const timeoutFaults = ({ track }: Tables, live: readonly Connection[]): string[] =>
+  live.flatMap(({ row, timeout }) =>
+    track.timeoutOf(row) === timeout ? [] : [`connection ${row} lives ${timeout} s, should ${track.timeoutOf(row)}`],
+  )
 
 /** Its inside end has taken part. */
 const holds = ({ origin, seenReply }: Connection): boolean => origin === 0 || seenReply
@@ -120,6 +127,7 @@ function portFaults({ externals }: Tables, mappings: readonly Mapping[], counter
 function blockFaults({ externals, ports }: Tables, counter: Counter, shard: number): string[] {
   const faults: string[] = []
   const { blockSize, blocksPerSpace, portWords } = externals
+  const { usableIn, isListed } = ports
   // Many thousand words, after every packet of some tests: nothing is looked up in the loop.
   const isUsed = isTaken
   const rests = wasFreed
@@ -130,10 +138,10 @@ function blockFaults({ externals, ports }: Tables, counter: Counter, shard: numb
     for (let entry = 0; entry < externals.capacity; entry++)
       for (let block = 0; block < blocksPerSpace; block++) {
         const index = externals.blockIndex(entry, space, block)
-        const { usable, isListed } = ports.countsOf(index)
-        const isOurs = externals.kindOf(entry) !== VACANT && externals.ownerOfBlock(entry, space, block) === shard
+        const usable = usableIn(index)
+        const isOurs = externals.ownerOfBlock(entry, space, block) === shard
         if (isOurs !== usable >= 0) faults.push(`block ${index} is ours: ${isOurs}, ${usable} counted as usable`)
-        if (isListed !== usable > 0) faults.push(`block ${index} is listed: ${isListed}, ${usable} counted as usable`)
+        if (isListed(index) !== usable > 0) faults.push(`block ${index} is listed or not, with ${usable} usable ports`)
         if (!isOurs) continue
         const end = (index + 1) * blockSize
         let should = 0

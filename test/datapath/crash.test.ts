@@ -15,9 +15,11 @@ import { type Connection, connectionsOf, mappingsOf } from './tables.ts'
 vi.mock('#faults', () => import('../faults/armed.ts'))
 
 const SEEDS = [1, 2, 3, 4]
-const CRASHES = 60
+const CRASHES = 52
 /** Steps in which a crash that was ordered may come. */
 const STEPS = 40
+/** On a machine that does many other things at the same time; alone it takes a twentieth. */
+const PATIENCE_MS = 120_000
 
 const HOSTS = ['10.0.0.5', '10.0.0.6']
 const SERVERS = ['192.0.2.7', '198.51.100.7']
@@ -75,11 +77,6 @@ class Story {
     else this.#loseAddress()
     this.gateway.toLan()
     this.gateway.toWan()
-  }
-
-  /** Ends all of it. */
-  wait(seconds: number): void {
-    this.gateway.pass(seconds)
   }
 
   #pick<T>(list: readonly T[]): T {
@@ -161,13 +158,10 @@ const crashesAt = (point: FaultPoint): number => crashes.get(point) ?? 0
 
 /** Orders a crash: anywhere, or at one of the points that have crashed least. */
 function orderCrash(draw: (bound: number) => number, deepest: number): void {
-  if (draw(2) === 0) {
-    arm(draw(deepest))
-    return
-  }
   const fewest = Math.min(...FAULT_POINTS.map(crashesAt))
   const rare = FAULT_POINTS.filter((point) => crashesAt(point) === fewest)
-  arm(draw(3), rare[draw(rare.length)]!)
+  if (draw(2) === 0) arm(draw(deepest))
+  else arm(draw(3), rare[draw(rare.length)]!)
 }
 
 /** The dead shard's successors, until one doesn't crash in its first turn; where they crashed. */
@@ -217,9 +211,8 @@ function expectRight(story: Story, before: readonly Connection[], told: string):
     const isOver = second - connection.lastSeen >= connection.timeout
     if (isOver || story.lost.has(addressOf(externalOf(connection)))) continue
     const kept = after.get(identity(connection))
-    // The step in which the shard died may have closed it, and closing is short.
-    if (!kept && told.includes('expired')) continue
     expect(kept, `${told}: ${identity(connection)}`).toBeDefined()
+    // The step in which the shard died may have closed it.
     if (isEstablished(kept!)) expectToTalk(story, kept!, told)
   }
   expect(gateway.faults(), told).toEqual([])
@@ -242,9 +235,11 @@ function expectAllFree({ gateway }: Story): void {
 
 describe('a shard on the memory of one that crashed', () => {
   for (const seed of SEEDS)
-    it(`keeps what was established, leaks no port, and has tables that fit: seed ${seed}`, async () => {
-      await tell(seed)
-    })
+    it(
+      `keeps what was established, leaks no port, and has tables that fit: seed ${seed}`,
+      () => tell(seed),
+      PATIENCE_MS,
+    )
 
   it('was begun after a crash at each point', () => {
     expect(FAULT_POINTS.filter((point) => crashesAt(point) === 0)).toEqual([])

@@ -28,6 +28,20 @@ describe('random numbers', () => {
     expect(Array.from({ length: 8 }, () => again.random32())).not.toEqual(first)
   })
 
+  it('are others in each life of each shard', () => {
+    const lives = [
+      [0, 1],
+      [0, 2],
+      [1, 1],
+      [1, 2],
+    ] as const
+    const drawn = lives.flatMap(([shard, epoch]) => {
+      random.seatRandom(shard, epoch)
+      return draw(64)
+    })
+    expect(new Set(drawn).size).toBe(drawn.length)
+  })
+
   it('do not repeat, and fall into every bucket alike', () => {
     const numbers = draw(16_000)
     expect(new Set(numbers).size).toBeGreaterThan(15_990)

@@ -97,3 +97,58 @@ describe('a table', () => {
     )
   })
 })
+
+describe('rows of a thread that is gone', () => {
+  /** Another thread's view of the same memory, after it has recovered it. */
+  const recovered = (buffer: SharedArrayBuffer): Rows => {
+    const rows = new Rows(new Region(buffer), OPTIONS)
+    rows.recover()
+    return rows
+  }
+  const begun = (rows: Rows, count: number): void => {
+    for (let i = 0; i < count; i++) rows.commit(rows.begin())
+  }
+
+  it('live on where they are true; the others are free, low ones first', () => {
+    const { buffer, seated } = make()
+    begun(seated, 4)
+    seated.retire(2)
+    const rows = recovered(buffer)
+    expect([rows.used, rows.highest, rows.full]).toEqual([3, 4, false])
+    expect([1, 2, 3, 4].map((row) => rows.isLive(row))).toEqual([true, false, true, true])
+    expect([rows.begin(), rows.begin(), rows.begin()]).toEqual([2, 5, 0])
+  })
+
+  const ODD: readonly (readonly [what: string, leave: (words: Int32Array, row: number) => void])[] = [
+    ['that was begun', () => {}],
+    ['that was written', (words, row) => words.fill(7, row * WIDTH, row * WIDTH + FLAGS)],
+    ['that was live already, its generation still odd', (words, row) => (words[row * WIDTH + FLAGS] = LIVE)],
+  ]
+  for (const [what, leave] of ODD)
+    it(`are free and even again: one ${what}`, () => {
+      const { buffer, seated } = make()
+      begun(seated, 1)
+      leave(seated.words, seated.begin())
+      const rows = recovered(buffer)
+      expect([rows.used, rows.isLive(2), generationOf(rows, 2) & 1]).toEqual([1, false, 0])
+      expect(rows.begin()).toBe(2)
+    })
+
+  it('live on if their generation has come round to zero', () => {
+    const { buffer, seated } = make()
+    begun(seated, 3)
+    seated.words[2 * WIDTH + GENERATION] = 0
+    seated.words[3 * WIDTH + GENERATION] = 0
+    const rows = recovered(buffer)
+    expect([rows.used, rows.highest]).toEqual([3, 3])
+  })
+
+  it('are recovered as well twice as once', () => {
+    const { buffer, seated } = make()
+    begun(seated, 2)
+    seated.begin()
+    recovered(buffer)
+    const words = seated.words.slice()
+    expect([recovered(buffer).used, seated.words]).toEqual([2, words])
+  })
+})
