@@ -1,28 +1,36 @@
 // Times established flows through the whole pipeline, packet generation excluded: how `npm run bench` gets its
 // "pipeline" lines. One process a table size, because a shard's tables are module-level state. Prints one JSON object.
+// bench/contention.ts runs it as one of several shards, in a process of its own or in a thread on common memory.
 //
-//   node dist/bench/pipeline.js FLOWS [SECONDS]
+//   node dist/bench/pipeline.js FLOWS [SECONDS [SHARD SHARDS]]
 //
 // Half of the packets go out and half come back, TCP and UDP by turns, every flow equally likely. The driver writes a
 // burst of fresh 64-byte frames before each timed burst and takes what is sent without looking at it.
 
 import { performance } from 'node:perf_hooks'
-import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
-import { attachShard, countersOf, type Dataplane, type ShardSettings, tableBytes } from '../src/datapath/attach.ts'
+import { parentPort, workerData } from 'node:worker_threads'
+import { attachShard, countersOf, type Dataplane } from '../src/datapath/attach.ts'
 import { BURST, type Driver } from '../src/io/driver.ts'
-import { adviseHugePages } from '../src/io/huge-pages.ts'
 import { CELL } from '../src/memory/counters.ts'
-import { Fib, NEIGHBOUR, ROUTE } from '../src/memory/fib.ts'
-import { HandoverRings, handoverFrameBytes } from '../src/memory/handover-rings.ts'
-import { allocate, sharedMemory } from '../src/memory/region.ts'
-import { Externals, POOL, SPACES } from '../src/nat/externals.ts'
-import { DEFAULT_NAT } from '../src/nat/settings.ts'
-import { parseAddress, parseMac, swap32 } from '../src/wire/address.ts'
+import { handoverFrameBytes } from '../src/memory/handover-rings.ts'
+import { sharedMemory } from '../src/memory/region.ts'
+import { swap32 } from '../src/wire/address.ts'
 import { frame } from '../src/wire/builder.ts'
 import * as checksum from '../src/wire/checksum.ts'
 import * as ipv4 from '../src/wire/ipv4.ts'
 import * as tcp from '../src/wire/tcp.ts'
 import * as udp from '../src/wire/udp.ts'
+import {
+  type BenchMemory,
+  insideAddressOf,
+  insidePortOf,
+  isTcpId,
+  MACS,
+  makeMemory,
+  ownedBy,
+  type PipelineResult,
+  settingsOf,
+} from './pipeline-memory.ts'
 
 const LAN = 0
 const WAN = 1
@@ -30,12 +38,15 @@ const STRIDE = 2112
 const FRAME = 64
 const IP = 14
 const L4 = 34
-const MACS = { lan: '02:00:00:00:01:01', wan: '02:00:00:00:02:01', host: '02:00:00:00:01:05', far: '02:00:00:00:02:fe' }
 
-const flows = Number(process.argv[2])
-const seconds = Number(process.argv[3] ?? 3)
+const argument = (i: number, otherwise: number): number => Number(process.argv[i] ?? otherwise)
+const flows = argument(2, 0)
+const seconds = argument(3, 3)
+/** Which of how many shards this is. */
+const place = argument(4, 0)
+const shards = argument(5, 1)
 if (!Number.isInteger(flows) || flows < 1) {
-  console.error('usage: pipeline.js FLOWS [SECONDS]')
+  console.error('usage: pipeline.js FLOWS [SECONDS [SHARD SHARDS]]')
   process.exit(2)
 }
 
@@ -45,7 +56,7 @@ class BenchDriver implements Driver {
   readonly scratchAt = BURST * STRIDE + 64
   readonly scratchLength = 8 << 20
   readonly sharedAt = this.scratchAt + this.scratchLength
-  readonly sharedLength = handoverFrameBytes(1)
+  readonly sharedLength = handoverFrameBytes(shards)
   readonly arena = sharedMemory(this.sharedAt + this.sharedLength)
   readonly mem = new DataView(this.arena)
   readonly frameAt = Int32Array.from({ length: BURST }, (_, i) => i * STRIDE + 18)
@@ -86,63 +97,27 @@ class BenchDriver implements Driver {
 }
 
 const driver = new BenchDriver()
-/** Enough external addresses that every flow has a port of its own. */
-const PORTS = 32768
-const addresses = Math.ceil(flows / 2 / PORTS) + 1
-const settings: ShardSettings = {
-  shard: 0,
-  shards: 1,
-  restarted: false,
-  epoch: 1,
-  ownerKey: 0x5eed,
-  sides: [0, 1],
-  hashKey: [0x1234567, 0x89abcdef | 0],
-  connections: flows,
-  externals: { capacity: addresses, blockSize: 64 },
-  fib: { ports: 2, shards: 1 },
-  timeouts: DEFAULT_TIMEOUTS,
-  nat: { ...DEFAULT_NAT, parity: false },
-  icmpErrorsPerSecond: 1000,
-}
+const settings = settingsOf(flows, place, shards)
+const memory = (workerData as BenchMemory | null) ?? makeMemory(flows, shards)
 
-const tables = sharedMemory(tableBytes(settings))
-adviseHugePages(tables)
-
-async function startGateway(): Promise<Dataplane> {
-  const fib = allocate((region) => new Fib(region, settings.fib))
-  const externals = allocate((region) => new Externals(region, settings.externals))
-  for (let i = 0; i < addresses; i++) {
-    const entry = externals.seated.add(swap32((swap32(parseAddress('203.0.113.0')) + i) | 0), POOL)
-    for (let space = 0; space < SPACES; space++)
-      for (let block = 16; block < 1024; block++) externals.seated.lease(entry, space, block, 0)
-  }
-  const at = { type: ROUTE.unicast, gateway: 0, source: 0, mtu: 0, metric: 0 }
-  const link = { up: true, mtu: 1500 }
-  fib.seated.publish({
-    ports: [
-      { ...link, address: parseAddress('10.255.255.254'), mac: parseMac(MACS.lan) },
-      { ...link, address: parseAddress('198.51.100.1'), mac: parseMac(MACS.wan) },
-    ],
-    routes: [
-      { ...at, destination: parseAddress('10.0.0.0'), length: 8, port: LAN, gateway: parseAddress('10.255.255.253') },
-      { ...at, destination: 0, length: 0, port: WAN, gateway: parseAddress('198.51.100.2') },
-    ],
-    neighbours: [
-      { port: LAN, address: parseAddress('10.255.255.253'), state: NEIGHBOUR.resolved, mac: parseMac(MACS.host) },
-      { port: WAN, address: parseAddress('198.51.100.2'), state: NEIGHBOUR.resolved, mac: parseMac(MACS.far) },
-    ],
+const startGateway = (): Promise<Dataplane> => {
+  const { tables, ...common } = memory
+  return attachShard({ tables: tables[place]!, ...common }, settings, driver, {
+    watcher() {},
+    shard() {},
+    coordinator() {},
   })
-  const handover = allocate((region) => new HandoverRings(region, 1))
-  const memory = { tables, externals: externals.buffer, fib: fib.buffer, handover: handover.buffer }
-  return attachShard(memory, settings, driver, { watcher() {}, shard() {}, coordinator() {} })
 }
+
+/** Flow f of this bench is the f-th that this shard owns. */
+const ids = ownedBy(place, memory, settings, flows)
 
 // Flow f: inside endpoint, remote endpoint, and the external endpoint once it is known.
 const external = new Int32Array(flows)
 const externalPort = new Uint16Array(flows)
-const isTcp = (flow: number): boolean => (flow & 1) === 0
-const insideAddress = (flow: number): number => swap32(0x0a000000 | (1 + (flow >> 5)))
-const insidePort = (flow: number): number => 20000 + (flow & 31)
+const isTcp = (flow: number): boolean => isTcpId(ids[flow]!)
+const insideAddress = (flow: number): number => insideAddressOf(ids[flow]!)
+const insidePort = (flow: number): number => insidePortOf(ids[flow]!)
 const remoteAddress = (flow: number): number => swap32(0xc6330000 | (flow % 251))
 
 const templates = [true, false].map((withTcp) =>
@@ -238,7 +213,9 @@ measure(flows, seconds * 1000)
 const before = driver.sent
 const perPacket = measure(flows, seconds * 1000)
 if (driver.sent === before) throw new Error('no packet went through')
-const dropped = countersOf(tables)
+const dropped = countersOf(memory.tables[place]!)
   .subarray(CELL.drops, CELL.sendFailures)
   .reduce((sum, count) => sum + count, 0)
-console.log(JSON.stringify({ flows, nanosecondsPerPacket: Number(perPacket.toFixed(1)), dropped }))
+const result: PipelineResult = { flows, nanosecondsPerPacket: Number(perPacket.toFixed(1)), dropped }
+if (parentPort) parentPort.postMessage(result)
+else console.log(JSON.stringify(result))

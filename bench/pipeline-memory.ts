@@ -1,0 +1,103 @@
+// What the pipeline's bench works on: memory, routes and leases as a gateway of so many shards has them, and which flows
+// a shard owns.
+
+import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
+import { type ShardMemory, type ShardSettings, tableBytes } from '../src/datapath/attach.ts'
+import { NO_RULES, ownerOfFlow } from '../src/datapath/owner.ts'
+import { adviseHugePages } from '../src/io/huge-pages.ts'
+import { Fib, NEIGHBOUR, ROUTE } from '../src/memory/fib.ts'
+import { HandoverRings } from '../src/memory/handover-rings.ts'
+import { allocate, Region, sharedMemory } from '../src/memory/region.ts'
+import { Externals, POOL, SPACES } from '../src/nat/externals.ts'
+import { DEFAULT_NAT } from '../src/nat/settings.ts'
+import { parseAddress, parseMac, swap32 } from '../src/wire/address.ts'
+
+const LAN = 0
+const WAN = 1
+const TCP = 6
+const UDP = 17
+const INSIDE = 0
+export const MACS = {
+  lan: '02:00:00:00:01:01',
+  wan: '02:00:00:00:02:01',
+  host: '02:00:00:00:01:05',
+  far: '02:00:00:00:02:fe',
+}
+/** Enough external addresses that every flow has a port of its own. */
+const PORTS = 32768
+
+export interface BenchMemory extends Omit<ShardMemory, 'tables'> {
+  /** By shard. */
+  readonly tables: readonly SharedArrayBuffer[]
+}
+
+export interface PipelineResult {
+  readonly flows: number
+  readonly nanosecondsPerPacket: number
+  readonly dropped: number
+}
+
+export const settingsOf = (flows: number, shard: number, shards: number): ShardSettings => ({
+  shard,
+  shards,
+  restarted: false,
+  epoch: 1,
+  ownerKey: 0x5eed,
+  sides: [INSIDE, 1],
+  hashKey: [0x1234567, 0x89abcdef | 0],
+  connections: flows,
+  externals: { capacity: shards * (Math.ceil(flows / 2 / PORTS) + 1), blockSize: 64 },
+  fib: { ports: 2, shards },
+  timeouts: DEFAULT_TIMEOUTS,
+  nat: { ...DEFAULT_NAT, parity: false },
+  icmpErrorsPerSecond: 1000,
+})
+
+export function makeMemory(flows: number, shards: number): BenchMemory {
+  const settings = settingsOf(flows, 0, shards)
+  const fib = allocate((region) => new Fib(region, settings.fib))
+  const externals = allocate((region) => new Externals(region, settings.externals))
+  for (let i = 0; i < settings.externals.capacity; i++) {
+    const entry = externals.seated.add(swap32((swap32(parseAddress('203.0.113.0')) + i) | 0), POOL)
+    for (let space = 0; space < SPACES; space++)
+      for (let block = 16; block < 1024; block++) externals.seated.lease(entry, space, block, block % shards)
+  }
+  const at = { type: ROUTE.unicast, gateway: 0, source: 0, mtu: 0, metric: 0 }
+  const link = { up: true, mtu: 1500 }
+  fib.seated.publish({
+    ports: [
+      { ...link, address: parseAddress('10.255.255.254'), mac: parseMac(MACS.lan) },
+      { ...link, address: parseAddress('198.51.100.1'), mac: parseMac(MACS.wan) },
+    ],
+    routes: [
+      { ...at, destination: parseAddress('10.0.0.0'), length: 8, port: LAN, gateway: parseAddress('10.255.255.253') },
+      { ...at, destination: 0, length: 0, port: WAN, gateway: parseAddress('198.51.100.2') },
+    ],
+    neighbours: [
+      { port: LAN, address: parseAddress('10.255.255.253'), state: NEIGHBOUR.resolved, mac: parseMac(MACS.host) },
+      { port: WAN, address: parseAddress('198.51.100.2'), state: NEIGHBOUR.resolved, mac: parseMac(MACS.far) },
+    ],
+  })
+  const tables = Array.from({ length: shards }, () => sharedMemory(tableBytes(settings)))
+  for (const each of tables) adviseHugePages(each)
+  const handover = allocate((region) => new HandoverRings(region, shards))
+  return { tables, fib: fib.buffer, externals: externals.buffer, handover: handover.buffer }
+}
+
+// A flow by its number: TCP and UDP by turns, 32 to an inside address.
+export const isTcpId = (id: number): boolean => (id & 1) === 0
+export const insideAddressOf = (id: number): number => swap32(0x0a000000 | (1 + (id >> 5)))
+export const insidePortOf = (id: number): number => 20000 + (id & 31)
+
+/** The first `count` flows that a shard owns. */
+export function ownedBy(shard: number, memory: BenchMemory, settings: ShardSettings, count: number): Int32Array {
+  const externals = new Externals(new Region(memory.externals), settings.externals)
+  const leases = { shards: settings.shards, key: settings.ownerKey, externals }
+  const ids = new Int32Array(count)
+  for (let id = 0, found = 0; found < count; id++) {
+    const protocol = isTcpId(id) ? TCP : UDP
+    const source = swap32(insideAddressOf(id))
+    if (ownerOfFlow(INSIDE, protocol, source, insidePortOf(id), 0, 80, leases, NO_RULES) === shard) ids[found++] = id
+  }
+  return ids
+}
