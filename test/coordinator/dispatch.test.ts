@@ -1,0 +1,95 @@
+// `natloom run` with three workers: whoever dispatches, packets come to the shard that owns them.
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { parseMetrics, type Sample, sum, sumBy } from '../../src/lab/metrics-text.ts'
+import { veth } from '../../src/lab/namespace.ts'
+import { GATEWAY_OUTSIDE, HOST_INTERFACE, OUTSIDE_INTERFACE, REMOTE, SERVER } from '../../src/lab/topology.ts'
+import { type Natloom, Network } from './network.ts'
+
+const WORKERS = { NATLOOM_WORKERS: '3', NATLOOM_IO_RING_MEGABYTES: '48' }
+const FLOWS = 60
+const PATIENCE = 5
+
+let network: Network
+let natloom: Natloom
+
+beforeAll(async () => {
+  network = new Network()
+  await network.outside.ask('serveUdpEcho', 7)
+})
+afterAll(() => network?.close())
+
+const samples = (): Sample[] => parseMetrics(network.gateway.host.exec('curl', '-s', 'http://127.0.0.1:9464/metrics'))
+
+/** Datagrams from many ports, pings, fragments: all are answered. */
+async function carriesAll(): Promise<void> {
+  const answers = Array.from({ length: FLOWS }, () => network.lan.ask('askByUdp', SERVER, 7, 'question'))
+  expect(new Set(await Promise.all(answers))).toEqual(new Set([`${GATEWAY_OUTSIDE} question`]))
+  const { host } = network.lan
+  expect(host.exec('ping', '-c', '2', '-i', '0.1', '-W', '5', REMOTE)).toContain('2 received')
+  expect(host.exec('ping', '-c', '2', '-i', '0.1', '-s', '4000', '-W', '5', REMOTE)).toContain('2 received')
+}
+
+/** The shards that connections have begun in. */
+const shardsAtWork = (now: readonly Sample[]): string[] =>
+  [...sumBy(now, 'natloom_connections_inserted_total', 'shard')].flatMap(([shard, count]) => (count > 0 ? [shard] : []))
+
+/** Packets that have reached another shard than their flow's. */
+const strays = (): number => sum(samples(), 'natloom_handovers_total', { reason: 'flow' })
+
+/** A tenth of a second may pass until the programs follow the leases: strays are carried, too, and soon there are none. */
+async function carriesAllWithoutStrays(): Promise<void> {
+  const strayed: number[] = []
+  while (strayed.length < PATIENCE && strayed.at(-1) !== 0) {
+    const before = strays()
+    await carriesAll()
+    strayed.push(strays() - before)
+  }
+  expect(strayed.at(-1)).toBe(0)
+}
+
+describe('dispatch by the kernel', () => {
+  beforeAll(async () => {
+    natloom = await network.forwarding(WORKERS)
+  })
+  afterAll(() => natloom?.stop())
+
+  it('brings each packet to its owner, and every shard has work', async () => {
+    await carriesAllWithoutStrays()
+    expect(shardsAtWork(samples())).toEqual(['0', '1', '2'])
+  })
+
+  it('does so when a link went down and up', async () => {
+    const { host } = network.gateway
+    host.ip(`link set ${OUTSIDE_INTERFACE} down`)
+    await natloom.logged('the interface is down')
+    host.ip(`link set ${OUTSIDE_INTERFACE} up`)
+    host.ip(`route replace default via ${SERVER}`)
+    await natloom.logged('the interface is up')
+    await carriesAllWithoutStrays()
+  })
+
+  it('does so over an interface that vanished and is back', async () => {
+    const { gateway, outside } = network
+    gateway.host.ip(`link del ${OUTSIDE_INTERFACE}`)
+    await natloom.logged('no outside address')
+    veth(gateway.host, OUTSIDE_INTERFACE, outside.host, HOST_INTERFACE)
+    outside.host.ip(`addr add ${SERVER}/24 dev ${HOST_INTERFACE}`)
+    gateway.host.ip(`addr add ${GATEWAY_OUTSIDE}/24 dev ${OUTSIDE_INTERFACE}`)
+    gateway.host.ip(`route add default via ${SERVER}`)
+    await natloom.logged('translating to the outside address')
+    await carriesAllWithoutStrays()
+  })
+})
+
+describe('dispatch by a thread', () => {
+  beforeAll(async () => {
+    natloom = await network.forwarding({ ...WORKERS, NATLOOM_DISPATCH: 'thread' })
+  })
+  afterAll(() => natloom?.stop())
+
+  it('brings each packet to its owner, and every shard has work', async () => {
+    await carriesAllWithoutStrays()
+    expect(shardsAtWork(samples())).toEqual(['0', '1', '2'])
+  })
+})
