@@ -40,6 +40,7 @@ describe('metrics as text', () => {
       sent: 0,
       connections: 0,
       portsUsed: 42,
+      lost: { received: 0, sent: 0, handed: 0 },
       drops: [
         ['no-mapping', 11],
         ['ttl-expired', 7],
