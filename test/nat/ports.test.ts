@@ -6,7 +6,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { CELL, counterBlock } from '../../src/memory/counters.ts'
 import { allocate, Region } from '../../src/memory/region.ts'
 import { attach } from '../../src/memory/seat.ts'
-import { Externals, SHARED, TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
+import { Externals, isMapped, MAPPED, SHARED, TCP_SPACE, UDP_SPACE, withContent } from '../../src/nat/externals.ts'
 
 const BLOCK = 16
 const FIRST = 1250
@@ -254,4 +254,53 @@ describe('any sequence of taking, freeing, waiting, leasing and taking back', ()
         { numRuns: 300 },
       )
     })
+})
+
+describe('the ports of a dead shard', () => {
+  /** Its successor begins; mappings have these ports of UDP. */
+  function succeed(mapped: readonly number[] = [], shards = 1, callOut: () => void = () => {}): void {
+    const has = new Uint8Array(externals.portWords.length)
+    for (const port of mapped) has[externals.portIndex(0, UDP_SPACE, port)] = 1
+    ports.seatPorts(externals, 0, shards, callOut)
+    ports.recoverPorts(has)
+    ports.followLeases()
+  }
+  const wordOf = (port: number): number => externals.portWords[externals.portIndex(0, UDP_SPACE, port)]!
+
+  it('stay taken if a mapping has them, else they rest from now on', () => {
+    lease(UDP_SPACE, FIRST)
+    const [kept] = [take(UDP_SPACE), take(UDP_SPACE), take(UDP_SPACE)]
+    succeed([kept!])
+    expect(gauges(UDP_SPACE)).toEqual({ used: 1, resting: 2, leased: BLOCK })
+    at(1000 + REST)
+    ports.endRests()
+    expect(gauges(UDP_SPACE)).toEqual({ used: 1, resting: 0, leased: BLOCK })
+    expect(Array.from({ length: BLOCK }, () => take(UDP_SPACE)).filter((port) => port >= 0)).toHaveLength(BLOCK - 1)
+  })
+
+  it('are freed in a block that is no longer leased, too', () => {
+    lease(UDP_SPACE, FIRST)
+    const port = take(UDP_SPACE)
+    externals.remove(0)
+    succeed()
+    expect(isMapped(wordOf(port))).toBe(false)
+  })
+
+  it('are left alone if another shard has taken them since', () => {
+    lease(UDP_SPACE, FIRST)
+    const port = take(UDP_SPACE)
+    ports.intendToFree(0, UDP_SPACE, port)
+    ports.freePort(0, UDP_SPACE, port)
+    externals.lease(0, UDP_SPACE, FIRST, 1)
+    externals.portWords[externals.portIndex(0, UDP_SPACE, port)] = withContent(wordOf(port), MAPPED)
+    succeed()
+    expect(isMapped(wordOf(port))).toBe(true)
+  })
+
+  it('are asked for once more: who asked may not have called', () => {
+    let calls = 0
+    externals.ask(0, 0, UDP_SPACE)
+    succeed([], 2, () => calls++)
+    expect(calls).toBe(1)
+  })
 })
