@@ -452,20 +452,15 @@ export const restsQueued = (): number => restingTail - restingHead
  * they rest from now on.
  */
 export function recoverPorts(mapped: Uint8Array): void {
-  let isAsking = false
   for (let entry = 0; entry < externals.capacity; entry++)
-    for (let space = 0; space < SPACES; space++) {
-      isAsking ||= externals.isAsking(shard, entry, space)
+    for (let space = 0; space < SPACES; space++)
       for (let block = 0; block < externals.blocksPerSpace; block++) {
         if (externals.ownerOfBlock(entry, space, block) !== shard) continue
         const first = externals.portIndex(entry, space, block * externals.blockSize)
         for (let at = first; at < first + externals.blockSize; at++)
           if (mapped[at] === 0 && isMapped(externals.portWords[at]!)) changeWord(at, freedNow(space))
       }
-    }
   recoverIntent(mapped)
-  // Our predecessor may have died between its request and its call.
-  if (isAsking) callCoordinator()
   fault('ports recovered')
 }
 
