@@ -5,7 +5,7 @@
 import { ping, traceroute } from './probes.ts'
 import { type Load, type Scenario, traffic } from './scenario.ts'
 import { GATEWAY_INSIDE, INSIDE_HOSTS, REMOTE, SERVER } from './topology.ts'
-import { ECHO_PORT, HTTP_PORT } from './traffic.ts'
+import { ECHO_PORT, HTTP_PORT, UDP_ECHO_PORTS } from './traffic.ts'
 import type { Connections } from './traffic-connections.ts'
 import type { Datagrams } from './traffic-datagrams.ts'
 import type { Downloads } from './traffic-downloads.ts'
@@ -26,7 +26,7 @@ const downloads: Downloads = {
 const echoes: Datagrams = {
   host: SERVER,
   from: INSIDE_HOSTS,
-  port: ECHO_PORT,
+  port: UDP_ECHO_PORTS[0],
   sockets: 500,
   datagrams: 20,
   sizes: [16, 64, 512, 1400],
@@ -37,7 +37,7 @@ const echoes: Datagrams = {
 const oneHost: Datagrams = {
   host: SERVER,
   from: INSIDE_HOSTS.slice(0, 1),
-  port: ECHO_PORT,
+  port: UDP_ECHO_PORTS[1],
   sockets: 500,
   datagrams: 4,
   sizes: [64],
@@ -47,7 +47,7 @@ const oneHost: Datagrams = {
 const fragments: Datagrams = {
   host: SERVER,
   from: INSIDE_HOSTS,
-  port: ECHO_PORT,
+  port: UDP_ECHO_PORTS[2],
   sockets: 10,
   datagrams: 20,
   sizes: [4000, 20_000],

@@ -1,10 +1,11 @@
 // The outside host's services: HTTP downloads whose bytes are known beforehand, the echo service (RFC 862) on TCP and
-// UDP, and one that tells who asks, by TCP or UDP, which endpoint it is seen at. Reports each address that it is talked to from: behind the gateway there must be one, the gateway's own.
+// UDP, and one that tells who asks, by TCP or UDP, which endpoint it is seen at. Reports each address that it is talked
+// to from: behind the gateway there must be one, the gateway's own.
 
 import { createSocket } from 'node:dgram'
 import { createServer as createHttpServer } from 'node:http'
 import { createServer } from 'node:net'
-import { content, ECHO_PORT, ENDPOINT_PORT, HTTP_PORT, report } from './traffic.ts'
+import { content, ECHO_PORT, ENDPOINT_PORT, HTTP_PORT, report, UDP_ECHO_PORTS } from './traffic.ts'
 
 const BACKLOG = 4096
 
@@ -35,13 +36,13 @@ function serveTcpEcho(): Promise<void> {
   return new Promise((resolve) => server.listen(ECHO_PORT, '0.0.0.0', BACKLOG, resolve))
 }
 
-function serveUdpEcho(): Promise<void> {
+function serveUdpEcho(port: number): Promise<void> {
   const socket = createSocket('udp4')
   socket.on('message', (message, from) => {
     saw(from.address)
     socket.send(message, from.port, from.address)
   })
-  return new Promise((resolve) => socket.bind(ECHO_PORT, '0.0.0.0', resolve))
+  return new Promise((resolve) => socket.bind(port, '0.0.0.0', resolve))
 }
 
 function tellTcpEndpoints(): Promise<void> {
@@ -63,5 +64,11 @@ function tellUdpEndpoints(): Promise<void> {
   return new Promise((resolve) => socket.bind(ENDPOINT_PORT, '0.0.0.0', resolve))
 }
 
-await Promise.all([serveHttp(), serveTcpEcho(), serveUdpEcho(), tellTcpEndpoints(), tellUdpEndpoints()])
+await Promise.all([
+  serveHttp(),
+  serveTcpEcho(),
+  ...UDP_ECHO_PORTS.map(serveUdpEcho),
+  tellTcpEndpoints(),
+  tellUdpEndpoints(),
+])
 report({ kind: 'ready' })

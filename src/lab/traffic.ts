@@ -43,6 +43,11 @@ export const UDP = 17
 /** The outside host's services. */
 export const HTTP_PORT = 80
 export const ECHO_PORT = 7
+/**
+ * The UDP echo service's ports: a socket a load, because what all loads have under way at a time may be more than one
+ * socket's receive buffer holds (seen: a few datagrams of ten thousand lost there).
+ */
+export const UDP_ECHO_PORTS = [ECHO_PORT, 1007, 2007] as const
 /** Tells who asks which endpoint it is seen at, as STUN does there. */
 export const ENDPOINT_PORT = 3478
 
