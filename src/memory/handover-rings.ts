@@ -204,6 +204,7 @@ export class Outbox {
   publish(wake: (shard: number) => void): void {
     if (!this.#anyWritten) return
     this.#anyWritten = false
+    fault('burst not shown')
     const { heads, doors, shards } = this.#rings
     for (let consumer = 0; consumer < shards; consumer++) {
       if (this.#written[consumer] === 0) continue
