@@ -10,7 +10,7 @@ import { close, eventfd, interfaceIndex } from '../../src/io/syscalls.ts'
 import { type Namespace, veth } from '../../src/lab/namespace.ts'
 import { receiveCopies, waitUntil } from '../contract/driver.ts'
 import { numbered, numberOf } from '../contract/frames.ts'
-import { FarEnd, inside, quietNamespace } from './far-end.ts'
+import { FarEnd, inside, linkUp, quietNamespace } from './far-end.ts'
 
 const PREFIX = `nlt-iod${process.pid}`
 const RING = 16 << 20
@@ -39,6 +39,7 @@ afterAll(() => {
 
 function cable(port: number): void {
   veth(near, `near${port}`, far, `far${port}`)
+  linkUp(near, far, port)
 }
 
 const indexOf = (name: string): number => inside(near, () => interfaceIndex(name))
@@ -157,7 +158,7 @@ describe('dispatch by the kernel among three shards', () => {
     dispatch()
     for (const round of [1, 2, 3]) {
       near.ip('link set near0 down')
-      near.ip('link set near0 up')
+      linkUp(near, far, 0)
       expectDispatched(0, sequence(100 * round, 30))
     }
     dispatch(2)
@@ -192,7 +193,7 @@ describe('dispatch by the kernel among three shards', () => {
       vanish(0)
       comeBack(0)
       near.ip('link set near0 down')
-      near.ip('link set near0 up')
+      linkUp(near, far, 0)
       expectDispatched(0, sequence(0, 30))
     })
 
@@ -201,7 +202,7 @@ describe('dispatch by the kernel among three shards', () => {
       cable(0)
       near.ip('link set near0 down')
       inside(near, () => opened.rebind(0, interfaceIndex('near0')))
-      near.ip('link set near0 up')
+      linkUp(near, far, 0)
       expect(opened.settle(0)).toBe(true)
       ends[0] = new FarEnd(far, 'far0')
       expectDispatched(0, sequence(0, 30))

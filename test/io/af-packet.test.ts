@@ -11,7 +11,7 @@ import { addressOf, close, eventfd, interfaceIndex, SOL_SOCKET, setsockopt } fro
 import { type Namespace, veth } from '../../src/lab/namespace.ts'
 import { type DriverFixture, describeDriver, receiveCopies, waitUntil } from '../contract/driver.ts'
 import { numbered, numberOf, tagged } from '../contract/frames.ts'
-import { FarEnd, inside, quietNamespace } from './far-end.ts'
+import { FarEnd, inside, linkUp, quietNamespace } from './far-end.ts'
 
 const PREFIX = `nlt-io${process.pid}`
 const RING = 16 << 20
@@ -169,7 +169,7 @@ describe('af-packet', () => {
     waitUntil(driver, () => driver.receive(0, at, length) === 0 && driver.taggedFrames(0) === 1)
     near.ip('link set near0 down')
     transmit(0, 1)
-    near.ip('link set near0 up')
+    linkUp(near, far, 0)
     driver = new AfPacketDriver(fixture.seat)
     expect(driver.taggedFrames(0)).toBe(1)
     expect(driver.sendFailures(0)).toBe(1)
@@ -213,7 +213,7 @@ describe('af-packet', () => {
       expect(driver.sendFailures(0)).toBe(1)
       driver.wait(20)
       expect(sleepsIts20ms()).toBe(true)
-      near.ip('link set near0 up')
+      linkUp(near, far, 0)
       fixture.deliver(0, numbered(3))
       expect(received(0, 1)).toEqual([3])
       transmit(0, 4)
@@ -235,7 +235,7 @@ describe('af-packet', () => {
       // It may still be down when the coordinator hears of it.
       near.ip('link set near0 down')
       inside(near, () => fixture.opened.rebind(0, interfaceIndex('near0')))
-      near.ip('link set near0 up')
+      linkUp(near, far, 0)
       fixture.ends[0].close()
       fixture.ends[0] = new FarEnd(far, 'far0')
       for (let i = 10; i < 10 + fixture.slots; i++) {

@@ -52,6 +52,20 @@ export function quietNamespace(name: string): Namespace {
   }
 }
 
+const LOOKS = 1000
+
+/**
+ * Brings up the near end of the cable near<port> - far<port>, and returns when both ends carry: the kernel says so a
+ * moment after it has done it, and what is sent before is lost.
+ */
+export function linkUp(near: Namespace, far: Namespace, port: number): void {
+  near.ip(`link set near${port} up`)
+  const carries = (host: Namespace, name: string): boolean =>
+    (JSON.parse(host.ip(`-j link show ${name}`)) as { operstate: string }[])[0]?.operstate === 'UP'
+  for (let looks = 0; !(carries(near, `near${port}`) && carries(far, `far${port}`)); looks++)
+    if (looks === LOOKS) throw new Error(`the cable of port ${port} does not come up`)
+}
+
 const PACKET_VNET_HDR = 15
 const PACKET_IGNORE_OUTGOING = 23
 const ETH_P_ALL = 3
