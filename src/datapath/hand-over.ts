@@ -3,6 +3,7 @@
 // A frame that has been handed over three times, or that finds a full ring, is dropped: nobody waits for anybody.
 // Owner: this thread its outbox and inbox.
 
+import { fault } from '#faults'
 import { HANDED_OVER } from '../conntrack/verdict.ts'
 import { BURST, type Driver, VIRTIO_NET_HEADER } from '../io/driver.ts'
 import { CELL } from '../memory/counters.ts'
@@ -46,6 +47,9 @@ let rings: HandoverRings
 let outbox: Outbox
 let inbox: Inbox | undefined
 let wake: (shard: number) => void = () => {}
+/** The entries in hand: whose ring they are of, and how many. */
+let listedFrom = 0
+let listedCount = 0
 
 /**
  * Takes this thread's place at the rings: a shard's, or as number `shards` the dispatcher's, who only gives.
@@ -70,13 +74,11 @@ export function seatHandOver(
 }
 
 function succeed(box: Inbox | undefined): void {
-  const named = outbox.namedTokens()
-  // What the dead one had passed on is another's to give back.
-  const dropped = box?.takeOver((token) => {
-    if (!named.has(token)) driver.giveBack(token)
-  })
+  const dropped = box?.takeOver((token) => driver.giveBack(token))
   counters[CELL.handoversLost]! += dropped ?? 0
-  driver.reclaim(named)
+  fault("predecessor's entries dropped")
+  driver.reclaim(rings.tokensUnderWay())
+  outbox.ringAll(wakeSleeper)
 }
 
 /** Hands packet i over as it lies in the arena now; the verdict, or why not. */
@@ -93,12 +95,15 @@ export function give(i: number, owner: number, itsWay: number, reason: number): 
   if (length <= MOST_COPIED) {
     copyOut(owner, at, length, itsWay, PORTS[i]!)
   } else if (TOKEN[i] !== NOT_LENT) {
+    inbox?.passOn(listedFrom, listedCount, i, owner, outbox.nextOf(owner))
     outbox.put(owner, at, length, itsWay, PORTS[i]!, TOKEN[i]!)
     TOKEN[i] = NOT_LENT
+    fault('frame passed on')
   } else {
     // What had waited for a neighbour was copied out: there is no ring to leave it in.
     const token = fromRing ? driver.lend(at) : NOT_LENT
     if (token === NOT_LENT) return HANDOVER_FULL
+    fault('frame lent')
     outbox.put(owner, at, length, itsWay, PORTS[i]!, token)
   }
   counters[CELL.handovers + reason]! += 1
@@ -137,9 +142,13 @@ export function takeHandedOver(process: (itsWay: number, count: number) => void)
   for (let producer = 0; producer < inbox.producers; producer++) {
     const count = inbox.receive(producer, BURST)
     if (count === 0) continue
+    fault('entries listed')
+    listedFrom = producer
+    listedCount = count
     const itsWay = list(inbox, producer, count)
     process(itsWay, count)
     for (let i = 0; i < count; i++) giveBackLent(i)
+    fault('lent frames given back')
     inbox.release(producer)
     taken += count
   }

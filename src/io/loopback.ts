@@ -276,6 +276,7 @@ export class LoopbackDriver implements Driver {
   }
 
   reclaim(named: ReadonlySet<number>): void {
+    if (!this.#tookOver) this.#takeOver()
     for (let port = 0; port < this.ports; port++)
       for (let i = 0; i < this.#shape.slots; i++) {
         const slot = this.#slot(port, i)
@@ -342,7 +343,8 @@ export class LoopbackDriver implements Driver {
       this.#released[port] = released
       for (let i = 0; i < ((this.#listed[port] - released) | 0); i++) {
         const slot = this.#slot(port, released + i)
-        if (Atomics.load(this.#words, slot >> 2) === LENT) this.#lent.add(slot)
+        // FREE: it was lent, and whoever had it has given it back.
+        if (Atomics.load(this.#words, slot >> 2) !== FILLED) this.#lent.add(slot)
       }
       this.release(port)
     }

@@ -1,6 +1,6 @@
 // Where a test may crash a shard: between two steps of a change that is more than one store. Each name says what has
 // just been done; what a crash there leaves behind, and who mends it, is in the README of the folder that the point is
-// in. The product has an empty function for them (no-faults.ts). None lies on the way of an established packet.
+// in. The product has an empty function for them (no-faults.ts). None lies on the way of an established packet, but for those of hand-over: once a burst, or a lent frame.
 
 export const FAULT_POINTS = [
   // --- memory: a row or an index of any table ---
@@ -55,4 +55,16 @@ export const FAULT_POINTS = [
   'recovered',
 ] as const
 
-export type FaultPoint = (typeof FAULT_POINTS)[number]
+/** Those that only several shards reach, or hairpin: datapath/hand-over.ts, memory/handover-rings.ts. */
+export const HANDOVER_POINTS = [
+  'frame lent',
+  'frame passed on',
+  'burst not shown',
+  'head shown, bell not rung',
+  'entries listed',
+  'lent frames given back',
+  "predecessor's entry dropped",
+  "predecessor's entries dropped",
+] as const
+
+export type FaultPoint = (typeof FAULT_POINTS)[number] | (typeof HANDOVER_POINTS)[number]

@@ -12,11 +12,20 @@
 //                                                                  a producer rings BELL, then takes ASLEEP to 0 and wakes
 // Never: an entry written at or after TAIL + the ring's slots; an entry read at or after HEAD; a lent frame given back by two.
 //
+// Who must give back a lent frame (a receive ring stops for good at one that nobody gives back):
+//   written, HEAD not stored             its lender             it was never there
+//   HEAD stored, not released            the consumer           that of the ring where it lies
+//   passed on, HEAD there not stored     who passes it on       the entry says where to, and as which (passedTo, passedAt)
+//   passed on, HEAD there stored         the next consumer      in two rings until the first is released
+//   released                             nobody                 it was given back before TAIL was stored
+//
 // A thread that died leaves all of it as it was. Its successor as a consumer goes on at NEXT: what lies between TAIL and
-// NEXT may be half rewritten, is dropped, and what was lent is given back. As a producer it goes on at HEAD: what was
-// written behind HEAD was never there.
+// NEXT may be half rewritten, is dropped, and what was lent is given back unless it was passed on. As a producer it goes
+// on at HEAD: what was written behind HEAD was never there. It rings, for what may have been shown without. As a lender
+// it gives back all that no ring has: what lies released in a slot proves nothing, since frames are lent again.
 // All counts run on and wrap at 2^32. Owner: as the table says.
 
+import { fault } from '#faults'
 import type { Region } from './region.ts'
 
 /**
@@ -25,8 +34,8 @@ import type { Region } from './region.ts'
  */
 const SHARD_SLOTS = 512
 const DISPATCHER_SLOTS = 4096
-/** As many entries as one burst puts at most (io/driver.ts). */
-const BURST = 64
+/** Hand-overs of one packet (datapath/burst.ts): into so many rings, one after the other, a lent frame may come. */
+const MOST_HANDOVERS = 3
 const LINE = 16 // i32 words of a cache line: words of different writers never share one
 
 const NEXT = 0
@@ -45,6 +54,9 @@ export const ENTRY = {
   ports: 3,
   /** 0: its bytes were copied; of a lent frame what Driver.giveBack() takes, plus 1. */
   lent: 4,
+  /** Written by the consumer of a lent frame that hands it on: to whom, plus 1, and which entry of that ring it is. */
+  passedTo: 5,
+  passedAt: 6,
 } as const
 const ENTRY_WORDS = 8
 /** In place of a token: the frame's bytes were copied. */
@@ -99,6 +111,26 @@ export class HandoverRings {
     return this.#slot(ring, count) * PLACE_BYTES
   }
 
+  /**
+   * Tokens of all lent frames that lie in some ring. Threads go on meanwhile: a frame that is handed on lies in two
+   * rings for a moment, then in the second, which may have been looked at before. It is handed on twice at most, so one
+   * of three looks sees it.
+   */
+  tokensUnderWay(): Set<number> {
+    const tokens = new Set<number>()
+    for (let look = 0; look < MOST_HANDOVERS; look++)
+      for (let ring = 0; ring < ringCount(this.shards); ring++) this.#addTokens(ring, tokens)
+    tokens.delete(NOT_LENT)
+    return tokens
+  }
+
+  #addTokens(ring: number, tokens: Set<number>): void {
+    const tail = Atomics.load(this.consumed, ring * LINE + TAIL)
+    const head = Atomics.load(this.heads, ring * LINE)
+    for (let count = tail; count !== head; count = (count + 1) | 0)
+      tokens.add(Atomics.load(this.entries, this.entryAt(ring, count) + ENTRY.lent) - 1)
+  }
+
   /** The dispatcher's rings come last. */
   #slot(ring: number, count: number): number {
     const first = this.shards * this.shards
@@ -149,6 +181,11 @@ export class Outbox {
     return this.#rings.placeAt(this.#rings.ring(this.#producer, consumer), this.#head[consumer]!)
   }
 
+  /** Which entry of the ring to a consumer the next put() writes. */
+  nextOf(consumer: number): number {
+    return this.#head[consumer]!
+  }
+
   put(consumer: number, at: number, length: number, way: number, ports: number, token: number): void {
     const { entries } = this.#rings
     const entry = this.#rings.entryAt(this.#rings.ring(this.#producer, consumer), this.#head[consumer]!)
@@ -157,6 +194,7 @@ export class Outbox {
     entries[entry + ENTRY.way] = way
     entries[entry + ENTRY.ports] = ports
     entries[entry + ENTRY.lent] = token + 1
+    entries[entry + ENTRY.passedTo] = 0
     this.#head[consumer]! += 1
     this.#written[consumer] = 1
     this.#anyWritten = true
@@ -166,34 +204,24 @@ export class Outbox {
   publish(wake: (shard: number) => void): void {
     if (!this.#anyWritten) return
     this.#anyWritten = false
+    fault('burst not shown')
     const { heads, doors, shards } = this.#rings
     for (let consumer = 0; consumer < shards; consumer++) {
       if (this.#written[consumer] === 0) continue
       this.#written[consumer] = 0
       Atomics.store(heads, this.#rings.ring(this.#producer, consumer) * LINE, this.#head[consumer]!)
+      fault('head shown, bell not rung')
       Atomics.add(doors, consumer * LINE + BELL, 1)
       if (Atomics.load(doors, consumer * LINE + ASLEEP) === 0) continue
       if (Atomics.exchange(doors, consumer * LINE + ASLEEP, 0) === 1) wake(consumer)
     }
   }
 
-  /**
-   * Tokens of what was published and may still be there, and of what was released lately. For a successor, who must give
-   * back neither: the one is another's to give back, the other may have been.
-   */
-  namedTokens(): Set<number> {
-    const { entries, shards } = this.#rings
-    const named = new Set<number>()
-    for (let consumer = 0; consumer < shards; consumer++) {
-      const ring = this.#rings.ring(this.#producer, consumer)
-      const head = this.#head[consumer]!
-      const waiting = (head - this.#tail[consumer]!) | 0
-      // Behind the head lies what was never published, a burst at most: the slots of the oldest entries.
-      for (let count = (head - Math.max(waiting, this.#slots - BURST)) | 0; count !== head; count = (count + 1) | 0)
-        named.add(entries[this.#rings.entryAt(ring, count) + ENTRY.lent]! - 1)
-    }
-    named.delete(NOT_LENT)
-    return named
+  /** For a successor: has every consumer look, since a dead predecessor may have shown entries and not rung. */
+  ringAll(wake: (shard: number) => void): void {
+    this.#written.fill(1)
+    this.#anyWritten = true
+    this.publish(wake)
   }
 }
 
@@ -255,13 +283,24 @@ export class Inbox {
     return this.#rings.entryAt(this.#rings.ring(producer, this.#consumer), this.#next[producer]! - count + i)
   }
 
+  /** The i-th of the entries that were listed last is handed on with its lent frame, as entry `next` to a consumer. */
+  passOn(producer: number, count: number, i: number, consumer: number, next: number): void {
+    const { entries } = this.#rings
+    const entry = this.entry(producer, count, i)
+    entries[entry + ENTRY.passedAt] = next
+    entries[entry + ENTRY.passedTo] = consumer + 1
+  }
+
   /** The listed entries are done with; what was lent among them has been given back or passed on before. */
   release(producer: number): void {
     const ring = this.#rings.ring(producer, this.#consumer)
     Atomics.store(this.#rings.consumed, ring * LINE + TAIL, this.#next[producer]!)
   }
 
-  /** What a dead predecessor had listed is dropped; `each` is told the tokens of lent frames. Returns how many. */
+  /**
+   * What a dead predecessor had listed is dropped; `each` is told the tokens of lent frames that it had not passed on.
+   * Before this thread puts anything into a ring. Returns how many entries.
+   */
   takeOver(each: (token: number) => void): number {
     const { consumed, entries } = this.#rings
     let dropped = 0
@@ -272,13 +311,24 @@ export class Inbox {
         count !== this.#next[producer];
         count = (count + 1) | 0
       ) {
-        const token = entries[this.#rings.entryAt(ring, count) + ENTRY.lent]! - 1
-        if (token !== NOT_LENT) each(token)
+        const entry = this.#rings.entryAt(ring, count)
+        const token = entries[entry + ENTRY.lent]! - 1
+        if (token !== NOT_LENT && !this.#wasPassedOn(entry)) each(token)
         dropped++
+        fault("predecessor's entry dropped")
       }
       this.release(producer)
     }
     return dropped
+  }
+
+  /** The next consumer sees it: what was written and never shown is not there. */
+  #wasPassedOn(entry: number): boolean {
+    const { entries, heads } = this.#rings
+    const to = entries[entry + ENTRY.passedTo]! - 1
+    if (to < 0) return false
+    const head = Atomics.load(heads, this.#rings.ring(this.#consumer, to) * LINE)
+    return ((head - entries[entry + ENTRY.passedAt]!) | 0) > 0
   }
 
   /** Says that this thread is about to sleep; false if something has come meanwhile: then it must not. */

@@ -7,7 +7,7 @@ import { expect, vi } from 'vitest'
 import { DEFAULT_TIMEOUTS } from '../../src/conntrack/timeouts.ts'
 import { countersOf, type Dataplane, type ShardSettings, tableBytes } from '../../src/datapath/attach.ts'
 import { type Leases, ownerOf, type PacketNumbers } from '../../src/datapath/owner.ts'
-import { arenaBytes, LoopbackDriver } from '../../src/io/loopback.ts'
+import { arenaBytes, LoopbackDriver, type LoopbackOptions } from '../../src/io/loopback.ts'
 import { CELL } from '../../src/memory/counters.ts'
 import { DROP, DROP_REASONS } from '../../src/memory/drop-reasons.ts'
 import { Fib } from '../../src/memory/fib.ts'
@@ -50,15 +50,16 @@ export interface ClusterOptions {
 
 export class Cluster {
   readonly shards: number
-  readonly drivers: readonly LoopbackDriver[]
+  readonly drivers: LoopbackDriver[]
   readonly leases: Leases
   readonly externals: Externals
   readonly fib: Fib
   /** Shards woken, in order. */
   readonly woken: number[] = []
   deliver: Deliver
-  readonly #settings: readonly ShardSettings[]
+  readonly #settings: ShardSettings[]
   readonly #buffers: readonly SharedArrayBuffer[]
+  readonly #options: LoopbackOptions
   readonly #planes: Dataplane[] = []
   readonly #tables: Tables[] = []
   #now = 1000
@@ -83,6 +84,7 @@ export class Cluster {
     const places = shards + 1
     const sharedBytes = handoverFrameBytes(shards)
     const options = { ports: 2, slots: 64, scratchBytes: 8 << 20, shards: places, sharedBytes }
+    this.#options = options
     const arena = sharedMemory(arenaBytes(options))
     this.drivers = Array.from({ length: places }, (_, shard) => new LoopbackDriver({ ...options, arena, shard }))
     this.#settings = Array.from({ length: places }, (_, shard) => ({
@@ -116,15 +118,29 @@ export class Cluster {
   }
 
   async #attach(): Promise<void> {
-    for (const [shard, settings] of this.#settings.entries()) {
-      vi.resetModules()
-      const { attachShard, attachDispatcher } = await import('../../src/datapath/attach.ts')
-      const attach = shard < this.shards ? attachShard : attachDispatcher
-      const memory = { tables: this.#buffers[shard]!, ...this.#memory }
-      const wakers = { watcher() {}, coordinator() {}, shard: (woken: number) => this.woken.push(woken) }
-      this.#planes.push(await attach(memory, settings, this.drivers[shard]!, wakers))
-      if (shard < this.shards) this.#tables.push(await tablesOf(this.externals))
-    }
+    for (const shard of this.#settings.keys()) await this.#attachOne(shard)
+  }
+
+  async #attachOne(shard: number): Promise<void> {
+    vi.resetModules()
+    const { attachShard, attachDispatcher } = await import('../../src/datapath/attach.ts')
+    const attach = shard < this.shards ? attachShard : attachDispatcher
+    const memory = { tables: this.#buffers[shard]!, ...this.#memory }
+    const wakers = { watcher() {}, coordinator() {}, shard: (woken: number) => this.woken.push(woken) }
+    this.#planes[shard] = await attach(memory, this.#settings[shard]!, this.drivers[shard]!, wakers)
+    if (shard < this.shards) this.#tables[shard] = await tablesOf(this.externals)
+  }
+
+  /**
+   * A shard, or the dispatcher, is dead, as far as it came; another begins on its memory, with modules and a driver of
+   * its own. What the dead one had sent and nobody has taken is forgotten. No turn yet.
+   */
+  async restart(shard: number): Promise<void> {
+    const { arena } = this.drivers[shard]!
+    this.drivers[shard] = new LoopbackDriver({ ...this.#options, arena, shard })
+    const { epoch, ...settings } = this.#settings[shard]!
+    this.#settings[shard] = { ...settings, restarted: true, epoch: epoch + 1 }
+    await this.#attachOne(shard)
   }
 
   /** A packet from the LAN; what left by the outside port. */

@@ -185,16 +185,61 @@ describe('after a thread’s death', () => {
     expect(listed(new Inbox(rings, 1), 0)).toEqual([1, 3])
   })
 
-  it('the tokens that its rings name are known, token 0 and those just released among them', () => {
+  it('a lent frame is under way from when it is shown until it is released, in whichever ring', () => {
     const [outbox, inbox] = [new Outbox(rings, 0), new Inbox(rings, 1)]
-    expect(outbox.namedTokens()).toEqual(new Set())
     put(outbox, 1, 1, WAY, 0)
     put(outbox, 0, 1, WAY, 4711)
     put(outbox, 1, 2)
+    expect(rings.tokensUnderWay()).toEqual(new Set())
     outbox.publish(wake)
+    expect(rings.tokensUnderWay()).toEqual(new Set([0, 4711]))
     listed(inbox, 0)
+    expect(rings.tokensUnderWay()).toEqual(new Set([0, 4711]))
     inbox.release(0)
-    put(outbox, 1, 3, WAY, 12) // never published
-    expect(new Outbox(rings, 0).namedTokens()).toEqual(new Set([0, 4711]))
+    expect(rings.tokensUnderWay()).toEqual(new Set([4711]))
+  })
+
+  for (const shown of [true, false])
+    it(`a lent frame that the dead one was passing on is ${shown ? 'the next one’s' : 'given back'} if that was ${shown ? '' : 'not '}shown`, () => {
+      const first = new Outbox(rings, DISPATCHER)
+      put(first, 1, 1, WAY, 4711)
+      first.publish(wake)
+      const [dead, onward] = [new Inbox(rings, 1), new Outbox(rings, 1)]
+      expect(listed(dead, DISPATCHER)).toEqual([1])
+      dead.passOn(DISPATCHER, 1, 0, 0, onward.nextOf(0))
+      put(onward, 0, 1, WAY, 4711)
+      if (shown) onward.publish(wake)
+
+      const tokens: number[] = []
+      expect(new Inbox(rings, 1).takeOver((token) => tokens.push(token))).toBe(1)
+      expect(tokens).toEqual(shown ? [] : [4711])
+      expect(rings.tokensUnderWay()).toEqual(new Set(shown ? [4711] : []))
+    })
+
+  it('whether a frame was passed on in an entry’s earlier life says nothing', () => {
+    const [first, onward] = [new Outbox(rings, DISPATCHER), new Outbox(rings, 1)]
+    const inbox = new Inbox(rings, 1)
+    for (let lap = 0; lap <= rings.slots(DISPATCHER); lap++) {
+      put(first, 1, lap, WAY, 4711)
+      first.publish(wake)
+      listed(inbox, DISPATCHER)
+      if (lap > 0) continue
+      inbox.passOn(DISPATCHER, 1, 0, 0, onward.nextOf(0))
+      put(onward, 0, 1, WAY, 4711)
+      onward.publish(wake)
+      inbox.release(DISPATCHER)
+    }
+    const tokens: number[] = []
+    new Inbox(rings, 1).takeOver((token) => tokens.push(token))
+    expect(tokens).toHaveLength(rings.slots(DISPATCHER))
+  })
+
+  it('its successor rings for what it may have shown without ringing', () => {
+    const inbox = new Inbox(rings, 1)
+    inbox.hasMail()
+    expect(inbox.fallAsleep()).toBe(true)
+    new Outbox(rings, 0).ringAll(wake)
+    expect(woken).toEqual([1])
+    expect(inbox.hasMail()).toBe(true)
   })
 })
