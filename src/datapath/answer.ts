@@ -84,19 +84,19 @@ export function sendError(i: number, kind: number, rest: number): void {
   copyBytes(quoted, message + icmp.EMBEDDED, quote)
   icmp.writeChecksum(mem, message, icmp.HEADER_LEN + quote)
   const length = ethernet.HEADER_LEN + headers + quote
-  if ((way & HAIRPIN) !== 0) sendBack(i, at, length)
-  else sendBy(port, at, length)
+  if ((way & HAIRPIN) === 0) sendBy(port, at, length)
+  else if (!sendBack(i, at, length)) return
   counters[CELL.icmpErrorsSent + kind]! += 1
 }
 
 /**
  * An error about a hairpin's second half: its sender, as it stands in the packet, is an external endpoint of ours. It
- * goes there as if it had come from outside, addressed to us as the packet was.
+ * goes there as if it had come from outside, addressed to us as the packet was. False if there is no room in the ring.
  */
-function sendBack(i: number, at: number, length: number): void {
+function sendBack(i: number, at: number, length: number): boolean {
   copyBytes(AT[i]!, at, ethernet.HEADER_LEN)
   const owner = ownerOfTuple(OUTSIDE, KEY[i]! & 0xff, DST[i]!, SRC[i]!, invertPorts(PORTS[i]!))
-  handOverBuilt(at, length, owner, OUTSIDE, HAIRPIN)
+  return handOverBuilt(at, length, owner, OUTSIDE, HAIRPIN)
 }
 
 /** Tells the sender of TCP segment i that its connection doesn't exist: the reset that the addressee would send. */

@@ -55,6 +55,9 @@ export const mayHop = (): boolean => (way & HOPS_MASK) !== HOPS_MASK
 /** The way of what is handed over from the burst in hand, with these flags and by this side. */
 export const onward = (toSide: number, flags: number): number => wayOf(port, toSide) | ((way & HOPS_MASK) + HOP) | flags
 
+/** The same of a packet that was made here. */
+export const firstHop = (toSide: number, flags: number): number => wayOf(port, toSide) | HOP | flags
+
 /** The burst in hand: how it came, and of that the port and the side (conntrack/tuple.ts). */
 export let way = 0
 export let port = 0

@@ -19,7 +19,7 @@ import {
 } from '../memory/handover-rings.ts'
 import { counters } from '../memory/own-counters.ts'
 import { copyBytes } from './arena.ts'
-import { AT, fromRing, KNOWN_PORTS, LENGTH, mayHop, onward, PORTS, TOKEN, way } from './burst.ts'
+import { AT, firstHop, fromRing, KNOWN_PORTS, LENGTH, mayHop, onward, PORTS, TOKEN, way } from './burst.ts'
 
 const HANDOVER_LOOP = DROP['handover-loop']
 const HANDOVER_FULL = DROP['handover-full']
@@ -110,10 +110,13 @@ export function give(i: number, owner: number, itsWay: number, reason: number): 
   return HANDED_OVER
 }
 
-/** Hands over a frame that this shard has built; false if there is no room. Its bytes are copied at once. */
+/**
+ * Hands over an error that this shard has built; false if there is no room. Its bytes are copied at once. It is a packet
+ * of its own: how often the one that it is about was handed over doesn't count, and no error is made about it.
+ */
 export function handOverBuilt(at: number, length: number, owner: number, toSide: number, flags: number): boolean {
-  if (!mayHop() || length > MOST_COPIED || !outbox.hasRoom(owner)) return false
-  copyOut(owner, at, length, onward(toSide, flags), 0)
+  if (length > MOST_COPIED || !outbox.hasRoom(owner)) return false
+  copyOut(owner, at, length, firstHop(toSide, flags), 0)
   counters[CELL.handovers + BY_HAIRPIN]! += 1
   return true
 }

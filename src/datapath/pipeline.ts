@@ -278,6 +278,7 @@ function firstFragment(i: number): number {
 function reject(itsWay: number, count: number): void {
   beginBurst(itsWay, false)
   parseBurst(count, portMacHigh(port), portMacLow(port))
+  if ((itsWay & PORTS_KNOWN) !== 0) fillKnownPorts(count)
   for (let i = 0; i < count; i++) {
     if (KIND[i]! < QUEUED) sendError(i, HOST_UNREACHABLE, 0)
     countVerdict(side, NEIGHBOUR_UNREACHABLE)

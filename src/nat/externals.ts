@@ -74,6 +74,9 @@ export class Externals {
   /** [shard * LINE] port index + 1 or 0 for none, [shard * LINE + 1] its word while it is taken. */
   readonly #intents: Int32Array
   readonly #requests: Int32Array
+  /** By address, as it was at a version; this thread's. */
+  readonly #entryOf = new Map<number, number>()
+  #mappedVersion = -1
 
   /** `capacity` addresses at most; `blockSize` a power of two from 16 to 1024. */
   constructor(region: Region, options: { capacity: number; blockSize: number }) {
@@ -104,11 +107,21 @@ export class Externals {
     return this.#entries[entry * ENTRY_WORDS + GENERATION]!
   }
 
-  /** The entry of an address, -1 if it is none of ours. */
+  /**
+   * The entry of an address, -1 if it is none of ours. By a map that follows the version, since owners are asked for
+   * with many addresses too; the look at the version is a plain load, because it is one for each packet.
+   */
   find(address: number): number {
-    for (let entry = 0; entry < this.capacity; entry++)
-      if (this.addressOf(entry) === address && this.kindOf(entry) !== VACANT) return entry
-    return -1
+    if (this.#version[0] !== this.#mappedVersion) this.#mapEntries()
+    return this.#entryOf.get(address) ?? -1
+  }
+
+  #mapEntries(): void {
+    // Before the entries: what changes meanwhile is mapped once more.
+    this.#mappedVersion = this.version()
+    this.#entryOf.clear()
+    for (let entry = this.capacity - 1; entry >= 0; entry--)
+      if (this.kindOf(entry) !== VACANT) this.#entryOf.set(this.addressOf(entry), entry)
   }
 
   blockIndex(entry: number, space: number, block: number): number {

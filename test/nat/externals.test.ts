@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { allocate } from '../../src/memory/region.ts'
+import { allocate, Region } from '../../src/memory/region.ts'
 import {
   Externals,
   freedAt,
@@ -43,6 +43,18 @@ describe('addresses', () => {
     expect(externals.ownerOfBlock(0, UDP_SPACE, 300)).toBe(-1)
     expect(externals.add(B, POOL)).toBe(0)
     expect(externals.generationOf(0)).not.toBe(generation)
+  })
+
+  it('are found by every thread that looks, as they come and go', () => {
+    const { buffer, seated } = allocate((region) => new Externals(region, { capacity: 2, blockSize: 64 }))
+    const other = new Externals(new Region(buffer), { capacity: 2, blockSize: 64 })
+    expect(other.find(A)).toBe(-1)
+    seated.add(A, SHARED)
+    seated.add(B, POOL)
+    expect([other.find(A), other.find(B)]).toEqual([0, 1])
+    seated.remove(0)
+    seated.add(C, POOL)
+    expect([other.find(A), other.find(B), other.find(C)]).toEqual([-1, 1, 0])
   })
 
   it('change the version, as leases do', () => {
