@@ -81,6 +81,11 @@ export const PORT_STATE = {
   socket: 32,
   /** i32: what `socket` said when the ring that lies in the arena was mapped. */
   mapped: 36,
+  /**
+   * Two i32: which frames of the burst from `held` on are lent, a bit each. Their status says so only until they are
+   * given back, which may be before the burst is released.
+   */
+  lent: 40,
 } as const
 export const PORT_MESSAGES = LINE
 export const PORT_IOVECS = PORT_MESSAGES + BATCH * MMSGHDR_BYTES

@@ -84,9 +84,8 @@ export class AfPacketDriver implements Driver {
   readonly #next: Int32Array
   readonly #held: Int32Array
   readonly #queued: Int32Array
-  /** By port: how many frames of the present burst are lent, and by place in it, which. */
-  readonly #lentCount: Int32Array
-  readonly #lent: Uint8Array
+  /** By port: frames of the present burst are lent, PORT_STATE.lent says which. */
+  readonly #anyLent: Uint8Array
   /** The running counts in control, as the arena's f64 cells. */
   readonly #counts: Float64Array
   readonly #pollAddress: Address
@@ -108,8 +107,7 @@ export class AfPacketDriver implements Driver {
     this.#next = new Int32Array(this.ports)
     this.#held = new Int32Array(this.ports)
     this.#queued = new Int32Array(this.ports)
-    this.#lentCount = new Int32Array(this.ports)
-    this.#lent = new Uint8Array(this.ports * BURST)
+    this.#anyLent = new Uint8Array(this.ports)
     this.#pollAddress = seat.arenaAddress + seat.controlAt
     for (let port = 0; port < this.ports; port++) {
       this.#preparePoll(port, seat.ports[port].receiveFd)
@@ -155,7 +153,7 @@ export class AfPacketDriver implements Driver {
     const ring = this.#ring(port)
     const next = this.#next[port]
     let held = this.#held[port]
-    if (this.#lentCount[port] !== 0) held = this.#releaseUnlent(port)
+    if (this.#anyLent[port] !== 0) held = this.#releaseUnlent(port)
     while (held !== next) {
       const status = ((ring + frameOffset(held)) >> 2) + TP_STATUS
       if (ORDERED) words[status] = TP_STATUS_KERNEL
@@ -164,6 +162,7 @@ export class AfPacketDriver implements Driver {
     }
     this.#held[port] = next
     words[this.#control(port, PORT_STATE.held) >> 2] = next
+    if (this.#anyLent[port] !== 0) this.#forgetLent(port)
   }
 
   lend(at: number): number {
@@ -175,9 +174,9 @@ export class AfPacketDriver implements Driver {
     const place = (frame - this.#held[port] + this.#frames) % this.#frames
     if (place >= (this.#next[port] - this.#held[port] + this.#frames) % this.#frames) return -1
     const token = this.#ring(port) + frameOffset(frame)
-    this.#lent[port * BURST + place] = 1
-    this.#lentCount[port]++
+    // In this order: a thread that dies in between leaves a frame whose status says it all.
     Atomics.store(this.#words, (token >> 2) + TP_STATUS, TP_STATUS_LENT)
+    this.#noteLent(port, place)
     return token
   }
 
@@ -290,12 +289,11 @@ export class AfPacketDriver implements Driver {
     const next = this.#state(port, PORT_STATE.next)
     this.#held[port] = held
     this.#next[port] = next
+    // It may have died between releasing its last burst and forgetting what of that was lent.
+    if (held === next) this.#forgetLent(port)
     for (let frame = held, place = 0; frame !== next; place++) {
       const status = ((this.#ring(port) + frameOffset(frame)) >> 2) + TP_STATUS
-      if (Atomics.load(this.#words, status) === TP_STATUS_LENT) {
-        this.#lent[port * BURST + place] = 1
-        this.#lentCount[port]++
-      }
+      if (this.#isLent(port, place) || Atomics.load(this.#words, status) === TP_STATUS_LENT) this.#noteLent(port, place)
       if (++frame === this.#frames) frame = 0
     }
     this.release(port)
@@ -304,14 +302,30 @@ export class AfPacketDriver implements Driver {
   /** Returns the end of the burst: nothing is left to release. */
   #releaseUnlent(port: number): number {
     const next = this.#next[port]
-    for (let frame = this.#held[port], place = port * BURST; frame !== next; place++) {
-      if (this.#lent[place] === 0)
+    for (let frame = this.#held[port], place = 0; frame !== next; place++) {
+      if (!this.#isLent(port, place))
         Atomics.store(this.#words, ((this.#ring(port) + frameOffset(frame)) >> 2) + TP_STATUS, TP_STATUS_KERNEL)
-      this.#lent[place] = 0
       if (++frame === this.#frames) frame = 0
     }
-    this.#lentCount[port] = 0
     return next
+  }
+
+  #noteLent(port: number, place: number): void {
+    this.#words[this.#lentWord(port, place)] |= 1 << (place & 31)
+    this.#anyLent[port] = 1
+  }
+
+  #isLent(port: number, place: number): boolean {
+    return (this.#words[this.#lentWord(port, place)] & (1 << (place & 31))) !== 0
+  }
+
+  #forgetLent(port: number): void {
+    for (let place = 0; place < BURST; place += 32) this.#words[this.#lentWord(port, place)] = 0
+    this.#anyLent[port] = 0
+  }
+
+  #lentWord(port: number, place: number): number {
+    return (this.#control(port, PORT_STATE.lent) >> 2) + (place >> 5)
   }
 
   /**

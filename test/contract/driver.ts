@@ -305,6 +305,18 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
           expect(copyOf(fixture.neighbour, frameAt, 60).frame).toEqual(numbered(7))
         })
 
+        it('gives back nothing that was given back and filled anew meanwhile', () => {
+          fixture.deliver(0, numbered(7))
+          burst(0)
+          fixture.neighbour.giveBack(driver.lend(at[0]))
+          // All that is free: the frame itself comes last.
+          for (const i of sequence(100, fixture.slots)) fixture.deliver(0, numbered(i))
+          driver = fixture.successor()
+          driver.reclaim(new Set())
+          expect(numbers(receiveCopies(driver, 0, fixture.slots))).toEqual(sequence(100, fixture.slots))
+          carryOn(1000, 2 * fixture.slots)
+        })
+
         it('is made good where nobody knows of the frame', () => {
           lendOne(7)
           driver = fixture.successor()
