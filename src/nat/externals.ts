@@ -168,6 +168,11 @@ export class Externals {
     return Atomics.load(this.#requests, this.#request(shard, entry, space)) === ASKED
   }
 
+  /** The coordinator had none to give. */
+  isDenied(shard: number, entry: number, space: number): boolean {
+    return Atomics.load(this.#requests, this.#request(shard, entry, space)) === DENIED
+  }
+
   #request(shard: number, entry: number, space: number): number {
     return (shard * this.capacity + entry) * SPACES + space
   }
@@ -243,8 +248,9 @@ export class Externals {
   }
 
   /**
-   * Leases a block of which no port is in use to a shard, from the shard that leases most of the
-   * space; false if there is none to be had. Ports of it may rest: the new lessee reads their words.
+   * Leases a block of which no port is in use to a shard, from the shard that leases most of the space; false if there is
+   * none to be had. Ports of it may rest, the new lessee reads their words; but not all of them: such a block would help
+   * nobody, be asked for again at once, and begin its rests anew with each move.
    */
   moveFreeBlock(entry: number, space: number, toShard: number): boolean {
     if (this.kindOf(entry) === VACANT) return false
@@ -252,13 +258,21 @@ export class Externals {
     const donors = [...blocks.keys()].filter((shard) => shard !== toShard && blocks.get(shard)!.length > BLOCKS_KEPT)
     donors.sort((a, b) => blocks.get(b)!.length - blocks.get(a)!.length)
     for (const donor of donors)
-      for (const block of blocks.get(donor)!) {
-        // A look before it is frozen: most blocks of a busy shard have a port in use.
-        if (this.#isInUse(entry, space, block) || !this.takeBack(entry, space, block)) continue
+      for (const block of this.#worthMoving(entry, space, blocks.get(donor)!)) {
+        if (!this.takeBack(entry, space, block)) continue
         this.lease(entry, space, block, toShard)
         return true
       }
     return false
+  }
+
+  /** A look before any is frozen, since most blocks of a busy shard have a port in use: those with fewest resting first. */
+  #worthMoving(entry: number, space: number, blocks: readonly number[]): number[] {
+    return blocks
+      .map((block) => ({ block, resting: this.#restingOfUnused(entry, space, block) }))
+      .filter(({ resting }) => resting < this.blockSize)
+      .sort((a, b) => a.resting - b.resting)
+      .map(({ block }) => block)
   }
 
   #blocksByLessee(entry: number, space: number): Map<number, number[]> {
@@ -273,11 +287,16 @@ export class Externals {
     return blocks
   }
 
-  #isInUse(entry: number, space: number, block: number): boolean {
+  /** Its resting ports; all of them if one of its ports is in use. */
+  #restingOfUnused(entry: number, space: number, block: number): number {
     const first = this.portIndex(entry, space, block * this.blockSize)
-    for (let port = 0; port < this.blockSize; port++)
-      if (isTaken(Atomics.load(this.portWords, first + port))) return true
-    return false
+    let resting = 0
+    for (let port = 0; port < this.blockSize; port++) {
+      const word = Atomics.load(this.portWords, first + port)
+      if (isTaken(word)) return this.blockSize
+      if (wasFreed(word)) resting++
+    }
+    return resting
   }
 
   #changed(): void {

@@ -44,6 +44,9 @@ const PARITY_TRIES = 4
 
 const NEVER = -ASKS_AGAIN_AFTER
 
+/** Ports that the queue of resting ones has room for when it is empty; a power of two, as it is later. */
+const FEWEST_REST_PLACES = 64
+
 let externals: Externals
 let shard = 0
 /** By block index: usable ports, -1 if the block isn't ours. */
@@ -55,8 +58,10 @@ let leased = new Int32Array(0)
 let place = new Int32Array(0)
 let listed = new Int32Array(0)
 let listLength = new Int32Array(0)
-/** Ring of resting ports in the order they were freed: port index, second. */
+/** Ring of resting ports in the order they were freed: port index, second. Each port is in it once at most. */
 let resting = new Int32Array(0)
+/** Ports of our blocks that may rest: the ring has room for all of them. */
+let mayRest = 0
 let restingHead = 0
 let restingTail = 0
 let version = -1
@@ -82,7 +87,8 @@ export function seatPorts(shared: Externals, shardNumber: number, shards = 1, ca
   place = new Int32Array(blocks).fill(-1)
   listed = new Int32Array(blocks)
   listLength = new Int32Array(shared.capacity * SPACES)
-  resting = new Int32Array(2 * 2 ** Math.ceil(Math.log2(shared.portWords.length)))
+  resting = new Int32Array(2 * FEWEST_REST_PLACES)
+  mayRest = 0
   restingHead = 0
   restingTail = 0
   version = -1
@@ -103,6 +109,8 @@ export function followLeases(): boolean {
   // First all that is lost, then the rest: a block that has been away and is back is lost and gained.
   if (countBlocks(loseUnlessOurs) > 0) forgetRests()
   countBlocks(gainIfOurs)
+  // While the coordinator held a block frozen that stays ours, it had nothing to give and left its list.
+  relist()
   return true
 }
 
@@ -124,6 +132,7 @@ function loseUnlessOurs(entry: number, space: number, block: number): boolean {
   if (externals.leaseOf(entry, space, block) === leased[index] && isOurs(entry, space, block)) return false
   counters[CELL.portsUsed + space]! -= taken[index]!
   counters[CELL.portsLeased + space]! -= externals.blockSize
+  if (restOf(space) > 0) mayRest -= externals.blockSize
   usable[index] = -1
   if (place[index] !== -1) unlist(entry, space, block)
   fault('block lost')
@@ -139,6 +148,7 @@ function gainIfOurs(entry: number, space: number, block: number): boolean {
 }
 
 function gain(entry: number, space: number, block: number, index: number): void {
+  if (restOf(space) > 0) makeRoomToRest()
   const first = externals.portIndex(entry, space, block * externals.blockSize)
   let mapped = 0
   let free = 0
@@ -160,6 +170,22 @@ function gain(entry: number, space: number, block: number, index: number): void 
   counters[CELL.portsLeased + space]! += externals.blockSize
   if (free > 0) list(entry, space, block)
   fault('block gained')
+}
+
+/** For the ports of one block more. Here and not where a port is freed: that is on a packet's way. */
+function makeRoomToRest(): void {
+  mayRest += externals.blockSize
+  if (restPlaces() >= mayRest) return
+  const larger = new Int32Array(2 * 2 ** Math.ceil(Math.log2(mayRest)))
+  const count = restsQueued()
+  for (let i = 0; i < count; i++) {
+    const slot = slotOf(restingHead + i)
+    larger[2 * i] = resting[slot]!
+    larger[2 * i + 1] = resting[slot + 1]!
+  }
+  resting = larger
+  restingHead = 0
+  restingTail = count
 }
 
 /** Ports of blocks that aren't ours any more rest no longer here: whoever leases them next reads their words. */
@@ -184,11 +210,15 @@ function forgetRests(): void {
  */
 export function takePort(entry: number, space: number, wanted: number, preserve: boolean, parity: boolean): number {
   const port = takeAny(entry, space, wanted, preserve, parity)
-  if (hasOthers && listLength[entry * SPACES + space]! < FEWEST_BLOCKS) askForBlock(entry, space)
+  askIfShort(entry, space)
   return port
 }
 
 /** Before the last block is used up, so that the answer comes in time. */
+function askIfShort(entry: number, space: number): void {
+  if (hasOthers && listLength[entry * SPACES + space]! < FEWEST_BLOCKS) askForBlock(entry, space)
+}
+
 function askForBlock(entry: number, space: number): void {
   const list = entry * SPACES + space
   if (now - askedAt[list]! < ASKS_AGAIN_AFTER || externals.isAsking(shard, entry, space)) return
@@ -197,9 +227,12 @@ function askForBlock(entry: number, space: number): void {
   callCoordinator()
 }
 
-/** Another block has been asked for and may come. */
+/**
+ * After takePort() had none: another block has been asked for and may come. Also if it has come already: the leases are
+ * looked at once a turn, and until then a granted block isn't among ours.
+ */
 export const isLeasePending = (entry: number, space: number): boolean =>
-  hasOthers && externals.isAsking(shard, entry, space)
+  hasOthers && !externals.isDenied(shard, entry, space)
 
 /**
  * Takes an even port and the odd one after it, for RTP and RTCP (RFC 3550 section 11): both or neither. The even one;
@@ -217,7 +250,10 @@ export function takePair(entry: number, space: number): number {
     for (let step = 0; step < blockSize; step += 2) {
       const even = block * blockSize + ((start + step) % blockSize)
       if (!tryPort(entry, space, even)) continue
-      if (tryPort(entry, space, even + 1)) return even
+      if (tryPort(entry, space, even + 1)) {
+        askIfShort(entry, space)
+        return even
+      }
       untake(entry, space, even)
     }
   }
@@ -244,13 +280,20 @@ export function reserve(entry: number, space: number, port: number): boolean {
   const block = Math.floor(port / externals.blockSize)
   const lessee = externals.ownerOfBlock(entry, space, block)
   const at = externals.portIndex(entry, space, port)
-  const word = Atomics.load(externals.portWords, at)
-  if (lessee < 0 || isMapped(word) || wasFreed(word) || (word & RESERVATIONS) === RESERVATIONS) return false
-  if (Atomics.compareExchange(externals.portWords, at, word, withContent(word, word + RESERVATION)) !== word)
-    return false
+  if (lessee < 0 || !addReservation(at)) return false
   if (externals.ownerOfBlock(entry, space, block) === lessee) return true
   unreserve(entry, space, port)
   return false
+}
+
+/** Again if another shard has changed the word meanwhile: that it named the port, too, is no reason to refuse. */
+function addReservation(at: number): boolean {
+  const words = externals.portWords
+  for (;;) {
+    const word = Atomics.load(words, at)
+    if (isMapped(word) || wasFreed(word) || (word & RESERVATIONS) === RESERVATIONS) return false
+    if (Atomics.compareExchange(words, at, word, withContent(word, word + RESERVATION)) === word) return true
+  }
 }
 
 /** Takes one reservation back. */
@@ -445,6 +488,8 @@ export const isListed = (block: number): boolean => place[block] !== -1
 
 /** Ports in the queue of resting ones. */
 export const restsQueued = (): number => restingTail - restingHead
+/** How many the queue has room for. */
+export const restPlaces = (): number => resting.length / 2
 
 /**
  * On a dead shard's memory, before leases are looked at: the mapping bits of the port words as the mappings say. `mapped`

@@ -1,0 +1,310 @@
+// How a shard that runs short of ports asks for a block, what the coordinator moves, reservations by any shard, and pairs.
+
+import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { CELL, counterBlock } from '../../src/memory/counters.ts'
+import { allocate, Region } from '../../src/memory/region.ts'
+import { attach } from '../../src/memory/seat.ts'
+import {
+  Externals,
+  freedAt,
+  isTaken,
+  MAPPED,
+  POOL,
+  RESERVATION,
+  TCP_SPACE,
+  UDP_SPACE,
+} from '../../src/nat/externals.ts'
+
+const SIZE = 16
+const [A, B, C, D, E, F, G] = [80, 81, 82, 83, 84, 85, 86] as const
+const ME = 0
+const OTHER = 1
+
+let ports: typeof import('../../src/nat/ports.ts')
+let clock: typeof import('../../src/memory/clock.ts')
+let externals: Externals
+let counters: Float64Array
+/** How often the coordinator was called. */
+let calls: number
+
+beforeEach(async () => {
+  const unused = new Region()
+  const block = allocate(counterBlock)
+  counters = block.seated
+  const seat = { arena: new ArrayBuffer(0), connections: unused, mappings: unused, permissions: unused, capacity: 1 }
+  vi.resetModules()
+  attach({ ...seat, counters: new Region(block.buffer) })
+  ports = await import('../../src/nat/ports.ts')
+  clock = await import('../../src/memory/clock.ts')
+  externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: SIZE })).seated
+  externals.add(1, POOL)
+  begin(2)
+})
+
+function begin(shards: number): void {
+  ports.seatPorts(externals, ME, shards, () => calls++)
+  clock.setClock(1_000_000)
+  ports.followLeases()
+  // A shard calls once when it begins.
+  calls = 0
+}
+function lease(shard: number, space: number, ...blocks: number[]): void {
+  for (const block of blocks) externals.lease(0, space, block, shard)
+  ports.followLeases()
+}
+const take = (space = TCP_SPACE, wanted = 5000, preserve = false): number =>
+  ports.takePort(0, space, wanted, preserve, false)
+const takeAll = (count: number): number[] => Array.from({ length: count }, () => take())
+const isPending = (): boolean => ports.isLeasePending(0, TCP_SPACE)
+const lessee = (block: number, space = TCP_SPACE): number => externals.ownerOfBlock(0, space, block)
+const wordOf = (port: number): number => externals.portWords[externals.portIndex(0, TCP_SPACE, port)]!
+const portsOf = (block: number): number[] => Array.from({ length: SIZE }, (_, i) => block * SIZE + i)
+const sorted = (numbers: readonly number[]): number[] => numbers.toSorted((a, b) => a - b)
+function fill(block: number, word: number, count = SIZE, space = TCP_SPACE): void {
+  const first = externals.portIndex(0, space, block * SIZE)
+  externals.portWords.fill(word, first, first + count)
+}
+
+describe('a shard that runs short of ports', () => {
+  it('asks while it has one block with a usable port left, once, and goes on', () => {
+    lease(ME, TCP_SPACE, A, B)
+    take()
+    expect([externals.requests(), calls]).toEqual([[], 0])
+    expect(takeAll(2 * SIZE - 2)).not.toContain(-1)
+    expect(externals.requests()).toEqual([{ shard: ME, entry: 0, space: TCP_SPACE }])
+    expect(calls).toBe(1)
+  })
+
+  it('asks as well when pairs have used its blocks up', () => {
+    lease(ME, TCP_SPACE, A, B)
+    for (let i = 0; i < SIZE; i++) ports.takePair(0, TCP_SPACE)
+    expect([externals.requests().length, calls]).toEqual([1, 1])
+  })
+
+  it('waits when it has nothing left, and has what it is granted when it looks at the leases again', () => {
+    lease(OTHER, TCP_SPACE, B, C, D)
+    expect([take(), isPending(), calls]).toEqual([-1, true, 1])
+    expect(externals.moveFreeBlock(0, TCP_SPACE, ME)).toBe(true)
+    externals.answer(ME, 0, TCP_SPACE, true)
+    expect(externals.requests()).toEqual([])
+    ports.followLeases()
+    expect(take()).toBeGreaterThan(0)
+  })
+
+  it('still waits, and does not ask again, between the grant and its next look at the leases', () => {
+    lease(OTHER, TCP_SPACE, B, C, D)
+    take()
+    externals.moveFreeBlock(0, TCP_SPACE, ME)
+    externals.answer(ME, 0, TCP_SPACE, true)
+    expect([take(), isPending(), calls]).toEqual([-1, true, 1])
+  })
+
+  it('that was denied is out of ports until leases change, and asks again then', () => {
+    take()
+    externals.answer(ME, 0, TCP_SPACE, false)
+    expect([take(), isPending(), calls]).toEqual([-1, false, 1])
+    lease(OTHER, TCP_SPACE, A)
+    expect([take(), isPending(), calls]).toEqual([-1, true, 2])
+  })
+
+  it('that was denied asks again after two seconds', () => {
+    take()
+    externals.answer(ME, 0, TCP_SPACE, false)
+    clock.setClock(1_001_999)
+    expect([take(), isPending(), calls]).toEqual([-1, false, 1])
+    clock.setClock(1_002_000)
+    expect([take(), isPending(), calls]).toEqual([-1, true, 2])
+  })
+
+  it('that is the only one asks nobody and waits for nothing', () => {
+    begin(1)
+    expect([take(), isPending(), calls, externals.requests()]).toEqual([-1, false, 0, []])
+  })
+})
+
+describe('the block that moves', () => {
+  it('comes from the shard that has most', () => {
+    lease(1, TCP_SPACE, A, B, C)
+    lease(2, TCP_SPACE, D, E, F, G)
+    expect(externals.moveFreeBlock(0, TCP_SPACE, ME)).toBe(true)
+    expect([D, E, F, G].filter((block) => lessee(block) === ME)).toHaveLength(1)
+  })
+
+  it('comes from the next one if all blocks of that one are in use', () => {
+    lease(1, TCP_SPACE, A, B, C)
+    lease(2, TCP_SPACE, D, E, F, G)
+    for (const block of [D, E, F]) fill(block, MAPPED, 1)
+    fill(G, RESERVATION, 1)
+    expect(externals.moveFreeBlock(0, TCP_SPACE, ME)).toBe(true)
+    expect([A, B, C].filter((block) => lessee(block) === ME)).toHaveLength(1)
+  })
+
+  it('may have resting ports, and is the one with fewest', () => {
+    lease(1, UDP_SPACE, A, B, C)
+    for (const [block, count] of [
+      [A, 5],
+      [B, 2],
+      [C, 9],
+    ] as const)
+      fill(block, freedAt(999), count, UDP_SPACE)
+    expect(externals.moveFreeBlock(0, UDP_SPACE, ME)).toBe(true)
+    expect([A, B, C].map((block) => lessee(block, UDP_SPACE))).toEqual([1, ME, 1])
+  })
+
+  it('is none of which every port rests: two shards would send such blocks to and fro', () => {
+    lease(1, UDP_SPACE, A, B, C)
+    for (const block of [A, B, C]) fill(block, freedAt(999), SIZE, UDP_SPACE)
+    expect(externals.moveFreeBlock(0, UDP_SPACE, ME)).toBe(false)
+  })
+
+  it("is none of a shard that has two, of the shard that asks, of another space, or of an address that isn't there", () => {
+    lease(1, TCP_SPACE, A, B)
+    lease(ME, TCP_SPACE, C, D, E)
+    lease(1, UDP_SPACE, A, B, C)
+    expect(externals.moveFreeBlock(0, TCP_SPACE, ME)).toBe(false)
+    externals.remove(0)
+    expect(externals.moveFreeBlock(0, UDP_SPACE, ME)).toBe(false)
+  })
+
+  it('is used no more by the shard that had it, seen or unseen', () => {
+    lease(ME, TCP_SPACE, A, B, C)
+    externals.moveFreeBlock(0, TCP_SPACE, OTHER)
+    const moved = [A, B, C].find((block) => lessee(block) === OTHER)!
+    const given = takeAll(3 * SIZE).filter((port) => port >= 0)
+    expect(sorted(given)).toEqual([A, B, C].filter((block) => block !== moved).flatMap(portsOf))
+    expect(portsOf(moved).map(wordOf).some(isTaken)).toBe(false)
+  })
+})
+
+describe('a block that was frozen and stays', () => {
+  it('is used again, though nothing of it could be taken meanwhile', () => {
+    lease(ME, TCP_SPACE, A)
+    const first = take()
+    const owner = vi.spyOn(externals, 'leaseOf').mockReturnValue(0xff)
+    expect(take()).toBe(-1)
+    owner.mockRestore()
+    expect(externals.takeBack(0, TCP_SPACE, A)).toBe(false)
+    ports.followLeases()
+    expect(sorted([first, ...takeAll(SIZE - 1)])).toEqual(portsOf(A))
+  })
+})
+
+describe("preservation of the inside port's number", () => {
+  it('is for the shard that leases the block of it', () => {
+    lease(ME, UDP_SPACE, A)
+    lease(OTHER, UDP_SPACE, B)
+    expect(take(UDP_SPACE, A * SIZE + 3, true)).toBe(A * SIZE + 3)
+    const instead = take(UDP_SPACE, B * SIZE + 3, true)
+    expect(portsOf(A)).toContain(instead)
+  })
+})
+
+describe('a reservation', () => {
+  it('keeps the port from being given, fifteen times at most, and is over with the last', () => {
+    lease(ME, TCP_SPACE, A)
+    const port = A * SIZE
+    const granted = Array.from({ length: 16 }, () => ports.reserve(0, TCP_SPACE, port))
+    expect(granted).toEqual([...new Array<boolean>(15).fill(true), false])
+    expect(sorted(takeAll(SIZE))).toEqual([-1, ...portsOf(A).slice(1)])
+    for (let i = 0; i < 15; i++) {
+      expect(isTaken(wordOf(port))).toBe(true)
+      ports.unreserve(0, TCP_SPACE, port)
+    }
+    expect(isTaken(wordOf(port))).toBe(false)
+    ports.endRests()
+    expect([take(), take()]).toEqual([port, -1])
+  })
+
+  it('is refused for a port that a mapping has, that rests, or that nobody leases', () => {
+    lease(ME, TCP_SPACE, A)
+    expect(ports.reserve(0, TCP_SPACE, take())).toBe(false)
+    lease(ME, UDP_SPACE, A)
+    const rests = take(UDP_SPACE)
+    ports.freePort(0, UDP_SPACE, rests)
+    expect(ports.reserve(0, UDP_SPACE, rests)).toBe(false)
+    expect(ports.reserve(0, TCP_SPACE, B * SIZE)).toBe(false)
+  })
+
+  it("holds in another shard's block, and keeps that block where it is", () => {
+    lease(OTHER, TCP_SPACE, A)
+    expect(ports.reserve(0, TCP_SPACE, A * SIZE)).toBe(true)
+    expect(externals.takeBack(0, TCP_SPACE, A)).toBe(false)
+    ports.unreserve(0, TCP_SPACE, A * SIZE)
+    expect(externals.takeBack(0, TCP_SPACE, A)).toBe(true)
+  })
+
+  it('is not lost to another shard that names the port in the same moment', () => {
+    lease(ME, TCP_SPACE, A)
+    const at = externals.portIndex(0, TCP_SPACE, A * SIZE)
+    const compareExchange = Atomics.compareExchange
+    const overtaken = vi.spyOn(Atomics, 'compareExchange').mockImplementationOnce(((words: Int32Array, ...rest) => {
+      Atomics.add(words, at, (1 << 17) + RESERVATION)
+      return compareExchange(words, ...(rest as [number, number, number]))
+    }) as typeof Atomics.compareExchange)
+    expect(ports.reserve(0, TCP_SPACE, A * SIZE)).toBe(true)
+    overtaken.mockRestore()
+    expect(wordOf(A * SIZE) & (15 << 1)).toBe(2 * RESERVATION)
+  })
+
+  it('is undone if the block went to another shard meanwhile', () => {
+    lease(ME, TCP_SPACE, A)
+    const compareExchange = Atomics.compareExchange
+    const overtaken = vi.spyOn(Atomics, 'compareExchange').mockImplementationOnce(((
+      ...all: Parameters<typeof compareExchange>
+    ) => {
+      externals.lease(0, TCP_SPACE, A, OTHER)
+      return compareExchange(...all)
+    }) as typeof Atomics.compareExchange)
+    expect(ports.reserve(0, TCP_SPACE, A * SIZE)).toBe(false)
+    overtaken.mockRestore()
+    expect(isTaken(wordOf(A * SIZE))).toBe(false)
+  })
+})
+
+describe('a pair', () => {
+  it('is an even port and the odd one after it, both taken', () => {
+    lease(ME, TCP_SPACE, A, B)
+    const evens = Array.from({ length: SIZE }, () => ports.takePair(0, TCP_SPACE))
+    expect(sorted(evens)).toEqual([...portsOf(A), ...portsOf(B)].filter((port) => port % 2 === 0))
+    expect([ports.takePair(0, TCP_SPACE), take()]).toEqual([-1, -1])
+    expect(counters[CELL.portsUsed + TCP_SPACE]).toBe(2 * SIZE)
+  })
+
+  it('is both or none', () => {
+    lease(ME, TCP_SPACE, A)
+    const [first, second] = Array.from({ length: SIZE / 2 }, () => ports.takePair(0, TCP_SPACE))
+    const left = [first! + 1, second!]
+    for (const port of left) ports.freePort(0, TCP_SPACE, port)
+    expect(ports.takePair(0, TCP_SPACE)).toBe(-1)
+    expect(sorted(takeAll(3))).toEqual([-1, ...sorted(left)])
+  })
+})
+
+describe('memory for ports that rest', () => {
+  it('grows with the blocks that are leased, and keeps the order', () => {
+    const places = ports.restPlaces()
+    expect(places).toBeLessThan(1024)
+    const rested = (from: number, to: number): void => {
+      for (let block = from; block < to; block++) lease(ME, UDP_SPACE, block)
+      for (let port = take(UDP_SPACE); port >= 0; port = take(UDP_SPACE)) ports.freePort(0, UDP_SPACE, port)
+    }
+    rested(100, 110)
+    clock.setClock(1_060_000)
+    rested(110, 500)
+    expect(ports.restsQueued()).toBe(400 * SIZE)
+    expect(ports.restPlaces()).toBeGreaterThanOrEqual(400 * SIZE)
+    expect(ports.restPlaces()).toBeLessThan(2 * 400 * SIZE)
+    clock.setClock(1_120_000)
+    ports.endRests()
+    expect(counters[CELL.portsResting + UDP_SPACE]).toBe(390 * SIZE)
+    const usable = Array.from({ length: 10 * SIZE }, () => Math.floor(take(UDP_SPACE) / SIZE))
+    expect(Math.max(...usable)).toBeLessThan(110)
+    expect(Math.min(...usable)).toBe(100)
+  })
+
+  it('is none for TCP, whose ports rest in closing states', () => {
+    const places = ports.restPlaces()
+    for (let block = 100; block < 500; block++) lease(ME, TCP_SPACE, block)
+    expect(ports.restPlaces()).toBe(places)
+  })
+})
