@@ -158,6 +158,15 @@ export class Externals {
     return [this.#intents[shard * LINE]! - 1, this.#intents[shard * LINE + 1]!]
   }
 
+  /** Another shard than this one has set the port's word, or is about to free it. */
+  isIntendedByOther(shard: number, at: number, word: number): boolean {
+    for (let other = 0; other < MOST_SHARDS; other++) {
+      const [intended, taken] = this.intentOf(other)
+      if (other !== shard && intended === at && taken === word) return true
+    }
+    return false
+  }
+
   /** Asks for one more block of a space; nothing if that is asked already. */
   ask(shard: number, entry: number, space: number): void {
     Atomics.store(this.#requests, this.#request(shard, entry, space), ASKED)

@@ -153,9 +153,11 @@ function gain(entry: number, space: number, block: number, index: number): void 
   let mapped = 0
   let free = 0
   for (let i = 0; i < externals.blockSize; i++) {
-    const word = externals.portWords[first + i]!
-    if (isMapped(word)) mapped++
-    else if (isResting(word, now, restOf(space))) {
+    const word = Atomics.load(externals.portWords, first + i)
+    if (isMapped(word)) {
+      if (isAnothers(first + i)) free++
+      else mapped++
+    } else if (isResting(word, now, restOf(space))) {
       // Word and queue must agree on the second: the queue is in order, so it rests anew.
       changeWord(first + i, freedAt(now))
       rest(space, first + i)
@@ -170,6 +172,19 @@ function gain(entry: number, space: number, block: number, index: number): void 
   counters[CELL.portsLeased + space]! += externals.blockSize
   if (free > 0) list(entry, space, block)
   fault('block gained')
+}
+
+/**
+ * A mapping bit in a block of ours that another shard has set and clears without telling us: it took the port when the
+ * block had gone to us already, and hasn't seen that yet. Until then whoever tries the port finds it taken.
+ */
+function isAnothers(at: number): boolean {
+  for (;;) {
+    const word = Atomics.load(externals.portWords, at)
+    if (!isMapped(word) || externals.isIntendedByOther(shard, at, word)) return true
+    // It may have been undone between our two looks: then the intent was another one already.
+    if (Atomics.load(externals.portWords, at) === word) return false
+  }
 }
 
 /** For the ports of one block more. Here and not where a port is freed: that is on a packet's way. */
@@ -349,8 +364,9 @@ function tryPort(entry: number, space: number, port: number): boolean {
   if (Atomics.compareExchange(externals.portWords, at, word, mapped) !== word) return false
   fault('port taken')
   if (externals.leaseOf(entry, space, block) !== leased[index]) {
-    // The coordinator froze the block between our look and our taking: it is not ours to give.
-    changeWord(at, 0)
+    // The coordinator froze the block between our look and our taking: it is not ours to give. Exactly this word is undone:
+    // a lessee that starts again clears bits that no mapping of its own explains, and may have given the port since.
+    Atomics.compareExchange(externals.portWords, at, mapped, withContent(mapped, 0))
     return false
   }
   counters[CELL.portsUsed + space]! += 1

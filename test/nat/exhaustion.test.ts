@@ -2,8 +2,10 @@
 // never answered makes room, the oldest first; nothing live is evicted.
 
 import { describe, expect, it } from 'vitest'
+import { frame } from '../../src/wire/builder.ts'
+import { Cluster, toOwner } from '../datapath/cluster.ts'
 import { Gateway } from '../datapath/gateway.ts'
-import { HOST, LAN, SERVER, WAN } from '../datapath/network.ts'
+import { HOST, LAN, MAC, SERVER, WAN } from '../datapath/network.ts'
 import { echo, fromOf, printed, tcpSegment, udp } from '../datapath/packets.ts'
 import { connectionsOf, mappingsOf } from '../datapath/tables.ts'
 
@@ -170,5 +172,52 @@ describe('no row left', () => {
     expect(gateway.fate(WAN, udp(`${SERVER}:81`, external))).toBe('table-full')
     expect(gateway.toWan()).toEqual([])
     gateway.check()
+  })
+})
+
+describe('a shard among others without a port left', () => {
+  const SPACE = 1
+  /** Shard 0 has no block of UDP ports, shard 1 has this many; an inside port whose flow to TO is shard 0's. */
+  async function short(blocksOfOther: number): Promise<{ cluster: Cluster; ports: number[] }> {
+    const cluster = await Cluster.start({ shards: 2 })
+    const { externals } = cluster
+    let left = blocksOfOther
+    for (let block = 0; block < externals.blocksPerSpace; block++) {
+      const lessee = externals.ownerOfBlock(0, SPACE, block)
+      if (lessee === 0 || (lessee === 1 && left-- <= 0)) externals.takeBack(0, SPACE, block)
+    }
+    const eth = { src: MAC.host, dst: MAC.lan }
+    const isFirsts = (port: number) => toOwner(frame({ eth, ...udp(at(port), TO) }), LAN, cluster) === 0
+    const ports = Array.from({ length: 64 }, (_, i) => 30_000 + i).filter(isFirsts)
+    expect(ports.length).toBeGreaterThan(3)
+    cluster.turn()
+    return { cluster, ports }
+  }
+
+  it('drops silently while the coordinator is asked, also until it has seen the block that it got', async () => {
+    const { cluster, ports } = await short(3)
+    expect(cluster.inside(udp(at(ports[0]!), TO))).toEqual([])
+    expect(cluster.externals.requests()).toEqual([{ shard: 0, entry: 0, space: SPACE }])
+    expect([cluster.drops(), cluster.taken(LAN)]).toEqual([{ 'port-lease-pending': 1 }, []])
+    expect(cluster.externals.moveFreeBlock(0, SPACE, 0)).toBe(true)
+    cluster.externals.answer(0, 0, SPACE, true)
+    expect(cluster.inside(udp(at(ports[1]!), TO))).toHaveLength(1)
+    expect([cluster.drops(), cluster.taken(LAN)]).toEqual([{ 'port-lease-pending': 1 }, []])
+    cluster.check()
+  })
+
+  it('tells the sender when the coordinator has none, and waits again when leases have changed', async () => {
+    const { cluster, ports } = await short(2)
+    cluster.inside(udp(at(ports[0]!), TO))
+    expect(cluster.externals.moveFreeBlock(0, SPACE, 0)).toBe(false)
+    cluster.externals.answer(0, 0, SPACE, false)
+    cluster.inside(udp(at(ports[1]!), TO))
+    expect(cluster.drops()).toEqual({ 'port-lease-pending': 1, 'no-port': 1 })
+    expect(printed(cluster.taken(LAN))).toEqual([`${PROHIBITED}, length 36`])
+    cluster.externals.lease(0, SPACE, 1000, 1)
+    cluster.inside(udp(at(ports[2]!), TO))
+    expect(cluster.drops()).toEqual({ 'port-lease-pending': 2, 'no-port': 1 })
+    expect(cluster.taken(LAN)).toEqual([])
+    cluster.check()
   })
 })

@@ -19,6 +19,7 @@ const { seatHashKey } = await import('../../src/memory/siphash.ts')
 
 const externals = new Externals(new Region(data.externals), OPTIONS)
 const claims = new Int32Array(data.claims)
+const names = new Int32Array(data.names)
 const state = new Int32Array(data.state)
 const own = data.shard + 1
 const TCP = 0
@@ -44,7 +45,8 @@ const held: { readonly space: number; readonly port: number }[] = []
 const named: { readonly space: number; readonly port: number }[] = []
 
 function claim(space: number, port: number): void {
-  if (Atomics.compareExchange(claims, externals.portIndex(0, space, port), 0, own) !== 0)
+  const at = externals.portIndex(0, space, port)
+  if (Atomics.compareExchange(claims, at, 0, own) !== 0 || Atomics.load(names, at) !== 0)
     Atomics.add(state, STATE.violations, 1)
   held.push({ space, port })
 }
@@ -56,6 +58,32 @@ function giveBack(at: number): void {
   if (Atomics.compareExchange(claims, externals.portIndex(0, space, port), own, 0) !== own)
     Atomics.add(state, STATE.violations, 1)
   ports.freePort(0, space, port)
+}
+
+function name(space: number, port: number): void {
+  const at = externals.portIndex(0, space, port)
+  Atomics.add(names, at, 1)
+  if (Atomics.load(claims, at) !== 0) Atomics.add(state, STATE.violations, 1)
+  named.push({ space, port })
+}
+
+function unname({ space, port }: { readonly space: number; readonly port: number }): void {
+  Atomics.sub(names, externals.portIndex(0, space, port), 1)
+  ports.unreserve(0, space, port)
+}
+
+/** With nothing taken, named or resting: all ports of a block that is ours may be given, and none of any other. */
+function countUnlisted(): number {
+  let unlisted = 0
+  for (let space = 0; space < SPACES; space++)
+    for (let block = 0; block < externals.blocksPerSpace; block++) {
+      const index = externals.blockIndex(0, space, block)
+      const isOurs = externals.ownerOfBlock(0, space, block) === data.shard
+      const usable = isOurs ? externals.blockSize : 0
+      if (ports.isListed(index) !== isOurs) unlisted += externals.blockSize
+      else unlisted += Math.abs(Math.max(0, ports.usableIn(index)) - usable)
+    }
+  return unlisted
 }
 
 function operate(): void {
@@ -77,12 +105,12 @@ function operate(): void {
     }
     case 4: {
       const port = 256 * 64 + draw(24 * 64)
-      if (named.length < 20 && ports.reserve(0, space, port)) named.push({ space, port })
+      if (named.length < 20 && ports.reserve(0, space, port)) name(space, port)
       break
     }
     case 5: {
       const last = named.pop()
-      if (last) ports.unreserve(0, last.space, last.port)
+      if (last) unname(last)
       break
     }
     default:
@@ -100,6 +128,12 @@ for (let i = 0; i < data.operations; i++) {
   }
 }
 while (held.length > 0) giveBack(0)
-for (const { space, port } of named) ports.unreserve(0, space, port)
+for (const one of named) unname(one)
 Atomics.add(state, STATE.done, data.operations)
 Atomics.add(state, STATE.ended, 1)
+Atomics.wait(state, STATE.quiet, 0)
+ports.followLeases()
+// Past every rest; what it is in words, another shard's clock may have said.
+setClock(now + 3_000_000)
+ports.endRests()
+Atomics.add(state, STATE.unlisted, countUnlisted())

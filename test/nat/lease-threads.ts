@@ -18,6 +18,8 @@ export interface LeaseThread {
   readonly counters: SharedArrayBuffer
   /** By port index: the shard that holds the port, plus 1. */
   readonly claims: SharedArrayBuffer
+  /** By port index: reservations that name the port now. */
+  readonly names: SharedArrayBuffer
   /** Of all threads: see STATE. */
   readonly state: SharedArrayBuffer
 }
@@ -26,16 +28,20 @@ export const OPTIONS = { capacity: 1, blockSize: 64 } as const
 const FIRST_BLOCK = 256
 /** Few enough that shards run short. */
 const BLOCKS = 24
-export const STATE = { ended: 0, violations: 1, done: 2, requests: 3, words: 4 } as const
+export const STATE = { ended: 0, violations: 1, done: 2, requests: 3, quiet: 4, unlisted: 5, words: 6 } as const
 
 export interface LeaseReport {
   readonly operations: number
   /** Blocks moved from shard to shard. */
   readonly moved: number
-  /** Ports that two held at a time, or that were taken and nobody's. */
+  /** Blocks that were frozen and stayed where they were. */
+  readonly refused: number
+  /** Ports that two held at a time, that one held while a reservation named them, or that were taken and nobody's. */
   readonly violations: number
   /** Ports still taken when everything was given back. */
   readonly lost: number
+  /** Ports that no shard would give then, and those that one counted wrongly. */
+  readonly unlisted: number
   /** Gauges of used ports that were not zero then. */
   readonly miscounted: number
   readonly seconds: number
@@ -50,13 +56,14 @@ export async function leaseAmongThreads(shards: number, operations: number, seed
   for (let space = 0; space < SPACES; space++)
     for (let block = 0; block < BLOCKS; block++) externals.lease(entry, space, FIRST_BLOCK + block, block % shards)
   const claims = sharedMemory(externals.portWords.length * 4)
+  const names = sharedMemory(externals.portWords.length * 4)
   const state = new Int32Array(sharedMemory(STATE.words * 4))
   const counters = Array.from({ length: shards }, () => sharedMemory(bytesOf(counterBlock)))
   const begin = performance.now()
   const ends = counters.map((block, shard) => {
     const data: LeaseThread = {
       ...{ shard, shards, operations, seed: seed + shard, counters: block },
-      ...{ externals: buffer, claims, state: state.buffer as SharedArrayBuffer },
+      ...{ externals: buffer, claims, names, state: state.buffer as SharedArrayBuffer },
     }
     const worker = new Worker(fileURLToPath(new URL(compiled, import.meta.url)), { workerData: data })
     return new Promise<void>((resolve, reject) => {
@@ -64,7 +71,10 @@ export async function leaseAmongThreads(shards: number, operations: number, seed
       worker.once('exit', () => resolve())
     })
   })
-  const moved = await moveBlocks(externals, state, shards)
+  const moves = await Promise.race([moveBlocks(externals, state, shards), failure(ends)])
+  // Leases stand still now: each shard looks at them once more, and at what it counts of its blocks.
+  Atomics.store(state, STATE.quiet, 1)
+  Atomics.notify(state, STATE.quiet)
   await Promise.all(ends)
   const used = counters.flatMap((block) => {
     const cells = counterBlock(new Region(block))
@@ -72,25 +82,40 @@ export async function leaseAmongThreads(shards: number, operations: number, seed
   })
   return {
     operations: Atomics.load(state, STATE.done),
-    moved,
+    ...moves,
     violations: Atomics.load(state, STATE.violations),
     lost: externals.portWords.filter((word) => isTaken(word)).length,
+    unlisted: Atomics.load(state, STATE.unlisted),
     miscounted: used.filter((count) => count !== 0).length,
     seconds: (performance.now() - begin) / 1000,
   }
 }
 
-/** As the coordinator does (lease-desk.ts), and without being asked besides; ends with the threads. */
-async function moveBlocks(externals: Externals, state: Int32Array, shards: number): Promise<number> {
+/** Never, unless a thread fails. */
+const failure = (ends: readonly Promise<void>[]): Promise<never> =>
+  new Promise((_, reject) => {
+    for (const end of ends) end.catch(reject)
+  })
+
+/** As the coordinator does (lease-desk.ts), and without being asked besides; ends with the threads' operations. */
+async function moveBlocks(externals: Externals, state: Int32Array, shards: number) {
   let moved = 0
+  let refused = 0
   for (let turn = 0; Atomics.load(state, STATE.ended) < shards; turn++) {
     for (const { shard, entry, space } of externals.requests()) {
       const granted = externals.moveFreeBlock(entry, space, shard)
       if (granted) moved++
       externals.answer(shard, entry, space, granted)
     }
-    if (externals.moveFreeBlock(0, turn % SPACES, turn % shards)) moved++
+    const space = turn % SPACES
+    if (externals.moveFreeBlock(0, space, turn % shards)) moved++
+    // Home, or to anybody else: also blocks with ports in use, which stay.
+    const block = FIRST_BLOCK + ((turn * 7) % BLOCKS)
+    if (externals.takeBack(0, space, block)) {
+      externals.lease(0, space, block, (block + (turn >> 3)) % shards)
+      moved++
+    } else refused++
     await new Promise((resolve) => setImmediate(resolve))
   }
-  return moved
+  return { moved, refused }
 }

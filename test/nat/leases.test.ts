@@ -13,6 +13,7 @@ import {
   RESERVATION,
   TCP_SPACE,
   UDP_SPACE,
+  withContent,
 } from '../../src/nat/externals.ts'
 
 const SIZE = 16
@@ -186,6 +187,47 @@ describe('a block that was frozen and stays', () => {
     expect(externals.takeBack(0, TCP_SPACE, A)).toBe(false)
     ports.followLeases()
     expect(sorted([first, ...takeAll(SIZE - 1)])).toEqual(portsOf(A))
+  })
+})
+
+describe('a shard that takes a port as its block goes to another one', () => {
+  const port = A * SIZE
+  const at = (): number => externals.portIndex(0, TCP_SPACE, port)
+
+  it('undoes it, and the other one has not lost the port by then', () => {
+    lease(OTHER, TCP_SPACE, A)
+    externals.takeBack(0, TCP_SPACE, A)
+    externals.lease(0, TCP_SPACE, A, ME)
+    const taken = withContent(wordOf(port), MAPPED)
+    externals.intend(OTHER, at(), taken)
+    externals.portWords[at()] = taken
+    ports.followLeases()
+    const before = takeAll(SIZE)
+    expect(sorted(before)).toEqual([-1, ...portsOf(A).slice(1)])
+    externals.portWords[at()] = withContent(taken, 0)
+    ports.endRests()
+    expect(take()).toBe(port)
+    expect(counters[CELL.portsUsed + TCP_SPACE]).toBe(SIZE)
+  })
+
+  it('undoes nothing that the other one has made of it since', () => {
+    lease(ME, TCP_SPACE, A)
+    const compareExchange = Atomics.compareExchange
+    let given = 0
+    const overtaken = vi.spyOn(Atomics, 'compareExchange').mockImplementationOnce(((
+      words: Int32Array,
+      ...change: [number, number, number]
+    ) => {
+      const found = compareExchange(words, ...change)
+      // The other shard starts again, clears a bit that is none of its mappings', and gives the port.
+      externals.lease(0, TCP_SPACE, A, OTHER)
+      given = withContent(withContent(change[2], 0), MAPPED)
+      words[change[0]] = given
+      return found
+    }) as typeof Atomics.compareExchange)
+    ports.takePort(0, TCP_SPACE, port, true, false)
+    overtaken.mockRestore()
+    expect(wordOf(port)).toBe(given)
   })
 })
 
