@@ -54,6 +54,10 @@ export const SEEN_REPLY = 1 << 16
 export const ASSURED = 1 << 17
 /** Both ends sent a SYN before either had one: an ACK from either establishes. */
 export const SIMULTANEOUS_OPEN = 1 << 18
+/** Its packets take the slow way: a helper reads them, or their sequence numbers are adjusted. */
+export const HELPED = 1 << 19
+/** An expectation let it in (IPS_EXPECTED): its first packets are RELATED instead of NEW. */
+export const EXPECTED = 1 << 20
 
 const COLD = {
   /** The mapping it goes by, 0 for protocols without ports. */
@@ -69,6 +73,12 @@ const COLD = {
   packetWrapsReply: 'i32',
   byteWraps: 'i32',
   byteWrapsReply: 'i32',
+  /** Number of the helper that reads it (helpers/registry.ts), 0 for none. */
+  helper: 'u8',
+  /** Of a connection that was expected: where its master is, and by which generation of that row; row 0 for none. */
+  masterShard: 'u8',
+  masterRow: 'i32',
+  masterGeneration: 'i32',
 } as const
 
 export interface ConnectionTable {

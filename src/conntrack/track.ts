@@ -11,6 +11,7 @@ import {
   ASSURED,
   CONN,
   CONN_SHIFT,
+  EXPECTED,
   SEEN_REPLY,
   SIMULTANEOUS_OPEN,
   TCP_STATE_MASK,
@@ -45,10 +46,15 @@ export const CT_RELATED = 1
 export const CT_NEW = 2
 export const CT_IS_REPLY = 3
 
-/** For a packet that tracking has accepted. RELATED comes with expectations and ICMP errors. */
+/**
+ * For a packet that tracking has accepted (nf_ct_get). An ICMP error about the connection is RELATED whatever else,
+ * IS_REPLY added if it goes the way of its answers.
+ */
 export function ctinfo(row: number, direction: number): number {
   if (direction === 1) return CT_ESTABLISHED + CT_IS_REPLY
-  return (hot[(row << CONN_SHIFT) + STATE]! & SEEN_REPLY) !== 0 ? CT_ESTABLISHED : CT_NEW
+  const word = hot[(row << CONN_SHIFT) + STATE]!
+  if ((word & SEEN_REPLY) !== 0) return CT_ESTABLISHED
+  return (word & EXPECTED) !== 0 ? CT_RELATED : CT_NEW
 }
 
 export function hasExpired(row: number): boolean {

@@ -260,6 +260,8 @@ function makeConnection(
   cold.packetWrapsReply[row] = 0
   cold.byteWraps[row] = 0
   cold.byteWrapsReply[row] = 0
+  cold.helper[row] = 0
+  cold.masterRow[row] = 0
   confirm(row)
   fault('connection without permission')
   if (origin === INSIDE) permitRemote(row)
