@@ -155,7 +155,10 @@ export interface HelperContext<State = unknown> {
   readonly direction: Direction
   readonly info: CtInfo
   readonly hook: Hook
-  /** Packets have passed both ways, and of TCP the handshake is complete. Before that nothing can be expected. */
+  /**
+   * Packets have passed both ways, and of TCP the handshake is complete. Before that nothing can be expected; but what
+   * the client of a UDP protocol asks may announce at once, since its answer may be the expected connection (TFTP).
+   */
   readonly established: boolean
   /** Of the packet in hand as its sender sent it, and as its receiver gets it. */
   readonly tuple: Tuple
@@ -178,6 +181,11 @@ export interface HelperContext<State = unknown> {
   lines(couldBecome: (partial: string) => boolean): Iterable<Line>
   /** Without lines: bytes from `at` on are kept until more have come; what is before goes on. */
   hold(at: number): void
+  /**
+   * Nothing of this connection will be of interest again: all of `text` goes on (rewritten as asked for), what stands
+   * expected stays, and no call follows. It costs no more than any other connection from then on.
+   */
+  done(): void
 
   /**
    * A connection will come: to the sender's own address, at the port it announces. Returns what the peer must be told,
