@@ -1,6 +1,7 @@
 // What the pipeline's bench works on: memory, routes and leases as a gateway of so many shards has them, and which flows
 // a shard owns.
 
+import { ExpectationTable } from '../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
 import { type ShardMemory, type ShardSettings, tableBytes } from '../src/datapath/attach.ts'
 import { NO_RULES, ownerOfFlow } from '../src/datapath/owner.ts'
@@ -48,6 +49,7 @@ export const settingsOf = (flows: number, shard: number, shards: number): ShardS
   connections: flows,
   externals: { capacity: shards * (Math.ceil(flows / 2 / PORTS) + 1), blockSize: 64 },
   fib: { ports: 2, shards },
+  expectations: 64,
   timeouts: DEFAULT_TIMEOUTS,
   nat: { ...DEFAULT_NAT, parity: false },
   icmpErrorsPerSecond: 1000,
@@ -81,7 +83,14 @@ export function makeMemory(flows: number, shards: number): BenchMemory {
   const tables = Array.from({ length: shards }, () => sharedMemory(tableBytes(settings)))
   for (const each of tables) adviseHugePages(each)
   const handover = allocate((region) => new HandoverRings(region, shards))
-  return { tables, fib: fib.buffer, externals: externals.buffer, handover: handover.buffer }
+  const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: shards }))
+  return {
+    tables,
+    fib: fib.buffer,
+    externals: externals.buffer,
+    handover: handover.buffer,
+    expectations: expectations.buffer,
+  }
 }
 
 // A flow by its number: TCP and UDP by turns, 32 to an inside address.

@@ -3,6 +3,7 @@
 // Owner: the coordinator makes the buffers; who writes what in them is said where each is cut.
 
 import { getRandomValues } from 'node:crypto'
+import { DEFAULT_EXPECTATIONS, ExpectationTable } from '../conntrack/expectation-table.ts'
 import { type ShardMemory, type ShardSettings, tableBytes } from '../datapath/attach.ts'
 import { adviseHugePages } from '../io/huge-pages.ts'
 import { addressOf } from '../io/syscalls.ts'
@@ -35,6 +36,7 @@ export interface GatewayMemory {
     readonly counters: Float64Array
   }
   readonly externals: Externals
+  readonly expectations: ExpectationTable
   readonly fib: { readonly buffer: SharedArrayBuffer; readonly options: FibOptions; readonly view: Fib }
   /** What all shards need of the packets' arena together: places for frames that are handed over. */
   readonly arenaSharedBytes: number
@@ -50,11 +52,15 @@ export function allocateMemory(config: GatewayConfig): GatewayMemory {
   const workers = config.workers + 1
   const control = allocate((region) => new ControlWords(region, workers))
   const handover = allocate((region) => new HandoverRings(region, config.workers))
+  const expectations = allocate(
+    (region) => new ExpectationTable(region, { capacity: settings[0].expectations, shards: config.workers }),
+  )
   const memoryOf = (each: ShardSettings): ShardMemory => ({
     tables: tablesOf(each),
     externals: externals.buffer,
     fib: fib.buffer,
     handover: handover.buffer,
+    expectations: expectations.buffer,
   })
   const shards = settings.map(memoryOf)
   return {
@@ -62,6 +68,7 @@ export function allocateMemory(config: GatewayConfig): GatewayMemory {
     shards,
     counters: shards.map(({ tables }) => counterBlock(new Region(tables))),
     externals: externals.seated,
+    expectations: expectations.seated,
     fib: { buffer: fib.buffer, options: fibOptions, view: fib.seated },
     arenaSharedBytes: handoverFrameBytes(config.workers),
     control: { buffer: control.buffer, words: control.seated, workers },
@@ -102,6 +109,7 @@ function shardSettings(config: GatewayConfig): ShardSettings[] {
       blockSize: nat.blockSize,
     },
     fib: { ports: inside.length + outside.length, shards: workers },
+    expectations: DEFAULT_EXPECTATIONS,
     timeouts,
     nat: {
       mapping: nat.mapping,

@@ -33,6 +33,8 @@ export interface ShardSettings {
   readonly connections: number
   readonly externals: { readonly capacity: number; readonly blockSize: number }
   readonly fib: FibOptions
+  /** Expectations at a time, of all shards. */
+  readonly expectations: number
   readonly timeouts: Timeouts
   readonly nat: NatSettings
   readonly icmpErrorsPerSecond: number
@@ -48,6 +50,8 @@ export interface ShardMemory {
   readonly fib: SharedArrayBuffer
   /** Rings from shard to shard: all shards'. */
   readonly handover: SharedArrayBuffer
+  /** What helpers have announced: all shards'. */
+  readonly expectations: SharedArrayBuffer
 }
 
 /** How a shard makes other threads look. Each may be called at any time and wakes a sleeper once. */

@@ -2,6 +2,8 @@
 // tables are module-level state: a shard is an isolate, several shards are always several threads.
 
 import { connections } from '../conntrack/connections.ts'
+import { ExpectationTable } from '../conntrack/expectation-table.ts'
+import { recoverExpectations, seatExpectations } from '../conntrack/expectations.ts'
 import { seatQueues } from '../conntrack/queues.ts'
 import { seatTimeouts } from '../conntrack/track.ts'
 import type { Driver } from '../io/driver.ts'
@@ -17,6 +19,7 @@ import { followExternals, queuesFor, seatBindings, sweep } from '../nat/bindings
 import { Externals } from '../nat/externals.ts'
 import { endRests, seatPorts } from '../nat/ports.ts'
 import { recover } from '../nat/recover.ts'
+import { unreserveAt } from '../nat/reservations.ts'
 import { seatAnswers } from './answer.ts'
 import { seatArena } from './arena.ts'
 import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
@@ -54,6 +57,12 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   seatFragments(settings.timeouts)
   seatPorts(externals, settings.shard, settings.shards, wakers.coordinator)
   seatBindings(externals, settings.nat)
+  const { shard, shards, epoch } = settings
+  const expectations = new ExpectationTable(new Region(memory.expectations), {
+    capacity: settings.expectations,
+    shards,
+  })
+  seatExpectations(expectations, shard, epoch, (at) => unreserveAt(externals, at))
   seatRoutes(new Fib(new Region(memory.fib), settings.fib))
   seatArena(driver)
   seatSending(driver, settings.sides)
@@ -78,6 +87,7 @@ export function turn(milliseconds: number): number {
   if (mustRecover) {
     // Not before the first turn: what is found free rests from now on, whenever that is.
     recover(externals)
+    recoverExpectations()
     mustRecover = false
   }
   followRoutes()

@@ -3,6 +3,7 @@
 // Owner: the shard is the only writer of its block; everyone may read it at any time.
 
 import { DROP_REASONS } from './drop-reasons.ts'
+import { EXPECT_REFUSALS } from './expect-refusals.ts'
 import type { Region } from './region.ts'
 
 type Labels = Readonly<Record<string, string>>
@@ -95,6 +96,19 @@ export const METRICS = {
   turns: counter('shard_turns', 'Turns of the shard loop'),
   sleeps: counter('shard_sleeps', 'Turns that ended asleep'),
   busySeconds: counter('shard_busy_seconds', 'Seconds in turns that received packets'),
+  expectationsCreated: counter('expectations_created', 'Expectations published for connections of this shard'),
+  expectationsRefreshed: counter('expectations_refreshed', 'Expectations announced once more while they stood'),
+  expectationsMatched: counter('expectations_matched', 'Connections of this shard that had been expected'),
+  expectationsRefused: counter(
+    'expectations_refused',
+    'Expectations refused, by reason',
+    EXPECT_REFUSALS.map((reason) => ({ reason })),
+  ),
+  expectationsRemoved: counter('expectations_removed', 'Expectations removed unmatched by the shard of their master', [
+    { cause: 'evicted' },
+    { cause: 'withdrawn' },
+    { cause: 'master-ended' },
+  ]),
 } as const satisfies Record<string, Metric>
 
 export type MetricKey = keyof typeof METRICS

@@ -67,4 +67,26 @@ export const HANDOVER_POINTS = [
   "predecessor's entries dropped",
 ] as const
 
-export type FaultPoint = (typeof FAULT_POINTS)[number] | (typeof HANDOVER_POINTS)[number]
+/** Those that only expectations reach: conntrack/expectations.ts, nat/reservations.ts, nat/ports.ts. */
+export const EXPECTATION_POINTS = [
+  'expectation counted, no slot',
+  'slot busy, nothing in it',
+  'slot written, not settled',
+  'slot settled, not in force',
+  'slot hung by its inside end',
+  'slot pending, not listed',
+  'slot refreshed',
+  'slot claimed',
+  'slot put back',
+  'slot ending',
+  'slot about to be freed',
+  'slot free, still counted',
+  'slot free, its port reserved',
+  'port reserved',
+  'reserved port taken',
+] as const
+
+export type FaultPoint =
+  | (typeof FAULT_POINTS)[number]
+  | (typeof HANDOVER_POINTS)[number]
+  | (typeof EXPECTATION_POINTS)[number]

@@ -4,6 +4,7 @@
 // b mod N.
 
 import { expect, vi } from 'vitest'
+import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS } from '../../src/conntrack/timeouts.ts'
 import { countersOf, type Dataplane, type ShardSettings, tableBytes } from '../../src/datapath/attach.ts'
 import { type Leases, ownerOf, type PacketNumbers } from '../../src/datapath/owner.ts'
@@ -75,6 +76,7 @@ export class Cluster {
     readonly externals: SharedArrayBuffer
     readonly fib: SharedArrayBuffer
     readonly handover: SharedArrayBuffer
+    readonly expectations: SharedArrayBuffer
   }
 
   private constructor({ shards, deliver = toOwner, nat, network = {} }: ClusterOptions) {
@@ -98,6 +100,7 @@ export class Cluster {
       connections: 1024,
       externals: { capacity: 2, blockSize: BLOCK },
       fib: { ports: 2, shards },
+      expectations: 64,
       timeouts: DEFAULT_TIMEOUTS,
       nat: { ...DEFAULT_NAT, ...nat },
       icmpErrorsPerSecond: 1000,
@@ -105,6 +108,7 @@ export class Cluster {
     const fib = allocate((region) => new Fib(region, { ports: 2, shards }))
     const externals = allocate((region) => new Externals(region, { capacity: 2, blockSize: BLOCK }))
     const handover = allocate((region) => new HandoverRings(region, shards))
+    const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: shards }))
     this.fib = fib.seated
     this.externals = externals.seated
     this.fib.publish(snapshotOf(network))
@@ -114,7 +118,12 @@ export class Cluster {
         this.externals.lease(entry, space, block, block % shards)
     this.leases = { shards, key: 0x5eed, externals: this.externals }
     this.#buffers = this.#settings.map((settings) => sharedMemory(tableBytes(settings)))
-    this.#memory = { externals: externals.buffer, fib: fib.buffer, handover: handover.buffer }
+    this.#memory = {
+      externals: externals.buffer,
+      fib: fib.buffer,
+      handover: handover.buffer,
+      expectations: expectations.buffer,
+    }
   }
 
   async #attach(): Promise<void> {

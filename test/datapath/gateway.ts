@@ -5,6 +5,7 @@
 // against each other (consistency.ts).
 
 import { expect, vi } from 'vitest'
+import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS, type Timeouts } from '../../src/conntrack/timeouts.ts'
 import {
   countersOf,
@@ -108,6 +109,7 @@ export class Gateway {
       connections: options.connections ?? 1024,
       externals: { capacity: (options.pool?.length ?? 1) + 1, blockSize: options.blockSize ?? 64 },
       fib: { ports: 2, shards: 1 },
+      expectations: 64,
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
       nat: { ...DEFAULT_NAT, ...options.nat },
       icmpErrorsPerSecond: options.icmpErrorsPerSecond ?? 1000,
@@ -115,6 +117,7 @@ export class Gateway {
     const fib = allocate((region) => new Fib(region, settings.fib))
     const externals = allocate((region) => new Externals(region, settings.externals))
     const handover = allocate((region) => new HandoverRings(region, 1))
+    const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: 1 }))
     this.#fib = fib.seated
     this.externals = externals.seated
     for (const address of options.pool ?? []) this.addExternal(address, POOL)
@@ -122,7 +125,13 @@ export class Gateway {
     this.publish()
     this.settings = settings
     this.#buffer = sharedMemory(tableBytes(settings))
-    this.#memory = { tables: this.#buffer, externals: externals.buffer, fib: fib.buffer, handover: handover.buffer }
+    this.#memory = {
+      tables: this.#buffer,
+      externals: externals.buffer,
+      fib: fib.buffer,
+      handover: handover.buffer,
+      expectations: expectations.buffer,
+    }
   }
 
   addExternal(address: string, kind: typeof SHARED | typeof POOL): number {

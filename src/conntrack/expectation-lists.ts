@@ -1,0 +1,84 @@
+// What this shard has published, by master: newest first, so that limits are kept and a master's end finds its own. This
+// thread's, derived from the slots, and made anew when the shard starts again.
+//
+// A slot leaves the table by whoever matches it or lets it expire; its node is dropped when it is next met, because the
+// generation that it was listed with has gone.
+
+import type { ExpectationTable } from './expectation-table.ts'
+import { EXPECTATION, generationIn, generationOf, STATE, slotOf, stateOf, WIDTH } from './expectation-table.ts'
+
+const NONE = -1
+
+let table: ExpectationTable
+let mask = 0
+/** By chain: its first slot. Masters whose rows differ by a multiple of the slots share one. */
+let first = new Int32Array(0)
+/** By slot: its neighbours, the chain it is in, and the handle that it was listed with (0: in none). */
+let next = new Int32Array(0)
+let previous = new Int32Array(0)
+let chain = new Int32Array(0)
+let listedAs = new Int32Array(0)
+
+export function seatLists(shared: ExpectationTable): void {
+  table = shared
+  mask = shared.slots - 1
+  first = new Int32Array(shared.slots).fill(NONE)
+  next = new Int32Array(shared.slots).fill(NONE)
+  previous = new Int32Array(shared.slots).fill(NONE)
+  chain = new Int32Array(shared.slots)
+  listedAs = new Int32Array(shared.slots)
+}
+
+export function list(handle: number, masterRow: number): void {
+  const slot = slotOf(handle)
+  if (listedAs[slot] !== 0) unlist(slot)
+  const which = masterRow & mask
+  const before = first[which]!
+  listedAs[slot] = handle
+  chain[slot] = which
+  previous[slot] = NONE
+  next[slot] = before
+  if (before !== NONE) previous[before] = slot
+  first[which] = slot
+}
+
+export function unlist(slot: number): void {
+  if (listedAs[slot] === 0) return
+  listedAs[slot] = 0
+  const [before, after] = [previous[slot]!, next[slot]!]
+  if (before === NONE) first[chain[slot]!] = after
+  else next[before] = after
+  if (after !== NONE) previous[after] = before
+}
+
+/** The master's newest expectation, 0 if it has none. Also one that is just being matched. */
+export const newestOf = (row: number, generation: number): number => standing(first[row & mask]!, row, generation)
+
+/** The next older one of the same master; ask before `handle` is unlisted. */
+export const olderThan = (handle: number, row: number, generation: number): number =>
+  standing(next[slotOf(handle)]!, row, generation)
+
+function standing(from: number, row: number, generation: number): number {
+  let slot = from
+  while (slot !== NONE) {
+    const after = next[slot]!
+    const handle = listedAs[slot]!
+    if (isGone(slot, handle)) unlist(slot)
+    else if (isOf(slot, row, generation)) return handle
+    slot = after
+  }
+  return 0
+}
+
+function isGone(slot: number, handle: number): boolean {
+  const word = table.word(slot)
+  return stateOf(word) === STATE.free || generationOf(word) !== generationIn(handle)
+}
+
+function isOf(slot: number, row: number, generation: number): boolean {
+  const base = slot * WIDTH
+  return (
+    table.fields[base + EXPECTATION.masterRow] === row &&
+    table.fields[base + EXPECTATION.masterGeneration] === generation
+  )
+}

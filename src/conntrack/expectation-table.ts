@@ -1,0 +1,244 @@
+// The expectation table: connections that helpers have announced (struct nf_conntrack_expect), in memory that all shards
+// share, since the connection may come to any of them. Each slot has a state word that is only ever changed as a whole
+// (CAS 2); whoever has changed it may read or write the fields that belong to it.
+//
+//   state      means                                     changed by, to
+//   FREE       nothing                                   any shard: BUSY, next generation
+//   BUSY       its holder writes the fields              its holder: SETTLING, FREE
+//   SETTLING   written; its holder looks for overlaps    its holder: PENDING, INACTIVE, FREE
+//   PENDING    in force                                  any shard: CLAIMED; its master's shard: INACTIVE, ENDING; the
+//                                                        coordinator: ENDING
+//   INACTIVE   stands, and lets nothing in               its master's shard: PENDING, ENDING; the coordinator: ENDING
+//   CLAIMED    being matched                             its holder: FREE, PENDING
+//   ENDING     over, not matched                         its holder: FREE; the coordinator, as holder: what it was
+// The coordinator settles what is BUSY, SETTLING, CLAIMED or ENDING for a holder whose thread has ended, and only then:
+// CLAIMED becomes PENDING, all others FREE.
+// Never: a field written in a slot that isn't its writer's BUSY, but for the deadline, which tells its generation; a
+// field believed before the state word was found unchanged after it; FREE after the reservation was given back; two slots
+// in force that one packet matches and that have different masters.
+//
+// A slot lies in the bucket of its destination, which is always exact, so nothing is linked that a crash could leave half
+// linked. One with a reservation is found by its inside endpoint too: entries of that second array name a slot and its
+// generation, and one whose slot has gone on is free for the next.
+//
+// Owner: as above. `count` is what is not FREE, or more, never less: it is raised before a slot is taken and lowered after
+// it is free.
+
+import { layout } from '../memory/layout.ts'
+import type { Region } from '../memory/region.ts'
+
+/** Expectations that a gateway holds if nobody says otherwise. */
+export const DEFAULT_EXPECTATIONS = 4096
+/** So many slots for each: with a bucket of eight for every two, one is full in 4000. */
+const SLOTS_EACH = 4
+export const BUCKET = 8
+const BUCKET_SHIFT = 3
+/** Slot and generation make a handle of 31 bits. */
+const MOST_SLOTS = 1 << 16
+
+export const WIDTH = 32
+/** Words of a slot. Addresses and ports as loaded (tuple.ts). */
+export const EXPECTATION = layout(WIDTH, {
+  /** Protocol | side << 8: the side by which the expected packet arrives. */
+  key: 0,
+  src: 1,
+  /** 0: anyone; -1: `src` only; or a netmask. */
+  srcMask: 2,
+  /** 0: any. */
+  srcPort: 3,
+  dst: 4,
+  dstPort: 5,
+  /** The endpoint as it was announced, before translation: the inside one where it is translated. */
+  savedAddress: 6,
+  savedPort: 7,
+  /** PERMANENT, ANY_SOURCE; that it is INACTIVE its state says. */
+  flags: 8,
+  /** Number of the helper that has announced it (helpers/registry.ts), and of the one that will read it; 0 for none. */
+  helper: 9,
+  childHelper: 10,
+  class: 11,
+  /** Of its master and class, 1 to 255. */
+  maxExpected: 12,
+  /** Seconds that it waits, 1 to 65535. */
+  timeout: 13,
+  /** Second of the shards' clock and generation: deadlineWord(). */
+  deadline: 14,
+  /** Order of publication. */
+  ticket: 15,
+  masterShard: 16,
+  /** 0: it has none. */
+  masterRow: 17,
+  masterGeneration: 18,
+  /** Of the master, in which it was announced: 0 original, 1 reply. */
+  direction: 19,
+  /** Port index (nat/externals.ts) + 1 that is reserved for it, 0 for none. */
+  reservation: 20,
+  /** The master's original tuple. */
+  masterSrc: 21,
+  masterDst: 22,
+  masterPorts: 23,
+  masterKey: 24,
+})
+
+/** A connection that it lets in doesn't use it up (NF_CT_EXPECT_PERMANENT). */
+export const PERMANENT = 1
+/** It lets nothing in until it is activated (NF_CT_EXPECT_INACTIVE). */
+export const INACTIVE = 2
+/** From anyone: said by the helper, not by the mask. */
+export const ANY_SOURCE = 4
+
+// The state word: bits 0-2 state, 3-9 holder, 10-16 holder's epoch, 17-31 generation.
+export const STATE = { free: 0, busy: 1, settling: 2, pending: 3, inactive: 4, claimed: 5, ending: 6 } as const
+const STATE_MASK = 7
+const HOLDER_SHIFT = 3
+const HOLDER_MASK = 0x7f
+const EPOCH_SHIFT = 10
+const EPOCH_MASK = 0x7f
+const GENERATION_SHIFT = 17
+const GENERATIONS = 0x7fff
+/** The coordinator as a holder; shards have their numbers. */
+export const COORDINATOR = HOLDER_MASK
+
+export const stateOf = (word: number): number => word & STATE_MASK
+export const holderOf = (word: number): number => (word >>> HOLDER_SHIFT) & HOLDER_MASK
+export const generationOf = (word: number): number => word >>> GENERATION_SHIFT
+
+/** Of a slot that nobody holds. */
+export const unheld = (state: number, generation: number): number => state | (generation << GENERATION_SHIFT)
+export const held = (state: number, generation: number, holder: number, epoch: number): number =>
+  state | (holder << HOLDER_SHIFT) | ((epoch & EPOCH_MASK) << EPOCH_SHIFT) | (generation << GENERATION_SHIFT)
+/** From 1 on, so that no handle is 0. */
+export const generationAfter = (generation: number): number => (generation % GENERATIONS) + 1
+
+/** It stands: in force, or inactive. */
+export const stands = (word: number): boolean => stateOf(word) === STATE.pending || stateOf(word) === STATE.inactive
+
+/** It stands, or is being matched and may stand again. */
+export const isKept = (word: number): boolean => stands(word) || stateOf(word) === STATE.claimed
+
+// A handle (> 0) names a slot and which use of it.
+export const handleOf = (slot: number, generation: number): number => slot | (generation << 16)
+export const slotOf = (handle: number): number => handle & 0xffff
+export const generationIn = (handle: number): number => handle >>> 16
+
+export const bucketOfSlot = (slot: number): number => slot >> BUCKET_SHIFT
+
+// A deadline is refreshed in place: so that no store of a slow thread ends up in the slot's next use, it is compared and
+// swapped together with ten bits of the generation. 22 bits of seconds go round in 48 days; a deadline is at most 18 hours
+// ahead, and looked at every second.
+const SECONDS_MASK = 0x3fffff
+const SECONDS_BITS = 22
+
+export const deadlineWord = (second: number, generation: number): number =>
+  (second & SECONDS_MASK) | (generation << SECONDS_BITS)
+/** Seconds that are left at this second, 0 or less if its time is over. */
+export const secondsLeft = (deadline: number, second: number): number => ((deadline - second) << 10) >> 10
+
+const LINE = 16 // i32 words of a cache line
+const COUNT = 0
+const TICKET = LINE
+const LIMIT = 2 * LINE
+const GLOBAL_WORDS = 3 * LINE
+
+export interface ExpectationOptions {
+  /** Expectations at a time, 1 to 16384. */
+  readonly capacity: number
+  readonly shards: number
+}
+
+export class ExpectationTable {
+  readonly capacity: number
+  readonly shards: number
+  readonly slots: number
+  readonly buckets: number
+  /** By slot. */
+  readonly states: Int32Array
+  /** Slot s begins at s * WIDTH. */
+  readonly fields: Int32Array
+  /** Handles, BUCKET for each bucket, by inside endpoint. */
+  readonly inside: Int32Array
+  readonly #globals: Int32Array
+  /** By shard, a line each: odd while it changes what is counted. */
+  readonly #changing: Int32Array
+
+  constructor(region: Region, { capacity, shards }: ExpectationOptions) {
+    this.capacity = capacity
+    this.shards = shards
+    this.slots = Math.max(BUCKET, 2 ** Math.ceil(Math.log2(capacity * SLOTS_EACH)))
+    if (this.slots > MOST_SLOTS) throw new RangeError(`${capacity} expectations, at most ${MOST_SLOTS / SLOTS_EACH}`)
+    this.buckets = this.slots / BUCKET
+    this.#globals = region.i32(GLOBAL_WORDS)
+    this.#changing = region.i32(shards * LINE)
+    this.states = region.i32(this.slots)
+    this.inside = region.i32(this.slots)
+    this.fields = region.i32(this.slots * WIDTH)
+  }
+
+  /** Expectations that stand, and a few more while a crash's leavings are not mended. */
+  count(): number {
+    return Atomics.load(this.#globals, COUNT)
+  }
+
+  /** How many may. */
+  limit(): number {
+    return Atomics.load(this.#globals, LIMIT) || this.capacity
+  }
+
+  /** By the coordinator: 1 to `capacity`. */
+  setLimit(limit: number): void {
+    Atomics.store(this.#globals, LIMIT, Math.min(limit, this.capacity))
+  }
+
+  /** Room for one more; false if as many stand as may. */
+  countUp(): boolean {
+    if (Atomics.add(this.#globals, COUNT, 1) < this.limit()) return true
+    this.countDown(1)
+    return false
+  }
+
+  countDown(by: number): void {
+    Atomics.sub(this.#globals, COUNT, by)
+  }
+
+  nextTicket(): number {
+    return Atomics.add(this.#globals, TICKET, 1)
+  }
+
+  /** Around whatever moves the count: who finds all shards' words even, and later unchanged, has seen it at rest. */
+  beginChange(shard: number): void {
+    Atomics.store(this.#changing, shard * LINE, this.#changing[shard * LINE]! | 1)
+  }
+
+  endChange(shard: number): void {
+    Atomics.store(this.#changing, shard * LINE, (this.#changing[shard * LINE]! | 1) + 1)
+  }
+
+  changeWord(shard: number): number {
+    return Atomics.load(this.#changing, shard * LINE)
+  }
+
+  word(slot: number): number {
+    return Atomics.load(this.states, slot)
+  }
+
+  /** Changes a slot's state word; false if it isn't `from` any more. */
+  change(slot: number, from: number, to: number): boolean {
+    return Atomics.compareExchange(this.states, slot, from, to) === from
+  }
+
+  /** Of its holder, from whom nobody takes it. */
+  settle(slot: number, word: number): void {
+    Atomics.store(this.states, slot, word)
+  }
+
+  /** Copies a slot that stands, or is being matched; false if there is none, or it goes meanwhile. By anyone. */
+  copy(slot: number, into: Int32Array): boolean {
+    const word = this.word(slot)
+    if (!isKept(word)) return false
+    const base = slot * WIDTH
+    for (let i = 0; i < WIDTH; i++) into[i] = this.fields[base + i]!
+    if (stateOf(word) === STATE.inactive) into[EXPECTATION.flags]! |= INACTIVE
+    const after = this.word(slot)
+    return generationOf(after) === generationOf(word) && isKept(after)
+  }
+}

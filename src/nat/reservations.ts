@@ -1,0 +1,99 @@
+// External ports that expectations name before any connection has them: announced to a peer, they must be nobody else's.
+// A reservation is a count in the port's word (CAS 1, externals.ts), for the shard that leases the port's block, whoever
+// makes it. What holds for it is in README.md.
+//
+// Owner: none; every change is a compare-and-swap of the whole word.
+
+import { fault } from '#faults'
+import { random32 } from '../memory/random.ts'
+import { type Externals, isMapped, isTaken, RESERVATION, RESERVATIONS, wasFreed, withContent } from './externals.ts'
+
+/** Blocks of the owner that are looked through for a free port before there is none. */
+const BLOCKS_TRIED = 16
+/** Of these, blocks in which only a port of the right parity will do. */
+const PARITY_BLOCKS = 4
+
+/**
+ * Reserves a free port of a block that `owner` leases, and returns its port index; -1 if none was found. `wanted` is the
+ * announced port (0..65535): its own number is tried first if `preserve`, its parity is kept if `parity` and while it can
+ * be.
+ */
+export function reserveFor(
+  externals: Externals,
+  owner: number,
+  entry: number,
+  space: number,
+  wanted: number,
+  preserve: boolean,
+  parity: boolean,
+): number {
+  const { blockSize, blocksPerSpace } = externals
+  if (preserve && externals.ownerOfBlock(entry, space, Math.floor(wanted / blockSize)) === owner) {
+    const at = externals.portIndex(entry, space, wanted)
+    if (reserveFree(externals, owner, entry, space, wanted)) return at
+  }
+  const first = random32() % blocksPerSpace
+  let tried = 0
+  for (let i = 0; i < blocksPerSpace && tried < BLOCKS_TRIED; i++) {
+    const block = (first + i) % blocksPerSpace
+    if (externals.ownerOfBlock(entry, space, block) !== owner) continue
+    tried++
+    const step = parity && tried <= PARITY_BLOCKS ? 2 : 1
+    const start = ((random32() % blockSize) & ~(step - 1)) + (step === 2 ? wanted & 1 : 0)
+    for (let offset = 0; offset < blockSize; offset += step) {
+      const port = block * blockSize + ((start + offset) % blockSize)
+      if (reserveFree(externals, owner, entry, space, port)) return externals.portIndex(entry, space, port)
+    }
+  }
+  return -1
+}
+
+/** Nobody has the port, no reservation names it, and it doesn't rest. */
+function reserveFree(externals: Externals, owner: number, entry: number, space: number, port: number): boolean {
+  const at = externals.portIndex(entry, space, port)
+  const words = externals.portWords
+  const word = Atomics.load(words, at)
+  if (isTaken(word) || wasFreed(word)) return false
+  if (Atomics.compareExchange(words, at, word, withContent(word, RESERVATION)) !== word) return false
+  fault('port reserved')
+  // The coordinator may have taken the block back between our look and our change.
+  if (externals.ownerOfBlock(entry, space, Math.floor(port / externals.blockSize)) === owner) return true
+  unreserveAt(externals, at)
+  return false
+}
+
+/**
+ * Names a port once more that a reservation names already, or a mapping has: it stays the same inside endpoint's. False
+ * if nobody has it any longer, or it is named fifteen times.
+ */
+export function reserveTaken(externals: Externals, at: number): boolean {
+  const words = externals.portWords
+  for (;;) {
+    const word = Atomics.load(words, at)
+    if (!isTaken(word) || (word & RESERVATIONS) === RESERVATIONS) return false
+    if (Atomics.compareExchange(words, at, word, withContent(word, word + RESERVATION)) === word) return true
+  }
+}
+
+/** Names a port that a mapping has; `isStill` is asked afterwards whether it is still that mapping's. */
+export function reserveMapped(externals: Externals, at: number, isStill: () => boolean): boolean {
+  if (!isMapped(Atomics.load(externals.portWords, at)) || !reserveTaken(externals, at)) return false
+  fault('port reserved')
+  if (isStill()) return true
+  unreserveAt(externals, at)
+  return false
+}
+
+/** Takes one reservation back. */
+export function unreserveAt(externals: Externals, at: number): void {
+  const words = externals.portWords
+  for (;;) {
+    const word = Atomics.load(words, at)
+    // None is left: whoever asks has been here before, and the port may be somebody else's.
+    if ((word & RESERVATIONS) === 0) return
+    if (Atomics.compareExchange(words, at, word, withContent(word, word - RESERVATION)) === word) return
+  }
+}
+
+/** How many reservations name a port, by its word. */
+export const reservationsIn = (word: number): number => (word & RESERVATIONS) / RESERVATION
