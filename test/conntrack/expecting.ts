@@ -1,0 +1,70 @@
+// One shard's expectations over memory of their own, and others' beside it: each shard has modules of its own, as threads
+// have.
+
+import { CONN, CONN_WORDS } from '../../src/conntrack/connection-table.ts'
+import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
+import type { Draft } from '../../src/conntrack/expectations.ts'
+import { allocate } from '../../src/memory/region.ts'
+import { parseAddress, swap16 } from '../../src/wire/address.ts'
+import { seated } from './seated.ts'
+
+export const TCP = 6
+export const UDP = 17
+export const OUTSIDE_KEY = TCP | (1 << 8)
+export const CLIENT = '10.0.0.5'
+export const SERVER = '192.0.2.7'
+export const EXTERNAL = '203.0.113.1'
+export const ports = (source: number, destination: number): number => swap16(source) | (swap16(destination) << 16)
+
+export const makeTable = (capacity: number, shards: number): ExpectationTable =>
+  allocate((region) => new ExpectationTable(region, { capacity, shards })).seated
+
+/** A shard on a table, with a few connections to be masters; `released` are the port indices given back. */
+export async function expecting(table: ExpectationTable, shard: number, epoch = 1) {
+  const modules = await seated(8)
+  const expectations = await import('../../src/conntrack/expectations.ts')
+  const released: number[] = []
+  expectations.seatExpectations(table, shard, epoch, (at) => released.push(at))
+  modules.clock.setClock(1_000_000)
+  return { ...modules, ...expectations, released, setSecond: (second: number) => modules.clock.setClock(second * 1000) }
+}
+export type Expecting = Awaited<ReturnType<typeof expecting>>
+
+/** A control connection of the shard: row, and the generation by which it is known. */
+export function master({ connections }: Expecting, source = 50003): { row: number; generation: number } {
+  const row = connections.connections.begin()
+  const base = row * CONN_WORDS
+  const { hot } = connections
+  hot[base + CONN.origSrc] = parseAddress(CLIENT)
+  hot[base + CONN.origDst] = parseAddress(SERVER)
+  hot[base + CONN.origPorts] = ports(source, 21)
+  hot[base + CONN.state] = TCP
+  connections.connections.commit(row)
+  return { row, generation: hot[base + CONN.generation]! }
+}
+
+/** What an active FTP client's PORT announces: the server connects to an external port. */
+export function draft(said: Partial<Omit<Draft, 'src' | 'dst'>> & { src?: string; dst?: string } = {}): Draft {
+  const { src = SERVER, dst = EXTERNAL, ...rest } = said
+  return {
+    key: OUTSIDE_KEY,
+    src: parseAddress(src),
+    srcMask: -1,
+    srcPort: 0,
+    dst: parseAddress(dst),
+    dstPort: swap16(40000),
+    savedAddress: parseAddress(CLIENT),
+    savedPort: swap16(40000),
+    flags: 0,
+    helper: 1,
+    childHelper: 0,
+    class: 0,
+    maxExpected: 8,
+    timeout: 300,
+    masterRow: 0,
+    masterGeneration: 0,
+    direction: 0,
+    reservation: 0,
+    ...rest,
+  }
+}
