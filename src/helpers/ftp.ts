@@ -76,7 +76,10 @@ export const ftp = (options: FtpOptions = {}): Helper<Control> => ({
   state: () => ({ greeted: false, reply: '', asked: { '227': 0, '229': 0 } }),
 
   help(ctx) {
-    if (ctx.direction === 'original' && !ctx.state.greeted) ctx.done()
+    if (ctx.direction === 'original' && !ctx.state.greeted) {
+      ctx.done()
+      return Verdict.Accept
+    }
     const read = ctx.direction === 'original' ? readCommand : readReply
     const couldBecome = ctx.direction === 'original' ? couldBecomeCommand : couldBecomeReply
     for (const line of ctx.lines((partial) => couldBecome(ctx, partial))) read(ctx, line, options)
@@ -95,7 +98,7 @@ function commandOf(line: string): string | undefined {
 function readCommand(ctx: HelperContext<Control>, line: Line, options: FtpOptions): void {
   const command = commandOf(line.text)
   if (command === undefined) ctx.done()
-  else if (command === 'PASV' || command === 'CPSV') ask(ctx.state, '227')
+  else if (isPassive(command)) ask(ctx.state, '227')
   // EPSV ALL is a promise, EPSV 2 asks for IPv6: neither is answered by a 229 that concerns us.
   else if (/^EPSV(?: 1)?$/i.test(line.text)) ask(ctx.state, '229')
   else readPort(ctx, line, options)
@@ -106,6 +109,8 @@ function readPort(ctx: HelperContext<Control>, line: Line, options: FtpOptions):
   const found = form?.notation.read(line.text, form.head.length)
   if (found?.end === line.text.length) announce(ctx, line, found, options)
 }
+
+const isPassive = (command: string): boolean => command === 'PASV' || command === 'CPSV'
 
 function ask({ asked }: Control, code: '227' | '229'): void {
   if (asked[code] < MOST_ASKED) asked[code]++
@@ -120,7 +125,10 @@ function formOf(line: string): Form | undefined {
 function couldBecomeCommand(ctx: HelperContext<Control>, partial: string): boolean {
   const part = PART_OF_FIRST_WORD.exec(partial)
   if (part) return isStartOfCommand(part[1]?.toUpperCase() ?? '') || notFtp(ctx)
-  if (commandOf(partial) === undefined) return notFtp(ctx)
+  const command = commandOf(partial)
+  if (command === undefined) return notFtp(ctx)
+  // What comes after it goes on and is not seen again: it has been asked all the same.
+  if (isPassive(command)) ask(ctx.state, '227')
   if (/^EPSV /i.test(partial)) return /^EPSV 1?\r?$/i.test(partial)
   const form = formOf(partial)
   if (!form) return false
