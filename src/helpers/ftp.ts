@@ -55,6 +55,10 @@ const LONGEST_COMMAND = 10
 /** Telnet's own commands may come before one of FTP: an ABOR is announced by them (RFC 959, 4.1.3). */
 const FIRST_WORD = /^(?:\xff[\xf1-\xf9]){0,4}([A-Za-z][A-Za-z0-9]*)( |$)/
 const PART_OF_FIRST_WORD = /^(?:\xff[\xf1-\xf9]){0,4}(?:\xff|([A-Za-z][A-Za-z0-9]*)?\r?)$/
+const ASKS_227 = /^(?:PASV|CPSV) ?$/i
+/** EPSV ALL is a promise, EPSV 2 asks for IPv6: neither is answered by a 229 that concerns us. */
+const ASKS_229 = /^EPSV(?: 1)? ?$/i
+const PART_OF_ASKING = /^(?:PASV|CPSV|EPSV(?: 1)?) ?\r?$/i
 const REPLY = /^(\d\d\d)([ -]|$)/
 const PART_OF_REPLY = /^\d{0,3}\r?$/
 
@@ -98,9 +102,8 @@ function commandOf(line: string): string | undefined {
 function readCommand(ctx: HelperContext<Control>, line: Line, options: FtpOptions): void {
   const command = commandOf(line.text)
   if (command === undefined) ctx.done()
-  else if (isPassive(command)) ask(ctx.state, '227')
-  // EPSV ALL is a promise, EPSV 2 asks for IPv6: neither is answered by a 229 that concerns us.
-  else if (/^EPSV(?: 1)?$/i.test(line.text)) ask(ctx.state, '229')
+  else if (ASKS_227.test(line.text)) ask(ctx.state, '227')
+  else if (ASKS_229.test(line.text)) ask(ctx.state, '229')
   else readPort(ctx, line, options)
 }
 
@@ -109,8 +112,6 @@ function readPort(ctx: HelperContext<Control>, line: Line, options: FtpOptions):
   const found = form?.notation.read(line.text, form.head.length)
   if (found?.end === line.text.length) announce(ctx, line, found, options)
 }
-
-const isPassive = (command: string): boolean => command === 'PASV' || command === 'CPSV'
 
 function ask({ asked }: Control, code: '227' | '229'): void {
   if (asked[code] < MOST_ASKED) asked[code]++
@@ -125,11 +126,8 @@ function formOf(line: string): Form | undefined {
 function couldBecomeCommand(ctx: HelperContext<Control>, partial: string): boolean {
   const part = PART_OF_FIRST_WORD.exec(partial)
   if (part) return isStartOfCommand(part[1]?.toUpperCase() ?? '') || notFtp(ctx)
-  const command = commandOf(partial)
-  if (command === undefined) return notFtp(ctx)
-  // What comes after it goes on and is not seen again: it has been asked all the same.
-  if (isPassive(command)) ask(ctx.state, '227')
-  if (/^EPSV /i.test(partial)) return /^EPSV 1?\r?$/i.test(partial)
+  if (commandOf(partial) === undefined) return notFtp(ctx)
+  if (PART_OF_ASKING.test(partial)) return true
   const form = formOf(partial)
   if (!form) return false
   const whole = withoutReturn(partial)

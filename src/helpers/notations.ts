@@ -93,8 +93,8 @@ export const extendedPort: Notation = {
     if (!isDelimiter(delimiter)) return false
     const [, family, dotted, digits, after] = text.slice(at).split(delimiter)
     if (after !== undefined) return after === '' && this.read(text, at) !== undefined
-    if (family === undefined || !IPV4.startsWith(family)) return false
-    if (dotted === undefined) return true
+    if (dotted === undefined) return family === undefined || IPV4.startsWith(family)
+    if (family !== IPV4) return false
     if (digits === undefined) return FIRST_DOTTED.test(dotted) && withinOctets(dotted)
     return readDotted(dotted) !== undefined && FIRST_PORT.test(digits) && Number(digits) <= MOST_PORT
   },
