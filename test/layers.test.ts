@@ -13,6 +13,7 @@ const project = (path: string) => fileURLToPath(new URL(`../${path}`, import.met
 const MODULES = [
   ...['wire/address', 'wire/tcp', 'memory/region', 'conntrack/track', 'nat/ports', 'nat/externals', 'io/driver'],
   ...['io/syscalls', 'io/af-packet', 'datapath/pipeline', 'metrics/server', 'host/nft', 'coordinator/gateway'],
+  'helpers/registry',
   ...['control/config', 'lab/lab', '../workers/shard'],
 ]
 
@@ -20,9 +21,10 @@ const MAY_IMPORT: Readonly<Record<string, RegExp>> = {
   wire: /^$/,
   memory: /^$/,
   conntrack: /^(wire|memory)\//,
+  helpers: /^$/,
   nat: /^(conntrack|wire|memory)\//,
   io: /^(wire|memory)\//,
-  datapath: /^(nat|conntrack|wire|memory)\/|^io\/driver$/,
+  datapath: /^(helpers|nat|conntrack|wire|memory)\/|^io\/driver$/,
   metrics: /^memory\//,
   host: /^memory\/|^io\/syscalls$/,
   coordinator: /^(memory|io|host|metrics)\/|^wire\/address$|^nat\/externals$/,

@@ -14,7 +14,7 @@ import type {
 } from '../../src/helpers/helper.ts'
 
 export const CLIENT: Endpoint = { address: '10.0.0.5', port: 50003 }
-export const SERVER: Endpoint = { address: '192.0.2.7', port: 21 }
+const SERVER: Endpoint = { address: '192.0.2.7', port: 21 }
 export const EXTERNAL = '203.0.113.1'
 
 export interface ScriptOptions {
