@@ -3,8 +3,8 @@
 // REQ-11 forbids to end them for others. Derived: rebuilt from the rows when a shard starts again.
 //
 // Each external address has a queue of closed TCP connections and one of unreplied ones, because only their end frees
-// a port of that address at once; all other unreplied connections share a queue, which frees rows only (their ports
-// rest, RFC 6888 REQ-8). Owner: the shard.
+// a port of that address at once. All other unreplied connections share a queue, which frees rows only (their ports rest,
+// RFC 6888 REQ-8, or they have none), and so do closed TCP connections without a port of NAT's. Owner: the shard.
 
 import { cold } from './connections.ts'
 
@@ -12,10 +12,11 @@ let heads = new Int32Array(0)
 let tails = new Int32Array(0)
 
 /** Queue numbers; 0 in the column means none. */
-export const closedQueue = (external: number): number => external * 2 + 2
-export const unrepliedQueue = (external: number): number => external * 2 + 3
 export const UNREPLIED_OTHERS = 1
-export const queueCount = (externals: number): number => externals * 2 + 2
+export const CLOSED_OTHERS = 2
+export const unrepliedQueue = (external: number): number => external * 2 + 3
+export const closedQueue = (external: number): number => external * 2 + 4
+export const queueCount = (externals: number): number => externals * 2 + 3
 export const isClosedQueue = (queue: number): boolean => queue !== 0 && (queue & 1) === 0
 
 export function seatQueues(externals: number): void {

@@ -8,7 +8,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { ConnectionListing, type ListedConnection, type ListedDirection } from '../conntrack/listing.ts'
 import { connectionsOf } from '../datapath/attach.ts'
-import { type Leases, NO_RULES, ownerOf } from '../datapath/owner.ts'
+import { type Leases, ownerOf, type StaticRules, staticRules } from '../datapath/owner.ts'
 import { formatAddress, swap32 } from '../wire/address.ts'
 import type { GatewayMemory } from './memory.ts'
 
@@ -61,6 +61,7 @@ export async function* connectionList(memory: GatewayMemory, clock: () => number
     key: memory.settings[0]!.ownerKey,
     externals: memory.externals,
   }
+  const division: Division = { leases, rules: staticRules(memory.settings[0]!.forwards) }
   let separator = '[\n'
   for (const [shard, { tables }] of memory.shards.entries()) {
     const listing = new ConnectionListing(connectionsOf(tables, memory.settings[shard]!))
@@ -70,7 +71,7 @@ export async function* connectionList(memory: GatewayMemory, clock: () => number
       const lines: string[] = []
       for (; row <= end && lines.length < SLICE_CONNECTIONS; row++) {
         const listed = listing.at(row, now)
-        if (listed) lines.push(JSON.stringify(connection(shard, listed, leases)))
+        if (listed) lines.push(JSON.stringify(connection(shard, listed, division)))
       }
       if (lines.length > 0) {
         yield separator + lines.join(',\n')
@@ -82,7 +83,13 @@ export async function* connectionList(memory: GatewayMemory, clock: () => number
   yield separator === ',\n' ? '\n]\n' : '[]\n'
 }
 
-function connection(shard: number, listed: ListedConnection, leases: Leases): Connection {
+/** By which packets are divided among shards. */
+interface Division {
+  readonly leases: Leases
+  readonly rules: StaticRules
+}
+
+function connection(shard: number, listed: ListedConnection, division: Division): Connection {
   const { row, protocol, origin, tcpState, icmpType, timeout, seenReply, assured, mapping, original, reply } = listed
   const icmp = { type: icmpType, id: original.sourcePort, replyId: reply.sourcePort }
   return {
@@ -96,12 +103,12 @@ function connection(shard: number, listed: ListedConnection, leases: Leases): Co
     seenReply,
     assured,
     mapping: mapping === 0 ? null : mapping,
-    original: direction(protocol, original, origin, leases),
-    reply: direction(protocol, reply, 1 - origin, leases),
+    original: direction(protocol, original, origin, division),
+    reply: direction(protocol, reply, 1 - origin, division),
   }
 }
 
-function direction(protocol: number, listed: ListedDirection, side: number, leases: Leases): ConnectionDirection {
+function direction(protocol: number, listed: ListedDirection, side: number, by: Division): ConnectionDirection {
   const { source, destination, sourcePort, destinationPort, packets, bytes } = listed
   const numbers = { protocol, source: swap32(source), destination: swap32(destination), sourcePort, destinationPort }
   return {
@@ -110,6 +117,6 @@ function direction(protocol: number, listed: ListedDirection, side: number, leas
     ...(protocol === TCP || protocol === UDP ? { sourcePort, destinationPort } : {}),
     packets,
     bytes,
-    owner: ownerOf(side, numbers, leases, NO_RULES),
+    owner: ownerOf(side, numbers, by.leases, by.rules),
   }
 }

@@ -9,6 +9,8 @@ export type GatewayErrorCode =
   | 'GATEWAY_BYTE_ORDER'
   /** The kernel's own NAT gives out the same ports of the same address. */
   | 'GATEWAY_KERNEL_NAT'
+  /** The host listens on a port that is to be forwarded. */
+  | 'GATEWAY_FORWARD'
   /** A thread did not begin to work in time, or ended before it did. */
   | 'GATEWAY_THREAD'
 

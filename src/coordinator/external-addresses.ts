@@ -2,6 +2,8 @@
 // own address, shared with the host. Authority: RFC 4787 REQ-1..3 (what NAT does with them: nat/ports.ts).
 // Owner: this is the only writer of addresses and leases in nat/externals.ts, and of what the host hides for them.
 //
+// A block of a pool's address with a port that a forward dictates is leased to nobody: the forward has it.
+//
 // On a shared address a block in which the host has a socket is the host's:
 //
 //   block      leased   hidden   because
@@ -12,7 +14,8 @@
 
 import type { PortRange } from '../host/port-range.ts'
 import type { Addr } from '../memory/fib.ts'
-import { type Externals, ICMP_SPACE, POOL, SHARED, SPACES, TCP_SPACE, UDP_SPACE } from '../nat/externals.ts'
+import { type Externals, ICMP_SPACE, POOL, SHARED, SPACES, spaceOf, TCP_SPACE, UDP_SPACE } from '../nat/externals.ts'
+import type { Forward } from '../nat/forwards.ts'
 
 /** RFC 6335: below are the system's ports, which no client sends from. */
 const POOL_PORTS: PortRange = { from: 1024, to: 65535 }
@@ -24,6 +27,8 @@ export interface ExternalAddressesOptions {
   readonly pool: readonly Addr[]
   /** NAT's ports of a shared address. */
   readonly ports: PortRange
+  /** On a shared address their ports lie outside of `ports`. */
+  readonly forwards: readonly Forward[]
   /** Local ports in `ports` that the host has sockets on, for an address. */
   portsInUse(address: Addr): ReadonlySet<number>
   /** Brings the host in line: shared addresses and the ports of them that the kernel must not see. */
@@ -46,7 +51,8 @@ export class ExternalAddresses {
     for (const address of options.pool) {
       const entry = options.externals.add(address, POOL)
       for (const block of wholeBlocks(POOL_PORTS, options.externals.blockSize))
-        for (let space = 0; space < SPACES; space++) this.#lease(entry, space, block)
+        for (let space = 0; space < SPACES; space++)
+          if (!this.#isForwarded(address, space, block)) this.#lease(entry, space, block)
     }
   }
 
@@ -85,6 +91,16 @@ export class ExternalAddresses {
     this.#hide(shared === undefined ? [] : [shared], rangesOf(nat, this.#options.externals.blockSize))
     if (shared !== undefined) this.#leaseAll(host)
     this.#options.changed()
+  }
+
+  #isForwarded(address: Addr, space: number, block: number): boolean {
+    const { forwards, externals } = this.#options
+    return forwards.some(
+      (forward) =>
+        (forward.address ?? address) === address &&
+        spaceOf(forward.protocol) === space &&
+        Math.floor(forward.port / externals.blockSize) === block,
+    )
   }
 
   #hostBlocks(address: Addr): Set<number> {

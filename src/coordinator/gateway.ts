@@ -17,7 +17,7 @@
 
 import { endianness } from 'node:os'
 import type { Logger } from 'pino'
-import { NO_RULES } from '../datapath/owner.ts'
+import { staticRules } from '../datapath/owner.ts'
 import { ownerProgram } from '../datapath/owner-bpf.ts'
 import { reasonOf } from '../host/errors.ts'
 import { Host } from '../host/host.ts'
@@ -28,6 +28,7 @@ import { close, eventfd } from '../io/syscalls.ts'
 import type { Addr } from '../memory/fib.ts'
 import { type CountedWorker, createRegistry } from '../metrics/registry.ts'
 import { type Health, MetricsServer } from '../metrics/server.ts'
+import type { Forward } from '../nat/forwards.ts'
 import { formatAddress } from '../wire/address.ts'
 import { poolAddresses } from './address-range.ts'
 import { ApiServer } from './api.ts'
@@ -36,6 +37,7 @@ import type { GatewayConfig } from './config.ts'
 import { connectionList } from './connection-list.ts'
 import { EXIT_GATEWAY_FAILED, GatewayError } from './errors.ts'
 import { ExternalAddresses } from './external-addresses.ts'
+import { forwardText, parseForward } from './forwards.ts'
 import { KernelDispatch } from './kernel-dispatch.ts'
 import { LeaseDesk } from './lease-desk.ts'
 import { linkChanges } from './link-changes.ts'
@@ -59,6 +61,7 @@ export class Gateway {
   /** Port numbers are indices: inside ones first. */
   readonly #names: readonly string[]
   readonly #pool: readonly Addr[]
+  readonly #forwards: readonly Forward[]
   readonly #host: Host
   readonly #takeBack = new TakeBack()
   #end: (exitCode: number) => void = () => {}
@@ -77,6 +80,7 @@ export class Gateway {
     this.#log = log
     this.#names = [...inside, ...outside]
     this.#pool = poolAddresses(nat.pool)
+    this.#forwards = config.forward.map(parseForward)
     this.#host = new Host({
       inside,
       outside,
@@ -84,6 +88,7 @@ export class Gateway {
       pool: this.#pool,
       natPorts: nat.ports,
       protocols: nat.protocols,
+      forwarded: this.#forwards,
       hostPortRange: this.#isShared ? { from: nat.ports.to + 1, to: HIGHEST_PORT } : null,
       statePath,
     })
@@ -132,6 +137,7 @@ export class Gateway {
     const watcherFd = this.#eventfd()
     const wakeFds = memory.shards.map(() => this.#eventfd())
     await this.#watch(memory, watcherFd, wakeFds)
+    this.#refuseServedForwards()
     const dispatcherWakeFd = memory.dispatcher && this.#eventfd()
     const ports = this.#openPorts(memory, { wakeFds, dispatcherWakeFd, sharedBytes: memory.arenaSharedBytes })
     this.#openDispatch(memory, ports)
@@ -171,6 +177,25 @@ export class Gateway {
     )
   }
 
+  /** What the host listens on can't be forwarded: its server would never hear anything again. */
+  #refuseServedForwards(): void {
+    if (!this.#isShared) return
+    const address = this.#outsideAddress()
+    const served = this.#forwards.filter(({ protocol, port }) => {
+      const range = { from: port, to: port }
+      return portsInUse(address === undefined ? [] : [address], range, [protocol]).has(port)
+    })
+    if (served.length === 0) return
+    throw new GatewayError(
+      'GATEWAY_FORWARD',
+      [
+        'the host itself has sockets on ports that are to be forwarded:',
+        ...served.map((forward) => `  ${forwardText(forward)}`),
+        'stop that server or bind it to an inside address, or forward another port',
+      ].join('\n'),
+    )
+  }
+
   #eventfd(): number {
     const fd = eventfd()
     this.#takeBack.add('an eventfd', () => close(fd))
@@ -204,9 +229,10 @@ export class Gateway {
     const { dispatch, workers } = this.#config
     if (dispatch === 'thread' || workers === 1) return
     const leases = { shards: workers, key: settings[0]!.ownerKey, externals }
+    const rules = staticRules(settings[0]!.forwards)
     const kernel = new KernelDispatch({
       version: () => externals.version(),
-      replace: () => ports.setDispatch((side) => ownerProgram(side, leases, NO_RULES)),
+      replace: () => ports.setDispatch((side) => ownerProgram(side, leases, rules)),
       failed: (error) => this.#log.error({ err: error }, 'the kernel refused a dispatch program, will be tried again'),
     })
     this.#takeBack.add('following the leases', () => kernel.stop())
@@ -222,6 +248,7 @@ export class Gateway {
       shards: this.#config.workers,
       pool: this.#pool,
       ports,
+      forwards: this.#forwards,
       portsInUse: (address) => portsInUse([address], ports),
       hide: (shared, hidden) => this.#host.update({ shared, hidden }),
       changed: () => this.#leasesChanged(),

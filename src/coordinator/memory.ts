@@ -15,6 +15,7 @@ import { allocate, Region, sharedMemory } from '../memory/region.ts'
 import { Externals } from '../nat/externals.ts'
 import { poolAddresses } from './address-range.ts'
 import type { GatewayConfig } from './config.ts'
+import { parseForward } from './forwards.ts'
 
 const INSIDE = 0
 const OUTSIDE = 1
@@ -92,7 +93,7 @@ function tablesOf(settings: ShardSettings): SharedArrayBuffer {
 }
 
 function shardSettings(config: GatewayConfig): ShardSettings[] {
-  const { inside, outside, workers, nat, timeouts, capacity, icmp } = config
+  const { inside, outside, workers, nat, forward, timeouts, capacity, icmp } = config
   const [low, high, ownerKey] = getRandomValues(new Int32Array(3))
   const share = (total: number): number => Math.ceil(total / workers)
   const common = {
@@ -118,6 +119,7 @@ function shardSettings(config: GatewayConfig): ShardSettings[] {
       parity: nat.parity,
       protocols: nat.protocols,
     },
+    forwards: forward.map(parseForward),
     icmpErrorsPerSecond: share(icmp.errorsPerSecond),
   }
   return Array.from({ length: workers }, (_, shard) => ({ shard, ...common }))

@@ -14,6 +14,7 @@ import { ACCEPT } from '../conntrack/verdict.ts'
 import { DROP } from '../memory/drop-reasons.ts'
 import { ROUTE } from '../memory/fib.ts'
 import { externalEntry, hasTransportPorts, openFromInside, openFromOutside } from '../nat/bindings.ts'
+import { forwardTo } from '../nat/forwards.ts'
 import { isNatPort, isShared } from '../nat/ports.ts'
 import { isLoopback, isThisNetwork } from '../wire/address.ts'
 import * as icmp from '../wire/icmp.ts'
@@ -73,7 +74,7 @@ export function admitFromOutside(i: number): number {
     if (!natOnly) return NONE_OF_OURS
     return protocol === ipv4.PROTO_ICMP ? ~strayIcmp(i) : ~DROP['no-mapping']
   }
-  if (!natOnly && !isNatPort(entry, protocol, destinationPort(PORTS[i]!))) return NONE_OF_OURS
+  if (!natOnly && !isOurs(i, entry, protocol)) return NONE_OF_OURS
   if (otherOwner(i) >= 0) return ANOTHERS
   const fault = commonFaults(i)
   if (fault !== ACCEPT) return ~fault
@@ -82,12 +83,18 @@ export function admitFromOutside(i: number): number {
   return openFromOutside(protocol, SRC[i]!, DST[i]!, PORTS[i]!, tcpState)
 }
 
+/** The port of one of NAT's addresses that packet i goes to is NAT's too: leased, or dictated by a forward. */
+function isOurs(i: number, entry: number, protocol: number): boolean {
+  const port = destinationPort(PORTS[i]!)
+  return isNatPort(entry, protocol, port) || forwardTo(protocol, DST[i]!, port) !== undefined
+}
+
 /** From inside to an address of the host's: the kernel's, unless it is one of NAT's ports (RFC 4787 REQ-9). */
 function isHairpin(i: number): boolean {
   const entry = externalEntry(DST[i]!)
   const protocol = KEY[i]! & 0xff
   const hasPort = protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP
-  return entry >= 0 && hasPort && isNatPort(entry, protocol, destinationPort(PORTS[i]!))
+  return entry >= 0 && hasPort && isOurs(i, entry, protocol)
 }
 
 /** From outside to an address that is none of NAT's. */

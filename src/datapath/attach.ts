@@ -11,6 +11,7 @@ import { counterBlock } from '../memory/counters.ts'
 import type { FibOptions } from '../memory/fib.ts'
 import { bytesOf, Region } from '../memory/region.ts'
 import { attach, type Seat } from '../memory/seat.ts'
+import type { Forward } from '../nat/forwards.ts'
 import type { NatSettings } from '../nat/settings.ts'
 
 /** What a shard must know; plain data, posted to its worker. */
@@ -37,6 +38,8 @@ export interface ShardSettings {
   readonly expectations: number
   readonly timeouts: Timeouts
   readonly nat: NatSettings
+  /** In the order of the configuration; none share an external endpoint. */
+  readonly forwards: readonly Forward[]
   readonly icmpErrorsPerSecond: number
 }
 

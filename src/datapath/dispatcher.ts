@@ -21,6 +21,7 @@ import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
 import { AT, beginBurst, FLOW, FRAGMENT, KIND, LENGTH, side, way, wayOf } from './burst.ts'
 import { copyLinkCounts, countReceived, countVerdict } from './counting.ts'
 import { BY_DISPATCH, give, publishHandOvers, seatHandOver } from './hand-over.ts'
+import { staticRules } from './owner.ts'
 import { ownerOfFragments, ownerOfPacket, ownerOfTuple, seatOwnership } from './ownership.ts'
 import { parseBurst } from './parse.ts'
 import { answerPorts, protocol, quoted, readQuote } from './quote.ts'
@@ -39,7 +40,7 @@ export function seatDispatcher(memory: ShardMemory, settings: ShardSettings, wit
   sides = settings.sides
   fib = new Fib(new Region(memory.fib), settings.fib)
   const externals = new Externals(new Region(memory.externals), settings.externals)
-  seatOwnership(shard, { shards, key: ownerKey, externals })
+  seatOwnership(shard, { shards, key: ownerKey, externals }, staticRules(settings.forwards))
   seatHandOver(driver, new HandoverRings(new Region(memory.handover), shards), shard, restarted, wakers.shard)
 }
 

@@ -24,6 +24,7 @@
 
 import { INSIDE } from '../conntrack/tuple.ts'
 import { type Externals, spaceOf } from '../nat/externals.ts'
+import type { Forward } from '../nat/forwards.ts'
 import { swap32 } from '../wire/address.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 
@@ -70,8 +71,29 @@ export interface StaticRules {
   readonly inside: readonly Endpoints[]
 }
 
-/** Nothing is dictated: forwards come with their configuration. */
 export const NO_RULES: StaticRules = { external: [], inside: [] }
+
+const ANY = { network: 0, mask: 0 }
+
+/**
+ * What forwards dictate. One of every external address says so of every address: what comes from outside to an address
+ * that is none of NAT's has the same owner anyway, so the rules stay as they are when external addresses change.
+ */
+export const staticRules = (forwards: readonly Forward[]): StaticRules => ({
+  external: forwards.map(({ protocol, address, port }) => ({
+    protocol,
+    ...(address === null ? ANY : { network: swap32(address), mask: -1 }),
+    firstPort: port,
+    lastPort: port,
+  })),
+  inside: forwards.map(({ protocol, toAddress, toPort }) => ({
+    protocol,
+    network: swap32(toAddress),
+    mask: -1,
+    firstPort: toPort,
+    lastPort: toPort,
+  })),
+})
 
 /** The shard (0 .. shards-1) that a packet belongs to. Any packet has one, whether or not it is worth anything there. */
 export function ownerOf(side: number, packet: PacketNumbers, leases: Leases, rules: StaticRules): number {

@@ -7,14 +7,16 @@ import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import { mem } from './arena.ts'
 import { DST, FIRST_FRAGMENT, FLOW, IP, KEY, KIND, L4, PORTS, SRC, side } from './burst.ts'
-import { type Leases, NO_RULES, ownerOfFlow, ownerOfFragment } from './owner.ts'
+import { type Leases, ownerOfFlow, ownerOfFragment, type StaticRules } from './owner.ts'
 
 let leases: Leases
+let rules: StaticRules
 let shard = 0
 
-export function seatOwnership(number: number, itsLeases: Leases): void {
+export function seatOwnership(number: number, itsLeases: Leases, itsRules: StaticRules): void {
   shard = number
   leases = itsLeases
+  rules = itsRules
 }
 
 /** Another shard's, or this one's; -1 for this one's, so that the common answer is one comparison. */
@@ -57,7 +59,7 @@ export function ownerOfTuple(fromSide: number, protocol: number, src: number, ds
     swap32(dst),
     swap16(ports >>> 16),
     leases,
-    NO_RULES,
+    rules,
   )
 }
 

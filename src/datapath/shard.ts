@@ -17,6 +17,7 @@ import { Region } from '../memory/region.ts'
 import { seatHashKey } from '../memory/siphash.ts'
 import { followExternals, queuesFor, seatBindings, sweep } from '../nat/bindings.ts'
 import { Externals } from '../nat/externals.ts'
+import { seatForwards } from '../nat/forwards.ts'
 import { endRests, seatPorts } from '../nat/ports.ts'
 import { recover } from '../nat/recover.ts'
 import { unreserveAt } from '../nat/reservations.ts'
@@ -26,6 +27,7 @@ import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
 import { copyLinkCounts } from './counting.ts'
 import { expireFragments, seatFragments } from './fragments.ts'
 import { fallAsleep, fullestRing, seatHandOver, wakeUp } from './hand-over.ts'
+import { staticRules } from './owner.ts'
 import { seatOwnership } from './ownership.ts'
 import { runBurst, runHandedOver, runWaiting, seatPipeline } from './pipeline.ts'
 import { followRoutes, seatRoutes } from './route.ts'
@@ -57,6 +59,7 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   seatFragments(settings.timeouts)
   seatPorts(externals, settings.shard, settings.shards, wakers.coordinator)
   seatBindings(externals, settings.nat)
+  seatForwards(settings.forwards)
   const { shard, shards, epoch } = settings
   const expectations = new ExpectationTable(new Region(memory.expectations), {
     capacity: settings.expectations,
@@ -68,7 +71,8 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   seatSending(driver, settings.sides)
   seatAnswers(settings.icmpErrorsPerSecond)
   seatWaiting(settings.shard, wakers.watcher)
-  seatOwnership(settings.shard, { shards: settings.shards, key: settings.ownerKey, externals })
+  const leases = { shards: settings.shards, key: settings.ownerKey, externals }
+  seatOwnership(settings.shard, leases, staticRules(settings.forwards))
   const rings = new HandoverRings(new Region(memory.handover), settings.shards)
   seatHandOver(driver, rings, settings.shard, settings.restarted, wakers.shard)
   seatPipeline(driver)

@@ -11,7 +11,7 @@
 import type { Addr } from '../memory/fib.ts'
 import { reasonOf } from './errors.ts'
 import { type KernelNatRule, kernelNat } from './kernel-nat.ts'
-import { applyRules, NFT_TABLES, removeTable } from './nft.ts'
+import { applyRules, type ForwardedPort, NFT_TABLES, removeTable } from './nft.ts'
 import { applyPool } from './pool.ts'
 import { type PortRange, readPortRange, sameRange, writePortRange } from './port-range.ts'
 import { checkRights } from './rights.ts'
@@ -30,6 +30,8 @@ export interface HostPlan {
   readonly natPorts: PortRange
   /** Protocols without ports that NAT translates on shared addresses. */
   readonly protocols: readonly number[]
+  /** Ports of shared addresses that are a server's behind the gateway. */
+  readonly forwarded: readonly ForwardedPort[]
   /** Where the host's own ports go meanwhile; null leaves them where they are (nothing is shared). */
   readonly hostPortRange: PortRange | null
   readonly statePath?: string
@@ -125,11 +127,11 @@ export class Host {
   }
 
   #applyPoolAndRules(): void {
-    const { inside, outside, shared, pool, protocols } = this.#plan
+    const { inside, outside, shared, pool, protocols, forwarded } = this.#plan
     applyPool(pool, outside, this.#state?.pool ?? [])
     const links = readHost([...inside, ...outside])
     const present = new Set(links.filter((link) => link.present).map(({ name }) => name))
-    applyRules({ inside, outside, present, shared, pool, hidden: this.#hidden, protocols })
+    applyRules({ inside, outside, present, shared, pool, hidden: this.#hidden, protocols, forwarded })
   }
 
   #write(state: HostState): void {

@@ -4,7 +4,7 @@
 // natloom carries inside <-> outside. What the kernel keeps, on every interface of ours:
 //   - whatever is not IPv4, and tagged frames (their VLAN is an interface of its own)
 //   - broadcast and multicast (DHCP, mDNS)
-//   - what is for the host itself, except NAT's ports on a shared address; ICMP always
+//   - what is for the host itself, except NAT's and forwarded ports on a shared address; ICMP always
 //   - from inside to inside, and what routes through a third interface
 // Dropped without a route too: natloom answers that the destination is unreachable, the kernel must not as well.
 // Never hidden by ports: a later fragment, which has none. The kernel holds it, gets no first one and forgets it.
@@ -26,6 +26,13 @@ const INGRESS_TABLE = 'netdev natloom'
 const FORWARD_TABLE = 'ip natloom'
 export const NFT_TABLES = [INGRESS_TABLE, FORWARD_TABLE] as const
 
+/** A TCP or UDP port (by protocol number) of one address, or (null) of every shared one. */
+export interface ForwardedPort {
+  readonly protocol: number
+  readonly address: Addr | null
+  readonly port: number
+}
+
 export interface RuleSet {
   readonly inside: readonly string[]
   readonly outside: readonly string[]
@@ -39,6 +46,8 @@ export interface RuleSet {
   readonly hidden: readonly PortRange[]
   /** Protocols without ports that NAT translates on the shared addresses. */
   readonly protocols: readonly number[]
+  /** Of shared addresses. */
+  readonly forwarded: readonly ForwardedPort[]
 }
 
 const addressText = (address: Addr): string =>
@@ -99,13 +108,18 @@ const outsideRules = (rules: RuleSet): string[] => [
   ...carriedRules([...rules.inside, ...rules.outside]),
 ]
 
-function natAddressRules({ pool, shared, hidden }: RuleSet): string[] {
+function natAddressRules({ pool, shared, hidden, forwarded }: RuleSet): string[] {
   const ports = hidden.map(({ from, to }) => (from === to ? from : `${from}-${to}`))
   return [
     ...(pool.length > 0 ? [`ip daddr ${set(pool.map(addressText))} drop`] : []),
     ...(shared.length > 0 && ports.length > 0
       ? [`ip daddr ${set(shared.map(addressText))} meta l4proto { tcp, udp } th dport ${set(ports)} drop`]
       : []),
+    ...shared.flatMap((address) =>
+      forwarded
+        .filter((forward) => (forward.address ?? address) === address)
+        .map(({ protocol, port }) => `ip daddr ${addressText(address)} ip protocol ${protocol} th dport ${port} drop`),
+    ),
   ]
 }
 

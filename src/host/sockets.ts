@@ -24,15 +24,19 @@ const LENGTH = 72
 const MAPPED = 0xffff0000 | 0 // ::ffff:0:0/96, its third word as loaded
 
 /**
- * The local ports within `range` of all TCP and UDP sockets, in whatever state, that are bound to one of `addresses`
- * or to every address. Throws NetlinkError.
+ * The local ports within `range` of all sockets of these protocols, in whatever state, that are bound to one of
+ * `addresses` or to every address. Throws NetlinkError.
  */
-export function portsInUse(addresses: readonly Addr[], range: PortRange): Set<number> {
+export function portsInUse(
+  addresses: readonly Addr[],
+  range: PortRange,
+  protocols: readonly number[] = [IPPROTO_TCP, IPPROTO_UDP],
+): Set<number> {
   const socket = new NetlinkSocket(NETLINK_SOCK_DIAG)
   const ports = new Set<number>()
   try {
     for (const family of [AF_INET, AF_INET6]) {
-      for (const protocol of [IPPROTO_TCP, IPPROTO_UDP]) {
+      for (const protocol of protocols) {
         const request = {
           what: 'listing the host’s sockets (kernel modules tcp_diag and udp_diag)',
           type: SOCK_DIAG_BY_FAMILY,

@@ -5,7 +5,7 @@
 //
 // A connection opened from inside gets the mapping of its inside endpoint, or a new one on the external address that
 // belongs to its inside address (paired pooling, RFC 4787 REQ-2). One from outside needs a mapping and passes its
-// filter. The translation is the difference between the two tuples of the row; its effect on checksums is computed
+// filter. Where a forward dictates the external endpoint, neither mapping nor port is needed from either side. The translation is the difference between the two tuples of the row; its effect on checksums is computed
 // here, once. Owner: the shard.
 //
 // Functions that make a connection return its row (above zero), or the complement (~) of a drop reason.
@@ -35,6 +35,7 @@ import {
 } from '../conntrack/mappings.ts'
 import { findPermission, permissions, permit, withdraw } from '../conntrack/permissions.ts'
 import {
+  CLOSED_OTHERS,
   closedQueue,
   dequeue,
   enqueue,
@@ -54,6 +55,7 @@ import { hash4 } from '../memory/siphash.ts'
 import { swap16 } from '../wire/address.ts'
 import { addDeltas, delta32 } from '../wire/checksum.ts'
 import { type Externals, spaceOf, VACANT } from './externals.ts'
+import { type Forward, forwardFrom, forwardTo } from './forwards.ts'
 import { followLeases, freePort, intendToFree, isLeasePending, takePort } from './ports.ts'
 import { DEFAULT_NAT, dependsOnAddress, dependsOnPort, type NatSettings } from './settings.ts'
 
@@ -117,6 +119,8 @@ export function openFromInside(protocol: number, src: number, dst: number, ports
   if (!hasTransportPorts(protocol)) return openWithoutPorts(protocol, src, dst)
   const insidePort = ports & 0xffff
   const remotePort = ports >>> 16
+  const dictated = forwardFrom(protocol, src, swap16(insidePort))
+  if (dictated !== undefined) return openDictated(dictated, src, dst, ports, tcpState)
   const remoteKey = dependsOnAddress(settings.mapping) ? dst : 0
   const remotePortKey = dependsOnPort(settings.mapping) ? remotePort : 0
   let bound = findByInside(protocol, src, insidePort, remoteKey, remotePortKey)
@@ -141,8 +145,21 @@ export function openFromInside(protocol: number, src: number, dst: number, ports
   )
 }
 
+/** A flow that a forward's inside endpoint opens itself leaves by the forward's external endpoint. */
+function openDictated(dictated: Forward, src: number, dst: number, ports: number, tcpState: number): number {
+  const { protocol, port } = dictated
+  const entry = dictated.address === null ? pairedEntry(src) : externalEntry(dictated.address)
+  if (entry < 0) return ~DROP['no-external-address']
+  const external = externals.addressOf(entry)
+  const answer = (ports >>> 16) | (swap16(port) << 16)
+  if (!isFree(dst, external, answer, keyWord(protocol, OUTSIDE))) return ~DROP['no-free-tuple']
+  return makeConnection(protocol, INSIDE, 0, tcpState, src, dst, ports, dst, external, answer)
+}
+
 /** The first packet from outside to an external endpoint. */
 export function openFromOutside(protocol: number, src: number, dst: number, ports: number, tcpState: number): number {
+  const dictated = forwardTo(protocol, dst, swap16(ports >>> 16))
+  if (dictated !== undefined) return openForwarded(dictated, src, dst, ports, tcpState)
   const bound = hasTransportPorts(protocol) ? findByExternal(protocol, dst, ports >>> 16) : 0
   if (bound === 0) return ~DROP['no-mapping']
   if (!mayEnter(bound, src, ports & 0xffff)) return ~DROP.filtered
@@ -153,6 +170,15 @@ export function openFromOutside(protocol: number, src: number, dst: number, port
   // Where mapping depends on the remote endpoint, the inside end may talk to this one by another mapping.
   if (!isFree(inside, src, answer, keyWord(protocol, INSIDE))) return ~DROP['no-free-tuple']
   return makeConnection(protocol, OUTSIDE, bound, tcpState, src, dst, ports, inside, src, answer)
+}
+
+/** Whoever sends to a forwarded endpoint gets to the server: a forward asks for no mapping and no permission. */
+function openForwarded(dictated: Forward, src: number, dst: number, ports: number, tcpState: number): number {
+  const { protocol, toAddress, toPort } = dictated
+  const answer = swap16(toPort) | ((ports & 0xffff) << 16)
+  // The server may have opened it itself, or be reached by another forward.
+  if (!isFree(toAddress, src, answer, keyWord(protocol, INSIDE))) return ~DROP['no-free-tuple']
+  return makeConnection(protocol, OUTSIDE, 0, tcpState, src, dst, ports, toAddress, src, answer)
 }
 
 /** No connection has this tuple; one whose time is over ends here. */
@@ -266,7 +292,7 @@ function makeConnection(
   fault('connection without permission')
   if (origin === INSIDE) permitRemote(row)
   fault('connection in no queue')
-  enqueue(row, protocol === TCP ? unrepliedQueue(mapping[mappingBase(bound) + MAPPING.external]!) : UNREPLIED_OTHERS)
+  enqueue(row, unrepliedQueueOf(row))
   fault('connection inserted, not counted')
   counters[CELL.connections + protocolCell(protocol)]! += 1
   counters[CELL.connectionsInserted + protocolCell(protocol)]! += 1
@@ -315,7 +341,19 @@ export function answered(row: number): void {
 /** A closed connection may be recycled. */
 export function closed(row: number): void {
   if (isClosedQueue(cold.queue[row]!)) return
-  enqueue(row, closedQueue(mapping[mappingBase(cold.mapping[row]!) + MAPPING.external]!))
+  enqueue(row, closedQueueOf(row))
+}
+
+/** By the address whose port a connection's end frees at once, if there is one. */
+export function closedQueueOf(row: number): number {
+  const bound = cold.mapping[row]!
+  return bound === 0 ? CLOSED_OTHERS : closedQueue(mapping[mappingBase(bound) + MAPPING.external]!)
+}
+
+export function unrepliedQueueOf(row: number): number {
+  const bound = cold.mapping[row]!
+  if (bound === 0 || protocolOf(row) !== TCP) return UNREPLIED_OTHERS
+  return unrepliedQueue(mapping[mappingBase(bound) + MAPPING.external]!)
 }
 
 /** Ends a connection and whatever lived by it only. */
@@ -367,11 +405,18 @@ function releaseMapping(bound: number, holder: boolean): void {
   freePort(entry, spaceOf(protocol), port)
 }
 
+const RECYCLABLE = [
+  [closedQueue, CLOSED_OTHERS],
+  [unrepliedQueue, UNREPLIED_OTHERS],
+] as const
+
 /** Makes room in the table: the oldest closed connection goes, else the oldest that nobody has answered. */
 function recycleRow(): boolean {
-  for (const kind of [closedQueue, unrepliedQueue])
+  for (const [kind, others] of RECYCLABLE) {
     for (const entry of active) if (recycle(oldest(kind(entry)))) return true
-  return recycle(oldest(UNREPLIED_OTHERS))
+    if (recycle(oldest(others))) return true
+  }
+  return false
 }
 
 /** Frees a TCP port of an address in the same order. */

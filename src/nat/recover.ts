@@ -24,12 +24,12 @@ import {
   recoverMappingRows,
 } from '../conntrack/mappings.ts'
 import { permissions, recoverPermissions } from '../conntrack/permissions.ts'
-import { closedQueue, enqueue, UNREPLIED_OTHERS, unrepliedQueue } from '../conntrack/queues.ts'
+import { enqueue } from '../conntrack/queues.ts'
 import { isClosed, timeoutOf } from '../conntrack/track.ts'
 import { CELL, protocolCell } from '../memory/counters.ts'
 import { counters } from '../memory/own-counters.ts'
 import { swap16 } from '../wire/address.ts'
-import { hasReply, holdMapping, holds, permitRemote } from './bindings.ts'
+import { closedQueueOf, hasReply, holdMapping, holds, permitRemote, unrepliedQueueOf } from './bindings.ts'
 import { type Externals, spaceOf } from './externals.ts'
 import { intendToFree, recoverPorts } from './ports.ts'
 
@@ -84,10 +84,6 @@ const isClosedTcp = (row: number): boolean => protocolOf(row) === TCP && isClose
 const isUnreplied = (row: number): boolean => !hasReply(row) && !isClosedTcp(row)
 const lastSeenOf = (row: number): number => hot[(row << CONN_SHIFT) + CONN.lastSeen]!
 const createdOf = (row: number): number => cold.created[row]!
-const entryOf = (row: number): number => mapping[mappingBase(cold.mapping[row]!) + MAPPING.external]!
-const closedQueueOf = (row: number): number => closedQueue(entryOf(row))
-const unrepliedQueueOf = (row: number): number =>
-  protocolOf(row) === TCP ? unrepliedQueue(entryOf(row)) : UNREPLIED_OTHERS
 
 /** In the order of a time, as they would have come; rows of one second in that of their numbers. */
 function queueUp(rows: Float64Array, timeOf: (row: number) => number, queueOf: (row: number) => number): void {

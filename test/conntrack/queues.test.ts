@@ -24,7 +24,7 @@ function rowsIn(queue: number): number[] {
 describe('the queues of recyclable connections', () => {
   it('have numbers of their own: closed and unreplied for each external address, one for all others', () => {
     const numbers = [0, 1].flatMap((external) => [queues.closedQueue(external), queues.unrepliedQueue(external)])
-    expect(new Set([...numbers, queues.UNREPLIED_OTHERS, 0]).size).toBe(6)
+    expect(new Set([...numbers, queues.UNREPLIED_OTHERS, queues.CLOSED_OTHERS, 0]).size).toBe(7)
     expect(Math.max(...numbers)).toBeLessThan(queues.queueCount(EXTERNALS))
   })
 
@@ -32,6 +32,7 @@ describe('the queues of recyclable connections', () => {
     expect([0, 1].map((external) => queues.isClosedQueue(queues.closedQueue(external)))).toEqual([true, true])
     expect([0, 1].map((external) => queues.isClosedQueue(queues.unrepliedQueue(external)))).toEqual([false, false])
     expect(queues.isClosedQueue(queues.UNREPLIED_OTHERS)).toBe(false)
+    expect(queues.isClosedQueue(queues.CLOSED_OTHERS)).toBe(true)
     expect(queues.isClosedQueue(0)).toBe(false)
   })
 

@@ -7,7 +7,7 @@ import { expect, vi } from 'vitest'
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS } from '../../src/conntrack/timeouts.ts'
 import { countersOf, type Dataplane, type ShardSettings, tableBytes } from '../../src/datapath/attach.ts'
-import { type Leases, ownerOf, type PacketNumbers } from '../../src/datapath/owner.ts'
+import { type Leases, ownerOf, type PacketNumbers, type StaticRules, staticRules } from '../../src/datapath/owner.ts'
 import { arenaBytes, LoopbackDriver, type LoopbackOptions } from '../../src/io/loopback.ts'
 import { CELL } from '../../src/memory/counters.ts'
 import { DROP, DROP_REASONS } from '../../src/memory/drop-reasons.ts'
@@ -15,6 +15,7 @@ import { Fib } from '../../src/memory/fib.ts'
 import { HandoverRings, handoverFrameBytes } from '../../src/memory/handover-rings.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, SHARED, SPACES } from '../../src/nat/externals.ts'
+import type { Forward } from '../../src/nat/forwards.ts'
 import { DEFAULT_NAT, type NatSettings } from '../../src/nat/settings.ts'
 import { parseAddress } from '../../src/wire/address.ts'
 import { type FrameSpec, frame } from '../../src/wire/builder.ts'
@@ -31,9 +32,9 @@ const REASONS = ['flow', 'fragment', 'known-fragment', 'icmp-error', 'hairpin', 
 /** Which shard the kernel gives a frame to. */
 export type Deliver = (frame: Uint8Array, side: number, cluster: Cluster) => number
 /** As the compiled rule does. */
-export const toOwner: Deliver = (bytes, side, { leases }) => {
+export const toOwner: Deliver = (bytes, side, { leases, rules }) => {
   const packet = numbersOf(bytes)
-  return ownerOf(side, packet, leases, { external: [], inside: [] })
+  return ownerOf(side, packet, leases, rules)
 }
 /** All to one, as before the rule is loaded. */
 export const toFirst: Deliver = () => 0
@@ -46,6 +47,7 @@ export interface ClusterOptions {
   readonly shards: number
   readonly deliver?: Deliver
   readonly nat?: Partial<NatSettings>
+  readonly forwards?: readonly Forward[]
   readonly network?: Network
 }
 
@@ -53,6 +55,7 @@ export class Cluster {
   readonly shards: number
   readonly drivers: LoopbackDriver[]
   readonly leases: Leases
+  readonly rules: StaticRules
   readonly externals: Externals
   readonly fib: Fib
   /** Shards woken, in order. */
@@ -79,9 +82,10 @@ export class Cluster {
     readonly expectations: SharedArrayBuffer
   }
 
-  private constructor({ shards, deliver = toOwner, nat, network = {} }: ClusterOptions) {
+  private constructor({ shards, deliver = toOwner, nat, forwards = [], network = {} }: ClusterOptions) {
     this.shards = shards
     this.deliver = deliver
+    this.rules = staticRules(forwards)
     // One more than there are shards: the dispatcher's.
     const places = shards + 1
     const sharedBytes = handoverFrameBytes(shards)
@@ -103,6 +107,7 @@ export class Cluster {
       expectations: 64,
       timeouts: DEFAULT_TIMEOUTS,
       nat: { ...DEFAULT_NAT, ...nat },
+      forwards,
       icmpErrorsPerSecond: 1000,
     }))
     const fib = allocate((region) => new Fib(region, { ports: 2, shards }))

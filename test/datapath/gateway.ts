@@ -21,6 +21,7 @@ import { Fib } from '../../src/memory/fib.ts'
 import { HandoverRings, handoverFrameBytes } from '../../src/memory/handover-rings.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, POOL, SHARED, SPACES } from '../../src/nat/externals.ts'
+import type { Forward } from '../../src/nat/forwards.ts'
 import { DEFAULT_NAT, type NatSettings } from '../../src/nat/settings.ts'
 import { parseAddress } from '../../src/wire/address.ts'
 import { type FrameSpec, frame } from '../../src/wire/builder.ts'
@@ -40,6 +41,7 @@ const DRIVER = { ports: 2, slots: 64, scratchBytes: 8 << 20, sharedBytes: handov
 
 export interface GatewayOptions extends Network {
   readonly nat?: Partial<NatSettings>
+  readonly forwards?: readonly Forward[]
   readonly connections?: number
   /** Addresses that natloom has to itself; without any it shares the interface's own. */
   readonly pool?: readonly string[]
@@ -112,6 +114,7 @@ export class Gateway {
       expectations: 64,
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
       nat: { ...DEFAULT_NAT, ...options.nat },
+      forwards: options.forwards ?? [],
       icmpErrorsPerSecond: options.icmpErrorsPerSecond ?? 1000,
     }
     const fib = allocate((region) => new Fib(region, settings.fib))
