@@ -5,7 +5,7 @@ import { availableParallelism, totalmem } from 'node:os'
 import type * as z from 'zod'
 import type { GatewayConfig } from '../coordinator/config.ts'
 import { EXIT } from './exit-codes.ts'
-import { KEYS, VARIABLES } from './keys.ts'
+import { KEYS, namesAt, VARIABLES } from './keys.ts'
 import { alike, nearest } from './nearest.ts'
 import { PROTOCOL_NUMBERS } from './protocols.ts'
 import { MAX_WORKERS, type Settings, schema } from './schema.ts'
@@ -48,6 +48,8 @@ function problemsOf(issue: z.core.$ZodIssue, sources: Sources): Problem[] {
     // The file that can't be read may well have it.
     if (!sources.complete) return []
     const variable = VARIABLES.find((key) => keyName(key.path) === keyName(path))?.variable
+    // Of a mapping in a list there is a place to name, but no variable of its own.
+    if (variable === undefined) return [{ where: locate(path, sources), what: `not set; allowed: ${issue.message}` }]
     return [{ where: keyName(path), what: `not set; set it in the file or by ${variable}: ${issue.message}` }]
   }
   return [{ where: locate(path, sources), what: `${JSON.stringify(value)} is not allowed; allowed: ${issue.message}` }]
@@ -61,9 +63,7 @@ function locate(path: Path, sources: Sources): string {
 }
 
 function unknownKey(section: Path, name: string, sources: Sources): Problem {
-  const depth = section.length
-  const siblings = KEYS.filter(({ path }) => path.length > depth && section.every((part, i) => path[i] === part))
-  const here = [...new Set(siblings.map(({ path }) => path[depth] as string))]
+  const here = namesAt(section)
   const misspelt = nearest(name, here, (word) => word)
   const misplaced = KEYS.find(({ path }) => path.at(-1) === name)
   const meant =

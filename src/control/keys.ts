@@ -4,6 +4,8 @@
 import { plainSchema, type SchemaNode } from './json-schema.ts'
 import { SHORTHANDS } from './schema.ts'
 
+type Path = readonly PropertyKey[]
+
 export interface Key {
   readonly path: readonly string[]
   readonly variable: string
@@ -25,7 +27,7 @@ function reader(node: SchemaNode): (text: string) => unknown {
   if (node.type === 'integer') return readNumber
   if (node.type === 'boolean') return readFlag
   if (node.type !== 'array') return readText
-  const element = node.items?.type === 'string' ? readText : readNumber
+  const element = elementReader(node.items)
   return (text) =>
     text
       .split(',')
@@ -34,12 +36,33 @@ function reader(node: SchemaNode): (text: string) => unknown {
       .map(element)
 }
 
+/** An element that is a mapping is written as its values, in the order of the schema: `tcp :21 10.0.0.5:21`. */
+function elementReader(items: SchemaNode | undefined): (text: string) => unknown {
+  const names = Object.keys(items?.properties ?? {})
+  if (names.length === 0) return items?.type === 'string' ? readText : readNumber
+  return (text) => {
+    const words = text.split(/\s+/)
+    return words.length === names.length ? Object.fromEntries(names.map((name, i) => [name, words[i]])) : text
+  }
+}
+
 function keysBelow(node: SchemaNode, path: readonly string[]): Key[] {
   if (!node.properties) return [{ path, variable: variableOf(path), read: reader(node) }]
   return Object.entries(node.properties).flatMap(([name, child]) => keysBelow(child, [...path, name]))
 }
 
 export const KEYS: readonly Key[] = keysBelow(plainSchema(), [])
+
+/** The keys that a section may have, or a mapping that is an element of a list. */
+export function namesAt(section: Path): string[] {
+  let node: SchemaNode | undefined = plainSchema()
+  for (const part of section)
+    node = typeof part === 'number' ? mappingOf(node?.items) : node?.properties?.[part as string]
+  return Object.keys(node?.properties ?? {})
+}
+
+const mappingOf = (node: SchemaNode | undefined): SchemaNode | undefined =>
+  node?.anyOf?.find(({ properties }) => properties) ?? node
 
 /** Shorthands come first, so that the key's own variable, if both are set, has the last word. */
 export const VARIABLES: readonly Key[] = [

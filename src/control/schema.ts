@@ -5,6 +5,7 @@
 
 import * as z from 'zod'
 import { type AddressRange, parseAddressRange } from '../coordinator/address-range.ts'
+import { faultOfForwards, parseEndpoint } from '../coordinator/forwards.ts'
 import { parseListen } from '../metrics/listen.ts'
 import { PROTOCOL_NUMBERS } from './protocols.ts'
 
@@ -61,6 +62,29 @@ function poolLimit(entries: readonly string[]): string | undefined {
   const addresses = ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0)
   return addresses > MAX_POOL_ADDRESSES ? `at most ${MAX_POOL_ADDRESSES} addresses, these are ${addresses}` : undefined
 }
+
+const FROM = ':PORT of every external address, or ADDRESS:PORT of one, such as :21 or 203.0.113.1:21'
+const TO = 'ADDRESS:PORT of a server inside, such as 10.0.0.5:21'
+const endpoint = (allowed: string, needsAddress: boolean) =>
+  z.string(allowed).refine((text) => isEndpoint(text, needsAddress), allowed)
+
+function isEndpoint(text: string, needsAddress: boolean): boolean {
+  try {
+    return parseEndpoint(text).address !== null || !needsAddress
+  } catch {
+    return false
+  }
+}
+
+const forwards = () =>
+  z.array(
+    section({
+      proto: choice('tcp', 'udp').describe('tcp or udp.'),
+      from: endpoint(FROM, false).describe('`:21` of every external address, `203.0.113.1:21` of one.'),
+      to: endpoint(TO, true).describe('`10.0.0.5:21`, the server inside.'),
+    }),
+    'a list of forwards, each { proto: tcp, from: :21, to: 10.0.0.5:21 }',
+  )
 
 const PROTOCOL = `${Object.keys(PROTOCOL_NUMBERS).join(', ')}, or a number from 0 to 255 but 1, 6 and 17`
 const withPorts = new Set([1, 6, 17])
@@ -139,6 +163,11 @@ const shape = section({
       .default(false)
       .describe('The kernel masquerades on an outside interface too, and was told to stay out of nat.ports.'),
   }).prefault({}),
+  forward: forwards()
+    .default([])
+    .describe(
+      'External ports that belong to servers inside; as a variable `tcp :21 10.0.0.5:21`, separated by commas.',
+    ),
   timeouts: section({
     preset: choice('rfc', 'linux')
       .default('rfc')
@@ -210,6 +239,27 @@ export const schema = shape
       error: 'a range with at least one whole block of nat.blockSize ports',
     }),
   )
+  .check(
+    z.refine((settings: Shape) => forwardFault(settings) === undefined, {
+      when: always,
+      path: ['forward'],
+      error: (issue) => forwardFault(issue.input as Shape),
+    }),
+  )
+
+/** Asked when each forward is right by itself; what else is wrong is said there. */
+function forwardFault({ forward, nat }: Shape): string | undefined {
+  const { pool, ports } = nat ?? {}
+  if (!Array.isArray(forward) || !forward.every(isForward) || !Array.isArray(pool) || !pool.every(rangeOf))
+    return undefined
+  if (!Number.isInteger(ports?.from) || !Number.isInteger(ports?.to)) return undefined
+  return faultOfForwards(forward, pool, ports)
+}
+
+const isForward = (forward: Partial<Shape['forward'][number]> | null): boolean =>
+  (forward?.proto === 'tcp' || forward?.proto === 'udp') &&
+  isEndpoint(forward.from ?? '', false) &&
+  isEndpoint(forward.to ?? '', true)
 
 function sharedInterface({ inside, outside }: Shape): string | undefined {
   if (!Array.isArray(inside) || !Array.isArray(outside)) return undefined

@@ -74,7 +74,7 @@ export interface GatewayConfig {
     /** The kernel masquerades on an outside interface too, to ports outside of `ports`: the operator says so. */
     readonly sharedWithKernelNat: boolean
   }
-  /** Of no two is the external endpoint the same; coordinator/forwards.ts reads them. */
+  /** No two have the same external endpoint; coordinator/forwards.ts reads them. */
   readonly forward: readonly ForwardConfig[]
   readonly timeouts: Timeouts
   readonly capacity: {

@@ -41,6 +41,7 @@ describe('a configuration with two interfaces and nothing else', () => {
         protocols: [],
         sharedWithKernelNat: false,
       },
+      forward: [],
       timeouts: expect.objectContaining({ udpStream: 300 }),
       capacity: { connections: expect.any(Number) },
       icmp: { errorsPerSecond: 1000 },

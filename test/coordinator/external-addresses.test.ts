@@ -3,6 +3,7 @@ import { ExternalAddresses } from '../../src/coordinator/external-addresses.ts'
 import type { PortRange } from '../../src/host/port-range.ts'
 import { allocate } from '../../src/memory/region.ts'
 import { Externals, ICMP_SPACE, MAPPED, SPACES, TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
+import type { Forward } from '../../src/nat/forwards.ts'
 import { formatAddress, parseAddress } from '../../src/wire/address.ts'
 
 const WAN = parseAddress('203.0.113.1')
@@ -26,12 +27,13 @@ beforeEach(() => {
   nftFails = false
 })
 
-const addresses = (pool: readonly string[] = [], shards = 1) =>
+const addresses = (pool: readonly string[] = [], shards = 1, forwards: readonly Forward[] = []) =>
   new ExternalAddresses({
     externals,
     shards,
     pool: pool.map(parseAddress),
     ports: PORTS,
+    forwards,
     portsInUse: () => hostPorts,
     hide(shared, hidden) {
       if (nftFails) throw new Error('nft failed')

@@ -40,6 +40,7 @@ describe('what natloom changes on its host', () => {
       pool: [],
       natPorts: { from: 16384, to: 60991 },
       protocols: [],
+      forwarded: [],
       hostPortRange: MOVED,
       statePath: join(folder, 'run', 'state.json'),
     }

@@ -19,6 +19,7 @@ const RULES: RuleSet = {
     { from: 20544, to: 60991 },
   ],
   protocols: [GRE],
+  forwarded: [{ protocol: 6, address: null, port: 21 }],
 }
 
 /** The code of an ICMP destination unreachable in an IPv4 packet: 0 network, 3 port. */
