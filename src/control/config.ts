@@ -49,17 +49,18 @@ function problemsOf(issue: z.core.$ZodIssue, sources: Sources): Problem[] {
     if (!sources.complete) return []
     const variable = VARIABLES.find((key) => keyName(key.path) === keyName(path))?.variable
     // Of a mapping in a list there is a place to name, but no variable of its own.
-    if (variable === undefined) return [{ where: locate(path, sources), what: `not set; allowed: ${issue.message}` }]
+    if (variable === undefined)
+      return [{ where: locate(path.slice(0, -1), sources, path), what: `not set; allowed: ${issue.message}` }]
     return [{ where: keyName(path), what: `not set; set it in the file or by ${variable}: ${issue.message}` }]
   }
   return [{ where: locate(path, sources), what: `${JSON.stringify(value)} is not allowed; allowed: ${issue.message}` }]
 }
 
 /** A variable names its key by itself; a line of a file is told with it. */
-function locate(path: Path, sources: Sources): string {
+function locate(path: Path, sources: Sources, meant = path): string {
   const origin = sources.origin(path)
-  if (origin === undefined) return keyName(path)
-  return VARIABLES.some(({ variable }) => variable === origin) ? origin : `${origin}: ${keyName(path)}`
+  if (origin === undefined) return keyName(meant)
+  return VARIABLES.some(({ variable }) => variable === origin) ? origin : `${origin}: ${keyName(meant)}`
 }
 
 function unknownKey(section: Path, name: string, sources: Sources): Problem {

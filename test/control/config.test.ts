@@ -114,9 +114,79 @@ describe('the file and the environment', () => {
   })
 })
 
+describe('forwards', () => {
+  const yaml = (...entries: string[]) => `forward:\n${entries.map((entry) => `  - { ${entry} }\n`).join('')}`
+  const FTP = 'proto: tcp, from: ":21", to: "10.0.0.5:21"'
+
+  it('are the same in the file and the environment', () => {
+    const file = fromFile(yaml(FTP, 'proto: udp, from: "203.0.113.1:69", to: "10.0.0.6:1069"'))
+    expect(file.forward).toEqual([
+      { proto: 'tcp', from: ':21', to: '10.0.0.5:21' },
+      { proto: 'udp', from: '203.0.113.1:69', to: '10.0.0.6:1069' },
+    ])
+    const NATLOOM_FORWARD = 'tcp :21 10.0.0.5:21, udp 203.0.113.1:69 10.0.0.6:1069'
+    expect(fromEnvironment({ NATLOOM_FORWARD })).toEqual(file)
+  })
+
+  it('are written in a file without quotes, too', () => {
+    expect(fromFile('forward:\n  - proto: tcp\n    from: :21\n    to: 10.0.0.5:21\n').forward).toHaveLength(1)
+  })
+
+  it('may go to one server by several ports, and have one port for both protocols', () => {
+    const { forward } = fromFile(
+      yaml(FTP, 'proto: tcp, from: ":2121", to: "10.0.0.5:21"', 'proto: udp, from: ":21", to: "10.0.0.5:21"'),
+    )
+    expect(forward).toHaveLength(3)
+  })
+
+  const refusals = [
+    [
+      'of one port twice',
+      yaml(FTP, 'proto: tcp, from: "203.0.113.1:21", to: "10.0.0.6:21"'),
+      'each external port once, but tcp :21 -> 10.0.0.5:21 and tcp 203.0.113.1:21 -> 10.0.0.6:21 have the same',
+    ],
+    [
+      'of a port of NAT’s',
+      yaml('proto: tcp, from: ":20000", to: "10.0.0.5:21"'),
+      'ports below nat.ports.from (16384) of an address shared with the host; tcp :20000 -> 10.0.0.5:21 is one of nat.ports (16384-60991)',
+    ],
+    [
+      'of a port that the host’s own connections have',
+      yaml('proto: tcp, from: ":61000", to: "10.0.0.5:21"'),
+      "ports below nat.ports.from (16384) of an address shared with the host; tcp :61000 -> 10.0.0.5:21 is one of the host's own, which lie above nat.ports",
+    ],
+    [
+      'of an address outside of the pool',
+      `nat: { pool: [203.0.113.16/28] }\n${yaml('proto: tcp, from: "203.0.113.1:21", to: "10.0.0.5:21"')}`,
+      'addresses of nat.pool, which tcp 203.0.113.1:21 -> 10.0.0.5:21 has not',
+    ],
+  ] as const
+  for (const [what, text, allowed] of refusals)
+    it(`are refused ${what}`, () => {
+      const [problem, ...more] = refused(() => fromFile(text))
+      expect(more).toEqual([])
+      expect(problem).toMatch(/^natloom\.yaml:\d+: forward: /)
+      expect(problem).toContain(`is not allowed; allowed: ${allowed}`)
+    })
+
+  it('of a pool may have any port, since it is NAT’s as a whole', () => {
+    expect(
+      fromFile(`nat: { pool: [203.0.113.16/28] }\n${yaml('proto: tcp, from: ":50000", to: "10.0.0.5:21"')}`).forward,
+    ).toHaveLength(1)
+  })
+
+  it('name what is missing, and keys that they have not', () => {
+    expect(refused(() => fromFile(yaml('proto: tcp, form: ":21", to: "10.0.0.5:21"')))).toEqual([
+      'natloom.yaml:4: forward[0].from: not set; allowed: :PORT of every external address, or ADDRESS:PORT of one, such as :21 or 203.0.113.1:21',
+      'natloom.yaml:4: forward[0].form: no such key; did you mean forward[0].from?',
+    ])
+  })
+})
+
 describe('a value that is not allowed, in the environment', () => {
   const INTERFACE = 'an interface name: 1 to 15 characters, no white space, "/" or ":"'
   const POOL = 'an IPv4 address, a range a-b, or a prefix without bits behind its length (203.0.113.0/28)'
+  const FROM = ':PORT of every external address, or ADDRESS:PORT of one, such as :21 or 203.0.113.1:21'
   const DEPENDENCE = 'endpoint-independent, address-dependent, address-and-port-dependent'
   const LISTEN = 'address:port, such as 127.0.0.1:9464, [::1]:9464 or 0.0.0.0:9464'
   const SECONDS = 'a whole number from 1 to 1000000 (seconds)'
@@ -143,6 +213,11 @@ describe('a value that is not allowed, in the environment', () => {
     ['NATLOOM_NAT_POOL', '203.0.113.256', '"203.0.113.256"', POOL],
     ['NATLOOM_NAT_POOL', '10.0.0.0/8', '["10.0.0.0/8"]', 'at most 1024 addresses, these are 16777216'],
     ['NATLOOM_NAT_POOL', '10.0.0.1,10.0.0.0/30', '["10.0.0.1","10.0.0.0/30"]', 'each address once'],
+    ['NATLOOM_FORWARD', ':21=10.0.0.5:21', '":21=10.0.0.5:21"', 'a mapping of keys to values'],
+    ['NATLOOM_FORWARD', 'sctp :21 10.0.0.5:21', '"sctp"', 'tcp, udp'],
+    ['NATLOOM_FORWARD', 'tcp 21 10.0.0.5:21', '"21"', FROM],
+    ['NATLOOM_FORWARD', 'tcp :65536 10.0.0.5:21', '":65536"', FROM],
+    ['NATLOOM_FORWARD', 'tcp :21 :21', '":21"', 'ADDRESS:PORT of a server inside, such as 10.0.0.5:21'],
     ['NATLOOM_NAT_PORTS_TO', '65535', '65535', 'a whole number from 1024 to 64511'],
     ['NATLOOM_NAT_PORTS_TO', '16446', '{"to":16446}', 'a range with at least one whole block of nat.blockSize ports'],
     ['NATLOOM_NAT_MAPPING', 'symmetric', '"symmetric"', DEPENDENCE],

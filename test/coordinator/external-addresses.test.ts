@@ -57,6 +57,26 @@ const free = (address: number, space: number, port: number) => {
   externals.portWords[externals.portIndex(externals.find(address), space, port)] = 0
 }
 
+describe('a forwarded port of a pool', () => {
+  it('takes its block out of the lease of its protocol, on the addresses that it is of', () => {
+    const to = { toAddress: parseAddress('10.0.0.5'), toPort: 21 }
+    addresses(['203.0.113.21', '203.0.113.22'], 1, [
+      { protocol: 6, address: null, port: 5000, ...to },
+      { protocol: 17, address: parseAddress('203.0.113.22'), port: 6001, ...to },
+    ])
+    for (const [address, space, missing] of [
+      ['203.0.113.21', TCP_SPACE, [78]],
+      ['203.0.113.21', UDP_SPACE, []],
+      ['203.0.113.22', TCP_SPACE, [78]],
+      ['203.0.113.22', UDP_SPACE, [93]],
+      ['203.0.113.22', ICMP_SPACE, []],
+    ] as const) {
+      const blocks = new Set(leased(parseAddress(address), space))
+      expect(Array.from({ length: 1008 }, (_, i) => i + 16).filter((block) => !blocks.has(block))).toEqual(missing)
+    }
+  })
+})
+
 describe('an address shared with the host', () => {
   it('gives whole blocks of NAT’s ports, for every space, and hides exactly those', () => {
     addresses().follow(WAN)

@@ -33,7 +33,9 @@ beforeAll(async () => {
   await gateway.ask('serveTcpEcho', HOST_PORT)
   outside.host.exec('nft', 'add table ip watch; add chain ip watch input { type filter hook prerouting priority 0; }')
   outside.host.exec('nft', 'add rule ip watch input ip saddr 10.0.0.0/8 counter')
-  natloom = await network.forwarding()
+  await network.lan.ask('serveTcpEcho', 7000)
+  await network.lan.ask('serveUdpEcho', 69)
+  natloom = await network.forwarding({ NATLOOM_FORWARD: 'tcp :21 10.0.0.2:7000, udp :69 10.0.0.2:69' })
 })
 afterAll(async () => {
   await natloom?.stop()
@@ -77,6 +79,26 @@ describe('through the gateway', () => {
     // The case that misleads nft's fib (src/host/nft.ts).
     expect(interfaceNumber(network.lan, HOST_INTERFACE)).toBe(interfaceNumber(network.gateway, INSIDE_INTERFACE))
     expect(outside.exec('nft', 'list', 'table', 'ip', 'watch')).toContain('packets 0')
+    expect(kernelCounter('Tcp', 'OutRsts')).toBe(0)
+    expect(kernelCounter('Icmp', 'OutDestUnreachs')).toBe(0)
+  })
+})
+
+describe('a forwarded port', () => {
+  it('leads clients outside to the server inside, which sees who they are', async () => {
+    const { name, seen } = await network.outside.ask('open', GATEWAY_OUTSIDE, 21)
+    expect(seen.split(':')[0]).toBe(SERVER)
+    expect(await network.outside.ask('echo', name, 'to the server inside')).toBe('to the server inside')
+    expect(await network.outside.ask('askByUdp', GATEWAY_OUTSIDE, 69, 'read')).toBe(`${SERVER} read`)
+  })
+
+  it('leads clients inside there, too, by the outside address', async () => {
+    const { name, seen } = await network.lan.ask('open', GATEWAY_OUTSIDE, 21)
+    expect(seen.split(':')[0]).toBe(GATEWAY_OUTSIDE)
+    expect(await network.lan.ask('echo', name, 'and back')).toBe('and back')
+  })
+
+  it('is none of the kernel’s, which has nobody there to answer', () => {
     expect(kernelCounter('Tcp', 'OutRsts')).toBe(0)
     expect(kernelCounter('Icmp', 'OutDestUnreachs')).toBe(0)
   })

@@ -112,6 +112,16 @@ describe('natloom run, where the outside interface has no address', () => {
 })
 
 describe('natloom run, refused', () => {
+  it('if the host itself listens on a port that is to be forwarded', async () => {
+    await network.gateway.ask('serveTcpEcho', 2121)
+    const natloom = start({ NATLOOM_FORWARD: 'udp :2121 10.0.0.2:7, tcp :2121 10.0.0.2:7' })
+    expect(await natloom.ended()).toBe(3)
+    expect(natloom.program.output).toContain(
+      'the host itself has sockets on ports that are to be forwarded:\n  tcp :2121 -> 10.0.0.2:7\nstop that server',
+    )
+    expectNothingLeft()
+  })
+
   const HOST_LACKS_SOMETHING = 3
   const refusal = async (env: Readonly<Record<string, string>>): Promise<string> => {
     const natloom = start(env)

@@ -30,6 +30,12 @@ const ROWS = 40
 const TCP = 6
 const UDP = 17
 
+/** To endpoints that flows are also begun from. */
+const FORWARDS = [
+  { protocol: TCP, address: null, port: 8080, toAddress: parseAddress(HOSTS[0]!), toPort: 4003 },
+  { protocol: UDP, address: null, port: 5353, toAddress: parseAddress(HOSTS[1]!), toPort: 4004 },
+]
+
 /** Integers from 0 to below `bound`, as a seed decides (mulberry32). */
 function numbers(seed: number): (bound: number) => number {
   let state = seed
@@ -72,6 +78,7 @@ class Story {
     else if (dice < 66) this.#talk('A')
     else if (dice < 73) this.#talk('FA')
     else if (dice < 78) this.#talk('R')
+    else if (dice < 82) this.#callServer()
     else if (dice < 86) this.#call()
     else if (dice < 95) this.gateway.pass(this.#pick([1, 2, 5, 31, 121, 301]))
     else this.#loseAddress()
@@ -111,6 +118,15 @@ class Story {
     const caller = `${this.#pick(SERVERS)}:${7000 + this.#draw(3)}`
     if (protocol === TCP) this.gateway.outside(tcpSegment(caller, external, 'S'))
     else if (protocol === UDP) this.gateway.outside(udp(caller, external))
+  }
+
+  /** Somebody outside sends to a forwarded port. */
+  #callServer(): void {
+    const { protocol, port } = this.#pick(FORWARDS)
+    const endpoint = `${this.#pick(ADDRESSES)}:${port}`
+    const caller = `${this.#pick(SERVERS)}:${7000 + this.#draw(3)}`
+    if (protocol === TCP) this.gateway.outside(tcpSegment(caller, endpoint, 'S'))
+    else this.gateway.outside(udp(caller, endpoint))
   }
 
   /** An address goes away, for a moment or for a while; or one comes back, perhaps as another entry. */
@@ -181,7 +197,13 @@ async function replace(story: Story, draw: (bound: number) => number): Promise<F
 
 async function tell(seed: number): Promise<void> {
   const draw = numbers(seed)
-  const gateway = await Gateway.start({ pool: ADDRESSES, ports: PORTS, blockSize: BLOCK, connections: ROWS })
+  const gateway = await Gateway.start({
+    pool: ADDRESSES,
+    ports: PORTS,
+    blockSize: BLOCK,
+    connections: ROWS,
+    forwards: FORWARDS,
+  })
   const story = new Story(gateway, draw)
   for (let crashed = 0; crashed < CRASHES; ) {
     for (let calm = draw(10); calm > 0; calm--) story.step()

@@ -10,6 +10,7 @@ import {
   ownerOf,
   type PacketNumbers,
   type StaticRules,
+  staticRules,
   stir,
 } from '../../src/datapath/owner.ts'
 import { bytesOf, Region } from '../../src/memory/region.ts'
@@ -34,6 +35,7 @@ const all = (prefix: string): Endpoints => {
   const { address: network, mask } = parsePrefix(prefix)
   return { protocol: null, network: swap32(network), mask: swap32(mask), firstPort: 0, lastPort: 65535 }
 }
+const to = (server: string, toPort: number) => ({ toAddress: swap32(address(server)), toPort })
 const some = (protocol: number, host: string, firstPort: number, lastPort: number): Endpoints => ({
   ...all(`${host}/32`),
   protocol,
@@ -41,14 +43,20 @@ const some = (protocol: number, host: string, firstPort: number, lastPort: numbe
   lastPort,
 })
 
+const FORWARDED = staticRules([
+  // Amid ports that are leased, and of every address.
+  { protocol: TCP, address: swap32(address('203.0.113.1')), port: 8080, ...to('10.0.0.80', 80) },
+  { protocol: UDP, address: null, port: 69, ...to('10.0.0.82', 69) },
+])
+
 export const RULES: StaticRules = {
   external: [
-    some(TCP, '203.0.113.1', 8080, 8080), // a forward, amid ports that are leased
+    ...FORWARDED.external,
     some(UDP, '203.0.113.2', 5000, 5099), // a range, which is no whole number of blocks
     all('203.0.113.10/32'), // 1:1
     all('198.51.100.0/24'), // a prefix
   ],
-  inside: [some(TCP, '10.0.0.80', 80, 80), some(UDP, '10.0.0.81', 6000, 6099), all('10.0.0.90/32'), all('10.0.9.0/24')],
+  inside: [...FORWARDED.inside, some(UDP, '10.0.0.81', 6000, 6099), all('10.0.0.90/32'), all('10.0.9.0/24')],
 }
 
 const isDictated = (protocol: number, endpoint: Endpoint): boolean =>
@@ -196,6 +204,15 @@ export const KINDS: readonly Kind[] = [
     ends: () => ({
       inside: { address: address('10.0.0.80'), port: 80 },
       external: { address: address('203.0.113.1'), port: 8080 },
+    }),
+  },
+  {
+    name: 'a port forwarded on every address',
+    protocols: [UDP],
+    reachableBy: [UDP],
+    ends: (_leases, _protocol, { entry }) => ({
+      inside: { address: address('10.0.0.82'), port: 69 },
+      external: { address: NAT_ADDRESSES[entry]!, port: 69 },
     }),
   },
   {

@@ -6,6 +6,8 @@ import { Socket } from './sockets-inside.ts'
 
 const GRE = 47
 const ICMP = 1
+const TCP = 6
+const UDP = 17
 
 const RULES: RuleSet = {
   inside: ['lan0', 'lan1'],
@@ -19,7 +21,12 @@ const RULES: RuleSet = {
     { from: 20544, to: 60991 },
   ],
   protocols: [GRE],
-  forwarded: [{ protocol: 6, address: null, port: 21 }],
+  forwarded: [
+    { protocol: UDP, address: null, port: 2121 },
+    // Of another protocol, and of an address that isn't shared.
+    { protocol: TCP, address: null, port: 5000 },
+    { protocol: UDP, address: addr('203.0.113.3'), port: 5000 },
+  ],
 }
 
 /** The code of an ICMP destination unreachable in an IPv4 packet: 0 network, 3 port. */
@@ -115,6 +122,8 @@ describe('ingress rules', () => {
     ['from outside to the first NAT port', 'wan', '203.0.113.2', 16384, 'gateway'],
     ['from outside to the last NAT port', 'wan', '203.0.113.2', 60991, 'gateway'],
     ['from outside to a pool address', 'wan', '203.0.113.50', 5000, 'gateway'],
+    ['from outside to a forwarded port', 'wan', '203.0.113.2', 2121, 'gateway'],
+    ['from inside to a forwarded port', 'lan', '203.0.113.2', 2121, 'gateway'],
     ['from inside to a NAT port (hairpin)', 'lan', '203.0.113.2', 30000, 'gateway'],
     ['from inside to a pool address', 'lan', '203.0.113.50', 5000, 'gateway'],
   ] as const
