@@ -2,7 +2,8 @@
 # What the lab, the tests and the benches need of Debian or Ubuntu beyond Node. As root there, installs what is
 # missing; anywhere else names it, one by one, with what to do, and exits with 3. Silent if nothing is missing.
 #
-#   deploy/prerequisites.sh lab|test|bench
+#   deploy/prerequisites.sh lab [scenario [option ...]]
+#   deploy/prerequisites.sh test|bench
 
 set -euo pipefail
 
@@ -10,13 +11,22 @@ set -euo pipefail
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 lab='ip:iproute2 nft:nftables ping:iputils-ping traceroute:traceroute setpriv:util-linux'
+# Servers and clients of the lab's scenario `ftp`. A package without a program is known by a file.
+pyftpdlib=/usr/lib/python3/dist-packages/pyftpdlib/__main__.py:python3-pyftpdlib
+ftp="vsftpd:vsftpd $pyftpdlib lftp:lftp curl:curl ngircd:ngircd in.tftpd:tftpd-hpa tftp:tftp-hpa"
 
 case "${1:-}" in
-  lab) tools="$lab" ;;
-  test) tools="$lab promtool:prometheus conntrack:conntrack" ;;
+  lab)
+    tools="$lab"
+    # What the lab is asked for, in whatever order: only a scenario that needs more is of interest here.
+    for word in "${@:2}"; do
+      [ "$word" != ftp ] || tools="$lab $ftp"
+    done
+    ;;
+  test) tools="$lab $ftp promtool:prometheus conntrack:conntrack" ;;
   bench) tools="$lab conntrack:conntrack iperf3:iperf3" ;;
   *)
-    echo "usage: $0 lab|test|bench" >&2
+    echo "usage: $0 lab|test|bench [what the lab is asked for]" >&2
     exit 2
     ;;
 esac
@@ -24,7 +34,7 @@ esac
 missing=()
 packages=()
 for entry in $tools; do
-  if ! command -v "${entry%%:*}" > /dev/null; then
+  if ! command -v "${entry%%:*}" > /dev/null && [ ! -f "${entry%%:*}" ]; then
     missing+=("${entry%%:*}")
     packages+=("${entry#*:}")
   fi
@@ -41,7 +51,7 @@ fi
 
 echo "installing ${packages[*]}"
 
-# Only programs are wanted: a service that a package brings (prometheus does) stays off. Where an administrator has a
+# Only programs are wanted: a service that a package brings (prometheus and vsftpd do, among others) stays off. Where an administrator has a
 # policy of their own, theirs holds.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then

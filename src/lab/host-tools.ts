@@ -1,10 +1,21 @@
 // What the lab needs of the host it runs on: Debian's tools, and the rights to make network namespaces.
 
 import { accessSync, constants, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 
-/** `tool:package`, the same list as `deploy/prerequisites.sh lab`. */
-const TOOLS = ['ip:iproute2', 'nft:nftables', 'ping:iputils-ping', 'traceroute:traceroute', 'setpriv:util-linux']
+/** `tool:package`, or `file:package` by an absolute path; the same list as `deploy/prerequisites.sh lab`. */
+export const TOOLS = ['ip:iproute2', 'nft:nftables', 'ping:iputils-ping', 'traceroute:traceroute', 'setpriv:util-linux']
+
+/** What the scenario `ftp` needs beyond that; the same list as the script's. */
+export const FTP_TOOLS = [
+  'vsftpd:vsftpd',
+  '/usr/lib/python3/dist-packages/pyftpdlib/__main__.py:python3-pyftpdlib',
+  'lftp:lftp',
+  'curl:curl',
+  'ngircd:ngircd',
+  'in.tftpd:tftpd-hpa',
+  'tftp:tftp-hpa',
+]
 
 // An ordinary user's PATH often lacks the directories where Debian keeps network tools.
 const ALSO_IN = ['/usr/local/sbin', '/usr/sbin', '/sbin']
@@ -12,9 +23,9 @@ const ALSO_IN = ['/usr/local/sbin', '/usr/sbin', '/sbin']
 const CAP_NET_ADMIN = 12n
 const CAP_SYS_ADMIN = 21n
 
-const isProgram = (path: string): boolean => {
+const may = (path: string, mode: number): boolean => {
   try {
-    accessSync(path, constants.X_OK)
+    accessSync(path, mode)
     return true
   } catch {
     return false
@@ -26,7 +37,11 @@ export function missingTools(path = process.env.PATH ?? '', tools: readonly stri
   const directories = searchPath(path).split(':')
   return tools
     .map((entry) => entry.split(':'))
-    .filter(([tool = '']) => !directories.some((directory) => isProgram(join(directory, tool))))
+    .filter(([tool = '']) =>
+      isAbsolute(tool)
+        ? !may(tool, constants.R_OK)
+        : !directories.some((directory) => may(join(directory, tool), constants.X_OK)),
+    )
     .map(([tool, debianPackage]) => `${tool} is not installed: apt-get install ${debianPackage}`)
 }
 

@@ -23,7 +23,7 @@ import {
   METRICS_URL,
   startGateway,
 } from './gateway.ts'
-import { mayMakeNamespaces, missingTools, searchPath } from './host-tools.ts'
+import { mayMakeNamespaces, missingTools, searchPath, TOOLS } from './host-tools.ts'
 import { parseMetrics } from './metrics-text.ts'
 import {
   gatewayFigures,
@@ -133,7 +133,7 @@ export async function lab(argv: string[]): Promise<number> {
   }
 
   process.env.PATH = searchPath(process.env.PATH ?? '')
-  const missing = missingTools()
+  const missing = missingTools(process.env.PATH, [...TOOLS, ...(command.scenario.tools ?? [])])
   if (missing.length > 0) {
     for (const line of missing) console.error(`natloom lab: ${line}`)
     return EXIT.host

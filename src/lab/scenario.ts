@@ -24,6 +24,8 @@ export interface Scenario {
   readonly name: string
   /** One line for people. */
   readonly summary: string
+  /** What it needs of the host beyond the lab's own tools (host-tools.ts). */
+  readonly tools?: readonly string[]
   readonly loads: readonly Load[]
 }
 

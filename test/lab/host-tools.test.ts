@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { mayMakeNamespaces, missingTools, searchPath } from '../../src/lab/host-tools.ts'
+import { FTP_TOOLS, mayMakeNamespaces, missingTools, searchPath, TOOLS } from '../../src/lab/host-tools.ts'
 
 describe('tools of the host', () => {
   it('are found in the directories of the administrator, though an ordinary PATH lacks them', () => {
@@ -11,6 +12,17 @@ describe('tools of the host', () => {
   it('that are missing are named one by one, each with what to install', () => {
     expect(missingTools('/usr/bin:/bin', ['sh:dash', 'no-such-tool:no-such-package'])).toEqual([
       'no-such-tool is not installed: apt-get install no-such-package',
+    ])
+  })
+
+  it('are the ones that deploy/prerequisites.sh installs', () => {
+    const script = readFileSync(new URL('../../deploy/prerequisites.sh', import.meta.url), 'utf8')
+    for (const tool of [...TOOLS, ...FTP_TOOLS]) expect(script).toContain(tool)
+  })
+
+  it('may be files, where a package has no program', () => {
+    expect(missingTools('', ['/etc/passwd:base-passwd', '/no/such/file:no-such-package'])).toEqual([
+      '/no/such/file is not installed: apt-get install no-such-package',
     ])
   })
 })

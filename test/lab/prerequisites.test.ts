@@ -21,9 +21,9 @@ const withoutAdministratorsTools = (what: string) =>
   )
 
 describe('deploy/prerequisites.sh', () => {
-  for (const what of ['lab', 'test'])
+  for (const what of ['lab', 'lab ftp', 'test'])
     it(`${what}: silent where nothing is missing`, () => {
-      const { status, stdout, stderr } = spawnSync('bash', [SCRIPT, what], { encoding: 'utf8' })
+      const { status, stdout, stderr } = spawnSync('bash', [SCRIPT, ...what.split(' ')], { encoding: 'utf8' })
       expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' })
     })
 
@@ -40,9 +40,16 @@ describe('deploy/prerequisites.sh', () => {
     expect(withoutAdministratorsTools('lab').stderr).not.toContain('conntrack')
   })
 
+  it('asks for servers only where a scenario of the lab is asked for that has them', () => {
+    expect(withoutAdministratorsTools('lab --workers 4').stderr).not.toContain('vsftpd')
+    expect(withoutAdministratorsTools('lab --workers 4 ftp').stderr).toContain(
+      "missing: vsftpd, of Debian's package vsftpd\n",
+    )
+  })
+
   it('knows three purposes', () => {
     const { status, stderr } = spawnSync('bash', [SCRIPT, 'everything'], { encoding: 'utf8' })
-    expect(stderr).toMatch(/^usage: .*prerequisites\.sh lab\|test\|bench\n$/)
+    expect(stderr).toMatch(/^usage: .*prerequisites\.sh lab\|test\|bench .*\n$/)
     expect(status).toBe(2)
   })
 })
