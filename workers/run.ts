@@ -20,6 +20,7 @@ export async function run({ settings, memory, seat, ...task }: ShardTask, attach
     watcher: () => signal(task.watcherFd),
     shard: (shard) => signal(task.wakeFds[shard]!),
     coordinator: () => control.ring(),
+    stopwatch: () => performance.now(),
   })
   // performance.now() counts from this thread's start and allocates nothing; hrtime is the same clock in every thread.
   const age = Number(process.hrtime.bigint() / 1_000_000n) - task.startedAt - performance.now()

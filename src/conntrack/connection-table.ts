@@ -75,6 +75,8 @@ const COLD = {
   byteWrapsReply: 'i32',
   /** Number of the helper that reads it (helpers/registry.ts), 0 for none. */
   helper: 'u8',
+  /** Its row in the table of sequence edits (nat/sequence-table.ts), 0 for none. */
+  sequences: 'i32',
   /** Of a connection that was expected: where its master is, and by which generation of that row; row 0 for none. */
   masterShard: 'u8',
   masterRow: 'i32',

@@ -39,6 +39,9 @@ export const MAPPING = layout(MAPPING_WORDS, {
 /** Out of the index: nothing new may use it. */
 export const ENDED = 1 << 16
 
+/** The inside endpoint has another mapping that its new flows find; this one is found by its external end only. */
+export const SECOND = 1 << 17
+
 export function cutMappings(region: Region, capacity: number): { rows: Rows; index: HashIndex } {
   const rows = new Rows(region, {
     capacity,

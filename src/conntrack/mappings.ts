@@ -3,7 +3,7 @@
 import { fault } from '#faults'
 import { seat } from '../memory/seat.ts'
 import { hash4 } from '../memory/siphash.ts'
-import { cutMappings, ENDED, MAPPING } from './mapping-table.ts'
+import { cutMappings, ENDED, MAPPING, SECOND } from './mapping-table.ts'
 
 const table = cutMappings(seat().mappings, seat().capacity)
 export const { rows: mappings } = table
@@ -74,6 +74,7 @@ export function insertMapping(
   externalAddress: number,
   externalPort: number,
   external: number,
+  second = false,
 ): number {
   const row = mappings.begin()
   if (row === 0) return 0
@@ -83,7 +84,7 @@ export function insertMapping(
   mapping[base + MAPPING.ports] = insidePort | (externalPort << 16)
   mapping[base + MAPPING.remoteAddress] = remoteAddress
   mapping[base + MAPPING.remotePort] = remotePort
-  mapping[base + MAPPING.flags] = protocol
+  mapping[base + MAPPING.flags] = second ? protocol | SECOND : protocol
   mapping[base + MAPPING.external] = external
   mapping[base + MAPPING.holders] = 0
   mapping[base + MAPPING.rows] = 0
@@ -109,7 +110,7 @@ const hashByExternal = (base: number): number =>
   )
 
 function list(row: number): void {
-  index.insert(hashByInside(row << SHIFT), row << 1)
+  if (!isSecond(row)) index.insert(hashByInside(row << SHIFT), row << 1)
   fault('mapping found by its inside end only')
   index.insert(hashByExternal(row << SHIFT), (row << 1) | 1)
 }
@@ -118,7 +119,7 @@ function list(row: number): void {
 export function endMapping(row: number): void {
   const base = row << SHIFT
   if (hasEnded(row)) return
-  index.remove(hashByInside(base), row << 1)
+  if (!isSecond(row)) index.remove(hashByInside(base), row << 1)
   fault('mapping lost by its inside end only')
   index.remove(hashByExternal(base), (row << 1) | 1)
   mapping[base + MAPPING.flags]! |= ENDED
@@ -148,5 +149,6 @@ export function removeMapping(row: number): void {
   mappings.retire(row)
 }
 
+export const isSecond = (row: number): boolean => (mapping[(row << SHIFT) + MAPPING.flags]! & SECOND) !== 0
 export const mappingProtocol = (row: number): number => mapping[(row << SHIFT) + MAPPING.flags]! & 0xff
 export const hasEnded = (row: number): boolean => (mapping[(row << SHIFT) + MAPPING.flags]! & ENDED) !== 0

@@ -23,10 +23,12 @@ import * as tcp from '../wire/tcp.ts'
 import { ADMINISTRATIVELY_PROHIBITED, NET_UNREACHABLE, sendError, sendReset, TIME_EXCEEDED } from './answer.ts'
 import { mem } from './arena.ts'
 import { DST, FIRST_FRAGMENT, HAIRPIN, IP, KEY, KIND, L4, PORTS, port, SRC, way } from './burst.ts'
-import { transportIntact } from './forward.ts'
+import { beginHelp } from './helped.ts'
 import { otherOwner } from './ownership.ts'
+import { admitRelated } from './related.ts'
 import { hop, routePort, routeType } from './route.ts'
 import { sideOf } from './send.ts'
+import { transportIntact } from './tracking.ts'
 
 /** No table uses row 0. */
 export const NONE_OF_OURS = 0
@@ -55,7 +57,10 @@ export function admitFromInside(i: number): number {
   const tcpState = protocol === ipv4.PROTO_TCP ? firstTcpState(i, true) : 0
   if (tcpState < 0) return tcpState
   if (protocol === ipv4.PROTO_ICMP && !asks(i)) return ~DROP['icmp-no-query']
+  const related = admitRelated(i, tcpState)
+  if (related !== 0) return related
   const row = openFromInside(protocol, SRC[i]!, DST[i]!, PORTS[i]!, tcpState)
+  if (row > 0) beginHelp(row, 0)
   // RFC 5508 REQ-8, RFC 6888 REQ-11: who can't be served is told.
   if (row === ~DROP['no-port'] || row === ~DROP['table-full']) sendError(i, ADMINISTRATIVELY_PROHIBITED, 0)
   return row
@@ -80,7 +85,11 @@ export function admitFromOutside(i: number): number {
   if (fault !== ACCEPT) return ~fault
   const tcpState = protocol === ipv4.PROTO_TCP ? firstTcpState(i, false) : 0
   if (tcpState < 0) return tcpState
-  return openFromOutside(protocol, SRC[i]!, DST[i]!, PORTS[i]!, tcpState)
+  const related = admitRelated(i, tcpState)
+  if (related !== 0) return related
+  const row = openFromOutside(protocol, SRC[i]!, DST[i]!, PORTS[i]!, tcpState)
+  if (row > 0) beginHelp(row, 0)
+  return row
 }
 
 /** The port of one of NAT's addresses that packet i goes to is NAT's too: leased, or dictated by a forward. */

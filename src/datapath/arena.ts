@@ -8,7 +8,7 @@ import * as virtio from '../wire/virtio-net.ts'
 
 /** A packet is an offset in here. */
 export const mem = new DataView(seat().arena)
-const bytes = new Uint8Array(seat().arena)
+export const bytes = new Uint8Array(seat().arena)
 
 /** Kept frames: MTU-sized ones and super-packets. A stride that is no power of two spreads them over cache sets. */
 const SMALL = 2112

@@ -12,6 +12,7 @@ import type { FibOptions } from '../memory/fib.ts'
 import { bytesOf, Region } from '../memory/region.ts'
 import { attach, type Seat } from '../memory/seat.ts'
 import type { Forward } from '../nat/forwards.ts'
+import { cutSequences } from '../nat/sequence-table.ts'
 import type { NatSettings } from '../nat/settings.ts'
 
 /** What a shard must know; plain data, posted to its worker. */
@@ -65,6 +66,8 @@ export interface Wakers {
   shard(shard: number): void
   /** The coordinator: a port block is asked for. */
   coordinator(): void
+  /** Milliseconds, to measure helpers by; without it they are not. */
+  readonly stopwatch?: () => number
 }
 
 /** The datapath of this thread. */
@@ -90,6 +93,7 @@ function cutTables(region: Region, capacity: number): Tables {
     connections: region.sub(bytesOf((part) => cutConnections(part, capacity))),
     mappings: region.sub(bytesOf((part) => cutMappings(part, capacity))),
     permissions: region.sub(bytesOf((part) => cutPermissions(part, capacity))),
+    sequences: region.sub(bytesOf((part) => cutSequences(part, capacity))),
     capacity,
   }
 }

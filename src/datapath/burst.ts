@@ -4,7 +4,10 @@
 
 import { BURST } from '../io/driver.ts'
 
-const column = (): Int32Array => new Int32Array(BURST)
+/** A packet's place behind the burst's: for one that this thread makes itself while a burst is in hand. */
+export const SPARE = BURST
+
+const column = (): Int32Array => new Int32Array(BURST + 1)
 
 /** Ethernet header in the arena, and bytes from there. */
 export const AT = column()

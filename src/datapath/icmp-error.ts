@@ -14,6 +14,7 @@ import { ROUTE } from '../memory/fib.ts'
 import { counters } from '../memory/own-counters.ts'
 import { externalEntry } from '../nat/bindings.ts'
 import { isShared } from '../nat/ports.ts'
+import { isEdited, toSender } from '../nat/sequence-edits.ts'
 import { addDeltas, applyDelta, delta32 } from '../wire/checksum.ts'
 import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
@@ -59,12 +60,16 @@ export function handleIcmpError(i: number): number {
   if (ipv4.ttl(mem, IP[i]!) <= 1) return DROP['ttl-expired']
   const remote = hot[other + 1]!
   const ports = hot[other + 2]!
-  if (turns) return handBack(i, dst, sender, remote, ports)
+  if (turns) {
+    turnSequenceBack(i, row, direction)
+    return handBack(i, dst, sender, remote, ports)
+  }
   if (hops[line + HOP_PORT]! < 0)
     return portIsUp(routePort(line)) ? waitForNeighbour(i, line, sender) : DROP['link-down']
   // No error about an error: it is lost.
   if (END[i]! - IP[i]! > hops[line + HOP_MTU]!) return DROP['too-big']
 
+  turnSequenceBack(i, row, direction)
   ipv4.setTtl(mem, IP[i]!, ipv4.ttl(mem, IP[i]!) - 1)
   translateError(i, dst, sender, remote, ports)
   sendTo(line, AT[i]!, END[i]! - AT[i]!)
@@ -106,6 +111,17 @@ function unrelated(i: number): number {
 /** From inside to outside or back: what natloom carries. */
 const leadsAcross = (line: number): boolean =>
   routeType(line) === ROUTE.unicast && routePort(line) >= 0 && sideOf[routePort(line)] !== side
+
+/**
+ * Where a helper has changed lengths, the quote has the receiver's numbering; its sender looks whether the number is one
+ * that it has sent (RFC 5927 4.1). The error goes in `direction`, the quoted packet went the other way.
+ */
+function turnSequenceBack(i: number, row: number, direction: number): void {
+  if (protocol !== ipv4.PROTO_TCP || !isEdited(row)) return
+  const hasChecksum = END[i]! - quotedTransport >= TCP_CHECKSUM_END
+  const seq = toSender(row, 1 - direction, tcp.seq(mem, quotedTransport))
+  tcp.changeSeq(mem, quotedTransport, seq, !hasChecksum)
+}
 
 /** Makes the quote what its sender had sent: addresses, ports, and what it has of checksums (RFC 5508 REQ-4). */
 function turnBack(i: number, sender: number, remote: number, ports: number): void {

@@ -2,6 +2,7 @@
 // is asked only about what this shard's tables don't know: a connection found in them is this shard's. With one shard
 // there is nothing to ask. Owner: this thread.
 
+import { INSIDE } from '../conntrack/tuple.ts'
 import { swap16, swap32 } from '../wire/address.ts'
 import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
@@ -66,3 +67,7 @@ export function ownerOfTuple(fromSide: number, protocol: number, src: number, ds
 /** The same as `otherOwner` for a tuple. */
 export const otherOwnerOfTuple = (protocol: number, src: number, dst: number, ports: number): number =>
   leases.shards === 1 ? -1 : other(ownerOfTuple(side, protocol, src, dst, ports))
+
+/** The shard that what an inside endpoint sends belongs to, whomever it sends to: rule 1. Port as loaded. */
+export const ownerOfInside = (protocol: number, address: number, port: number): number =>
+  ownerOfTuple(INSIDE, protocol, address, 0, port)

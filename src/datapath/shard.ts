@@ -16,6 +16,7 @@ import { seatRandom } from '../memory/random.ts'
 import { Region } from '../memory/region.ts'
 import { seatHashKey } from '../memory/siphash.ts'
 import { followExternals, queuesFor, seatBindings, sweep } from '../nat/bindings.ts'
+import { seatExpected } from '../nat/expected.ts'
 import { Externals } from '../nat/externals.ts'
 import { seatForwards } from '../nat/forwards.ts'
 import { endRests, seatPorts } from '../nat/ports.ts'
@@ -27,9 +28,10 @@ import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
 import { copyLinkCounts } from './counting.ts'
 import { expireFragments, seatFragments } from './fragments.ts'
 import { fallAsleep, fullestRing, seatHandOver, wakeUp } from './hand-over.ts'
+import { isTimeToRelease, seatHelped } from './helped.ts'
 import { staticRules } from './owner.ts'
-import { seatOwnership } from './ownership.ts'
-import { runBurst, runHandedOver, runWaiting, seatPipeline } from './pipeline.ts'
+import { ownerOfInside, seatOwnership } from './ownership.ts'
+import { runBurst, runHandedOver, runHeld, runWaiting, seatPipeline } from './pipeline.ts'
 import { followRoutes, seatRoutes } from './route.ts'
 import { seatSending, sideOf } from './send.ts'
 import { isTimeToCheck, seatWaiting } from './waiting.ts'
@@ -75,6 +77,8 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   seatOwnership(settings.shard, leases, staticRules(settings.forwards))
   const rings = new HandoverRings(new Region(memory.handover), settings.shards)
   seatHandOver(driver, rings, settings.shard, settings.restarted, wakers.shard)
+  seatExpected(externals, settings.nat, settings.shard, ownerOfInside)
+  seatHelped(wakers.stopwatch)
   seatPipeline(driver)
   nextSweep = 0
   nextSecond = 0
@@ -100,6 +104,7 @@ export function turn(milliseconds: number): number {
   for (let port = 0; port < driver.ports; port++) received += runBurst(port)
   received += runHandedOver()
   if (isTimeToCheck()) runWaiting()
+  if (isTimeToRelease()) runHeld()
   if (nowMs >= nextSweep) housekeeping()
   counters[CELL.turns]! += 1
   lastReceived = received

@@ -89,7 +89,7 @@ export interface Helper<State = unknown> {
    * Called with each stretch of new bytes of a TCP stream, with each datagram of UDP. Returning nothing is to accept.
    * Drop drops the packet: of a TCP stream the sender will send the same bytes again, so it rarely is what one wants.
    */
-  help(ctx: HelperContext<State>): Verdict | undefined | void
+  help(ctx: HelperContext<State>): Verdict | undefined
 
   /** Called with the first packet of a connection that this helper has expected. Default: Expected.Follow. */
   expected?(child: Child, master: Master): Expected

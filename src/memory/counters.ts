@@ -19,6 +19,29 @@ export interface Metric {
 const SIDES = [{ side: 'inside' }, { side: 'outside' }]
 const PROTOCOLS = [{ protocol: 'tcp' }, { protocol: 'udp' }, { protocol: 'icmp' }, { protocol: 'other' }]
 
+/** Why a connection goes on without its helper; a reason's number is its place. */
+export const HELPER_CUT_OFFS = [
+  /** The helper threw. */
+  'threw',
+  /** One call took longer than its time budget. */
+  'slow',
+  /** What it held was neither completed in time, nor given up. */
+  'held-too-long',
+  'held-again',
+  'held-too-much',
+  /** Segments behind a gap, or all streams together, need more than there is. */
+  'no-memory',
+  /** The helper isn't registered any more. */
+  'unregistered',
+  /** The helper itself has no more interest. */
+  'done',
+  /** A fragment came, which no stream takes. */
+  'fragment',
+  /** The connection's first packet carries data. */
+  'data-in-syn',
+] as const
+export type CutOff = (typeof HELPER_CUT_OFFS)[number]
+
 const counter = (name: string, help: string, cells: readonly Labels[] = [{}]): Metric => ({
   name: `natloom_${name}_total`,
   type: 'counter',
@@ -108,6 +131,20 @@ export const METRICS = {
     { cause: 'evicted' },
     { cause: 'withdrawn' },
     { cause: 'master-ended' },
+  ]),
+  helped: gauge('helped_connections', 'Connections that a helper reads now'),
+  helperCalls: counter('helper_calls', 'Calls of helpers with bytes or datagrams'),
+  helperRewrites: counter('helper_rewrites', 'Announcements rewritten by helpers'),
+  helperHolds: counter('helper_holds', 'Segments whose bytes were held, whole or in part'),
+  helperCutOffs: counter(
+    'helper_cut_offs',
+    'Connections that went on without their helper, by why',
+    HELPER_CUT_OFFS.map((reason) => ({ reason })),
+  ),
+  announcementsRefused: counter('announcements_refused', 'Announcements of helpers that make no expectation, by why', [
+    { reason: 'invalid' },
+    { reason: 'not-established' },
+    { reason: 'not-allowed' },
   ]),
 } as const satisfies Record<string, Metric>
 

@@ -56,6 +56,11 @@ export const DROP_REASONS = [
   // --- between shards ---
   ['handover-loop', 'handed from shard to shard more than three times'],
   ['handover-full', "the next shard's ring is full"],
+  // --- helpers ---
+  ['helper-verdict', 'a helper said so'],
+  ['helper-window', 'a segment of a helped connection lies beyond what its stream takes'],
+  ['helper-fragment', 'a fragment of a TCP connection that a helper reads or has changed'],
+  ['edit-lost', "a segment of a rewritten line whose text was lost with the shard's thread"],
 ] as const satisfies readonly (readonly [string, string])[]
 
 export type DropReason = (typeof DROP_REASONS)[number][0]

@@ -86,7 +86,16 @@ export const EXPECTATION_POINTS = [
   'reserved port taken',
 ] as const
 
+/** Those that only helped connections reach: nat/expected.ts, nat/sequence-edits.ts. */
+export const HELPED_POINTS = [
+  'expectation met, not consumed',
+  'edits without a connection',
+  'edit written, not in force',
+  'edits of nobody',
+] as const
+
 export type FaultPoint =
+  | (typeof HELPED_POINTS)[number]
   | (typeof FAULT_POINTS)[number]
   | (typeof HANDOVER_POINTS)[number]
   | (typeof EXPECTATION_POINTS)[number]

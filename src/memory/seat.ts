@@ -13,6 +13,7 @@ export interface Seat {
   readonly connections: Region
   readonly mappings: Region
   readonly permissions: Region
+  readonly sequences: Region
   /** Rows of the connection table; mappings and permissions can't be more. */
   readonly capacity: number
 }

@@ -11,7 +11,7 @@
 // Functions that make a connection return its row (above zero), or the complement (~) of a drop reason.
 
 import { fault } from '#faults'
-import { CONN, CONN_SHIFT, SEEN_REPLY, TCP_STATE_SHIFT } from '../conntrack/connection-table.ts'
+import { CONN, CONN_SHIFT, EXPECTED, HELPED, SEEN_REPLY, TCP_STATE_SHIFT } from '../conntrack/connection-table.ts'
 import {
   cold,
   confirm,
@@ -22,6 +22,7 @@ import {
   protocolOf,
   remove,
 } from '../conntrack/connections.ts'
+import { expected, reservedFor } from '../conntrack/expectations.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import {
   endMapping,
@@ -54,9 +55,9 @@ import { counters } from '../memory/own-counters.ts'
 import { hash4 } from '../memory/siphash.ts'
 import { swap16 } from '../wire/address.ts'
 import { addDeltas, delta32 } from '../wire/checksum.ts'
-import { type Externals, spaceOf, VACANT } from './externals.ts'
+import { type Externals, entryOfPort, portOfIndex, spaceOf, VACANT } from './externals.ts'
 import { type Forward, forwardFrom, forwardTo } from './forwards.ts'
-import { followLeases, freePort, intendToFree, isLeasePending, takePort } from './ports.ts'
+import { followLeases, freePort, intendToFree, isLeasePending, takePort, takeReserved } from './ports.ts'
 import { DEFAULT_NAT, dependsOnAddress, dependsOnPort, type NatSettings } from './settings.ts'
 
 const TCP = 6
@@ -114,13 +115,20 @@ function externalAddressOf(row: number): number {
   return originOf(row) === INSIDE ? hot[base + CONN.replyDst]! : hot[base + CONN.origDst]!
 }
 
-/** The first packet of a connection from inside; ports word as conntrack/tuple.ts has it, or 0. */
-export function openFromInside(protocol: number, src: number, dst: number, ports: number, tcpState: number): number {
+/** The first packet of a connection from inside; ports word as conntrack/tuple.ts has it, or 0; flags of the state word. */
+export function openFromInside(
+  protocol: number,
+  src: number,
+  dst: number,
+  ports: number,
+  tcpState: number,
+  flags = 0,
+): number {
   if (!hasTransportPorts(protocol)) return openWithoutPorts(protocol, src, dst)
   const insidePort = ports & 0xffff
   const remotePort = ports >>> 16
   const dictated = forwardFrom(protocol, src, swap16(insidePort))
-  if (dictated !== undefined) return openDictated(dictated, src, dst, ports, tcpState)
+  if (dictated !== undefined) return openDictated(dictated, src, dst, ports, tcpState, flags)
   const remoteKey = dependsOnAddress(settings.mapping) ? dst : 0
   const remotePortKey = dependsOnPort(settings.mapping) ? remotePort : 0
   let bound = findByInside(protocol, src, insidePort, remoteKey, remotePortKey)
@@ -142,18 +150,26 @@ export function openFromInside(protocol: number, src: number, dst: number, ports
     dst,
     external,
     remotePort | (externalPort << 16),
+    flags,
   )
 }
 
 /** A flow that a forward's inside endpoint opens itself leaves by the forward's external endpoint. */
-function openDictated(dictated: Forward, src: number, dst: number, ports: number, tcpState: number): number {
+function openDictated(
+  dictated: Forward,
+  src: number,
+  dst: number,
+  ports: number,
+  tcpState: number,
+  flags: number,
+): number {
   const { protocol, port } = dictated
   const entry = dictated.address === null ? pairedEntry(src) : externalEntry(dictated.address)
   if (entry < 0) return ~DROP['no-external-address']
   const external = externals.addressOf(entry)
   const answer = (ports >>> 16) | (swap16(port) << 16)
   if (!isFree(dst, external, answer, keyWord(protocol, OUTSIDE))) return ~DROP['no-free-tuple']
-  return makeConnection(protocol, INSIDE, 0, tcpState, src, dst, ports, dst, external, answer)
+  return makeConnection(protocol, INSIDE, 0, tcpState, src, dst, ports, dst, external, answer, flags)
 }
 
 /** The first packet from outside to an external endpoint. */
@@ -182,7 +198,7 @@ function openForwarded(dictated: Forward, src: number, dst: number, ports: numbe
 }
 
 /** No connection has this tuple; one whose time is over ends here. */
-function isFree(src: number, dst: number, ports: number, key: number): boolean {
+export function isFree(src: number, dst: number, ports: number, key: number): boolean {
   const ref = findConnection(src, dst, ports, key, hashTuple(src, dst, ports, key))
   if (ref === 0) return true
   if (!hasExpired(ref >> 1)) return false
@@ -210,9 +226,10 @@ function makeMapping(protocol: number, src: number, port: number, remote: number
   if (entry < 0) return ~DROP['no-external-address']
   const space = spaceOf(protocol)
   // A mapping lives by its connections: no free row for one, no use of a port for the other.
-  if (connections.full && !recycleRow()) return ~DROP['table-full']
+  if (!makeRoomForRow()) return ~DROP['table-full']
   const wanted = swap16(port)
-  let taken = takePort(entry, space, wanted, settings.preservePorts, settings.parity)
+  let taken = takeNamed(protocol, src, port, entry)
+  if (taken < 0) taken = takePort(entry, space, wanted, settings.preservePorts, settings.parity)
   for (let tries = 0; taken < 0 && tries < RECYCLE_TRIES && protocol === TCP && recyclePort(entry); tries++)
     taken = takePort(entry, space, wanted, settings.preservePorts, settings.parity)
   if (taken < 0) return ~(isLeasePending(entry, space) ? DROP['port-lease-pending'] : DROP['no-port'])
@@ -221,6 +238,14 @@ function makeMapping(protocol: number, src: number, port: number, remote: number
   fault('mapping without connection')
   counters[CELL.mappings + protocolCell(protocol)]! += 1
   return bound
+}
+
+/** The port that an expectation has announced for this inside endpoint, which sends before anybody has come; else -1. */
+function takeNamed(protocol: number, src: number, port: number, entry: number): number {
+  if (expected() === 0) return -1
+  const at = reservedFor(protocol, src, port)
+  if (at < 0 || entryOfPort(at) !== entry) return -1
+  return takeReserved(entry, spaceOf(protocol), portOfIndex(at)) ? portOfIndex(at) : -1
 }
 
 /** The external address of an inside address: rendezvous hashing, so that a change of the pool moves few of them. */
@@ -237,7 +262,7 @@ function pairedEntry(inside: number): number {
   return best
 }
 
-function makeConnection(
+export function makeConnection(
   protocol: number,
   origin: number,
   bound: number,
@@ -248,12 +273,14 @@ function makeConnection(
   replySrc: number,
   replyDst: number,
   replyPorts: number,
+  flags = 0,
 ): number {
+  const holder = origin === INSIDE || flags === EXPECTED
   // Held before anything is recycled, or its last connection's end could take the mapping away under our hands.
-  if (bound !== 0) holdMapping(bound, origin === INSIDE)
+  if (bound !== 0) holdMapping(bound, holder)
   fault('mapping held')
   if (connections.full && !recycleRow()) {
-    if (bound !== 0) releaseMapping(bound, origin === INSIDE)
+    if (bound !== 0) releaseMapping(bound, holder)
     return ~DROP['table-full']
   }
   // What was recycled may have been the inside end's last connection: its mapping lets nobody in any more.
@@ -269,7 +296,7 @@ function makeConnection(
   hot[base + CONN.replySrc] = replySrc
   hot[base + CONN.replyDst] = replyDst
   hot[base + CONN.replyPorts] = replyPorts
-  hot[base + CONN.state] = keyWord(protocol, origin) | (tcpState << TCP_STATE_SHIFT)
+  hot[base + CONN.state] = keyWord(protocol, origin) | (tcpState << TCP_STATE_SHIFT) | flags
   hot[base + CONN.lastSeen] = now
   hot[base + CONN.timeout] = firstTimeout(protocol, ports)
   hot[base + CONN.packets] = 0
@@ -288,6 +315,7 @@ function makeConnection(
   cold.byteWrapsReply[row] = 0
   cold.helper[row] = 0
   cold.masterRow[row] = 0
+  cold.sequences[row] = 0
   confirm(row)
   fault('connection without permission')
   if (origin === INSIDE) permitRemote(row)
@@ -334,7 +362,7 @@ export function answered(row: number): void {
   const bound = cold.mapping[row]!
   if (originOf(row) === INSIDE || bound === 0) return
   fault('reply not answered')
-  mapping[mappingBase(bound) + MAPPING.holders]! += 1
+  if (!wasExpected(row)) mapping[mappingBase(bound) + MAPPING.holders]! += 1
   permitRemote(row)
 }
 
@@ -356,12 +384,20 @@ export function unrepliedQueueOf(row: number): number {
   return unrepliedQueue(mapping[mappingBase(bound) + MAPPING.external]!)
 }
 
+let endHelp: (row: number) => void = () => {}
+
+/** `end` is called with each helped connection that is about to end. */
+export function onHelpedEnd(end: (row: number) => void): void {
+  endHelp = end
+}
+
 /** Ends a connection and whatever lived by it only. */
 export function endConnection(row: number): void {
   const protocol = protocolOf(row)
   const bound = cold.mapping[row]!
   const permission = cold.permission[row]!
   const holder = holds(row)
+  if ((hot[(row << CONN_SHIFT) + CONN.state]! & HELPED) !== 0) endHelp(row)
   dequeue(row)
   fault('connection out of its queue')
   remove(row)
@@ -374,8 +410,13 @@ export function endConnection(row: number): void {
   counters[CELL.permissions] = permissions.used
 }
 
-/** The inside end has taken part in the connection. */
-export const holds = (row: number): boolean => originOf(row) === INSIDE || hasReply(row)
+/** The inside end has taken part in the connection: it has sent, or announced it. */
+export const holds = (row: number): boolean => hasSent(row) || wasExpected(row)
+
+/** The inside end has sent. */
+export const hasSent = (row: number): boolean => originOf(row) === INSIDE || hasReply(row)
+
+const wasExpected = (row: number): boolean => (hot[(row << CONN_SHIFT) + CONN.state]! & EXPECTED) !== 0
 
 /** A packet has passed in the reply direction. */
 export const hasReply = (row: number): boolean => (hot[(row << CONN_SHIFT) + CONN.state]! & SEEN_REPLY) !== 0
@@ -409,6 +450,9 @@ const RECYCLABLE = [
   [closedQueue, CLOSED_OTHERS],
   [unrepliedQueue, UNREPLIED_OTHERS],
 ] as const
+
+/** There is a free row for a connection, or has become one. */
+export const makeRoomForRow = (): boolean => !connections.full || recycleRow()
 
 /** Makes room in the table: the oldest closed connection goes, else the oldest that nobody has answered. */
 function recycleRow(): boolean {

@@ -61,6 +61,10 @@ const BLOCKS_KEPT = 2
 const MOST_SHARDS = 64
 const LINE = 16 // i32 words of a cache line: each shard writes to its own
 
+/** Of a port index (Externals.portIndex): its external address's entry, and the port (0..65535). */
+export const entryOfPort = (at: number): number => Math.floor(at / PORTS / SPACES)
+export const portOfIndex = (at: number): number => at % PORTS
+
 export class Externals {
   readonly capacity: number
   readonly blockSize: number

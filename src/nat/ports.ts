@@ -376,6 +376,21 @@ function tryPort(entry: number, space: number, port: number): boolean {
   return true
 }
 
+/** TEMPORARY */
+export function takeReserved(entry: number, space: number, port: number): boolean {
+  const index = externals.blockIndex(entry, space, Math.floor(port / externals.blockSize))
+  if (usable[index]! <= 0) return false
+  const at = externals.portIndex(entry, space, port)
+  const word = Atomics.load(externals.portWords, at)
+  if (isMapped(word)) return false
+  externals.portWords[at] = withContent(word, (word & RESERVATIONS) | MAPPED)
+  counters[CELL.portsUsed + space]! += 1
+  taken[index]! += 1
+  usable[index]! -= 1
+  if (usable[index] === 0) unlist(entry, space, Math.floor(port / externals.blockSize))
+  return true
+}
+
 /** The port (0..65535) lies in a block that some shard leases: on a shared address, it is NAT's and not the host's. */
 export function isNatPort(entry: number, protocol: number, port: number): boolean {
   return externals.ownerOfBlock(entry, spaceOf(protocol), Math.floor(port / externals.blockSize)) >= 0

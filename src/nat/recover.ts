@@ -29,7 +29,7 @@ import { isClosed, timeoutOf } from '../conntrack/track.ts'
 import { CELL, protocolCell } from '../memory/counters.ts'
 import { counters } from '../memory/own-counters.ts'
 import { swap16 } from '../wire/address.ts'
-import { closedQueueOf, hasReply, holdMapping, holds, permitRemote, unrepliedQueueOf } from './bindings.ts'
+import { closedQueueOf, hasReply, hasSent, holdMapping, holds, permitRemote, unrepliedQueueOf } from './bindings.ts'
 import { type Externals, spaceOf } from './externals.ts'
 import { intendToFree, recoverPorts } from './ports.ts'
 
@@ -64,7 +64,7 @@ function countConnections(): void {
     hot[(row << CONN_SHIFT) + CONN.timeout] = timeoutOf(row)
     cold.queue[row] = 0
     cold.permission[row] = 0
-    if (holds(row)) permitRemote(row)
+    if (hasSent(row)) permitRemote(row)
     live[protocolCell(protocolOf(row))]! += 1
     fault('connection recovered')
   }

@@ -3,7 +3,7 @@
 // is in numeric order. Sequence numbers are signed: compare them by the sign of (a - b) | 0, print them by >>> 0.
 
 import { swap16 } from './address.ts'
-import { applyDelta, delta16 } from './checksum.ts'
+import { applyDelta, delta16, delta32 } from './checksum.ts'
 
 const SRC_PORT = 0
 const DST_PORT = 2
@@ -60,6 +60,24 @@ export const setUrgent = (mem: DataView, at: number, value: number): void => mem
 /** Follows a change of the data by its delta. */
 export const adjustChecksum = (mem: DataView, at: number, delta: number): void =>
   setChecksum(mem, at, applyDelta(checksum(mem, at), delta))
+
+/**
+ * Changes a word of the header and repairs the checksum. With `partial` the checksum field holds the sum of the
+ * pseudo-header only and stays as it is.
+ */
+function change(mem: DataView, at: number, field: number, value: number, partial: boolean): void {
+  const old = mem.getInt32(field, true)
+  mem.setInt32(field, value)
+  if (partial) return
+  const delta = delta32(old, mem.getInt32(field, true))
+  // At an odd distance from the header's start, bytes were summed the other way round.
+  adjustChecksum(mem, at, (field - at) & 1 ? swap16(delta) : delta)
+}
+
+export const changeSeq = (mem: DataView, at: number, value: number, partial: boolean): void =>
+  change(mem, at, at + SEQ, value, partial)
+export const changeAck = (mem: DataView, at: number, value: number, partial: boolean): void =>
+  change(mem, at, at + ACK_NUMBER, value, partial)
 
 /** A header of 20 bytes; the checksum is left zero for writeTransportChecksum. */
 export function emit(
@@ -148,6 +166,20 @@ export const sackBlocks = (mem: DataView, option: number): number => (mem.getUin
 const sackBlock = (option: number, i: number): number => option + 2 + i * 8
 export const sackLeft = (mem: DataView, option: number, i: number): number => mem.getInt32(sackBlock(option, i))
 export const sackRight = (mem: DataView, option: number, i: number): number => mem.getInt32(sackBlock(option, i) + 4)
+
+/** Changes block `i` of a SACK option. */
+export function changeSack(
+  mem: DataView,
+  at: number,
+  option: number,
+  i: number,
+  left: number,
+  right: number,
+  partial: boolean,
+): void {
+  change(mem, at, sackBlock(option, i), left, partial)
+  change(mem, at, sackBlock(option, i) + 4, right, partial)
+}
 
 /**
  * Lowers the maximum segment size that a SYN announces to `maximum`, and repairs the checksum. With `partial` the

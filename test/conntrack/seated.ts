@@ -18,6 +18,7 @@ export async function seated(capacity: number) {
     connections: cut(cutConnections),
     mappings: cut(cutMappings),
     permissions: cut(cutPermissions),
+    sequences: new Region(),
     capacity,
   })
   const { seatHashKey } = await import('../../src/memory/siphash.ts')

@@ -59,8 +59,10 @@ const timeoutFaults = ({ track }: Tables, live: readonly Connection[]): string[]
     track.timeoutOf(row) === timeout ? [] : [`connection ${row} lives ${timeout} s, should ${track.timeoutOf(row)}`],
   )
 
-/** Its inside end has taken part. */
-const holds = ({ origin, seenReply }: Connection): boolean => origin === 0 || seenReply
+/** Its inside end has sent. */
+const hasSent = ({ origin, seenReply }: Connection): boolean => origin === 0 || seenReply
+/** It has taken part: it has sent, or announced it. */
+const holds = (connection: Connection): boolean => hasSent(connection) || connection.expected
 
 function mappingFaults({ mappings }: Tables, { row, ...found }: Mapping, live: readonly Connection[]): string[] {
   const own = live.filter(({ mapping }) => mapping === row)
@@ -76,7 +78,7 @@ function mappingFaults({ mappings }: Tables, { row, ...found }: Mapping, live: r
   expect('rows', found.rows, own.length)
   expect('holders', found.holders, own.filter(holds).length)
   if (!found.ended) expect('holders > 0', found.holders > 0, true)
-  expect('found by its inside end', byInside === row, !found.ended)
+  expect('found by its inside end', byInside === row, !found.ended && !found.second)
   expect('found by its external end', byExternal === row, !found.ended)
   return faults
 }
@@ -89,7 +91,7 @@ function permissionFaults(
   const counts = new Map<number, number>()
   for (const connection of live) {
     const permission = cold.permission[connection.row]!
-    const should = holds(connection) && connection.mapping !== 0
+    const should = hasSent(connection) && connection.mapping !== 0
     if ((permission !== 0) !== should) faults.push(`connection ${connection.row} has permission ${permission}`)
     if (permission !== 0) counts.set(permission, (counts.get(permission) ?? 0) + 1)
   }

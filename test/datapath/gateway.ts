@@ -14,6 +14,8 @@ import {
   type ShardSettings,
   tableBytes,
 } from '../../src/datapath/attach.ts'
+import type { Helper } from '../../src/helpers/helper.ts'
+import type { Binding } from '../../src/helpers/registry.ts'
 import { BURST } from '../../src/io/driver.ts'
 import { CELL } from '../../src/memory/counters.ts'
 import { DROP, DROP_REASONS, type DropReason } from '../../src/memory/drop-reasons.ts'
@@ -145,6 +147,12 @@ export class Gateway {
       for (let block = Math.floor(first / blockSize); block <= Math.floor(last / blockSize); block++)
         this.externals.lease(entry, space, block, 0)
     return entry
+  }
+
+  /** Connections that begin from now on are read by this helper, in this life of the shard. */
+  async help(helper: Helper, bindings?: readonly Binding[]): Promise<number> {
+    const { registerHelper } = await import('../../src/helpers/registry.ts')
+    return registerHelper(helper, bindings ? { bindings } : {})
   }
 
   /** Publishes routes and neighbours; what is not said stays as it was. */

@@ -1,8 +1,15 @@
 // A look into a shard's tables: its modules, whose memory is module-level, and its rows as objects.
 
-import { ASSURED, CONN, CONN_WORDS, SEEN_REPLY, SIMULTANEOUS_OPEN } from '../../src/conntrack/connection-table.ts'
+import {
+  ASSURED,
+  CONN,
+  CONN_WORDS,
+  EXPECTED,
+  SEEN_REPLY,
+  SIMULTANEOUS_OPEN,
+} from '../../src/conntrack/connection-table.ts'
 import type * as Connections from '../../src/conntrack/connections.ts'
-import { ENDED, MAPPING, MAPPING_WORDS } from '../../src/conntrack/mapping-table.ts'
+import { ENDED, MAPPING, MAPPING_WORDS, SECOND } from '../../src/conntrack/mapping-table.ts'
 import type * as Mappings from '../../src/conntrack/mappings.ts'
 import type * as Permissions from '../../src/conntrack/permissions.ts'
 import type * as Queues from '../../src/conntrack/queues.ts'
@@ -47,6 +54,9 @@ export interface Connection {
   readonly seenReply: boolean
   readonly assured: boolean
   readonly simultaneousOpen: boolean
+  readonly expected: boolean
+  /** Of one that was expected. */
+  readonly master: { readonly shard: number; readonly row: number } | undefined
   readonly timeout: number
   readonly lastSeen: number
   /** By direction. */
@@ -80,6 +90,8 @@ export function connectionsOf({ connections }: Tables): Connection[] {
       seenReply: (word & SEEN_REPLY) !== 0,
       assured: (word & ASSURED) !== 0,
       simultaneousOpen: (word & SIMULTANEOUS_OPEN) !== 0,
+      expected: (word & EXPECTED) !== 0,
+      master: cold.masterRow[row] === 0 ? undefined : { shard: cold.masterShard[row]!, row: cold.masterRow[row]! },
       timeout: at(CONN.timeout),
       lastSeen: at(CONN.lastSeen),
       packets: [
@@ -105,6 +117,8 @@ export interface Mapping {
   readonly holders: number
   readonly rows: number
   readonly ended: boolean
+  /** Found by its external end only. */
+  readonly second: boolean
 }
 
 /** Every mapping, the ended ones that connections still refer to included. */
@@ -122,6 +136,7 @@ export function mappingsOf({ mappings: { mapping } }: Tables): Mapping[] {
       holders: at(MAPPING.holders),
       rows: at(MAPPING.rows),
       ended: (at(MAPPING.flags) & ENDED) !== 0,
+      second: (at(MAPPING.flags) & SECOND) !== 0,
     }
   })
 }

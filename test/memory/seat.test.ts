@@ -12,6 +12,7 @@ describe('the seat', () => {
       connections: region,
       mappings: region,
       permissions: region,
+      sequences: region,
       capacity: 1,
     }
     attach(attached)

@@ -10,7 +10,14 @@ import { type LeaseThread, OPTIONS, STATE } from './lease-threads.ts'
 const data = workerData as LeaseThread
 const unused = new Region()
 attach({
-  ...{ arena: new ArrayBuffer(0), connections: unused, mappings: unused, permissions: unused, capacity: 1 },
+  ...{
+    arena: new ArrayBuffer(0),
+    connections: unused,
+    mappings: unused,
+    permissions: unused,
+    sequences: unused,
+    capacity: 1,
+  },
   counters: new Region(data.counters),
 })
 const ports = await import('../../src/nat/ports.ts')

@@ -22,7 +22,14 @@ beforeEach(async () => {
   const block = allocate(counterBlock)
   counters = block.seated
   const unused = new Region()
-  const seat = { arena: new ArrayBuffer(0), connections: unused, mappings: unused, permissions: unused, capacity: 1 }
+  const seat = {
+    arena: new ArrayBuffer(0),
+    connections: unused,
+    mappings: unused,
+    permissions: unused,
+    sequences: unused,
+    capacity: 1,
+  }
   vi.resetModules()
   attach({ ...seat, counters: new Region(block.buffer) })
   ports = await import('../../src/nat/ports.ts')
