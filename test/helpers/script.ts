@@ -256,7 +256,7 @@ class Call {
   }
 
   hold(at: number): void {
-    if (at >= 0 && at < this.text.length && !this.ended) this.heldFrom = at
+    if (at >= 0 && at < this.text.length) this.heldFrom = at
   }
 
   mangle(at: number, length: number, replacement: string): boolean {
