@@ -34,6 +34,8 @@ export const spaceOf = (protocol: number): number =>
   protocol === 6 ? TCP_SPACE : protocol === 17 ? UDP_SPACE : ICMP_SPACE
 
 const PORTS = 65536
+/** Of a port index. */
+export const spaceAt = (at: number): number => Math.floor(at / PORTS) % SPACES
 
 /** An entry's kind. */
 export const VACANT = 0

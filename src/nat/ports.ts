@@ -4,7 +4,7 @@
 //
 //   usable    neither taken nor resting; counted by block, blocks with any are in the list of their space
 //   taken     its word says so: a mapping or a reservation has it
-//   resting   freed: its word says since when, and it is in the queue of resting ports until its time is over
+//   resting   freed: its word says since when, and it is in the queue of resting ports (rests.ts) until its time is over
 //
 // The port words are the truth (nat/externals.ts); counts, lists and the queue are derived from them and belong to
 // this thread. A word may be taken under our hands by another shard's reservation: then the next is tried.
@@ -22,16 +22,17 @@ import {
   isResting,
   isTaken,
   MAPPED,
-  RESERVATION,
   RESERVATIONS,
   SHARED,
   SPACES,
+  spaceAt,
   spaceOf,
   TCP_SPACE,
   VACANT,
   wasFreed,
   withContent,
 } from './externals.ts'
+import { forgetRests, makeRoomToRest, needRoomNoMore, nextRested, queueRest, seatRests } from './rests.ts'
 
 /** Seconds that a port freed by UDP or ICMP rests. TCP has rested in its closing states. */
 const REST = 120
@@ -44,9 +45,6 @@ const PARITY_TRIES = 4
 
 const NEVER = -ASKS_AGAIN_AFTER
 
-/** Ports that the queue of resting ones has room for when it is empty; a power of two, as it is later. */
-const FEWEST_REST_PLACES = 64
-
 let externals: Externals
 let shard = 0
 /** By block index: usable ports, -1 if the block isn't ours. */
@@ -58,12 +56,6 @@ let leased = new Int32Array(0)
 let place = new Int32Array(0)
 let listed = new Int32Array(0)
 let listLength = new Int32Array(0)
-/** Ring of resting ports in the order they were freed: port index, second. Each port is in it once at most. */
-let resting = new Int32Array(0)
-/** Ports of our blocks that may rest: the ring has room for all of them. */
-let mayRest = 0
-let restingHead = 0
-let restingTail = 0
 let version = -1
 /** By list: the second of the last request. */
 let askedAt = new Int32Array(0)
@@ -87,10 +79,7 @@ export function seatPorts(shared: Externals, shardNumber: number, shards = 1, ca
   place = new Int32Array(blocks).fill(-1)
   listed = new Int32Array(blocks)
   listLength = new Int32Array(shared.capacity * SPACES)
-  resting = new Int32Array(2 * FEWEST_REST_PLACES)
-  mayRest = 0
-  restingHead = 0
-  restingTail = 0
+  seatRests()
   version = -1
   for (let space = 0; space < SPACES; space++) {
     counters[CELL.portsUsed + space] = 0
@@ -107,7 +96,7 @@ export function followLeases(): boolean {
   // What was denied may be had now.
   askedAt.fill(NEVER)
   // First all that is lost, then the rest: a block that has been away and is back is lost and gained.
-  if (countBlocks(loseUnlessOurs) > 0) forgetRests()
+  if (countBlocks(loseUnlessOurs) > 0) forgetRests((at) => usable[blockOf(at)] === -1)
   countBlocks(gainIfOurs)
   // While the coordinator held a block frozen that stays ours, it had nothing to give and left its list.
   relist()
@@ -132,7 +121,7 @@ function loseUnlessOurs(entry: number, space: number, block: number): boolean {
   if (externals.leaseOf(entry, space, block) === leased[index] && isOurs(entry, space, block)) return false
   counters[CELL.portsUsed + space]! -= taken[index]!
   counters[CELL.portsLeased + space]! -= externals.blockSize
-  if (restOf(space) > 0) mayRest -= externals.blockSize
+  if (restOf(space) > 0) needRoomNoMore(externals.blockSize)
   usable[index] = -1
   if (place[index] !== -1) unlist(entry, space, block)
   fault('block lost')
@@ -148,7 +137,7 @@ function gainIfOurs(entry: number, space: number, block: number): boolean {
 }
 
 function gain(entry: number, space: number, block: number, index: number): void {
-  if (restOf(space) > 0) makeRoomToRest()
+  if (restOf(space) > 0) makeRoomToRest(externals.blockSize)
   const first = externals.portIndex(entry, space, block * externals.blockSize)
   let mapped = 0
   let free = 0
@@ -160,7 +149,7 @@ function gain(entry: number, space: number, block: number, index: number): void 
     } else if (isResting(word, now, restOf(space))) {
       // Word and queue must agree on the second: the queue is in order, so it rests anew.
       changeWord(first + i, freedAt(now))
-      rest(space, first + i)
+      queueRest(first + i, now)
     } else {
       if (wasFreed(word)) changeWord(first + i, 0)
       free++
@@ -185,38 +174,6 @@ function isAnothers(at: number): boolean {
     // It may have been undone between our two looks: then the intent was another one already.
     if (Atomics.load(externals.portWords, at) === word) return false
   }
-}
-
-/** For the ports of one block more. Here and not where a port is freed: that is on a packet's way. */
-function makeRoomToRest(): void {
-  mayRest += externals.blockSize
-  if (restPlaces() >= mayRest) return
-  const larger = new Int32Array(2 * 2 ** Math.ceil(Math.log2(mayRest)))
-  const count = restsQueued()
-  for (let i = 0; i < count; i++) {
-    const slot = slotOf(restingHead + i)
-    larger[2 * i] = resting[slot]!
-    larger[2 * i + 1] = resting[slot + 1]!
-  }
-  resting = larger
-  restingHead = 0
-  restingTail = count
-}
-
-/** Ports of blocks that aren't ours any more rest no longer here: whoever leases them next reads their words. */
-function forgetRests(): void {
-  let kept = restingHead
-  for (let from = restingHead; from !== restingTail; from++) {
-    const at = resting[slotOf(from)]!
-    if (usable[blockOf(at)] === -1) {
-      counters[CELL.portsResting + spaceAt(at)]! -= 1
-      continue
-    }
-    resting[slotOf(kept)] = at
-    resting[slotOf(kept) + 1] = resting[slotOf(from) + 1]!
-    kept++
-  }
-  restingTail = kept
 }
 
 /**
@@ -248,78 +205,6 @@ function askForBlock(entry: number, space: number): void {
  */
 export const isLeasePending = (entry: number, space: number): boolean =>
   hasOthers && !externals.isDenied(shard, entry, space)
-
-/**
- * Takes an even port and the odd one after it, for RTP and RTCP (RFC 3550 section 11): both or neither. The even one;
- * -1 if there is no such pair. Both are given back by freePort().
- */
-export function takePair(entry: number, space: number): number {
-  const list = entry * SPACES + space
-  const { blockSize, blocksPerSpace } = externals
-  const blocks = listLength[list]!
-  const first = blocks === 0 ? 0 : random32() % blocks
-  for (let i = 0; i < blocks; i++) {
-    // A block that is used up by this leaves the list, and another takes its place: it may be missed, not taken twice.
-    const block = listed[list * blocksPerSpace + ((first + i) % Math.max(1, listLength[list]!))]!
-    const start = (random32() % blockSize) & ~1
-    for (let step = 0; step < blockSize; step += 2) {
-      const even = block * blockSize + ((start + step) % blockSize)
-      if (!tryPort(entry, space, even)) continue
-      if (tryPort(entry, space, even + 1)) {
-        askIfShort(entry, space)
-        return even
-      }
-      untake(entry, space, even)
-    }
-  }
-  if (hasOthers) askForBlock(entry, space)
-  return -1
-}
-
-/** Nobody has used it: it needs no rest. */
-function untake(entry: number, space: number, port: number): void {
-  const at = externals.portIndex(entry, space, port)
-  changeWord(at, 0)
-  if (usable[blockOf(at)] === -1) return
-  counters[CELL.portsUsed + space]! -= 1
-  taken[blockOf(at)]! -= 1
-  becomeUsable(at)
-}
-
-/**
- * Names a port in one reservation more, on behalf of the shard that leases its block: it is not given to anyone as long
- * as it is named. By any shard. False if a mapping has it, or it rests, if it is named fifteen times, or if nobody
- * leases its block.
- */
-export function reserve(entry: number, space: number, port: number): boolean {
-  const block = Math.floor(port / externals.blockSize)
-  const lessee = externals.ownerOfBlock(entry, space, block)
-  const at = externals.portIndex(entry, space, port)
-  if (lessee < 0 || !addReservation(at)) return false
-  if (externals.ownerOfBlock(entry, space, block) === lessee) return true
-  unreserve(entry, space, port)
-  return false
-}
-
-/** Again if another shard has changed the word meanwhile: that it named the port, too, is no reason to refuse. */
-function addReservation(at: number): boolean {
-  const words = externals.portWords
-  for (;;) {
-    const word = Atomics.load(words, at)
-    if (isMapped(word) || wasFreed(word) || (word & RESERVATIONS) === RESERVATIONS) return false
-    if (Atomics.compareExchange(words, at, word, withContent(word, word + RESERVATION)) === word) return true
-  }
-}
-
-/** Takes one reservation back. */
-export function unreserve(entry: number, space: number, port: number): void {
-  const words = externals.portWords
-  const at = externals.portIndex(entry, space, port)
-  for (;;) {
-    const word = Atomics.load(words, at)
-    if (Atomics.compareExchange(words, at, word, withContent(word, word - RESERVATION)) === word) return
-  }
-}
 
 function takeAny(entry: number, space: number, wanted: number, preserve: boolean, parity: boolean): number {
   if (preserve && tryPort(entry, space, wanted)) return wanted
@@ -376,19 +261,34 @@ function tryPort(entry: number, space: number, port: number): boolean {
   return true
 }
 
-/** TEMPORARY */
+/**
+ * Takes a port that reservations name, for the inside endpoint that they are for; they stay. False if none names it any
+ * longer, a mapping has it, or its block isn't ours.
+ */
 export function takeReserved(entry: number, space: number, port: number): boolean {
-  const index = externals.blockIndex(entry, space, Math.floor(port / externals.blockSize))
-  if (usable[index]! <= 0) return false
   const at = externals.portIndex(entry, space, port)
-  const word = Atomics.load(externals.portWords, at)
-  if (isMapped(word)) return false
-  externals.portWords[at] = withContent(word, (word & RESERVATIONS) | MAPPED)
-  counters[CELL.portsUsed + space]! += 1
-  taken[index]! += 1
-  usable[index]! -= 1
-  if (usable[index] === 0) unlist(entry, space, Math.floor(port / externals.blockSize))
-  return true
+  const index = blockOf(at)
+  for (;;) {
+    const word = Atomics.load(externals.portWords, at)
+    if (usable[index] === -1 || isMapped(word) || (word & RESERVATIONS) === 0) return false
+    const mapped = withContent(word, (word & RESERVATIONS) | MAPPED)
+    externals.intend(shard, at, mapped)
+    fault('port about to be taken')
+    // One reservation more or less is no reason to refuse.
+    if (Atomics.compareExchange(externals.portWords, at, word, mapped) !== word) continue
+    fault('reserved port taken')
+    if (leaseOfIndex(index) !== leased[index]) {
+      // Only an address that is lost takes its blocks along.
+      changeWord(at, 0)
+      return false
+    }
+    counters[CELL.portsUsed + space]! += 1
+    taken[index]! += 1
+    // A mapping has ended, and the expectation that named its port has not: the rest ends here, and so it is never queued twice.
+    if (wasFreed(word)) forgetRests((rested) => rested === at)
+    else if (--usable[index]! === 0) unlist(entry, space, index % externals.blocksPerSpace)
+    return true
+  }
 }
 
 /** The port (0..65535) lies in a block that some shard leases: on a shared address, it is NAT's and not the host's. */
@@ -414,7 +314,7 @@ export function freePort(entry: number, space: number, port: number): void {
   if (usable[blockOf(at)] === -1) return
   counters[CELL.portsUsed + space]! -= 1
   taken[blockOf(at)]! -= 1
-  if (restOf(space) > 0) rest(space, at)
+  if (restOf(space) > 0) queueRest(at, now)
   else becomeUsable(at)
   fault('port counted')
 }
@@ -432,22 +332,9 @@ const restOf = (space: number): number => (space === TCP_SPACE ? 0 : REST)
 /** What the word of a port of this space says that is freed now. */
 const freedNow = (space: number): number => (restOf(space) > 0 ? freedAt(now) : 0)
 
-function rest(space: number, at: number): void {
-  const slot = slotOf(restingTail)
-  resting[slot] = at
-  resting[slot + 1] = now
-  restingTail++
-  counters[CELL.portsResting + space]! += 1
-}
-
 /** Ends the rest of every port whose time is over. To be called about once a second. */
 export function endRests(): void {
-  while (restingHead !== restingTail) {
-    const slot = slotOf(restingHead)
-    if (now - resting[slot + 1]! < REST) break
-    const at = resting[slot]!
-    restingHead++
-    counters[CELL.portsResting + spaceAt(at)]! -= 1
+  for (let at = nextRested(now - REST); at >= 0; at = nextRested(now - REST)) {
     if (!clearRest(at)) continue
     fault('rest ended')
     becomeUsable(at)
@@ -470,11 +357,8 @@ function relist(): void {
   for (let index = 0; index < usable.length; index++) if (usable[index]! > 0 && place[index] === -1) listIndex(index)
 }
 
-const slotOf = (count: number): number => (count * 2) & (resting.length - 1)
-
-// Of a port index: where its block's words lie, and its space.
+/** Of a port index: where its block's words lie. */
 const blockOf = (at: number): number => Math.floor(at / externals.blockSize)
-const spaceAt = (at: number): number => Math.floor(at / 65536) % SPACES
 
 function becomeUsable(at: number): void {
   const index = blockOf(at)
@@ -516,11 +400,6 @@ function unlist(entry: number, space: number, block: number): void {
 // What is counted of a block, by blockIndex(): usable ports (-1: it isn't ours), and whether it is listed.
 export const usableIn = (block: number): number => usable[block]!
 export const isListed = (block: number): boolean => place[block] !== -1
-
-/** Ports in the queue of resting ones. */
-export const restsQueued = (): number => restingTail - restingHead
-/** How many the queue has room for. */
-export const restPlaces = (): number => resting.length / 2
 
 /**
  * On a dead shard's memory, before leases are looked at: the mapping bits of the port words as the mappings say. `mapped`

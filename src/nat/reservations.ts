@@ -27,20 +27,32 @@ export function reserveFor(
   preserve: boolean,
   parity: boolean,
 ): number {
-  const { blockSize, blocksPerSpace } = externals
-  if (preserve && externals.ownerOfBlock(entry, space, Math.floor(wanted / blockSize)) === owner) {
-    const at = externals.portIndex(entry, space, wanted)
-    if (reserveFree(externals, owner, entry, space, wanted)) return at
+  if (preserve && reserveFree(externals, owner, entry, space, wanted)) return externals.portIndex(entry, space, wanted)
+  if (parity) {
+    const at = reserveInBlocks(externals, owner, entry, space, PARITY_BLOCKS, 2, wanted & 1)
+    if (at >= 0) return at
   }
+  return reserveInBlocks(externals, owner, entry, space, BLOCKS_TRIED, 1, 0)
+}
+
+/** A port at random of so many blocks at random: with a step of 2, only of one parity. */
+function reserveInBlocks(
+  externals: Externals,
+  owner: number,
+  entry: number,
+  space: number,
+  blocks: number,
+  step: number,
+  parity: number,
+): number {
+  const { blockSize, blocksPerSpace } = externals
   const first = random32() % blocksPerSpace
-  let tried = 0
-  for (let i = 0; i < blocksPerSpace && tried < BLOCKS_TRIED; i++) {
+  for (let i = 0, tried = 0; i < blocksPerSpace && tried < blocks; i++) {
     const block = (first + i) % blocksPerSpace
     if (externals.ownerOfBlock(entry, space, block) !== owner) continue
     tried++
-    const step = parity && tried <= PARITY_BLOCKS ? 2 : 1
-    const start = ((random32() % blockSize) & ~(step - 1)) + (step === 2 ? wanted & 1 : 0)
-    for (let offset = 0; offset < blockSize; offset += step) {
+    const start = (random32() % blockSize) & -step
+    for (let offset = parity; offset < blockSize; offset += step) {
       const port = block * blockSize + ((start + offset) % blockSize)
       if (reserveFree(externals, owner, entry, space, port)) return externals.portIndex(entry, space, port)
     }
@@ -50,6 +62,8 @@ export function reserveFor(
 
 /** Nobody has the port, no reservation names it, and it doesn't rest. */
 function reserveFree(externals: Externals, owner: number, entry: number, space: number, port: number): boolean {
+  const block = Math.floor(port / externals.blockSize)
+  if (externals.ownerOfBlock(entry, space, block) !== owner) return false
   const at = externals.portIndex(entry, space, port)
   const words = externals.portWords
   const word = Atomics.load(words, at)
@@ -57,7 +71,7 @@ function reserveFree(externals: Externals, owner: number, entry: number, space: 
   if (Atomics.compareExchange(words, at, word, withContent(word, RESERVATION)) !== word) return false
   fault('port reserved')
   // The coordinator may have taken the block back between our look and our change.
-  if (externals.ownerOfBlock(entry, space, Math.floor(port / externals.blockSize)) === owner) return true
+  if (externals.ownerOfBlock(entry, space, block) === owner) return true
   unreserveAt(externals, at)
   return false
 }

@@ -19,6 +19,7 @@ import type * as Tuple from '../../src/conntrack/tuple.ts'
 import { LIVE } from '../../src/memory/rows.ts'
 import type { Externals } from '../../src/nat/externals.ts'
 import type * as Ports from '../../src/nat/ports.ts'
+import type * as Rests from '../../src/nat/rests.ts'
 import { formatAddress, swap16 } from '../../src/wire/address.ts'
 
 /** The shard's own modules: their memory is module-level. */
@@ -30,6 +31,7 @@ export interface Tables {
   readonly track: typeof Track
   readonly tuple: typeof Tuple
   readonly ports: typeof Ports
+  readonly rests: typeof Rests
   readonly externals: Externals
 }
 
@@ -42,6 +44,7 @@ export const tablesOf = async (externals: Externals): Promise<Tables> => ({
   track: await import('../../src/conntrack/track.ts'),
   tuple: await import('../../src/conntrack/tuple.ts'),
   ports: await import('../../src/nat/ports.ts'),
+  rests: await import('../../src/nat/rests.ts'),
   externals,
 })
 

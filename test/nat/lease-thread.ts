@@ -1,4 +1,4 @@
-// One shard's thread of the lease model (lease-threads.ts): takes ports and pairs, names ports in reservations, gives
+// One shard's thread of the lease model (lease-threads.ts): takes ports, names ports in reservations, takes those, gives
 // all of it back, and claims each in the common table, where another's claim would be found.
 
 import { workerData } from 'node:worker_threads'
@@ -21,6 +21,7 @@ attach({
   counters: new Region(data.counters),
 })
 const ports = await import('../../src/nat/ports.ts')
+const { reserveFor, unreserveAt } = await import('../../src/nat/reservations.ts')
 const { setClock } = await import('../../src/memory/clock.ts')
 const { seatHashKey } = await import('../../src/memory/siphash.ts')
 
@@ -29,7 +30,6 @@ const claims = new Int32Array(data.claims)
 const names = new Int32Array(data.names)
 const state = new Int32Array(data.state)
 const own = data.shard + 1
-const TCP = 0
 const MOST_HELD = 700
 
 let seed = data.seed
@@ -76,7 +76,7 @@ function name(space: number, port: number): void {
 
 function unname({ space, port }: { readonly space: number; readonly port: number }): void {
   Atomics.sub(names, externals.portIndex(0, space, port), 1)
-  ports.unreserve(0, space, port)
+  unreserveAt(externals, externals.portIndex(0, space, port))
 }
 
 /** With nothing taken, named or resting: all ports of a block that is ours may be given, and none of any other. */
@@ -104,15 +104,19 @@ function operate(): void {
       break
     }
     case 3: {
-      const port = held.length < MOST_HELD ? ports.takePair(0, TCP) : -1
-      if (port < 0) break
-      claim(TCP, port)
-      claim(TCP, port + 1)
+      // What expects a connection gives it the port that was reserved, in one step.
+      const last = named.at(-1)
+      if (held.length >= MOST_HELD || !last || !ports.takeReserved(0, last.space, last.port)) break
+      named.pop()
+      unname(last)
+      claim(last.space, last.port)
       break
     }
     case 4: {
-      const port = 256 * 64 + draw(24 * 64)
-      if (named.length < 20 && ports.reserve(0, space, port)) name(space, port)
+      const owner = draw(data.shards)
+      const at =
+        named.length < 20 ? reserveFor(externals, owner, 0, space, draw(65_536), draw(4) === 0, draw(2) === 0) : -1
+      if (at >= 0) name(space, at % 65_536)
       break
     }
     case 5: {

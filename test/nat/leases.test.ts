@@ -1,4 +1,4 @@
-// How a shard that runs short of ports asks for a block, what the coordinator moves, reservations by any shard, and pairs.
+// How a shard that runs short of ports asks for a block, what the coordinator moves, and reservations by any shard.
 
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { CELL, counterBlock } from '../../src/memory/counters.ts'
@@ -22,6 +22,8 @@ const ME = 0
 const OTHER = 1
 
 let ports: typeof import('../../src/nat/ports.ts')
+let reservations: typeof import('../../src/nat/reservations.ts')
+let rests: typeof import('../../src/nat/rests.ts')
 let clock: typeof import('../../src/memory/clock.ts')
 let externals: Externals
 let counters: Float64Array
@@ -43,6 +45,8 @@ beforeEach(async () => {
   vi.resetModules()
   attach({ ...seat, counters: new Region(block.buffer) })
   ports = await import('../../src/nat/ports.ts')
+  reservations = await import('../../src/nat/reservations.ts')
+  rests = await import('../../src/nat/rests.ts')
   clock = await import('../../src/memory/clock.ts')
   externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: SIZE })).seated
   externals.add(1, POOL)
@@ -81,12 +85,6 @@ describe('a shard that runs short of ports', () => {
     expect(takeAll(2 * SIZE - 2)).not.toContain(-1)
     expect(externals.requests()).toEqual([{ shard: ME, entry: 0, space: TCP_SPACE }])
     expect(calls).toBe(1)
-  })
-
-  it('asks as well when pairs have used its blocks up', () => {
-    lease(ME, TCP_SPACE, A, B)
-    for (let i = 0; i < SIZE; i++) ports.takePair(0, TCP_SPACE)
-    expect([externals.requests().length, calls]).toEqual([1, 1])
   })
 
   it('waits when it has nothing left, and has what it is granted when it looks at the leases again', () => {
@@ -248,90 +246,169 @@ describe("preservation of the inside port's number", () => {
   })
 })
 
+const indexOf = (port: number, space = TCP_SPACE): number => externals.portIndex(0, space, port)
+/** The port itself if it is to be had, else another of the shard's. */
+const reserve = (port: number, owner = ME, space = TCP_SPACE): number => {
+  const at = reservations.reserveFor(externals, owner, 0, space, port, true, false)
+  return at < 0 ? -1 : at % 65536
+}
+
 describe('a reservation', () => {
   it('keeps the port from being given, fifteen times at most, and is over with the last', () => {
     lease(ME, TCP_SPACE, A)
     const port = A * SIZE
-    const granted = Array.from({ length: 16 }, () => ports.reserve(0, TCP_SPACE, port))
-    expect(granted).toEqual([...new Array<boolean>(15).fill(true), false])
+    expect(reserve(port)).toBe(port)
+    const granted = Array.from({ length: 15 }, () => reservations.reserveTaken(externals, indexOf(port)))
+    expect(granted).toEqual([...new Array<boolean>(14).fill(true), false])
     expect(sorted(takeAll(SIZE))).toEqual([-1, ...portsOf(A).slice(1)])
     for (let i = 0; i < 15; i++) {
       expect(isTaken(wordOf(port))).toBe(true)
-      ports.unreserve(0, TCP_SPACE, port)
+      reservations.unreserveAt(externals, indexOf(port))
     }
     expect(isTaken(wordOf(port))).toBe(false)
+    // Given back once too often: nothing happens.
+    reservations.unreserveAt(externals, indexOf(port))
+    expect(wordOf(port) & (15 << 1)).toBe(0)
     ports.endRests()
     expect([take(), take()]).toEqual([port, -1])
   })
 
-  it('is refused for a port that a mapping has, that rests, or that nobody leases', () => {
-    lease(ME, TCP_SPACE, A)
-    expect(ports.reserve(0, TCP_SPACE, take())).toBe(false)
+  it('names another port than one that a mapping has, that rests, that is reserved, or that another shard leases', () => {
     lease(ME, UDP_SPACE, A)
+    lease(OTHER, UDP_SPACE, B)
     const rests = take(UDP_SPACE)
     ports.freePort(0, UDP_SPACE, rests)
-    expect(ports.reserve(0, UDP_SPACE, rests)).toBe(false)
-    expect(ports.reserve(0, TCP_SPACE, B * SIZE)).toBe(false)
+    const mapped = take(UDP_SPACE)
+    const reserved = reserve(A * SIZE, ME, UDP_SPACE)
+    const free = portsOf(A).filter((port) => ![rests, mapped, reserved].includes(port))
+    const others = [rests, mapped, reserved, B * SIZE].map((port) => reserve(port, ME, UDP_SPACE))
+    for (const port of others) expect(free).toContain(port)
+    expect(new Set(others).size).toBe(4)
+  })
+
+  it('is for a shard that leases a block with a free port', () => {
+    lease(OTHER, TCP_SPACE, A)
+    expect(reserve(A * SIZE, ME)).toBe(-1)
+    const given = Array.from({ length: SIZE + 1 }, () => reserve(A * SIZE, OTHER))
+    expect(sorted(given)).toEqual([-1, ...portsOf(A)])
+  })
+
+  it('keeps the parity, if it can be', () => {
+    lease(ME, TCP_SPACE, A)
+    const given = Array.from(
+      { length: SIZE },
+      () => reservations.reserveFor(externals, ME, 0, TCP_SPACE, 5001, false, true) % 65536,
+    )
+    expect(given.slice(0, SIZE / 2).every((port) => port % 2 === 1)).toBe(true)
+    expect(sorted(given)).toEqual(portsOf(A))
   })
 
   it("holds in another shard's block, and keeps that block where it is", () => {
     lease(OTHER, TCP_SPACE, A)
-    expect(ports.reserve(0, TCP_SPACE, A * SIZE)).toBe(true)
+    expect(reserve(A * SIZE, OTHER)).toBe(A * SIZE)
     expect(externals.takeBack(0, TCP_SPACE, A)).toBe(false)
-    ports.unreserve(0, TCP_SPACE, A * SIZE)
+    reservations.unreserveAt(externals, indexOf(A * SIZE))
     expect(externals.takeBack(0, TCP_SPACE, A)).toBe(true)
   })
 
+  /** Another thread does this just before the next compare-and-swap. */
+  function overtakenBy(other: () => void): () => void {
+    const compareExchange = Atomics.compareExchange
+    const spy = vi.spyOn(Atomics, 'compareExchange').mockImplementationOnce(((
+      ...all: Parameters<typeof compareExchange>
+    ) => {
+      other()
+      return compareExchange(...all)
+    }) as typeof Atomics.compareExchange)
+    return () => spy.mockRestore()
+  }
+
   it('is not lost to another shard that names the port in the same moment', () => {
     lease(ME, TCP_SPACE, A)
-    const at = externals.portIndex(0, TCP_SPACE, A * SIZE)
-    const compareExchange = Atomics.compareExchange
-    const overtaken = vi.spyOn(Atomics, 'compareExchange').mockImplementationOnce(((words: Int32Array, ...rest) => {
-      Atomics.add(words, at, (1 << 17) + RESERVATION)
-      return compareExchange(words, ...(rest as [number, number, number]))
-    }) as typeof Atomics.compareExchange)
-    expect(ports.reserve(0, TCP_SPACE, A * SIZE)).toBe(true)
-    overtaken.mockRestore()
-    expect(wordOf(A * SIZE) & (15 << 1)).toBe(2 * RESERVATION)
+    const port = reserve(A * SIZE)
+    const restore = overtakenBy(() => Atomics.add(externals.portWords, indexOf(port), (1 << 17) + RESERVATION))
+    expect(reservations.reserveTaken(externals, indexOf(port))).toBe(true)
+    restore()
+    expect(wordOf(port) & (15 << 1)).toBe(3 * RESERVATION)
   })
 
   it('is undone if the block went to another shard meanwhile', () => {
     lease(ME, TCP_SPACE, A)
-    const compareExchange = Atomics.compareExchange
-    const overtaken = vi.spyOn(Atomics, 'compareExchange').mockImplementationOnce(((
-      ...all: Parameters<typeof compareExchange>
-    ) => {
-      externals.lease(0, TCP_SPACE, A, OTHER)
-      return compareExchange(...all)
-    }) as typeof Atomics.compareExchange)
-    expect(ports.reserve(0, TCP_SPACE, A * SIZE)).toBe(false)
-    overtaken.mockRestore()
+    const restore = overtakenBy(() => externals.lease(0, TCP_SPACE, A, OTHER))
+    expect(reserve(A * SIZE)).toBe(-1)
+    restore()
     expect(isTaken(wordOf(A * SIZE))).toBe(false)
+  })
+
+  it('names a port that a mapping has as long as it is that mapping’s, and outlives it', () => {
+    lease(ME, TCP_SPACE, A)
+    const port = take()
+    expect(reservations.reserveMapped(externals, indexOf(port), () => false)).toBe(false)
+    expect(reservations.reserveMapped(externals, indexOf(port), () => true)).toBe(true)
+    expect(reservations.reserveMapped(externals, indexOf(port === A * SIZE ? port + 1 : A * SIZE), () => true)).toBe(
+      false,
+    )
+    ports.freePort(0, TCP_SPACE, port)
+    expect(isTaken(wordOf(port))).toBe(true)
+    expect(takeAll(SIZE)).not.toContain(port)
   })
 })
 
-describe('a pair', () => {
-  it('is an even port and the odd one after it, both taken', () => {
-    lease(ME, TCP_SPACE, A, B)
-    const evens = Array.from({ length: SIZE }, () => ports.takePair(0, TCP_SPACE))
-    expect(sorted(evens)).toEqual([...portsOf(A), ...portsOf(B)].filter((port) => port % 2 === 0))
-    expect([ports.takePair(0, TCP_SPACE), take()]).toEqual([-1, -1])
-    expect(counters[CELL.portsUsed + TCP_SPACE]).toBe(2 * SIZE)
+describe('a reserved port', () => {
+  const takeReserved = (port: number, space = TCP_SPACE): boolean => ports.takeReserved(0, space, port)
+
+  it('is taken by the shard that leases its block, once, and counts as taken', () => {
+    lease(ME, TCP_SPACE, A)
+    const port = reserve(A * SIZE)
+    expect(takeReserved(port)).toBe(true)
+    expect(takeReserved(port)).toBe(false)
+    expect([counters[CELL.portsUsed + TCP_SPACE], ports.usableIn(indexOf(port) / SIZE)]).toEqual([1, SIZE - 1])
+    reservations.unreserveAt(externals, indexOf(port))
+    expect(isTaken(wordOf(port))).toBe(true)
+    ports.freePort(0, TCP_SPACE, port)
+    expect(isTaken(wordOf(port))).toBe(false)
+    expect([counters[CELL.portsUsed + TCP_SPACE], ports.usableIn(indexOf(port) / SIZE)]).toEqual([0, SIZE])
   })
 
-  it('is both or none', () => {
+  it('is not taken if no reservation names it, or its block is another shard’s', () => {
     lease(ME, TCP_SPACE, A)
-    const [first, second] = Array.from({ length: SIZE / 2 }, () => ports.takePair(0, TCP_SPACE))
-    const left = [first! + 1, second!]
-    for (const port of left) ports.freePort(0, TCP_SPACE, port)
-    expect(ports.takePair(0, TCP_SPACE)).toBe(-1)
-    expect(sorted(takeAll(3))).toEqual([-1, ...sorted(left)])
+    lease(OTHER, TCP_SPACE, B)
+    expect(takeReserved(A * SIZE)).toBe(false)
+    expect(takeReserved(reserve(B * SIZE, OTHER))).toBe(false)
+  })
+
+  it('rests no longer, if its mapping had ended before the expectation', () => {
+    lease(ME, UDP_SPACE, A)
+    const [port, second] = [take(UDP_SPACE), take(UDP_SPACE)]
+    reservations.reserveMapped(externals, indexOf(port, UDP_SPACE), () => true)
+    ports.freePort(0, UDP_SPACE, port)
+    ports.freePort(0, UDP_SPACE, second)
+    expect(takeReserved(port, UDP_SPACE)).toBe(true)
+    expect([counters[CELL.portsUsed + UDP_SPACE], counters[CELL.portsResting + UDP_SPACE]]).toEqual([1, 1])
+    reservations.unreserveAt(externals, indexOf(port, UDP_SPACE))
+    ports.freePort(0, UDP_SPACE, port)
+    expect(rests.restsQueued()).toBe(2)
+    clock.setClock(1_000_000 + 120_000)
+    ports.endRests()
+    expect([rests.restsQueued(), counters[CELL.portsResting + UDP_SPACE]]).toEqual([0, 0])
+    expect(ports.usableIn(Math.floor(indexOf(port, UDP_SPACE) / SIZE))).toBe(SIZE)
+  })
+
+  it('that was taken when its shard died is freed by the successor, still reserved', () => {
+    lease(ME, TCP_SPACE, A)
+    const port = reserve(A * SIZE)
+    takeReserved(port)
+    ports.seatPorts(externals, ME, 2)
+    ports.recoverPorts(new Uint8Array(externals.portWords.length))
+    ports.followLeases()
+    expect(wordOf(port) & (MAPPED | (15 << 1))).toBe(RESERVATION)
+    expect(counters[CELL.portsUsed + TCP_SPACE]).toBe(0)
   })
 })
 
 describe('memory for ports that rest', () => {
   it('grows with the blocks that are leased, and keeps the order', () => {
-    const places = ports.restPlaces()
+    const places = rests.restPlaces()
     expect(places).toBeLessThan(1024)
     const rested = (from: number, to: number): void => {
       for (let block = from; block < to; block++) lease(ME, UDP_SPACE, block)
@@ -340,9 +417,9 @@ describe('memory for ports that rest', () => {
     rested(100, 110)
     clock.setClock(1_060_000)
     rested(110, 500)
-    expect(ports.restsQueued()).toBe(400 * SIZE)
-    expect(ports.restPlaces()).toBeGreaterThanOrEqual(400 * SIZE)
-    expect(ports.restPlaces()).toBeLessThan(2 * 400 * SIZE)
+    expect(rests.restsQueued()).toBe(400 * SIZE)
+    expect(rests.restPlaces()).toBeGreaterThanOrEqual(400 * SIZE)
+    expect(rests.restPlaces()).toBeLessThan(2 * 400 * SIZE)
     clock.setClock(1_120_000)
     ports.endRests()
     expect(counters[CELL.portsResting + UDP_SPACE]).toBe(390 * SIZE)
@@ -352,8 +429,8 @@ describe('memory for ports that rest', () => {
   })
 
   it('is none for TCP, whose ports rest in closing states', () => {
-    const places = ports.restPlaces()
+    const places = rests.restPlaces()
     for (let block = 100; block < 500; block++) lease(ME, TCP_SPACE, block)
-    expect(ports.restPlaces()).toBe(places)
+    expect(rests.restPlaces()).toBe(places)
   })
 })
