@@ -8,6 +8,8 @@ import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS } from '../../src/conntrack/timeouts.ts'
 import { countersOf, type Dataplane, type ShardSettings, tableBytes } from '../../src/datapath/attach.ts'
 import { type Leases, ownerOf, type PacketNumbers, type StaticRules, staticRules } from '../../src/datapath/owner.ts'
+import type { Helper } from '../../src/helpers/helper.ts'
+import type { registerHelper } from '../../src/helpers/registry.ts'
 import { arenaBytes, LoopbackDriver, type LoopbackOptions } from '../../src/io/loopback.ts'
 import { CELL } from '../../src/memory/counters.ts'
 import { DROP, DROP_REASONS } from '../../src/memory/drop-reasons.ts'
@@ -66,6 +68,7 @@ export class Cluster {
   readonly #options: LoopbackOptions
   readonly #planes: Dataplane[] = []
   readonly #tables: Tables[] = []
+  readonly #register: (typeof registerHelper)[] = []
   #now = 1000
 
   static async start(options: ClusterOptions): Promise<Cluster> {
@@ -142,7 +145,15 @@ export class Cluster {
     const memory = { tables: this.#buffers[shard]!, ...this.#memory }
     const wakers = { watcher() {}, coordinator() {}, shard: (woken: number) => this.woken.push(woken) }
     this.#planes[shard] = await attach(memory, this.#settings[shard]!, this.drivers[shard]!, wakers)
-    if (shard < this.shards) this.#tables[shard] = await tablesOf(this.externals)
+    if (shard === this.shards) return
+    this.#tables[shard] = await tablesOf(this.externals)
+    const { registerHelper } = await import('../../src/helpers/registry.ts')
+    this.#register[shard] = registerHelper
+  }
+
+  /** Connections that begin from now on are read by this helper, a copy of it in each shard. */
+  help(make: () => Helper): void {
+    for (const register of this.#register) register(make())
   }
 
   /**

@@ -6,7 +6,8 @@ import * as ethernet from '../../src/wire/ethernet.ts'
 import * as ipv4 from '../../src/wire/ipv4.ts'
 import * as tcp from '../../src/wire/tcp.ts'
 import { Gateway, type GatewayOptions } from './gateway.ts'
-import { HOST, MAC, SERVER } from './network.ts'
+import { EXTERNAL, HOST, MAC, SERVER } from './network.ts'
+import { fromOf } from './packets.ts'
 
 export interface Segment {
   readonly seq: number
@@ -33,6 +34,11 @@ export function segmentOf(bytes: Uint8Array): Segment {
     sack: Array.from({ length: blocks }, (_, i) => [tcp.sackLeft(mem, option, i), tcp.sackRight(mem, option, i)]),
     bytes,
   }
+}
+
+function sourceOf(bytes: Uint8Array): { address: string; port: number } {
+  const [address, port] = fromOf(bytes).split(':')
+  return { address: address!, port: Number(port) }
 }
 
 export interface SendOptions {
@@ -98,55 +104,72 @@ export class End {
   }
 }
 
+/** What packets go through: a gateway of one shard, or a cluster. */
+export interface Box {
+  inside(bytes: Uint8Array, virtio?: Uint8Array): Uint8Array[]
+  outside(bytes: Uint8Array, virtio?: Uint8Array): Uint8Array[]
+}
+
 export interface DialogueOptions extends GatewayOptions {
+  /** The client is outside, and comes to this port of the external address, forwarded to the same one of the inside host. */
+  readonly forwarded?: boolean
+  readonly clientPort?: number
   readonly clientIsn?: number
   readonly serverIsn?: number
   readonly serverPort?: number
   readonly mss?: number
 }
 
-const CLIENT_PORT = 5000
 const mssOption = (mss: number): Uint8Array => Uint8Array.of(tcp.OPTION_MSS, 4, mss >> 8, mss & 255)
 
-/** A client inside, a server outside, the handshake done. */
-export class Dialogue {
-  readonly gateway: Gateway
+/** An inside and an outside host, one the client and one the server; the handshake is done. */
+export class Dialogue<B extends Box = Gateway> {
+  readonly gateway: B
   readonly client: End
   readonly server: End
   readonly serverPort: number
-  /** The client as the server sees it. */
-  external!: { address: string; port: number }
+  readonly clientPort: number
+  readonly #forwarded: boolean
+  /** The inside end as the other one sees it. */
+  external = { address: EXTERNAL as string, port: 0 }
 
   static async begin(options: DialogueOptions = {}, prepare: (gateway: Gateway) => Promise<unknown> = async () => {}) {
     const gateway = await Gateway.start(options)
     await prepare(gateway)
-    const dialogue = new Dialogue(gateway, options)
-    dialogue.shakeHands(options.mss)
-    return dialogue
+    return new Dialogue(gateway, options)
   }
 
-  constructor(gateway: Gateway, { clientIsn = 1000, serverIsn = 5000, serverPort = 21 }: DialogueOptions) {
+  constructor(gateway: B, options: DialogueOptions) {
+    const { clientIsn = 1000, serverIsn = 5000, serverPort = 21, clientPort = 5000, forwarded = false } = options
     this.gateway = gateway
     this.client = new End(clientIsn)
     this.server = new End(serverIsn)
     this.serverPort = serverPort
+    this.clientPort = clientPort
+    this.#forwarded = forwarded
+    this.external.port = forwarded ? serverPort : 0
+    this.#shakeHands(options.mss ?? 1460)
   }
 
-  shakeHands(mss = 1460): void {
+  #shakeHands(mss: number): void {
     const { client, server } = this
     const options = mssOption(mss)
-    const [syn] = this.gateway.inside(this.#frame(client, { seq: client.isn, ack: 0, flags: 'S', options }, ''))
-    const mem = new DataView(syn!.buffer, syn!.byteOffset)
-    const ip = ethernet.HEADER_LEN
-    const src = ipv4.src(mem, ip)
-    this.external = {
-      address: [0, 8, 16, 24].map((bit) => (src >>> bit) & 255).join('.'),
-      port: tcp.srcPort(mem, ip + ipv4.headerLen(mem, ip)),
-    }
+    const [syn] = this.#through(client, this.#frame(client, { seq: client.isn, ack: 0, flags: 'S', options }, ''))
+    if (!this.#forwarded) this.external = sourceOf(syn!)
     server.take(segmentOf(syn!))
     const answer = { seq: server.isn, ack: (server.peerIsn + 1) | 0, flags: 'SA', options }
-    client.take(segmentOf(this.gateway.outside(this.#frame(server, answer, ''))[0]!))
+    client.take(segmentOf(this.#through(server, this.#frame(server, answer, ''))[0]!))
     this.say(client, 0, 0)
+  }
+
+  #isInside(end: End): boolean {
+    return (end === this.client) !== this.#forwarded
+  }
+
+  #through(end: End, bytes: Uint8Array): Uint8Array[] {
+    // The builder puts it before the frame.
+    const virtio = new Uint8Array(bytes.buffer, 0, 10)
+    return this.#isInside(end) ? this.gateway.inside(bytes, virtio) : this.gateway.outside(bytes, virtio)
   }
 
   other(end: End): End {
@@ -161,9 +184,7 @@ export class Dialogue {
     const sack = options.sack?.length ? { options: sackOption(options.sack) } : {}
     const segment = { seq: (end.isn + 1 + from) | 0, ack: end.ack, flags, ...sack }
     const bytes = this.#frame(end, segment, text, options.gso)
-    // The builder puts it before the frame.
-    const virtio = new Uint8Array(bytes.buffer, 0, 10)
-    const left = end === this.client ? this.gateway.inside(bytes, virtio) : this.gateway.outside(bytes, virtio)
+    const left = this.#through(end, bytes)
     return left.map(segmentOf)
   }
 
@@ -194,17 +215,15 @@ export class Dialogue {
     text: string,
     gso?: number,
   ): Uint8Array {
-    const isClient = end === this.client
-    const eth = isClient ? { src: MAC.host, dst: MAC.lan } : { src: MAC.server, dst: MAC.wan }
-    const address = this.external?.address ?? HOST
+    const isInside = this.#isInside(end)
+    const own = end === this.client ? this.clientPort : this.serverPort
+    const peer = end === this.client ? this.serverPort : this.clientPort
     return frame({
-      eth,
-      ip: isClient ? { src: HOST, dst: SERVER, dontFragment: true } : { src: SERVER, dst: address, dontFragment: true },
-      tcp: {
-        sport: isClient ? CLIENT_PORT : this.serverPort,
-        dport: isClient ? this.serverPort : this.external.port,
-        ...segment,
-      },
+      eth: isInside ? { src: MAC.host, dst: MAC.lan } : { src: MAC.server, dst: MAC.wan },
+      ip: isInside
+        ? { src: HOST, dst: SERVER, dontFragment: true }
+        : { src: SERVER, dst: this.external.address, dontFragment: true },
+      tcp: { sport: own, dport: isInside ? peer : this.external.port, ...segment },
       payload: Uint8Array.from(Buffer.from(text, 'latin1')),
       ...(gso === undefined ? {} : { gso: { size: gso } }),
     })

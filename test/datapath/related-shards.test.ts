@@ -1,0 +1,126 @@
+// FTP through 1, 2 and 4 shards, packets in and packets out: whoever announces, the control connection, the expectation
+// and the data connection may each be another shard's. Both directions of each connection have one owner, which is the
+// ownership rule end to end.
+
+import { describe, expect, it } from 'vitest'
+import { BUILTIN } from '../../src/helpers/builtin.ts'
+import { parseAddress } from '../../src/wire/address.ts'
+import { Cluster, type Deliver, toDispatcher, toFirst, toNeighbour, toOwner } from './cluster.ts'
+import { Dialogue } from './dialogue.ts'
+import { EXTERNAL, HOST, SERVER } from './network.ts'
+import { decode, fromOf, tcpSegment, toOf } from './packets.ts'
+
+const SHARDS = [1, 2, 4]
+const SESSIONS = 12
+const TCP = 6
+const FORWARD = { protocol: TCP, address: null, port: 21, toAddress: parseAddress(HOST), toPort: 21 }
+
+const start = async (shards: number, deliver: Deliver = toOwner): Promise<Cluster> => {
+  const cluster = await Cluster.start({ shards, deliver, forwards: [FORWARD] })
+  cluster.help(() => BUILTIN.ftp!())
+  return cluster
+}
+
+const hostPort = (address: string, port: number): string => [...address.split('.'), port >> 8, port & 255].join(',')
+/** The endpoint that a line names: `address:port`. */
+const endpointIn = (line: string): string => {
+  const numbers = /(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)/.exec(line)!.slice(1).map(Number)
+  return `${numbers.slice(0, 4).join('.')}:${numbers[4]! * 256 + numbers[5]!}`
+}
+
+/** The handshake of a data connection; its ends as the two hosts see them. */
+function connect(cluster: Cluster, openerIsInside: boolean, from: string, to: string) {
+  const go = (isInside: boolean, a: string, b: string, flags: string) =>
+    isInside ? cluster.inside(tcpSegment(a, b, flags)) : cluster.outside(tcpSegment(a, b, flags))
+  const [syn] = go(openerIsInside, from, to, 'S')
+  expect(syn, `${from} > ${to}`).toBeDefined()
+  const [answer] = go(!openerIsInside, toOf(syn!), fromOf(syn!), 'SA')
+  expect([fromOf(answer!), toOf(answer!)]).toEqual([to, from])
+  go(openerIsInside, from, to, 'A')
+  return { seenFrom: fromOf(syn!), seenTo: toOf(syn!), ttl: decode(syn!).ttl }
+}
+
+/** A control connection, greeted. */
+function control(cluster: Cluster, number: number, forwarded: boolean): Dialogue<Cluster> {
+  const d = new Dialogue(cluster, { clientPort: 50_000 + number, forwarded })
+  d.tell(d.server, '220 ready\r\n')
+  d.tell(d.client, 'USER somebody\r\n')
+  d.tell(d.server, '230 in\r\n')
+  return d
+}
+
+for (const shards of SHARDS)
+  for (const forwarded of [false, true])
+    describe(`${shards} shards, the ${forwarded ? 'server' : 'client'} inside`, () => {
+      it('active: the server comes to the port that it is told', async () => {
+        const cluster = await start(shards)
+        for (let i = 0; i < SESSIONS; i++) {
+          const d = control(cluster, i, forwarded)
+          const own = forwarded ? SERVER : HOST
+          d.tell(d.client, `PORT ${hostPort(own, 40_000 + i)}\r\n`)
+          const told = endpointIn(d.server.received)
+          if (forwarded) expect(told).toBe(`${SERVER}:${40_000 + i}`)
+          else expect(told.split(':')[0]).toBe(EXTERNAL)
+          const from = forwarded ? `${HOST}:20` : `${SERVER}:20`
+          const { seenTo } = connect(cluster, forwarded, from, told)
+          expect(seenTo).toBe(`${own}:${40_000 + i}`)
+        }
+        verify(cluster)
+      })
+
+      it('passive: the client comes to the port that it is told', async () => {
+        const cluster = await start(shards)
+        for (let i = 0; i < SESSIONS; i++) {
+          const d = control(cluster, i, forwarded)
+          const own = forwarded ? HOST : SERVER
+          d.tell(d.client, 'PASV\r\n')
+          d.tell(d.server, `227 Entering Passive Mode (${hostPort(own, 40_000 + i)}).\r\n`)
+          const told = endpointIn(d.client.received)
+          if (!forwarded) expect(told).toBe(`${SERVER}:${40_000 + i}`)
+          else expect(told.split(':')[0]).toBe(EXTERNAL)
+          const from = forwarded ? `${SERVER}:${51_000 + i}` : `${HOST}:${51_000 + i}`
+          const { seenTo } = connect(cluster, !forwarded, from, told)
+          expect(seenTo).toBe(`${own}:${40_000 + i}`)
+        }
+        verify(cluster)
+      })
+
+      function verify(cluster: Cluster): void {
+        const connections = cluster.connections()
+        const masters = connections.filter(({ expected }) => !expected)
+        const children = connections.filter(({ expected }) => expected)
+        expect([masters.length, children.length]).toEqual([SESSIONS, SESSIONS])
+        for (const { master, packets, state } of children) {
+          const its = masters.find(({ shard, row }) => shard === master!.shard && row === master!.row)
+          expect(its).toBeDefined()
+          expect([packets, state]).toEqual([[2, 1], 'ESTABLISHED'])
+        }
+        // Nothing was handed over: every packet came to its owner, and both directions have the same.
+        expect(cluster.handovers()).toEqual({})
+        expect(cluster.drops()).toEqual({})
+        if (shards === 4) {
+          // Sessions were spread, and expectations met in other shards than they were made in.
+          expect(children.some(({ master, shard }) => master!.shard !== shard)).toBe(true)
+        }
+        cluster.check()
+      }
+    })
+
+describe('whoever gets a packet first', () => {
+  for (const [how, deliver] of [
+    ['one shard', toFirst],
+    ['a wrong one', toNeighbour],
+    ['a dispatcher', toDispatcher],
+  ] as const)
+    it(`${how}: the data connection is the same`, async () => {
+      const cluster = await start(4, deliver)
+      for (let i = 0; i < SESSIONS; i++) {
+        const d = control(cluster, i, false)
+        d.tell(d.client, `PORT ${hostPort(HOST, 40_000 + i)}\r\n`)
+        connect(cluster, false, `${SERVER}:20`, endpointIn(d.server.received))
+      }
+      expect(cluster.connections().filter(({ expected }) => expected)).toHaveLength(SESSIONS)
+      expect(cluster.drops()).toEqual({})
+      cluster.check()
+    })
+})
