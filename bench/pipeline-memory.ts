@@ -8,6 +8,7 @@ import { NO_RULES, ownerOfFlow } from '../src/datapath/owner.ts'
 import { adviseHugePages } from '../src/io/huge-pages.ts'
 import { Fib, NEIGHBOUR, ROUTE } from '../src/memory/fib.ts'
 import { HandoverRings } from '../src/memory/handover-rings.ts'
+import { HelperList } from '../src/memory/helper-list.ts'
 import { allocate, Region, sharedMemory } from '../src/memory/region.ts'
 import { Externals, POOL, SPACES } from '../src/nat/externals.ts'
 import { DEFAULT_NAT } from '../src/nat/settings.ts'
@@ -84,6 +85,7 @@ export function makeMemory(flows: number, shards: number): BenchMemory {
   const tables = Array.from({ length: shards }, () => sharedMemory(tableBytes(settings)))
   for (const each of tables) adviseHugePages(each)
   const handover = allocate((region) => new HandoverRings(region, shards))
+  const helperList = allocate((region) => new HelperList(region, shards))
   const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: shards }))
   return {
     tables,
@@ -91,6 +93,7 @@ export function makeMemory(flows: number, shards: number): BenchMemory {
     externals: externals.buffer,
     handover: handover.buffer,
     expectations: expectations.buffer,
+    helperList: helperList.buffer,
   }
 }
 

@@ -24,6 +24,7 @@ export async function run({ settings, memory, seat, ...task }: ShardTask, attach
   })
   // performance.now() counts from this thread's start and allocates nothing; hrtime is the same clock in every thread.
   const age = Number(process.hrtime.bigint() / 1_000_000n) - task.startedAt - performance.now()
+  await dataplane.followHelpers()
   let hasBegun = false
   while (control.mayRun(shard, epoch)) {
     const now = performance.now() + age
@@ -31,7 +32,10 @@ export async function run({ settings, memory, seat, ...task }: ShardTask, attach
     control.beat(shard, now)
     if (!hasBegun) control.hasBegun(shard)
     hasBegun = true
-    if (received === 0) dataplane.sleep(LONGEST_SLEEP_MS)
+    const following = dataplane.followHelpers()
+    // An import needs the event loop, which this thread otherwise never gives a turn.
+    if (following) await following
+    else if (received === 0) dataplane.sleep(LONGEST_SLEEP_MS)
   }
   driver.close()
 }

@@ -25,3 +25,26 @@ export class GatewayError extends Error {
     this.exitCode = code === 'GATEWAY_THREAD' ? EXIT_GATEWAY_FAILED : undefined
   }
 }
+
+export type HelperErrorCode =
+  /** It can't be imported, or what it exports is no helper. */
+  | 'HELPER_MODULE'
+  /** There is one of its name. */
+  | 'HELPER_EXISTS'
+  /** There is none of that name. */
+  | 'HELPER_UNKNOWN'
+  /** A shard could not load it. */
+  | 'HELPER_SHARD'
+  /** There are too many. */
+  | 'HELPER_LIMIT'
+
+export class HelperError extends Error {
+  override readonly name = 'HelperError'
+  readonly code: HelperErrorCode
+  /** `configuration` in control/exit-codes.ts: starting again changes nothing. */
+  readonly exitCode = 2
+  constructor(code: HelperErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}

@@ -11,6 +11,7 @@ import { ControlWords } from '../memory/control-words.ts'
 import { counterBlock } from '../memory/counters.ts'
 import { Fib, type FibOptions } from '../memory/fib.ts'
 import { HandoverRings, handoverFrameBytes } from '../memory/handover-rings.ts'
+import { HelperList } from '../memory/helper-list.ts'
 import { allocate, Region, sharedMemory } from '../memory/region.ts'
 import { Externals } from '../nat/externals.ts'
 import { poolAddresses } from './address-range.ts'
@@ -38,6 +39,7 @@ export interface GatewayMemory {
   }
   readonly externals: Externals
   readonly expectations: ExpectationTable
+  readonly helperList: HelperList
   readonly fib: { readonly buffer: SharedArrayBuffer; readonly options: FibOptions; readonly view: Fib }
   /** What all shards need of the packets' arena together: places for frames that are handed over. */
   readonly arenaSharedBytes: number
@@ -56,12 +58,14 @@ export function allocateMemory(config: GatewayConfig): GatewayMemory {
   const expectations = allocate(
     (region) => new ExpectationTable(region, { capacity: settings[0].expectations, shards: config.workers }),
   )
+  const helperList = allocate((region) => new HelperList(region, config.workers))
   const memoryOf = (each: ShardSettings): ShardMemory => ({
     tables: tablesOf(each),
     externals: externals.buffer,
     fib: fib.buffer,
     handover: handover.buffer,
     expectations: expectations.buffer,
+    helperList: helperList.buffer,
   })
   const shards = settings.map(memoryOf)
   return {
@@ -70,6 +74,7 @@ export function allocateMemory(config: GatewayConfig): GatewayMemory {
     counters: shards.map(({ tables }) => counterBlock(new Region(tables))),
     externals: externals.seated,
     expectations: expectations.seated,
+    helperList: helperList.seated,
     fib: { buffer: fib.buffer, options: fibOptions, view: fib.seated },
     arenaSharedBytes: handoverFrameBytes(config.workers),
     control: { buffer: control.buffer, words: control.seated, workers },

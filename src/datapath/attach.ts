@@ -56,6 +56,8 @@ export interface ShardMemory {
   readonly handover: SharedArrayBuffer
   /** What helpers have announced: all shards'. */
   readonly expectations: SharedArrayBuffer
+  /** Which helpers are in force: all shards'. */
+  readonly helperList: SharedArrayBuffer
 }
 
 /** How a shard makes other threads look. Each may be called at any time and wakes a sleeper once. */
@@ -76,6 +78,8 @@ export interface Dataplane {
   turn(milliseconds: number): number
   /** Sleeps until there is something to do, at most this long. */
   sleep(timeoutMs: number): void
+  /** Once before the first turn, then after each: what must be awaited before the next, if anything. Never rejects. */
+  followHelpers(): Promise<void> | undefined
 }
 
 /**

@@ -63,6 +63,9 @@ export function sleep(timeoutMs: number): void {
   driver.wait(timeoutMs)
 }
 
+/** It reads nothing of a connection. */
+export const followHelpers = (): undefined => undefined
+
 function runBurst(port: number): number {
   const count = driver.receive(port, AT, LENGTH)
   if (count > 0) {

@@ -11,6 +11,7 @@ import { nowMs, setClock } from '../memory/clock.ts'
 import { CELL } from '../memory/counters.ts'
 import { Fib } from '../memory/fib.ts'
 import { HandoverRings } from '../memory/handover-rings.ts'
+import { HelperList } from '../memory/helper-list.ts'
 import { counters } from '../memory/own-counters.ts'
 import { seatRandom } from '../memory/random.ts'
 import { Region } from '../memory/region.ts'
@@ -28,7 +29,8 @@ import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
 import { copyLinkCounts } from './counting.ts'
 import { expireFragments, seatFragments } from './fragments.ts'
 import { fallAsleep, fullestRing, seatHandOver, wakeUp } from './hand-over.ts'
-import { isTimeToRelease, seatHelped } from './helped.ts'
+import { detachHelper, isTimeToRelease, seatHelped } from './helped.ts'
+import { followHelperList, seatHelpers } from './helpers-in-force.ts'
 import { staticRules } from './owner.ts'
 import { ownerOfInside, seatOwnership } from './ownership.ts'
 import { runBurst, runHandedOver, runHeld, runWaiting, seatPipeline } from './pipeline.ts'
@@ -68,6 +70,7 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
     shards,
   })
   seatExpectations(expectations, shard, epoch, (at) => unreserveAt(externals, at))
+  seatHelpers(new HelperList(new Region(memory.helperList), shards), shard, detachHelper)
   seatRoutes(new Fib(new Region(memory.fib), settings.fib))
   seatArena(driver)
   seatSending(driver, settings.sides)
@@ -110,6 +113,9 @@ export function turn(milliseconds: number): number {
   lastReceived = received
   return received
 }
+
+/** What changes in the list of helpers, if anything has: to be awaited between turns. */
+export const followHelpers = (): Promise<void> | undefined => followHelperList()
 
 /** Expiry, rests, and the counts that are cheaper to copy than to keep. */
 function housekeeping(): void {

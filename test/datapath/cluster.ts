@@ -15,6 +15,7 @@ import { CELL } from '../../src/memory/counters.ts'
 import { DROP, DROP_REASONS } from '../../src/memory/drop-reasons.ts'
 import { Fib } from '../../src/memory/fib.ts'
 import { HandoverRings, handoverFrameBytes } from '../../src/memory/handover-rings.ts'
+import { HelperList } from '../../src/memory/helper-list.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, SHARED, SPACES } from '../../src/nat/externals.ts'
 import type { Forward } from '../../src/nat/forwards.ts'
@@ -83,6 +84,7 @@ export class Cluster {
     readonly fib: SharedArrayBuffer
     readonly handover: SharedArrayBuffer
     readonly expectations: SharedArrayBuffer
+    readonly helperList: SharedArrayBuffer
   }
 
   private constructor({ shards, deliver = toOwner, nat, forwards = [], network = {} }: ClusterOptions) {
@@ -116,6 +118,7 @@ export class Cluster {
     const fib = allocate((region) => new Fib(region, { ports: 2, shards }))
     const externals = allocate((region) => new Externals(region, { capacity: 2, blockSize: BLOCK }))
     const handover = allocate((region) => new HandoverRings(region, shards))
+    const helperList = allocate((region) => new HelperList(region, shards))
     const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: shards }))
     this.fib = fib.seated
     this.externals = externals.seated
@@ -131,6 +134,7 @@ export class Cluster {
       fib: fib.buffer,
       handover: handover.buffer,
       expectations: expectations.buffer,
+      helperList: helperList.buffer,
     }
   }
 

@@ -21,6 +21,7 @@ import { CELL } from '../../src/memory/counters.ts'
 import { DROP, DROP_REASONS, type DropReason } from '../../src/memory/drop-reasons.ts'
 import { Fib } from '../../src/memory/fib.ts'
 import { HandoverRings, handoverFrameBytes } from '../../src/memory/handover-rings.ts'
+import { HelperList } from '../../src/memory/helper-list.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, POOL, SHARED, SPACES } from '../../src/nat/externals.ts'
 import type { Forward } from '../../src/nat/forwards.ts'
@@ -122,6 +123,7 @@ export class Gateway {
     const fib = allocate((region) => new Fib(region, settings.fib))
     const externals = allocate((region) => new Externals(region, settings.externals))
     const handover = allocate((region) => new HandoverRings(region, 1))
+    const helperList = allocate((region) => new HelperList(region, 1))
     const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: 1 }))
     this.#fib = fib.seated
     this.externals = externals.seated
@@ -136,6 +138,7 @@ export class Gateway {
       fib: fib.buffer,
       handover: handover.buffer,
       expectations: expectations.buffer,
+      helperList: helperList.buffer,
     }
   }
 
