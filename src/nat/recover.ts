@@ -4,6 +4,7 @@
 //   truth                                      makes
 //   connections                                their index; timeouts; permissions; queues; what holds mappings
 //   mappings (without a connection: retired)   their index unless ended; mapping bits of the ports
+//   connections                                which rows of sequence edits are free
 //   port words                                 used, usable and resting ports (ports.ts, when leases are looked at next)
 //   all of them                                gauges, and how many connections have ended
 // Rows are true if their generation is even and they are LIVE (memory/rows.ts). What a crash leaves of each change is in
@@ -32,6 +33,7 @@ import { swap16 } from '../wire/address.ts'
 import { closedQueueOf, hasReply, hasSent, holdMapping, holds, permitRemote, unrepliedQueueOf } from './bindings.ts'
 import { type Externals, spaceOf } from './externals.ts'
 import { intendToFree, recoverPorts } from './ports.ts'
+import { recoverEdits } from './sequence-edits.ts'
 
 const TCP = 6
 
@@ -39,6 +41,7 @@ export function recover(externals: Externals): void {
   recoverConnections()
   recoverMappingRows()
   recoverPermissions()
+  recoverEdits()
   fault('rows recovered')
   countConnections()
   queueUp(liveRows().filter(isClosedTcp), lastSeenOf, closedQueueOf)
