@@ -80,7 +80,7 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   seatOwnership(settings.shard, leases, staticRules(settings.forwards))
   const rings = new HandoverRings(new Region(memory.handover), settings.shards)
   seatHandOver(driver, rings, settings.shard, settings.restarted, wakers.shard)
-  seatExpected(externals, settings.nat, settings.shard, ownerOfInside)
+  seatExpected(externals, settings.nat, ownerOfInside)
   seatHelped(wakers.stopwatch)
   seatPipeline(driver)
   nextSweep = 0

@@ -33,25 +33,18 @@ import { swap16 } from '../wire/address.ts'
 import { externalEntry, isFree, makeConnection, makeRoomForRow, openFromInside } from './bindings.ts'
 import { type Externals, entryOfPort, portOfIndex, spaceOf } from './externals.ts'
 import { forwardFrom } from './forwards.ts'
-import { isLeasePending, takeReserved } from './ports.ts'
+import { askFor, takeReserved } from './ports.ts'
 import { reserveFor, reserveMapped, reserveTaken, unreserveAt } from './reservations.ts'
 import { DEFAULT_NAT, dependsOnAddress, type NatSettings } from './settings.ts'
 
 let externals: Externals
 let settings: NatSettings = DEFAULT_NAT
-let shard = 0
 /** The shard that owns the flows of an inside endpoint; port as loaded. */
 let ownerOf: (protocol: number, address: number, port: number) => number = () => 0
 
-export function seatExpected(
-  shared: Externals,
-  wanted: NatSettings,
-  shardNumber: number,
-  ownerOfInside: typeof ownerOf,
-): void {
+export function seatExpected(shared: Externals, wanted: NatSettings, ownerOfInside: typeof ownerOf): void {
   externals = shared
   settings = wanted
-  shard = shardNumber
   ownerOf = ownerOfInside
 }
 
@@ -132,7 +125,7 @@ function reservationFor({ protocol, port }: Announce, inside: number, external: 
   const space = spaceOf(protocol)
   const at = reserveFor(externals, owner, entry, space, swap16(port), settings.preservePorts, settings.parity)
   if (at >= 0) return at + 1
-  return owner === shard && !isLeasePending(entry, space) ? NO_PORT : PENDING_LEASE
+  return askFor(owner, entry, space) ? PENDING_LEASE : NO_PORT
 }
 
 /** The endpoint's external port, if another expectation or a mapping has one: reserved once more; 0 if there is none. */

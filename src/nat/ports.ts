@@ -200,6 +200,20 @@ function askForBlock(entry: number, space: number): void {
 }
 
 /**
+ * Another shard, or this one, has no port left for an inside endpoint that is announced here: asks for a block in its
+ * name. False if there is none to be had.
+ */
+export function askFor(owner: number, entry: number, space: number): boolean {
+  if (!hasOthers || externals.isDenied(owner, entry, space)) return false
+  if (owner === shard) askForBlock(entry, space)
+  else if (!externals.isAsking(owner, entry, space)) {
+    externals.ask(owner, entry, space)
+    callCoordinator()
+  }
+  return true
+}
+
+/**
  * After takePort() had none: another block has been asked for and may come. Also if it has come already: the leases are
  * looked at once a turn, and until then a granted block isn't among ours.
  */

@@ -3,11 +3,12 @@
 // ownership rule end to end.
 
 import { describe, expect, it } from 'vitest'
+import { ownerOf } from '../../src/datapath/owner.ts'
 import { BUILTIN } from '../../src/helpers/builtin.ts'
 import { parseAddress } from '../../src/wire/address.ts'
 import { Cluster, type Deliver, toDispatcher, toFirst, toNeighbour, toOwner } from './cluster.ts'
-import { Dialogue } from './dialogue.ts'
-import { EXTERNAL, HOST, SERVER } from './network.ts'
+import { Dialogue, segmentOf } from './dialogue.ts'
+import { EXTERNAL, HOST, SERVER, WAN } from './network.ts'
 import { decode, fromOf, tcpSegment, toOf } from './packets.ts'
 
 const SHARDS = [1, 2, 4]
@@ -123,4 +124,58 @@ describe('whoever gets a packet first', () => {
       expect(cluster.drops()).toEqual({})
       cluster.check()
     })
+})
+
+describe('the owner of the announced endpoint has no port left', () => {
+  /** Every block is the first shard's. */
+  const greedy = async () => {
+    const cluster = await start(2)
+    const { externals } = cluster
+    for (let block = 256; block < 384; block++) externals.lease(0, 0, block, 0)
+    cluster.turn()
+    return cluster
+  }
+  /** Of a connection that the first shard owns, whose client announces an endpoint of the second. */
+  const announce = (cluster: Cluster) => {
+    for (let i = 0; ; i++) {
+      const d = control(cluster, i, false)
+      const of = `${HOST}:${d.clientPort} `
+      if (cluster.connections().find(({ original }) => original.startsWith(of))!.shard !== 0) continue
+      for (let port = 40_000; ; port += 2) {
+        const numbers = { protocol: TCP, source: HOST_NUMBER, sourcePort: port, destination: 1, destinationPort: 0 }
+        if (ownerOf(0, numbers, cluster.leases, cluster.rules) !== 1) continue
+        return {
+          d,
+          line: `PORT ${hostPort(HOST, port)}\r\n`,
+          got: d.tell(d.client, `PORT ${hostPort(HOST, port)}\r\n`),
+        }
+      }
+    }
+  }
+  const HOST_NUMBER = 0x0a000005
+
+  it('the line waits for it, and goes on when the port is there', async () => {
+    const cluster = await greedy()
+    const { d, got } = announce(cluster)
+    expect(got).toEqual([])
+    const asked = cluster.externals.requests()
+    expect(asked).toEqual([{ shard: 1, entry: 0, space: 0 }])
+    expect(cluster.externals.moveFreeBlock(0, 0, 1)).toBe(true)
+    cluster.externals.answer(1, 0, 0, true)
+    cluster.pass(0.2)
+    for (const segment of cluster.taken(WAN).map(segmentOf)) d.server.take(segment)
+    const told = endpointIn(d.server.received)
+    connect(cluster, false, `${SERVER}:20`, told)
+    cluster.check()
+  })
+
+  it('the line goes on untouched if there is none to be had', async () => {
+    const cluster = await greedy()
+    const { d, line } = announce(cluster)
+    cluster.externals.answer(1, 0, 0, false)
+    cluster.pass(0.2)
+    for (const segment of cluster.taken(WAN).map(segmentOf)) d.server.take(segment)
+    expect(d.server.received.endsWith(line)).toBe(true)
+    cluster.check()
+  })
 })
