@@ -9,6 +9,7 @@
 //   rules, port range         host/host.ts                follow interfaces, addresses and the host's sockets
 //   addresses and leases      external-addresses.ts       follow the outside interface's address; every 10 s
 //   lease desk                lease-desk.ts               lends port blocks to shards that ask; every 10 s
+//   expectation keeper        expectation-keeper.ts       ends what is over, settles what a failed shard held; every second
 //   shards                    shards.ts                   one that fails is replaced, too many end the gateway
 //   API                       api.ts
 //   metrics                   metrics/server.ts
@@ -36,6 +37,7 @@ import { Bell } from './bell.ts'
 import type { GatewayConfig } from './config.ts'
 import { connectionList } from './connection-list.ts'
 import { EXIT_GATEWAY_FAILED, GatewayError } from './errors.ts'
+import { type ExpectationKeeper, keeperOf } from './expectation-keeper.ts'
 import { ExternalAddresses } from './external-addresses.ts'
 import { forwardText, parseForward } from './forwards.ts'
 import { KernelDispatch } from './kernel-dispatch.ts'
@@ -50,6 +52,7 @@ import { TakeBack } from './take-back.ts'
 
 const LOOK_AT_SOCKETS_EVERY_MS = 10_000
 const BRING_HOME_EVERY_MS = 10_000
+const LOOK_AT_EXPECTATIONS_EVERY_MS = 1000
 const HIGHEST_PORT = 65535
 
 export class Gateway {
@@ -146,7 +149,9 @@ export class Gateway {
     this.#bringInLine()
     if (this.#addresses.count === 0) this.#logAddress()
     this.#openLeaseDesk(memory)
+    const keeper = this.#keepExpectations(memory, startedAt)
     const shards = await this.#startShards({
+      gone: (worker) => keeper.takeBack(worker),
       memory,
       seats: ports.seats,
       dispatcherSeat: ports.dispatcherSeat,
@@ -154,7 +159,7 @@ export class Gateway {
       startedAt,
     })
     await this.#serveApi(memory, startedAt)
-    await this.#serveMetrics(memory, shards)
+    await this.#serveMetrics(memory, shards, keeper)
     if (this.#failure) throw this.#failure
     this.#isRunning = true
   }
@@ -281,13 +286,23 @@ export class Gateway {
     })
   }
 
+  #keepExpectations(memory: GatewayMemory, startedAt: number): ExpectationKeeper {
+    const keeper = keeperOf(memory, () => secondsSince(startedAt))
+    const looking = setInterval(
+      () => this.#attempt('looking at expectations', () => keeper.look()),
+      LOOK_AT_EXPECTATIONS_EVERY_MS,
+    )
+    this.#takeBack.add('the look at expectations', () => clearInterval(looking))
+    return keeper
+  }
+
   #leasesChanged(): void {
     this.#dispatch?.follow()
     this.#shards?.wakeAll()
   }
 
   async #startShards(
-    options: Pick<ShardsOptions, 'memory' | 'seats' | 'dispatcherSeat' | 'watcherFd' | 'startedAt'>,
+    options: Pick<ShardsOptions, 'memory' | 'seats' | 'dispatcherSeat' | 'watcherFd' | 'startedAt' | 'gone'>,
   ): Promise<Shards> {
     const shards = new Shards({
       ...options,
@@ -303,17 +318,19 @@ export class Gateway {
   }
 
   async #serveApi(memory: GatewayMemory, startedAt: number): Promise<void> {
-    const seconds = () => Math.floor((Number(process.hrtime.bigint() / 1_000_000n) - startedAt) / 1000)
     const { socket } = this.#config.api
-    const server = await ApiServer.start({ socket, connections: () => connectionList(memory, seconds) })
+    const server = await ApiServer.start({
+      socket,
+      connections: () => connectionList(memory, () => secondsSince(startedAt)),
+    })
     this.#takeBack.add('the API', () => server.close())
   }
 
-  async #serveMetrics(memory: GatewayMemory, shards: Shards): Promise<void> {
+  async #serveMetrics(memory: GatewayMemory, shards: Shards, keeper: ExpectationKeeper): Promise<void> {
     const { listen } = this.#config.metrics
     const server = await MetricsServer.start({
       listen,
-      registry: createRegistry(countedWorkers(memory, shards)),
+      registry: createRegistry(countedWorkers(memory, shards), keeper),
       health: () => this.#health(),
     })
     this.#takeBack.add('the metrics server', () => server.close())
@@ -389,6 +406,10 @@ export class Gateway {
     if (problems.length > 0) throw new Error(problems.join('; '))
   }
 }
+
+/** Seconds of the shards' clock; `startedAt` in milliseconds of the machine's. */
+const secondsSince = (startedAt: number): number =>
+  Math.floor((Number(process.hrtime.bigint() / 1_000_000n) - startedAt) / 1000)
 
 /** The shards and, behind them, the dispatcher. */
 function countedWorkers({ counters, dispatcher }: GatewayMemory, supervisor: Shards): CountedWorker[] {

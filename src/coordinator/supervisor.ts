@@ -46,6 +46,8 @@ export interface SupervisorOptions {
   readonly limit: RestartLimit
   /** Milliseconds since the gateway's start. */
   now(): number
+  /** A worker's thread is gone, and no other has begun in its place: what it held of common memory is to be settled. */
+  gone(worker: number): void
   /** A worker has failed, and another is about to take its place. */
   replacing(failure: Failure): void
   /** It turns, `milliseconds` after the last turn of the one before. */
@@ -152,7 +154,8 @@ export class Supervisor {
   }
 
   #replace(worker: number, failure: Failure): void {
-    const { replacing, now } = this.#options
+    const { gone, replacing, now } = this.#options
+    gone(worker)
     replacing(failure)
     const lastTurn = now() - this.heartbeatAge(worker)
     this.#restarts[worker]! += 1

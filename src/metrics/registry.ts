@@ -4,6 +4,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { CELL, METRICS, type Metric, type MetricKey } from '../memory/counters.ts'
+import { type KeptExpectations, registerExpectations } from './expectations.ts'
 import { registerSupervision, type Supervised } from './supervision.ts'
 import { version } from './version.ts'
 
@@ -18,7 +19,7 @@ export interface CountedWorker extends Supervised {
   readonly counters: Float64Array
 }
 
-export function createRegistry(workers: readonly CountedWorker[]): Registry {
+export function createRegistry(workers: readonly CountedWorker[], expectations: KeptExpectations): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   for (const name of MISNAMED) registry.removeSingleMetric(name)
@@ -33,6 +34,7 @@ export function createRegistry(workers: readonly CountedWorker[]): Registry {
 
   for (const [key, metric] of Object.entries(METRICS)) register(registry, metric, CELL[key as MetricKey], workers)
   registerSupervision(registry, workers)
+  registerExpectations(registry, expectations)
   return registry
 }
 

@@ -109,5 +109,6 @@ export function unreserveAt(externals: Externals, at: number): void {
   }
 }
 
-/** How many reservations name a port, by its word. */
+/** How many reservations name a port, by its word; what so many are of a word. */
 export const reservationsIn = (word: number): number => (word & RESERVATIONS) / RESERVATION
+export const ofReservations = (count: number): number => count * RESERVATION

@@ -20,11 +20,19 @@ export const makeTable = (capacity: number, shards: number): ExpectationTable =>
   allocate((region) => new ExpectationTable(region, { capacity, shards })).seated
 
 /** A shard on a table, with a few connections to be masters; `released` are the port indices given back. */
-export async function expecting(table: ExpectationTable, shard: number, epoch = 1) {
+export async function expecting(
+  table: ExpectationTable,
+  shard: number,
+  epoch = 1,
+  giveBack: (at: number) => void = () => {},
+) {
   const modules = await seated(8)
   const expectations = await import('../../src/conntrack/expectations.ts')
   const released: number[] = []
-  expectations.seatExpectations(table, shard, epoch, (at) => released.push(at))
+  expectations.seatExpectations(table, shard, epoch, (at) => {
+    released.push(at)
+    giveBack(at)
+  })
   modules.clock.setClock(1_000_000)
   return { ...modules, ...expectations, released, setSecond: (second: number) => modules.clock.setClock(second * 1000) }
 }

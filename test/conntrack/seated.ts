@@ -10,20 +10,23 @@ import { attach } from '../../src/memory/seat.ts'
 /** A table of this many rows, at second 0. */
 export async function seated(capacity: number) {
   const cut = (table: (region: Region, capacity: number) => unknown) =>
-    new Region(allocate((region) => table(region, capacity)).buffer)
+    allocate((region) => table(region, capacity)).buffer
+  const memory = cut(cutConnections)
   vi.resetModules()
   attach({
     arena: new ArrayBuffer(0),
     counters: new Region(),
-    connections: cut(cutConnections),
-    mappings: cut(cutMappings),
-    permissions: cut(cutPermissions),
+    connections: new Region(memory),
+    mappings: new Region(cut(cutMappings)),
+    permissions: new Region(cut(cutPermissions)),
     sequences: new Region(),
     capacity,
   })
   const { seatHashKey } = await import('../../src/memory/siphash.ts')
   seatHashKey(0x03020100, 0x07060504)
   return {
+    /** Where the connections are. */
+    memory: new Region(memory),
     clock: await import('../../src/memory/clock.ts'),
     connections: await import('../../src/conntrack/connections.ts'),
     mappings: await import('../../src/conntrack/mappings.ts'),

@@ -145,6 +145,7 @@ describe('a shard that can’t begin', () => {
       watcherFd: -1,
       startedAt: 0,
       limit: new RestartLimit({ restarts: 5, withinSeconds: 60 }, () => 0),
+      gone: () => {},
       replacing: () => {},
       replaced: () => {},
       failed: (error) => failures.push(error),

@@ -26,6 +26,7 @@ let supervisor: Supervisor
 let orders: Int32Array
 let intrusions: Int32Array
 /** What the supervisor tells, in order, and who waits for more of it. */
+let gone: { readonly worker: number; readonly restarts: number }[]
 let replacing: Told[]
 let replaced: Told[]
 let failures: GatewayError[]
@@ -43,7 +44,7 @@ function supervise(limit = MANY_RESTARTS, file = WORKER_FILE): void {
   words = control.seated
   orders = new Int32Array(common.orders)
   intrusions = new Int32Array(common.intrusions)
-  ;[replacing, replaced, failures] = [[], [], []]
+  ;[gone, replacing, replaced, failures] = [[], [], [], []]
   const tell = <T>(list: T[]) => {
     return (news: T) => {
       list.push(news)
@@ -60,6 +61,7 @@ function supervise(limit = MANY_RESTARTS, file = WORKER_FILE): void {
     })),
     limit: new RestartLimit(limit, milliseconds),
     now: milliseconds,
+    gone: (worker) => gone.push({ worker, restarts: supervisor.restarts(worker) }),
     replacing: tell(replacing),
     replaced: tell(replaced),
     failed: tell(failures),
@@ -100,6 +102,7 @@ describe('a worker that fails', () => {
       const threads = [0, 1, 2].map((worker) => words.thread(worker))
       order(1, how)
       await until(() => replaced.length === 1)
+      expect(gone).toEqual([{ worker: 1, restarts: 0 }])
       expect(replacing).toEqual([{ worker: 'worker 1', reason, epoch: 1 }])
       expect(replaced).toEqual([{ worker: 'worker 1', epoch: 2, milliseconds: expect.any(Number) }])
       const now = [0, 1, 2].map((worker) => words.thread(worker))

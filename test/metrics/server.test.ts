@@ -6,6 +6,13 @@ import { allocate } from '../../src/memory/region.ts'
 import { type CountedWorker, createRegistry } from '../../src/metrics/registry.ts'
 import { type Health, MetricsServer } from '../../src/metrics/server.ts'
 
+const KEPT = {
+  count: 3,
+  limit: 4096,
+  ended: { expired: 2, 'master-ended': 0, 'helper-gone': 0 },
+  mended: { slot: 1, count: 0, reservation: 0 },
+}
+
 let blocks: Float64Array[]
 let restarts: number[]
 let ages: number[]
@@ -19,7 +26,7 @@ beforeEach(async () => {
   health = { ok: true, detail: { shards: 2 } }
   server = await MetricsServer.start({
     listen: '127.0.0.1:0',
-    registry: createRegistry(workers()),
+    registry: createRegistry(workers(), KEPT),
     health: () => health,
   })
 })
@@ -53,6 +60,17 @@ describe('/metrics', () => {
       expect(samples).toHaveLength(cells.length * blocks.length)
       expect(samples.every((line) => line.endsWith(' 0'))).toBe(true)
     }
+  })
+
+  it('says how many expectations stand, of how many, and what the coordinator ended and mended', async () => {
+    const lines = (await scrape()).split('\n')
+    for (const line of [
+      'natloom_expectations 3',
+      'natloom_expectations_limit 4096',
+      'natloom_expectations_ended_total{cause="expired"} 2',
+      'natloom_expectations_mended_total{what="slot"} 1',
+    ])
+      expect(lines).toContain(line)
   })
 
   it("shows each scrape what shared memory holds then, by the shard's number", async () => {
@@ -137,7 +155,7 @@ describe('the server', () => {
 
   it('names the key and what to do if its port is taken', async () => {
     const { host } = new URL(server.url)
-    const second = MetricsServer.start({ listen: host, registry: createRegistry([]), health: () => health })
+    const second = MetricsServer.start({ listen: host, registry: createRegistry([], KEPT), health: () => health })
     await expect(second).rejects.toMatchObject({
       code: 'METRICS_ADDRESS_IN_USE',
       message:
@@ -149,7 +167,7 @@ describe('the server', () => {
   it('names the key if the host has no such address', async () => {
     const elsewhere = MetricsServer.start({
       listen: '192.0.2.1:9464',
-      registry: createRegistry([]),
+      registry: createRegistry([], KEPT),
       health: () => health,
     })
     await expect(elsewhere).rejects.toMatchObject({
