@@ -3,12 +3,20 @@
 import { Document, isNode, isSeq } from 'yaml'
 import type { Loaded } from './config.ts'
 import { KEYS } from './keys.ts'
+import { ELEMENT_SHORTHANDS } from './schema.ts'
 import { timeoutSettings } from './timeouts.ts'
+
+/** As one word where that says all. Paths are absolute: the file may be put elsewhere. */
+function helperElement({ module, ...more }: Loaded['config']['helpers'][number]): unknown {
+  const [key] = Object.entries(ELEMENT_SHORTHANDS.helpers!(module))
+  return Object.keys(more).length === 0 ? module : { ...Object.fromEntries([key!]), ...more }
+}
 
 /** A complete configuration file; read again without an environment, it gives the same configuration. */
 export function effectiveConfig({ config, settings, sources }: Loaded): string {
   const timeouts = timeoutSettings(settings.timeouts.preset, config.timeouts)
-  const document = new Document({ ...settings, workers: config.workers, timeouts, capacity: config.capacity })
+  const helpers = config.helpers.map(helperElement)
+  const document = new Document({ ...settings, helpers, workers: config.workers, timeouts, capacity: config.capacity })
   for (const { path } of KEYS) {
     const node = document.getIn(path, true)
     if (!isNode(node)) continue

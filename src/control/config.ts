@@ -4,6 +4,7 @@
 import { availableParallelism, totalmem } from 'node:os'
 import type * as z from 'zod'
 import type { GatewayConfig } from '../coordinator/config.ts'
+import { moduleAt } from '../coordinator/helper-config.ts'
 import { EXIT } from './exit-codes.ts'
 import { KEYS, namesAt, VARIABLES } from './keys.ts'
 import { alike, nearest } from './nearest.ts'
@@ -37,7 +38,7 @@ export function loadConfig(options: SourceOptions): Loaded {
   const { data: settings, error } = schema.safeParse(sources.tree)
   const problems = [...sources.problems, ...(error?.issues ?? []).flatMap((issue) => problemsOf(issue, sources))]
   if (!settings || problems.length > 0) throw new ConfigError(problems)
-  return { config: configOf(settings), settings, sources }
+  return { config: configOf(settings, sources), settings, sources }
 }
 
 function problemsOf(issue: z.core.$ZodIssue, sources: Sources): Problem[] {
@@ -82,12 +83,16 @@ const connectionsFor = (memory: number): number =>
 /** One core is left to the kernel, which delivers to us, and to the host's own programs. */
 const workersFor = (cores: number): number => Math.min(MAX_WORKERS, Math.max(1, cores - 1))
 
-function configOf(settings: Settings): GatewayConfig {
+function configOf(settings: Settings, sources: Sources): GatewayConfig {
   const { nat, timeouts, capacity } = settings
   return {
     ...settings,
     workers: settings.workers ?? workersFor(availableParallelism()),
     nat: { ...nat, protocols: [...new Set(nat.protocols.map(protocolNumber))] },
+    helpers: settings.helpers.map(({ name = '', path, ...rest }) => ({
+      ...rest,
+      module: path === undefined ? name : moduleAt(sources.folder(['helpers']), path),
+    })),
     timeouts: timeoutsOf(timeouts),
     capacity: { connections: capacity.connections ?? connectionsFor(totalmem()) },
   }

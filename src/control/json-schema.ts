@@ -2,7 +2,7 @@
 // walks. `natloom check --schema` prints it; deploy/natloom.schema.json is that output, kept.
 
 import * as z from 'zod'
-import { SHORTHANDS, schema } from './schema.ts'
+import { ELEMENT_SHORTHANDS, SHORTHANDS, schema } from './schema.ts'
 
 export interface SchemaNode {
   readonly type?: string
@@ -29,6 +29,8 @@ export function jsonSchema(): SchemaNode {
   const properties = Object.entries(plain.properties ?? {}).map(([name, node]): [string, SchemaNode] => {
     const word = SHORTHANDS[name]
     const meant = word && node.properties?.[word]
+    if (ELEMENT_SHORTHANDS[name] && node.items)
+      return [name, { ...node, items: { anyOf: [{ type: 'string' }, node.items] } }]
     return [name, meant ? { anyOf: [meant, node] } : node]
   })
   return { ...plain, properties: Object.fromEntries(properties) }

@@ -2,7 +2,7 @@
 // `nat.blockSize` is NATLOOM_NAT_BLOCK_SIZE. A section with a shorthand has one too: NATLOOM_IO sets `io.driver`.
 
 import { plainSchema, type SchemaNode } from './json-schema.ts'
-import { SHORTHANDS } from './schema.ts'
+import { ELEMENT_SHORTHANDS, SHORTHANDS } from './schema.ts'
 
 type Path = readonly PropertyKey[]
 
@@ -23,11 +23,11 @@ const readNumber = (text: string): unknown => (/^-?\d+(\.\d+)?$/.test(text) ? Nu
 const readFlag = (text: string): unknown => (text === 'true' ? true : text === 'false' ? false : text)
 const readText = (text: string): unknown => text
 
-function reader(node: SchemaNode): (text: string) => unknown {
+function reader(node: SchemaNode, name: string | undefined): (text: string) => unknown {
   if (node.type === 'integer') return readNumber
   if (node.type === 'boolean') return readFlag
   if (node.type !== 'array') return readText
-  const element = elementReader(node.items)
+  const element = ELEMENT_SHORTHANDS[name ?? ''] ?? elementReader(node.items)
   return (text) =>
     text
       .split(',')
@@ -47,7 +47,7 @@ function elementReader(items: SchemaNode | undefined): (text: string) => unknown
 }
 
 function keysBelow(node: SchemaNode, path: readonly string[]): Key[] {
-  if (!node.properties) return [{ path, variable: variableOf(path), read: reader(node) }]
+  if (!node.properties) return [{ path, variable: variableOf(path), read: reader(node, path.at(-1)) }]
   return Object.entries(node.properties).flatMap(([name, child]) => keysBelow(child, [...path, name]))
 }
 

@@ -6,11 +6,18 @@
 import * as z from 'zod'
 import { type AddressRange, parseAddressRange } from '../coordinator/address-range.ts'
 import { faultOfForwards, parseEndpoint } from '../coordinator/forwards.ts'
+import { BUILTIN_HELPERS, isModulePath, isServer } from '../coordinator/helper-config.ts'
 import { parseListen } from '../metrics/listen.ts'
+import { alike, nearest } from './nearest.ts'
 import { PROTOCOL_NUMBERS } from './protocols.ts'
 
 /** A section given as one word sets this key: `timeouts: linux` is `timeouts: { preset: linux }`. */
 export const SHORTHANDS: Readonly<Record<string, string>> = { io: 'driver', timeouts: 'preset' }
+
+/** So may an element of a list: `helpers: [ftp, ./mine.js]` is `helpers: [{ name: ftp }, { path: ./mine.js }]`. */
+export const ELEMENT_SHORTHANDS: Readonly<Record<string, (word: string) => Readonly<Record<string, string>>>> = {
+  helpers: (word) => (isModulePath(word) ? { path: word } : { name: word }),
+}
 
 /** Addresses of a pool together; each takes 768 KB of address space for its port words. */
 const MAX_POOL_ADDRESSES = 1024
@@ -85,6 +92,49 @@ const forwards = () =>
     }),
     'a list of forwards, each { proto: tcp, from: :21, to: 10.0.0.5:21 }',
   )
+
+const PATH = 'the path of a module, which begins with ./, ../ or /'
+const SERVER = 'an IPv4 address, or a prefix without bits behind its length (192.0.2.0/24)'
+
+/** With the name that was meant, where one is near. */
+function helperNames(written: unknown): string {
+  const names = `${BUILTIN_HELPERS.join(', ')}, or ${PATH}`
+  const meant = nearest(String(written), BUILTIN_HELPERS, (name) => name)
+  return meant !== undefined && alike(String(written), meant) ? `${names}; did you mean ${meant}?` : names
+}
+
+const helpers = () =>
+  z
+    .array(
+      section({
+        name: z
+          .string('a name')
+          .refine((name) => BUILTIN_HELPERS.includes(name), { error: (issue) => helperNames(issue.input) })
+          .optional()
+          .describe('A built-in helper.'),
+        path: z
+          .string(PATH)
+          .refine(isModulePath, PATH)
+          .optional()
+          .describe("A module of one's own; relative to the configuration file."),
+        ports: z
+          .array(integer(1, 65_535), 'a list of ports')
+          .min(1, 'at least one port')
+          .optional()
+          .describe("The servers' ports, instead of the helper's own."),
+        servers: z
+          .array(z.string(SERVER).refine(isServer, SERVER), 'a list of addresses and prefixes')
+          .min(1, 'at least one address or prefix')
+          .optional()
+          .describe('Only connections to these; without it, to all servers.'),
+        options: z
+          .record(z.string(), z.unknown(), 'a mapping of keys to values')
+          .optional()
+          .describe("The helper's own."),
+      }).refine(({ name, path }) => (name === undefined) !== (path === undefined), 'a name or a path, one of them'),
+      'a list of helpers, each a name, a path, or a mapping with one of them',
+    )
+    .refine((list) => new Set(list.map(({ name, path }) => name ?? path)).size === list.length, 'each helper once')
 
 const PROTOCOL = `${Object.keys(PROTOCOL_NUMBERS).join(', ')}, or a number from 0 to 255 but 1, 6 and 17`
 const withPorts = new Set([1, 6, 17])
@@ -168,6 +218,9 @@ const shape = section({
     .describe(
       'External ports that belong to servers inside; as a variable `tcp :21 10.0.0.5:21`, separated by commas.',
     ),
+  helpers: helpers()
+    .default([{ name: 'ftp' }])
+    .describe('Protocols that are followed: names of helpers, paths of modules, or mappings with ports and servers.'),
   timeouts: section({
     preset: choice('rfc', 'linux')
       .default('rfc')

@@ -2,10 +2,11 @@
 // or the variable that its reader has to change.
 
 import { readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
 import { CONFIG_VARIABLE, isVariable, VARIABLES } from './keys.ts'
 import { nearest } from './nearest.ts'
-import { SHORTHANDS } from './schema.ts'
+import { ELEMENT_SHORTHANDS, SHORTHANDS } from './schema.ts'
 
 export const DEFAULT_FILE = '/etc/natloom/natloom.yaml'
 
@@ -23,6 +24,8 @@ export interface Sources {
   /** What was set, still unchecked. */
   readonly tree: Tree
   readonly problems: readonly Problem[]
+  /** Whose paths are relative to it: the file's folder, or the working directory for what a variable says. */
+  folder(path: Path): string
   /** False if the file could not be read: what is missing from the tree may stand in it. */
   readonly complete: boolean
   /** The variable, or file and line, that set the value at a path; undefined for what nobody set. */
@@ -97,6 +100,9 @@ function withoutNulls(tree: Tree): Tree {
 function expandShorthands(tree: Tree): Tree {
   const expanded = Object.entries(tree).map(([name, value]) => {
     const word = SHORTHANDS[name]
+    const element = ELEMENT_SHORTHANDS[name]
+    if (element !== undefined && Array.isArray(value))
+      return [name, value.map((each) => (typeof each === 'string' ? element(each) : each))]
     return [name, word !== undefined && typeof value === 'string' ? { [word]: value } : value]
   })
   return Object.fromEntries(expanded)
@@ -124,7 +130,8 @@ function offsetOf(contents: Node | null, path: Path): number {
 
 /** The environment wins over the file, key by key. An empty variable counts as not set, as compose files write it. */
 export function readSources({ file, env }: SourceOptions): Sources {
-  const source = readFile(file ?? (env[CONFIG_VARIABLE] || undefined))
+  const named = file ?? (env[CONFIG_VARIABLE] || undefined)
+  const source = readFile(named)
   const problems = [...source.problems]
   const variables = new Map<string, string>()
   const tree = structuredClone(source.tree)
@@ -151,6 +158,7 @@ export function readSources({ file, env }: SourceOptions): Sources {
   return {
     tree,
     problems,
+    folder: (path) => (variableAt(path) === undefined ? dirname(named ?? DEFAULT_FILE) : '.'),
     complete: source.problems.length === 0,
     origin: (path) => variableAt(path) ?? (valueAt(source.tree, path) === undefined ? undefined : source.line(path)),
   }

@@ -3,6 +3,7 @@
 // and hands each shard the numbers that it needs. Durations are whole seconds, addresses and interfaces are text.
 
 import type { ForwardConfig } from './forwards.ts'
+import type { HelperRequest } from './helper-desk.ts'
 
 /** RFC 4787 sections 4.1 and 5: how much of the remote endpoint a mapping, or the filter before it, depends on. */
 export type Dependence = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent'
@@ -76,6 +77,8 @@ export interface GatewayConfig {
   }
   /** No two have the same external endpoint; coordinator/forwards.ts reads them. */
   readonly forward: readonly ForwardConfig[]
+  /** Loaded at the start, in this order. */
+  readonly helpers: readonly HelperRequest[]
   readonly timeouts: Timeouts
   readonly capacity: {
     /** Rows for connections, all shards together. */

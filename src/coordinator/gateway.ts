@@ -4,6 +4,7 @@
 //   step                      made of                     when it changes
 //   rights, interfaces        host/rights, host/watcher   checked once
 //   memory                    memory.ts
+//   helpers                   helper-desk.ts              loaded and unloaded by the API
 //   netlink watcher           netlink-thread.ts           tells of interfaces and addresses: #follow
 //   sockets and rings         packet-ports.ts             bound again to an interface that is back; kernel-dispatch.ts
 //   rules, port range         host/host.ts                follow interfaces, addresses and the host's sockets
@@ -40,6 +41,7 @@ import { EXIT_GATEWAY_FAILED, GatewayError } from './errors.ts'
 import { type ExpectationKeeper, keeperOf } from './expectation-keeper.ts'
 import { ExternalAddresses } from './external-addresses.ts'
 import { forwardText, parseForward } from './forwards.ts'
+import { HelperDesk } from './helper-desk.ts'
 import { KernelDispatch } from './kernel-dispatch.ts'
 import { LeaseDesk } from './lease-desk.ts'
 import { linkChanges } from './link-changes.ts'
@@ -137,6 +139,8 @@ export class Gateway {
     checkInterfaces(readHost(this.#names))
     this.#refuseKernelNat()
     const memory = allocateMemory(this.#config)
+    const keeper = this.#keepExpectations(memory, startedAt)
+    const helpers = await this.#openHelperDesk(memory, keeper)
     const watcherFd = this.#eventfd()
     const wakeFds = memory.shards.map(() => this.#eventfd())
     await this.#watch(memory, watcherFd, wakeFds)
@@ -149,7 +153,6 @@ export class Gateway {
     this.#bringInLine()
     if (this.#addresses.count === 0) this.#logAddress()
     this.#openLeaseDesk(memory)
-    const keeper = this.#keepExpectations(memory, startedAt)
     const shards = await this.#startShards({
       gone: (worker) => keeper.takeBack(worker),
       memory,
@@ -158,6 +161,7 @@ export class Gateway {
       watcherFd,
       startedAt,
     })
+    await helpers.settled()
     await this.#serveApi(memory, startedAt)
     await this.#serveMetrics(memory, shards, keeper)
     if (this.#failure) throw this.#failure
@@ -294,6 +298,18 @@ export class Gateway {
     )
     this.#takeBack.add('the look at expectations', () => clearInterval(looking))
     return keeper
+  }
+
+  /** What can't be loaded is said before anything is changed on the host. */
+  async #openHelperDesk({ helperList }: GatewayMemory, keeper: ExpectationKeeper): Promise<HelperDesk> {
+    const desk = new HelperDesk({
+      list: helperList,
+      shards: this.#config.workers,
+      wake: () => this.#shards?.wakeAll(),
+      drop: (id) => keeper.dropHelper(id),
+    })
+    await desk.begin(this.#config.helpers)
+    return desk
   }
 
   #leasesChanged(): void {

@@ -23,6 +23,8 @@ describe('the configuration in force, printed', () => {
       NATLOOM_OUTSIDE: 'wan0',
       NATLOOM_NAT_POOL: '203.0.113.0/28',
       NATLOOM_NAT_PARITY: 'false',
+      NATLOOM_HELPERS: 'irc, ./parcel.js',
+      NATLOOM_FORWARD: 'tcp 203.0.113.1:21 10.0.0.5:21',
     },
   ]
   for (const env of configurations)

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { ConfigError, loadConfig } from '../../src/control/config.ts'
 import { temporaryFile, type Variables } from './command.ts'
@@ -42,6 +43,7 @@ describe('a configuration with two interfaces and nothing else', () => {
         sharedWithKernelNat: false,
       },
       forward: [],
+      helpers: [{ module: 'ftp' }],
       timeouts: expect.objectContaining({ udpStream: 300 }),
       capacity: { connections: expect.any(Number) },
       icmp: { errorsPerSecond: 1000 },
@@ -181,6 +183,68 @@ describe('forwards', () => {
       'natloom.yaml:4: forward[0].form: no such key; did you mean forward[0].from?',
     ])
   })
+})
+
+describe('helpers', () => {
+  it('are names, paths of modules beside the file, or either with ports, servers and options', () => {
+    const file = temporaryFile(
+      'natloom.yaml',
+      `${INTERFACES_YAML}helpers:
+  - irc
+  - ./parcel.js
+  - { name: ftp, ports: [21, 2121], servers: [192.0.2.0/24, 198.51.100.7], options: { loose: true } }
+  - { path: /opt/beacon.mjs, options: { depth: 3 } }
+`,
+    )
+    expect(loadConfig({ file, env: {} }).config.helpers).toEqual([
+      { module: 'irc' },
+      { module: join(dirname(file), 'parcel.js') },
+      { module: 'ftp', ports: [21, 2121], servers: ['192.0.2.0/24', '198.51.100.7'], options: { loose: true } },
+      { module: '/opt/beacon.mjs', options: { depth: 3 } },
+    ])
+  })
+
+  it('are names and paths in a variable, relative to the working directory', () => {
+    expect(fromEnvironment({ NATLOOM_HELPERS: 'ftp, tftp, ./parcel.js' }).helpers).toEqual([
+      { module: 'ftp' },
+      { module: 'tftp' },
+      { module: resolve('parcel.js') },
+    ])
+    expect(fromFile('helpers: [irc]\n', { NATLOOM_HELPERS: 'tftp' }).helpers).toEqual([{ module: 'tftp' }])
+  })
+
+  it('may be none', () => {
+    expect(fromFile('helpers: []\n').helpers).toEqual([])
+  })
+
+  const NAMES = 'ftp, irc, tftp, or the path of a module, which begins with ./, ../ or /'
+  const refusals = [
+    ['[fpt]', `helpers[0].name: "fpt" is not allowed; allowed: ${NAMES}; did you mean ftp?`],
+    ['[ftp, oscar]', `helpers[1].name: "oscar" is not allowed; allowed: ${NAMES}`],
+    [
+      '[{ path: parcel.js }]',
+      'helpers[0].path: "parcel.js" is not allowed; allowed: the path of a module, which begins with ./, ../ or /',
+    ],
+    ['[{ ports: [21] }]', 'helpers[0]: {"ports":[21]} is not allowed; allowed: a name or a path, one of them'],
+    [
+      '[ftp, { name: ftp, ports: [2121] }]',
+      'helpers: [{"name":"ftp"},{"name":"ftp","ports":[2121]}] is not allowed; allowed: each helper once',
+    ],
+    ['[{ name: ftp, ports: [0] }]', 'helpers[0].ports[0]: 0 is not allowed; allowed: a whole number from 1 to 65535'],
+    [
+      '[{ name: ftp, servers: [192.0.2.1/24] }]',
+      'helpers[0].servers[0]: "192.0.2.1/24" is not allowed; allowed: an IPv4 address, or a prefix without bits behind its length (192.0.2.0/24)',
+    ],
+    ['[{ name: ftp, port: [21] }]', 'helpers[0].port: no such key; did you mean helpers[0].ports?'],
+    [
+      'ftp',
+      'helpers: "ftp" is not allowed; allowed: a list of helpers, each a name, a path, or a mapping with one of them',
+    ],
+  ] as const
+  for (const [text, problem] of refusals)
+    it(`helpers: ${text} is refused`, () => {
+      expect(refused(() => fromFile(`helpers: ${text}\n`))).toEqual([`natloom.yaml:3: ${problem}`])
+    })
 })
 
 describe('a value that is not allowed, in the environment', () => {
