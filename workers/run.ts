@@ -1,6 +1,7 @@
 // What a shard's and the dispatcher's threads have in common: memory and sockets attached, turns until ordered to end.
 // While it runs the thread reads no messages: its orders are a word in shared memory.
 
+import { writeSync } from 'node:fs'
 import { threadId } from 'node:worker_threads'
 import type { ShardTask } from '../src/coordinator/shards.ts'
 import type { attachShard } from '../src/datapath/attach.ts'
@@ -21,6 +22,8 @@ export async function run({ settings, memory, seat, ...task }: ShardTask, attach
     shard: (shard) => signal(task.wakeFds[shard]!),
     coordinator: () => control.ring(),
     stopwatch: () => performance.now(),
+    // This thread doesn't come back to the event loop, which would have to carry a message.
+    tell: (text) => writeSync(2, `natloom: ${text}\n`),
   })
   // performance.now() counts from this thread's start and allocates nothing; hrtime is the same clock in every thread.
   const age = Number(process.hrtime.bigint() / 1_000_000n) - task.startedAt - performance.now()

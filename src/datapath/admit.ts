@@ -23,11 +23,11 @@ import * as tcp from '../wire/tcp.ts'
 import { ADMINISTRATIVELY_PROHIBITED, NET_UNREACHABLE, sendError, sendReset, TIME_EXCEEDED } from './answer.ts'
 import { mem } from './arena.ts'
 import { DST, FIRST_FRAGMENT, HAIRPIN, IP, KEY, KIND, L4, PORTS, port, SRC, way } from './burst.ts'
-import { beginHelp } from './helped.ts'
 import { otherOwner } from './ownership.ts'
 import { admitRelated } from './related.ts'
 import { hop, routePort, routeType } from './route.ts'
 import { sideOf } from './send.ts'
+import { beginHelp } from './talks.ts'
 import { transportIntact } from './tracking.ts'
 
 /** No table uses row 0. */

@@ -70,6 +70,8 @@ export interface Wakers {
   coordinator(): void
   /** Milliseconds, to measure helpers by; without it they are not. */
   readonly stopwatch?: () => number
+  /** Somebody who writes a helper: what is wrong with it, in a line. */
+  readonly tell?: (text: string) => void
 }
 
 /** The datapath of this thread. */

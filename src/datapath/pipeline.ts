@@ -9,7 +9,7 @@
 //     fragment       the tuple by the datagram's record, then as a flow                     fragments.ts
 //     ICMP error     the connection of the packet it quotes                                 icmp-error.ts
 //     forward        time to live, route, size; track; count; translate; send               forward.ts, conntrack/track.ts
-//     help           of helped connections: between tracking and translation                helped.ts, stream.ts
+//     help           of helped connections: between tracking and translation                helped.ts, reading.ts, held.ts
 //     hand over      no connection here, and another shard's by the ownership rule          ownership.ts, hand-over.ts
 //   flush          the driver sends, other shards see what is in their rings
 //   release        the frames go back to the link
@@ -62,7 +62,7 @@ import { countReceived, countVerdict } from './counting.ts'
 import { forward } from './forward.ts'
 import * as fragments from './fragments.ts'
 import { BY_FLOW, BY_FRAGMENT, BY_KNOWN_FRAGMENT, handOver, publishHandOvers, takeHandedOver } from './hand-over.ts'
-import { releaseHeld } from './helped.ts'
+import { releaseHeld } from './held.ts'
 import { handleIcmpError } from './icmp-error.ts'
 import { otherFragmentOwner, otherOwner } from './ownership.ts'
 import { hashBurst, parseBurst, parseTransport } from './parse.ts'

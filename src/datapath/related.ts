@@ -9,7 +9,7 @@ import { DROP } from '../memory/drop-reasons.ts'
 import { claimFor, openExpected } from '../nat/expected.ts'
 import { formatAddress, swap16 } from '../wire/address.ts'
 import { DST, KEY, PORTS, SRC, side } from './burst.ts'
-import { beginHelp } from './helped.ts'
+import { beginHelp } from './talks.ts'
 
 const HELPER_VERDICT = DROP['helper-verdict']
 

@@ -29,13 +29,15 @@ import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
 import { copyLinkCounts } from './counting.ts'
 import { expireFragments, seatFragments } from './fragments.ts'
 import { fallAsleep, fullestRing, seatHandOver, wakeUp } from './hand-over.ts'
-import { detachHelper, isTimeToRelease, seatHelped } from './helped.ts'
+import { isTimeToRelease } from './held.ts'
+import { seatHelped } from './helped.ts'
 import { followHelperList, seatHelpers } from './helpers-in-force.ts'
 import { staticRules } from './owner.ts'
 import { ownerOfInside, seatOwnership } from './ownership.ts'
 import { runBurst, runHandedOver, runHeld, runWaiting, seatPipeline } from './pipeline.ts'
 import { followRoutes, seatRoutes } from './route.ts'
 import { seatSending, sideOf } from './send.ts'
+import { detachHelper } from './talks.ts'
 import { isTimeToCheck, seatWaiting } from './waiting.ts'
 
 /** The expiry sweep goes round the table in about a second, in this many steps. */
@@ -81,7 +83,7 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   const rings = new HandoverRings(new Region(memory.handover), settings.shards)
   seatHandOver(driver, rings, settings.shard, settings.restarted, wakers.shard)
   seatExpected(externals, settings.nat, ownerOfInside)
-  seatHelped(wakers.stopwatch)
+  seatHelped(wakers.stopwatch, wakers.tell)
   seatPipeline(driver)
   nextSweep = 0
   nextSecond = 0

@@ -1,0 +1,92 @@
+// A helper's call: what it is given, what it may have done, and what becomes of it if it fails. What it did in a call
+// counts when the call has ended well; expectations stand from the moment they are made, and are withdrawn otherwise.
+// Owner: this thread.
+
+import { protocolOf } from '../conntrack/connections.ts'
+import { withdraw } from '../conntrack/expectations.ts'
+import { Context } from '../helpers/context.ts'
+import { Verdict } from '../helpers/helper.ts'
+import { CELL, type CutOff } from '../memory/counters.ts'
+import { counters } from '../memory/own-counters.ts'
+import { roomForEdits } from '../nat/sequence-edits.ts'
+import * as ipv4 from '../wire/ipv4.ts'
+import { bytesKept } from './byte-queue.ts'
+import { blame, cutOff, type Talk } from './talks.ts'
+
+/** Bytes of one stream that may be held for more to come. */
+const MOST_HELD = 8192
+/** What one stream keeps for its receiver's acknowledgement, and all of the shard for whatever reason. */
+const MOST_KEPT_OF_ONE = 1 << 20
+export const MOST_KEPT = 32 << 20
+/** Milliseconds that one call may take: far above what any needs, and above a pause of the collector. */
+const LONGEST_CALL = 100
+
+/** What the helper asked for in its last call. */
+export const context = new Context()
+let stopwatch: () => number = () => 0
+
+/** `clock` tells milliseconds, to measure calls by; without one they are not. */
+export function seatReading(clock: (() => number) | undefined): void {
+  stopwatch = clock ?? (() => 0)
+}
+
+/** Lets the helper read what is pending, if there still is one; false if it says that the packet is to be dropped. */
+export function read(talk: Talk, direction: number): boolean {
+  const stream = talk.streams[direction as 0 | 1]
+  const text = stream.pendingText
+  if (text !== '' && talk.helper !== undefined) {
+    if (!call(talk, direction, text, stream.ended)) {
+      stream.unread()
+      return false
+    }
+    if (talk.helper !== undefined) take(talk, direction, text)
+  }
+  if (talk.helper === undefined) stream.acceptAll()
+  return true
+}
+
+/** What the helper has decided of a text that is pending. */
+function take(talk: Talk, direction: number, text: string): void {
+  const stream = talk.streams[direction as 0 | 1]
+  const { mangled, heldFrom, mustWait } = context
+  talk.waits[direction as 0 | 1] = mustWait
+  if (mustWait) return
+  const last = mangled.at(-1)
+  const length = Math.max(heldFrom < 0 ? text.length : heldFrom, last === undefined ? 0 : last.at + last.length)
+  counters[CELL.helperRewrites]! += mangled.length
+  stream.accept(length, mangled)
+  if (length > 0) talk.midLine[direction as 0 | 1] = text[length - 1] !== '\n'
+  if (context.isDone) cutOff(talk, 'done')
+  else if (text.length - length > MOST_HELD) cutOff(talk, 'held-too-much')
+  else if (bytesKept > MOST_KEPT || stream.kept > MOST_KEPT_OF_ONE) cutOff(talk, 'no-memory')
+}
+
+/** Calls the helper with a text; false: the packet is to be dropped. What else it asked for is in the context. */
+export function call(talk: Talk, direction: number, text: string, ended: boolean): boolean {
+  const helper = talk.helper!
+  const { row, state } = talk
+  const isTcp = protocolOf(row) === ipv4.PROTO_TCP
+  const room = isTcp ? roomForEdits(row, direction) : Number.MAX_SAFE_INTEGER
+  context.begin(helper, row, direction, state, text, isTcp && talk.midLine[direction as 0 | 1], ended, room)
+  counters[CELL.helperCalls]! += 1
+  const began = stopwatch()
+  let verdict: unknown
+  try {
+    verdict = helper.helper.help(context)
+  } catch (error) {
+    blame(helper, 'help()', error)
+    return giveUp(talk, 'threw')
+  }
+  if (stopwatch() - began > LONGEST_CALL) return giveUp(talk, 'slow')
+  if (verdict !== Verdict.Drop && !context.mustWait) return true
+  for (const handle of context.made) withdraw(handle)
+  return verdict !== Verdict.Drop
+}
+
+/** The helper failed: nothing that it did in this call stands. */
+function giveUp(talk: Talk, why: CutOff): boolean {
+  for (const handle of context.made) withdraw(handle)
+  context.mangled.length = 0
+  cutOff(talk, why)
+  return true
+}
