@@ -17,6 +17,7 @@ import { counters } from '../memory/own-counters.ts'
 import { hash4 } from '../memory/siphash.ts'
 import { CONN, CONN_SHIFT, KEY_MASK } from './connection-table.ts'
 import { connections, hot } from './connections.ts'
+import { expectEnd, expectMatch, expectNew } from './events.ts'
 import { list, newestOf, olderThan, seatLists, unlist } from './expectation-lists.ts'
 import {
   BUCKET,
@@ -193,6 +194,8 @@ function publish(bucket: number, draft: Draft): number {
     return refuseDraft(draft, reason)
   }
   fault('slot hung by its inside end')
+  // Before it is in force: told of before any shard can tell that it has matched it.
+  expectNew(table.fields, slot * WIDTH)
   table.settle(slot, unheld((draft.flags & INACTIVE) !== 0 ? STATE.inactive : STATE.pending, generation))
   fault('slot pending, not listed')
   list(handle, draft.masterRow)
@@ -397,6 +400,7 @@ function end(handle: number, cause: number): boolean {
   if (!table.change(slot, word, held(STATE.ending, generationIn(handle), shard, epoch))) return false
   fault('slot ending')
   const reservation = table.fields[slot * WIDTH + EXPECTATION.reservation]!
+  expectEnd(table.fields, slot * WIDTH, cause)
   free(slot, generationIn(handle))
   if (reservation !== 0) release(reservation - 1)
   unlist(slot)
@@ -467,6 +471,7 @@ function hasMaster(base: number): boolean {
 
 /** The connection has come: the expectation is over. Its reservation is the caller's from now on, to be given back. */
 export function consume(handle: number): void {
+  expectMatch(table.fields, slotOf(handle) * WIDTH)
   table.beginChange(shard)
   free(slotOf(handle), generationIn(handle))
   table.endChange(shard)
@@ -476,6 +481,7 @@ export function consume(handle: number): void {
 
 /** It stands again: it wasn't the one, or it is permanent, and the connection `hasCome`. */
 export function putBack(handle: number, hasCome = false): void {
+  if (hasCome) expectMatch(table.fields, slotOf(handle) * WIDTH)
   table.settle(slotOf(handle), unheld(STATE.pending, generationIn(handle)))
   fault('slot put back')
   if (hasCome) counters[CELL.expectationsMatched]! += 1

@@ -8,6 +8,7 @@ import { cutPermissions } from '../conntrack/permission-table.ts'
 import type { Timeouts } from '../conntrack/timeouts.ts'
 import type { Driver } from '../io/driver.ts'
 import { counterBlock } from '../memory/counters.ts'
+import { cutEvents, type EventRing } from '../memory/event-ring.ts'
 import type { FibOptions } from '../memory/fib.ts'
 import { bytesOf, Region } from '../memory/region.ts'
 import { attach, type Seat } from '../memory/seat.ts'
@@ -100,6 +101,7 @@ function cutTables(region: Region, capacity: number): Tables {
     mappings: region.sub(bytesOf((part) => cutMappings(part, capacity))),
     permissions: region.sub(bytesOf((part) => cutPermissions(part, capacity))),
     sequences: region.sub(bytesOf((part) => cutSequences(part, capacity))),
+    events: region.sub(bytesOf(cutEvents)),
     capacity,
   }
 }
@@ -111,6 +113,10 @@ export const tableBytes = (settings: ShardSettings): number =>
 /** Anyone's view of a shard's connections; conntrack/listing.ts reads it. */
 export const connectionsOf = (tables: SharedArrayBuffer, settings: ShardSettings): ConnectionView =>
   viewConnections(cutTables(new Region(tables), settings.connections).connections, settings.connections)
+
+/** A shard's event ring, for its one reader. */
+export const eventsOf = (tables: SharedArrayBuffer, settings: ShardSettings): EventRing =>
+  cutEvents(cutTables(new Region(tables), settings.connections).events)
 
 /** Anyone's view of a shard's counters. */
 export const countersOf = (tables: SharedArrayBuffer): Float64Array => counterBlock(new Region(tables))

@@ -22,6 +22,7 @@
 
 import { CONN_SHIFT, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { connectionIndex, findConnection, hot, matches } from '../conntrack/connections.ts'
+import { packetsWanted } from '../conntrack/events.ts'
 import { hasExpired } from '../conntrack/track.ts'
 import { hashTuple, INSIDE } from '../conntrack/tuple.ts'
 import { ACCEPT, HANDED_OVER, NOT_OURS, QUEUED, REPEAT } from '../conntrack/verdict.ts'
@@ -68,6 +69,7 @@ import { otherFragmentOwner, otherOwner } from './ownership.ts'
 import { hashBurst, parseBurst, parseTransport } from './parse.ts'
 import { hops, placeOf, portMacHigh, portMacLow } from './route.ts'
 import { sideOf } from './send.ts'
+import { notePacket, tellPacket } from './telling.ts'
 import { checkWaiting } from './waiting.ts'
 
 const FRAGMENT_OVERLAP = DROP['fragment-overlap']
@@ -134,9 +136,12 @@ function process(itsWay: number, count: number, isFromRing: boolean): void {
   suggestRows(count)
   touchRows(count)
   touchRoutes(count)
+  const tells = packetsWanted()
   for (let i = 0; i < count; i++) {
+    if (tells) notePacket(i)
     const verdict = settle(i)
     if (verdict !== ACCEPT) countVerdict(side, verdict)
+    if (tells) tellPacket(i, verdict)
   }
 }
 

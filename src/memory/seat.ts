@@ -14,6 +14,7 @@ export interface Seat {
   readonly mappings: Region
   readonly permissions: Region
   readonly sequences: Region
+  readonly events: Region
   /** Rows of the connection table; mappings and permissions can't be more. */
   readonly capacity: number
 }

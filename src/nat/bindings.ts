@@ -22,6 +22,7 @@ import {
   protocolOf,
   remove,
 } from '../conntrack/connections.ts'
+import { flowEnd, flowNew } from '../conntrack/events.ts'
 import { expected, reservedFor } from '../conntrack/expectations.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import {
@@ -325,6 +326,8 @@ export function makeConnection(
   counters[CELL.connections + protocolCell(protocol)]! += 1
   counters[CELL.connectionsInserted + protocolCell(protocol)]! += 1
   counters[CELL.permissions] = permissions.used
+  // Of one that was expected nat/expected.ts tells, when it knows its master.
+  if (flags !== EXPECTED) flowNew(row)
   return row
 }
 
@@ -398,6 +401,7 @@ export function endConnection(row: number): void {
   const permission = cold.permission[row]!
   const holder = holds(row)
   if ((hot[(row << CONN_SHIFT) + CONN.state]! & HELPED) !== 0) endHelp(row)
+  flowEnd(row)
   dequeue(row)
   fault('connection out of its queue')
   remove(row)

@@ -11,6 +11,7 @@
 import { fault } from '#faults'
 import { CONN, CONN_SHIFT, EXPECTED, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { cold, connections, hot, originOf } from '../conntrack/connections.ts'
+import { flowNew } from '../conntrack/events.ts'
 import { EXPECTATION } from '../conntrack/expectation-table.ts'
 import {
   claim,
@@ -171,6 +172,7 @@ export function openExpected(
   cold.masterRow[row] = field(handle, EXPECTATION.masterRow)
   fault('expectation met, not consumed')
   settle(handle)
+  flowNew(row)
   return row
 }
 

@@ -20,6 +20,7 @@ export async function seated(capacity: number) {
     mappings: new Region(cut(cutMappings)),
     permissions: new Region(cut(cutPermissions)),
     sequences: new Region(),
+    events: new Region(),
     capacity,
   })
   const { seatHashKey } = await import('../../src/memory/siphash.ts')

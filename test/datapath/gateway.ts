@@ -10,6 +10,7 @@ import { DEFAULT_TIMEOUTS, type Timeouts } from '../../src/conntrack/timeouts.ts
 import {
   countersOf,
   type Dataplane,
+  eventsOf,
   type ShardMemory,
   type ShardSettings,
   tableBytes,
@@ -19,6 +20,7 @@ import type { Binding } from '../../src/helpers/registry.ts'
 import { BURST } from '../../src/io/driver.ts'
 import { CELL } from '../../src/memory/counters.ts'
 import { DROP, DROP_REASONS, type DropReason } from '../../src/memory/drop-reasons.ts'
+import { EventReader } from '../../src/memory/event-ring.ts'
 import { Fib } from '../../src/memory/fib.ts'
 import { HandoverRings, handoverFrameBytes } from '../../src/memory/handover-rings.ts'
 import { HelperList } from '../../src/memory/helper-list.ts'
@@ -262,6 +264,11 @@ export class Gateway {
   /** The shard's tables, to be read. */
   get tables(): Tables {
     return this.#tables
+  }
+
+  /** The shard's event ring; whoever asks is its one reader. */
+  events(): EventReader {
+    return new EventReader(eventsOf(this.#buffer, this.settings))
   }
 
   /** Holds the tables against each other. */

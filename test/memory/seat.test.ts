@@ -13,6 +13,7 @@ describe('the seat', () => {
       mappings: region,
       permissions: region,
       sequences: region,
+      events: region,
       capacity: 1,
     }
     attach(attached)

@@ -16,6 +16,7 @@ attach({
     mappings: unused,
     permissions: unused,
     sequences: unused,
+    events: unused,
     capacity: 1,
   },
   counters: new Region(data.counters),

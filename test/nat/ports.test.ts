@@ -28,6 +28,7 @@ beforeEach(async () => {
     mappings: unused,
     permissions: unused,
     sequences: unused,
+    events: unused,
     capacity: 1,
   }
   vi.resetModules()

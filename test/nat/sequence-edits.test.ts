@@ -20,6 +20,7 @@ const seatedEdits = async () => {
     ...{ arena: new ArrayBuffer(0), counters: unused, mappings: unused, permissions: unused, capacity: CAPACITY },
     connections: cut(cutConnections),
     sequences: cut(cutSequences),
+    events: new Region(),
   })
   return import('../../src/nat/sequence-edits.ts')
 }
