@@ -35,7 +35,7 @@ import { externalEntry, isFree, makeConnection, makeRoomForRow, openFromInside }
 import { type Externals, entryOfPort, portOfIndex, spaceOf } from './externals.ts'
 import { forwardFrom } from './forwards.ts'
 import { askFor, takeReserved } from './ports.ts'
-import { reserveFor, reserveMapped, reserveTaken, unreserveAt } from './reservations.ts'
+import { reserveFor, reserveTaken, unreserveAt } from './reservations.ts'
 import { DEFAULT_NAT, dependsOnAddress, type NatSettings } from './settings.ts'
 
 let externals: Externals
@@ -132,14 +132,15 @@ function reservationFor({ protocol, port }: Announce, inside: number, external: 
 /** The endpoint's external port, if another expectation or a mapping has one: reserved once more; 0 if there is none. */
 function standingPort(protocol: number, inside: number, port: number, entry: number): number {
   const named = expected() > 0 ? reservedFor(protocol, inside, port) : -1
-  if (named >= 0 && entryOfPort(named) === entry && reserveTaken(externals, named)) return named + 1
+  const isNamedStill = (): boolean => reservedFor(protocol, inside, port) === named
+  if (named >= 0 && entryOfPort(named) === entry && reserveTaken(externals, named, isNamedStill)) return named + 1
   if (dependsOnAddress(settings.mapping)) return 0
   const bound = findByInside(protocol, inside, port, 0, 0)
   if (bound === 0) return 0
   const base = mappingBase(bound)
   if (mapping[base + MAPPING.external] !== entry) return 0
   const at = externals.portIndex(entry, spaceOf(protocol), swap16(mapping[base + MAPPING.ports]! >>> 16))
-  return reserveMapped(externals, at, () => !hasEnded(bound)) ? at + 1 : 0
+  return reserveTaken(externals, at, () => !hasEnded(bound)) ? at + 1 : 0
 }
 
 /** An expectation for this tuple, claimed; 0 if there is none. */

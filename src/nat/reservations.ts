@@ -6,7 +6,7 @@
 
 import { fault } from '#faults'
 import { random32 } from '../memory/random.ts'
-import { type Externals, isMapped, isTaken, RESERVATION, RESERVATIONS, wasFreed, withContent } from './externals.ts'
+import { type Externals, isTaken, RESERVATION, RESERVATIONS, wasFreed, withContent } from './externals.ts'
 
 /** Blocks of the owner that are looked through for a free port before there is none. */
 const BLOCKS_TRIED = 16
@@ -77,25 +77,25 @@ function reserveFree(externals: Externals, owner: number, entry: number, space: 
 }
 
 /**
- * Names a port once more that a reservation names already, or a mapping has: it stays the same inside endpoint's. False
- * if nobody has it any longer, or it is named fifteen times.
+ * Names a port once more that a mapping has, or an expectation's reservation names: it is the same inside endpoint's.
+ * `isStill` is asked afterwards whether what had it then still has it, or the port might be somebody else's by now. False
+ * if not, or if it is named fifteen times.
  */
-export function reserveTaken(externals: Externals, at: number): boolean {
-  const words = externals.portWords
+export function reserveTaken(externals: Externals, at: number, isStill: () => boolean): boolean {
+  if (!addReservation(externals.portWords, at)) return false
+  fault('port reserved')
+  if (isStill()) return true
+  unreserveAt(externals, at)
+  return false
+}
+
+/** Again if another shard has changed the word meanwhile: that it named the port, too, is no reason to refuse. */
+function addReservation(words: Int32Array, at: number): boolean {
   for (;;) {
     const word = Atomics.load(words, at)
     if (!isTaken(word) || (word & RESERVATIONS) === RESERVATIONS) return false
     if (Atomics.compareExchange(words, at, word, withContent(word, word + RESERVATION)) === word) return true
   }
-}
-
-/** Names a port that a mapping has; `isStill` is asked afterwards whether it is still that mapping's. */
-export function reserveMapped(externals: Externals, at: number, isStill: () => boolean): boolean {
-  if (!isMapped(Atomics.load(externals.portWords, at)) || !reserveTaken(externals, at)) return false
-  fault('port reserved')
-  if (isStill()) return true
-  unreserveAt(externals, at)
-  return false
 }
 
 /** Takes one reservation back. */

@@ -217,7 +217,7 @@ describe('a reservation that no slot names', () => {
   it('is left as long as the slots that name the port change', () => {
     const at = reserve() - 1
     shard(0).expect(draft({ reservation: at + 1 }))
-    reservations.reserveTaken(externals, at)
+    reservations.reserveTaken(externals, at, () => true)
     keeper.takeBack(1)
     keeper.look()
     // What was in somebody's hand is in a slot now, what was in a slot is in somebody's hand.
@@ -233,7 +233,7 @@ describe('a reservation that no slot names', () => {
 
   it('is given back if it stays so, of several as many as there are too many', () => {
     const at = reserve() - 1
-    for (let i = 0; i < 3; i++) reservations.reserveTaken(externals, at)
+    for (let i = 0; i < 3; i++) reservations.reserveTaken(externals, at, () => true)
     shard(0).expect(draft({ reservation: at + 1 }))
     keeper.takeBack(1)
     keeper.look()

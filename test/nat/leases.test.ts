@@ -259,7 +259,7 @@ describe('a reservation', () => {
     lease(ME, TCP_SPACE, A)
     const port = A * SIZE
     expect(reserve(port)).toBe(port)
-    const granted = Array.from({ length: 15 }, () => reservations.reserveTaken(externals, indexOf(port)))
+    const granted = Array.from({ length: 15 }, () => reservations.reserveTaken(externals, indexOf(port), () => true))
     expect(granted).toEqual([...new Array<boolean>(14).fill(true), false])
     expect(sorted(takeAll(SIZE))).toEqual([-1, ...portsOf(A).slice(1)])
     for (let i = 0; i < 15; i++) {
@@ -328,7 +328,7 @@ describe('a reservation', () => {
     lease(ME, TCP_SPACE, A)
     const port = reserve(A * SIZE)
     const restore = overtakenBy(() => Atomics.add(externals.portWords, indexOf(port), (1 << 17) + RESERVATION))
-    expect(reservations.reserveTaken(externals, indexOf(port))).toBe(true)
+    expect(reservations.reserveTaken(externals, indexOf(port), () => true)).toBe(true)
     restore()
     expect(wordOf(port) & (15 << 1)).toBe(3 * RESERVATION)
   })
@@ -341,12 +341,12 @@ describe('a reservation', () => {
     expect(isTaken(wordOf(A * SIZE))).toBe(false)
   })
 
-  it('names a port that a mapping has as long as it is that mapping’s, and outlives it', () => {
+  it('of a port that a mapping has is refused if the mapping has ended, and outlives it', () => {
     lease(ME, TCP_SPACE, A)
     const port = take()
-    expect(reservations.reserveMapped(externals, indexOf(port), () => false)).toBe(false)
-    expect(reservations.reserveMapped(externals, indexOf(port), () => true)).toBe(true)
-    expect(reservations.reserveMapped(externals, indexOf(port === A * SIZE ? port + 1 : A * SIZE), () => true)).toBe(
+    expect(reservations.reserveTaken(externals, indexOf(port), () => false)).toBe(false)
+    expect(reservations.reserveTaken(externals, indexOf(port), () => true)).toBe(true)
+    expect(reservations.reserveTaken(externals, indexOf(port === A * SIZE ? port + 1 : A * SIZE), () => true)).toBe(
       false,
     )
     ports.freePort(0, TCP_SPACE, port)
@@ -381,7 +381,7 @@ describe('a reserved port', () => {
   it('rests no longer, if its mapping had ended before the expectation', () => {
     lease(ME, UDP_SPACE, A)
     const [port, second] = [take(UDP_SPACE), take(UDP_SPACE)]
-    reservations.reserveMapped(externals, indexOf(port, UDP_SPACE), () => true)
+    reservations.reserveTaken(externals, indexOf(port, UDP_SPACE), () => true)
     ports.freePort(0, UDP_SPACE, port)
     ports.freePort(0, UDP_SPACE, second)
     expect(takeReserved(port, UDP_SPACE)).toBe(true)
