@@ -10,10 +10,7 @@ type Options = Readonly<Record<string, unknown>>
 /** Each throws an Error that names an option it doesn't know, or that isn't yes or no. */
 export const BUILTIN: Readonly<Record<string, (options?: Options) => Helper>> = {
   ftp: (options) => ftp(switches('ftp', options, ['loose', 'privileged'])) as Helper,
-  irc: (options) => {
-    switches('irc', options, [])
-    return irc() as Helper
-  },
+  irc: (options) => irc(switches('irc', options, ['privileged'])) as Helper,
   tftp: (options) => {
     switches('tftp', options, [])
     return tftp()

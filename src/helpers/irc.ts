@@ -26,6 +26,7 @@ interface Session {
 }
 
 const MOST_OFFERS = 8
+const FIRST_UNPRIVILEGED = 1024
 /** A message is at most 512 bytes (RFC 1459, 2.3); the tags before it are waited for as long as they take no more. */
 const MOST_HELD = 512
 
@@ -47,7 +48,12 @@ const PART_OF_NAME = /^ *(?:"[^"]*"?|[^ "][^ ]*)?$/
 const PORT = /^\d{1,5}/
 const PART_OF_PORT = /^\d{0,5}$/
 
-export const irc = (): Helper<Session> => ({
+export interface IrcOptions {
+  /** Ports below 1024 may be offered. */
+  readonly privileged?: boolean
+}
+
+export const irc = ({ privileged = false }: IrcOptions = {}): Helper<Session> => ({
   name: 'irc',
   tuple: { proto: 'tcp', dstPort: 6667 },
   maxExpected: MOST_OFFERS,
@@ -59,7 +65,7 @@ export const irc = (): Helper<Session> => ({
     for (const line of ctx.lines((partial) => couldBecome(ctx, partial))) {
       const command = begin(ctx, line.text)
       if (command === undefined) ctx.done()
-      else if (isMessage(command)) readMessage(ctx, line)
+      else if (isMessage(command)) readMessage(ctx, line, privileged ? 1 : FIRST_UNPRIVILEGED)
     }
     return Verdict.Accept
   },
@@ -82,11 +88,11 @@ function begin({ direction, state }: HelperContext<Session>, line: string): stri
 
 const isMessage = (command: string): boolean => command === 'PRIVMSG' || command === 'NOTICE'
 
-function readMessage(ctx: HelperContext<Session>, { at, text }: Line): void {
+function readMessage(ctx: HelperContext<Session>, { at, text }: Line, lowest: number): void {
   const dcc = readDcc(text)
   if (!dcc) return
   const { type, argumentsAt } = dcc
-  if (ctx.direction === 'original' && OFFERS.includes(type)) offer(ctx, at, text, argumentsAt)
+  if (ctx.direction === 'original' && OFFERS.includes(type)) offer(ctx, at, text, argumentsAt, lowest)
   else if (ctx.direction === 'original' && ACCEPT.includes(type)) rename(ctx, at, text, argumentsAt, 'own', 'told')
   else if (ctx.direction === 'reply' && RESUME.includes(type)) rename(ctx, at, text, argumentsAt, 'told', 'own')
 }
@@ -106,7 +112,7 @@ function readDcc(text: string): { type: string; argumentsAt: number } | undefine
   return name ? { type, argumentsAt: blank + name[0].length } : undefined
 }
 
-function offer(ctx: HelperContext<Session>, lineAt: number, text: string, argumentsAt: number): void {
+function offer(ctx: HelperContext<Session>, lineAt: number, text: string, argumentsAt: number, lowest: number): void {
   const { state, tuple, translated } = ctx
   const found = wordAndPort.read(text, argumentsAt)
   if (!found || !isEnd(text[found.end]) || !ctx.established || !state.answered) return
@@ -119,7 +125,7 @@ function offer(ctx: HelperContext<Session>, lineAt: number, text: string, argume
     if (told !== address) ctx.mangle(lineAt + at, length, as({ address: told, port }))
     return
   }
-  const announced = ctx.expect({ port, from: 'anyone' })
+  const announced = port < lowest ? undefined : ctx.expect({ port, from: 'anyone' })
   if (!announced) return
   const isAsWritten = announced.port === port && announced.address === address
   if (isAsWritten || ctx.mangle(lineAt + at, length, as(announced))) remember(state, port, announced.port)

@@ -60,6 +60,7 @@ export interface GatewayOptions extends Network {
 export class Gateway {
   driver = new WatchedDriver(DRIVER)
   readonly externals: Externals
+  readonly expectations: ExpectationTable
   settings: ShardSettings
   readonly #buffer: SharedArrayBuffer
   readonly #fib: Fib
@@ -129,6 +130,7 @@ export class Gateway {
     const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: 1 }))
     this.#fib = fib.seated
     this.externals = externals.seated
+    this.expectations = expectations.seated
     for (const address of options.pool ?? []) this.addExternal(address, POOL)
     if (!options.pool) this.addExternal(EXTERNAL, SHARED)
     this.publish()

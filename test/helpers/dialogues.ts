@@ -2,7 +2,7 @@
 // pieces. 10.0.0.5 is the client and 192.0.2.7 the server unless a test says otherwise (script.ts).
 
 import type { Direction, Helper } from '../../src/helpers/helper.ts'
-import { type Edit, type Expectation, Script, type ScriptOptions } from './script.ts'
+import { type Edit, type Expectation, type Played, Script, type ScriptOptions } from './script.ts'
 
 export type Said = readonly [who: Direction, bytes: string]
 export type Dialogue = readonly Said[]
@@ -17,7 +17,7 @@ export interface Outcome {
   readonly edits: readonly Edit[]
 }
 
-export const outcomeOf = (script: Script): Outcome => ({
+export const outcomeOf = (script: Played): Outcome => ({
   toServer: script.received('original') + script.held('original'),
   toClient: script.received('reply') + script.held('reply'),
   expected: script.everExpected,

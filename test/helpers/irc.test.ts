@@ -53,6 +53,7 @@ describe('IRC helper, client behind NAT, other ports outside', () => {
   const leftAlone = [
     ctcp('DCC SEND a 167772169 40000 512'),
     ctcp('DCC SEND a 167772165 65536 512'),
+    ctcp('DCC SEND a 167772165 1023 512'),
     ctcp('DCC SEND a 4462739461 40000 512'),
     ctcp('DCC SEND a 10.0.0.5 40000 512'),
     ctcp('DCC SEND a fe80::1 40000 512'),
@@ -105,6 +106,14 @@ describe('IRC helper, client behind NAT, other ports outside', () => {
     const offer = ctcp('DCC SEND a 167772165 40000 512')
     expect(script.client(offer)).toBe(offer)
     expect(script.expected).toEqual([])
+  })
+})
+
+describe('IRC helper, its option', () => {
+  it('privileged: takes offers of ports below 1024', () => {
+    const script = play(irc({ privileged: true }) as Helper, IRC_LOGIN)
+    expect(script.client(ctcp('DCC SEND a 167772165 22'))).toBe(ctcp('DCC SEND a 3405803777 22'))
+    expect(script.expected).toMatchObject([{ to: '10.0.0.5:22' }])
   })
 })
 

@@ -2,7 +2,7 @@
 // so that what a long run finds can be played again.
 
 import type { Dialogue, Said } from './dialogues.ts'
-import { CLIENT, EXTERNAL, type Expectation, type Script } from './script.ts'
+import { CLIENT, EXTERNAL, type Expectation, type Played } from './script.ts'
 
 export type Random = (below: number) => number
 
@@ -85,7 +85,7 @@ export function recut(dialogue: Dialogue, random: Random): Dialogue {
 const MOST_HELD = 512
 
 /** What must not be, in words. */
-export function faultsOf(script: Script): string[] {
+export function faultsOf(script: Played): string[] {
   const faults: string[] = []
   const own = { original: script.ownAddress('original'), reply: script.ownAddress('reply') }
   for (const { from, to } of script.everExpected) {

@@ -25,6 +25,8 @@ export interface ScriptOptions {
   /** No external port is to be had. */
   readonly exhausted?: boolean
   readonly established?: boolean
+  /** Default: 50003. */
+  readonly clientPort?: number
 }
 
 export interface Expectation {
@@ -43,6 +45,17 @@ export interface Edit {
   readonly is: string
 }
 
+/** What has come of a dialogue: by a script, or by a gateway (gateway-script.ts). */
+export interface Played {
+  readonly edits: readonly Edit[]
+  readonly mostHeld: number
+  readonly everExpected: readonly Expectation[]
+  ownAddress(direction: Direction): string
+  sent(direction: Direction): string
+  received(direction: Direction): string
+  held(direction: Direction): string
+}
+
 interface Side {
   held: string
   midLine: boolean
@@ -52,7 +65,7 @@ interface Side {
 
 type Standing = Expectation & { readonly handle: number; readonly class: number }
 
-export class Script {
+export class Script implements Played {
   readonly edits: Edit[] = []
   /** The most bytes that were held at a time. */
   mostHeld = 0
@@ -74,18 +87,19 @@ export class Script {
     this.established = options.established ?? true
     this.#state = helper.state?.()
     const inside = options.inside ?? 'client'
+    const client = { ...CLIENT, port: options.clientPort ?? CLIENT.port }
     const protocol = helper.tuple.proto
     const port = helper.tuple.dstPort ?? SERVER.port
     const server = { address: SERVER.address, port }
     this.#original =
       inside === 'server'
-        ? { protocol, src: { address: '198.51.100.9', port: 50003 }, dst: { address: EXTERNAL, port } }
-        : { protocol, src: CLIENT, dst: server }
+        ? { protocol, src: { ...client, address: '198.51.100.9' }, dst: { address: EXTERNAL, port } }
+        : { protocol, src: client, dst: server }
     this.#translated =
       inside === 'none'
         ? this.#original
         : inside === 'client'
-          ? { protocol, src: { address: EXTERNAL, port: this.#external(CLIENT.port) }, dst: server }
+          ? { protocol, src: { address: EXTERNAL, port: this.#external(client.port) }, dst: server }
           : { protocol, src: this.#original.src, dst: { address: '10.0.0.5', port } }
   }
 
@@ -209,21 +223,24 @@ export class Script {
     if (!this.established || !Number.isInteger(port) || port < 1 || port > 65535) return undefined
     if (isFromInside && (address !== undefined || this.#options.exhausted)) return undefined
     const told = isFromInside ? { address: EXTERNAL, port: this.#external(port) } : { address: address ?? own, port }
-    const expectation: Standing = {
+    const expectation: Expectation = {
       from: from === 'anyone' ? 'anyone' : direction === 'original' ? 'server' : 'client',
       protocol,
       to: `${address ?? own}:${port}`,
       told: `${told.address}:${told.port}`,
-      handle: ++this.#handles,
-      class: announcement.class ?? 0,
     }
-    this.#standing = this.#standing.filter(({ to, class: kind }) => to !== expectation.to || kind !== expectation.class)
-    const most = this.#helper.classes?.[expectation.class]?.maxExpected ?? this.#helper.maxExpected ?? 1
-    const peers = this.#standing.filter((each) => each.class === expectation.class)
-    if (peers.length >= most) this.#standing = this.#standing.filter((each) => each !== peers[0])
-    this.#standing.push(expectation)
     this.#everExpected.push(expectation)
-    return { ...told, handle: expectation.handle }
+    return { ...told, handle: this.#stand(expectation, announcement.class ?? 0) }
+  }
+
+  /** The same one once more waits anew; one more than there may be makes the oldest go. Its handle. */
+  #stand(expectation: Expectation, kind: number): number {
+    this.#standing = this.#standing.filter((each) => each.to !== expectation.to || each.class !== kind)
+    const most = this.#helper.classes?.[kind]?.maxExpected ?? this.#helper.maxExpected ?? 1
+    const peers = this.#standing.filter((each) => each.class === kind)
+    if (peers.length >= most) this.#standing = this.#standing.filter((each) => each !== peers[0])
+    this.#standing.push({ ...expectation, class: kind, handle: ++this.#handles })
+    return this.#handles
   }
 }
 
