@@ -23,7 +23,7 @@ import {
   remove,
 } from '../conntrack/connections.ts'
 import { flowEnd, flowNew } from '../conntrack/events.ts'
-import { expected, reservedFor } from '../conntrack/expectations.ts'
+import { endMaster, expected, reservedFor } from '../conntrack/expectations.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import {
   endMapping,
@@ -401,6 +401,8 @@ export function endConnection(row: number): void {
   const permission = cold.permission[row]!
   const holder = holds(row)
   if ((hot[(row << CONN_SHIFT) + CONN.state]! & HELPED) !== 0) endHelp(row)
+  // Its helper may have left it before.
+  else if (expected() > 0) endMaster(row, hot[(row << CONN_SHIFT) + CONN.generation]!)
   flowEnd(row)
   dequeue(row)
   fault('connection out of its queue')
