@@ -15,7 +15,7 @@ import type { Edit, Expectation, Played } from './script.ts'
 export type Inside = 'client' | 'server'
 
 /** Somebody outside, as client of a server inside. */
-export const CALLER = '198.51.100.9'
+const CALLER = '198.51.100.9'
 /** Bytes of a segment, at most. */
 export const LONGEST = 1400
 /** Every port that is a client's: with preservation, a port announced is the port told. */
