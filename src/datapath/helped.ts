@@ -12,9 +12,10 @@
 //
 // Owner: this thread.
 
-import { CONN, CONN_SHIFT, HELPED } from '../conntrack/connection-table.ts'
+import { CONN, CONN_SHIFT, HELPED, TCP_STATE_MASK, TCP_STATE_SHIFT } from '../conntrack/connection-table.ts'
 import { cold, hot } from '../conntrack/connections.ts'
 import { withdraw } from '../conntrack/expectations.ts'
+import { ESTABLISHED } from '../conntrack/tcp-state.ts'
 import { ACCEPT, ACCEPT_AND_END, QUEUED } from '../conntrack/verdict.ts'
 import { CELL } from '../memory/counters.ts'
 import { DROP } from '../memory/drop-reasons.ts'
@@ -121,7 +122,9 @@ function begin(i: number, talk: Talk, stream: Stream, back: Stream): void {
   const data = END[i]! - at - tcp.headerLen(mem, at)
   const first = (tcp.seq(mem, at) + 1 + data) | 0
   if (data > 0) cutOff(talk, 'data-in-syn')
-  if (!stream.started || stream.done !== first) stream.begin(first)
+  // A late copy of a SYN changes nothing, nor does a forged one in the middle of a connection.
+  const state = (hot[(talk.row << CONN_SHIFT) + STATE]! & TCP_STATE_MASK) >> TCP_STATE_SHIFT
+  if (!stream.started || (stream.first !== first && state !== ESTABLISHED)) stream.begin(first)
   const mss = tcp.mss(mem, at)
   if (mss !== 0) back.mss = mss
   stream.acknowledged = tcp.ack(mem, at)

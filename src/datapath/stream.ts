@@ -41,6 +41,8 @@ export class Stream {
   readonly #row: number
   readonly #direction: number
   started = false
+  /** The number of the first byte. */
+  first = 0
   una = 0
   done = 0
   next = 0
@@ -68,6 +70,7 @@ export class Stream {
   begin(first: number): void {
     this.clear()
     this.started = true
+    this.first = first
     this.hasFin = false
     this.una = first
     this.done = first

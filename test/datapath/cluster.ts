@@ -187,8 +187,8 @@ export class Cluster {
   }
 
   /** The same from the LAN to the LAN. */
-  hairpin(spec: FrameSpec | Uint8Array): Uint8Array[] {
-    this.inject(LAN, spec)
+  hairpin(spec: FrameSpec | Uint8Array, virtio?: Uint8Array): Uint8Array[] {
+    this.inject(LAN, spec, virtio)
     this.turn()
     expect(this.taken(WAN)).toEqual([])
     return this.taken(LAN)

@@ -36,6 +36,9 @@ export function segmentOf(bytes: Uint8Array): Segment {
   }
 }
 
+/** Opens by hairpin. */
+export const INSIDE_CLIENT = '10.0.0.6'
+
 function sourceOf(bytes: Uint8Array): { address: string; port: number } {
   const [address, port] = fromOf(bytes).split(':')
   return { address: address!, port: Number(port) }
@@ -108,11 +111,16 @@ export class End {
 export interface Box {
   inside(bytes: Uint8Array, virtio?: Uint8Array): Uint8Array[]
   outside(bytes: Uint8Array, virtio?: Uint8Array): Uint8Array[]
+  /** From inside to inside. */
+  hairpin?(bytes: Uint8Array, virtio?: Uint8Array): Uint8Array[]
 }
 
 export interface DialogueOptions extends GatewayOptions {
-  /** The client is outside, and comes to this port of the external address, forwarded to the same one of the inside host. */
-  readonly forwarded?: boolean
+  /**
+   * Who opens: an inside host to SERVER (default); SERVER, or another inside host, to this port of the external address,
+   * forwarded to the same one of HOST.
+   */
+  readonly way?: 'out' | 'in' | 'hairpin'
   readonly clientPort?: number
   readonly clientIsn?: number
   readonly serverIsn?: number
@@ -129,9 +137,11 @@ export class Dialogue<B extends Box = Gateway> {
   readonly server: End
   readonly serverPort: number
   readonly clientPort: number
-  readonly #forwarded: boolean
-  /** The inside end as the other one sees it. */
-  external = { address: EXTERNAL as string, port: 0 }
+  readonly #way: 'out' | 'in' | 'hairpin'
+  /** Each end as the other one sees it. */
+  #seenClient = { address: '', port: 0 }
+  readonly #seenServer: { address: string; port: number }
+  readonly #synOptions: Uint8Array
 
   static async begin(options: DialogueOptions = {}, prepare: (gateway: Gateway) => Promise<unknown> = async () => {}) {
     const gateway = await Gateway.start(options)
@@ -140,36 +150,49 @@ export class Dialogue<B extends Box = Gateway> {
   }
 
   constructor(gateway: B, options: DialogueOptions) {
-    const { clientIsn = 1000, serverIsn = 5000, serverPort = 21, clientPort = 5000, forwarded = false } = options
+    const { clientIsn = 1000, serverIsn = 5000, serverPort = 21, clientPort = 5000, way = 'out' } = options
     this.gateway = gateway
     this.client = new End(clientIsn)
     this.server = new End(serverIsn)
     this.serverPort = serverPort
     this.clientPort = clientPort
-    this.#forwarded = forwarded
-    this.external.port = forwarded ? serverPort : 0
-    this.#shakeHands(options.mss ?? 1460)
+    this.#way = way
+    this.#seenServer = { address: way === 'out' ? SERVER : EXTERNAL, port: serverPort }
+    this.#synOptions = mssOption(options.mss ?? 1460)
+    this.#shakeHands()
   }
 
-  #shakeHands(mss: number): void {
+  #shakeHands(): void {
     const { client, server } = this
-    const options = mssOption(mss)
+    const options = this.#synOptions
     const [syn] = this.#through(client, this.#frame(client, { seq: client.isn, ack: 0, flags: 'S', options }, ''))
-    if (!this.#forwarded) this.external = sourceOf(syn!)
+    this.#seenClient = sourceOf(syn!)
     server.take(segmentOf(syn!))
-    const answer = { seq: server.isn, ack: (server.peerIsn + 1) | 0, flags: 'SA', options }
-    client.take(segmentOf(this.#through(server, this.#frame(server, answer, ''))[0]!))
+    for (const segment of this.answer()) client.take(segment)
     this.say(client, 0, 0)
   }
 
+  /** The server's SYN/ACK, once more. */
+  answer(isn = this.server.isn): Segment[] {
+    const { server } = this
+    const answer = { seq: isn, ack: (server.peerIsn + 1) | 0, flags: 'SA', options: this.#synOptions }
+    return this.#through(server, this.#frame(server, answer, '')).map(segmentOf)
+  }
+
   #isInside(end: End): boolean {
-    return (end === this.client) !== this.#forwarded
+    return this.#way === 'hairpin' || (end === this.client) === (this.#way === 'out')
   }
 
   #through(end: End, bytes: Uint8Array): Uint8Array[] {
     // The builder puts it before the frame.
     const virtio = new Uint8Array(bytes.buffer, 0, 10)
+    if (this.#way === 'hairpin') return this.gateway.hairpin!(bytes, virtio)
     return this.#isInside(end) ? this.gateway.inside(bytes, virtio) : this.gateway.outside(bytes, virtio)
+  }
+
+  #addressOf(end: End): string {
+    if (!this.#isInside(end)) return SERVER
+    return this.#way === 'hairpin' && end === this.client ? INSIDE_CLIENT : HOST
   }
 
   other(end: End): End {
@@ -215,15 +238,12 @@ export class Dialogue<B extends Box = Gateway> {
     text: string,
     gso?: number,
   ): Uint8Array {
-    const isInside = this.#isInside(end)
     const own = end === this.client ? this.clientPort : this.serverPort
-    const peer = end === this.client ? this.serverPort : this.clientPort
+    const peer = end === this.client ? this.#seenServer : this.#seenClient
     return frame({
-      eth: isInside ? { src: MAC.host, dst: MAC.lan } : { src: MAC.server, dst: MAC.wan },
-      ip: isInside
-        ? { src: HOST, dst: SERVER, dontFragment: true }
-        : { src: SERVER, dst: this.external.address, dontFragment: true },
-      tcp: { sport: own, dport: isInside ? peer : this.external.port, ...segment },
+      eth: this.#isInside(end) ? { src: MAC.host, dst: MAC.lan } : { src: MAC.server, dst: MAC.wan },
+      ip: { src: this.#addressOf(end), dst: peer.address, dontFragment: true },
+      tcp: { sport: own, dport: peer.port, ...segment },
       payload: Uint8Array.from(Buffer.from(text, 'latin1')),
       ...(gso === undefined ? {} : { gso: { size: gso } }),
     })

@@ -182,6 +182,15 @@ describe('a stream that a helper reads', () => {
     expect([d.client.acknowledged, d.server.acknowledged]).toEqual([17, 9])
   })
 
+  it('begins once: a SYN/ACK that comes late, or that somebody has made up, changes nothing', async () => {
+    const d = await start(rewriting(LONGER))
+    d.tell(d.server, 'ADDR 12\r\n')
+    d.answer()
+    d.answer(4711)
+    d.tell(d.server, 'ADDR 12\r\n')
+    expect(d.client.received).toBe('ADDR <12-12>\r\nADDR <12-12>\r\n')
+  })
+
   it('has right numbers after its shard has started again', async () => {
     const d = await start(rewriting(LONGER))
     d.tell(d.client, 'ADDR 1234\r\n')

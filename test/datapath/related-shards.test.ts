@@ -7,7 +7,7 @@ import { ownerOf } from '../../src/datapath/owner.ts'
 import { BUILTIN } from '../../src/helpers/builtin.ts'
 import { parseAddress } from '../../src/wire/address.ts'
 import { Cluster, type Deliver, toDispatcher, toFirst, toNeighbour, toOwner } from './cluster.ts'
-import { Dialogue, segmentOf } from './dialogue.ts'
+import { Dialogue, INSIDE_CLIENT, segmentOf } from './dialogue.ts'
 import { EXTERNAL, HOST, SERVER, WAN } from './network.ts'
 import { decode, fromOf, tcpSegment, toOf } from './packets.ts'
 
@@ -42,8 +42,8 @@ function connect(cluster: Cluster, openerIsInside: boolean, from: string, to: st
 }
 
 /** A control connection, greeted. */
-function control(cluster: Cluster, number: number, forwarded: boolean): Dialogue<Cluster> {
-  const d = new Dialogue(cluster, { clientPort: 50_000 + number, forwarded })
+function control(cluster: Cluster, number: number, way: 'in' | 'out' | 'hairpin'): Dialogue<Cluster> {
+  const d = new Dialogue(cluster, { clientPort: 50_000 + number, way })
   d.tell(d.server, '220 ready\r\n')
   d.tell(d.client, 'USER somebody\r\n')
   d.tell(d.server, '230 in\r\n')
@@ -56,7 +56,7 @@ for (const shards of SHARDS)
       it('active: the server comes to the port that it is told', async () => {
         const cluster = await start(shards)
         for (let i = 0; i < SESSIONS; i++) {
-          const d = control(cluster, i, forwarded)
+          const d = control(cluster, i, forwarded ? 'in' : 'out')
           const own = forwarded ? SERVER : HOST
           d.tell(d.client, `PORT ${hostPort(own, 40_000 + i)}\r\n`)
           const told = endpointIn(d.server.received)
@@ -72,7 +72,7 @@ for (const shards of SHARDS)
       it('passive: the client comes to the port that it is told', async () => {
         const cluster = await start(shards)
         for (let i = 0; i < SESSIONS; i++) {
-          const d = control(cluster, i, forwarded)
+          const d = control(cluster, i, forwarded ? 'in' : 'out')
           const own = forwarded ? HOST : SERVER
           d.tell(d.client, 'PASV\r\n')
           d.tell(d.server, `227 Entering Passive Mode (${hostPort(own, 40_000 + i)}).\r\n`)
@@ -116,7 +116,7 @@ describe('whoever gets a packet first', () => {
     it(`${how}: the data connection is the same`, async () => {
       const cluster = await start(4, deliver)
       for (let i = 0; i < SESSIONS; i++) {
-        const d = control(cluster, i, false)
+        const d = control(cluster, i, 'out')
         d.tell(d.client, `PORT ${hostPort(HOST, 40_000 + i)}\r\n`)
         connect(cluster, false, `${SERVER}:20`, endpointIn(d.server.received))
       }
@@ -138,7 +138,7 @@ describe('the owner of the announced endpoint has no port left', () => {
   /** Of a connection that the first shard owns, whose client announces an endpoint of the second. */
   const announce = (cluster: Cluster) => {
     for (let i = 0; ; i++) {
-      const d = control(cluster, i, false)
+      const d = control(cluster, i, 'out')
       const of = `${HOST}:${d.clientPort} `
       if (cluster.connections().find(({ original }) => original.startsWith(of))!.shard !== 0) continue
       for (let port = 40_000; ; port += 2) {
@@ -178,4 +178,30 @@ describe('the owner of the announced endpoint has no port left', () => {
     expect(d.server.received.endsWith(line)).toBe(true)
     cluster.check()
   })
+})
+
+describe('client and server are both inside, and talk by the external address', () => {
+  for (const shards of SHARDS)
+    it(`${shards} shards: each half of the hairpin has a helper, an expectation and a connection`, async () => {
+      const cluster = await start(shards)
+      for (let i = 0; i < SESSIONS; i++) {
+        const d = control(cluster, i, 'hairpin')
+        d.tell(d.client, 'PASV\r\n')
+        d.tell(d.server, `227 Entering Passive Mode (${hostPort(HOST, 40_000 + i)}).\r\n`)
+        const told = endpointIn(d.client.received)
+        const [syn] = cluster.hairpin(tcpSegment(`${INSIDE_CLIENT}:${51_000 + i}`, told, 'S'))
+        expect([fromOf(syn!).split(':')[0], toOf(syn!)]).toEqual([EXTERNAL, `${HOST}:${40_000 + i}`])
+        const [answer] = cluster.hairpin(tcpSegment(toOf(syn!), fromOf(syn!), 'SA'))
+        expect([fromOf(answer!), toOf(answer!)]).toEqual([told, `${INSIDE_CLIENT}:${51_000 + i}`])
+        // The client's own announcement is told to the server as the external address has it.
+        d.tell(d.client, `PORT ${hostPort(INSIDE_CLIENT, 42_000 + i)}\r\n`)
+        const active = endpointIn(d.server.received)
+        expect(active.split(':')[0]).toBe(EXTERNAL)
+        const [data] = cluster.hairpin(tcpSegment(`${HOST}:20`, active, 'S'))
+        expect(toOf(data!)).toBe(`${INSIDE_CLIENT}:${42_000 + i}`)
+      }
+      expect(cluster.connections().filter(({ expected }) => expected)).toHaveLength(4 * SESSIONS)
+      expect(cluster.drops()).toEqual({})
+      cluster.check()
+    })
 })
