@@ -134,9 +134,9 @@ export class ExpectationKeeper {
     if (!cause || !table.change(slot, word, held(STATE.ending, generationOf(word), COORDINATOR, 0))) return
     // Refreshed between our look and our change, or it was another one's fields that we saw.
     const isStill = this.#cause(slot)
-    if (!isStill) return table.settle(slot, word)
     if (isStill === 'expired') this.#report(slot)
-    this.#free(slot, isStill)
+    if (isStill) this.#free(slot, isStill)
+    else table.settle(slot, word)
   }
 
   #cause(slot: number): 'expired' | 'master-ended' | undefined {
