@@ -1,0 +1,22 @@
+// A million random operations on the expectation table by several shards' threads, half of the runs with threads that
+// crash: how fast, and that none of the invariants is broken (test/conntrack/expectation-threads.ts). Ends with 1 if one
+// is.
+//
+//   node dist/bench/expectations.js [OPERATIONS [SEED]]
+
+import { expectAmongThreads } from '../test/conntrack/expectation-threads.ts'
+
+const operations = Number(process.argv[2] ?? 1_000_000)
+const seed = Number(process.argv[3] ?? 1)
+const POINTS_A_CRASH = 30_000
+
+for (const shards of [2, 4])
+  for (const crashEvery of [0, POINTS_A_CRASH]) {
+    const report = await expectAmongThreads(shards, Math.ceil(operations / shards), seed, crashEvery)
+    const { seconds, ...counts } = report
+    const perSecond = Math.round(report.operations / seconds)
+    console.log(JSON.stringify({ shards, seed, crashEvery, ...counts, operationsPerSecond: perSecond }))
+    const { violations, unaccounted, miscounted, slotsHeld, leaked, left, crashes } = report
+    const wrong = [Object.keys(violations).length, miscounted, slotsHeld, leaked, ...Object.values(left)]
+    if (wrong.some((count) => count !== 0) || Math.abs(unaccounted) > crashes) process.exitCode = 1
+  }
