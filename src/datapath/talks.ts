@@ -116,7 +116,7 @@ function endHelp(row: number): void {
   if (talk) forget(talk)
 }
 
-export function forget(talk: Talk): void {
+function forget(talk: Talk): void {
   for (const stream of talk.streams) stream.clear()
   talks.delete(talk.row)
   holding.delete(talk)

@@ -215,7 +215,7 @@ export class Context implements HelperContext {
 
 const isPort = (value: number, from: number): boolean => Number.isInteger(value) && value >= from && value <= 65535
 
-export function tupleOf(row: number, src: number, dst: number, ports: number): Tuple {
+function tupleOf(row: number, src: number, dst: number, ports: number): Tuple {
   const protocol: Protocol = protocolOf(row) === TCP ? 'tcp' : 'udp'
   return {
     protocol,

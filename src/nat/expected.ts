@@ -10,7 +10,7 @@
 
 import { fault } from '#faults'
 import { CONN, CONN_SHIFT, EXPECTED, TUPLE_WORDS } from '../conntrack/connection-table.ts'
-import { cold, connections, hot, originOf } from '../conntrack/connections.ts'
+import { cold, hot, originOf } from '../conntrack/connections.ts'
 import { flowNew } from '../conntrack/events.ts'
 import { EXPECTATION } from '../conntrack/expectation-table.ts'
 import {
@@ -226,6 +226,3 @@ function mappingFor(at: number, protocol: number, inside: number, insidePort: nu
   counters[CELL.mappings + protocolCell(protocol)]! += 1
   return bound
 }
-
-/** The generation of a connection's row: with the row it names one connection of this shard's. */
-export const generationOf = (row: number): number => connections.words[(row << CONN_SHIFT) + CONN.generation]!
