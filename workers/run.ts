@@ -6,6 +6,7 @@ import { threadId } from 'node:worker_threads'
 import type { ShardTask } from '../src/coordinator/shards.ts'
 import type { attachShard } from '../src/datapath/attach.ts'
 import { AfPacketDriver } from '../src/io/af-packet.ts'
+import { FaultyDriver } from '../src/io/faulty.ts'
 import { signal } from '../src/io/syscalls.ts'
 import { ControlWords } from '../src/memory/control-words.ts'
 import { Region } from '../src/memory/region.ts'
@@ -16,7 +17,8 @@ export async function run({ settings, memory, seat, ...task }: ShardTask, attach
   const { shard, epoch } = settings
   const control = new ControlWords(new Region(task.control.buffer), task.control.workers)
   if (!control.enter(shard, epoch, threadId)) return
-  const driver = new AfPacketDriver(seat)
+  const sockets = new AfPacketDriver(seat)
+  const driver = task.faults ? new FaultyDriver(sockets, task.faults) : sockets
   const dataplane = await attach(memory, settings, driver, {
     watcher: () => signal(task.watcherFd),
     shard: (shard) => signal(task.wakeFds[shard]!),

@@ -24,7 +24,8 @@ const CONFIG = [
 ] as const
 
 async function runGateway({ config: file }: ConfigOption): Promise<number> {
-  const { config } = loadConfig({ file, env: process.env })
+  const { config: configured } = loadConfig({ file, env: process.env })
+  const config = { ...configured, labFaults: process.env.NATLOOM_LAB_FAULTS }
   const { Gateway } = await import('../coordinator/gateway.ts')
   const start = Gateway.start.bind(Gateway)
   return run({ config, log: createLog(config.log), start, signals: process, exit: process.exit.bind(process) })

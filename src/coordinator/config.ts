@@ -103,4 +103,9 @@ export interface GatewayConfig {
   }
   /** Where the next start finds what a killed gateway could not take back. */
   readonly statePath: string
+  /**
+   * What the lab and tests do to packets on their way (io/faulty.ts has the words). By the variable NATLOOM_LAB_FAULTS;
+   * no key of the configuration says it.
+   */
+  readonly labFaults?: string | undefined
 }

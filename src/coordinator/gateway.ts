@@ -26,6 +26,7 @@ import { Host } from '../host/host.ts'
 import type { LinkReport } from '../host/host-tables.ts'
 import { portsInUse } from '../host/sockets.ts'
 import { readHost } from '../host/watcher.ts'
+import { parseFaults } from '../io/faulty.ts'
 import { close, eventfd } from '../io/syscalls.ts'
 import type { Addr } from '../memory/fib.ts'
 import { type CountedWorker, createRegistry } from '../metrics/registry.ts'
@@ -133,6 +134,8 @@ export class Gateway {
 
   async #start(): Promise<void> {
     const startedAt = Number(process.hrtime.bigint() / 1_000_000n)
+    const { labFaults } = this.#config
+    const faults = labFaults === undefined ? undefined : parseFaults(labFaults)
     if (this.#host.prepare()) this.#log.warn('taking over what a killed natloom left behind')
     this.#takeBack.add('rules, port range and routes of the host', () => this.#takeHostBack())
     checkByteOrder()
@@ -160,6 +163,7 @@ export class Gateway {
       dispatcherSeat: ports.dispatcherSeat,
       watcherFd,
       startedAt,
+      faults,
     })
     await helpers.settled()
     await this.#serveApi(memory, startedAt)
@@ -318,7 +322,7 @@ export class Gateway {
   }
 
   async #startShards(
-    options: Pick<ShardsOptions, 'memory' | 'seats' | 'dispatcherSeat' | 'watcherFd' | 'startedAt' | 'gone'>,
+    options: Pick<ShardsOptions, 'memory' | 'seats' | 'dispatcherSeat' | 'watcherFd' | 'startedAt' | 'gone' | 'faults'>,
   ): Promise<Shards> {
     const shards = new Shards({
       ...options,

@@ -3,6 +3,7 @@
 
 import type { ShardMemory, ShardSettings } from '../datapath/attach.ts'
 import type { AfPacketSeat } from '../io/af-packet-layout.ts'
+import type { FaultPlan } from '../io/faulty.ts'
 import { signal } from '../io/syscalls.ts'
 import type { GatewayMemory } from './memory.ts'
 import { type Place, Supervisor, type SupervisorOptions } from './supervisor.ts'
@@ -22,6 +23,8 @@ export interface ShardTask {
   readonly wakeFds: readonly number[]
   /** The gateway's start in milliseconds of the machine's monotonic clock (process.hrtime). */
   readonly startedAt: number
+  /** Of tests and the lab. */
+  readonly faults?: FaultPlan | undefined
 }
 
 /** What `workers/dispatcher.ts` is given: the same, its shard being the number of shards. */
@@ -36,18 +39,20 @@ interface WorkersOptions {
   readonly watcherFd: number
   /** As in the task. */
   readonly startedAt: number
+  readonly faults?: FaultPlan | undefined
 }
 
 export interface ShardsOptions extends WorkersOptions, Omit<SupervisorOptions, 'words' | 'places' | 'now'> {}
 
 /** A place for each shard, and the dispatcher's. */
-export function placesOf({ memory, seats, dispatcherSeat, watcherFd, startedAt }: WorkersOptions): Place[] {
+export function placesOf({ memory, seats, dispatcherSeat, watcherFd, startedAt, faults }: WorkersOptions): Place[] {
   const { settings, shards, dispatcher, control } = memory
   const common = {
     control: { buffer: control.buffer, workers: control.workers },
     watcherFd,
     wakeFds: seats.map(({ wakeFd }) => wakeFd),
     startedAt,
+    faults,
   }
   const place = (name: string, file: string, of: ShardSettings, memory: ShardMemory, seat: AfPacketSeat): Place => ({
     name,

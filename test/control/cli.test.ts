@@ -37,6 +37,14 @@ describe('a configuration that is wrong ends `run` and `check` with exit code 2'
   })
 })
 
+describe('a plan of faults', () => {
+  it('that makes no sense ends `run` with exit code 2, before the host is touched', () => {
+    const { status, stderr } = natloom(['run'], { ...TWO_INTERFACES, NATLOOM_LAB_FAULTS: 'los=0.1' })
+    expect(stderr).toContain('natloom: faults "los=0.1": there is no los, but loss, duplicate')
+    expect(status).toBe(2)
+  })
+})
+
 describe('a command line that is wrong ends with exit code 2', () => {
   const wrong = [
     [[], 'Usage: natloom'],
