@@ -5,7 +5,7 @@
 //   parse, hash    what each packet is, what is wrong with it, its tuple; then their hashes parse.ts
 //   touch          the index cells; the rows that they name; the routes that those need     (here)
 //   settle         one by one: verdict                                                      (here)
-//     flow           the connection of its tuple, or a new one                              admit.ts, nat/bindings.ts
+//     flow           the connection of its tuple, or a new one                              admit.ts, nat/opening.ts
 //     fragment       the tuple by the datagram's record, then as a flow                     fragments.ts
 //     ICMP error     the connection of the packet it quotes                                 icmp-error.ts
 //     forward        time to live, route, size; track; count; translate; send               forward.ts, conntrack/track.ts

@@ -20,6 +20,7 @@ import { followExternals, queuesFor, seatBindings, sweep } from '../nat/bindings
 import { seatExpected } from '../nat/expected.ts'
 import { Externals } from '../nat/externals.ts'
 import { seatForwards } from '../nat/forwards.ts'
+import { seatOpening } from '../nat/opening.ts'
 import { endRests, seatPorts } from '../nat/ports.ts'
 import { recover } from '../nat/recover.ts'
 import { unreserveAt } from '../nat/reservations.ts'
@@ -65,6 +66,7 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   seatFragments(settings.timeouts)
   seatPorts(externals, settings.shard, settings.shards, wakers.coordinator)
   seatBindings(externals, settings.nat)
+  seatOpening(externals, settings.nat)
   seatForwards(settings.forwards)
   const { shard, shards, epoch } = settings
   const expectations = new ExpectationTable(new Region(memory.expectations), {
