@@ -1,0 +1,232 @@
+// Helpers in a shard, over a driver without a kernel: one process for each kind of session, because a shard's tables are
+// module-level state. How `npm run bench:helpers` gets what it says of shards. Prints one JSON object.
+//
+//   node dist/bench/helpers-shard.js fuzz SESSION STREAMS    mutated sessions, held against what scripts say of them
+//   node dist/bench/helpers-shard.js cost                    what a packet of a helped connection costs
+
+import { performance } from 'node:perf_hooks'
+import { fileURLToPath } from 'node:url'
+import { ExpectationTable } from '../src/conntrack/expectation-table.ts'
+import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
+import { attachShard, type Dataplane, type ShardSettings, tableBytes } from '../src/datapath/attach.ts'
+import { BUILTIN } from '../src/helpers/builtin.ts'
+import type { Helper } from '../src/helpers/helper.ts'
+import type { HelperEntry } from '../src/helpers/load.ts'
+import { LoopbackDriver } from '../src/io/loopback.ts'
+import { Fib } from '../src/memory/fib.ts'
+import { HandoverRings, handoverFrameBytes } from '../src/memory/handover-rings.ts'
+import { HelperList } from '../src/memory/helper-list.ts'
+import { allocate, sharedMemory } from '../src/memory/region.ts'
+import { Externals, SHARED, SPACES } from '../src/nat/externals.ts'
+import { DEFAULT_NAT } from '../src/nat/settings.ts'
+import { parseAddress } from '../src/wire/address.ts'
+import { EXTERNAL, LAN, snapshotOf, WAN } from '../test/datapath/network.ts'
+import { client, FTP_LOGIN, inPieces, outcomeOf, play, type Said, server } from '../test/helpers/dialogues.ts'
+import {
+  forwardTo,
+  type GatewayScript,
+  HelpedGateway,
+  type Inside,
+  LONGEST,
+  type PacketGateway,
+  PORTS,
+} from '../test/helpers/gateway-script.ts'
+import { faultsOf, mutated, randomOf, recut } from '../test/helpers/mutations.ts'
+import { SESSIONS } from './helpers-sessions.ts'
+import { put } from './helpers-spied.ts'
+
+const BLOCK = 64
+/** In pass(), milliseconds between turns: long enough to be over soon, and at the end a round of the expiry sweep. */
+const STEP_MS = 30_000
+const SWEEP_MS = 1300
+const TURN_MS = 63
+
+class BenchGateway implements PacketGateway {
+  /** Milliseconds of the turns since it was emptied. */
+  readonly turns: number[] = []
+  readonly #driver: LoopbackDriver
+  readonly #shard: Dataplane
+  readonly #helperList: HelperList
+  #now = 1000
+
+  static async start(inside: Inside, helper: Helper): Promise<BenchGateway> {
+    const driver = new LoopbackDriver({
+      ports: 2,
+      slots: 64,
+      scratchBytes: 8 << 20,
+      sharedBytes: handoverFrameBytes(1),
+    })
+    const settings: ShardSettings = {
+      shard: 0,
+      shards: 1,
+      restarted: false,
+      epoch: 1,
+      ownerKey: 0x5eed,
+      sides: [0, 1],
+      hashKey: [0x03020100, 0x07060504],
+      connections: 1024,
+      externals: { capacity: 2, blockSize: BLOCK },
+      fib: { ports: 2, shards: 1 },
+      expectations: 64,
+      timeouts: DEFAULT_TIMEOUTS,
+      nat: { ...DEFAULT_NAT, preservePorts: true, parity: false },
+      forwards: inside === 'server' ? [forwardTo(helper)] : [],
+      icmpErrorsPerSecond: 1000,
+    }
+    const fib = allocate((region) => new Fib(region, settings.fib))
+    const externals = allocate((region) => new Externals(region, settings.externals))
+    fib.seated.publish(snapshotOf({}, []))
+    const entry = externals.seated.add(parseAddress(EXTERNAL), SHARED)
+    for (let space = 0; space < SPACES; space++)
+      for (let block = PORTS[0] / BLOCK; block * BLOCK < PORTS[1]; block++)
+        externals.seated.lease(entry, space, block, 0)
+    const helperList = allocate((region) => new HelperList(region, 1))
+    const memory = {
+      tables: sharedMemory(tableBytes(settings)),
+      fib: fib.buffer,
+      externals: externals.buffer,
+      handover: allocate((region) => new HandoverRings(region, 1)).buffer,
+      expectations: allocate((region) => new ExpectationTable(region, { capacity: 64, shards: 1 })).buffer,
+      helperList: helperList.buffer,
+    }
+    const bells = { watcher() {}, shard() {}, coordinator() {} }
+    return new BenchGateway(driver, await attachShard(memory, settings, driver, bells), helperList.seated)
+  }
+
+  private constructor(driver: LoopbackDriver, shard: Dataplane, helperList: HelperList) {
+    this.#helperList = helperList
+    this.#driver = driver
+    this.#shard = shard
+  }
+
+  /** A built-in helper by its name, or this one. */
+  async help(helper: Helper | string): Promise<void> {
+    const isBuiltIn = typeof helper === 'string'
+    if (!isBuiltIn) put(helper)
+    const { name, tuple } = isBuiltIn ? BUILTIN[helper]!() : helper
+    const module = isBuiltIn ? name : fileURLToPath(new URL('./helpers-spied.js', import.meta.url))
+    const entry: HelperEntry = { id: 1, name, module, options: {}, bindings: [{ tuple }], load: 1 }
+    this.#helperList.publish(JSON.stringify([entry]))
+    await this.#shard.followHelpers()
+  }
+
+  inside(frame: Uint8Array, virtio: Uint8Array): Uint8Array[] {
+    this.#driver.inject(LAN, frame, virtio)
+    this.#turn()
+    return this.toWan()
+  }
+
+  outside(frame: Uint8Array, virtio: Uint8Array): Uint8Array[] {
+    this.#driver.inject(WAN, frame, virtio)
+    this.#turn()
+    return this.toLan()
+  }
+
+  toLan(): Uint8Array[] {
+    return this.#driver.takeSent(LAN)
+  }
+  toWan(): Uint8Array[] {
+    return this.#driver.takeSent(WAN)
+  }
+
+  pass(seconds: number): void {
+    for (const until = this.#now + seconds * 1000; this.#now < until; ) {
+      this.#now += until - this.#now > SWEEP_MS ? Math.min(STEP_MS, until - this.#now - SWEEP_MS) : TURN_MS
+      this.#shard.turn(this.#now)
+    }
+  }
+
+  #turn(): void {
+    const began = performance.now()
+    this.#shard.turn(this.#now)
+    this.turns.push(performance.now() - began)
+  }
+}
+
+async function start(name: string, inside: Inside, isHelped = true): Promise<HelpedGateway<BenchGateway>> {
+  const helper = BUILTIN[name]!()
+  const gateway = await BenchGateway.start(inside, helper)
+  const helped = new HelpedGateway(gateway, helper, inside)
+  if (isHelped) await gateway.help(helped.spied())
+  return helped
+}
+
+async function fuzz(title: string, streams: number): Promise<void> {
+  const { helper: name, session, inside } = SESSIONS.find((each) => each.title === title)!
+  const gateway = await start(name, inside)
+  const { helper } = gateway
+  const isStream = helper.tuple.proto === 'tcp'
+  let expected = 0
+  let rewritten = 0
+  const differences: string[] = []
+  for (let seed = 0; seed < streams; seed++) {
+    const random = randomOf(seed)
+    const mutant = mutated(session, random)
+    const asked = mutant.filter((_, i) => isStream || mutant.slice(0, i + 1).some(([who]) => who === 'original'))
+    const dialogue = (isStream && seed % 2 === 0 ? recut(asked, random) : asked).flatMap(inSegments)
+    const wire = gateway.connect()
+    for (const [who, bytes] of dialogue) wire.say(who, bytes)
+    const script = play(helper, dialogue, { inside, clientPort: wire.clientPort })
+    const faults = faultsOf(wire)
+    if (JSON.stringify(outcomeOf(wire)) !== JSON.stringify(outcomeOf(script))) faults.push('differs from its script')
+    for (const fault of faults) differences.push(`${title}, seed ${seed}: ${fault}`)
+    expected += wire.everExpected.length
+    rewritten += wire.edits.length
+    wire.close()
+    gateway.gateway.turns.length = 0
+  }
+  console.log(JSON.stringify({ title, streams, expected, rewritten, faults: differences }))
+}
+
+const inSegments = (said: Said): Said[] =>
+  inPieces(
+    said,
+    Array.from({ length: said[1].length / LONGEST }, () => LONGEST),
+  ).filter(([, bytes]) => bytes !== '')
+
+/** Microseconds of a turn of the shard with one packet in it: this one's, the median of many. */
+const TIMES = 4000
+const WARM = 4000
+
+async function cost(): Promise<void> {
+  const gateway = await start('ftp', 'client', false)
+  const results: Record<string, number> = {}
+  const kinds: readonly (readonly [string, (i: number) => Said])[] = [
+    ['a command', () => client('RETR a.txt')],
+    ['a reply', () => server('200 ok')],
+    ['an announcement', (i) => client(`PORT 10,0,0,5,156,${i & 63}`)],
+  ]
+  for (const isHelped of [false, true]) {
+    // Without the noting that scripts need: it is the helper's cost that counts.
+    if (isHelped) await gateway.gateway.help('ftp')
+    for (const [kind, said] of kinds) {
+      const times = timesOf(gateway, said)
+      times.sort((a, b) => a - b)
+      results[`${kind}, ${isHelped ? 'helped' : 'not helped'}`] = Number((times[times.length >> 1]! * 1000).toFixed(2))
+    }
+  }
+  console.log(JSON.stringify(results))
+}
+
+function timesOf(gateway: HelpedGateway<BenchGateway>, said: (i: number) => Said): number[] {
+  const times: number[] = []
+  const { turns } = gateway.gateway
+  let wire: GatewayScript | undefined
+  for (let i = 0; i < WARM + TIMES; i++) {
+    // Anew now and then: what a script remembers grows.
+    if (i % 500 === 0) {
+      wire?.close()
+      wire = gateway.connect()
+      for (const [who, bytes] of FTP_LOGIN) wire.say(who, bytes)
+    }
+    turns.length = 0
+    wire!.say(...said(i))
+    if (i >= WARM) times.push(turns[0]!)
+  }
+  wire?.close()
+  return times
+}
+
+const [, , mode, title, streams] = process.argv
+if (mode === 'fuzz') await fuzz(title!, Number(streams))
+else await cost()
