@@ -50,13 +50,14 @@ function take(talk: Talk, direction: number, text: string): void {
   const stream = talk.streams[direction as 0 | 1]
   const { mangled, heldFrom, mustWait } = context
   talk.waits[direction as 0 | 1] = mustWait
-  if (mustWait) return
   const last = mangled.at(-1)
   const length = Math.max(heldFrom < 0 ? text.length : heldFrom, last === undefined ? 0 : last.at + last.length)
   counters[CELL.helperRewrites]! += mangled.length
-  stream.accept(length, mangled)
-  if (length > 0) talk.midLine[direction as 0 | 1] = text[length - 1] !== '\n'
-  if (context.isDone) cutOff(talk, 'done')
+  if (length > 0) {
+    stream.accept(length, mangled)
+    talk.midLine[direction as 0 | 1] = text[length - 1] !== '\n'
+  }
+  if (context.isDone && !mustWait) cutOff(talk, 'done')
   else if (text.length - length > MOST_HELD) cutOff(talk, 'held-too-much')
   else if (bytesKept > MOST_KEPT || stream.kept > MOST_KEPT_OF_ONE) cutOff(talk, 'no-memory')
 }
@@ -78,8 +79,8 @@ export function call(talk: Talk, direction: number, text: string, ended: boolean
     return giveUp(talk, 'threw')
   }
   if (stopwatch() - began > LONGEST_CALL) return giveUp(talk, 'slow')
-  if (verdict !== Verdict.Drop && !context.mustWait) return true
-  for (const handle of context.made) withdraw(handle)
+  if (verdict === Verdict.Drop) for (const handle of context.made) withdraw(handle)
+  else if (context.mustWait) for (const handle of context.retreat()) withdraw(handle)
   return verdict !== Verdict.Drop
 }
 

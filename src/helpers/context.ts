@@ -65,7 +65,7 @@ export class Context implements HelperContext {
   heldFrom = -1
   readonly mangled: Mangled[] = []
   isDone = false
-  /** A port is on its way to the shard that the endpoint belongs to: the call is to be made again. */
+  /** A port is on its way to the shard that the endpoint belongs to: the call is to be made again (retreat()). */
   mustWait = false
   /** Expectations made in this call. */
   readonly made: number[] = []
@@ -73,6 +73,10 @@ export class Context implements HelperContext {
   #direction = 0
   #midLine = false
   #mostRewrites = 0
+  /** Of the line in hand: where it begins, and how much was made and rewritten before it. */
+  #lineAt = 0
+  #madeBefore = 0
+  #mangledBefore = 0
   #helper!: Registered
 
   begin(
@@ -98,6 +102,19 @@ export class Context implements HelperContext {
     this.isDone = false
     this.mustWait = false
     this.made.length = 0
+    this.#lineAt = 0
+    this.#madeBefore = 0
+    this.#mangledBefore = 0
+  }
+
+  /**
+   * The call has to be made again, from the line that couldn't be settled on, or from the beginning: that is held, and
+   * what was rewritten of it is forgotten. Returns what was expected because of it, to be withdrawn.
+   */
+  retreat(): number[] {
+    this.heldFrom = this.#lineAt
+    this.mangled.length = this.#mangledBefore
+    return this.made.splice(this.#madeBefore)
   }
 
   // --- what it is about ---
@@ -141,8 +158,11 @@ export class Context implements HelperContext {
     }
     for (let end = text.indexOf(LF, at); end >= 0; at = end + 1, end = text.indexOf(LF, at)) {
       const length = end > at && text[end - 1] === '\r' ? end - 1 - at : end - at
+      this.#lineAt = at
+      this.#madeBefore = this.made.length
+      this.#mangledBefore = this.mangled.length
       yield { at, text: text.slice(at, at + length) }
-      if (this.isDone) return
+      if (this.isDone || this.mustWait) return
     }
     if (at < text.length && !this.ended && couldBecome(text.slice(at))) this.hold(at)
   }

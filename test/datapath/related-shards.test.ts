@@ -136,7 +136,7 @@ describe('the owner of the announced endpoint has no port left', () => {
     return cluster
   }
   /** Of a connection that the first shard owns, whose client announces an endpoint of the second. */
-  const announce = (cluster: Cluster) => {
+  const announce = (cluster: Cluster, before = '') => {
     for (let i = 0; ; i++) {
       const d = control(cluster, i, 'out')
       const of = `${HOST}:${d.clientPort} `
@@ -147,7 +147,7 @@ describe('the owner of the announced endpoint has no port left', () => {
         return {
           d,
           line: `PORT ${hostPort(HOST, port)}\r\n`,
-          got: d.tell(d.client, `PORT ${hostPort(HOST, port)}\r\n`),
+          got: d.tell(d.client, `${before}PORT ${hostPort(HOST, port)}\r\n`),
         }
       }
     }
@@ -166,6 +166,18 @@ describe('the owner of the announced endpoint has no port left', () => {
     for (const segment of cluster.taken(WAN).map(segmentOf)) d.server.take(segment)
     const told = endpointIn(d.server.received)
     connect(cluster, false, `${SERVER}:20`, told)
+    cluster.check()
+  })
+
+  it('what came before the line in its segment goes on meanwhile, and is read once', async () => {
+    const cluster = await greedy()
+    const { d, got } = announce(cluster, 'TYPE I\r\n')
+    expect(got.map(({ text }) => text)).toEqual(['TYPE I\r\n'])
+    expect(cluster.externals.moveFreeBlock(0, 0, 1)).toBe(true)
+    cluster.externals.answer(1, 0, 0, true)
+    cluster.pass(0.2)
+    for (const segment of cluster.taken(WAN).map(segmentOf)) d.server.take(segment)
+    expect(d.server.received).toMatch(/TYPE I\r\nPORT 203,0,113,1,\d+,\d+\r\n$/)
     cluster.check()
   })
 
