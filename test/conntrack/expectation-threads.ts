@@ -6,9 +6,10 @@
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { cutConnections, viewConnections } from '../../src/conntrack/connection-table.ts'
-import { ExpectationTable, STATE as SLOT, stateOf } from '../../src/conntrack/expectation-table.ts'
+import { EXPECTATION, ExpectationTable, STATE as SLOT, stateOf, WIDTH } from '../../src/conntrack/expectation-table.ts'
 import { ExpectationKeeper } from '../../src/coordinator/expectation-keeper.ts'
 import { CELL, counterBlock } from '../../src/memory/counters.ts'
+import { EXPECT_REFUSALS, type ExpectRefusal } from '../../src/memory/expect-refusals.ts'
 import { allocate, bytesOf, Region, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, isMapped, POOL, TCP_SPACE } from '../../src/nat/externals.ts'
 import { reservationsIn } from '../../src/nat/reservations.ts'
@@ -35,6 +36,8 @@ export interface ExpectationThread {
 
 export const EXTERNALS = { capacity: 1, blockSize: 64 } as const
 export const EXPECTATIONS = 64
+/** Few enough that it is reached. */
+const LIMIT = 24
 export const CONNECTIONS = 64
 /** Few ports, so that none may leak. */
 const FIRST_BLOCK = 256
@@ -76,7 +79,7 @@ export interface ExpectationReport {
   readonly created: number
   readonly refreshed: number
   readonly matched: number
-  readonly refused: number
+  readonly refused: Readonly<Record<ExpectRefusal, number>>
   readonly removed: number
   readonly ended: ExpectationKeeper['ended']
   readonly mended: ExpectationKeeper['mended']
@@ -112,6 +115,7 @@ export async function expectAmongThreads(
   const { buffer, seated: table } = allocate(
     (region) => new ExpectationTable(region, { capacity: EXPECTATIONS, shards }),
   )
+  table.setLimit(LIMIT)
   const externals = allocate((region) => new Externals(region, EXTERNALS))
   externals.seated.add(1, POOL)
   for (let block = 0; block < BLOCKS; block++) externals.seated.lease(0, TCP_SPACE, FIRST_BLOCK + block, block % shards)
@@ -188,7 +192,9 @@ export async function expectAmongThreads(
     operations: Array.from({ length: shards }, (_, shard) => state[shardWord(shard, DONE)]!).reduce((a, b) => a + b),
     ...{ crashes, created, matched, removed, ended: endedBy, mended: keeper.mended },
     refreshed: sum(CELL.expectationsRefreshed),
-    refused: sum(CELL.expectationsRefused, 5),
+    refused: Object.fromEntries(
+      EXPECT_REFUSALS.map((reason, number) => [reason, sum(CELL.expectationsRefused + number)]),
+    ) as ExpectationReport['refused'],
     violations: Object.fromEntries(
       VIOLATIONS.map((name) => [name, state[violationWord(name)]!] as const).filter(([, count]) => count > 0),
     ),
@@ -204,10 +210,9 @@ export async function expectAmongThreads(
 
 /** Reservations that slots name. */
 function named(table: ExpectationTable): number {
-  const reservation = 20
   let count = 0
   for (const [slot, word] of table.states.entries())
-    if (stateOf(word) !== SLOT.free && table.fields[slot * 32 + reservation] !== 0) count++
+    if (stateOf(word) !== SLOT.free && table.fields[slot * WIDTH + EXPECTATION.reservation] !== 0) count++
   return count
 }
 
@@ -233,7 +238,7 @@ async function keep(keeper: ExpectationKeeper, state: Int32Array, shards: number
     keeper.look()
     if (look % 8 === 0) Atomics.add(state, STATE.second, 1)
     if (look % 64 === 0) keeper.dropHelper(3)
-    if (keeper.count > EXPECTATIONS + shards) Atomics.add(state, violationWord('more than may stand'), 1)
+    if (keeper.count > LIMIT + shards) Atomics.add(state, violationWord('more than may stand'), 1)
     await new Promise((resolve) => setTimeout(resolve, 1))
   }
 }
