@@ -6,7 +6,9 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import type { Helper } from '../../src/helpers/helper.ts'
 import { describeHelper } from '../contract/helper.ts'
-import { client, type Dialogue, everyCut, play, server } from './dialogues.ts'
+import { tcpSegment, toOf } from '../datapath/packets.ts'
+import { client, type Dialogue, everyCut, outcomeOf, play, server } from './dialogues.ts'
+import { helpedGateway } from './helped-gateway.ts'
 import { Script } from './script.ts'
 
 const readme = readFileSync(new URL('../../src/helpers/README.md', import.meta.url), 'utf8')
@@ -59,10 +61,24 @@ describe('the tutorial', () => {
   })
 })
 
-describeHelper('the tutorial', {
-  make: () => parcel,
-  sessions: [
-    ['two parcels', [greeting, client('LIST'), server('BOOK', 'LAMP'), deliver, server('SENT'), client('QUIT')]],
-    ['one after the other', [greeting, deliver, client('DELIVER lamp TO 10.0.0.5:40001'), server('SENT', 'SENT')]],
-  ],
+const SESSIONS = [
+  ['one parcel', [greeting, client('LIST'), server('BOOK', 'LAMP'), deliver, server('SENT'), client('QUIT')]],
+  ['two parcels', [greeting, deliver, client('DELIVER lamp TO 10.0.0.5:40001'), server('SENT', 'SENT')]],
+] as const
+
+describeHelper('the tutorial', { make: () => parcel, sessions: SESSIONS })
+
+describe('the tutorial in a gateway', () => {
+  for (const [name, session] of SESSIONS)
+    it(`${name}: is what its script says, and the server comes through`, async () => {
+      const helped = await helpedGateway(parcel)
+      const wire = helped.connect()
+      for (const [who, bytes] of session) wire.say(who, bytes)
+      expect(outcomeOf(wire)).toEqual(outcomeOf(play(parcel, session, { clientPort: wire.clientPort })))
+      for (const { to, told } of wire.everExpected) {
+        const [syn] = helped.gateway.outside(tcpSegment('192.0.2.7:7776', told, 'S'))
+        expect(toOf(syn!)).toBe(to)
+      }
+      helped.gateway.check()
+    })
 })
