@@ -12,6 +12,7 @@ import {
   CONN_SHIFT,
   CONN_WORDS,
   type ConnectionView,
+  EXPECTED,
   SEEN_REPLY,
   TCP_STATE_MASK,
   TCP_STATE_SHIFT,
@@ -47,8 +48,22 @@ export interface ListedConnection {
   readonly timeout: number
   /** Row of its mapping in the same shard; 0 for protocols without ports. */
   readonly mapping: number
+  /** Number of the helper that reads it (helpers/registry.ts), 0 for none. */
+  readonly helper: number
+  /** An expectation let it in. */
+  readonly expected: boolean
+  /** Of one that was expected: whose, by shard, row and the generation of that row; row 0 for none. */
+  readonly master: { readonly shard: number; readonly row: number; readonly generation: number }
   readonly original: ListedDirection
   readonly reply: ListedDirection
+}
+
+/** Addresses and ports word as loaded. */
+export interface ListedTuple {
+  readonly protocol: number
+  readonly source: number
+  readonly destination: number
+  readonly ports: number
 }
 
 /** A row that changes hands so often while it is looked at is passed over. */
@@ -78,6 +93,20 @@ export class ConnectionListing {
     return undefined
   }
 
+  /** The original tuple of the connection that had this row in this generation; undefined if it has ended. */
+  originalOf(row: number, generation: number): ListedTuple | undefined {
+    if (row < 1 || row > this.rows || this.#generation(row) !== generation) return undefined
+    const { words } = this.#view
+    const base = row << CONN_SHIFT
+    const tuple = {
+      protocol: words[base + CONN.state]! & 0xff,
+      source: words[base + CONN.origSrc]!,
+      destination: words[base + CONN.origDst]!,
+      ports: words[base + CONN.origPorts]!,
+    }
+    return this.#generation(row) === generation ? tuple : undefined
+  }
+
   #generation(row: number): number {
     return Atomics.load(this.#view.words, (row << CONN_SHIFT) + CONN.generation)
   }
@@ -103,6 +132,9 @@ export class ConnectionListing {
       assured: (state & ASSURED) !== 0,
       timeout,
       mapping: cold.mapping[row]!,
+      helper: cold.helper[row]!,
+      expected: (state & EXPECTED) !== 0,
+      master: { shard: cold.masterShard[row]!, row: cold.masterRow[row]!, generation: cold.masterGeneration[row]! },
       original: this.#direction(0, protocol, cold.packetWraps[row]!, cold.byteWraps[row]!),
       reply: this.#direction(1, protocol, cold.packetWrapsReply[row]!, cold.byteWrapsReply[row]!),
     }

@@ -4,7 +4,10 @@
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
 import { createInterface } from 'node:readline'
+import { json } from 'node:stream/consumers'
 import type { Connection as ListedConnection } from '../coordinator/connection-list.ts'
+import type { Expectation as ListedExpectation } from '../coordinator/expectation-list.ts'
+import type { HelperRequest, LoadedHelper } from '../coordinator/helper-desk.ts'
 import { EXIT } from './exit-codes.ts'
 import { DEFAULT_API_SOCKET } from './schema.ts'
 import { readSources, type SourceOptions, valueAt } from './sources.ts'
@@ -12,21 +15,30 @@ import { readSources, type SourceOptions, valueAt } from './sources.ts'
 /** What `GET /connections` says of each. */
 export type Connection = ListedConnection
 
+/** What `GET /expectations` says of each. */
+export type Expectation = ListedExpectation
+
+/** What `GET /helpers` says of each. */
+export type Helper = LoadedHelper
+
 type ApiClientErrorCode =
   /** Nobody listens there. */
   | 'API_NO_GATEWAY'
   /** The socket is another user's. */
   | 'API_RIGHTS'
-  /** The gateway ended, or refused. */
+  /** The gateway ended, or knows nothing of it. */
   | 'API_ANSWER'
+  /** The gateway has said why not. */
+  | 'API_REFUSED'
 
 class ApiClientError extends Error {
   override readonly name = 'ApiClientError'
-  readonly exitCode = EXIT.host
+  readonly exitCode: number
   readonly code: ApiClientErrorCode
   constructor(code: ApiClientErrorCode, message: string, options?: ErrorOptions) {
     super(message, options)
     this.code = code
+    this.exitCode = code === 'API_REFUSED' ? EXIT.configuration : EXIT.host
   }
 }
 
@@ -36,13 +48,21 @@ export function apiSocket(options: SourceOptions): string {
   return typeof path === 'string' ? path : DEFAULT_API_SOCKET
 }
 
+/** What is asked for, if it is not to be read only. */
+interface Asked {
+  readonly method: 'POST' | 'DELETE'
+  readonly body?: string
+}
+
 /** The lines of an answer. Throws ApiClientError, also in the middle: what came until then was not all. */
-export async function* answerOf(socket: string, path: string): AsyncGenerator<string> {
+export async function* answerOf(socket: string, path: string, { method, body }: Partial<Asked> = {}) {
   try {
-    const asked = request({ socketPath: socket, path, agent: false }).end()
+    const asked = request({ socketPath: socket, path, agent: false, method: method ?? 'GET' }).end(body)
     const [response] = (await once(asked, 'response')) as [IncomingMessage]
-    if (response.statusCode !== 200)
-      throw new ApiClientError('API_ANSWER', `the gateway at ${socket} has no ${path} (${response.statusCode})`)
+    // What goes wrong from now on is the answer's to say.
+    asked.on('error', () => {})
+    const { statusCode = 0 } = response
+    if (statusCode >= 300) throw await refused(socket, path, response)
     let failure: Error | undefined
     response.on('error', (error) => {
       failure = error
@@ -55,9 +75,41 @@ export async function* answerOf(socket: string, path: string): AsyncGenerator<st
 }
 
 /** Every connection of every shard. Throws ApiClientError. */
-export async function* connections(socket: string): AsyncGenerator<Connection> {
-  for await (const line of answerOf(socket, '/connections'))
-    if (line.startsWith('{')) yield JSON.parse(line.replace(/,$/, '')) as Connection
+export const connections = (socket: string): AsyncGenerator<Connection> => elements(socket, '/connections')
+
+/** All that stands expected. Throws ApiClientError. */
+export const expectations = (socket: string): AsyncGenerator<Expectation> => elements(socket, '/expectations')
+
+/** Of an array with one a line. */
+async function* elements<T>(socket: string, path: string): AsyncGenerator<T> {
+  for await (const line of answerOf(socket, path))
+    if (line.startsWith('{')) yield JSON.parse(line.replace(/,$/, '')) as T
+}
+
+/** The helpers in force. Throws ApiClientError. */
+export const helpers = (socket: string): Promise<readonly Helper[]> => value(socket, '/helpers')
+
+/** Resolves when every shard reads new connections with it. Throws ApiClientError. */
+export const loadHelper = (socket: string, wanted: HelperRequest): Promise<Helper> =>
+  value(socket, '/helpers', { method: 'POST', body: JSON.stringify(wanted) })
+
+/** Resolves when no shard knows it any more. Throws ApiClientError. */
+export const unloadHelper = (socket: string, name: string): Promise<Helper> =>
+  value(socket, `/helpers/${encodeURIComponent(name)}`, { method: 'DELETE' })
+
+async function value<T>(socket: string, path: string, asked?: Asked): Promise<T> {
+  let text = ''
+  for await (const line of answerOf(socket, path, asked)) text += line
+  return JSON.parse(text) as T
+}
+
+/** What an answer that is none says. */
+async function refused(socket: string, path: string, response: IncomingMessage): Promise<ApiClientError> {
+  const said = await json(response).catch(() => undefined)
+  const { code, message } = (said as { error?: { code?: string; message?: string } } | undefined)?.error ?? {}
+  if (message === undefined || code === 'API_PATH')
+    return new ApiClientError('API_ANSWER', `the gateway at ${socket} has no ${path} (${response.statusCode})`)
+  return new ApiClientError('API_REFUSED', message)
 }
 
 function refusal(socket: string, cause: NodeJS.ErrnoException): ApiClientError {

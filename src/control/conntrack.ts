@@ -1,6 +1,6 @@
 // `natloom conntrack -L`: the connections of a running gateway, as JSON or as Linux writes them.
-// Authority for the text: net/netfilter/nf_conntrack_standalone.c, ct_seq_show() (/proc/net/nf_conntrack), with
-// `shard=` behind it. natloom has no marks, zones and reference counts; what Linux would write for them in an ordinary
+// Authority for the text: net/netfilter/nf_conntrack_standalone.c, ct_seq_show() (/proc/net/nf_conntrack), with `shard=`
+// behind it, `helper=` as conntrack(8) has it, and `master=`: the original tuple of the connection that announced it. natloom has no marks, zones and reference counts; what Linux would write for them in an ordinary
 // case stands there, so that whoever reads the one can read the other.
 
 import { once } from 'node:events'
@@ -19,13 +19,17 @@ export async function listConnections(socket: string, output: Output, to: Writab
   else for await (const connection of connections(socket)) await write(to, textOf(connection))
 }
 
-async function write(to: Writable, line: string): Promise<void> {
+/** `10.0.0.2:5000>192.0.2.7:21`; of one that has ended since, nothing is left to be named. */
+export const flowText = (tuple: NonNullable<Connection['master']>['original']): string =>
+  tuple === null ? 'ended' : `${tuple.source}:${tuple.sourcePort}>${tuple.destination}:${tuple.destinationPort}`
+
+export async function write(to: Writable, line: string): Promise<void> {
   if (!to.write(`${line}\n`)) await once(to, 'drain')
 }
 
 /** A line of /proc/net/nf_conntrack. */
 export function textOf(connection: Connection): string {
-  const { protocol, state, timeout, seenReply, assured, shard, original, reply } = connection
+  const { protocol, state, timeout, seenReply, assured, shard, helper, master, original, reply } = connection
   return [
     `${'ipv4'.padEnd(8)} ${AF_INET} ${(NAMES[protocol] ?? 'unknown').padEnd(8)} ${protocol} ${timeout}`,
     ...(state === undefined ? [] : [state]),
@@ -34,6 +38,8 @@ export function textOf(connection: Connection): string {
     directionOf(reply, icmpOf(connection, true)),
     ...(assured ? ['[ASSURED]'] : []),
     `mark=0 zone=0 use=2 shard=${shard}`,
+    ...(helper === undefined ? [] : [`helper=${helper}`]),
+    ...(master === undefined ? [] : [`master=${flowText(master.original)}`]),
   ].join(' ')
 }
 

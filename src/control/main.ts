@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The command line. Each command loads only what it needs: `check` works without packet sockets, `lab` without a gateway.
 
+import type { Writable } from 'node:stream'
 import { Command, CommanderError, Option } from 'commander'
 import { version } from '../metrics/version.ts'
 import { apiSocket } from './api.ts'
@@ -9,6 +10,8 @@ import { loadConfig } from './config.ts'
 import { listConnections, OUTPUTS, type Output } from './conntrack.ts'
 import { explain } from './errors.ts'
 import { EXIT } from './exit-codes.ts'
+import { listExpectations } from './expect.ts'
+import { type LoadOptions, listHelpers, load, unload } from './helper.ts'
 import { jsonSchema } from './json-schema.ts'
 import { createLog } from './log.ts'
 import { run } from './run.ts'
@@ -39,20 +42,30 @@ function check({ config: file, schema }: ConfigOption & { readonly schema?: true
   return EXIT.ok
 }
 
-interface ConntrackOptions extends ConfigOption {
+interface GatewayOptions extends ConfigOption {
   readonly socket?: string
+}
+interface ListOptions extends GatewayOptions {
   readonly output: Output
 }
 
-async function conntrack({ config: file, socket, output }: ConntrackOptions): Promise<number> {
+/** Asks the running gateway; what it says goes to standard output. */
+async function ask(
+  { config: file, socket }: GatewayOptions,
+  question: (socket: string, to: Writable) => Promise<void>,
+): Promise<number> {
   // `natloom conntrack -L | head` has seen enough.
   process.stdout.once('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(EXIT.ok)
     throw error
   })
-  await listConnections(socket ?? apiSocket({ file, env: process.env }), output, process.stdout)
+  await question(socket ?? apiSocket({ file, env: process.env }), process.stdout)
   return EXIT.ok
 }
+
+const SOCKET = ['--socket <path>', "the gateway's API (else api.socket of the configuration)"] as const
+const outputOption = () => new Option('-o, --output <format>', 'how').choices(OUTPUTS).default('text')
+const several = (value: string, before: readonly string[] = []): readonly string[] => [...before, ...value.split(',')]
 
 async function runLab(args: string[]): Promise<number> {
   const { lab } = await import('../lab/lab.ts')
@@ -86,11 +99,52 @@ async function main(argv: readonly string[]): Promise<number> {
     .command('conntrack')
     .description('the connections of a running gateway')
     .requiredOption('-L, --dump', 'list them, as /proc/net/nf_conntrack does, with the shard that has each')
-    .addOption(new Option('-o, --output <format>', 'how').choices(OUTPUTS).default('text'))
-    .option('--socket <path>', "the gateway's API (else api.socket of the configuration)")
+    .addOption(outputOption())
+    .option(...SOCKET)
     .option(...CONFIG)
-    .action(async (options: ConntrackOptions) => {
-      exitCode = await conntrack(options)
+    .action(async (options: ListOptions) => {
+      exitCode = await ask(options, (socket, to) => listConnections(socket, options.output, to))
+    })
+  program
+    .command('expect')
+    .description('what a running gateway expects: connections that helpers have announced')
+    .requiredOption('-L, --dump', 'list them, as /proc/net/nf_conntrack_expect does, with who announced each')
+    .addOption(outputOption())
+    .option(...SOCKET)
+    .option(...CONFIG)
+    .action(async (options: ListOptions) => {
+      exitCode = await ask(options, (socket, to) => listExpectations(socket, options.output, to))
+    })
+  const helper = program.command('helper').description('the helpers of a running gateway')
+  helper
+    .command('list')
+    .description('those in force')
+    .addOption(outputOption())
+    .option(...SOCKET)
+    .option(...CONFIG)
+    .action(async (options: ListOptions) => {
+      exitCode = await ask(options, (socket, to) => listHelpers(socket, options.output, to))
+    })
+  helper
+    .command('load')
+    .description('let a helper read the connections that begin from now on')
+    .argument('<module>', "a built-in helper's name, or the path of a module: ./my-helper.js")
+    .option('--port <port>', "a server's port, instead of the helper's own; may be given again", several)
+    .option('--server <address>', 'only servers of this address or prefix; may be given again', several)
+    .option('--options <json>', "the helper's own options")
+    .option(...SOCKET)
+    .option(...CONFIG)
+    .action(async (module: string, options: GatewayOptions & LoadOptions) => {
+      exitCode = await ask(options, (socket, to) => load(socket, module, options, to))
+    })
+  helper
+    .command('unload')
+    .description('take a helper away; its connections go on, what it expects vanishes')
+    .argument('<name>', 'as `natloom helper list` has it')
+    .option(...SOCKET)
+    .option(...CONFIG)
+    .action(async (name: string, options: GatewayOptions) => {
+      exitCode = await ask(options, (socket, to) => unload(socket, name, to))
     })
   program
     .command('lab')

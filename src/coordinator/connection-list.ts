@@ -10,6 +10,7 @@ import { ConnectionListing, type ListedConnection, type ListedDirection } from '
 import { connectionsOf } from '../datapath/attach.ts'
 import { type Leases, ownerOf, type StaticRules, staticRules } from '../datapath/owner.ts'
 import { formatAddress, swap32 } from '../wire/address.ts'
+import { type TupleText, tupleText } from './expectation-list.ts'
 import type { GatewayMemory } from './memory.ts'
 
 export interface ConnectionDirection {
@@ -42,6 +43,10 @@ export interface Connection {
   readonly assured: boolean
   /** Row of its mapping in the shard's table; null for protocols without ports. */
   readonly mapping: number | null
+  /** The helper that reads it. */
+  readonly helper?: string
+  /** The connection that announced it, and its original tuple; null if that one has ended since. */
+  readonly master?: { readonly shard: number; readonly row: number; readonly original: TupleText | null }
   readonly original: ConnectionDirection
   readonly reply: ConnectionDirection
 }
@@ -54,24 +59,33 @@ const ICMP = 1
 const TCP = 6
 const UDP = 17
 
-/** The text of a JSON array in pieces. `clock` tells the second of the shards' clock. */
-export async function* connectionList(memory: GatewayMemory, clock: () => number): AsyncGenerator<string> {
+/**
+ * The text of a JSON array in pieces. `clock` tells the second of the shards' clock, `helperName` the name of the helper
+ * with a number.
+ */
+export async function* connectionList(
+  memory: GatewayMemory,
+  clock: () => number,
+  helperName: (id: number) => string | undefined = () => undefined,
+): AsyncGenerator<string> {
   const leases: Leases = {
     shards: memory.shards.length,
     key: memory.settings[0]!.ownerKey,
     externals: memory.externals,
   }
-  const division: Division = { leases, rules: staticRules(memory.settings[0]!.forwards) }
+  const listings = memory.shards.map(
+    ({ tables }, shard) => new ConnectionListing(connectionsOf(tables, memory.settings[shard]!)),
+  )
+  const by: Around = { leases, rules: staticRules(memory.settings[0]!.forwards), listings, helperName }
   let separator = '[\n'
-  for (const [shard, { tables }] of memory.shards.entries()) {
-    const listing = new ConnectionListing(connectionsOf(tables, memory.settings[shard]!))
+  for (const [shard, listing] of listings.entries()) {
     for (let row = 1; row <= listing.rows; ) {
       const now = clock()
       const end = Math.min(listing.rows, row + SLICE_ROWS - 1)
       const lines: string[] = []
       for (; row <= end && lines.length < SLICE_CONNECTIONS; row++) {
         const listed = listing.at(row, now)
-        if (listed) lines.push(JSON.stringify(connection(shard, listed, division)))
+        if (listed) lines.push(JSON.stringify(connection(shard, listed, by)))
       }
       if (lines.length > 0) {
         yield separator + lines.join(',\n')
@@ -83,14 +97,17 @@ export async function* connectionList(memory: GatewayMemory, clock: () => number
   yield separator === ',\n' ? '\n]\n' : '[]\n'
 }
 
-/** By which packets are divided among shards. */
-interface Division {
+/** What a connection is shown with: by which packets are divided among shards, all shards' rows, names. */
+interface Around {
   readonly leases: Leases
   readonly rules: StaticRules
+  readonly listings: readonly ConnectionListing[]
+  helperName(id: number): string | undefined
 }
 
-function connection(shard: number, listed: ListedConnection, division: Division): Connection {
+function connection(shard: number, listed: ListedConnection, by: Around): Connection {
   const { row, protocol, origin, tcpState, icmpType, timeout, seenReply, assured, mapping, original, reply } = listed
+  const helper = by.helperName(listed.helper)
   const icmp = { type: icmpType, id: original.sourcePort, replyId: reply.sourcePort }
   return {
     shard,
@@ -103,12 +120,23 @@ function connection(shard: number, listed: ListedConnection, division: Division)
     seenReply,
     assured,
     mapping: mapping === 0 ? null : mapping,
-    original: direction(protocol, original, origin, division),
-    reply: direction(protocol, reply, 1 - origin, division),
+    ...(helper !== undefined && { helper }),
+    ...(listed.master.row !== 0 && { master: masterOf(listed.master, by) }),
+    original: direction(protocol, original, origin, by),
+    reply: direction(protocol, reply, 1 - origin, by),
   }
 }
 
-function direction(protocol: number, listed: ListedDirection, side: number, by: Division): ConnectionDirection {
+function masterOf({ shard, row, generation }: ListedConnection['master'], { listings }: Around) {
+  const tuple = listings[shard]?.originalOf(row, generation)
+  return {
+    shard,
+    row,
+    original: tuple ? tupleText(tuple.protocol, tuple.source, tuple.destination, tuple.ports) : null,
+  }
+}
+
+function direction(protocol: number, listed: ListedDirection, side: number, by: Around): ConnectionDirection {
   const { source, destination, sourcePort, destinationPort, packets, bytes } = listed
   const numbers = { protocol, source: swap32(source), destination: swap32(destination), sourcePort, destinationPort }
   return {

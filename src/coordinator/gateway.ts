@@ -40,6 +40,7 @@ import type { GatewayConfig } from './config.ts'
 import { connectionList } from './connection-list.ts'
 import { EXIT_GATEWAY_FAILED, GatewayError } from './errors.ts'
 import { type ExpectationKeeper, keeperOf } from './expectation-keeper.ts'
+import { expectationList } from './expectation-list.ts'
 import { ExternalAddresses } from './external-addresses.ts'
 import { forwardText, parseForward } from './forwards.ts'
 import { HelperDesk } from './helper-desk.ts'
@@ -166,7 +167,7 @@ export class Gateway {
       faults,
     })
     await helpers.settled()
-    await this.#serveApi(memory, startedAt)
+    await this.#serveApi(memory, helpers, startedAt)
     await this.#serveMetrics(memory, shards, keeper)
     if (this.#failure) throw this.#failure
     this.#isRunning = true
@@ -337,11 +338,13 @@ export class Gateway {
     return shards
   }
 
-  async #serveApi(memory: GatewayMemory, startedAt: number): Promise<void> {
-    const { socket } = this.#config.api
+  async #serveApi(memory: GatewayMemory, helpers: HelperDesk, startedAt: number): Promise<void> {
+    const second = () => secondsSince(startedAt)
     const server = await ApiServer.start({
-      socket,
-      connections: () => connectionList(memory, () => secondsSince(startedAt)),
+      socket: this.#config.api.socket,
+      connections: () => connectionList(memory, second, (id) => helpers.nameOf(id)),
+      expectations: () => expectationList({ memory, helpers: helpers.list(), second: second() }),
+      helpers,
     })
     this.#takeBack.add('the API', () => server.close())
   }

@@ -7,6 +7,7 @@ import {
   CONN_WORDS,
   type ConnectionTable,
   cutConnections,
+  EXPECTED,
   SEEN_REPLY,
   TCP_STATE_SHIFT,
   viewConnections,
@@ -81,6 +82,9 @@ describe('a listed connection', () => {
       assured: true,
       timeout: 290,
       mapping: 5,
+      helper: 0,
+      expected: false,
+      master: { shard: 0, row: 0, generation: 0 },
       original: { source: CLIENT, destination: SERVER, sourcePort: 5000, destinationPort: 80, packets: 3, bytes: 120 },
       reply: { source: SERVER, destination: GATEWAY, sourcePort: 80, destinationPort: 40000, packets: 2, bytes: 80 },
     })
@@ -95,6 +99,33 @@ describe('a listed connection', () => {
       original: { sourcePort: 77, destinationPort: 77 },
       reply: { sourcePort: 20000, destinationPort: 20000 },
     })
+  })
+
+  it('that was expected says whose it is, and which helper reads it', () => {
+    const row = tcp()
+    put(row, CONN.state, keyWord(TCP, 1) | EXPECTED)
+    table.cold.helper[row] = 3
+    table.cold.masterShard[row] = 2
+    table.cold.masterRow[row] = 7
+    table.cold.masterGeneration[row] = 40
+    table.rows.commit(row)
+    expect(listing.at(row, NOW)).toMatchObject({
+      helper: 3,
+      expected: true,
+      master: { shard: 2, row: 7, generation: 40 },
+    })
+  })
+
+  it('is found by its generation as a master, until it has ended', () => {
+    const row = tcp()
+    table.rows.commit(row)
+    const generation = table.rows.words[row * CONN_WORDS + CONN.generation]!
+    const tuple = { protocol: TCP, source: CLIENT, destination: SERVER, ports: portsWord(5000, 80) }
+    expect(listing.originalOf(row, generation)).toEqual(tuple)
+    expect(listing.originalOf(row, generation - 2)).toBeUndefined()
+    expect(listing.originalOf(CAPACITY + 1, 0)).toBeUndefined()
+    table.rows.retire(row)
+    expect(listing.originalOf(row, generation)).toBeUndefined()
   })
 
   it('counts beyond 32 bits', () => {

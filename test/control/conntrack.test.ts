@@ -65,6 +65,19 @@ describe('a connection as /proc/net/nf_conntrack writes it', () => {
         'src=192.0.2.1 dst=203.0.113.1 packets=0 bytes=0 [ASSURED] mark=0 zone=0 use=2 shard=1',
     ],
   ]
+  for (const [what, master, text] of [
+    [
+      'its helper and',
+      { source: '10.0.0.2', destination: '192.0.2.7', sourcePort: 5000, destinationPort: 21 },
+      'shard=1 helper=ftp master=10.0.0.2:5000>192.0.2.7:21',
+    ],
+    ['that it has outlived', null, 'shard=1 helper=ftp master=ended'],
+  ] as const)
+    it(`with ${what} its master`, () =>
+      expect(textOf({ ...TCP, helper: 'ftp', master: { shard: 0, row: 3, original: master } })).toMatch(
+        new RegExp(` mark=0 zone=0 use=2 ${text}$`),
+      ))
+
   for (const [connection, text] of written)
     it(`of protocol ${connection.protocol}`, () => expect(textOf(connection)).toBe(text))
 })

@@ -2,13 +2,15 @@
 
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { get, type IncomingMessage } from 'node:http'
+import { get, type IncomingMessage, request } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ApiServer } from '../../src/coordinator/api.ts'
+import { HelperError } from '../../src/coordinator/errors.ts'
+import type { LoadedHelper } from '../../src/coordinator/helper-desk.ts'
 
 let folder: string
 let socket: string
@@ -26,16 +28,50 @@ async function* nothing(): AsyncGenerator<string> {
   yield '[]\n'
 }
 
+const FTP: LoadedHelper = {
+  name: 'ftp',
+  id: 1,
+  module: 'ftp',
+  protocol: 'tcp',
+  ports: [21],
+  servers: [],
+  options: {},
+  classes: [{ name: 'default', maxExpected: 1, timeoutSeconds: 300 }],
+}
+/** What was asked of the helpers, and what they answer. */
+let asked: unknown[]
+let answer: () => Promise<LoadedHelper>
+beforeEach(() => {
+  asked = []
+  answer = async () => FTP
+})
+
 async function start(connections: () => AsyncIterable<string> = nothing): Promise<ApiServer> {
-  const server = await ApiServer.start({ socket, connections })
+  const server = await ApiServer.start({
+    socket,
+    connections,
+    expectations: () => '[]\n',
+    helpers: {
+      list: () => [FTP],
+      load: (request) => {
+        asked.push(request)
+        return answer()
+      },
+      unload: (name) => {
+        asked.push(name)
+        return answer()
+      },
+    },
+  })
   servers.push(server)
   return server
 }
 
-async function ask(path: string, method = 'GET') {
-  const [response] = (await once(get({ socketPath: socket, path, method, agent: false }), 'response')) as [
-    IncomingMessage,
-  ]
+async function ask(path: string, method = 'GET', body = '') {
+  const sent = request({ socketPath: socket, path, method, agent: false }).end(body)
+  const [response] = (await once(sent, 'response')) as [IncomingMessage]
+  // The socket may close before this side has noticed that all of a long body was taken.
+  sent.on('error', () => {})
   return { status: response.statusCode, headers: response.headers, text: await text(response) }
 }
 
@@ -133,7 +169,7 @@ describe('the API', () => {
     reader.write('GET /connections HTTP/1.1\r\nhost: x\r\n\r\n')
     await once(reader, 'connect')
     // A reader of another answer sees that the first one is held up.
-    expect(await ask('/nothing')).toMatchObject({ status: 404, text: 'here is /connections\n' })
+    expect(await ask('/nothing')).toMatchObject({ status: 404 })
     reader.destroy()
     await ended
     expect(made).toBeLessThan(100)
@@ -157,4 +193,62 @@ describe('the API', () => {
     await server.close()
     expect(await broken).toBe('ECONNRESET')
   })
+})
+
+describe('what is asked of it', () => {
+  beforeEach(() => start())
+
+  it('lists expectations and helpers', async () => {
+    expect(await ask('/expectations')).toMatchObject({ status: 200, text: '[]\n' })
+    const { status, text } = await ask('/helpers')
+    expect([status, JSON.parse(text)]).toEqual([200, [FTP]])
+  })
+
+  it('loads a helper', async () => {
+    const wanted = { module: '/opt/beacon.js', ports: [9000], servers: ['192.0.2.0/24'], options: { depth: 3 } }
+    const { status, text } = await ask('/helpers', 'POST', JSON.stringify(wanted))
+    expect([status, JSON.parse(text)]).toEqual([201, FTP])
+    expect(asked).toEqual([wanted])
+  })
+
+  it('unloads one', async () => {
+    expect(await ask('/helpers/ftp', 'DELETE')).toMatchObject({ status: 200 })
+    expect(asked).toEqual(['ftp'])
+  })
+
+  const refusals = [
+    ['GET', '/nothing', '', 404, 'API_PATH', /here is \/connections, \/expectations, \/helpers/],
+    ['POST', '/connections', '', 405, 'API_METHOD', /allowed: GET/],
+    ['DELETE', '/helpers', '', 405, 'API_METHOD', /allowed: GET, POST/],
+    ['GET', '/helpers/ftp', '', 405, 'API_METHOD', /allowed: DELETE/],
+    ['POST', '/helpers', 'ftp', 400, 'API_REQUEST', /the body must be a JSON object/],
+    ['POST', '/helpers', '["ftp"]', 400, 'API_REQUEST', /the body must be a JSON object/],
+    ['POST', '/helpers', '{"module":"sip"}', 400, 'API_REQUEST', /module: one of ftp, irc, tftp, or the absolute path/],
+    ['POST', '/helpers', '{"module":"./x.js"}', 400, 'API_REQUEST', /module: one of/],
+    ['POST', '/helpers', '{"module":"ftp","ports":[0]}', 400, 'API_REQUEST', /ports: a list of numbers/],
+    ['POST', '/helpers', '{"module":"ftp","servers":["x"]}', 400, 'API_REQUEST', /servers: a list of addresses/],
+    ['POST', '/helpers', '{"module":"ftp","options":[]}', 400, 'API_REQUEST', /options: an object/],
+    ['POST', '/helpers', '{"module":"ftp","port":21}', 400, 'API_REQUEST', /port: no such field/],
+    ['POST', '/helpers', 'x'.repeat(300_000), 413, 'API_REQUEST', /at most/],
+  ] as const
+  for (const [method, path, body, status, code, message] of refusals)
+    it(`refuses ${method} ${path} ${body.slice(0, 40)}`, async () => {
+      const answer = await ask(path, method, body)
+      expect(answer.status).toBe(status)
+      expect(JSON.parse(answer.text)).toEqual({ error: { code, message: expect.stringMatching(message) } })
+      expect(asked).toEqual([])
+    })
+
+  for (const [code, status] of [
+    ['HELPER_MODULE', 422],
+    ['HELPER_SHARD', 422],
+    ['HELPER_EXISTS', 409],
+    ['HELPER_LIMIT', 409],
+    ['HELPER_UNKNOWN', 404],
+  ] as const)
+    it(`answers ${status} to ${code}`, async () => {
+      answer = () => Promise.reject(new HelperError(code, 'why not'))
+      const { status: answered, text } = await ask('/helpers', 'POST', '{"module":"ftp"}')
+      expect([answered, JSON.parse(text)]).toEqual([status, { error: { code, message: 'why not' } }])
+    })
 })

@@ -90,6 +90,33 @@ describe('the list of connections', () => {
     expect(gre).not.toHaveProperty('state')
   })
 
+  it('names the helper that reads a connection, and the master of one that was expected', async () => {
+    const memory = memoryOf()
+    connect(memory, 0, TCP, portsWord(5000, 21), portsWord(21, 20000))
+    connect(memory, 1, TCP, portsWord(20, 20001), portsWord(5001, 20))
+    connect(memory, 2, TCP, portsWord(20, 20002), portsWord(5002, 20))
+    connectionsOf(memory.shards[0]!.tables, memory.settings[0]!).cold.helper[1] = 4
+    for (const [shard, generation] of [
+      [1, 2],
+      [2, 4],
+    ] as const) {
+      const { cold } = connectionsOf(memory.shards[shard]!.tables, memory.settings[shard]!)
+      cold.masterShard[1] = 0
+      cold.masterRow[1] = 1
+      cold.masterGeneration[1] = generation
+    }
+    const pieces: string[] = []
+    const name = (id: number) => (id === 4 ? 'ftp' : undefined)
+    for await (const piece of connectionList(memory, () => SECOND, name)) pieces.push(piece)
+    const connections: Connection[] = JSON.parse(pieces.join(''))
+    const original = { source: '10.0.0.2', destination: '203.0.113.2', sourcePort: 5000, destinationPort: 21 }
+    expect(connections.map(({ helper, master }) => [helper, master])).toEqual([
+      ['ftp', undefined],
+      [undefined, { shard: 0, row: 1, original }],
+      [undefined, { shard: 0, row: 1, original: null }],
+    ])
+  })
+
   it('comes in pieces of a bounded size, with a turn of the event loop between any two', async () => {
     const memory = memoryOf(6000)
     for (let i = 0; i < 1500; i++) connect(memory, 2, TCP, portsWord(5000 + i, 80), portsWord(80, 20000 + i))

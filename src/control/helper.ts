@@ -1,0 +1,74 @@
+// `natloom helper list`, `load` and `unload`: the helpers of a running gateway.
+
+import type { Writable } from 'node:stream'
+import { isModulePath, moduleAt } from '../coordinator/helper-config.ts'
+import { type Helper, helpers, loadHelper, unloadHelper } from './api.ts'
+import { type Output, write } from './conntrack.ts'
+import { EXIT } from './exit-codes.ts'
+
+export interface LoadOptions {
+  readonly port?: readonly string[]
+  readonly server?: readonly string[]
+  readonly options?: string
+}
+
+/** A command line that can't be meant. */
+class HelperCommandError extends Error {
+  override readonly name = 'HelperCommandError'
+  readonly code = 'HELPER_COMMAND'
+  readonly exitCode = EXIT.configuration
+}
+
+/** Throws ApiClientError. */
+export async function listHelpers(socket: string, output: Output, to: Writable): Promise<void> {
+  const loaded = await helpers(socket)
+  if (output === 'json') return write(to, JSON.stringify(loaded, null, 2))
+  for (const helper of loaded) await write(to, helperText(helper))
+}
+
+/** Throws ApiClientError, HelperCommandError. */
+export async function load(socket: string, module: string, given: LoadOptions, to: Writable): Promise<void> {
+  const { port = [], server = [], options } = given
+  const helper = await loadHelper(socket, {
+    module: moduleAt(process.cwd(), module),
+    ports: port.map(portOf),
+    servers: server,
+    options: options === undefined ? undefined : optionsOf(options),
+  })
+  await write(to, helperText(helper))
+}
+
+/** Throws ApiClientError. */
+export async function unload(socket: string, name: string, to: Writable): Promise<void> {
+  await write(to, `unloaded ${(await unloadHelper(socket, name)).name}: its connections go on without it`)
+}
+
+/** `ftp: tcp port 21 of any server, 1 expected at a time, for 300 s`, and where it is from. */
+export function helperText({ name, module, protocol, ports, servers, options, classes }: Helper): string {
+  const where = ports.length === 0 ? 'every port' : `port ${ports.join(', ')}`
+  const limits = classes.map(
+    ({ name, maxExpected, timeoutSeconds }) =>
+      `${classes.length > 1 ? `${name}: ` : ''}${maxExpected} expected at a time, for ${timeoutSeconds} s`,
+  )
+  return [
+    `${name}: ${protocol} ${where} of ${servers.length === 0 ? 'any server' : servers.join(', ')}`,
+    ...limits,
+    ...(Object.keys(options).length === 0 ? [] : [`options ${JSON.stringify(options)}`]),
+    ...(isModulePath(module) ? [`from ${module}`] : []),
+  ].join(', ')
+}
+
+function portOf(text: string): number {
+  if (/^[1-9][0-9]{0,4}$/.test(text) && Number(text) <= 65_535) return Number(text)
+  throw new HelperCommandError(`--port ${text} is not allowed; allowed: a number from 1 to 65535`)
+}
+
+function optionsOf(text: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>
+  } catch {
+    // Said below.
+  }
+  throw new HelperCommandError(`--options ${text} is not allowed; allowed: a JSON object, such as '{"loose":true}'`)
+}
