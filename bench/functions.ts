@@ -1,5 +1,5 @@
-// `npm run bench`: what the hot path's functions cost, and the pipeline as a whole, in nanoseconds. Parse, hash and
-// lookup by mitata, a burst at a time, in this process; the pipeline in a process a table size (pipeline.ts), because a
+// `npm run bench`: what the hot path's functions cost, and the pipeline as a whole, in nanoseconds. Hash, lookup and
+// expectations by mitata, a burst at a time, in this process; the pipeline in a process a table size (pipeline.ts), because a
 // shard's tables are module-level state. Prints a table and keeps bench/results/functions.json.
 
 import { execFileSync } from 'node:child_process'
@@ -12,11 +12,15 @@ import { BURST } from '../src/io/driver.ts'
 import { HashIndex } from '../src/memory/hash-index.ts'
 import { bytesOf, Region, sharedMemory } from '../src/memory/region.ts'
 import { hash4, seatHashKey } from '../src/memory/siphash.ts'
+import { expectingBenches } from './expecting.ts'
 import { describeMachine, machine } from './machine.ts'
 
 const FLOWS = [1_000, 100_000, 1_000_000]
 /** What is wanted of the pipeline, nanoseconds a packet at most. */
 const WANTED: Record<number, number> = { 1000: 60, 1000000: 110 }
+/** Of publishing an expectation, whatever is said behind that. */
+const PUBLISHING = 'expectation published'
+const WANTED_OF_PUBLISHING = 2000
 const RUNS = 5
 /** More than fit in any cache, a whole number of bursts. */
 const PICKS = BURST * 16_384
@@ -63,6 +67,10 @@ async function benchLookup(flows: number): Promise<void> {
   })
 }
 
+async function benchExpectations(): Promise<void> {
+  for (const [name, work] of expectingBenches()) await bench(name, BURST, () => work(BURST))
+}
+
 /** The median of several processes: where a table's pages come to lie differs from one to the next. */
 function benchPipeline(flows: number): PipelineResult {
   const script = fileURLToPath(new URL('./pipeline.js', import.meta.url))
@@ -77,6 +85,7 @@ function benchPipeline(flows: number): PipelineResult {
 console.log(`${describeMachine(machine())}\n`)
 await benchHash()
 for (const flows of FLOWS) await benchLookup(flows)
+await benchExpectations()
 for (const flows of FLOWS) {
   const { nanosecondsPerPacket, dropped } = benchPipeline(flows)
   if (dropped > 0) throw new Error(`the pipeline dropped ${dropped} of the bench's packets`)
@@ -84,11 +93,12 @@ for (const flows of FLOWS) {
 }
 
 const wantedOf = (name: string): string => {
+  if (name.startsWith(PUBLISHING)) return `at most ${WANTED_OF_PUBLISHING}`
   const flows = FLOWS.find((count) => name === `pipeline, established, ${count.toLocaleString('en')} flows`)
   return flows && WANTED[flows] ? `at most ${WANTED[flows]}` : ''
 }
 for (const [name, value] of Object.entries(results))
-  console.log(`${name.padEnd(46)} ${value.toFixed(1).padStart(8)} ns a packet   ${wantedOf(name)}`)
+  console.log(`${name.padEnd(60)} ${value.toFixed(1).padStart(8)} ns a packet   ${wantedOf(name)}`)
 
 const directory = fileURLToPath(new URL('../../bench/results/', import.meta.url))
 mkdirSync(directory, { recursive: true })
