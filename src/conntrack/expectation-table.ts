@@ -29,7 +29,7 @@ import type { Region } from '../memory/region.ts'
 
 /** Expectations that a gateway holds if nobody says otherwise. */
 export const DEFAULT_EXPECTATIONS = 4096
-/** So many slots for each: with a bucket of eight for every two, one is full in 4000. */
+/** So many slots for each: a bucket of eight has two on average if all stand, and is full for one announcement in 900. */
 const SLOTS_EACH = 4
 export const BUCKET = 8
 const BUCKET_SHIFT = 3
