@@ -157,7 +157,7 @@ export class Gateway {
     this.#bringInLine()
     if (this.#addresses.count === 0) this.#logAddress()
     this.#openLeaseDesk(memory)
-    const shards = await this.#startShards({
+    const shards = await this.#startShards(helpers, {
       gone: (worker) => keeper.takeBack(worker),
       memory,
       seats: ports.seats,
@@ -323,13 +323,17 @@ export class Gateway {
   }
 
   async #startShards(
+    helpers: HelperDesk,
     options: Pick<ShardsOptions, 'memory' | 'seats' | 'dispatcherSeat' | 'watcherFd' | 'startedAt' | 'gone' | 'faults'>,
   ): Promise<Shards> {
     const shards = new Shards({
       ...options,
       limit: new RestartLimit(this.#config.supervision, () => performance.now()),
       replacing: (failure) => this.#log.error(failure, 'a worker has failed: another one takes its place'),
-      replaced: (worker) => this.#log.info(worker, 'the worker is replaced'),
+      replaced: (worker) => {
+        this.#log.info(worker, 'the worker is replaced')
+        for (const fault of helpers.faults()) this.#log.error({ fault }, 'a helper could not be loaded again')
+      },
       failed: (error) => this.#fail(error),
     })
     this.#takeBack.add('shards', () => shards.stop())

@@ -79,6 +79,12 @@ export class HelperDesk {
     if (fault !== undefined) throw new HelperError('HELPER_SHARD', fault)
   }
 
+  /** What shards could not load: one that takes a dead one's place does without, if a module isn't there any more. */
+  faults(): readonly string[] {
+    const reports = Array.from({ length: this.#options.shards }, (_, shard) => this.#options.list.reportOf(shard))
+    return reports.flatMap(({ fault }, shard) => (fault === '' ? [] : [`in shard ${shard}: ${fault}`]))
+  }
+
   list(): readonly LoadedHelper[] {
     return this.#loaded.map(({ shown }) => shown)
   }
@@ -194,10 +200,9 @@ export class HelperDesk {
     const each = Array.from({ length: shards }, async (_, shard) => {
       if (!(await list.followed(shard, version, FOLLOWED_WITHIN_MS)))
         return `shard ${shard} has not followed within ${FOLLOWED_WITHIN_MS / 1000} s`
-      const { fault } = list.reportOf(shard)
-      return fault === '' ? undefined : `in shard ${shard}: ${fault}`
+      return undefined
     })
-    return (await Promise.all(each)).find((fault) => fault !== undefined)
+    return (await Promise.all(each)).find((fault) => fault !== undefined) ?? this.faults()[0]
   }
 
   /** Shards announce nothing for it any more: what stands is the last of it. */

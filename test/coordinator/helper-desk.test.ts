@@ -140,6 +140,21 @@ describe('a helper that is loaded', () => {
     expect(readBy(UDP, '192.0.2.7', 69)).toEqual(['tftp', 'tftp'])
     expect(shards[1].follow()).toBeUndefined()
   })
+
+  it('is named where a shard that begins later can’t load it, and the shard does without', async () => {
+    const module = moduleOf(`
+      let calls = 0
+      export default () => {
+        if (++calls === 4) throw new Error('gone')
+        return { name: 'fading', tuple: { proto: 'tcp', dstPort: 7 }, help() {} }
+      }`)
+    await desk.load({ module })
+    expect(desk.faults()).toEqual([])
+    shards[1] = await shard(1)
+    await shards[1].follow()
+    expect(desk.faults()).toEqual(['in shard 1: fading: gone'])
+    expect(readBy(TCP, '192.0.2.7', 7)).toEqual(['fading', undefined])
+  })
 })
 
 describe('those of the configuration', () => {
