@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { HelperError } from '../../src/coordinator/errors.ts'
 import { HelperDesk } from '../../src/coordinator/helper-desk.ts'
 import type * as InForce from '../../src/datapath/helpers-in-force.ts'
@@ -143,13 +143,14 @@ describe('a helper that is loaded', () => {
 
   it('is named where a shard that begins later can’t load it, and the shard does without', async () => {
     const module = moduleOf(`
-      let calls = 0
       export default () => {
-        if (++calls === 4) throw new Error('gone')
+        if (globalThis.isGone) throw new Error('gone')
         return { name: 'fading', tuple: { proto: 'tcp', dstPort: 7 }, help() {} }
       }`)
     await desk.load({ module })
     expect(desk.faults()).toEqual([])
+    vi.stubGlobal('isGone', true)
+    onTestFinished(() => void vi.unstubAllGlobals())
     shards[1] = await shard(1)
     await shards[1].follow()
     expect(desk.faults()).toEqual(['in shard 1: fading: gone'])
