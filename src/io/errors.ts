@@ -9,3 +9,24 @@ export class AfPacketError extends Error {
     this.code = code
   }
 }
+
+export type PcapErrorCode =
+  | 'PCAP_UNREADABLE'
+  | 'PCAP_EMPTY'
+  | 'PCAP_FOREIGN'
+  | 'PCAP_TRUNCATED'
+  | 'PCAP_DAMAGED'
+  | 'PCAP_LINK'
+  | 'PCAP_UNWRITABLE'
+
+/** What is wrong with a capture file; the message says where and what to do. */
+export class PcapError extends Error {
+  override readonly name = 'PcapError'
+  readonly code: PcapErrorCode
+  /** A wrong file on the command line, as a wrong option is. */
+  readonly exitCode = 2
+  constructor(code: PcapErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
