@@ -81,8 +81,10 @@ class BenchGateway implements PacketGateway {
       for (let block = PORTS[0] / BLOCK; block * BLOCK < PORTS[1]; block++)
         externals.seated.lease(entry, space, block, 0)
     const helperList = allocate((region) => new HelperList(region, 1))
+    const tables = sharedMemory(tableBytes(settings))
     const memory = {
-      tables: sharedMemory(tableBytes(settings)),
+      tables,
+      peers: [tables],
       fib: fib.buffer,
       externals: externals.buffer,
       handover: allocate((region) => new HandoverRings(region, 1)).buffer,

@@ -89,6 +89,7 @@ export function makeMemory(flows: number, shards: number): BenchMemory {
   const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: shards }))
   return {
     tables,
+    peers: tables,
     fib: fib.buffer,
     externals: externals.buffer,
     handover: handover.buffer,

@@ -42,6 +42,18 @@ export const ENDED = 1 << 16
 /** The inside endpoint has another mapping that its new flows find; this one is found by its external end only. */
 export const SECOND = 1 << 17
 
+/** The same memory for who only reads. The index is being changed by its owner meanwhile: it may miss what is there. */
+export interface MappingView {
+  readonly words: Int32Array
+  readonly index: HashIndex
+}
+
+/** Row 0 counts, and is never used. */
+export const viewMappings = (region: Region, capacity: number): MappingView => ({
+  words: region.i32((capacity + 1) * MAPPING_WORDS),
+  index: new HashIndex(region, capacity * 2),
+})
+
 export function cutMappings(region: Region, capacity: number): { rows: Rows; index: HashIndex } {
   const rows = new Rows(region, {
     capacity,

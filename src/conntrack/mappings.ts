@@ -18,8 +18,14 @@ export const mappingBase = (row: number): number => row << SHIFT
 const BY_INSIDE = 0x200
 const BY_EXTERNAL = 0x300
 
-const insideHash = (address: number, port: number, remote: number, remotePort: number, protocol: number): number =>
-  hash4(address, remote, port | (remotePort << 16), protocol | BY_INSIDE)
+/** Of an inside endpoint, the same in every shard. */
+export const insideHash = (
+  address: number,
+  port: number,
+  remote: number,
+  remotePort: number,
+  protocol: number,
+): number => hash4(address, remote, port | (remotePort << 16), protocol | BY_INSIDE)
 const externalHash = (address: number, port: number, protocol: number): number =>
   hash4(address, 0, port, protocol | BY_EXTERNAL)
 

@@ -59,15 +59,17 @@ export function allocateMemory(config: GatewayConfig): GatewayMemory {
     (region) => new ExpectationTable(region, { capacity: settings[0].expectations, shards: config.workers }),
   )
   const helperList = allocate((region) => new HelperList(region, config.workers))
-  const memoryOf = (each: ShardSettings): ShardMemory => ({
-    tables: tablesOf(each),
+  const peers = settings.map(tablesOf)
+  const memoryOf = (tables: SharedArrayBuffer): ShardMemory => ({
+    tables,
+    peers,
     externals: externals.buffer,
     fib: fib.buffer,
     handover: handover.buffer,
     expectations: expectations.buffer,
     helperList: helperList.buffer,
   })
-  const shards = settings.map(memoryOf)
+  const shards = peers.map(memoryOf)
   return {
     settings,
     shards,
@@ -83,9 +85,9 @@ export function allocateMemory(config: GatewayConfig): GatewayMemory {
 }
 
 /** It is number N among N shards, and counts as they do. */
-function dispatcher(memoryOf: (settings: ShardSettings) => ShardMemory, of: ShardSettings) {
+function dispatcher(memoryOf: (tables: SharedArrayBuffer) => ShardMemory, of: ShardSettings) {
   const settings = { ...of, shard: of.shards, connections: DISPATCHER_ROWS }
-  const memory = memoryOf(settings)
+  const memory = memoryOf(tablesOf(settings))
   return { settings, memory, counters: counterBlock(new Region(memory.tables)) }
 }
 

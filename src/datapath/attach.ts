@@ -2,19 +2,17 @@
 // datapath is imported, after its memory is attached (memory/seat.ts).
 
 import { setFlagsFromString } from 'node:v8'
-import { type ConnectionView, cutConnections, viewConnections } from '../conntrack/connection-table.ts'
-import { cutMappings } from '../conntrack/mapping-table.ts'
-import { cutPermissions } from '../conntrack/permission-table.ts'
+import { type ConnectionView, viewConnections } from '../conntrack/connection-table.ts'
 import type { Timeouts } from '../conntrack/timeouts.ts'
 import type { Driver } from '../io/driver.ts'
 import { counterBlock } from '../memory/counters.ts'
 import { cutEvents, type EventRing } from '../memory/event-ring.ts'
 import type { FibOptions } from '../memory/fib.ts'
 import { bytesOf, Region } from '../memory/region.ts'
-import { attach, type Seat } from '../memory/seat.ts'
+import { attach } from '../memory/seat.ts'
 import type { Forward } from '../nat/forwards.ts'
-import { cutSequences } from '../nat/sequence-table.ts'
 import type { NatSettings } from '../nat/settings.ts'
+import { cutTables } from './shard-tables.ts'
 
 /** What a shard must know; plain data, posted to its worker. */
 export interface ShardSettings {
@@ -49,6 +47,8 @@ export interface ShardSettings {
 export interface ShardMemory {
   /** Its own tables and counters. */
   readonly tables: SharedArrayBuffer
+  /** By shard: all shards' tables, of which it reads the mappings. */
+  readonly peers: readonly SharedArrayBuffer[]
   /** External addresses, leases, port words: all shards'. */
   readonly externals: SharedArrayBuffer
   /** Routes and neighbours: all shards'. */
@@ -90,21 +90,6 @@ export interface Dataplane {
  * bench/pipeline.ts: a fifth faster). For the whole process, best before the datapath is first run.
  */
 export const INLINING = ['--max-inlined-bytecode-size-cumulative=4000', '--max-inlined-bytecode-size=2000'] as const
-
-type Tables = Omit<Seat, 'arena'>
-
-/** Cuts a shard's own tables. Counters come first, so that anyone finds them without knowing the rest. */
-function cutTables(region: Region, capacity: number): Tables {
-  return {
-    counters: region.sub(bytesOf(counterBlock)),
-    connections: region.sub(bytesOf((part) => cutConnections(part, capacity))),
-    mappings: region.sub(bytesOf((part) => cutMappings(part, capacity))),
-    permissions: region.sub(bytesOf((part) => cutPermissions(part, capacity))),
-    sequences: region.sub(bytesOf((part) => cutSequences(part, capacity))),
-    events: region.sub(bytesOf(cutEvents)),
-    capacity,
-  }
-}
 
 /** Bytes of a shard's own tables. */
 export const tableBytes = (settings: ShardSettings): number =>

@@ -24,6 +24,7 @@ import { seatOpening } from '../nat/opening.ts'
 import { endRests, seatPorts } from '../nat/ports.ts'
 import { recover } from '../nat/recover.ts'
 import { unreserveAt } from '../nat/reservations.ts'
+import { seatStandingPorts } from '../nat/standing-ports.ts'
 import { seatAnswers } from './answer.ts'
 import { seatArena } from './arena.ts'
 import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
@@ -38,6 +39,7 @@ import { ownerOfInside, seatOwnership } from './ownership.ts'
 import { runBurst, runHandedOver, runHeld, runWaiting, seatPipeline } from './pipeline.ts'
 import { followRoutes, seatRoutes } from './route.ts'
 import { seatSending, sideOf } from './send.ts'
+import { mappingsOf } from './shard-tables.ts'
 import { detachHelper } from './talks.ts'
 import { isTimeToCheck, seatWaiting } from './waiting.ts'
 
@@ -85,6 +87,10 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   const rings = new HandoverRings(new Region(memory.handover), settings.shards)
   seatHandOver(driver, rings, settings.shard, settings.restarted, wakers.shard)
   seatExpected(externals, settings.nat, ownerOfInside)
+  seatStandingPorts(
+    externals,
+    memory.peers.map((tables) => mappingsOf(tables, settings.connections)),
+  )
   seatHelped(wakers.stopwatch, wakers.tell)
   seatPipeline(driver)
   nextSweep = 0

@@ -25,7 +25,7 @@ import {
   reservedFor,
 } from '../conntrack/expectations.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
-import { findByExternal, findByInside, hasEnded, insertMapping, mapping, mappingBase } from '../conntrack/mappings.ts'
+import { findByExternal, findByInside, insertMapping, mapping, mappingBase } from '../conntrack/mappings.ts'
 import { INSIDE, keyWord, OUTSIDE } from '../conntrack/tuple.ts'
 import { CELL, protocolCell } from '../memory/counters.ts'
 import { DROP } from '../memory/drop-reasons.ts'
@@ -38,6 +38,7 @@ import { openFromInside } from './opening.ts'
 import { askFor, takeReserved } from './ports.ts'
 import { reserveFor, reserveTaken, unreserveAt } from './reservations.ts'
 import { DEFAULT_NAT, dependsOnAddress, type NatSettings } from './settings.ts'
+import { reserveStanding } from './standing-ports.ts'
 
 let externals: Externals
 let settings: NatSettings = DEFAULT_NAT
@@ -121,27 +122,21 @@ const NO_PORT = -2
 function reservationFor({ protocol, port }: Announce, inside: number, external: number): number {
   const entry = externalEntry(external)
   if (entry < 0) return NO_PORT
-  const standing = standingPort(protocol, inside, port, entry)
-  if (standing > 0) return standing
   const owner = ownerOf(protocol, inside, port)
+  const standing = standingPort(owner, protocol, inside, port, entry)
+  if (standing >= 0) return standing + 1
   const space = spaceOf(protocol)
   const at = reserveFor(externals, owner, entry, space, swap16(port), settings.preservePorts, settings.parity)
   if (at >= 0) return at + 1
   return askFor(owner, entry, space) ? PENDING_LEASE : NO_PORT
 }
 
-/** The endpoint's external port, if another expectation or a mapping has one: reserved once more; 0 if there is none. */
-function standingPort(protocol: number, inside: number, port: number, entry: number): number {
+/** The port index of the endpoint, if another expectation or a mapping has one: reserved once more; -1 if there is none. */
+function standingPort(owner: number, protocol: number, inside: number, port: number, entry: number): number {
   const named = expected() > 0 ? reservedFor(protocol, inside, port) : -1
   const isNamedStill = (): boolean => reservedFor(protocol, inside, port) === named
-  if (named >= 0 && entryOfPort(named) === entry && reserveTaken(externals, named, isNamedStill)) return named + 1
-  if (dependsOnAddress(settings.mapping)) return 0
-  const bound = findByInside(protocol, inside, port, 0, 0)
-  if (bound === 0) return 0
-  const base = mappingBase(bound)
-  if (mapping[base + MAPPING.external] !== entry) return 0
-  const at = externals.portIndex(entry, spaceOf(protocol), swap16(mapping[base + MAPPING.ports]! >>> 16))
-  return reserveTaken(externals, at, () => !hasEnded(bound)) ? at + 1 : 0
+  if (named >= 0 && entryOfPort(named) === entry && reserveTaken(externals, named, isNamedStill)) return named
+  return dependsOnAddress(settings.mapping) ? -1 : reserveStanding(owner, protocol, inside, port, entry)
 }
 
 /** An expectation for this tuple, claimed; 0 if there is none. */

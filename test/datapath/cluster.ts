@@ -146,7 +146,8 @@ export class Cluster {
     vi.resetModules()
     const { attachShard, attachDispatcher } = await import('../../src/datapath/attach.ts')
     const attach = shard < this.shards ? attachShard : attachDispatcher
-    const memory = { tables: this.#buffers[shard]!, ...this.#memory }
+    const peers = this.#buffers.slice(0, this.shards)
+    const memory = { tables: this.#buffers[shard]!, peers, ...this.#memory }
     const wakers = { watcher() {}, coordinator() {}, shard: (woken: number) => this.woken.push(woken) }
     this.#planes[shard] = await attach(memory, this.#settings[shard]!, this.drivers[shard]!, wakers)
     if (shard === this.shards) return

@@ -138,6 +138,7 @@ export class Gateway {
     this.#buffer = sharedMemory(tableBytes(settings))
     this.#memory = {
       tables: this.#buffer,
+      peers: [this.#buffer],
       externals: externals.buffer,
       fib: fib.buffer,
       handover: handover.buffer,

@@ -126,6 +126,26 @@ describe('whoever gets a packet first', () => {
     })
 })
 
+describe('an inside endpoint that has a mapping', () => {
+  it('is announced at that port, whichever shard it is announced through', async () => {
+    const cluster = await start(4)
+    let elsewhere = 0
+    for (let i = 0; i < SESSIONS; i++) {
+      const [syn] = cluster.inside(tcpSegment(`${HOST}:${40_000 + i}`, '192.0.2.200:80', 'S'))
+      const d = control(cluster, i, 'out')
+      d.tell(d.client, `PORT ${hostPort(HOST, 40_000 + i)}\r\n`)
+      const told = endpointIn(d.server.received)
+      expect(told).toBe(fromOf(syn!))
+      connect(cluster, false, `${SERVER}:20`, told)
+      const shardOf = (from: string) => cluster.connections().find(({ original }) => original.startsWith(from))!.shard
+      if (shardOf(`${HOST}:${40_000 + i} `) !== shardOf(`${HOST}:${50_000 + i} `)) elsewhere++
+    }
+    expect(elsewhere).toBeGreaterThan(0)
+    expect(cluster.drops()).toEqual({})
+    cluster.check()
+  })
+})
+
 describe('the owner of the announced endpoint has no port left', () => {
   /** Every block is the first shard's. */
   const greedy = async () => {
