@@ -6,6 +6,7 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer as createHttpServer, get } from 'node:http'
 import { connect, createServer, type Socket } from 'node:net'
+import { answerRequests } from '../lab/remote.ts'
 
 const PATIENCE_MS = 5000
 const connections = new Map<number, Socket>()
@@ -84,24 +85,5 @@ const requests = {
 }
 
 export type Requests = typeof requests
-export interface Request {
-  readonly id: number
-  readonly what: keyof Requests
-  readonly args: readonly unknown[]
-}
-export interface Answer {
-  readonly id: number
-  readonly value?: unknown
-  readonly error?: string
-}
 
-process.on('message', async ({ id, what, args }: Request) => {
-  const work = requests[what] as (...args: readonly unknown[]) => Promise<unknown>
-  const answer: Answer = await work(...args).then(
-    (value) => ({ id, value }),
-    (error) => ({ id, error: String(error) }),
-  )
-  process.send?.(answer)
-})
-// Until its starter has gone.
-process.on('disconnect', () => process.exit())
+answerRequests(requests)

@@ -3,35 +3,17 @@
 import type { Namespace } from '../../src/lab/namespace.ts'
 import { Processes, type Program } from '../../src/lab/processes.ts'
 import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, Topology } from '../../src/lab/topology.ts'
-import type { Answer, Request, Requests } from './end-host.ts'
+import { Remote } from '../lab/remote.ts'
+import type { Requests } from './end-host.ts'
 
 const COMMAND = new URL('../../dist/src/control/main.js', import.meta.url)
 const END_HOST = new URL('../../dist/test/coordinator/end-host.js', import.meta.url)
 const PATIENCE_MS = 15_000
 
-/** Asks another process to do something. */
-export class EndHost {
-  readonly host: Namespace
-  readonly #program: Program
-  readonly #waiting = new Map<number, (answer: Answer) => void>()
-  #next = 0
-
+/** Asks an end host's process to do something. */
+export class EndHost extends Remote<Requests> {
   constructor(host: Namespace, processes: Processes) {
-    this.host = host
-    this.#program = processes.startModule(host, END_HOST)
-    this.#program.child.on('message', (message) => this.#waiting.get((message as Answer).id)?.(message as Answer))
-  }
-
-  async ask<K extends keyof Requests>(
-    what: K,
-    ...args: Parameters<Requests[K]>
-  ): Promise<Awaited<ReturnType<Requests[K]>>> {
-    const id = this.#next++
-    const answered = new Promise<Answer>((resolve) => this.#waiting.set(id, resolve))
-    this.#program.child.send({ id, what, args } satisfies Request)
-    const { value, error } = await answered
-    if (error !== undefined) throw new Error(`${what} ${args.join(' ')}: ${error}`)
-    return value as Awaited<ReturnType<Requests[K]>>
+    super(host, processes, END_HOST)
   }
 }
 

@@ -1,0 +1,61 @@
+// A process in another namespace that does what it is asked: the asking side, and the loop of the process. Requests and
+// answers go over the channel that Node gives a child.
+
+import type { Namespace } from '../../src/lab/namespace.ts'
+import type { Processes, Program } from '../../src/lab/processes.ts'
+
+// biome-ignore lint/suspicious/noExplicitAny: parameters of any function
+type Requests = Readonly<Record<string, (...args: any[]) => unknown>>
+
+interface Request {
+  readonly id: number
+  readonly what: string
+  readonly args: readonly unknown[]
+}
+
+interface Answer {
+  readonly id: number
+  readonly value?: unknown
+  readonly error?: string
+}
+
+/** Asks the process that this compiled module is in a host. */
+export class Remote<R extends Requests> {
+  readonly host: Namespace
+  readonly #program: Program
+  readonly #waiting = new Map<number, (answer: Answer) => void>()
+  #next = 0
+
+  constructor(host: Namespace, processes: Processes, module: URL) {
+    this.host = host
+    this.#program = processes.startModule(host, module)
+    this.#program.child.on('message', (message) => {
+      const answer = message as Answer
+      this.#waiting.get(answer.id)?.(answer)
+      this.#waiting.delete(answer.id)
+    })
+  }
+
+  /** Throws what it throws there. */
+  async ask<K extends keyof R & string>(what: K, ...args: Parameters<R[K]>): Promise<Awaited<ReturnType<R[K]>>> {
+    const id = this.#next++
+    const answered = new Promise<Answer>((resolve) => this.#waiting.set(id, resolve))
+    this.#program.child.send({ id, what, args } satisfies Request)
+    const { value, error } = await answered
+    if (error !== undefined) throw new Error(`${what} ${args.join(' ')}: ${error}`)
+    return value as Awaited<ReturnType<R[K]>>
+  }
+}
+
+/** Makes this process one that answers, until its starter has gone. */
+export function answerRequests(requests: Requests): void {
+  process.on('message', async ({ id, what, args }: Request) => {
+    const work = async () => requests[what]?.(...args)
+    const answer: Answer = await work().then(
+      (value) => ({ id, value }),
+      (error) => ({ id, error: String(error) }),
+    )
+    process.send?.(answer)
+  })
+  process.on('disconnect', () => process.exit())
+}

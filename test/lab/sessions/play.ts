@@ -1,0 +1,192 @@
+// Plays scripted sessions through a gateway, one after the other, and notes what each side hears and what the gateway
+// expects after each write.
+//
+//   write -> mark on the same path, heard by the other side -> expectations read -> next write
+//
+// A gateway may hold a part of a line back; it comes with what follows, or at the latest when its sender has closed.
+// What has not come by then has stalled: for that all sessions are waited at once.
+
+import type { Remote } from '../remote.ts'
+import type { SessionRequests } from '../session-host.ts'
+import { filled, PORTS_OF_ONE, SERVICE_PORTS, type Session, type Who } from './session.ts'
+
+/** What a gateway expects, as its packets would arrive. */
+export interface Expectation {
+  readonly protocol: 'tcp' | 'udp'
+  /** '*' is anyone. */
+  readonly src: string
+  readonly dst: string
+  readonly dport: number
+  /** The port that was announced, if the gateway tells. */
+  readonly announced?: number
+  /** Of the master's client. */
+  readonly masterPort: number
+}
+
+export interface Stage {
+  readonly lan: Remote<SessionRequests>
+  readonly outside: Remote<SessionRequests>
+  expectations(): Promise<readonly Expectation[]>
+  /** Another session begins. */
+  forget?(): void
+}
+
+/** Texts, in which each external port that was chosen for an announced one stands as that one. */
+export interface Played {
+  readonly toServer: string
+  readonly toClient: string
+  /** A line a write: what stood expected after it. */
+  readonly expected: readonly string[]
+  /** Not all that was said has come. */
+  readonly stalled: boolean
+}
+
+const SERVER = '203.0.113.2'
+const GATEWAY = '203.0.113.1'
+/** Where marks come from and go to. */
+const MARKS = { lan: 19_000, outside: 19_001 }
+const FIRST_CLIENT_PORT = 20_000
+const FIRST_ANNOUNCED_PORT = 42_000
+
+let marks = 0
+
+/** Both hosts ready: services listen, and marks have gone both ways. */
+export async function prepare({ lan, outside }: Pick<Stage, 'lan' | 'outside'>): Promise<void> {
+  const ports = [SERVICE_PORTS.ftp, SERVICE_PORTS.irc]
+  await Promise.all([lan.ask('listen', ...ports), outside.ask('listen', ...ports)])
+  await lan.ask('bindMarks', MARKS.lan, { address: SERVER, port: MARKS.outside })
+  await outside.ask('bindMarks', MARKS.outside)
+  await outside.ask('bindDatagrams', -1, SERVICE_PORTS.tftp)
+  await pass(lan, outside)
+  await pass(outside, lan)
+}
+
+/** All that `from` has sent before has gone through the gateway, and has been read by `to`. */
+async function pass(from: Remote<SessionRequests>, to: Remote<SessionRequests>): Promise<void> {
+  const number = ++marks
+  await from.ask('mark', number)
+  await to.ask('marked', number)
+}
+
+/** Plays them all, and waits for what is still under way then. By their names. */
+export async function playAll(stage: Stage, sessions: readonly Session[]): Promise<ReadonlyMap<string, Played>> {
+  const ends: (() => Promise<Played>)[] = []
+  for (const [number, session] of sessions.entries()) ends.push(await play(stage, session, number))
+  const played = await Promise.all(ends.map((end) => end()))
+  return new Map(sessions.map(({ name }, number) => [name, played[number]!]))
+}
+
+/** Resolves when all is said; what comes then, when all has come that will. */
+async function play(stage: Stage, session: Session, number: number): Promise<() => Promise<Played>> {
+  const clientPort = FIRST_CLIENT_PORT + number
+  const first = FIRST_ANNOUNCED_PORT + number * PORTS_OF_ONE
+  const { lan, outside } = stage
+  const sides = session.serverInside ? { client: outside, server: lan } : { client: lan, server: outside }
+  const talk = session.service === 'tftp' ? new Datagrams(sides, clientPort) : new Connection(sides, number)
+  stage.forget?.()
+  await talk.open(session.serverInside ? GATEWAY : SERVER, SERVICE_PORTS[session.service], clientPort)
+  const told = new Map<number, number>()
+  const expected: string[] = []
+  for (const [who, text] of session.talk) {
+    await talk.say(who, filled(text, first))
+    await pass(sides[who], sides[who === 'client' ? 'server' : 'client'])
+    const mine = (await stage.expectations()).filter(({ masterPort }) => masterPort === clientPort)
+    for (const { dport, announced = dport } of mine) if (dport !== announced) told.set(dport, announced)
+    expected.push(mine.map(lineOf).sort().join(', '))
+  }
+  await talk.said()
+  return async () => {
+    const { toServer, toClient, stalled } = await talk.end()
+    return { toServer: asAnnounced(toServer, told), toClient: asAnnounced(toClient, told), expected, stalled }
+  }
+}
+
+const lineOf = ({ protocol, src, dst, dport, announced = dport }: Expectation): string =>
+  `${protocol} ${src} to ${dst}:${announced}`
+
+/** Each way of writing a port that is used here: two octets, a number between delimiters. */
+function asAnnounced(text: string, told: ReadonlyMap<number, number>): string {
+  let plain = text
+  for (const [external, announced] of told) {
+    plain = plain.replaceAll(`,${external >> 8},${external & 0xff}`, `,${announced >> 8},${announced & 0xff}`)
+    plain = plain.replaceAll(new RegExp(`(?<=[^\\d])${external}(?=[^\\d])`, 'g'), String(announced))
+  }
+  return plain
+}
+
+interface Heard {
+  readonly toServer: string
+  readonly toClient: string
+  readonly stalled: boolean
+}
+
+type Sides = Readonly<Record<Who, Remote<SessionRequests>>>
+
+class Connection {
+  readonly #sides: Sides
+  readonly #id: number
+
+  constructor(sides: Sides, id: number) {
+    this.#sides = sides
+    this.#id = id
+  }
+
+  async open(address: string, port: number, localPort: number): Promise<void> {
+    const { client, server } = this.#sides
+    await Promise.all([server.ask('accept', this.#id), client.ask('connect', this.#id, address, port, localPort)])
+  }
+
+  say(who: Who, text: string): Promise<void> {
+    return this.#sides[who].ask('say', this.#id, text)
+  }
+
+  async said(): Promise<void> {}
+
+  async end(): Promise<Heard> {
+    const { client, server } = this.#sides
+    for (const side of [client, server]) await side.ask('end', this.#id)
+    const [toServer, toClient] = await Promise.all([server, client].map((side) => side.ask('ended', this.#id)))
+    for (const side of [client, server]) await side.ask('forget', this.#id)
+    const stalled = !toServer!.whole || !toClient!.whole
+    return { toServer: toServer!.text, toClient: toClient!.text, stalled }
+  }
+}
+
+/** All clients of datagrams talk to one socket of the server. */
+const SERVERS_SOCKET = -1
+
+class Datagrams {
+  readonly #sides: Sides
+  readonly #id: number
+  #to: { readonly address: string; readonly port: number } | undefined
+  #before = 0
+  #heard: Heard | undefined
+
+  constructor(sides: Sides, id: number) {
+    this.#sides = sides
+    this.#id = id
+  }
+
+  async open(address: string, port: number, localPort: number): Promise<void> {
+    this.#to = { address, port }
+    this.#before = (await this.#sides.server.ask('heard', SERVERS_SOCKET)).length
+    await this.#sides.client.ask('bindDatagrams', this.#id, localPort)
+  }
+
+  say(who: Who, text: string): Promise<void> {
+    if (who === 'server') return this.#sides.server.ask('send', SERVERS_SOCKET, text)
+    return this.#sides.client.ask('send', this.#id, text, this.#to?.address, this.#to?.port)
+  }
+
+  /** Others will use the server's socket. */
+  async said(): Promise<void> {
+    const { client, server } = this.#sides
+    const toServer = (await server.ask('heard', SERVERS_SOCKET)).slice(this.#before)
+    this.#heard = { toServer, toClient: await client.ask('heard', this.#id), stalled: false }
+    await client.ask('forget', this.#id)
+  }
+
+  async end(): Promise<Heard> {
+    return this.#heard!
+  }
+}

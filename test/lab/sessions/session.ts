@@ -1,0 +1,38 @@
+// What a scripted session is: who says what, a segment or a datagram a write. Written with places for ports, because
+// each session has ports of its own:
+//
+//   {P}  in decimal         {p}  as FTP's two octets         {P1} {p1} .. {P9} {p9}  the next ones
+//
+//   inside    10.0.0.2    10,0,0,2      167772162
+//   gateway   203.0.113.1               3405803777
+//   outside   203.0.113.2 203,0,113,2   3405803778
+
+export type Who = 'client' | 'server'
+export type Said = readonly [who: Who, text: string]
+export type Service = 'ftp' | 'irc' | 'tftp'
+
+export interface Session {
+  /** Unique. */
+  readonly name: string
+  readonly service: Service
+  /** The server is inside, behind a forward, and the client outside. */
+  readonly serverInside?: boolean
+  readonly talk: readonly Said[]
+}
+
+export const SERVICE_PORTS: Readonly<Record<Service, number>> = { ftp: 21, irc: 6667, tftp: 69 }
+
+/** Ports that a session may name, {P} to {P9}. */
+export const PORTS_OF_ONE = 10
+
+export const c = (...lines: string[]): Said => ['client', lines.map((line) => `${line}\r\n`).join('')]
+export const s = (...lines: string[]): Said => ['server', lines.map((line) => `${line}\r\n`).join('')]
+/** Without an end of line. */
+export const part = (who: Who, text: string): Said => [who, text]
+
+/** With the session's ports in their places. */
+export const filled = (text: string, first: number): string =>
+  text.replace(/\{([Pp])(\d?)\}/g, (_, form: string, after: string) => {
+    const port = first + Number(after)
+    return form === 'P' ? String(port) : `${port >> 8},${port & 0xff}`
+  })
