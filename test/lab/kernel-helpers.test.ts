@@ -9,7 +9,8 @@ import type { SessionRequests } from './session-host.ts'
 import { FTP } from './sessions/ftp.ts'
 import { IRC } from './sessions/irc.ts'
 import { forgetExpectations, linuxExpectations, startLinux, stopLinux } from './sessions/kernel.ts'
-import { type Played, playAll, prepare } from './sessions/play.ts'
+import { startNatloom } from './sessions/natloom.ts'
+import { meet, type Played, playAll, prepare } from './sessions/play.ts'
 import { TFTP } from './sessions/tftp.ts'
 
 const SESSIONS = [...FTP, ...IRC, ...TFTP]
@@ -24,10 +25,12 @@ const hosts = {
 const { gateway } = topology
 
 let throughLinux: ReadonlyMap<string, Played>
+let throughNatloom: ReadonlyMap<string, Played>
 
 beforeAll(async () => {
   startLinux(gateway)
   await prepare(hosts)
+  await meet(hosts)
   throughLinux = await playAll(
     {
       ...hosts,
@@ -37,6 +40,11 @@ beforeAll(async () => {
     SESSIONS,
   )
   stopLinux(gateway)
+  const natloom = await startNatloom(topology, processes)
+  await meet(hosts)
+  throughNatloom = await playAll({ ...hosts, expectations: async () => [] }, SESSIONS)
+  natloom.child.kill('SIGTERM')
+  await natloom.within(10_000)
 }, 60_000)
 afterAll(async () => {
   await processes.end()
@@ -46,14 +54,19 @@ afterAll(async () => {
 describe('x', () => {
   it('y', () => {
     console.log(SESSIONS.length)
-    for (const [n, p] of throughLinux)
-      console.log(
-        n,
-        p.stalled,
-        JSON.stringify(p.expected.filter((x) => x !== '')),
-        JSON.stringify(p.toServer.slice(-80)),
-        JSON.stringify(p.toClient.slice(-80)),
-      )
+    for (const [n, p] of throughLinux) {
+      const q = throughNatloom.get(n)!
+      if (p.stalled !== q.stalled || p.toServer !== q.toServer || p.toClient !== q.toClient)
+        console.log(
+          n,
+          p.stalled,
+          q.stalled,
+          JSON.stringify(p.toServer.slice(-80)),
+          JSON.stringify(q.toServer.slice(-80)),
+          JSON.stringify(p.toClient.slice(-80)),
+          JSON.stringify(q.toClient.slice(-80)),
+        )
+    }
     expect(1).toBe(1)
   })
 })

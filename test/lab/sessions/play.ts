@@ -45,18 +45,25 @@ const SERVER = '203.0.113.2'
 const GATEWAY = '203.0.113.1'
 /** Where marks come from and go to. */
 const MARKS = { lan: 19_000, outside: 19_001 }
-const FIRST_CLIENT_PORT = 20_000
+/** Clients have ports of their own in each run: connections that stalled go on being closed. */
+let clientPorts = 20_000
 const FIRST_ANNOUNCED_PORT = 42_000
 
 let marks = 0
 
-/** Both hosts ready: services listen, and marks have gone both ways. */
-export async function prepare({ lan, outside }: Pick<Stage, 'lan' | 'outside'>): Promise<void> {
+type Hosts = Pick<Stage, 'lan' | 'outside'>
+
+/** Once: services listen. */
+export async function prepare({ lan, outside }: Hosts): Promise<void> {
   const ports = [SERVICE_PORTS.ftp, SERVICE_PORTS.irc]
   await Promise.all([lan.ask('listen', ...ports), outside.ask('listen', ...ports)])
   await lan.ask('bindMarks', MARKS.lan, { address: SERVER, port: MARKS.outside })
   await outside.ask('bindMarks', MARKS.outside)
   await outside.ask('bindDatagrams', -1, SERVICE_PORTS.tftp)
+}
+
+/** With every gateway: marks go both ways. */
+export async function meet({ lan, outside }: Hosts): Promise<void> {
   await pass(lan, outside)
   await pass(outside, lan)
 }
@@ -78,7 +85,7 @@ export async function playAll(stage: Stage, sessions: readonly Session[]): Promi
 
 /** Resolves when all is said; what comes then, when all has come that will. */
 async function play(stage: Stage, session: Session, number: number): Promise<() => Promise<Played>> {
-  const clientPort = FIRST_CLIENT_PORT + number
+  const clientPort = ++clientPorts
   const first = FIRST_ANNOUNCED_PORT + number * PORTS_OF_ONE
   const { lan, outside } = stage
   const sides = session.serverInside ? { client: outside, server: lan } : { client: lan, server: outside }
@@ -92,7 +99,12 @@ async function play(stage: Stage, session: Session, number: number): Promise<() 
     await pass(sides[who], sides[who === 'client' ? 'server' : 'client'])
     const mine = (await stage.expectations()).filter(({ masterPort }) => masterPort === clientPort)
     for (const { dport, announced = dport } of mine) if (dport !== announced) told.set(dport, announced)
-    expected.push(mine.map(lineOf).sort().join(', '))
+    expected.push(
+      mine
+        .map((one) => lineOf(one, clientPort))
+        .sort()
+        .join(', '),
+    )
   }
   await talk.said()
   return async () => {
@@ -101,8 +113,8 @@ async function play(stage: Stage, session: Session, number: number): Promise<() 
   }
 }
 
-const lineOf = ({ protocol, src, dst, dport, announced = dport }: Expectation): string =>
-  `${protocol} ${src} to ${dst}:${announced}`
+const lineOf = ({ protocol, src, dst, dport, announced = dport }: Expectation, clientPort: number): string =>
+  `${protocol} ${src} to ${dst}:${announced === clientPort ? "the client's port" : announced}`
 
 /** Each way of writing a port that is used here: two octets, a number between delimiters. */
 function asAnnounced(text: string, told: ReadonlyMap<number, number>): string {

@@ -1,0 +1,42 @@
+// natloom as the gateway of scripted sessions, as near to Linux as its configuration allows: ports are preserved, all
+// three helpers are on. What it expects is asked of its API.
+
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Processes, Program } from '../../../src/lab/processes.ts'
+import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from '../../../src/lab/topology.ts'
+import { SERVICE_PORTS } from './session.ts'
+
+const COMMAND = fileURLToPath(new URL('../../../dist/src/control/main.js', import.meta.url))
+const FORWARDS_WITHIN_MS = 20_000
+
+const forward = (port: number) => ({ proto: 'tcp', from: `:${port}`, to: `10.0.0.2:${port}` })
+
+/** Started, and forwarding. */
+export async function startNatloom({ gateway, directory }: Topology, processes: Processes): Promise<Program> {
+  const file = join(directory, 'natloom.yaml')
+  const configuration = {
+    inside: [INSIDE_INTERFACE],
+    outside: [OUTSIDE_INTERFACE],
+    workers: 1,
+    io: { ringMegabytes: 16 },
+    nat: { preservePorts: true },
+    helpers: ['ftp', 'irc', 'tftp'],
+    forward: [forward(SERVICE_PORTS.ftp), forward(SERVICE_PORTS.irc)],
+    statePath: join(directory, 'state.json'),
+    api: { socket: join(directory, 'api.sock') },
+    log: { format: 'json' },
+  }
+  writeFileSync(file, JSON.stringify(configuration))
+  const natloom = processes.start(gateway, process.execPath, [COMMAND, 'run', '--config', file], {
+    name: 'natloom run',
+  })
+  const deadline = AbortSignal.timeout(FORWARDS_WITHIN_MS)
+  while (!natloom.output.includes('"forwarding"')) {
+    const ended = natloom.ended.then(() => Promise.reject(new Error(`natloom ended:\n${natloom.output}`)))
+    await Promise.race([once(natloom.child.stderr!, 'data', { signal: deadline }), ended])
+  }
+  return natloom
+}
