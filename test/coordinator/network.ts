@@ -2,8 +2,8 @@
 
 import type { Namespace } from '../../src/lab/namespace.ts'
 import { Processes, type Program } from '../../src/lab/processes.ts'
+import { Remote } from '../../src/lab/remote.ts'
 import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, Topology } from '../../src/lab/topology.ts'
-import { Remote } from '../lab/remote.ts'
 import type { Requests } from './end-host.ts'
 
 const COMMAND = new URL('../../dist/src/control/main.js', import.meta.url)

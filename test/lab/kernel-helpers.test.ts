@@ -3,9 +3,9 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Processes } from '../../src/lab/processes.ts'
+import { Remote } from '../../src/lab/remote.ts'
+import type { TalkerRequests } from '../../src/lab/talker.ts'
 import { Topology } from '../../src/lab/topology.ts'
-import { Remote } from './remote.ts'
-import type { SessionRequests } from './session-host.ts'
 import { FTP } from './sessions/ftp.ts'
 import { IRC } from './sessions/irc.ts'
 import { forgetExpectations, linuxExpectations, startLinux, stopLinux } from './sessions/kernel.ts'
@@ -14,13 +14,13 @@ import { meet, type Played, playAll, prepare } from './sessions/play.ts'
 import { TFTP } from './sessions/tftp.ts'
 
 const SESSIONS = [...FTP, ...IRC, ...TFTP]
-const HOST = new URL('../../dist/test/lab/session-host.js', import.meta.url)
+const HOST = new URL('../../dist/src/lab/talker.js', import.meta.url)
 
 const topology = Topology.create('nlt-sessions')
 const processes = new Processes()
 const hosts = {
-  lan: new Remote<SessionRequests>(topology.lan, processes, HOST),
-  outside: new Remote<SessionRequests>(topology.outside, processes, HOST),
+  lan: new Remote<TalkerRequests>(topology.lan, processes, HOST),
+  outside: new Remote<TalkerRequests>(topology.outside, processes, HOST),
 }
 const { gateway } = topology
 

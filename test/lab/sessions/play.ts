@@ -6,8 +6,8 @@
 // A gateway may hold a part of a line back; it comes with what follows, or at the latest when its sender has closed.
 // What has not come by then has stalled: for that all sessions are waited at once.
 
-import type { Remote } from '../remote.ts'
-import type { SessionRequests } from '../session-host.ts'
+import type { Remote } from '../../../src/lab/remote.ts'
+import type { TalkerRequests } from '../../../src/lab/talker.ts'
 import { filled, PORTS_OF_ONE, SERVICE_PORTS, type Session, type Who } from './session.ts'
 
 /** What a gateway expects, as its packets would arrive. */
@@ -24,8 +24,8 @@ export interface Expectation {
 }
 
 export interface Stage {
-  readonly lan: Remote<SessionRequests>
-  readonly outside: Remote<SessionRequests>
+  readonly lan: Remote<TalkerRequests>
+  readonly outside: Remote<TalkerRequests>
   expectations(): Promise<readonly Expectation[]>
   /** Another session begins. */
   forget?(): void
@@ -55,11 +55,11 @@ type Hosts = Pick<Stage, 'lan' | 'outside'>
 
 /** Once: services listen. */
 export async function prepare({ lan, outside }: Hosts): Promise<void> {
-  const ports = [SERVICE_PORTS.ftp, SERVICE_PORTS.irc]
-  await Promise.all([lan.ask('listen', ...ports), outside.ask('listen', ...ports)])
+  for (const port of [SERVICE_PORTS.ftp, SERVICE_PORTS.irc])
+    await Promise.all([lan.ask('listen', port), outside.ask('listen', port)])
   await lan.ask('bindMarks', MARKS.lan, { address: SERVER, port: MARKS.outside })
   await outside.ask('bindMarks', MARKS.outside)
-  await outside.ask('bindDatagrams', -1, SERVICE_PORTS.tftp)
+  await outside.ask('bind', SERVERS_SOCKET, SERVICE_PORTS.tftp)
 }
 
 /** With every gateway: marks go both ways. */
@@ -69,7 +69,7 @@ export async function meet({ lan, outside }: Hosts): Promise<void> {
 }
 
 /** All that `from` has sent before has gone through the gateway, and has been read by `to`. */
-async function pass(from: Remote<SessionRequests>, to: Remote<SessionRequests>): Promise<void> {
+async function pass(from: Remote<TalkerRequests>, to: Remote<TalkerRequests>): Promise<void> {
   const number = ++marks
   await from.ask('mark', number)
   await to.ask('marked', number)
@@ -132,7 +132,7 @@ interface Heard {
   readonly stalled: boolean
 }
 
-type Sides = Readonly<Record<Who, Remote<SessionRequests>>>
+type Sides = Readonly<Record<Who, Remote<TalkerRequests>>>
 
 class Connection {
   readonly #sides: Sides
@@ -145,7 +145,10 @@ class Connection {
 
   async open(address: string, port: number, localPort: number): Promise<void> {
     const { client, server } = this.#sides
-    await Promise.all([server.ask('accept', this.#id), client.ask('connect', this.#id, address, port, localPort)])
+    await Promise.all([
+      server.ask('accept', this.#id),
+      client.ask('connect', this.#id, { address, port }, { port: localPort }),
+    ])
   }
 
   say(who: Who, text: string): Promise<void> {
@@ -182,12 +185,12 @@ class Datagrams {
   async open(address: string, port: number, localPort: number): Promise<void> {
     this.#to = { address, port }
     this.#before = (await this.#sides.server.ask('heard', SERVERS_SOCKET)).length
-    await this.#sides.client.ask('bindDatagrams', this.#id, localPort)
+    await this.#sides.client.ask('bind', this.#id, localPort)
   }
 
   say(who: Who, text: string): Promise<void> {
     if (who === 'server') return this.#sides.server.ask('send', SERVERS_SOCKET, text)
-    return this.#sides.client.ask('send', this.#id, text, this.#to?.address, this.#to?.port)
+    return this.#sides.client.ask('send', this.#id, text, this.#to)
   }
 
   /** Others will use the server's socket. */

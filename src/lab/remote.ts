@@ -1,8 +1,8 @@
 // A process in another namespace that does what it is asked: the asking side, and the loop of the process. Requests and
 // answers go over the channel that Node gives a child.
 
-import type { Namespace } from '../../src/lab/namespace.ts'
-import type { Processes, Program } from '../../src/lab/processes.ts'
+import type { Namespace } from './namespace.ts'
+import type { Processes, Program } from './processes.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: parameters of any function
 type Requests = Readonly<Record<string, (...args: any[]) => unknown>>
