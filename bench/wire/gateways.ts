@@ -2,7 +2,8 @@
 // nothing (bare.ts). Addresses stay as they are through it, so for its turn the outside is given a route to the LAN.
 
 import { once } from 'node:events'
-import { type Gateway, type GatewayKind, startGateway } from '../../src/lab/gateway.ts'
+import { startGateway } from '../../src/lab/gateway.ts'
+import type { Gateway, GatewayKind } from '../../src/lab/gateway-options.ts'
 import type { Namespace } from '../../src/lab/namespace.ts'
 import { GATEWAY_OUTSIDE, HOST_INTERFACE, INSIDE_INTERFACE, OUTSIDE_INTERFACE } from '../../src/lab/topology.ts'
 import type { Bare } from './bare.ts'

@@ -1,89 +1,36 @@
 // What stands between the lab's LAN and its outside: the real `natloom run`, or, to compare, the kernel's own
-// forwarding with nft masquerade. Either is started in the gateway's namespace and takes back all it did when stopped.
+// forwarding with nft masquerade (kernel-gateway.ts). Either is started in the gateway's namespace and takes back all it did when stopped.
 
 import { once } from 'node:events'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Forward, Gateway, GatewayOptions } from './gateway-options.ts'
+import { startKernel } from './kernel-gateway.ts'
 import type { Namespace } from './namespace.ts'
 import type { Processes, Program } from './processes.ts'
 import type { Scraper } from './scraper.ts'
 import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from './topology.ts'
-
-export const DISPATCHES = ['kernel', 'thread'] as const
-export type Dispatch = (typeof DISPATCHES)[number]
-
-export const GATEWAYS = ['natloom', 'kernel'] as const
-export type GatewayKind = (typeof GATEWAYS)[number]
 
 const METRICS_LISTEN = '127.0.0.1:9464'
 export const METRICS_URL = `http://${METRICS_LISTEN}/metrics`
 
 const COMMAND = new URL('../control/main.js', import.meta.url)
 const SCRAPER = new URL('./scraper.js', import.meta.url)
-const NFT_TABLE = 'natloom_lab'
 
 const FORWARDS_WITHIN_MS = 20_000
 const STOPS_WITHIN_MS = 10_000
 const ANSWERS_WITHIN_MS = 5000
 const SCRAPE_EVERY_MS = 200
 
-export interface Gateway {
-  readonly kind: GatewayKind
-  /** The unix socket of its API; undefined for a gateway that has none. */
-  readonly apiSocket?: string
-  /** Ends it. Resolves with what was wrong about its end, in words; nothing if it ended as it should. */
-  stop(): Promise<string[]>
-  /** The newest text of its metrics; undefined for a gateway that has none. */
-  metrics(): string | undefined
-  /** The text of its metrics as they are from now on. */
-  metricsFromNow(): Promise<string | undefined>
-  /** Rejects when the gateway ends by itself. */
-  readonly failed: Promise<never>
-}
-
-export interface GatewayOptions {
-  readonly kind: GatewayKind
-  /** Where natloom keeps what it would have to take back after a crash: not where this machine's own gateway does. */
-  readonly stateFile: string
-  /** Shards of natloom's; undefined: its own default. */
-  readonly workers?: number | undefined
-  /** By whom a packet gets to its shard; undefined: natloom's default. */
-  readonly dispatch?: Dispatch | undefined
-  /** Whether its metrics are read again and again while it runs. */
-  readonly watched: boolean
-}
-
 export function startGateway(options: GatewayOptions, topology: Topology, processes: Processes): Promise<Gateway> {
-  if (options.kind === 'kernel') return startKernel(topology.gateway)
+  if (options.kind === 'kernel') return startKernel(topology.gateway, options)
   return startNatloom(topology.gateway, processes, options)
-}
-
-const write = (host: Namespace, path: string, value: string): string =>
-  host.exec('sh', '-c', `echo ${value} > /proc/sys/${path}`)
-
-async function startKernel(host: Namespace): Promise<Gateway> {
-  host.exec('nft', 'add', 'table', 'ip', NFT_TABLE)
-  const chain = '{ type nat hook postrouting priority srcnat; policy accept; }'
-  host.exec('nft', 'add', 'chain', 'ip', NFT_TABLE, 'postrouting', chain)
-  host.exec('nft', 'add', 'rule', 'ip', NFT_TABLE, 'postrouting', 'oifname', OUTSIDE_INTERFACE, 'masquerade')
-  write(host, 'net/ipv4/ip_forward', '1')
-  return {
-    kind: 'kernel',
-    async stop() {
-      write(host, 'net/ipv4/ip_forward', '0')
-      host.exec('nft', 'delete', 'table', 'ip', NFT_TABLE)
-      return []
-    },
-    metrics: () => undefined,
-    metricsFromNow: async () => undefined,
-    failed: new Promise(() => {}),
-  }
 }
 
 async function startNatloom(
   host: Namespace,
   processes: Processes,
-  { stateFile, workers, dispatch, watched }: GatewayOptions,
+  { stateFile, workers, dispatch, watched, helpers, forwards = [] }: GatewayOptions,
 ): Promise<Gateway> {
   // Not where this machine's own gateway has it.
   const apiSocket = join(dirname(stateFile), 'api.sock')
@@ -97,6 +44,8 @@ async function startNatloom(
       NATLOOM_API_SOCKET: apiSocket,
       ...(workers === undefined ? {} : { NATLOOM_WORKERS: String(workers) }),
       ...(dispatch === undefined ? {} : { NATLOOM_DISPATCH: dispatch }),
+      ...(helpers === undefined ? {} : { NATLOOM_HELPERS: helpers.join() }),
+      ...(forwards.length === 0 ? {} : { NATLOOM_FORWARD: forwards.map(forwardText).join() }),
       // What this machine's own gateway is told is not meant for the lab's; a file named on purpose is.
       NATLOOM_CONFIG: process.env.NATLOOM_CONFIG ?? '/dev/null',
     },
@@ -141,6 +90,8 @@ async function startNatloom(
     },
   }
 }
+
+const forwardText = ({ protocol, port, to }: Forward): string => `${protocol} :${port} ${to}:${port}`
 
 async function stopNatloom(natloom: Program): Promise<string[]> {
   natloom.child.kill('SIGTERM')

@@ -14,15 +14,9 @@ import { connections } from '../control/api.ts'
 import { EXIT } from '../control/exit-codes.ts'
 import { hostState, leftBehind } from './aftermath.ts'
 import { forward } from './forward.ts'
-import {
-  DISPATCHES,
-  type Dispatch,
-  GATEWAYS,
-  type Gateway,
-  type GatewayKind,
-  METRICS_URL,
-  startGateway,
-} from './gateway.ts'
+import { ftp } from './ftp.ts'
+import { METRICS_URL, startGateway } from './gateway.ts'
+import { DISPATCHES, type Dispatch, GATEWAYS, type Gateway, type GatewayKind } from './gateway-options.ts'
 import { mayMakeNamespaces, missingTools, searchPath, TOOLS } from './host-tools.ts'
 import { parseMetrics } from './metrics-text.ts'
 import {
@@ -41,7 +35,7 @@ import { GATEWAY_OUTSIDE, removeLeftovers, SERVER, Topology } from './topology.t
 import { isRight, newTally } from './traffic.ts'
 import { inUserNamespace, prepareUserNamespace, runInUserNamespace, userNamespaceRefusal } from './user-namespace.ts'
 
-const SCENARIOS: readonly Scenario[] = [forward]
+const SCENARIOS: readonly Scenario[] = [forward, ftp]
 
 const FAMILY = 'natloom-lab'
 /** All traffic together; starting and stopping have bounds of their own. */
@@ -197,19 +191,23 @@ async function perform(command: Command, screen: Screen): Promise<number> {
 
 /** The play: gateway on, traffic, gateway off. Resolves with what was wrong, a line each. */
 async function act(stage: Stage, command: Command, screen: Screen): Promise<string[]> {
-  const { gateway: kind, workers, dispatch } = command
+  const { gateway: kind, dispatch } = command
+  const { helpers, forwards } = command.scenario
+  const workers = command.workers ?? command.scenario.workers
   const loads = command.scenario.loads.filter(({ hairpins }) => kind === 'natloom' || !hairpins)
   const scenario = { ...command.scenario, loads }
   const host = stage.topology.gateway
   const stateFile = join(stage.topology.directory, 'state.json')
   const before = hostState(host, stateFile)
   const services = await startServices(stage)
+  await scenario.prepare?.(stage)
   const gateway = await startGateway(
-    { kind, stateFile, workers, dispatch, watched: true },
+    { kind, stateFile, workers, dispatch, helpers, forwards, watched: true },
     stage.topology,
     stage.processes,
   )
   screen.print(`natloom lab ${scenario.name}: lan 10.0.0.2 --- gateway (${kind}) --- ${SERVER} outside`, '')
+  for await (const line of scenario.story?.(stage, gateway) ?? []) screen.print(line)
 
   const outcomes = await watch(stage, scenario, gateway, screen)
   const misplaced = await placement(stage, gateway, screen)

@@ -1,6 +1,7 @@
 // What a scenario of the lab is: loads that run at the same time against one gateway. A load sends something that can
 // be counted, and says of each whether it arrived as it should.
 
+import type { Forward, Gateway, HelperName } from './gateway-options.ts'
 import type { Processes } from './processes.ts'
 import type { Topology } from './topology.ts'
 import { type Flow, newTally, type Report, type Tally } from './traffic.ts'
@@ -26,14 +27,29 @@ export interface Scenario {
   readonly summary: string
   /** What it needs of the host beyond the lab's own tools (host-tools.ts). */
   readonly tools?: readonly string[]
+  /** Of the gateway, if nothing else is asked for. */
+  readonly workers?: number
+  readonly helpers?: readonly HelperName[]
+  readonly forwards?: readonly Forward[]
+  /** What the loads need in the hosts. */
+  prepare?(stage: Stage): Promise<void>
+  /** Lines about one thing at a time, before the loads; throws if it doesn't go as it should. */
+  story?(stage: Stage, gateway: Gateway): AsyncIterable<string>
   readonly loads: readonly Load[]
 }
 
-/** A load that is a traffic program in the LAN host. */
-export const traffic = (name: string, module: URL, options: unknown): Load => ({
+/** A load that is a traffic program in the LAN host, or outside. `options` may need to know where it all happens. */
+export const traffic = (
+  name: string,
+  module: URL,
+  options: unknown | ((stage: Stage) => unknown),
+  host: 'lan' | 'outside' = 'lan',
+): Load => ({
   name,
-  start({ processes, topology, flows }, seen) {
-    const program = processes.startModule(topology.lan, module, options)
+  start(stage, seen) {
+    const { processes, topology, flows } = stage
+    const argument = typeof options === 'function' ? options(stage) : options
+    const program = processes.startModule(topology[host], module, argument)
     return new Promise((resolve, reject) => {
       program.child.on('message', (message) => {
         const report = message as Report

@@ -8,7 +8,7 @@ import type { TalkerRequests } from '../../src/lab/talker.ts'
 import { Topology } from '../../src/lab/topology.ts'
 import { FTP } from './sessions/ftp.ts'
 import { IRC } from './sessions/irc.ts'
-import { forgetExpectations, linuxExpectations, startLinux, stopLinux } from './sessions/kernel.ts'
+import { forgetExpectations, linuxExpectations, startLinux } from './sessions/kernel.ts'
 import { startNatloom } from './sessions/natloom.ts'
 import { meet, type Played, playAll, prepare } from './sessions/play.ts'
 import { TFTP } from './sessions/tftp.ts'
@@ -28,7 +28,7 @@ let throughLinux: ReadonlyMap<string, Played>
 let throughNatloom: ReadonlyMap<string, Played>
 
 beforeAll(async () => {
-  startLinux(gateway)
+  const stop = await startLinux(gateway)
   await prepare(hosts)
   await meet(hosts)
   throughLinux = await playAll(
@@ -39,7 +39,7 @@ beforeAll(async () => {
     },
     SESSIONS,
   )
-  stopLinux(gateway)
+  await stop()
   const natloom = await startNatloom(topology, processes)
   await meet(hosts)
   throughNatloom = await playAll({ ...hosts, expectations: async () => [] }, SESSIONS)
