@@ -5,8 +5,10 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { expectations } from '../../../src/control/api.ts'
 import type { Processes, Program } from '../../../src/lab/processes.ts'
 import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from '../../../src/lab/topology.ts'
+import type { Expectation } from './play.ts'
 import { SERVICE_PORTS } from './session.ts'
 
 const COMMAND = fileURLToPath(new URL('../../../dist/src/control/main.js', import.meta.url))
@@ -39,4 +41,23 @@ export async function startNatloom({ gateway, directory }: Topology, processes: 
     await Promise.race([once(natloom.child.stderr!, 'data', { signal: deadline }), ended])
   }
   return natloom
+}
+
+const PROTOCOLS = { 6: 'tcp', 17: 'udp' } as const
+const ANYONE = '0.0.0.0/0'
+
+export async function natloomExpectations({ directory }: Topology): Promise<Expectation[]> {
+  const found: Expectation[] = []
+  for await (const { protocol, source, destination, destinationPort, announced, master } of expectations(
+    join(directory, 'api.sock'),
+  ))
+    found.push({
+      protocol: PROTOCOLS[protocol as keyof typeof PROTOCOLS],
+      src: source === ANYONE ? '*' : source,
+      dst: destination,
+      dport: destinationPort,
+      announced: announced.port,
+      masterPort: master.original.sourcePort ?? 0,
+    })
+  return found
 }

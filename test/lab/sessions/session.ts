@@ -17,6 +17,8 @@ export interface Session {
   readonly service: Service
   /** The server is inside, behind a forward, and the client outside. */
   readonly serverInside?: boolean
+  /** Written without waiting, so that no sender thinks that anything is lost; looked at after the last write. */
+  readonly hurried?: boolean
   readonly talk: readonly Said[]
 }
 
