@@ -22,7 +22,7 @@ const FILES = 100
 const TFTP_SIZES = [3 * KB, 100 * KB]
 const TFTP_FILES = 4
 /** The server inside, behind the forward. */
-export const FTP_INSIDE = INSIDE_HOSTS[7] as string
+const FTP_INSIDE = INSIDE_HOSTS[7] as string
 
 /** Each server's own directory. */
 const place = ({ topology }: Stage, name: string): string => join(topology.directory, name)

@@ -16,6 +16,8 @@ interface Endpoint {
 /** One socket's: latin1. */
 interface Heard {
   text: string
+  /** Of it, what line() has returned. */
+  read: number
   /** The other side has closed. */
   readonly ended: Promise<unknown>
 }
@@ -49,10 +51,11 @@ async function until(isSo: () => boolean, otherwise: string): Promise<void> {
 function keep(id: number, socket: Socket): void {
   const ended = once(socket, 'end')
   ended.catch(() => {})
-  const kept: Heard = { text: '', ended }
+  const kept: Heard = { text: '', read: 0, ended }
   socket.setNoDelay(true)
   socket.on('data', (bytes) => {
     kept.text += bytes.toString('latin1')
+    onNews()
   })
   socket.on('error', () => socket.destroy())
   sockets.set(id, socket)
@@ -100,6 +103,16 @@ const requests = {
   },
   say: (id: number, text: string): Promise<void> => sent((done) => socketOf(id).write(text, 'latin1', done)),
   heard: (id: number): string => heard.get(id)?.text ?? '',
+  /** The next line, without its end, when it is whole. */
+  async line(id: number): Promise<string> {
+    const kept = heard.get(id)
+    if (!kept) throw new Error(`there is no connection ${id}`)
+    const end = () => kept.text.indexOf('\r\n', kept.read)
+    await until(() => end() >= 0, `no whole line, but ${JSON.stringify(kept.text.slice(kept.read))}`)
+    const line = kept.text.slice(kept.read, end())
+    kept.read = end() + 2
+    return line
+  },
   /** Nothing more will be said. */
   end(id: number): void {
     socketOf(id).end()
@@ -120,7 +133,7 @@ const requests = {
 
   async bind(id: number, port: number): Promise<void> {
     const socket = createSocket('udp4')
-    const kept: Heard = { text: '', ended: Promise.resolve() }
+    const kept: Heard = { text: '', read: 0, ended: Promise.resolve() }
     socket.on('message', (message, from) => {
       kept.text += message.toString('latin1')
       senders.set(id, { address: from.address, port: from.port })

@@ -22,7 +22,7 @@ const inside = (name: string, ...talk: Said[]): Session => ({
  * as it is. Eight are fewer than a sender may have under way when it begins (RFC 6928).
  */
 const inPieces = (name: string, line: string): Session => ({
-  ...ftp(name, ...(`${line}\r\n`.match(/[^]{1,3}/g) ?? []).map((piece) => part('client', piece))),
+  ...ftp(name, ...(`${line}\r\n`.match(/[\s\S]{1,3}/g) ?? []).map((piece) => part('client', piece))),
   hurried: true,
 })
 
