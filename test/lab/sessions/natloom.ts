@@ -16,8 +16,12 @@ const FORWARDS_WITHIN_MS = 20_000
 
 const forward = (port: number) => ({ proto: 'tcp', from: `:${port}`, to: `10.0.0.2:${port}` })
 
-/** Started, and forwarding. */
-export async function startNatloom({ gateway, directory }: Topology, processes: Processes): Promise<Program> {
+/** Started, and forwarding; `faults` as io/faulty.ts has them. */
+export async function startNatloom(
+  { gateway, directory }: Topology,
+  processes: Processes,
+  faults?: string,
+): Promise<Program> {
   const file = join(directory, 'natloom.yaml')
   const configuration = {
     inside: [INSIDE_INTERFACE],
@@ -34,6 +38,7 @@ export async function startNatloom({ gateway, directory }: Topology, processes: 
   writeFileSync(file, JSON.stringify(configuration))
   const natloom = processes.start(gateway, process.execPath, [COMMAND, 'run', '--config', file], {
     name: 'natloom run',
+    ...(faults !== undefined && { env: { NATLOOM_LAB_FAULTS: faults } }),
   })
   const deadline = AbortSignal.timeout(FORWARDS_WITHIN_MS)
   while (!natloom.output.includes('"forwarding"')) {
