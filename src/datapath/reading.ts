@@ -75,9 +75,11 @@ export function call(talk: Talk, direction: number, text: string, ended: boolean
   try {
     verdict = helper.helper.help(context)
   } catch (error) {
+    if (context.isAtWork) throw error
     blame(helper, 'help()', error)
     return giveUp(talk, 'threw')
   }
+  if (context.isAtWork) throw new Error('a helper has caught what the shard failed of')
   if (stopwatch() - began > LONGEST_CALL) return giveUp(talk, 'slow')
   if (verdict === Verdict.Drop) for (const handle of context.made) withdraw(handle)
   else if (context.mustWait) for (const handle of context.retreat()) withdraw(handle)

@@ -20,7 +20,7 @@ import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW, CT_RELATED, ctinfo } from '../conn
 import { destinationPort, INSIDE, invertPorts, sourcePort } from '../conntrack/tuple.ts'
 import { CELL } from '../memory/counters.ts'
 import { counters } from '../memory/own-counters.ts'
-import { announce, NOT_ALLOWED, WAIT } from '../nat/expected.ts'
+import { type Announce, announce, NOT_ALLOWED, WAIT } from '../nat/expected.ts'
 import { formatAddress, parseAddress, swap16 } from '../wire/address.ts'
 import type {
   Announced,
@@ -67,6 +67,8 @@ export class Context implements HelperContext {
   isDone = false
   /** A port is on its way to the shard that the endpoint belongs to: the call is to be made again (retreat()). */
   mustWait = false
+  /** In the middle of a change of common memory: what is thrown there is the shard's fault, and its end. */
+  isAtWork = false
   /** Expectations made in this call. */
   readonly made: number[] = []
   #row = 0
@@ -101,6 +103,7 @@ export class Context implements HelperContext {
     this.mangled.length = 0
     this.isDone = false
     this.mustWait = false
+    this.isAtWork = false
     this.made.length = 0
     this.#lineAt = 0
     this.#madeBefore = 0
@@ -185,7 +188,7 @@ export class Context implements HelperContext {
     const isRight = isPort(port, 1) && isPort(fromPort, 0) && isPort(timeout, 1) && kind !== undefined
     if (!isRight || (announcement.helper !== undefined && child === undefined)) return this.#refused('invalid')
     if (!this.established) return this.#refused('not-established')
-    const handle = announce(this.#row, this.#direction, {
+    const announced: Announce = {
       protocol: protocol === undefined ? protocolOf(this.#row) : protocol === 'tcp' ? TCP : UDP,
       port: swap16(port),
       address: address === undefined ? 0 : parseAddress(address),
@@ -197,7 +200,10 @@ export class Context implements HelperContext {
       childHelper: child?.id ?? 0,
       maxExpected: kind.maxExpected,
       timeout,
-    })
+    }
+    this.isAtWork = true
+    const handle = announce(this.#row, this.#direction, announced)
+    this.isAtWork = false
     if (handle === NOT_ALLOWED) return this.#refused('not-allowed')
     if (handle === WAIT) this.mustWait = true
     if (handle <= 0) return undefined
@@ -216,7 +222,9 @@ export class Context implements HelperContext {
   }
 
   unexpect(handle: number): void {
+    this.isAtWork = true
     withdraw(handle)
+    this.isAtWork = false
   }
 
   activate(handle: number, active: boolean): void {

@@ -7,7 +7,9 @@
 import { expect, vi } from 'vitest'
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS, type Timeouts } from '../../src/conntrack/timeouts.ts'
+import { ExpectationKeeper } from '../../src/coordinator/expectation-keeper.ts'
 import {
+  connectionsOf,
   countersOf,
   type Dataplane,
   eventsOf,
@@ -42,6 +44,7 @@ const PORTS = [16384, 24575] as const
 /** A round of the expiry sweep takes about a second, in sixteenths of it. */
 const TURN_MS = 63
 const SWEEP_MS = 1200
+const LOOK_MS = 1000
 const DRIVER = { ports: 2, slots: 64, scratchBytes: 8 << 20, sharedBytes: handoverFrameBytes(1) }
 
 export interface GatewayOptions extends Network {
@@ -61,6 +64,8 @@ export class Gateway {
   driver = new WatchedDriver(DRIVER)
   readonly externals: Externals
   readonly expectations: ExpectationTable
+  /** The coordinator's part in expectations: once a second as time goes by, and before a dead shard's successor begins. */
+  readonly keeper: ExpectationKeeper
   settings: ShardSettings
   readonly #buffer: SharedArrayBuffer
   readonly #fib: Fib
@@ -70,6 +75,7 @@ export class Gateway {
   #shard!: Dataplane
   #tables!: Tables
   #now = 1000
+  #lookedAt = 1000
   /** How often the shard has told the watcher that it asks for a neighbour. */
   wakes = 0
   /** False: transport checksums of what is sent are not verified, because what goes in has wrong ones. */
@@ -88,6 +94,7 @@ export class Gateway {
    */
   async restart(): Promise<void> {
     this.driver = new WatchedDriver({ ...DRIVER, arena: this.driver.arena })
+    this.keeper.takeBack(0)
     this.settings = { ...this.settings, restarted: true, epoch: this.settings.epoch + 1 }
     await this.#attach()
   }
@@ -145,6 +152,13 @@ export class Gateway {
       expectations: expectations.buffer,
       helperList: helperList.buffer,
     }
+    this.keeper = new ExpectationKeeper({
+      table: this.expectations,
+      externals: this.externals,
+      connections: [connectionsOf(this.#buffer, settings)],
+      now: () => Math.floor(this.#now / 1000),
+      turns: () => this.counter('turns'),
+    })
   }
 
   addExternal(address: string, kind: typeof SHARED | typeof POOL): number {
@@ -256,7 +270,13 @@ export class Gateway {
       const step = this.#now < slowly ? Math.min((seconds * 1000) / 16, slowly - this.#now) : TURN_MS
       this.#now = Math.min(until, this.#now + Math.max(TURN_MS, step))
       this.turn()
+      if (this.#now - this.#lookedAt >= LOOK_MS) this.#look()
     }
+  }
+
+  #look(): void {
+    this.#lookedAt = this.#now
+    this.keeper.look()
   }
 
   /** Time goes by without a turn: nothing is swept before the next packet. */
