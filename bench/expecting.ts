@@ -20,7 +20,9 @@ attach({
   ...{ events: new Region(), counters: cut(counterBlock), capacity: MASTERS },
   connections: cut((region) => cutConnections(region, MASTERS)),
 })
-const { expect, seatExpectations, claim, expected, withdraw } = await import('../src/conntrack/expectations.ts')
+const { seatExpectations, expected } = await import('../src/conntrack/expectation-slots.ts')
+const { expect, withdraw } = await import('../src/conntrack/expectations.ts')
+const { claim } = await import('../src/conntrack/expectation-matching.ts')
 const { reserveFor, unreserveAt } = await import('../src/nat/reservations.ts')
 
 /** Each does one thing `times` times. */

@@ -1,9 +1,8 @@
-// This shard's side of the expectation table: announcing what is expected, and matching a new connection against it
-// (nf_conntrack_expect.c: nf_ct_expect_related, nf_ct_find_expectation). What the states are, and who may change which, is
-// in expectation-table.ts. No function waits for another thread, and none allocates.
+// This shard's side of the expectation table: announcing what is expected (nf_conntrack_expect.c: nf_ct_expect_related),
+// and taking it back. What the states are, and who may change which, is in expectation-table.ts; how a new connection is
+// matched, in expectation-matching.ts. No function waits for another thread, and none allocates.
 //
-// A match covers destination, port and protocol exactly, the source by its mask, and takes the newest. Two masters never
-// expect what one packet could match: who publishes looks, writes its slot, takes a ticket, looks again, and gives way to
+// Two masters never expect what one packet could match: who publishes looks, writes its slot, takes a ticket, looks again, and gives way to
 // a lower ticket before anything is in force. Since the ticket is taken in a slot that others see as busy, of two that
 // overlap the later sees the earlier.
 //
@@ -14,17 +13,28 @@ import { now } from '../memory/clock.ts'
 import { CELL } from '../memory/counters.ts'
 import { EXPECT_REFUSED, type ExpectRefusal } from '../memory/expect-refusals.ts'
 import { counters } from '../memory/own-counters.ts'
-import { hash4 } from '../memory/siphash.ts'
 import { CONN, CONN_SHIFT, KEY_MASK } from './connection-table.ts'
-import { connections, hot } from './connections.ts'
-import { expectEnd, expectMatch, expectNew } from './events.ts'
+import { hot } from './connections.ts'
+import { expectEnd, expectNew } from './events.ts'
 import { list, newestOf, olderThan, seatLists, unlist } from './expectation-lists.ts'
+import {
+  bucketOf,
+  epoch,
+  field,
+  free,
+  insideBucket,
+  isOver,
+  isStanding,
+  release,
+  shard,
+  table,
+  ticketOf,
+} from './expectation-slots.ts'
 import {
   BUCKET,
   bucketOfSlot,
   deadlineWord,
   EXPECTATION,
-  type ExpectationTable,
   generationAfter,
   generationIn,
   generationOf,
@@ -32,9 +42,7 @@ import {
   held,
   INACTIVE,
   isKept,
-  PERMANENT,
   STATE,
-  secondsLeft,
   slotOf,
   stands,
   stateOf,
@@ -66,32 +74,9 @@ export interface Draft {
   reservation: number
 }
 
-const DESTINATION = 0x600
-const INSIDE_END = 0x700
-/** Another shard has matched what was found: how often to look again. */
-const TRIES = 4
 /** Looks at a slot that another shard is just writing, before it counts as an overlap. */
 const PATIENCE = 1000
 const CAUSE = { evicted: 0, withdrawn: 1, masterEnded: 2 } as const
-
-let table: ExpectationTable
-let shard = 0
-let epoch = 0
-let release: (portIndex: number) => void = () => {}
-
-/** `giveBack` takes one reservation of a port (by port index) back. */
-export function seatExpectations(
-  shared: ExpectationTable,
-  shardNumber: number,
-  shardEpoch: number,
-  giveBack: (portIndex: number) => void,
-): void {
-  table = shared
-  shard = shardNumber
-  epoch = shardEpoch
-  release = giveBack
-  seatLists(shared)
-}
 
 /** On a dead shard's memory: the lists by master, oldest first. What it held the coordinator has settled before. */
 export function recoverExpectations(): void {
@@ -105,20 +90,6 @@ export function recoverExpectations(): void {
   for (const slot of own)
     list(handleOf(slot, generationOf(table.word(slot))), table.fields[slot * WIDTH + EXPECTATION.masterRow]!)
 }
-
-/** How many stand, in all shards: while it is 0, no new connection needs to ask. */
-export const expected = (): number => table.count()
-
-/** A word of a slot that this shard has claimed, or of a handle that is known to stand. */
-export const field = (handle: number, word: number): number => table.fields[slotOf(handle) * WIDTH + word]!
-
-/** Whether the expectation stands: it is neither over nor being matched. */
-export function isStanding(handle: number): boolean {
-  const word = table.word(slotOf(handle))
-  return stands(word) && generationOf(word) === generationIn(handle)
-}
-
-export const isPermanent = (handle: number): boolean => (field(handle, EXPECTATION.flags) & PERMANENT) !== 0
 
 /** Counts a refusal; its complement is what expect() and its callers return. */
 export function refuse(reason: ExpectRefusal): number {
@@ -208,9 +179,6 @@ function refuseDraft(draft: Draft, reason: ExpectRefusal): number {
   return refuse(reason)
 }
 
-const bucketOf = (key: number, dst: number, dstPort: number): number =>
-  hash4(dst, dstPort, key, DESTINATION) & (table.buckets - 1)
-
 function hasRoom(bucket: number): boolean {
   for (let slot = bucket * BUCKET; slot < (bucket + 1) * BUCKET; slot++)
     if (stateOf(table.word(slot)) === STATE.free) return true
@@ -259,8 +227,6 @@ function write(base: number, draft: Draft, generation: number, ticket: number): 
   fields[base + EXPECTATION.masterKey] = has ? hot[master + CONN.state]! & KEY_MASK : 0
 }
 
-const ticketOf = (base: number): number => table.fields[base + EXPECTATION.ticket]!
-
 /**
  * Another master's slot in the bucket could match what the draft's would. With a slot of its own and a ticket: one that
  * came before. A slot that stays busy counts: its holder may be dead.
@@ -307,14 +273,6 @@ function hangInside(handle: number, draft: Draft): boolean {
     if (Atomics.compareExchange(table.inside, at, before, handle) === before) return true
   }
   return false
-}
-
-const insideBucket = (protocol: number, address: number, port: number): number =>
-  (hash4(address, port, protocol, INSIDE_END) & (table.buckets - 1)) * BUCKET
-
-function isOver(handle: number): boolean {
-  const word = table.word(slotOf(handle))
-  return stateOf(word) === STATE.free || generationOf(word) !== generationIn(handle)
 }
 
 // --- what stands ---
@@ -406,104 +364,4 @@ function end(handle: number, cause: number): boolean {
   unlist(slot)
   counters[CELL.expectationsRemoved + cause]! += 1
   return true
-}
-
-/** A slot that is ours. The reservation is given back afterwards: a crash may leave it, and never gives it back twice. */
-function free(slot: number, generation: number): void {
-  fault('slot about to be freed')
-  table.settle(slot, unheld(STATE.free, generation))
-  fault('slot free, still counted')
-  table.countDown(1)
-  fault('slot free, its port reserved')
-}
-
-// --- matching ---
-
-/**
- * The newest expectation that a packet matches, claimed for this shard; 0 if there is none. To be settled within the same
- * packet by consume() or putBack(). Ask only if expected() > 0.
- */
-export function claim(key: number, src: number, dst: number, ports: number): number {
-  const bucket = bucketOf(key, dst, ports >>> 16)
-  for (let tries = 0; tries < TRIES; tries++) {
-    const handle = newestMatch(bucket, key, src, dst, ports)
-    if (handle === 0) return 0
-    const generation = generationIn(handle)
-    const from = unheld(STATE.pending, generation)
-    if (!table.change(slotOf(handle), from, held(STATE.claimed, generation, shard, epoch))) continue
-    fault('slot claimed')
-    return handle
-  }
-  return 0
-}
-
-function newestMatch(bucket: number, key: number, src: number, dst: number, ports: number): number {
-  let best = 0
-  let bestTicket = 0
-  for (let slot = bucket * BUCKET; slot < (bucket + 1) * BUCKET; slot++) {
-    const word = table.word(slot)
-    const base = slot * WIDTH
-    if (stateOf(word) !== STATE.pending || !matches(base, key, src, dst, ports)) continue
-    if (best !== 0 && ((ticketOf(base) - bestTicket) | 0) < 0) continue
-    best = handleOf(slot, generationOf(word))
-    bestTicket = ticketOf(base)
-  }
-  return best
-}
-
-function matches(base: number, key: number, src: number, dst: number, ports: number): boolean {
-  const { fields } = table
-  if (fields[base + EXPECTATION.dst] !== dst || fields[base + EXPECTATION.dstPort] !== ports >>> 16) return false
-  if (fields[base + EXPECTATION.key] !== key) return false
-  if (((fields[base + EXPECTATION.src]! ^ src) & fields[base + EXPECTATION.srcMask]!) !== 0) return false
-  const srcPort = fields[base + EXPECTATION.srcPort]!
-  if (srcPort !== 0 && srcPort !== (ports & 0xffff)) return false
-  return secondsLeft(fields[base + EXPECTATION.deadline]!, now) > 0 && hasMaster(base)
-}
-
-/** Of another shard's masters that one tells (endMaster), and the coordinator; ours we can see. */
-function hasMaster(base: number): boolean {
-  const row = table.fields[base + EXPECTATION.masterRow]!
-  if (row === 0 || table.fields[base + EXPECTATION.masterShard] !== shard) return true
-  const generation = table.fields[base + EXPECTATION.masterGeneration]!
-  return connections.isLive(row) && hot[(row << CONN_SHIFT) + CONN.generation] === generation
-}
-
-/** The connection has come: the expectation is over. Its reservation is the caller's from now on, to be given back. */
-export function consume(handle: number): void {
-  expectMatch(table.fields, slotOf(handle) * WIDTH)
-  table.beginChange(shard)
-  free(slotOf(handle), generationIn(handle))
-  table.endChange(shard)
-  unlist(slotOf(handle))
-  counters[CELL.expectationsMatched]! += 1
-}
-
-/** It stands again: it wasn't the one, or it is permanent, and the connection `hasCome`. */
-export function putBack(handle: number, hasCome = false): void {
-  if (hasCome) expectMatch(table.fields, slotOf(handle) * WIDTH)
-  table.settle(slotOf(handle), unheld(STATE.pending, generationIn(handle)))
-  fault('slot put back')
-  if (hasCome) counters[CELL.expectationsMatched]! += 1
-}
-
-/** The port (by port index) that stands reserved for an inside endpoint, -1 if none. */
-export function reservedFor(protocol: number, address: number, port: number): number {
-  const first = insideBucket(protocol, address, port)
-  for (let at = first; at < first + BUCKET; at++) {
-    const handle = Atomics.load(table.inside, at)
-    if (handle === 0 || isOver(handle)) continue
-    const base = slotOf(handle) * WIDTH
-    const { fields } = table
-    const reservation = fields[base + EXPECTATION.reservation]!
-    if (
-      reservation !== 0 &&
-      fields[base + EXPECTATION.savedAddress] === address &&
-      fields[base + EXPECTATION.savedPort] === port &&
-      (fields[base + EXPECTATION.key]! & 0xff) === protocol &&
-      !isOver(handle)
-    )
-      return reservation - 1
-  }
-  return -1
 }

@@ -1,8 +1,9 @@
 // The first packet of a connection that was expected (nf_ct_find_expectation): it goes before every rule of NAT, is
 // RELATED, and is translated as its master was (nf_nat_follow_master). Owner: this thread.
 
+import { putBack } from '../conntrack/expectation-matching.ts'
+import { field } from '../conntrack/expectation-slots.ts'
 import { EXPECTATION } from '../conntrack/expectation-table.ts'
-import { field, putBack } from '../conntrack/expectations.ts'
 import { type Child, Expected, type Master, type Protocol } from '../helpers/helper.ts'
 import { helperById } from '../helpers/registry.ts'
 import { DROP } from '../memory/drop-reasons.ts'

@@ -2,8 +2,9 @@
 // tables are module-level state: a shard is an isolate, several shards are always several threads.
 
 import { connections } from '../conntrack/connections.ts'
+import { seatExpectations } from '../conntrack/expectation-slots.ts'
 import { ExpectationTable } from '../conntrack/expectation-table.ts'
-import { recoverExpectations, seatExpectations } from '../conntrack/expectations.ts'
+import { recoverExpectations } from '../conntrack/expectations.ts'
 import { seatQueues } from '../conntrack/queues.ts'
 import { seatTimeouts } from '../conntrack/track.ts'
 import type { Driver } from '../io/driver.ts'

@@ -21,7 +21,8 @@ import {
   remove,
 } from '../conntrack/connections.ts'
 import { flowEnd, flowNew } from '../conntrack/events.ts'
-import { endMaster, expected } from '../conntrack/expectations.ts'
+import { expected } from '../conntrack/expectation-slots.ts'
+import { endMaster } from '../conntrack/expectations.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import { endMapping, hasEnded, mapping, mappingBase, removeMapping } from '../conntrack/mappings.ts'
 import { permissions, permit, withdraw } from '../conntrack/permissions.ts'

@@ -12,18 +12,10 @@ import { fault } from '#faults'
 import { CONN, CONN_SHIFT, EXPECTED, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { cold, hot, originOf } from '../conntrack/connections.ts'
 import { flowNew } from '../conntrack/events.ts'
+import { claim, consume, putBack, reservedFor } from '../conntrack/expectation-matching.ts'
+import { expected, field, isPermanent } from '../conntrack/expectation-slots.ts'
 import { EXPECTATION } from '../conntrack/expectation-table.ts'
-import {
-  claim,
-  consume,
-  expect,
-  expected,
-  field,
-  isPermanent,
-  putBack,
-  refuse,
-  reservedFor,
-} from '../conntrack/expectations.ts'
+import { expect, refuse } from '../conntrack/expectations.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import { findByExternal, findByInside, insertMapping, mapping, mappingBase } from '../conntrack/mappings.ts'
 import { INSIDE, keyWord, OUTSIDE } from '../conntrack/tuple.ts'

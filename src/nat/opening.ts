@@ -8,7 +8,8 @@
 // Functions that make a connection return its row (above zero), or the complement (~) of a drop reason.
 
 import { fault } from '#faults'
-import { expected, reservedFor } from '../conntrack/expectations.ts'
+import { reservedFor } from '../conntrack/expectation-matching.ts'
+import { expected } from '../conntrack/expectation-slots.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import { findByExternal, findByInside, insertMapping, mapping, mappingBase } from '../conntrack/mappings.ts'
 import { findPermission } from '../conntrack/permissions.ts'

@@ -55,7 +55,11 @@ attach({
   connections: new Region(data.connections),
 })
 const { connections, hot, recoverConnections } = await import('../../src/conntrack/connections.ts')
-const table = await import('../../src/conntrack/expectations.ts')
+const table = {
+  ...(await import('../../src/conntrack/expectation-slots.ts')),
+  ...(await import('../../src/conntrack/expectations.ts')),
+  ...(await import('../../src/conntrack/expectation-matching.ts')),
+}
 const ports = await import('../../src/nat/ports.ts')
 const { reserveFor, reserveTaken, unreserveAt, reservationsIn } = await import('../../src/nat/reservations.ts')
 const { setClock } = await import('../../src/memory/clock.ts')

@@ -27,7 +27,11 @@ export async function expecting(
   giveBack: (at: number) => void = () => {},
 ) {
   const modules = await seated(8)
-  const expectations = await import('../../src/conntrack/expectations.ts')
+  const expectations = {
+    ...(await import('../../src/conntrack/expectation-slots.ts')),
+    ...(await import('../../src/conntrack/expectations.ts')),
+    ...(await import('../../src/conntrack/expectation-matching.ts')),
+  }
   const released: number[] = []
   expectations.seatExpectations(table, shard, epoch, (at) => {
     released.push(at)
