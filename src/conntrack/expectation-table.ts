@@ -27,8 +27,6 @@
 import { layout } from '../memory/layout.ts'
 import type { Region } from '../memory/region.ts'
 
-/** Expectations that a gateway holds if nobody says otherwise. */
-export const DEFAULT_EXPECTATIONS = 4096
 /** So many slots for each: a bucket of eight has two on average if all stand, and is full for one announcement in 900. */
 const SLOTS_EACH = 4
 export const BUCKET = 8

@@ -94,7 +94,7 @@ function configOf(settings: Settings, sources: Sources): GatewayConfig {
       module: path === undefined ? name : moduleAt(sources.folder(['helpers']), path),
     })),
     timeouts: timeoutsOf(timeouts),
-    capacity: { connections: capacity.connections ?? connectionsFor(totalmem()) },
+    capacity: { ...capacity, connections: capacity.connections ?? connectionsFor(totalmem()) },
   }
 }
 

@@ -242,6 +242,9 @@ const shape = section({
     connections: integer(1024, 16_777_216)
       .optional()
       .describe('Connections tracked at most. By default a 16th of the memory, but 16384 to 262144 rows.'),
+    expectations: integer(16, 16_384)
+      .default(4096)
+      .describe('Connections that helpers have announced and that have not come yet, at most.'),
   }).prefault({}),
   icmp: section({
     errorsPerSecond: integer(0, 1_000_000).default(1000).describe('ICMP errors that the gateway itself sends at most.'),

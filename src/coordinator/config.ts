@@ -83,6 +83,8 @@ export interface GatewayConfig {
   readonly capacity: {
     /** Rows for connections, all shards together. */
     readonly connections: number
+    /** Expectations at a time, of all shards: 1 to 16384. */
+    readonly expectations: number
   }
   readonly icmp: {
     /** ICMP errors that the gateway sends itself, all shards together. 0: none. */

@@ -3,7 +3,7 @@
 // Owner: the coordinator makes the buffers; who writes what in them is said where each is cut.
 
 import { getRandomValues } from 'node:crypto'
-import { DEFAULT_EXPECTATIONS, ExpectationTable } from '../conntrack/expectation-table.ts'
+import { ExpectationTable } from '../conntrack/expectation-table.ts'
 import { type ShardMemory, type ShardSettings, tableBytes } from '../datapath/attach.ts'
 import { adviseHugePages } from '../io/huge-pages.ts'
 import { addressOf } from '../io/syscalls.ts'
@@ -117,7 +117,7 @@ function shardSettings(config: GatewayConfig): ShardSettings[] {
       blockSize: nat.blockSize,
     },
     fib: { ports: inside.length + outside.length, shards: workers },
-    expectations: DEFAULT_EXPECTATIONS,
+    expectations: capacity.expectations,
     timeouts,
     nat: {
       mapping: nat.mapping,

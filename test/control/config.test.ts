@@ -45,7 +45,7 @@ describe('a configuration with two interfaces and nothing else', () => {
       forward: [],
       helpers: [{ module: 'ftp' }],
       timeouts: expect.objectContaining({ udpStream: 300 }),
-      capacity: { connections: expect.any(Number) },
+      capacity: { connections: expect.any(Number), expectations: 4096 },
       icmp: { errorsPerSecond: 1000 },
       api: { socket: '/run/natloom/api.sock' },
       metrics: { listen: '127.0.0.1:9464' },
