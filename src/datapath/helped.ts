@@ -26,11 +26,10 @@ import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
 import { bytes, mem } from './arena.ts'
 import { END, FLOW, IP, KEY, KIND, L4 } from './burst.ts'
-import { bytesKept } from './byte-queue.ts'
 import { datagramText, rewriteDatagram } from './datagrams.ts'
 import { keepHeaders, seatHeld } from './held.ts'
 import { leave } from './leave.ts'
-import { call, context, MOST_KEPT, read, seatReading } from './reading.ts'
+import { call, context, keepsTooMuch, read, seatReading } from './reading.ts'
 import { adjustAcknowledgement, passOn, sendAccepted } from './segments.ts'
 import { before, least, most, type Stream, WINDOW } from './stream.ts'
 import { cutOff, endTalk, holding, seatTalks, type Talk, talkOf } from './talks.ts'
@@ -198,7 +197,7 @@ function early(
   const end = (seq + END[i]! - payload) | 0
   if (((end - stream.next) | 0) > WINDOW) return HELPER_WINDOW
   if ((tcp.flags(mem, at) & tcp.FIN) !== 0) stream.noteFin(end)
-  if (!stream.keepEarly(bytes, payload, seq, (end - seq) | 0) || bytesKept > MOST_KEPT) cutOff(talk, 'no-memory')
+  if (!stream.keepEarly(bytes, payload, seq, (end - seq) | 0) || keepsTooMuch(stream)) cutOff(talk, 'no-memory')
   keepHeaders(i, line, talk, direction)
   return acknowledgementOnly(i, base, direction, line, stream)
 }

@@ -11,13 +11,19 @@ import { counters } from '../memory/own-counters.ts'
 import { roomForEdits } from '../nat/sequence-edits.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import { bytesKept } from './byte-queue.ts'
+import type { Stream } from './stream.ts'
 import { blame, cutOff, type Talk } from './talks.ts'
 
 /** Bytes of one stream that may be held for more to come. */
 const MOST_HELD = 8192
-/** What one stream keeps for its receiver's acknowledgement, and all of the shard for whatever reason. */
+/**
+ * What one stream keeps for its receiver's acknowledgement at most; and all of the shard for whatever reason. With more
+ * than that, those go that keep more than a control connection needs, so that nobody crowds out the others; with twice as
+ * much, whoever comes.
+ */
 const MOST_KEPT_OF_ONE = 1 << 20
-export const MOST_KEPT = 32 << 20
+const MOST_KEPT = 32 << 20
+const FAIR_SHARE = 16 << 10
 /** Milliseconds that one call may take: far above what any needs, and above a pause of the collector. */
 const LONGEST_CALL = 100
 
@@ -59,8 +65,12 @@ function take(talk: Talk, direction: number, text: string): void {
   }
   if (context.isDone && !mustWait) cutOff(talk, 'done')
   else if (text.length - length > MOST_HELD) cutOff(talk, 'held-too-much')
-  else if (bytesKept > MOST_KEPT || stream.kept > MOST_KEPT_OF_ONE) cutOff(talk, 'no-memory')
+  else if (keepsTooMuch(stream)) cutOff(talk, 'no-memory')
 }
+
+/** It has to go: for what it keeps itself, or because all together keep too much. */
+export const keepsTooMuch = ({ kept }: Stream): boolean =>
+  kept > MOST_KEPT_OF_ONE || (bytesKept > MOST_KEPT && kept > FAIR_SHARE) || bytesKept > 2 * MOST_KEPT
 
 /** Calls the helper with a text; false: the packet is to be dropped. What else it asked for is in the context. */
 export function call(talk: Talk, direction: number, text: string, ended: boolean): boolean {

@@ -96,9 +96,9 @@ export class Stream {
     return this.hasPending || this.hasEarly || (this.hasFin && before(this.done, this.finAt))
   }
 
-  /** Bytes kept for the receiver's acknowledgement. */
+  /** Bytes that it keeps, for whatever reason. */
   get kept(): number {
-    return this.#accepted.length
+    return this.#early.reduce((sum, { bytes }) => sum + bytes.length, this.#accepted.length + this.#pending.length)
   }
 
   get pendingText(): string {

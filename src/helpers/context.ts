@@ -172,7 +172,7 @@ export class Context implements HelperContext {
   }
 
   hold(at: number): void {
-    if (at >= 0 && at < this.text.length && !this.ended) this.heldFrom = at
+    if (Number.isInteger(at) && at >= 0 && at < this.text.length && !this.ended) this.heldFrom = at
   }
 
   done(): void {
@@ -233,6 +233,8 @@ export class Context implements HelperContext {
   }
 
   mangle(at: number, length: number, replacement: string): boolean {
+    // A helper may be JavaScript: what it says must not get any further if it is nonsense.
+    if (!Number.isInteger(at) || !Number.isInteger(length) || typeof replacement !== 'string') return false
     const last = this.mangled.at(-1)
     const from = last === undefined ? 0 : last.at + last.length
     if (at < from || length < 1 || at + length > this.text.length) return false

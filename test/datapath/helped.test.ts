@@ -155,6 +155,42 @@ describe('a stream that a helper reads', () => {
     expect(d.tell(d.client, 'MORE\r\n').map(({ text }) => text)).toEqual(['MORE\r\n'])
   })
 
+  it('takes nothing from a helper that is nonsense', async () => {
+    const said: unknown[] = []
+    const d = await start({
+      name: 'nonsense',
+      tuple: { proto: 'tcp', dstPort: 21 },
+      help(ctx) {
+        const mangle = ctx.mangle.bind(ctx) as (...anything: unknown[]) => boolean
+        for (const wrong of [
+          [0, 1, 7],
+          [Number.NaN, 1, 'x'],
+          [0.5, 1, 'x'],
+          [0, 99, 'x'],
+          [0, 0, 'x'],
+          [-1, 1, 'x'],
+          [],
+        ])
+          said.push(mangle(...wrong))
+        ctx.hold(0.5)
+        ctx.hold(Number.NaN)
+        ctx.unexpect(Number.NaN)
+        ctx.unexpect(123_456_789)
+        said.push(ctx.expect({ port: 0 }), ctx.expect({ port: 1.5 }), ctx.expect({ port: 40000, class: 3 }))
+        return 'what' as never
+      },
+    })
+    expect(d.tell(d.client, 'HELLO\r\n').map(({ text }) => text)).toEqual(['HELLO\r\n'])
+    expect(said).toEqual([...Array(7).fill(false), undefined, undefined, undefined])
+    expect(d.gateway.counter('announcementsRefused', 0)).toBe(3)
+  })
+
+  it('writes a character as a byte, whatever it is', async () => {
+    const d = await start(rewriting(() => '\u00ff\u2026'))
+    expect(d.tell(d.client, 'ADDR 1\r\nNEXT\r\n').map(({ text }) => text)).toEqual(['ADDR \u00ff&\r\nNEXT\r\n'])
+    expect(d.client.acknowledged).toBe(14)
+  })
+
   it('adjusts SACK blocks, rounded so that nothing counts as received that was not', async () => {
     const d = await start(rewriting(LONGER))
     d.client.text = 'ADDR 1234\r\nNEXT\r\n'
