@@ -13,7 +13,7 @@ const project = (path: string) => fileURLToPath(new URL(`../${path}`, import.met
 const MODULES = [
   ...['wire/address', 'wire/tcp', 'memory/region', 'conntrack/track', 'nat/ports', 'nat/externals', 'io/driver'],
   ...['io/syscalls', 'io/af-packet', 'datapath/pipeline', 'metrics/server', 'host/nft', 'coordinator/gateway'],
-  'helpers/registry',
+  ...['helpers/registry', 'replay/replay'],
   ...['control/config', 'lab/lab', '../workers/shard'],
 ]
 
@@ -28,7 +28,8 @@ const MAY_IMPORT: Readonly<Record<string, RegExp>> = {
   metrics: /^memory\//,
   host: /^memory\/|^io\/syscalls$/,
   coordinator: /^(memory|io|host|metrics)\/|^wire\/address$|^nat\/externals$/,
-  control: /^(coordinator|metrics)\//,
+  replay: /^(wire|memory|io|coordinator)\/|^nat\/externals$/,
+  control: /^(coordinator|metrics|replay)\/|^wire\/address$/,
   lab: /^control\//,
 }
 

@@ -4,7 +4,7 @@
 import { writeSync } from 'node:fs'
 import { threadId } from 'node:worker_threads'
 import type { ShardTask } from '../src/coordinator/shards.ts'
-import type { attachShard } from '../src/datapath/attach.ts'
+import type { attachDispatcher, attachShard } from '../src/datapath/attach.ts'
 import { AfPacketDriver } from '../src/io/af-packet.ts'
 import { FaultyDriver } from '../src/io/faulty.ts'
 import { signal } from '../src/io/syscalls.ts'
@@ -13,7 +13,10 @@ import { Region } from '../src/memory/region.ts'
 
 const LONGEST_SLEEP_MS = 50
 
-export async function run({ settings, memory, seat, ...task }: ShardTask, attach: typeof attachShard): Promise<void> {
+export async function run(
+  { settings, memory, seat, ...task }: ShardTask,
+  attach: typeof attachShard | typeof attachDispatcher,
+): Promise<void> {
   const { shard, epoch } = settings
   const control = new ControlWords(new Region(task.control.buffer), task.control.workers)
   if (!control.enter(shard, epoch, threadId)) return

@@ -1,71 +1,16 @@
 // What this shard tells about connections, expectations and packets (nf_conntrack_ecache.c): each function writes one
 // record into the shard's event ring (memory/event-ring.ts), if anybody wants to hear of it. Whoever reads them has the
-// records' words by name below; addresses and ports are as loaded (tuple.ts).
+// records' words by name (event-table.ts); addresses and ports are as loaded (tuple.ts).
 //
 // Owner: the shard.
 
 import { now } from '../memory/clock.ts'
-import { BODY, cutEvents, EVENT, EVENT_WORDS, EventWriter } from '../memory/event-ring.ts'
-import { layout } from '../memory/layout.ts'
+import { cutEvents, EVENT, EventWriter } from '../memory/event-ring.ts'
 import { seat } from '../memory/seat.ts'
 import { CONN, CONN_SHIFT } from './connection-table.ts'
 import { cold, hot } from './connections.ts'
+import { EXPECT_EVENT, FLOW_EVENT, PACKET_EVENT } from './event-table.ts'
 import { EXPECTATION } from './expectation-table.ts'
-
-/** A connection's record: it begins, or ends. `state` is its state word; master as in its row. */
-export const FLOW_EVENT = layout(EVENT_WORDS, {
-  state: BODY,
-  origSrc: BODY + 1,
-  origDst: BODY + 2,
-  origPorts: BODY + 3,
-  replySrc: BODY + 4,
-  replyDst: BODY + 5,
-  replyPorts: BODY + 6,
-  row: BODY + 7,
-  generation: BODY + 8,
-  masterShard: BODY + 9,
-  /** 0 for none. */
-  masterRow: BODY + 10,
-  masterGeneration: BODY + 11,
-})
-
-/** An expectation's record: as announced, and its master's original tuple. */
-export const EXPECT_EVENT = layout(EVENT_WORDS, {
-  key: BODY,
-  src: BODY + 1,
-  srcMask: BODY + 2,
-  srcPort: BODY + 3,
-  savedAddress: BODY + 4,
-  savedPort: BODY + 5,
-  helper: BODY + 6,
-  class: BODY + 7,
-  masterSrc: BODY + 8,
-  masterDst: BODY + 9,
-  masterPorts: BODY + 10,
-  masterKey: BODY + 11,
-  ticket: BODY + 12,
-  /** Of an end: one of EXPECT_END. */
-  cause: BODY + 13,
-})
-
-/** Why an expectation is over that nothing has matched. */
-export const EXPECT_ENDS = ['evicted', 'withdrawn', 'master-ended', 'timeout'] as const
-
-/** A packet's record: its tuple as it came, and what became of it. */
-export const PACKET_EVENT = layout(EVENT_WORDS, {
-  key: BODY,
-  src: BODY + 1,
-  dst: BODY + 2,
-  ports: BODY + 3,
-  /** verdict.ts */
-  verdict: BODY + 4,
-  /** 0 original, 1 reply, -1: it belongs to no connection. */
-  direction: BODY + 5,
-  /** track.ts; -1 without a connection. */
-  ctinfo: BODY + 6,
-  /** The connection's state word after it, 0 without one. */
-  state: BODY + 7,
-})
 
 const events = new EventWriter(cutEvents(seat().events))
 const { records } = events

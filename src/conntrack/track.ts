@@ -18,6 +18,7 @@ import {
   TCP_STATE_SHIFT,
 } from './connection-table.ts'
 import { cold, hot } from './connections.ts'
+import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW, CT_RELATED } from './ctinfo.ts'
 import { dequeue } from './queues.ts'
 import * as tcp from './tcp-state.ts'
 import { DEFAULT_TIMEOUTS, type Timeouts, tcpTimeouts } from './timeouts.ts'
@@ -39,12 +40,6 @@ export function seatTimeouts(wanted: Timeouts): void {
   timeouts = wanted
   tcpTimeout = tcpTimeouts(wanted)
 }
-
-// ctinfo (enum ip_conntrack_info): what a packet is to its connection.
-export const CT_ESTABLISHED = 0
-export const CT_RELATED = 1
-export const CT_NEW = 2
-export const CT_IS_REPLY = 3
 
 /**
  * For a packet that tracking has accepted (nf_ct_get). An ICMP error about the connection is RELATED whatever else,

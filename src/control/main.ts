@@ -14,6 +14,7 @@ import { listExpectations } from './expect.ts'
 import { type LoadOptions, listHelpers, load, unload } from './helper.ts'
 import { jsonSchema } from './json-schema.ts'
 import { createLog } from './log.ts'
+import { DEFAULT_OUTSIDE, type ReplayArguments, replayCapture } from './replay.ts'
 import { run } from './run.ts'
 import { DEFAULT_FILE } from './sources.ts'
 
@@ -145,6 +146,23 @@ async function main(argv: readonly string[]): Promise<number> {
     .option(...CONFIG)
     .action(async (name: string, options: GatewayOptions) => {
       exitCode = await ask(options, (socket, to) => unload(socket, name, to))
+    })
+  program
+    .command('replay')
+    .description('a capture, as seen inside, through the same datapath in virtual time; needs no privileges')
+    .argument('<capture>', 'pcap or pcapng')
+    .option('--inside <prefix>', 'who is inside; may be given again (default: RFC 1918 and the first sender)', several)
+    .option('--outside-address <address>', "the gateway's", DEFAULT_OUTSIDE)
+    .option('--no-nat', 'only track, translate nothing')
+    .option('--helper <name>', 'a helper in force, NAME or NAME=PORT; may be given again (default: ftp)', several)
+    .option('--workers <number>', 'shards', '1')
+    .option('--out-inside <file>', 'what was sent to the inside, as pcap')
+    .option('--out-outside <file>', 'what was sent to the outside, as pcap')
+    .option('--events <file>', 'what happened, a line of JSON each; - for standard output')
+    .option('--events-packets', 'a line for each packet, too')
+    .option('--no-complete-checksums', 'leave checksums that the capturing host had left to its network card')
+    .action(async (capture: string, options: ReplayArguments) => {
+      exitCode = await replayCapture(capture, options, (text) => process.stderr.write(`${text}\n`))
     })
   program
     .command('lab')

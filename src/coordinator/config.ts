@@ -72,6 +72,8 @@ export interface GatewayConfig {
     readonly parity: boolean
     /** Numbers of the protocols without ports that are translated; never 1, 6 or 17. */
     readonly protocols: readonly number[]
+    /** False: a replay only tracks. No key of the configuration says it. */
+    readonly translate?: boolean
     /** The kernel masquerades on an outside interface too, to ports outside of `ports`: the operator says so. */
     readonly sharedWithKernelNat: boolean
   }

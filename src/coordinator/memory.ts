@@ -47,8 +47,18 @@ export interface GatewayMemory {
   readonly control: { readonly buffer: SharedArrayBuffer; readonly words: ControlWords; readonly workers: number }
 }
 
-export function allocateMemory(config: GatewayConfig): GatewayMemory {
-  const settings = shardSettings(config)
+/** What sizes and settings follow from. */
+export type MemoryConfig = Pick<
+  GatewayConfig,
+  'inside' | 'outside' | 'workers' | 'dispatch' | 'nat' | 'forward' | 'timeouts' | 'capacity' | 'icmp'
+>
+
+/** `random` fills words with keys: secret ones, but where a run is to be repeated. */
+export function allocateMemory(
+  config: MemoryConfig,
+  random: (words: Int32Array) => Int32Array = getRandomValues,
+): GatewayMemory {
+  const settings = shardSettings(config, random(new Int32Array(3)))
   const { externals: externalsOptions, fib: fibOptions } = settings[0]
   const externals = allocate((region) => new Externals(region, externalsOptions))
   const fib = allocate((region) => new Fib(region, fibOptions))
@@ -99,9 +109,8 @@ function tablesOf(settings: ShardSettings): SharedArrayBuffer {
   return tables
 }
 
-function shardSettings(config: GatewayConfig): ShardSettings[] {
+function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array): ShardSettings[] {
   const { inside, outside, workers, nat, forward, timeouts, capacity, icmp } = config
-  const [low, high, ownerKey] = getRandomValues(new Int32Array(3))
   const share = (total: number): number => Math.ceil(total / workers)
   const common = {
     sides: [...inside.map(() => INSIDE), ...outside.map(() => OUTSIDE)],
@@ -120,6 +129,7 @@ function shardSettings(config: GatewayConfig): ShardSettings[] {
     expectations: capacity.expectations,
     timeouts,
     nat: {
+      translate: nat.translate ?? true,
       mapping: nat.mapping,
       filtering: nat.filtering,
       preservePorts: nat.preservePorts,

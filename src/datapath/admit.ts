@@ -15,7 +15,7 @@ import { DROP } from '../memory/drop-reasons.ts'
 import { ROUTE } from '../memory/fib.ts'
 import { externalEntry } from '../nat/bindings.ts'
 import { forwardTo } from '../nat/forwards.ts'
-import { hasTransportPorts, openFromInside, openFromOutside } from '../nat/opening.ts'
+import { hasTransportPorts, openFromInside, openFromOutside, translates } from '../nat/opening.ts'
 import { isNatPort, isShared } from '../nat/ports.ts'
 import { isLoopback, isThisNetwork } from '../wire/address.ts'
 import * as icmp from '../wire/icmp.ts'
@@ -69,8 +69,9 @@ export function admitFromInside(i: number): number {
 
 /** Packet i came from outside and belongs to no connection. */
 export function admitFromOutside(i: number): number {
+  if (!translates()) return leadsInside(i) ? admitByFaults(i) : NONE_OF_OURS
   const entry = externalEntry(DST[i]!)
-  if (entry < 0) return notAddressedToNat(i)
+  if (entry < 0) return leadsInside(i) ? ~DROP['no-mapping'] : NONE_OF_OURS
   const protocol = KEY[i]! & 0xff
   // An identifier or a port without a mapping on an address shared with the host is the host's.
   const natOnly = !isShared(entry)
@@ -81,11 +82,18 @@ export function admitFromOutside(i: number): number {
     return protocol === ipv4.PROTO_ICMP ? ~strayIcmp(i) : ~DROP['no-mapping']
   }
   if (!natOnly && !isOurs(i, entry, protocol)) return NONE_OF_OURS
+  return admitByFaults(i)
+}
+
+/** From outside, and for us: if it is this shard's, and nothing is wrong with it. */
+function admitByFaults(i: number): number {
   if (otherOwner(i) >= 0) return ANOTHERS
   const fault = commonFaults(i)
   if (fault !== ACCEPT) return ~fault
+  const protocol = KEY[i]! & 0xff
   const tcpState = protocol === ipv4.PROTO_TCP ? firstTcpState(i, false) : 0
   if (tcpState < 0) return tcpState
+  if (protocol === ipv4.PROTO_ICMP && !asks(i)) return ~DROP['icmp-no-query']
   const related = admitRelated(i, tcpState)
   if (related !== 0) return related
   const row = openFromOutside(protocol, SRC[i]!, DST[i]!, PORTS[i]!, tcpState)
@@ -107,13 +115,10 @@ function isHairpin(i: number): boolean {
   return entry >= 0 && hasPort && isOurs(i, entry, protocol)
 }
 
-/** From outside to an address that is none of NAT's. */
-function notAddressedToNat(i: number): number {
+/** Packet i's own destination is one of inside. */
+function leadsInside(i: number): boolean {
   const toward = hop(DST[i]!)
-  const type = routeType(toward)
-  if (type === ROUTE.unicast && routePort(toward) >= 0 && sideOf[routePort(toward)] === INSIDE)
-    return ~DROP['no-mapping']
-  return NONE_OF_OURS
+  return routeType(toward) === ROUTE.unicast && routePort(toward) >= 0 && sideOf[routePort(toward)] === INSIDE
 }
 
 /** What must be right about the first packet from either side: ACCEPT, or the reason. */

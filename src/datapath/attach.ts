@@ -85,6 +85,13 @@ export interface Dataplane {
   followHelpers(): Promise<void> | undefined
 }
 
+/** A shard, and what only a replay asks of it; shard.ts says what each does. */
+export interface Shard extends Dataplane {
+  catchUp(milliseconds: number): void
+  asSentFromInside(mem: DataView, ip: number, end: number): void
+  asSentFromOutside(mem: DataView, ip: number, end: number, outside: number): void
+}
+
 /**
  * A packet's way is many small functions: V8 inlines all of it only with a larger budget than its own (measured with
  * bench/pipeline.ts: a fifth faster). For the whole process, best before the datapath is first run.
@@ -112,7 +119,7 @@ export async function attachShard(
   settings: ShardSettings,
   driver: Driver,
   wakers: Wakers,
-): Promise<Dataplane> {
+): Promise<Shard> {
   sit(memory, settings, driver)
   const shard: typeof import('./shard.ts') = fromSource ? await import('./shard.ts') : await import(bundle('shard'))
   shard.seatShard(memory, settings, driver, wakers)

@@ -75,6 +75,12 @@ export const NO_RULES: StaticRules = { external: [], inside: [] }
 
 const ANY = { network: 0, mask: 0 }
 
+/** Where nothing is translated: every inside endpoint is its own external one, so the remote end says who the owner is. */
+export const UNTRANSLATED: StaticRules = {
+  external: [],
+  inside: [{ protocol: null, ...ANY, firstPort: 0, lastPort: 65535 }],
+}
+
 /**
  * What forwards dictate. One of every external address says so of every address: what comes from outside to an address
  * that is none of NAT's has the same owner anyway, so the rules stay as they are when external addresses change.

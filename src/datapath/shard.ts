@@ -29,13 +29,14 @@ import { seatStandingPorts } from '../nat/standing-ports.ts'
 import { seatAnswers } from './answer.ts'
 import { seatArena } from './arena.ts'
 import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
+import { asSentInside, asSentOutside, seatCarryBack } from './carry-back.ts'
 import { copyLinkCounts } from './counting.ts'
 import { expireFragments, seatFragments } from './fragments.ts'
 import { fallAsleep, fullestRing, seatHandOver, wakeUp } from './hand-over.ts'
 import { isTimeToRelease } from './held.ts'
 import { seatHelped } from './helped.ts'
 import { followHelperList, seatHelpers } from './helpers-in-force.ts'
-import { staticRules } from './owner.ts'
+import { staticRules, UNTRANSLATED } from './owner.ts'
 import { ownerOfInside, seatOwnership } from './ownership.ts'
 import { runBurst, runHandedOver, runHeld, runWaiting, seatPipeline } from './pipeline.ts'
 import { followRoutes, seatRoutes } from './route.ts'
@@ -84,7 +85,8 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   seatAnswers(settings.icmpErrorsPerSecond)
   seatWaiting(settings.shard, wakers.watcher)
   const leases = { shards: settings.shards, key: settings.ownerKey, externals }
-  seatOwnership(settings.shard, leases, staticRules(settings.forwards))
+  const rules = settings.nat.translate ? staticRules(settings.forwards) : UNTRANSLATED
+  seatOwnership(settings.shard, leases, rules)
   const rings = new HandoverRings(new Region(memory.handover), settings.shards)
   seatHandOver(driver, rings, settings.shard, settings.restarted, wakers.shard)
   seatExpected(externals, settings.nat, ownerOfInside)
@@ -94,6 +96,7 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   )
   seatHelped(wakers.stopwatch, wakers.tell)
   seatPipeline(driver)
+  seatCarryBack(externals, settings.nat)
   nextSweep = 0
   nextSecond = 0
   mustRecover = settings.restarted
@@ -124,6 +127,24 @@ export function turn(milliseconds: number): number {
   lastReceived = received
   return received
 }
+
+/**
+ * All at once that time demands by now, where time is told in jumps: a replay calls this as often as it likes, and turn()
+ * does none of it any more. What ends is the same, whatever shard it is in.
+ */
+export function catchUp(milliseconds: number): void {
+  setClock(milliseconds)
+  followExternals()
+  sweep(connections.highest)
+  endRests()
+  expireFragments()
+  nextSweep = Number.POSITIVE_INFINITY
+}
+
+/** As carry-back.ts has them. */
+export const asSentFromInside = (mem: DataView, ip: number, end: number): void => asSentInside(mem, ip, end)
+export const asSentFromOutside = (mem: DataView, ip: number, end: number, outside: number): void =>
+  asSentOutside(mem, ip, end, outside)
 
 /** What changes in the list of helpers, if anything has: to be awaited between turns. */
 export const followHelpers = (): Promise<void> | undefined => followHelperList()

@@ -3,8 +3,9 @@
 
 import { CONN, CONN_SHIFT } from '../conntrack/connection-table.ts'
 import { findConnection, hot } from '../conntrack/connections.ts'
+import { CT_IS_REPLY, CT_RELATED } from '../conntrack/ctinfo.ts'
 import { packet } from '../conntrack/events.ts'
-import { CT_IS_REPLY, CT_RELATED, ctinfo } from '../conntrack/track.ts'
+import { ctinfo } from '../conntrack/track.ts'
 import { hashTuple, invertPorts } from '../conntrack/tuple.ts'
 import { HANDED_OVER, QUEUED } from '../conntrack/verdict.ts'
 import * as ipv4 from '../wire/ipv4.ts'

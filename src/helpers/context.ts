@@ -13,11 +13,12 @@ import {
   TUPLE_WORDS,
 } from '../conntrack/connection-table.ts'
 import { hot, originOf, protocolOf } from '../conntrack/connections.ts'
+import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW, CT_RELATED } from '../conntrack/ctinfo.ts'
 import { field } from '../conntrack/expectation-slots.ts'
 import { ANY_SOURCE, EXPECTATION, INACTIVE, PERMANENT } from '../conntrack/expectation-table.ts'
 import { activate, withdraw } from '../conntrack/expectations.ts'
 import { ESTABLISHED } from '../conntrack/tcp-state.ts'
-import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW, CT_RELATED, ctinfo } from '../conntrack/track.ts'
+import { ctinfo } from '../conntrack/track.ts'
 import { destinationPort, INSIDE, invertPorts, sourcePort } from '../conntrack/tuple.ts'
 import { CELL } from '../memory/counters.ts'
 import { counters } from '../memory/own-counters.ts'

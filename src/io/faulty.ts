@@ -29,7 +29,7 @@ export interface FaultPlan {
   readonly send: readonly (Faults | undefined)[]
 }
 
-export class FaultPlanError extends Error {
+class FaultPlanError extends Error {
   override readonly name = 'FaultPlanError'
   readonly code = 'FAULT_PLAN'
   readonly exitCode = 2

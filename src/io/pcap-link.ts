@@ -1,8 +1,8 @@
 // Where a captured frame's network packet begins, by the link that it was captured on
 // (draft-ietf-opsawg-pcaplinktype, LINKTYPE_...). VLAN tags are passed over: a capture on a trunk is one network here.
 
-export const LINK_NULL = 0
-export const LINK_ETHERNET = 1
+const LINK_NULL = 0
+const LINK_ETHERNET = 1
 /** LINKTYPE_RAW has 101; 12 and 14 are what some systems write in its place. */
 const RAW = [101, 12, 14]
 const LINK_LOOP = 108

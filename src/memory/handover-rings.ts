@@ -111,6 +111,16 @@ export class HandoverRings {
     return this.#slot(ring, count) * PLACE_BYTES
   }
 
+  /** Something lies in a ring to this consumer that it isn't done with. */
+  hasMail(consumer: number): boolean {
+    for (let producer = 0; producer < producers(this.shards); producer++) {
+      const ring = this.ring(producer, consumer)
+      const tail = Atomics.load(this.consumed, ring * LINE + TAIL)
+      if (Atomics.load(this.heads, ring * LINE) !== tail) return true
+    }
+    return false
+  }
+
   /**
    * Tokens of all lent frames that lie in some ring. Threads go on meanwhile: a frame that is handed on lies in two
    * rings for a moment, then in the second, which may have been looked at before. It is handed on twice at most, so one

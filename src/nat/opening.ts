@@ -13,7 +13,7 @@ import { expected } from '../conntrack/expectation-slots.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import { findByExternal, findByInside, insertMapping, mapping, mappingBase } from '../conntrack/mappings.ts'
 import { findPermission } from '../conntrack/permissions.ts'
-import { INSIDE, keyWord, OUTSIDE } from '../conntrack/tuple.ts'
+import { INSIDE, invertPorts, keyWord, OUTSIDE } from '../conntrack/tuple.ts'
 import { CELL, protocolCell } from '../memory/counters.ts'
 import { DROP } from '../memory/drop-reasons.ts'
 import { counters } from '../memory/own-counters.ts'
@@ -41,6 +41,9 @@ export function seatOpening(shared: Externals, wanted: NatSettings): void {
   settings = wanted
 }
 
+/** False: connections are tracked only. */
+export const translates = (): boolean => settings.translate
+
 export const hasTransportPorts = (protocol: number): boolean =>
   protocol === TCP || protocol === UDP || protocol === ICMP
 
@@ -53,6 +56,7 @@ export function openFromInside(
   tcpState: number,
   flags = 0,
 ): number {
+  if (!settings.translate) return openUntranslated(protocol, INSIDE, src, dst, ports, tcpState, flags)
   if (!hasTransportPorts(protocol)) return openWithoutPorts(protocol, src, dst)
   const insidePort = ports & 0xffff
   const remotePort = ports >>> 16
@@ -103,6 +107,7 @@ function openDictated(
 
 /** The first packet from outside to an external endpoint. */
 export function openFromOutside(protocol: number, src: number, dst: number, ports: number, tcpState: number): number {
+  if (!settings.translate) return openUntranslated(protocol, OUTSIDE, src, dst, ports, tcpState, 0)
   const dictated = forwardTo(protocol, dst, swap16(ports >>> 16))
   if (dictated !== undefined) return openForwarded(dictated, src, dst, ports, tcpState)
   const bound = hasTransportPorts(protocol) ? findByExternal(protocol, dst, ports >>> 16) : 0
@@ -124,6 +129,21 @@ function openForwarded(dictated: Forward, src: number, dst: number, ports: numbe
   // The server may have opened it itself, or be reached by another forward.
   if (!isFree(toAddress, src, answer, keyWord(protocol, INSIDE))) return ~DROP['no-free-tuple']
   return makeConnection(protocol, OUTSIDE, 0, tcpState, src, dst, ports, toAddress, src, answer)
+}
+
+/** The answer is the tuple turned round, whoever has begun. */
+function openUntranslated(
+  protocol: number,
+  origin: number,
+  src: number,
+  dst: number,
+  ports: number,
+  tcpState: number,
+  flags: number,
+): number {
+  const answer = invertPorts(ports)
+  if (!isFree(dst, src, answer, keyWord(protocol, 1 - origin))) return ~DROP['no-free-tuple']
+  return makeConnection(protocol, origin, 0, tcpState, src, dst, ports, dst, src, answer, flags)
 }
 
 function mayEnter(bound: number, remote: number, remotePort: number): boolean {

@@ -4,6 +4,8 @@
 export type Dependence = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent'
 
 export interface NatSettings {
+  /** False: connections are tracked, and nobody's address changes (a replay's --no-nat). */
+  translate: boolean
   /** On what of the remote endpoint the choice of an external port depends. */
   mapping: Dependence
   /** On what of the remote endpoint it depends whether it may send to a mapping. */
@@ -17,6 +19,7 @@ export interface NatSettings {
 }
 
 export const DEFAULT_NAT: NatSettings = {
+  translate: true,
   mapping: 'endpoint-independent',
   filtering: 'address-dependent',
   preservePorts: false,

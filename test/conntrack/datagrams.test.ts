@@ -2,6 +2,7 @@
 // REQ-5 and REQ-6, RFC 5508 REQ-2, nf_conntrack_proto_{udp,icmp,generic,gre}.c.
 
 import { beforeEach, describe, expect, it } from 'vitest'
+import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW } from '../../src/conntrack/ctinfo.ts'
 import type { FrameSpec } from '../../src/wire/builder.ts'
 import { Gateway } from '../datapath/gateway.ts'
 import { EXTERNAL, HOST, SERVER } from '../datapath/network.ts'
@@ -131,9 +132,9 @@ describe('ctinfo', () => {
     const { track } = gateway.tables
     const [out] = gateway.inside(udp(FROM, `${SERVER}:4000`))
     const { row } = onlyOne(gateway)
-    expect(track.ctinfo(row, 0)).toBe(track.CT_NEW)
+    expect(track.ctinfo(row, 0)).toBe(CT_NEW)
     gateway.outside(udp(`${SERVER}:4000`, fromOf(out!)))
-    expect(track.ctinfo(row, 0)).toBe(track.CT_ESTABLISHED)
-    expect(track.ctinfo(row, 1)).toBe(track.CT_ESTABLISHED + track.CT_IS_REPLY)
+    expect(track.ctinfo(row, 0)).toBe(CT_ESTABLISHED)
+    expect(track.ctinfo(row, 1)).toBe(CT_ESTABLISHED + CT_IS_REPLY)
   })
 })

@@ -1,7 +1,7 @@
 // What a shard tells while packets go through it: records of its event ring, in the words of this test.
 
 import { describe, expect, it } from 'vitest'
-import type { EXPECT_ENDS as Ends, EXPECT_EVENT, FLOW_EVENT, PACKET_EVENT } from '../../src/conntrack/events.ts'
+import { EXPECT_ENDS, EXPECT_EVENT, FLOW_EVENT, PACKET_EVENT } from '../../src/conntrack/event-table.ts'
 import { type Helper, Verdict } from '../../src/helpers/helper.ts'
 import { ALL_BUT_PACKETS, EVENT, type EventReader, KIND } from '../../src/memory/event-ring.ts'
 import { formatAddress, swap16 } from '../../src/wire/address.ts'
@@ -10,17 +10,7 @@ import { Gateway } from './gateway.ts'
 import { EXTERNAL, HOST, SERVER, WAN } from './network.ts'
 import { tcpSegment, udp } from './packets.ts'
 
-// Seated with the shard's own memory: the module is the gateway's.
-const words = async () =>
-  (await import('../../src/conntrack/events.ts')) as {
-    FLOW_EVENT: typeof FLOW_EVENT
-    EXPECT_EVENT: typeof EXPECT_EVENT
-    PACKET_EVENT: typeof PACKET_EVENT
-    EXPECT_ENDS: typeof Ends
-  }
-
 async function told(reader: EventReader): Promise<string[]> {
-  const { FLOW_EVENT, EXPECT_EVENT, PACKET_EVENT, EXPECT_ENDS } = await words()
   const lines: string[] = []
   const end = (address: number, port: number) => `${formatAddress(address)}:${swap16(port)}`
   reader.drain(

@@ -42,10 +42,6 @@ export function pcap(
   return Buffer.concat([...header, ...records])
 }
 
-/** Frames of Ethernet, a second apart. */
-export const pcapOf = (...frames: Uint8Array[]): Buffer =>
-  pcap(frames.map((bytes, i) => ({ seconds: 1_700_000_000 + i, fraction: 0, bytes })))
-
 const padded = (bytes: Uint8Array): Buffer => Buffer.concat([bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4)])
 
 /** Blocks of a pcapng section, each to be put together by whoever asks. */

@@ -1,0 +1,170 @@
+// `natloom replay`: a capture through the datapath, in virtual time; no gateway, no privileges. What happened goes to files
+// or to standard output, a summary of it to standard error.
+
+import { closeSync, openSync, writeSync } from 'node:fs'
+import { moduleAt } from '../coordinator/helper-config.ts'
+import type { ReplayHelper, ReplayOptions, Summary } from '../replay/replay.ts'
+import { type Addr, type Prefix, parseAddress, parsePrefix } from '../wire/address.ts'
+import { EXIT } from './exit-codes.ts'
+import { MAX_WORKERS } from './schema.ts'
+
+/** As the command line has them. */
+export interface ReplayArguments {
+  readonly inside?: readonly string[]
+  readonly outsideAddress: string
+  readonly nat: boolean
+  readonly helper?: readonly string[]
+  readonly workers: string
+  readonly outInside?: string
+  readonly outOutside?: string
+  readonly events?: string
+  readonly eventsPackets?: true
+  readonly completeChecksums: boolean
+}
+
+/** Documentation's (RFC 5737): nobody in a capture has it. */
+export const DEFAULT_OUTSIDE = '203.0.113.1'
+const DEFAULT_HELPERS: readonly ReplayHelper[] = [{ module: 'ftp', ports: [] }]
+const STANDARD_OUTPUT = 1
+const WRITE_AT = 1 << 16
+
+/** A command line that can't be meant. */
+class ReplayCommandError extends Error {
+  override readonly name = 'ReplayCommandError'
+  readonly code = 'REPLAY_COMMAND'
+  readonly exitCode = EXIT.configuration
+}
+
+/** Resolves with the exit code. Throws PcapError, ReplayCommandError. */
+export async function replayCapture(
+  file: string,
+  given: ReplayArguments,
+  say: (text: string) => void,
+): Promise<number> {
+  const lines = given.events === undefined ? undefined : new LineFile(given.events)
+  try {
+    const { replay } = await import('../replay/replay.ts')
+    const options = optionsOf(file, given)
+    const summary = await replay(lines ? { ...options, event: (line) => lines.write(line) } : options)
+    say(summaryText(file, summary))
+    return EXIT.ok
+  } finally {
+    lines?.close()
+  }
+}
+
+function optionsOf(file: string, given: ReplayArguments): ReplayOptions {
+  const workers = Number(given.workers)
+  if (!Number.isInteger(workers) || workers < 1 || workers > MAX_WORKERS)
+    throw new ReplayCommandError(`--workers ${given.workers}: allowed: a whole number from 1 to ${MAX_WORKERS}`)
+  if (given.eventsPackets && given.events === undefined)
+    throw new ReplayCommandError(
+      '--events-packets says what the events are, but not where they go: say --events FILE or -',
+    )
+  return {
+    file,
+    inside: given.inside?.map(prefixOf),
+    outsideAddress: addressOf(given.outsideAddress),
+    translate: given.nat,
+    helpers: given.helper?.map(helperOf) ?? DEFAULT_HELPERS,
+    workers,
+    completeChecksums: given.completeChecksums,
+    outInside: given.outInside,
+    outOutside: given.outOutside,
+    packetEvents: given.eventsPackets === true,
+  }
+}
+
+function prefixOf(text: string): Prefix {
+  try {
+    return parsePrefix(text.includes('/') ? text : `${text}/32`)
+  } catch {
+    throw new ReplayCommandError(`--inside ${text}: allowed: an IPv4 address or prefix, such as 10.0.0.0/8`)
+  }
+}
+
+function addressOf(text: string): Addr {
+  try {
+    return parseAddress(text)
+  } catch {
+    throw new ReplayCommandError(`--outside-address ${text}: allowed: an IPv4 address, such as ${DEFAULT_OUTSIDE}`)
+  }
+}
+
+/** `ftp`, `ftp=2121`, `./my-helper.js=9000`. */
+function helperOf(text: string): ReplayHelper {
+  const [, module, port] = /^(.*?)(?:=(\d+))?$/s.exec(text) as RegExpExecArray
+  const number = Number(port)
+  if (!module || text.endsWith('=') || (port !== undefined && (number < 1 || number > 65535)))
+    throw new ReplayCommandError(`--helper ${text}: allowed: NAME or NAME=PORT, the port from 1 to 65535`)
+  return { module: moduleAt(process.cwd(), module), ports: port === undefined ? [] : [number] }
+}
+
+/** Lines into a file, or to standard output (`-`). */
+class LineFile {
+  readonly #file: number
+  #pending: string[] = []
+  #length = 0
+
+  constructor(path: string) {
+    try {
+      this.#file = path === '-' ? STANDARD_OUTPUT : openSync(path, 'w')
+    } catch (error) {
+      throw new ReplayCommandError(`--events ${path} can't be written: ${(error as Error).message}`)
+    }
+  }
+
+  write(line: string): void {
+    this.#pending.push(line, '\n')
+    this.#length += line.length + 1
+    if (this.#length >= WRITE_AT) this.#flush()
+  }
+
+  close(): void {
+    this.#flush()
+    if (this.#file !== STANDARD_OUTPUT) closeSync(this.#file)
+  }
+
+  #flush(): void {
+    const bytes = Buffer.from(this.#pending.join(''))
+    this.#pending = []
+    this.#length = 0
+    for (let done = 0; done < bytes.length; ) {
+      try {
+        done += writeSync(this.#file, bytes, done)
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException
+        // Who reads has seen enough.
+        if (code === 'EPIPE') return
+        if (code !== 'EAGAIN') throw error
+      }
+    }
+  }
+}
+
+const PASSED_OVER: Readonly<Record<string, string>> = {
+  ipv6: 'IPv6',
+  arp: 'ARP',
+  'not-ip': 'no IP',
+  short: 'cut off before their addresses',
+  link: 'of a link that is not read',
+  'one-side': 'between hosts of one side',
+}
+
+function summaryText(file: string, summary: Summary): string {
+  const { frames, passedOver, completed, toInside, toOutside, drops, notOurs, connections } = summary
+  const { expected, matched, lostEvents } = summary
+  const list = (counts: ReadonlyMap<string, number>, name = (key: string): string => key): string =>
+    [...counts].map(([key, count]) => `${count} ${name(key)}`).join(', ') || 'none'
+  return [
+    `${file}: ${frames} frames`,
+    `  passed over        ${list(passedOver, (key) => PASSED_OVER[key] ?? key)}`,
+    ...(completed === 0 ? [] : [`  checksums          ${completed} completed, which the network card was to compute`]),
+    `  sent               ${toOutside} to outside, ${toInside} to inside`,
+    `  dropped            ${list(drops)}`,
+    ...(notOurs === 0 ? [] : [`  left to the host   ${notOurs}`]),
+    `  connections        ${connections}`,
+    `  expectations       ${expected}, ${matched} of them met`,
+    ...(lostEvents === 0 ? [] : [`  events lost        ${lostEvents}`]),
+  ].join('\n')
+}

@@ -1,0 +1,139 @@
+// The events of a replay as lines of JSON: one object each, addresses dotted, ports as numbers, in the order in which they
+// happened. Owner: main thread, the only reader of the shards' rings.
+
+import {
+  CONN,
+  CONN_SHIFT,
+  type ConnectionView,
+  TCP_STATE_MASK,
+  TCP_STATE_SHIFT,
+} from '../conntrack/connection-table.ts'
+import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW, CT_RELATED } from '../conntrack/ctinfo.ts'
+import { EXPECT_ENDS, EXPECT_EVENT, FLOW_EVENT, PACKET_EVENT } from '../conntrack/event-table.ts'
+import { EXPECTATION } from '../conntrack/expectation-table.ts'
+import { TCP_STATES } from '../conntrack/tcp-state.ts'
+import { destinationPort, sourcePort } from '../conntrack/tuple.ts'
+import { DROP_REASONS } from '../memory/drop-reasons.ts'
+import { EVENT, FRAME, KIND } from '../memory/event-ring.ts'
+import { LIVE } from '../memory/rows.ts'
+import { formatAddress, swap16 } from '../wire/address.ts'
+
+const NAMES: Readonly<Record<number, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp', 47: 'gre', 50: 'esp' }
+const TCP = 6
+const VERDICTS: Readonly<Record<number, string>> = { [-1]: 'accept', [-2]: 'not-ours', [-3]: 'queued', [-5]: 'accept' }
+const CTINFO: Readonly<Record<number, string>> = {
+  [CT_NEW]: 'NEW',
+  [CT_RELATED]: 'RELATED',
+  [CT_ESTABLISHED]: 'ESTABLISHED',
+  [CT_RELATED + CT_IS_REPLY]: 'RELATED_REPLY',
+  [CT_ESTABLISHED + CT_IS_REPLY]: 'ESTABLISHED_REPLY',
+}
+
+export interface Ends {
+  readonly src: string
+  readonly sport: number
+  readonly dst: string
+  readonly dport: number
+}
+
+const protocolName = (key: number): string => NAMES[key & 0xff] ?? String(key & 0xff)
+const ends = (src: number, dst: number, ports: number): Ends => ({
+  src: formatAddress(src),
+  sport: sourcePort(ports),
+  dst: formatAddress(dst),
+  dport: destinationPort(ports),
+})
+
+export interface LinesOptions {
+  /** By shard. */
+  readonly connections: readonly ConnectionView[]
+  /** By its number in the registry. */
+  readonly helpers: ReadonlyMap<number, string>
+}
+
+export class Lines {
+  readonly #options: LinesOptions
+
+  constructor(options: LinesOptions) {
+    this.#options = options
+  }
+
+  /** The line of a shard's record that begins at `at`. */
+  of(shard: number, records: Int32Array, at: number): string {
+    const word = (name: number): number => records[at + name]!
+    const kind = word(KIND)
+    const frame = word(FRAME)
+    if (kind === EVENT.packet) return this.#packet(frame, word)
+    if (kind === EVENT.flowNew || kind === EVENT.flowEnd)
+      return this.#flow(kind === EVENT.flowNew ? 'flow-new' : 'flow-end', frame, shard, word)
+    const name = kind === EVENT.expectNew ? 'expect-new' : kind === EVENT.expectMatch ? 'expect-match' : 'expect-expire'
+    const cause = kind === EVENT.expectEnd ? { cause: EXPECT_ENDS[word(EXPECT_EVENT.cause)] } : {}
+    return JSON.stringify({
+      event: name,
+      frame,
+      helper: this.#options.helpers.get(word(EXPECT_EVENT.helper)) ?? null,
+      proto: protocolName(word(EXPECT_EVENT.key)),
+      src: formatAddress(word(EXPECT_EVENT.src) & word(EXPECT_EVENT.srcMask)),
+      sport: swap16(word(EXPECT_EVENT.srcPort)),
+      dst: formatAddress(word(EXPECT_EVENT.savedAddress)),
+      dport: swap16(word(EXPECT_EVENT.savedPort)),
+      master: ends(word(EXPECT_EVENT.masterSrc), word(EXPECT_EVENT.masterDst), word(EXPECT_EVENT.masterPorts)),
+      ...cause,
+    })
+  }
+
+  /** An expectation's time is over: the coordinator has seen it; the words of its slot. */
+  expired(frame: number, slot: Int32Array): string {
+    const word = (name: number): number => slot[name]!
+    return JSON.stringify({
+      event: 'expect-expire',
+      frame,
+      helper: this.#options.helpers.get(word(EXPECTATION.helper)) ?? null,
+      proto: protocolName(word(EXPECTATION.key)),
+      src: formatAddress(word(EXPECTATION.src) & word(EXPECTATION.srcMask)),
+      sport: swap16(word(EXPECTATION.srcPort)),
+      dst: formatAddress(word(EXPECTATION.savedAddress)),
+      dport: swap16(word(EXPECTATION.savedPort)),
+      master: ends(word(EXPECTATION.masterSrc), word(EXPECTATION.masterDst), word(EXPECTATION.masterPorts)),
+      cause: 'timeout',
+    })
+  }
+
+  #flow(event: string, frame: number, shard: number, word: (name: number) => number): string {
+    return JSON.stringify({
+      event,
+      frame,
+      shard,
+      proto: protocolName(word(FLOW_EVENT.state)),
+      ...ends(word(FLOW_EVENT.origSrc), word(FLOW_EVENT.origDst), word(FLOW_EVENT.origPorts)),
+      reply: ends(word(FLOW_EVENT.replySrc), word(FLOW_EVENT.replyDst), word(FLOW_EVENT.replyPorts)),
+      ...this.#master(word(FLOW_EVENT.masterShard), word(FLOW_EVENT.masterRow), word(FLOW_EVENT.masterGeneration)),
+    })
+  }
+
+  /** The original tuple of a connection's master; null if that has ended since. */
+  #master(shard: number, row: number, generation: number): { readonly master?: Ends | null } {
+    if (row === 0) return {}
+    const { words } = this.#options.connections[shard]!
+    const base = row << CONN_SHIFT
+    if (words[base + CONN.generation] !== generation || (words[base + CONN.state]! & LIVE) === 0)
+      return { master: null }
+    return { master: ends(words[base + CONN.origSrc]!, words[base + CONN.origDst]!, words[base + CONN.origPorts]!) }
+  }
+
+  #packet(frame: number, word: (name: number) => number): string {
+    const verdict = word(PACKET_EVENT.verdict)
+    const direction = word(PACKET_EVENT.direction)
+    const state = word(PACKET_EVENT.state)
+    const isTcp = (state & 0xff) === TCP
+    return JSON.stringify({
+      event: 'packet',
+      frame,
+      direction: direction < 0 ? null : direction === 0 ? 'original' : 'reply',
+      verdict: verdict >= 0 ? 'drop' : (VERDICTS[verdict] ?? String(verdict)),
+      reason: verdict >= 0 ? DROP_REASONS[verdict]![0] : null,
+      ctinfo: CTINFO[word(PACKET_EVENT.ctinfo)] ?? null,
+      state: isTcp ? TCP_STATES[(state & TCP_STATE_MASK) >> TCP_STATE_SHIFT]! : null,
+    })
+  }
+}

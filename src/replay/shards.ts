@@ -1,0 +1,90 @@
+// The shards of a replay: threads over the same memory and the same datapath as a gateway's, in lock-step. An order is
+// given to one of them, or to all one by one, and is done when this resolves; then whoever has something in a ring gets
+// its turn, until no ring has. Owner: main thread.
+
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import type { GatewayMemory } from '../coordinator/memory.ts'
+import { workerFile } from '../coordinator/worker-file.ts'
+import { arenaBytes } from '../io/loopback.ts'
+import { HandoverRings } from '../memory/handover-rings.ts'
+import { Region, sharedMemory } from '../memory/region.ts'
+import type { Done, Order, ReplayShard } from './messages.ts'
+
+const SLOTS = 64
+const SCRATCH_BYTES = 8 << 20
+
+export class ReplayShards {
+  readonly #workers: readonly Worker[]
+  readonly #rings: HandoverRings
+
+  private constructor(workers: readonly Worker[], rings: HandoverRings) {
+    this.#workers = workers
+    this.#rings = rings
+  }
+
+  /** Resolves when each has loaded its helpers. */
+  static async start({ settings, shards, arenaSharedBytes }: GatewayMemory): Promise<ReplayShards> {
+    const count = shards.length
+    const shape = { ports: 2, slots: SLOTS, scratchBytes: SCRATCH_BYTES, shards: count, sharedBytes: arenaSharedBytes }
+    const arena = sharedMemory(arenaBytes(shape))
+    const workers = shards.map(
+      (memory, shard) =>
+        new Worker(workerFile('replay'), {
+          workerData: {
+            memory,
+            settings: settings[shard]!,
+            driver: { ...shape, arena, shard },
+          } satisfies ReplayShard,
+        }),
+    )
+    const started = new ReplayShards(workers, new HandoverRings(new Region(shards[0]!.handover), count))
+    try {
+      await Promise.all(workers.map((worker) => answer(worker)))
+    } catch (error) {
+      await started.end()
+      throw error
+    }
+    return started
+  }
+
+  get count(): number {
+    return this.#workers.length
+  }
+
+  /** Gives an order to one shard, and lets what it hands over arrive. What was sent, in order. */
+  async order(shard: number, order: Order): Promise<Done['sent']> {
+    const sent = [...(await this.#ask(shard, order))]
+    for (let waiting = this.#waiting(); waiting >= 0; waiting = this.#waiting())
+      sent.push(...(await this.#ask(waiting, { what: 'turn', milliseconds: order.milliseconds })))
+    return sent
+  }
+
+  async orderAll(order: Order): Promise<Done['sent']> {
+    const sent: Done['sent'][number][] = []
+    for (let shard = 0; shard < this.count; shard++) sent.push(...(await this.order(shard, order)))
+    return sent
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.terminate()))
+  }
+
+  /** A shard for which something lies in a ring, -1 if there is none. */
+  #waiting(): number {
+    for (let shard = 0; shard < this.count; shard++) if (this.#rings.hasMail(shard)) return shard
+    return -1
+  }
+
+  async #ask(shard: number, order: Order): Promise<Done['sent']> {
+    const worker = this.#workers[shard]!
+    worker.postMessage(order)
+    return (await answer(worker)).sent
+  }
+}
+
+/** The next thing that a thread says. Rejects if it fails instead. */
+async function answer(worker: Worker): Promise<Done> {
+  const [done] = await once(worker, 'message')
+  return done as Done
+}

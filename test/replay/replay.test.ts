@@ -1,0 +1,269 @@
+// `natloom replay`, a capture in and what came of it out: events, and the captures of both sides.
+
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { openCapture } from '../../src/io/pcap-file.ts'
+import { type ReplayOptions, replay } from '../../src/replay/replay.ts'
+import { parseAddress, parsePrefix } from '../../src/wire/address.ts'
+import { frame } from '../../src/wire/builder.ts'
+import { segmentOf } from '../datapath/dialogue.ts'
+import { decode, decodeIp } from '../datapath/packets.ts'
+import { pcap } from '../io/captures.ts'
+import { CLIENT, ftpSession, SERVER, Story } from './story.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'natloom-replay-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const OUTSIDE = '203.0.113.1'
+let files = 0
+
+type Event = Record<string, any>
+
+/** Replays a capture; what happened, and what was sent to either side. */
+async function played(capture: Buffer, more: Partial<ReplayOptions> = {}) {
+  const base = join(folder, String(++files))
+  writeFileSync(`${base}.pcap`, capture)
+  const events: Event[] = []
+  const summary = await replay({
+    file: `${base}.pcap`,
+    outsideAddress: parseAddress(OUTSIDE),
+    translate: true,
+    helpers: [{ module: 'ftp', ports: [] }],
+    workers: 1,
+    completeChecksums: true,
+    packetEvents: false,
+    outInside: `${base}-inside.pcap`,
+    outOutside: `${base}-outside.pcap`,
+    event: (line) => events.push(JSON.parse(line)),
+    ...more,
+  })
+  return { summary, events, inside: framesOf(`${base}-inside.pcap`), outside: framesOf(`${base}-outside.pcap`) }
+}
+
+function framesOf(file: string): Uint8Array[] {
+  const capture = openCapture(file)
+  const frames: Uint8Array[] = []
+  for (let each = capture.next(); each; each = capture.next()) frames.push(Uint8Array.from(each.bytes))
+  capture.close()
+  return frames
+}
+
+const textOf = (frames: readonly Uint8Array[]): string => frames.map((bytes) => segmentOf(bytes).text).join('')
+const named = (events: readonly Event[], name: string): Event[] => events.filter(({ event }) => event === name)
+
+const MASTER = { src: CLIENT.address, sport: CLIENT.port, dst: SERVER.address, dport: 21 }
+
+describe('an FTP session', () => {
+  it('is read, expected and translated', async () => {
+    const story = ftpSession()
+    const { summary, events, inside, outside } = await played(story.pcap)
+    expect(named(events, 'expect-new')).toEqual([
+      {
+        ...{ event: 'expect-new', frame: 10, helper: 'ftp', proto: 'tcp' },
+        ...{ src: SERVER.address, sport: 0, dst: CLIENT.address, dport: 40_000, master: MASTER },
+      },
+      {
+        ...{ event: 'expect-new', frame: 28, helper: 'ftp', proto: 'tcp' },
+        ...{ src: CLIENT.address, sport: 0, dst: SERVER.address, dport: 40_001, master: MASTER },
+      },
+    ])
+    expect(named(events, 'expect-match').map(({ frame, dport }) => [frame, dport])).toEqual([
+      [16, 40_000],
+      [30, 40_001],
+    ])
+    expect(named(events, 'flow-new').map(({ src, sport, dport, master }) => [src, sport, dport, master])).toEqual([
+      [CLIENT.address, CLIENT.port, 21, undefined],
+      [SERVER.address, 20, expect.any(Number), MASTER],
+      [CLIENT.address, CLIENT.port + 1, 40_001, MASTER],
+    ])
+    expect(textOf(outside)).toMatch(/PORT 203,0,113,1,\d+,\d+\r\nLIST/)
+    // Every packet of the capture went through, as long as it was.
+    expect([summary.drops.size, summary.toInside + summary.toOutside]).toEqual([0, summary.frames])
+    expect(new Set(outside.map((bytes) => decode(bytes).src))).toEqual(new Set([OUTSIDE]))
+    expect(new Set(inside.map((bytes) => decode(bytes).dst))).toEqual(new Set([CLIENT.address]))
+    // What was carried back, numbers shifted, has come forth again as it was captured.
+    const numbers = (bytes: Uint8Array) => [segmentOf(bytes).seq, segmentOf(bytes).ack, segmentOf(bytes).text]
+    const captured = story.frames.map(({ bytes }) => bytes).filter((bytes) => decode(bytes).src === SERVER.address)
+    expect(inside.map(numbers)).toEqual(captured.map(numbers))
+    expect(textOf(inside)).toContain('227 Entering Passive Mode (192,0,2,7,156,65)\r\n')
+    expect(named(events, 'flow-end')).toEqual([])
+  })
+
+  it('is only tracked with --no-nat: the same expectations, and not a byte changed', async () => {
+    const story = ftpSession()
+    const { events, inside, outside } = await played(story.pcap, { translate: false })
+    expect(named(events, 'expect-new').map(({ frame, dport }) => [frame, dport])).toEqual([
+      [10, 40_000],
+      [28, 40_001],
+    ])
+    expect(named(events, 'expect-match')).toHaveLength(2)
+    const sent = story.frames.map(({ bytes }) => segmentOf(bytes))
+    for (const [side, from] of [
+      [outside, CLIENT.address],
+      [inside, SERVER.address],
+    ] as const) {
+      const said = sent.filter(({ bytes }) => decode(bytes).src === from)
+      expect(side.map((bytes) => [segmentOf(bytes).seq, segmentOf(bytes).ack, segmentOf(bytes).text])).toEqual(
+        said.map(({ seq, ack, text }) => [seq, ack, text]),
+      )
+    }
+  })
+
+  it('goes the same way through several shards', async () => {
+    const story = new Story()
+    for (let i = 0; i < 6; i++) story.frames.push(...ftpSession({ ...CLIENT, port: 51_000 + 10 * i }).frames)
+    const plain = ({ shard, reply, dport, ...event }: Event) =>
+      JSON.stringify({ ...event, dport: event.src === SERVER.address ? 'chosen' : dport })
+    const by = async (workers: number) => {
+      const { events, summary, inside, outside } = await played(story.pcap, { workers })
+      return { lines: events.map(plain), summary, sent: [inside.length, outside.length], shards: shardsOf(events) }
+    }
+    const shardsOf = (events: readonly Event[]) => new Set(named(events, 'flow-new').map(({ shard }) => shard)).size
+    const one = await by(1)
+    expect(
+      named(
+        one.lines.map((line) => JSON.parse(line)),
+        'flow-new',
+      ),
+    ).toHaveLength(18)
+    for (const workers of [2, 4]) {
+      const several = await by(workers)
+      expect(several.lines).toEqual(one.lines)
+      expect([several.summary.drops, several.sent]).toEqual([one.summary.drops, one.sent])
+      expect(several.shards).toBeGreaterThan(1)
+    }
+  })
+
+  it('has no helper if none is asked for, or another port', async () => {
+    const without = await played(ftpSession().pcap, { helpers: [] })
+    expect(named(without.events, 'expect-new')).toEqual([])
+    expect(without.summary.drops.get('no-mapping')).toBeGreaterThan(0)
+    const elsewhere = await played(ftpSession().pcap, { helpers: [{ module: 'ftp', ports: [2121] }] })
+    expect(named(elsewhere.events, 'expect-new')).toEqual([])
+  })
+})
+
+describe('an ICMP error from outside', () => {
+  it('is carried back with what it quotes, and comes to its host as it was captured', async () => {
+    const story = new Story()
+    const asked = frame({
+      ip: { src: CLIENT.address, dst: SERVER.address },
+      udp: { sport: 1000, dport: 53 },
+      payload: 'asks',
+    })
+    story.add(asked)
+    const embedded = asked.subarray(14)
+    story.add(frame({ ip: { src: '198.51.100.9', dst: CLIENT.address }, icmp: { type: 3, code: 3, embedded } }))
+    const { summary, inside } = await played(story.pcap)
+    expect(summary).toMatchObject({ toInside: 1, toOutside: 1, drops: new Map() })
+    expect(decode(inside[0]!)).toMatchObject({ src: '198.51.100.9', dst: CLIENT.address, type: 3, code: 3 })
+    const quoted = decodeIp(decode(inside[0]!).quoted)
+    expect(quoted).toMatchObject({ src: CLIENT.address, sport: 1000, dst: SERVER.address, dport: 53 })
+  })
+})
+
+describe('time', () => {
+  it('is the capture’s: what nobody comes for ends, but nothing at the end', async () => {
+    const story = new Story()
+    const control = story.connect(CLIENT, SERVER)
+    control.say(1, '220 ready').say(0, 'PORT 10,0,0,5,156,64')
+    story.wait(301)
+    control.say(0, 'PORT 10,0,0,5,156,66')
+    const { events } = await played(story.pcap)
+    expect(named(events, 'expect-expire').map(({ frame, dport, cause }) => [frame, dport, cause])).toEqual([
+      [8, 40_000, 'timeout'],
+    ])
+    expect(named(events, 'expect-new')).toHaveLength(2)
+  })
+})
+
+describe('packets', () => {
+  it('are told one by one if they are asked for', async () => {
+    const { events } = await played(ftpSession().pcap, { packetEvents: true })
+    const packets = named(events, 'packet')
+    expect(packets.slice(0, 3)).toEqual([
+      {
+        event: 'packet',
+        frame: 1,
+        direction: 'original',
+        verdict: 'accept',
+        reason: null,
+        ctinfo: 'NEW',
+        state: 'SYN_SENT',
+      },
+      {
+        ...{ event: 'packet', frame: 2, direction: 'reply', verdict: 'accept', reason: null },
+        ...{ ctinfo: 'ESTABLISHED_REPLY', state: 'SYN_RECV' },
+      },
+      {
+        ...{ event: 'packet', frame: 3, direction: 'original', verdict: 'accept', reason: null },
+        ...{ ctinfo: 'ESTABLISHED', state: 'ESTABLISHED' },
+      },
+    ])
+    expect(packets.find(({ frame }) => frame === 16)).toMatchObject({ direction: 'original', ctinfo: 'RELATED' })
+  })
+
+  it('that are no IPv4, or between hosts of one side, are counted and passed over', async () => {
+    const story = ftpSession()
+    const ethernet = (type: number, payload: string) =>
+      Buffer.concat([Buffer.alloc(12), Buffer.from([type >> 8, type & 255]), Buffer.from(payload)])
+    const between = (src: string, dst: string) => frame({ ip: { src, dst }, udp: { sport: 1, dport: 2 } })
+    story.add(ethernet(0x86dd, '6'.repeat(40)))
+    story.add(ethernet(0x0806, 'a'.repeat(28)))
+    story.add(between('192.0.2.7', '192.0.2.8'))
+    const { summary } = await played(story.pcap)
+    expect(Object.fromEntries(summary.passedOver)).toEqual({ ipv6: 1, arp: 1, 'one-side': 1 })
+  })
+
+  it('are inside by prefix, or because they came first', async () => {
+    const story = new Story()
+    story.add(frame({ ip: { src: '198.18.0.9', dst: '192.0.2.7' }, udp: { sport: 1000, dport: 53 } }))
+    story.add(frame({ ip: { src: '198.18.0.8', dst: '192.0.2.7' }, udp: { sport: 1000, dport: 53 } }))
+    expect((await played(story.pcap)).summary.toOutside).toBe(1)
+    expect((await played(story.pcap, { inside: [parsePrefix('198.18.0.0/15')] })).summary.toOutside).toBe(2)
+  })
+
+  it('have their checksums completed where only the pseudo-header was summed', async () => {
+    const story = new Story()
+    const udp = { ip: { src: CLIENT.address, dst: SERVER.address }, udp: { sport: 1000, dport: 53 }, payload: 'asks' }
+    story.add(frame({ ...udp, partialChecksum: true }))
+    expect((await played(story.pcap)).summary).toMatchObject({ completed: 1, toOutside: 1 })
+    const left = await played(story.pcap, { completeChecksums: false })
+    expect(Object.fromEntries(left.summary.drops)).toEqual({ 'udp-checksum': 1 })
+  })
+})
+
+describe('a file', () => {
+  it('that is no capture is an error with a code', async () => {
+    for (const [bytes, code] of [
+      [Buffer.alloc(0), 'PCAP_EMPTY'],
+      [Buffer.from('not a capture at all'), 'PCAP_FOREIGN'],
+      [ftpSession().pcap.subarray(0, 200), 'PCAP_TRUNCATED'],
+      [pcap(ftpSession().frames, { link: 147 }), 'PCAP_LINK'],
+    ] as const)
+      await expect(played(bytes)).rejects.toMatchObject({ code, exitCode: 2 })
+  })
+
+  it('without a packet makes captures without any', async () => {
+    const { summary, inside, outside } = await played(pcap([]))
+    expect([summary.frames, inside, outside]).toEqual([0, [], []])
+  })
+
+  it('in which a helper is wanted that there is none of: the same', async () => {
+    await expect(played(ftpSession().pcap, { helpers: [{ module: 'gopher', ports: [] }] })).rejects.toMatchObject({
+      code: 'REPLAY_HELPER',
+      exitCode: 2,
+    })
+  })
+
+  it('is written with its own times', async () => {
+    const base = join(folder, 'times')
+    writeFileSync(`${base}.pcap`, ftpSession().pcap)
+    await played(readFileSync(`${base}.pcap`))
+    const capture = openCapture(join(folder, `${files}-outside.pcap`))
+    expect(capture.next()).toMatchObject({ seconds: 1_700_000_000, nanoseconds: 1_000_000 })
+    capture.close()
+  })
+})
