@@ -19,7 +19,18 @@ afterAll(() => rmSync(folder, { recursive: true }))
 const OUTSIDE = '203.0.113.1'
 let files = 0
 
-type Event = Record<string, any>
+/** What a line may say. */
+interface Event {
+  readonly event: string
+  readonly frame: number
+  readonly shard?: number
+  readonly src?: string
+  readonly sport?: number
+  readonly dport?: number
+  readonly reply?: unknown
+  readonly master?: unknown
+  readonly cause?: string
+}
 
 /** Replays a capture; what happened, and what was sent to either side. */
 async function played(capture: Buffer, more: Partial<ReplayOptions> = {}) {
