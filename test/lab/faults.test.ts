@@ -10,7 +10,7 @@ import { GATEWAY_OUTSIDE, INSIDE_HOSTS, SERVER, Topology } from '../../src/lab/t
 import { startNatloom } from './sessions/natloom.ts'
 
 const FAULTS = 'loss=0.04,duplicate=0.05,reorder=0.1,seed=11'
-const SESSIONS = 3
+const SESSIONS = 6
 const LISTINGS = 4
 const CLIENT = INSIDE_HOSTS[0]!
 const WITHIN_MS = 120_000
