@@ -261,10 +261,12 @@ class Run {
     const since = (seconds - this.#began.seconds) * 1000 + (nanoseconds - this.#began.nanoseconds) / 1e6
     const before = this.#told
     this.#now = Math.max(this.#now, BEGIN_MS + since)
-    if (this.#now - before < TELL_EVERY_MS) return
+    // What a new second ends, a shard ends with whatever it is given next: so all are told, at the same frame.
+    const isNewSecond = Math.floor(this.#now / 1000) !== Math.floor(before / 1000)
+    if (!isNewSecond && this.#now - before < TELL_EVERY_MS) return
     this.#told = this.#now
     this.#take(captured, await this.#shards.orderAll({ what: 'time', milliseconds: this.#now }))
-    if (Math.floor(this.#now / 1000) !== Math.floor(before / 1000)) this.#keeper.look()
+    if (isNewSecond) this.#keeper.look()
   }
 
   #passOver(why: PassedOver | 'one-side'): void {

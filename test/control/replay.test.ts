@@ -48,6 +48,22 @@ describe('natloom replay', () => {
       expect(status).toBe(2)
     })
 
+  it('says where a capture is cut off, and what has happened before', () => {
+    const file = join(folder, 'cut.pcap')
+    const whole = readFileSync(capture)
+    writeFileSync(file, whole.subarray(0, whole.length - 7))
+    const { status, stdout, stderr } = natloom(['replay', file, '--events', '-'])
+    expect(stderr).toMatch(/cut\.pcap is .*frame \d+/)
+    expect(stdout.match(/"event":"expect-match"/g)).toHaveLength(2)
+    expect(status).toBe(2)
+  })
+
+  it('says that an empty file is empty', () => {
+    const file = join(folder, 'empty.pcap')
+    writeFileSync(file, '')
+    expect(natloom(['replay', file])).toMatchObject({ status: 2, stderr: expect.stringContaining('is empty') })
+  })
+
   it('says what is wrong with a file', () => {
     const file = join(folder, 'not.pcap')
     writeFileSync(file, 'nothing of the kind')

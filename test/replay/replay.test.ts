@@ -104,21 +104,21 @@ describe('an FTP session', () => {
 
   it('is only tracked with --no-nat: the same expectations, and not a byte changed', async () => {
     const story = ftpSession()
-    const { events, inside, outside } = await played(story.pcap, { translate: false })
-    expect(named(events, 'expect-new').map(({ frame, dport }) => [frame, dport])).toEqual([
-      [10, 40_000],
-      [28, 40_001],
-    ])
-    expect(named(events, 'expect-match')).toHaveLength(2)
-    const sent = story.frames.map(({ bytes }) => segmentOf(bytes))
-    for (const [side, from] of [
-      [outside, CLIENT.address],
-      [inside, SERVER.address],
-    ] as const) {
-      const said = sent.filter(({ bytes }) => decode(bytes).src === from)
-      expect(side.map((bytes) => [segmentOf(bytes).seq, segmentOf(bytes).ack, segmentOf(bytes).text])).toEqual(
-        said.map(({ seq, ack, text }) => [seq, ack, text]),
-      )
+    const endsOf = (bytes: Uint8Array) => {
+      const { src, dst } = decode(bytes)
+      const { seq, ack, text } = segmentOf(bytes)
+      return { src, dst, seq, ack, text }
+    }
+    const sent = story.frames.map(({ bytes }) => endsOf(bytes))
+    for (const workers of [1, 4]) {
+      const { events, inside, outside } = await played(story.pcap, { translate: false, workers })
+      expect(named(events, 'expect-new').map(({ frame, dport }) => [frame, dport])).toEqual([
+        [10, 40_000],
+        [28, 40_001],
+      ])
+      expect(named(events, 'expect-match')).toHaveLength(2)
+      expect(outside.map(endsOf)).toEqual(sent.filter(({ src }) => src === CLIENT.address))
+      expect(inside.map(endsOf)).toEqual(sent.filter(({ src }) => src === SERVER.address))
     }
   })
 
@@ -187,6 +187,28 @@ describe('time', () => {
       [8, 40_000, 'timeout'],
     ])
     expect(named(events, 'expect-new')).toHaveLength(2)
+  })
+
+  it('ends connections at the same frame, whatever shards they are in', async () => {
+    const story = new Story()
+    const asks = (sport: number) =>
+      story.add(frame({ ip: { src: CLIENT.address, dst: `198.51.100.${sport % 100}` }, udp: { sport, dport: 53 } }))
+    for (let flow = 0; flow < 20; flow++) {
+      asks(2000 + flow)
+      story.wait(0.9)
+    }
+    // Frames so close that not each of them is worth a round through all shards.
+    for (let each = 0; each < 600; each++) {
+      asks(3000)
+      story.wait(0.069)
+    }
+    const ends = async (workers: number) => {
+      const { events } = await played(story.pcap, { workers })
+      return named(events, 'flow-end').map(({ frame, sport }) => `${frame} ${sport}`)
+    }
+    const one = await ends(1)
+    expect(one).toHaveLength(20)
+    for (const workers of [2, 4]) expect((await ends(workers)).sort()).toEqual([...one].sort())
   })
 })
 
