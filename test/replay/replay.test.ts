@@ -7,7 +7,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { openCapture } from '../../src/io/pcap-file.ts'
 import { type ReplayOptions, replay } from '../../src/replay/replay.ts'
 import { parseAddress, parsePrefix } from '../../src/wire/address.ts'
-import { frame } from '../../src/wire/builder.ts'
+import { fragments, frame } from '../../src/wire/builder.ts'
 import { segmentOf } from '../datapath/dialogue.ts'
 import { decode, decodeIp } from '../datapath/packets.ts'
 import { pcap } from '../io/captures.ts'
@@ -156,6 +156,47 @@ describe('an FTP session', () => {
   })
 })
 
+describe('an answer to an echo request', () => {
+  it('is carried back by its identifier, in whatever shard the request was', async () => {
+    const story = new Story()
+    const ids = Array.from({ length: 12 }, (_, i) => 100 * i + 1)
+    for (const id of ids) {
+      story.add(frame({ ip: { src: CLIENT.address, dst: SERVER.address }, icmp: { type: 8, id } }))
+      story.add(frame({ ip: { src: SERVER.address, dst: CLIENT.address }, icmp: { type: 0, id } }))
+    }
+    for (const workers of [1, 4]) {
+      const { summary, inside } = await played(story.pcap, { workers })
+      expect(summary).toMatchObject({ toInside: 12, toOutside: 12, drops: new Map(), connections: 12 })
+      expect(inside.map((bytes) => [decode(bytes).dst, Buffer.from(decode(bytes).body).readUInt16BE(4)])).toEqual(
+        ids.map((id) => [CLIENT.address, id]),
+      )
+    }
+  })
+})
+
+describe('an answer in fragments', () => {
+  it('is carried back piece by piece', async () => {
+    const story = new Story()
+    const ports = Array.from({ length: 8 }, (_, i) => 1000 + i)
+    const payload = 'answers '.repeat(400)
+    for (const port of ports) {
+      const [client, server] = [CLIENT.address, SERVER.address]
+      story.add(frame({ ip: { src: client, dst: server }, udp: { sport: port, dport: 53 }, payload: 'asks' }))
+      const ip = { src: server, dst: client, id: port }
+      for (const piece of fragments(frame({ ip, udp: { sport: 53, dport: port }, payload }), 1480)) story.add(piece)
+    }
+    for (const workers of [1, 4]) {
+      const { summary, inside } = await played(story.pcap, { workers })
+      expect(summary).toMatchObject({ toInside: 24, toOutside: 8, drops: new Map() })
+      for (const port of ports) {
+        const pieces = inside.map(decode).filter(({ id, dst }) => id === port && dst === CLIENT.address)
+        const body = Buffer.concat(pieces.map(({ body }) => body))
+        expect([body.readUInt16BE(2), body.toString('latin1', 8)]).toEqual([port, payload])
+      }
+    }
+  })
+})
+
 describe('an ICMP error from outside', () => {
   it('is carried back with what it quotes, and comes to its host as it was captured', async () => {
     const story = new Story()
@@ -195,10 +236,11 @@ describe('time', () => {
       story.add(frame({ ip: { src: CLIENT.address, dst: `198.51.100.${sport % 100}` }, udp: { sport, dport: 53 } }))
     for (let flow = 0; flow < 20; flow++) {
       asks(2000 + flow)
-      story.wait(0.9)
+      story.wait(0.45)
     }
+    story.wait(20)
     // Frames so close that not each of them is worth a round through all shards.
-    for (let each = 0; each < 600; each++) {
+    for (let each = 0; each < 160; each++) {
       asks(3000)
       story.wait(0.069)
     }
