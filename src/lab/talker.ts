@@ -101,7 +101,11 @@ const requests = {
     keep(id, socket)
     return { address: socket.remoteAddress as string, port: socket.remotePort as number }
   },
-  say: (id: number, text: string): Promise<void> => sent((done) => socketOf(id).write(text, 'latin1', done)),
+  /** Segments in a row: the next one is written as soon as the last is. */
+  async say(id: number, ...segments: string[]): Promise<void> {
+    const socket = socketOf(id)
+    for (const text of segments) await sent((done) => socket.write(text, 'latin1', done))
+  },
   heard: (id: number): string => heard.get(id)?.text ?? '',
   /** The next line, without its end, when it is whole. */
   async line(id: number): Promise<string> {

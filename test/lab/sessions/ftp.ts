@@ -18,13 +18,10 @@ const inside = (name: string, ...talk: Said[]): Session => ({
 })
 
 /**
- * In pieces of three bytes, without waiting between them: a sender repeats what is held for too long, and then it goes on
- * as it is. Eight are fewer than a sender may have under way when it begins (RFC 6928).
+ * In pieces of three bytes. All at once: a sender repeats what is held for too long, and then it goes on as it is. Eight
+ * are fewer than a sender may have under way when it begins (RFC 6928).
  */
-const inPieces = (name: string, line: string): Session => ({
-  ...ftp(name, ...(`${line}\r\n`.match(/[\s\S]{1,3}/g) ?? []).map((piece) => part('client', piece))),
-  hurried: true,
-})
+const inPieces = (line: string): Said => part('client', ...(`${line}\r\n`.match(/[\s\S]{1,3}/g) ?? []))
 
 const ACTIVE: readonly Session[] = [
   ftp('PORT', c('PORT 10,0,0,2,{p}'), s('200 ok'), c('LIST'), s('150 here it comes'), s('226 done')),
@@ -83,7 +80,7 @@ const ACTIVE: readonly Session[] = [
   ftp('PORT split in its last number', part('client', 'PORT 10,0,0,2,156,1'), c('73')),
   ftp('PORT split before its end of line', part('client', 'PORT 10,0,0,2,{p}'), c('')),
   ftp('PORT split in its end of line', part('client', 'PORT 10,0,0,2,{p}\r'), part('client', '\n')),
-  inPieces('PORT in pieces of three bytes', 'PORT 10,0,0,2,156,75'),
+  ftp('PORT in pieces of three bytes', inPieces('PORT 10,0,0,2,156,75')),
   ftp('EPRT split in its port', part('client', 'EPRT |1|10.0.0.2|403'), c('76|')),
   ftp('the beginning of a PORT, then the end', part('client', 'PORT 10,0,0,2,15')),
   ftp('PORT and LIST in one segment', c('PORT 10,0,0,2,{p}', 'LIST')),

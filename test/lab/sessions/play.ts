@@ -94,9 +94,11 @@ async function play(stage: Stage, session: Session, number: number): Promise<() 
   await talk.open(session.serverInside ? GATEWAY : SERVER, SERVICE_PORTS[session.service], clientPort)
   const told = new Map<number, number>()
   const expected: string[] = []
-  for (const [index, [who, text]] of session.talk.entries()) {
-    await talk.say(who, filled(text, first))
-    if (session.hurried && index < session.talk.length - 1) continue
+  for (const [who, ...segments] of session.talk) {
+    await talk.say(
+      who,
+      segments.map((text) => filled(text, first)),
+    )
     await pass(sides[who], sides[who === 'client' ? 'server' : 'client'])
     const mine = (await stage.expectations()).filter(({ masterPort }) => masterPort === clientPort)
     for (const { dport, announced = dport } of mine) if (dport !== announced) told.set(dport, announced)
@@ -152,8 +154,8 @@ class Connection {
     ])
   }
 
-  say(who: Who, text: string): Promise<void> {
-    return this.#sides[who].ask('say', this.#id, text)
+  say(who: Who, segments: readonly string[]): Promise<void> {
+    return this.#sides[who].ask('say', this.#id, ...segments)
   }
 
   async said(): Promise<void> {}
@@ -189,9 +191,11 @@ class Datagrams {
     await this.#sides.client.ask('bind', this.#id, localPort)
   }
 
-  say(who: Who, text: string): Promise<void> {
-    if (who === 'server') return this.#sides.server.ask('send', SERVERS_SOCKET, text)
-    return this.#sides.client.ask('send', this.#id, text, this.#to)
+  async say(who: Who, datagrams: readonly string[]): Promise<void> {
+    const { client, server } = this.#sides
+    for (const text of datagrams)
+      if (who === 'server') await server.ask('send', SERVERS_SOCKET, text)
+      else await client.ask('send', this.#id, text, this.#to)
   }
 
   /** Others will use the server's socket. */

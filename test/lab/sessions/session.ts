@@ -8,7 +8,8 @@
 //   outside   203.0.113.2 203,0,113,2   3405803778
 
 export type Who = 'client' | 'server'
-export type Said = readonly [who: Who, text: string]
+/** Several texts are segments in a row, without anything between. */
+export type Said = readonly [who: Who, ...segments: string[]]
 export type Service = 'ftp' | 'irc' | 'tftp'
 
 export interface Session {
@@ -17,8 +18,6 @@ export interface Session {
   readonly service: Service
   /** The server is inside, behind a forward, and the client outside. */
   readonly serverInside?: boolean
-  /** Written without waiting, so that no sender thinks that anything is lost; looked at after the last write. */
-  readonly hurried?: boolean
   readonly talk: readonly Said[]
 }
 
@@ -30,7 +29,7 @@ export const PORTS_OF_ONE = 10
 export const c = (...lines: string[]): Said => ['client', lines.map((line) => `${line}\r\n`).join('')]
 export const s = (...lines: string[]): Said => ['server', lines.map((line) => `${line}\r\n`).join('')]
 /** Without an end of line. */
-export const part = (who: Who, text: string): Said => [who, text]
+export const part = (who: Who, ...segments: string[]): Said => [who, ...segments]
 
 /** With the session's ports in their places. */
 export const filled = (text: string, first: number): string =>
