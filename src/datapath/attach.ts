@@ -87,7 +87,7 @@ export interface Dataplane {
 
 /** A shard, and what only a replay asks of it; shard.ts says what each does. */
 export interface Shard extends Dataplane {
-  catchUp(milliseconds: number): void
+  catchUp(milliseconds: number): boolean
   asSentFromInside(mem: DataView, ip: number, end: number): void
   asSentFromOutside(mem: DataView, ip: number, end: number, outside: number): void
 }

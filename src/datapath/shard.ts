@@ -52,6 +52,9 @@ const SWEEP_EVERY = 1000 / SWEEPS_A_SECOND
 let driver: Driver
 let nextSweep = 0
 let nextSecond = 0
+/** Rows that catchUp() has not looked at, and how many it looks at in one call. */
+let toSweep = 0
+const ROWS_AT_ONCE = 1024
 /** The memory is a dead shard's, and its rows have not been looked at yet. */
 let mustRecover = false
 let externals: Externals
@@ -99,6 +102,7 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   seatCarryBack(externals, settings.nat)
   nextSweep = 0
   nextSecond = 0
+  toSweep = 0
   mustRecover = settings.restarted
   lastReceived = 0
 }
@@ -129,16 +133,24 @@ export function turn(milliseconds: number): number {
 }
 
 /**
- * All at once that time demands by now, where time is told in jumps: a replay calls this as often as it likes, and turn()
- * does none of it any more. What ends is the same, whatever shard it is in.
+ * What time demands by now, where time is told in jumps: a replay calls this as often as it likes, and turn() does none of
+ * it any more. What ends is the same, whatever shard it is in. True: there is more of it, to be called for once the
+ * events are read, since their ring would not hold the end of every connection.
  */
-export function catchUp(milliseconds: number): void {
-  setClock(milliseconds)
-  followExternals()
-  sweep(connections.highest)
+export function catchUp(milliseconds: number): boolean {
+  if (toSweep === 0) {
+    setClock(milliseconds)
+    followExternals()
+    toSweep = connections.highest
+    nextSweep = Number.POSITIVE_INFINITY
+  }
+  const rows = Math.min(toSweep, ROWS_AT_ONCE)
+  sweep(rows)
+  toSweep -= rows
+  if (toSweep > 0) return true
   endRests()
   expireFragments()
-  nextSweep = Number.POSITIVE_INFINITY
+  return false
 }
 
 /** As carry-back.ts has them. */

@@ -12,13 +12,14 @@ import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW, CT_RELATED } from '../conntrack/ct
 import { EXPECT_ENDS, EXPECT_EVENT, FLOW_EVENT, PACKET_EVENT } from '../conntrack/event-table.ts'
 import { EXPECTATION } from '../conntrack/expectation-table.ts'
 import { TCP_STATES } from '../conntrack/tcp-state.ts'
-import { destinationPort, sourcePort } from '../conntrack/tuple.ts'
+import { destinationPort, invertPorts, sourcePort } from '../conntrack/tuple.ts'
 import { DROP_REASONS } from '../memory/drop-reasons.ts'
 import { EVENT, FRAME, KIND } from '../memory/event-ring.ts'
 import { LIVE } from '../memory/rows.ts'
 import { formatAddress, swap16 } from '../wire/address.ts'
 
 const NAMES: Readonly<Record<number, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp', 47: 'gre', 50: 'esp' }
+const ICMP = 1
 const TCP = 6
 const VERDICTS: Readonly<Record<number, string>> = { [-1]: 'accept', [-2]: 'not-ours', [-3]: 'queued', [-5]: 'accept' }
 const CTINFO: Readonly<Record<number, string>> = {
@@ -44,6 +45,15 @@ const ends = (src: number, dst: number, ports: number): Ends => ({
   dport: destinationPort(ports),
 })
 
+/** Of ICMP the ports word has the identifier where its sender's port would be, and the query's type at the other end. */
+const query = (src: number, dst: number, ports: number) => ({
+  src: formatAddress(src),
+  dst: formatAddress(dst),
+  type: ports >>> 16,
+  id: sourcePort(ports),
+})
+const queryAnswer = (src: number, dst: number, ports: number) => query(src, dst, invertPorts(ports))
+
 export interface LinesOptions {
   /** By shard. */
   readonly connections: readonly ConnectionView[]
@@ -53,6 +63,8 @@ export interface LinesOptions {
 
 export class Lines {
   readonly #options: LinesOptions
+  /** Of connections that live, by shard, row and generation: their masters, which may end before them. */
+  readonly #masters = new Map<string, Ends | null>()
 
   constructor(options: LinesOptions) {
     this.#options = options
@@ -100,25 +112,39 @@ export class Lines {
   }
 
   #flow(event: string, frame: number, shard: number, word: (name: number) => number): string {
+    const isIcmp = (word(FLOW_EVENT.state) & 0xff) === ICMP
     return JSON.stringify({
       event,
       frame,
       shard,
       proto: protocolName(word(FLOW_EVENT.state)),
-      ...ends(word(FLOW_EVENT.origSrc), word(FLOW_EVENT.origDst), word(FLOW_EVENT.origPorts)),
-      reply: ends(word(FLOW_EVENT.replySrc), word(FLOW_EVENT.replyDst), word(FLOW_EVENT.replyPorts)),
-      ...this.#master(word(FLOW_EVENT.masterShard), word(FLOW_EVENT.masterRow), word(FLOW_EVENT.masterGeneration)),
+      ...(isIcmp ? query : ends)(word(FLOW_EVENT.origSrc), word(FLOW_EVENT.origDst), word(FLOW_EVENT.origPorts)),
+      reply: (isIcmp ? queryAnswer : ends)(
+        word(FLOW_EVENT.replySrc),
+        word(FLOW_EVENT.replyDst),
+        word(FLOW_EVENT.replyPorts),
+      ),
+      ...this.#master(event === 'flow-new', shard, word),
     })
   }
 
-  /** The original tuple of a connection's master; null if that has ended since. */
-  #master(shard: number, row: number, generation: number): { readonly master?: Ends | null } {
-    if (row === 0) return {}
+  #master(isNew: boolean, shard: number, word: (name: number) => number): { readonly master?: Ends | null } {
+    if (word(FLOW_EVENT.masterRow) === 0) return {}
+    const name = `${shard} ${word(FLOW_EVENT.row)} ${word(FLOW_EVENT.generation)}`
+    const master = isNew
+      ? this.#tupleOf(word(FLOW_EVENT.masterShard), word(FLOW_EVENT.masterRow), word(FLOW_EVENT.masterGeneration))
+      : (this.#masters.get(name) ?? null)
+    if (isNew) this.#masters.set(name, master)
+    else this.#masters.delete(name)
+    return { master }
+  }
+
+  /** The original tuple of a connection that lives; null if it has ended. */
+  #tupleOf(shard: number, row: number, generation: number): Ends | null {
     const { words } = this.#options.connections[shard]!
     const base = row << CONN_SHIFT
-    if (words[base + CONN.generation] !== generation || (words[base + CONN.state]! & LIVE) === 0)
-      return { master: null }
-    return { master: ends(words[base + CONN.origSrc]!, words[base + CONN.origDst]!, words[base + CONN.origPorts]!) }
+    if (words[base + CONN.generation] !== generation || (words[base + CONN.state]! & LIVE) === 0) return null
+    return ends(words[base + CONN.origSrc]!, words[base + CONN.origDst]!, words[base + CONN.origPorts]!)
   }
 
   #packet(frame: number, word: (name: number) => number): string {

@@ -29,6 +29,8 @@ export type Order =
   | { readonly what: 'turn'; readonly milliseconds: number }
 
 export interface Done {
+  /** Of what time demands there is more: the same order once more, when the events are read. */
+  readonly more: boolean
   /** What it has sent, Ethernet header first, by side, in order. */
   readonly sent: readonly (readonly [Side, Uint8Array])[]
 }

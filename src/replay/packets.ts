@@ -62,21 +62,31 @@ function numbers(mem: DataView, at: number, end: number, isQuote = false): Packe
 }
 
 /**
- * Completes the checksum that the capturing host had left to its network card: the field holds the pseudo-header's sum
- * alone. True if there was one to complete. A packet that was not captured whole stays as it is.
+ * Completes the checksums that the capturing host had left to its network card: the transport's field holds the
+ * pseudo-header's sum alone, with or without the length in it, or nothing; so does the IP header's. True if there was one
+ * to complete. A packet that was not captured whole stays as it is.
  */
-export function completeChecksum(packet: Uint8Array): boolean {
+export function completeChecksums(packet: Uint8Array): boolean {
   const mem = viewOf(packet)
+  if (!ipv4.fits(mem, 0, packet.length)) return false
+  const lacksHeader = ipv4.checksum(mem, 0) === 0 && !ipv4.headerOk(mem, 0)
+  if (lacksHeader) ipv4.writeChecksum(mem, 0)
+  return completeTransport(mem) || lacksHeader
+}
+
+function completeTransport(mem: DataView): boolean {
   const protocol = ipv4.protocol(mem, 0)
-  if (!ipv4.fits(mem, 0, packet.length) || ipv4.isFragment(mem, 0)) return false
+  if (ipv4.isFragment(mem, 0)) return false
   const at = ipv4.headerLen(mem, 0)
   const length = ipv4.totalLength(mem, 0) - at
   const isTcp = protocol === ipv4.PROTO_TCP
   if (isTcp ? !tcp.fits(mem, at, at + length) : protocol !== ipv4.PROTO_UDP || !udp.fits(mem, at, at + length))
     return false
   const field = isTcp ? tcp.checksum(mem, at) : udp.checksum(mem, at)
-  const partial = checksum.pseudoHeader(ipv4.src(mem, 0), ipv4.dst(mem, 0), protocol, length)
-  if (field !== partial || checksum.transportChecksumOk(mem, 0)) return false
+  const partial = (bytes: number): number => checksum.pseudoHeader(ipv4.src(mem, 0), ipv4.dst(mem, 0), protocol, bytes)
+  // Of UDP nothing in the field means that there is none (RFC 768), of TCP that it is missing.
+  const isMissing = field === partial(length) || (isTcp && (field === 0 || field === partial(0)))
+  if (!isMissing || checksum.transportChecksumOk(mem, 0)) return false
   checksum.writeTransportChecksum(mem, 0)
   return true
 }

@@ -25,7 +25,7 @@ import { POOL, SPACES } from '../nat/externals.ts'
 import { type Addr, formatAddress, type Prefix, parsePrefix } from '../wire/address.ts'
 import { Lines } from './lines.ts'
 import type { Done, Side } from './messages.ts'
-import { completeChecksum, isReadable, numbersFromInside, sideOf, sourceOf } from './packets.ts'
+import { completeChecksums, isReadable, numbersFromInside, sideOf, sourceOf } from './packets.ts'
 import { ReplayShards } from './shards.ts'
 
 export interface ReplayHelper {
@@ -196,7 +196,7 @@ class Run {
     const kinds = event === undefined ? 0 : packetEvents ? ALL_BUT_PACKETS | EVENT.packet : ALL_BUT_PACKETS
     for (const reader of this.#readers) reader.want(kinds)
     this.#publishNetwork()
-    this.#shards = await ReplayShards.start(this.#memory)
+    this.#shards = await ReplayShards.start(this.#memory, () => this.#readEvents())
     try {
       for (let captured = capture.next(); captured; captured = capture.next()) {
         if (this.#writers.inside === undefined && this.#writers.outside === undefined) this.#openWriters(capture)
@@ -238,7 +238,7 @@ class Run {
     this.#meetFirst(packet)
     const side = sideOf(packet, this.#inside)
     if (side === undefined) return this.#passOver('one-side')
-    if (this.#options.completeChecksums && completeChecksum(packet)) this.#completed++
+    if (this.#options.completeChecksums && completeChecksums(packet)) this.#completed++
     const owner = ownerOf(0, numbersFromInside(packet, side), this.#leases, this.#rules)
     const outside = this.#options.translate ? this.#options.outsideAddress : 0
     this.#take(
@@ -265,8 +265,9 @@ class Run {
     const isNewSecond = Math.floor(this.#now / 1000) !== Math.floor(before / 1000)
     if (!isNewSecond && this.#now - before < TELL_EVERY_MS) return
     this.#told = this.#now
-    this.#take(captured, await this.#shards.orderAll({ what: 'time', milliseconds: this.#now }))
+    // Before connections end: what has waited too long is not over because its master is.
     if (isNewSecond) this.#keeper.look()
+    this.#take(captured, await this.#shards.orderAll({ what: 'time', milliseconds: this.#now }))
   }
 
   #passOver(why: PassedOver | 'one-side'): void {
@@ -278,6 +279,9 @@ class Run {
       this.#sent[side]++
       this.#writers[side]?.write(seconds, nanoseconds, frame)
     }
+  }
+
+  #readEvents(): void {
     for (const [shard, reader] of this.#readers.entries())
       reader.drain(
         (records, at) => this.#options.event?.(this.#lines.of(shard, records, at)),

@@ -18,13 +18,16 @@ export class ReplayShards {
   readonly #workers: readonly Worker[]
   readonly #rings: HandoverRings
 
-  private constructor(workers: readonly Worker[], rings: HandoverRings) {
+  readonly #heard: () => void
+
+  private constructor(workers: readonly Worker[], rings: HandoverRings, heard: () => void) {
     this.#workers = workers
     this.#rings = rings
+    this.#heard = heard
   }
 
-  /** Resolves when each has loaded its helpers. */
-  static async start({ settings, shards, arenaSharedBytes }: GatewayMemory): Promise<ReplayShards> {
+  /** Resolves when each has loaded its helpers. `heard` is called after each step of one of them: it has told events. */
+  static async start({ settings, shards, arenaSharedBytes }: GatewayMemory, heard: () => void): Promise<ReplayShards> {
     const count = shards.length
     const shape = { ports: 2, slots: SLOTS, scratchBytes: SCRATCH_BYTES, shards: count, sharedBytes: arenaSharedBytes }
     const arena = sharedMemory(arenaBytes(shape))
@@ -38,7 +41,7 @@ export class ReplayShards {
           } satisfies ReplayShard,
         }),
     )
-    const started = new ReplayShards(workers, new HandoverRings(new Region(shards[0]!.handover), count))
+    const started = new ReplayShards(workers, new HandoverRings(new Region(shards[0]!.handover), count), heard)
     try {
       await Promise.all(workers.map((worker) => answer(worker)))
     } catch (error) {
@@ -78,8 +81,14 @@ export class ReplayShards {
 
   async #ask(shard: number, order: Order): Promise<Done['sent']> {
     const worker = this.#workers[shard]!
-    worker.postMessage(order)
-    return (await answer(worker)).sent
+    const all: Done['sent'][number][] = []
+    for (;;) {
+      worker.postMessage(order)
+      const { sent, more } = await answer(worker)
+      this.#heard()
+      all.push(...sent)
+      if (!more) return all
+    }
   }
 }
 

@@ -254,6 +254,59 @@ describe('time', () => {
   })
 })
 
+describe('events', () => {
+  it('are told of every connection, however many a gap in the capture ends at once', async () => {
+    const story = new Story()
+    const count = 5000
+    for (let i = 0; i < count; i++) {
+      const src = `10.1.${i >> 8}.${i & 255}`
+      story.add(frame({ ip: { src, dst: SERVER.address }, udp: { sport: 2000, dport: 7 } }))
+    }
+    story.wait(3600)
+    story.add(frame({ ip: { src: CLIENT.address, dst: SERVER.address }, udp: { sport: 2000, dport: 7 } }))
+    const { events, summary } = await played(story.pcap)
+    expect(named(events, 'flow-end').filter(({ frame }) => frame === count + 1)).toHaveLength(count)
+    expect(summary.lostEvents).toBe(0)
+  })
+
+  it('name a query’s type and identifiers', async () => {
+    const story = new Story()
+    story.add(frame({ ip: { src: CLIENT.address, dst: SERVER.address }, icmp: { type: 8, id: 2077, seq: 1 } }))
+    const { events } = await played(story.pcap)
+    expect(named(events, 'flow-new')).toMatchObject([
+      { proto: 'icmp', src: CLIENT.address, dst: SERVER.address, type: 8, id: 2077, reply: { type: 8, id: 2077 } },
+    ])
+  })
+
+  it('know a master that has ended before its connection', async () => {
+    const story = new Story()
+    const control = story.connect(CLIENT, SERVER)
+    control.say(1, '220 ready').say(0, 'PORT 10,0,0,5,156,64')
+    const data = story.connect({ ...SERVER, port: 20 }, { ...CLIENT, port: 40_000 })
+    control.close()
+    story.wait(241)
+    data.say(0, 'a listing')
+    story.wait(7441)
+    story.add(frame({ ip: { src: CLIENT.address, dst: SERVER.address }, udp: { sport: 2000, dport: 7 } }))
+    const { events } = await played(story.pcap)
+    const master = { src: CLIENT.address, sport: CLIENT.port, dst: SERVER.address, dport: SERVER.port }
+    expect(named(events, 'flow-end').map(({ sport, master }) => [sport, master])).toEqual([
+      [CLIENT.port, undefined],
+      [20, master],
+    ])
+  })
+
+  it('say that an expectation has waited too long, also where its master ends in the same gap', async () => {
+    const story = new Story()
+    story.connect(CLIENT, SERVER).say(1, '220 ready').say(0, 'PORT 10,0,0,5,156,64')
+    story.wait(7500)
+    story.add(frame({ ip: { src: CLIENT.address, dst: SERVER.address }, udp: { sport: 2000, dport: 7 } }))
+    const { events } = await played(story.pcap)
+    expect(named(events, 'expect-expire').map(({ cause }) => cause)).toEqual(['timeout'])
+    expect(named(events, 'flow-end')).toHaveLength(1)
+  })
+})
+
 describe('packets', () => {
   it('are told one by one if they are asked for', async () => {
     const { events } = await played(ftpSession().pcap, { packetEvents: true })
@@ -307,6 +360,26 @@ describe('packets', () => {
     expect((await played(story.pcap)).summary).toMatchObject({ completed: 1, toOutside: 1 })
     const left = await played(story.pcap, { completeChecksums: false })
     expect(Object.fromEntries(left.summary.drops)).toEqual({ 'udp-checksum': 1 })
+  })
+
+  it('have those completed that were left out altogether, and none that are wrong', async () => {
+    const syn = (change: (mem: DataView) => void): Uint8Array => {
+      const tcp = { sport: 1000, dport: 80, flags: 'S' }
+      const bytes = frame({ ip: { src: CLIENT.address, dst: SERVER.address }, tcp })
+      change(new DataView(bytes.buffer, bytes.byteOffset))
+      return bytes
+    }
+    const [header, transport] = [14 + 10, 14 + 20 + 16]
+    const summaryOf = async (bytes: Uint8Array) => {
+      const { completed, toOutside } = (await played(pcap([{ seconds: 1, fraction: 0, bytes }]))).summary
+      return { completed, toOutside }
+    }
+    expect(await summaryOf(syn((mem) => mem.setUint16(transport, 0)))).toEqual({ completed: 1, toOutside: 1 })
+    expect(await summaryOf(syn((mem) => mem.setUint16(header, 0)))).toEqual({ completed: 1, toOutside: 1 })
+    for (const field of [header, transport]) {
+      const wrong = syn((mem) => mem.setUint16(field, mem.getUint16(field) ^ 0x100))
+      expect(await summaryOf(wrong)).toEqual({ completed: 0, toOutside: 0 })
+    }
   })
 })
 
