@@ -55,7 +55,7 @@ export function asSentInside(mem: DataView, ip: number, end: number): void {
   if (readablePorts(mem, ip, end) && ipv4.protocol(mem, ip) === ipv4.PROTO_TCP) {
     const at = ip + ipv4.headerLen(mem, ip)
     const ref = find(ipv4.src(mem, ip), ipv4.dst(mem, ip), tcp.ports(mem, at), ipv4.PROTO_TCP)
-    if (ref !== 0) shiftAcknowledgement(mem, at, ref >> 1, 1 - (ref & 1))
+    if (ref !== 0) shiftAcknowledgement(mem, at, end, ref >> 1, 1 - (ref & 1))
   }
 }
 
@@ -67,7 +67,7 @@ export function asSentOutside(mem: DataView, ip: number, end: number, outside: n
   const at = ip + ipv4.headerLen(mem, ip)
   if (protocol === ipv4.PROTO_ICMP && readablePorts(mem, ip, end) && icmp.isError(icmp.type(mem, at)))
     carryErrorBack(mem, ip, at, end, outside)
-  else if (readablePorts(mem, ip, end)) carryFlowBack(mem, ip, at, protocol, outside)
+  else if (readablePorts(mem, ip, end)) carryFlowBack(mem, ip, at, end, protocol, outside)
   else if (outside !== 0) redirect(mem, ip, outside)
 }
 
@@ -79,11 +79,11 @@ function readablePorts(mem: DataView, ip: number, end: number): boolean {
   return need !== undefined && headerLength >= ipv4.MIN_HEADER_LEN && end - ip - headerLength >= need
 }
 
-function carryFlowBack(mem: DataView, ip: number, at: number, protocol: number, outside: number): void {
+function carryFlowBack(mem: DataView, ip: number, at: number, end: number, protocol: number, outside: number): void {
   const [inside, remote] = [ipv4.dst(mem, ip), ipv4.src(mem, ip)]
   const ports = protocol === ipv4.PROTO_ICMP ? icmpPorts(mem, at) : tcp.ports(mem, at)
   const ref = find(inside, remote, invertPorts(ports), protocol)
-  if (ref !== 0 && protocol === ipv4.PROTO_TCP) shiftAcknowledgement(mem, at, ref >> 1, ref & 1)
+  if (ref !== 0 && protocol === ipv4.PROTO_TCP) shiftAcknowledgement(mem, at, end, ref >> 1, ref & 1)
   if (outside === 0) return
   findExternal(ref, protocol, inside, remote, invertPorts(ports), outside)
   const delta = checksum.addDeltas(checksum.delta32(inside, address), checksum.delta16(ports >>> 16, port))
@@ -148,10 +148,11 @@ function findExternal(
 }
 
 /** What a segment acknowledges of `direction`, in the numbers of that direction's receiver; SACK blocks too. */
-function shiftAcknowledgement(mem: DataView, at: number, row: number, direction: number): void {
+function shiftAcknowledgement(mem: DataView, at: number, end: number, row: number, direction: number): void {
   if ((tcp.flags(mem, at) & tcp.ACK) === 0 || !isEdited(row)) return
   tcp.changeAck(mem, at, toReceiver(row, direction, tcp.ack(mem, at)), false)
-  if (tcp.optionsFault(mem, at)) return
+  // Malformed, it won't get far.
+  if (!tcp.fits(mem, at, end) || tcp.optionsFault(mem, at)) return
   const option = tcp.findOption(mem, at, tcp.OPTION_SACK)
   const blocks = option === 0 ? 0 : tcp.sackBlocks(mem, option)
   for (let block = 0; block < blocks; block++) {

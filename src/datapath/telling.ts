@@ -10,7 +10,19 @@ import { hashTuple, invertPorts } from '../conntrack/tuple.ts'
 import { HANDED_OVER, QUEUED } from '../conntrack/verdict.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import { mem } from './arena.ts'
-import { DST, FIRST_FRAGMENT, FLOW, ICMP_ERROR, KEY, KIND, LATER_FRAGMENT, PORTS, SRC, side } from './burst.ts'
+import {
+  DST,
+  FIRST_FRAGMENT,
+  FLOW,
+  FRAGMENT,
+  ICMP_ERROR,
+  KEY,
+  KIND,
+  LATER_FRAGMENT,
+  PORTS,
+  SRC,
+  side,
+} from './burst.ts'
 import { protocol, quoted, quotedPorts, readQuote } from './quote.ts'
 
 /** No protocol and side: what was wrong with the packet was seen before its tuple. */
@@ -51,7 +63,8 @@ export function tellPacket(i: number, verdict: number): void {
   // The ports of a fragment are known by now, if they ever will be.
   if (KIND[i] === LATER_FRAGMENT || KIND[i] === FIRST_FRAGMENT) ports = PORTS[i]!
   // It may have made the connection, or ended one and made another; of one that it has ended the words still stand.
-  const now = kind === ICMP_ERROR || key === NO_KEY ? ref : find()
+  const hasTuple = kind !== ICMP_ERROR && key !== NO_KEY && KIND[i] !== FRAGMENT
+  const now = hasTuple ? find() : ref
   const its = now !== 0 ? now : ref
   if (its === 0) {
     packet(key, src, dst, ports, verdict, -1, -1, 0)

@@ -3,11 +3,13 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { openCapture } from '../../src/io/pcap-file.ts'
 import { type ReplayOptions, replay } from '../../src/replay/replay.ts'
 import { parseAddress, parsePrefix } from '../../src/wire/address.ts'
 import { fragments, frame } from '../../src/wire/builder.ts'
+import * as ipv4 from '../../src/wire/ipv4.ts'
 import { segmentOf } from '../datapath/dialogue.ts'
 import { decode, decodeIp } from '../datapath/packets.ts'
 import { pcap } from '../io/captures.ts'
@@ -380,6 +382,63 @@ describe('packets', () => {
       const wrong = syn((mem) => mem.setUint16(field, mem.getUint16(field) ^ 0x100))
       expect(await summaryOf(wrong)).toEqual({ completed: 0, toOutside: 0 })
     }
+  })
+})
+
+describe('whatever a capture holds', () => {
+  /** Frames of sessions and of all else that is carried back, most of them damaged somewhere. */
+  function damaged(count: number, seed: number): Buffer {
+    const quoted = ftpSession().frames[3]!.bytes.subarray(14, 54)
+    const remote = { src: '192.0.2.9', dst: CLIENT.address }
+    const whole = [
+      ...ftpSession().frames.map(({ bytes }) => bytes),
+      frame({ ip: remote, icmp: { type: 3, code: 1, embedded: quoted } }),
+      frame({ ip: remote, icmp: { type: 0, id: 3, seq: 1 } }),
+      frame({ ip: { ...remote, moreFragments: true }, udp: { sport: 1, dport: 2 }, payload: 'x'.repeat(64) }),
+      frame({ ip: { ...remote, fragmentOffset: 64 }, protocol: { number: 17 }, payload: 'x'.repeat(64) }),
+    ]
+    const damage = fc.record({
+      of: fc.nat(whole.length - 1),
+      changes: fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 3 }),
+      cut: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.nat(60) }),
+      sums: fc.boolean(),
+    })
+    const frames = fc.sample(damage, { numRuns: count, seed }).map(({ of, changes, cut, sums }, i) => {
+      const bytes = Uint8Array.from(whole[of]!.subarray(0, Math.max(20, whole[of]!.length - cut)))
+      for (const [at, to] of changes) bytes[14 + (at % (bytes.length - 14))] = to
+      const mem = new DataView(bytes.buffer)
+      if (sums && ipv4.fits(mem, 14, bytes.length)) ipv4.writeChecksum(mem, 14)
+      return { seconds: 1_700_000_000 + (i >> 6), fraction: 0, bytes }
+    })
+    // A session whose announcement was rewritten: what follows meets its edits.
+    return pcap([...ftpSession().frames.slice(0, 12), ...frames])
+  }
+  const inside = [parsePrefix('10.0.0.0/8')]
+
+  it('is replayed to its end, and every packet has a verdict', async () => {
+    const { events, summary } = await played(damaged(3000, 1), { inside, packetEvents: true, workers: 2 })
+    const passedOver = [...summary.passedOver.values()].reduce((sum, count) => sum + count, 0)
+    expect(new Set(named(events, 'packet').map(({ frame }) => frame)).size).toBe(summary.frames - passedOver)
+  })
+
+  it('is dropped, if it ends within its header, also where numbers are to be adjusted', async () => {
+    const frames = ftpSession().frames.slice(0, 12)
+    for (const of of [10, 11]) {
+      const bytes = Uint8Array.from(frames[of]!.bytes)
+      bytes[14 + 20 + 12] = 0xf0
+      frames.push({ ...frames[11]!, bytes })
+    }
+    const { summary } = await played(pcap(frames))
+    expect(Object.fromEntries(summary.drops)).toEqual({ 'tcp-data-offset': 2 })
+  })
+
+  it('is the same to several shards, where no ports are chosen', async () => {
+    const capture = damaged(3000, 2)
+    const lines = async (workers: number): Promise<string[]> => {
+      const { events } = await played(capture, { inside, packetEvents: true, workers, translate: false })
+      return events.map(({ shard, ...event }) => JSON.stringify(event)).toSorted()
+    }
+    expect(await lines(3)).toEqual(await lines(1))
   })
 })
 
