@@ -7,7 +7,7 @@ import type { ShardTask } from '../src/coordinator/shards.ts'
 import type { attachDispatcher, attachShard } from '../src/datapath/attach.ts'
 import { AfPacketDriver } from '../src/io/af-packet.ts'
 import { FaultyDriver } from '../src/io/faulty.ts'
-import { signal } from '../src/io/syscalls.ts'
+import { signal, threadCpuTime } from '../src/io/syscalls.ts'
 import { ControlWords } from '../src/memory/control-words.ts'
 import { Region } from '../src/memory/region.ts'
 
@@ -26,7 +26,7 @@ export async function run(
     watcher: () => signal(task.watcherFd),
     shard: (shard) => signal(task.wakeFds[shard]!),
     coordinator: () => control.ring(),
-    stopwatch: () => performance.now(),
+    callClocks: { wall: () => performance.now(), cpu: threadCpuTime },
     // This thread doesn't come back to the event loop, which would have to carry a message.
     tell: (text) => writeSync(2, `natloom: ${text}\n`),
   })

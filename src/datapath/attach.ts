@@ -12,6 +12,7 @@ import { bytesOf, Region } from '../memory/region.ts'
 import { attach } from '../memory/seat.ts'
 import type { Forward } from '../nat/forwards.ts'
 import type { NatSettings } from '../nat/settings.ts'
+import type { CallClocks } from './call-budget.ts'
 import { cutTables } from './shard-tables.ts'
 
 /** What a shard must know; plain data, posted to its worker. */
@@ -69,8 +70,8 @@ export interface Wakers {
   shard(shard: number): void
   /** The coordinator: a port block is asked for. */
   coordinator(): void
-  /** Milliseconds, to measure helpers by; without it they are not. */
-  readonly stopwatch?: () => number
+  /** To measure helpers by; without them they are not. */
+  readonly callClocks?: CallClocks
   /** Somebody who writes a helper: what is wrong with it, in a line. */
   readonly tell?: (text: string) => void
 }

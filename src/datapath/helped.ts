@@ -26,10 +26,11 @@ import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
 import { bytes, mem } from './arena.ts'
 import { END, FLOW, IP, KEY, KIND, L4 } from './burst.ts'
+import { type CallClocks, seatCallBudget } from './call-budget.ts'
 import { datagramText, rewriteDatagram } from './datagrams.ts'
 import { keepHeaders, seatHeld } from './held.ts'
 import { leave } from './leave.ts'
-import { call, context, keepsTooMuch, read, seatReading } from './reading.ts'
+import { call, context, endIfSlow, keepsTooMuch, read } from './reading.ts'
 import { adjustAcknowledgement, passOn, sendAccepted } from './segments.ts'
 import { before, least, most, type Stream, WINDOW } from './stream.ts'
 import { cutOff, endTalk, holding, seatTalks, type Talk, talkOf } from './talks.ts'
@@ -46,9 +47,9 @@ const TCP_CHECKSUM = DROP['tcp-checksum']
 const MOST_REPEATS = 2
 
 /** `clock` tells milliseconds, to measure calls of helpers by; `tell` gets a line for people. */
-export function seatHelped(clock: (() => number) | undefined, tell: ((text: string) => void) | undefined): void {
+export function seatHelped(clocks: CallClocks | undefined, tell: ((text: string) => void) | undefined): void {
   seatTalks(tell)
-  seatReading(clock)
+  seatCallBudget(clocks)
   seatHeld()
 }
 
@@ -78,13 +79,17 @@ function datagram(i: number, row: number, base: number, direction: number, line:
 function readDatagram(i: number, talk: Talk, direction: number): boolean {
   const text = datagramText(i)
   if (text === undefined) return true
-  if (!call(talk, direction, text, true)) return false
+  if (!call(talk, direction, text, true)) {
+    endIfSlow(talk)
+    return false
+  }
   const { mangled, made } = context
   if (mangled.length > 0 && talk.helper !== undefined) {
     if (rewriteDatagram(i, text, mangled)) counters[CELL.helperRewrites]! += mangled.length
     else for (const handle of made) withdraw(handle)
   }
   if (context.isDone) cutOff(talk, 'done')
+  endIfSlow(talk)
   return true
 }
 

@@ -11,6 +11,7 @@ import { counters } from '../memory/own-counters.ts'
 import { roomForEdits } from '../nat/sequence-edits.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import { bytesKept } from './byte-queue.ts'
+import { beginCall, isOverBudget } from './call-budget.ts'
 import type { Stream } from './stream.ts'
 import { blame, cutOff, type Talk } from './talks.ts'
 
@@ -24,17 +25,11 @@ const MOST_HELD = 8192
 const MOST_KEPT_OF_ONE = 1 << 20
 const MOST_KEPT = 32 << 20
 const FAIR_SHARE = 16 << 10
-/** Milliseconds that one call may take: far above what any needs, and above a pause of the collector. */
-const LONGEST_CALL = 100
 
 /** What the helper asked for in its last call. */
 export const context = new Context()
-let stopwatch: () => number = () => 0
-
-/** `clock` tells milliseconds, to measure calls by; without one they are not. */
-export function seatReading(clock: (() => number) | undefined): void {
-  stopwatch = clock ?? (() => 0)
-}
+/** The last call was its helper's last one for the connection, once what it asked for is done: endIfSlow(). */
+let isSlow = false
 
 /** Lets the helper read what is pending, if there still is one; false if it says that the packet is to be dropped. */
 export function read(talk: Talk, direction: number): boolean {
@@ -43,9 +38,11 @@ export function read(talk: Talk, direction: number): boolean {
   if (text !== '' && talk.helper !== undefined) {
     if (!call(talk, direction, text, stream.ended)) {
       stream.unread()
+      endIfSlow(talk)
       return false
     }
     if (talk.helper !== undefined) take(talk, direction, text)
+    endIfSlow(talk)
   }
   if (talk.helper === undefined) stream.acceptAll()
   return true
@@ -80,7 +77,8 @@ export function call(talk: Talk, direction: number, text: string, ended: boolean
   const room = isTcp ? roomForEdits(row, direction) : Number.MAX_SAFE_INTEGER
   context.begin(helper, row, direction, state, text, isTcp && talk.midLine[direction as 0 | 1], ended, room)
   counters[CELL.helperCalls]! += 1
-  const began = stopwatch()
+  isSlow = false
+  beginCall(helper)
   let verdict: unknown
   try {
     verdict = helper.helper.help(context)
@@ -90,10 +88,18 @@ export function call(talk: Talk, direction: number, text: string, ended: boolean
     return giveUp(talk, 'threw')
   }
   if (context.isAtWork) throw new Error('a helper has caught what the shard failed of')
-  if (stopwatch() - began > LONGEST_CALL) return giveUp(talk, 'slow')
+  isSlow = isOverBudget(helper)
   if (verdict === Verdict.Drop) for (const handle of context.made) withdraw(handle)
   else if (context.mustWait) for (const handle of context.retreat()) withdraw(handle)
   return verdict !== Verdict.Drop
+}
+
+/**
+ * After a call and what it asked for: a helper that was slow once too often is cut off. Not while the
+ * connection holds anything: that may be an announcement, and would go out as it is. Its next call decides anew.
+ */
+export function endIfSlow(talk: Talk): void {
+  if (isSlow && !talk.streams[0].holds && !talk.streams[1].holds) cutOff(talk, 'slow')
 }
 
 /** The helper failed: nothing that it did in this call stands. */

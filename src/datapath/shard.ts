@@ -97,7 +97,7 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
     externals,
     memory.peers.map((tables) => mappingsOf(tables, settings.connections)),
   )
-  seatHelped(wakers.stopwatch, wakers.tell)
+  seatHelped(wakers.callClocks, wakers.tell)
   seatPipeline(driver)
   seatCarryBack(externals, settings.nat)
   nextSweep = 0

@@ -35,6 +35,7 @@ const call = {
   read: libc.func('intptr_t read(int fd, uint8_t *buffer, uintptr_t length)'),
   write: libc.func('intptr_t write(int fd, const uint8_t *buffer, uintptr_t length)'),
   setns: libc.func('int setns(int fd, int type)'),
+  clockGettime: libc.func('int clock_gettime(int clock, uint8_t *time)'),
   nametoindex: libc.func('uint32_t if_nametoindex(const char *name)'),
   addressOf: libc.func('uintptr_t memmove(void *to, const void *from, uintptr_t length)'),
 }
@@ -113,6 +114,14 @@ export const poll = (fds: Address, count: number, timeoutMs: number): number => 
 export const pollArray = (fds: Uint8Array, count: number, timeoutMs: number): number =>
   call.pollArray(fds, count, timeoutMs)
 
+const time = new BigInt64Array(2)
+const timeBytes = new Uint8Array(time.buffer)
+/** What the processor has spent on this thread so far, in milliseconds. */
+export function threadCpuTime(): number {
+  call.clockGettime(CLOCK_THREAD_CPUTIME_ID, timeBytes)
+  return Number(time[0]) * 1000 + Number(time[1]) / 1e6
+}
+
 const ONE = new Uint8Array(BigUint64Array.of(1n).buffer)
 const drained = new Uint8Array(8)
 /** Makes an eventfd readable. */
@@ -125,6 +134,7 @@ export const addressOf = (array: ArrayBufferView): Address => call.addressOf(arr
 /** Mapped memory as an ArrayBuffer; a view, not a copy. */
 export const viewOf = (at: Address, length: number): ArrayBuffer => koffi.view(BigInt(at), length)
 
+const CLOCK_THREAD_CPUTIME_ID = 3
 export const O_CLOEXEC = 0x80000
 const EFD_NONBLOCK = 0x800
 const EFD_CLOEXEC = 0x80000

@@ -17,6 +17,7 @@ import {
   type ShardSettings,
   tableBytes,
 } from '../../src/datapath/attach.ts'
+import type { CallClocks } from '../../src/datapath/call-budget.ts'
 import type { Helper } from '../../src/helpers/helper.ts'
 import type { Binding } from '../../src/helpers/registry.ts'
 import { BURST } from '../../src/io/driver.ts'
@@ -58,6 +59,8 @@ export interface GatewayOptions extends Network {
   readonly blockSize?: number
   readonly icmpErrorsPerSecond?: number
   readonly timeouts?: Partial<Timeouts>
+  /** To measure helpers by. */
+  readonly callClocks?: CallClocks
 }
 
 export class Gateway {
@@ -106,6 +109,7 @@ export class Gateway {
       watcher: () => this.wakes++,
       shard: () => {},
       coordinator: () => {},
+      ...(this.#options.callClocks && { callClocks: this.#options.callClocks }),
     })
     this.#tables = await tablesOf(this.externals)
   }
