@@ -1,0 +1,83 @@
+// `npm run bench:against -- REV`: has the pipeline become slower since a revision? Builds that one in a worktree of its
+// own (other-build.ts), then runs both pipelines by turns (by-turns.ts). Prints every round and the ratio of the medians:
+// above 1, this tree is the slower one. No verdict: it ends with 0 whatever the ratio is.
+//
+//   --rounds N           7 by default
+//   --flows N,M          1000,1000000 by default
+//   --seconds N          a measure, 2 by default
+//   --out FILE           bench/results/against-COMMIT.json by default
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { byTurns, flowsText, type Measured, ns, type Plan, times } from './by-turns.ts'
+import { describeMachine, machine } from './machine.ts'
+import { OtherBuild, revisionAt } from './other-build.ts'
+
+function positive(option: string, text: string): number {
+  const value = Number(text)
+  if (Number.isInteger(value) && value > 0) return value
+  throw new RangeError(`${option} ${text}: a whole number above 0 is asked for`)
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    options: {
+      rounds: { type: 'string', default: '7' },
+      flows: { type: 'string', default: '1000,1000000' },
+      seconds: { type: 'string', default: '2' },
+      out: { type: 'string' },
+    },
+    allowPositionals: true,
+  })
+  const [name, ...more] = positionals
+  if (name === undefined || more.length > 0) {
+    console.error('usage: npm run bench:against -- REV [--rounds N] [--flows N,M] [--seconds N] [--out FILE]')
+    process.exit(2)
+  }
+  const plan: Plan = {
+    rounds: positive('--rounds', values.rounds),
+    flows: values.flows.split(',').map((flows) => positive('--flows', flows)),
+    seconds: positive('--seconds', values.seconds),
+  }
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  const [on, now] = [machine(), revisionAt(root)]
+  const interrupted = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.once(signal, () => interrupted.abort(new Error(`ended by ${signal}`)))
+  const surroundings = { say: console.log, signal: interrupted.signal }
+
+  console.log(describeMachine(on))
+  const build = await OtherBuild.create(root, name, surroundings)
+  const before = build.revision
+  console.log(`before  ${before.commit} ${before.subject}`)
+  console.log(`now     ${now.commit} ${now.subject}${now.modified > 0 ? `, ${now.modified} files modified` : ''}\n`)
+  let measured: Measured[]
+  try {
+    measured = await byTurns({ before: build.folder, now: root }, plan, surroundings)
+  } finally {
+    build.remove()
+  }
+
+  console.log()
+  for (const { flows, before: then, now: today, ratio } of measured)
+    console.log(
+      `${flowsText(flows)}, medians: before ${ns(then.median)}, now ${ns(today.median)}, ratio ${times(ratio)}`,
+    )
+  const out = values.out ?? `bench/results/against-${before.commit}.json`
+  const command = ['npm run bench:against --', ...process.argv.slice(2)].join(' ')
+  mkdirSync(dirname(out), { recursive: true })
+  writeFileSync(
+    out,
+    `${JSON.stringify({ date: new Date().toISOString(), machine: on, command, before, now, measured }, null, 2)}\n`,
+  )
+  console.log(`kept in ${out}`)
+}
+
+try {
+  await main()
+} catch (error) {
+  console.error(`bench:against: ${(error as Error).message}`)
+  process.exit(1)
+}
