@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config'
+import { TEST_LIMIT_MS } from './test/patience.ts'
 
 const source = (path: string) => new URL(path, import.meta.url).pathname
 
@@ -9,7 +10,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // One process a file: a shard's memory is module-level state, and koffi's mappings belong to a process.
     pool: 'forks',
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    testTimeout: TEST_LIMIT_MS,
+    hookTimeout: TEST_LIMIT_MS,
   },
 })

@@ -22,9 +22,8 @@ interface Heard {
   readonly ended: Promise<unknown>
 }
 
-const PATIENCE_MS = 5000
-/** Longer than any gateway holds anything back. */
-const STALLED_MS = 4000
+/** For what must come: this ends only what hangs. */
+const PATIENCE_MS = 120_000
 
 const sockets = new Map<number, Socket>()
 const datagrams = new Map<number, Datagrams>()
@@ -121,10 +120,10 @@ const requests = {
   end(id: number): void {
     socketOf(id).end()
   },
-  /** What has come when the other side has ended, or some time after that was to be expected. */
-  async ended(id: number): Promise<{ text: string; whole: boolean }> {
+  /** What has come when the other side has ended, or when this time is over without. */
+  async ended(id: number, patienceMs = PATIENCE_MS): Promise<{ text: string; whole: boolean }> {
     const kept = heard.get(id)
-    const whole = await Promise.race([kept?.ended.then(() => true), delay(STALLED_MS, false)])
+    const whole = await Promise.race([kept?.ended.then(() => true), delay(patienceMs, false, { ref: false })])
     return { text: kept?.text ?? '', whole: whole === true }
   },
   forget(id: number): void {

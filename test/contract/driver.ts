@@ -4,6 +4,7 @@
 import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { BURST, type Driver, VIRTIO_NET_HEADER } from '../../src/io/driver.ts'
+import { PATIENCE_MS } from '../patience.ts'
 import { numbered, numberOf, offload, superPacket } from './frames.ts'
 import type { WakeTarget } from './waker.ts'
 
@@ -23,7 +24,7 @@ export interface DriverFixture {
   readonly slots: number
   /** The far end of a port's link sends; zeros if no virtio-net header is given. */
   deliver(port: number, frame: Uint8Array, virtioHeader?: Uint8Array): void
-  /** What has reached the far end of a port, `count` frames of it, or fewer if no more come for two seconds. */
+  /** What reaches the far end of a port, `count` frames of it. */
   collect(port: number, count: number): Carried[]
   /** How the worker in waker.ts wakes this driver. */
   readonly wake: WakeTarget
@@ -36,22 +37,22 @@ export const TOO_LONG = 1800
 const at = new Int32Array(BURST)
 const length = new Int32Array(BURST)
 
-/** Waits on the driver until `done`; throws after two seconds without. */
+/** Waits on the driver until `done`. */
 export function waitUntil(driver: Driver, done: () => boolean): void {
-  for (const deadline = Date.now() + 2000; !done(); driver.wait(50))
-    if (Date.now() > deadline) throw new Error('two seconds went by, and what the test waits for did not happen')
+  for (const deadline = Date.now() + PATIENCE_MS; !done(); driver.wait(50))
+    if (Date.now() > deadline) throw new Error('what the test waits for did not happen')
 }
 
-/** Copies of what arrives on a port, `count` frames of it, or fewer if no more come for two seconds. */
+/** Copies of what arrives on a port, `count` frames of it; fewer only if no more come for as long as tests wait. */
 export function receiveCopies(driver: Driver, port: number, count: number): Carried[] {
   const copies: Carried[] = []
-  let deadline = Date.now() + 2000
+  let deadline = Date.now() + PATIENCE_MS
   while (copies.length < count && Date.now() < deadline) {
     const listed = driver.receive(port, at, length)
     for (let i = 0; i < listed; i++) copies.push(copyOf(driver, at[i], length[i]))
     driver.release(port)
     if (listed === 0) driver.wait(50)
-    else deadline = Date.now() + 2000
+    else deadline = Date.now() + PATIENCE_MS
   }
   return copies
 }
@@ -447,8 +448,8 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
         burst(1)
         driver.release(1)
         fixture.deliver(1, numbered(2))
-        // Each would sleep for 50 ms if it overlooked the frame.
-        expect(elapsed(() => repeat(20, () => driver.wait(50)))).toBeLessThan(500)
+        // Each would sleep for 50 ms if it overlooked the frame; a busy machine makes some of them late, never all.
+        until(20, () => elapsed(() => driver.wait(50)) < 45)
         expect(numbers(receiveCopies(driver, 1, 1))).toEqual([2])
       })
 
@@ -457,7 +458,7 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
       })
 
       it('is bounded by 50 ms, whatever is asked', () => {
-        expect(elapsed(() => driver.wait(60_000))).toBeLessThan(5000)
+        expect(elapsed(() => driver.wait(PATIENCE_MS))).toBeLessThan(PATIENCE_MS)
       })
 
       it('ends when another thread wakes it, asleep or about to sleep', async () => {
@@ -470,17 +471,15 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
           waker.once('error', failed)
         })
         const gone = new Promise((exit) => waker.once('exit', exit))
-        const took = elapsed(() =>
-          repeat(TURNS, () => {
-            Atomics.add(turn, 0, 1)
-            Atomics.notify(turn, 0)
-            driver.wait(50)
-          }),
-        )
+        // A wait that nobody ends takes 50 ms. On a busy machine the waker is late sometimes, never always.
+        until(TURNS, () => {
+          Atomics.add(turn, 0, 1)
+          Atomics.notify(turn, 0)
+          return elapsed(() => driver.wait(50)) < 45
+        })
         Atomics.store(turn, 0, -1)
         Atomics.notify(turn, 0)
         await gone
-        expect(took).toBeLessThan((TURNS * 50) / 2)
         // The last wake may have come after its turn. After that nothing is left to end a wait early.
         driver.wait(50)
         expect(elapsed(() => driver.wait(20))).toBeGreaterThanOrEqual(19)
@@ -495,6 +494,11 @@ function elapsed(work: () => void): number {
   return performance.now() - start
 }
 
-function repeat(times: number, work: () => void): void {
-  for (let i = 0; i < times; i++) work()
+/** Does it until it was so as many times. */
+function until(times: number, isSo: () => boolean): void {
+  const deadline = Date.now() + PATIENCE_MS
+  for (let left = times; left > 0; ) {
+    if (isSo()) left--
+    if (Date.now() > deadline) throw new Error(`it was so ${times - left} times, not ${times}`)
+  }
 }

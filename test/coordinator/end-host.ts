@@ -7,8 +7,8 @@ import { once } from 'node:events'
 import { createServer as createHttpServer, get } from 'node:http'
 import { connect, createServer, type Socket } from 'node:net'
 import { answerRequests } from '../../src/lab/remote.ts'
+import { PATIENCE_MS } from '../patience.ts'
 
-const PATIENCE_MS = 5000
 const connections = new Map<number, Socket>()
 const blob = randomBytes(10_000_000)
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')

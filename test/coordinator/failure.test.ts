@@ -15,6 +15,7 @@ import { Shards, type ShardsOptions } from '../../src/coordinator/shards.ts'
 import type { AfPacketSeat } from '../../src/io/af-packet-layout.ts'
 import { CLONE_NEWNET, close, open, setns, signal } from '../../src/io/syscalls.ts'
 import { Namespace, run } from '../../src/lab/namespace.ts'
+import { eventually } from '../patience.ts'
 
 /** What the gateway's shards were given. */
 const started = vi.hoisted(() => ({ shards: undefined as ShardsOptions | undefined }))
@@ -112,7 +113,8 @@ describe('a shard that ends though nobody stopped it', () => {
     const metrics = await scrape(gateway)
     expect(metrics).toContain('natloom_shard_restarts_total{shard="0"} 0')
     expect(metrics).toContain('natloom_shard_restarts_total{shard="1"} 1')
-    expect(metrics).toMatch(/natloom_shard_heartbeat_age_seconds\{shard="1"\} 0\.\d/)
+    const isYoung = async () => /natloom_shard_heartbeat_age_seconds\{shard="1"\} 0\.\d/.test(await scrape(gateway))
+    await eventually('the new shard turns', isYoung)
     expect(await health(gateway)).toMatchObject({ ok: true, detail: { shards: 2, notTurning: [] } })
     await gateway.stop('test')
   })

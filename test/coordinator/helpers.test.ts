@@ -95,7 +95,7 @@ describe('a gateway that runs', () => {
       inactive: false,
       master: { original: { source: LAN, destination: SERVER, destinationPort: CONTROL } },
     })
-    expect(expected!.timeout).toBeGreaterThan(50)
+    expect(expected!.timeout).toSatisfy((seconds: number) => seconds > 0 && seconds <= 60)
     expect(command('expect', '-L').stdout).toMatch(
       new RegExp(
         `^\\d+ l3proto = 2 proto=6 src=${SERVER} dst=${GATEWAY_OUTSIDE} sport=0 dport=${port} beacon ` +

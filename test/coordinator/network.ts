@@ -4,11 +4,11 @@ import type { Namespace } from '../../src/lab/namespace.ts'
 import { Processes, type Program } from '../../src/lab/processes.ts'
 import { Remote } from '../../src/lab/remote.ts'
 import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, Topology } from '../../src/lab/topology.ts'
+import { PATIENCE_MS } from '../patience.ts'
 import type { Requests } from './end-host.ts'
 
 const COMMAND = new URL('../../dist/src/control/main.js', import.meta.url)
 const END_HOST = new URL('../../dist/test/coordinator/end-host.js', import.meta.url)
-const PATIENCE_MS = 15_000
 
 /** Asks an end host's process to do something. */
 export class EndHost extends Remote<Requests> {

@@ -18,8 +18,6 @@ const SEEDS = [1, 2, 3, 4]
 const CRASHES = 52
 /** Steps in which a crash that was ordered may come. */
 const STEPS = 40
-/** On a machine that does many other things at the same time; alone it takes a twentieth. */
-const PATIENCE_MS = 120_000
 
 const HOSTS = ['10.0.0.5', '10.0.0.6']
 const SERVERS = ['192.0.2.7', '198.51.100.7']
@@ -257,11 +255,7 @@ function expectAllFree({ gateway }: Story): void {
 
 describe('a shard on the memory of one that crashed', () => {
   for (const seed of SEEDS)
-    it(
-      `keeps what was established, leaks no port, and has tables that fit: seed ${seed}`,
-      () => tell(seed),
-      PATIENCE_MS,
-    )
+    it(`keeps what was established, leaks no port, and has tables that fit: seed ${seed}`, () => tell(seed))
 
   it('was begun after a crash at each point', () => {
     expect(FAULT_POINTS.filter((point) => crashesAt(point) === 0)).toEqual([])

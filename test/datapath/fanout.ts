@@ -19,6 +19,7 @@ import {
   setsockoptInt,
   socket,
 } from '../../src/io/syscalls.ts'
+import { PATIENCE_MS } from '../patience.ts'
 
 const PACKET_FANOUT = 18
 const PACKET_FANOUT_DATA = 22
@@ -60,7 +61,7 @@ export class FanoutMembers {
   /** The next frame, and the member that gets it. */
   next(): { member: number; frame: Uint8Array } {
     const polled = new Int32Array(this.#fds.flatMap((fd) => [fd, POLLIN]))
-    if (pollArray(new Uint8Array(polled.buffer), this.#fds.length, 5000) <= 0) throw new Error('no frame within 5 s')
+    if (pollArray(new Uint8Array(polled.buffer), this.#fds.length, PATIENCE_MS) <= 0) throw new Error('no frame came')
     for (const [member, fd] of this.#fds.entries()) {
       const length = recv(fd, this.#buffer, MSG_DONTWAIT)
       if (length >= 0) return { member, frame: this.#buffer.slice(0, length) }

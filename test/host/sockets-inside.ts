@@ -19,6 +19,7 @@ import {
   socket,
 } from '../../src/io/syscalls.ts'
 import type { Namespace } from '../../src/lab/namespace.ts'
+import { PATIENCE_MS } from '../patience.ts'
 import { inside } from './inside.ts'
 
 const ETH_P_ALL = 0x0300 // in network order, as a little-endian number
@@ -85,7 +86,7 @@ export class Socket {
   /** Waits until something is there to be received. */
   wait(): this {
     const pollfd = new Uint8Array(Int32Array.of(this.fd, POLLIN).buffer)
-    if (pollArray(pollfd, 1, 5000) !== 1) throw new Error('nothing arrived within 5 s')
+    if (pollArray(pollfd, 1, PATIENCE_MS) !== 1) throw new Error('nothing arrived')
     return this
   }
 

@@ -7,6 +7,7 @@ import { close, drain, eventfd, POLLIN, pollArray, signal } from '../../src/io/s
 import { Namespace, run, veth } from '../../src/lab/namespace.ts'
 import { Fib, FOUND, NEIGHBOUR, ROUTE } from '../../src/memory/fib.ts'
 import { allocate, Region } from '../../src/memory/region.ts'
+import { PATIENCE_MS } from '../patience.ts'
 import { addr, inside } from './inside.ts'
 
 const LAN = 0
@@ -56,11 +57,11 @@ class Watched {
 
   /** Waits as a shard does, on its eventfd, until `what` holds after a publication. */
   until(what: () => boolean): void {
-    const deadline = performance.now() + 10_000
+    const deadline = performance.now() + PATIENCE_MS
     const pollfd = new Uint8Array(Int32Array.of(this.#shardFd, POLLIN).buffer)
     while (!what()) {
       const left = deadline - performance.now()
-      if (left <= 0) throw new Error(`not within 10 s: ${what}`)
+      if (left <= 0) throw new Error(`never so: ${what}`)
       pollArray(pollfd, 1, left)
       drain(this.#shardFd)
     }
@@ -69,12 +70,12 @@ class Watched {
   /** Waits for a report of which `what` holds. */
   async reported(what: (links: readonly LinkReport[]) => boolean): Promise<void> {
     const holds = (report: WatcherReport) => report.kind === 'changed' && what(report.links)
-    const signal = AbortSignal.timeout(10_000)
+    const signal = AbortSignal.timeout(PATIENCE_MS)
     while (!this.reports.some(holds)) await once(this.#worker, 'message', { signal })
   }
 
   async problem(): Promise<string> {
-    const signal = AbortSignal.timeout(10_000)
+    const signal = AbortSignal.timeout(PATIENCE_MS)
     for (;;) {
       for (const report of this.reports) if (report.kind === 'overflow') return report.message
       await once(this.#worker, 'message', { signal })

@@ -16,6 +16,7 @@ import {
   SOCK_CLOEXEC,
   SOCK_RAW,
   SOL_PACKET,
+  SOL_SOCKET,
   send,
   setns,
   setsockoptInt,
@@ -23,6 +24,7 @@ import {
 } from '../../src/io/syscalls.ts'
 import { Namespace } from '../../src/lab/namespace.ts'
 import type { Carried } from '../contract/driver.ts'
+import { PATIENCE_MS } from '../patience.ts'
 
 /** Runs `work` with this thread in a namespace: sockets made there stay there. */
 export function inside<T>(namespace: Namespace, work: () => T): T {
@@ -69,6 +71,17 @@ export function linkUp(near: Namespace, far: Namespace, port: number): void {
 const PACKET_VNET_HDR = 15
 const PACKET_IGNORE_OUTGOING = 23
 const ETH_P_ALL = 3
+const SO_RCVBUFFORCE = 33
+const RECEIVE_BUFFER = 16 << 20
+
+/** All frames of a test wait here until it looks. Where the right is missing, a few hundred of them do. */
+function enlargeReceiveBuffer(fd: number): void {
+  try {
+    setsockoptInt(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error
+  }
+}
 
 export class FarEnd {
   readonly #fd: number
@@ -77,6 +90,7 @@ export class FarEnd {
   constructor(namespace: Namespace, name: string) {
     this.#fd = inside(namespace, () => {
       const fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
+      enlargeReceiveBuffer(fd)
       setsockoptInt(fd, SOL_PACKET, PACKET_VNET_HDR, 1)
       setsockoptInt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
       const address = new DataView(new ArrayBuffer(20))
@@ -93,12 +107,12 @@ export class FarEnd {
     if (sent !== VIRTIO_NET_HEADER + frame.length) throw new Error(`the far end sent ${sent} bytes`)
   }
 
-  /** The next frames, `count` of them, or fewer if no more come for two seconds. */
+  /** The next frames, `count` of them; fewer only if no more come for as long as tests wait for anything. */
   collect(count: number): Carried[] {
     const poll = new Uint8Array(8)
     new Int32Array(poll.buffer).set([this.#fd, POLLIN])
     const carried: Carried[] = []
-    while (carried.length < count && pollArray(poll, 1, 2000) > 0) {
+    while (carried.length < count && pollArray(poll, 1, PATIENCE_MS) > 0) {
       const taken = recv(this.#fd, this.#buffer, MSG_DONTWAIT)
       if (taken < 0) continue
       const bytes = this.#buffer.slice(0, taken)

@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
+import { PROGRAM_LIMIT_MS } from '../patience.ts'
 
 // The command as it is shipped: what `npm run build` made.
 const COMMAND = fileURLToPath(new URL('../../dist/src/control/main.js', import.meta.url))
-const WITHIN_MS = 150_000
 
 const leftBy = (pid: number | undefined) =>
   ['/run/netns', tmpdir()].flatMap((directory) =>
@@ -30,7 +30,7 @@ describe('natloom lab ftp: real servers and clients, active and passive, from ei
       const options = ['lab', 'ftp', '--workers', String(workers), '--dispatch', dispatch]
       const lab = spawn(process.execPath, [COMMAND, ...options], {
         stdio: ['ignore', 'pipe', 'pipe'],
-        timeout: WITHIN_MS,
+        timeout: PROGRAM_LIMIT_MS,
       })
       const [output, errors, [code]] = await Promise.all([text(lab.stdout), text(lab.stderr), once(lab, 'exit')])
       expect({ code, errors }, output).toEqual({ code: 0, errors: '' })
@@ -41,6 +41,5 @@ describe('natloom lab ftp: real servers and clients, active and passive, from ei
       expect(output).toMatch(/each of \d+ connections is in the one shard that owns both of its directions/)
       expect(leftBy(lab.pid)).toEqual([])
     },
-    WITHIN_MS,
   )
 })

@@ -6,6 +6,7 @@ import { Processes } from '../../src/lab/processes.ts'
 import { Remote } from '../../src/lab/remote.ts'
 import type { TalkerRequests } from '../../src/lab/talker.ts'
 import { Topology } from '../../src/lab/topology.ts'
+import { PATIENCE_MS } from '../patience.ts'
 import { type Aspect, DIFFERENCES } from './sessions/differences.ts'
 import { FTP } from './sessions/ftp.ts'
 import { IRC } from './sessions/irc.ts'
@@ -25,6 +26,8 @@ const hosts = {
 }
 const { gateway } = topology
 
+const meant = new Map(DIFFERENCES.flatMap((difference) => difference.sessions.map((name) => [name, difference])))
+
 let throughLinux: ReadonlyMap<string, Played>
 let throughNatloom: ReadonlyMap<string, Played>
 
@@ -37,6 +40,7 @@ beforeAll(async () => {
       ...hosts,
       expectations: async () => linuxExpectations(gateway),
       forget: () => forgetExpectations(gateway),
+      stalls: (name) => meant.get(name)?.in.includes('stalls') ?? false,
     },
     SESSIONS,
   )
@@ -45,8 +49,8 @@ beforeAll(async () => {
   await meet(hosts)
   throughNatloom = await playAll({ ...hosts, expectations: () => natloomExpectations(topology) }, SESSIONS)
   natloom.child.kill('SIGTERM')
-  await natloom.within(10_000)
-}, 60_000)
+  await natloom.within(PATIENCE_MS)
+})
 afterAll(async () => {
   await processes.end()
   topology.remove()
@@ -63,8 +67,6 @@ function aspects(linux: Played, natloom: Played): Aspect[] {
   }
   return (Object.keys(differs) as Aspect[]).filter((aspect) => differs[aspect])
 }
-
-const meant = new Map(DIFFERENCES.flatMap((difference) => difference.sessions.map((name) => [name, difference])))
 
 describe('through Linux and natloom alike', () => {
   for (const { name } of SESSIONS.filter(({ name }) => !meant.has(name)))

@@ -8,7 +8,7 @@ import { GATEWAY_INSIDE, INSIDE_HOSTS, REMOTE, removeLeftovers, SERVER, Topology
 
 const FAMILY = 'nlt-topology'
 /** Says when it is inside: a process that is still on its way there is not found. */
-const SLEEPS = ['-c', 'echo here; exec sleep 60']
+const SLEEPS = ['-c', 'echo here; exec sleep 600']
 
 const namespaces = () => readdirSync('/run/netns').filter((name) => name.startsWith(FAMILY))
 
@@ -26,9 +26,9 @@ describe('topology', () => {
   it('gives the LAN host a neighbour, the gateway, and no way beyond it before anything forwards', () => {
     topology = Topology.create(FAMILY)
     const { lan, gateway, outside } = topology
-    expect(lan.exec('ping', '-c', '1', '-W', '2', GATEWAY_INSIDE)).toContain('1 received')
-    expect(gateway.exec('ping', '-c', '1', '-W', '2', SERVER)).toContain('1 received')
-    expect(gateway.exec('ping', '-c', '1', '-W', '2', REMOTE)).toContain('1 received')
+    expect(lan.exec('ping', '-c', '1', '-W', '60', GATEWAY_INSIDE)).toContain('1 received')
+    expect(gateway.exec('ping', '-c', '1', '-W', '60', SERVER)).toContain('1 received')
+    expect(gateway.exec('ping', '-c', '1', '-W', '60', REMOTE)).toContain('1 received')
     expect(() => lan.exec('ping', '-c', '1', '-W', '1', SERVER)).toThrow()
     expect(outside.ip('route show')).not.toMatch(/10\.0\.0\.|default/)
   })
@@ -37,7 +37,7 @@ describe('topology', () => {
     topology = Topology.create(FAMILY)
     expect(topology.lan.ip(`route get ${SERVER}`)).toContain(`src ${INSIDE_HOSTS[0]}`)
     for (const address of INSIDE_HOSTS)
-      expect(topology.gateway.exec('ping', '-c', '1', '-W', '2', address)).toContain('1 received')
+      expect(topology.gateway.exec('ping', '-c', '1', '-W', '60', address)).toContain('1 received')
   })
 
   it('has links of 1500 bytes, no IPv6, and no neighbour that ARP has not found', () => {

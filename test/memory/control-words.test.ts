@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { ControlWords } from '../../src/memory/control-words.ts'
 import { allocate } from '../../src/memory/region.ts'
+import { PATIENCE_MS } from '../patience.ts'
 
 const controlWords = (shards = 2) => allocate((region) => new ControlWords(region, shards)).seated
 
@@ -81,7 +82,7 @@ describe('the first beat', () => {
   it('is told to whoever waits for it', async () => {
     const words = controlWords()
     words.start(0)
-    const beaten = words.firstBeat(0, 10_000)
+    const beaten = words.firstBeat(0, PATIENCE_MS)
     words.beat(0, 5)
     words.hasBegun(0)
     expect(await beaten).toBe(true)
@@ -91,7 +92,7 @@ describe('the first beat', () => {
     const words = controlWords()
     words.start(0)
     words.beat(0, 5)
-    expect(await words.firstBeat(0, 10_000)).toBe(true)
+    expect(await words.firstBeat(0, PATIENCE_MS)).toBe(true)
   })
 
   it('may not come in time', async () => {

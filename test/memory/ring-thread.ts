@@ -4,6 +4,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { ENTRY, HandoverRings, Inbox, NOT_LENT, Outbox } from '../../src/memory/handover-rings.ts'
 import { Region } from '../../src/memory/region.ts'
+import { PATIENCE_MS } from '../patience.ts'
 
 /** What a thread is given. */
 export interface RingThread {
@@ -33,8 +34,6 @@ export interface RingReport {
 }
 
 const BURST = 64
-/** An order of magnitude more than the longest pause of a thread on a busy machine. */
-const TOO_LONG_MS = 5000
 
 const { rings: buffer, shards, producer, consumer, entries, lockStep, wakes } = workerData as RingThread
 const rings = new HandoverRings(new Region(buffer), shards)
@@ -51,7 +50,7 @@ function wake(): void {
 /** Mostly without sleep: what comes next should come while the consumer is about to sleep. */
 function awaitDone(number: number): void {
   for (let looks = 0; looks < 2000; looks++) if (Atomics.load(bell, 2) === number) return
-  Atomics.wait(bell, 2, number - 1, TOO_LONG_MS)
+  Atomics.wait(bell, 2, number - 1, PATIENCE_MS)
 }
 
 function produce(place: number): void {
@@ -80,7 +79,7 @@ function consume(): RingReport {
       if (inbox.fallAsleep()) {
         sleeps = Atomics.add(bell, 1, 1) + 1
         Atomics.notify(bell, 1)
-        if (Atomics.wait(bell, 0, wakesBefore, TOO_LONG_MS) === 'timed-out')
+        if (Atomics.wait(bell, 0, wakesBefore, PATIENCE_MS) === 'timed-out')
           return { received, disorder, sleeps, missedWakes: 1 }
       }
       inbox.wakeUp()

@@ -8,11 +8,11 @@ import { fileURLToPath } from 'node:url'
 import { expectations } from '../../../src/control/api.ts'
 import type { Processes, Program } from '../../../src/lab/processes.ts'
 import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from '../../../src/lab/topology.ts'
+import { PATIENCE_MS } from '../../patience.ts'
 import type { Expectation } from './play.ts'
 import { SERVICE_PORTS } from './session.ts'
 
 const COMMAND = fileURLToPath(new URL('../../../dist/src/control/main.js', import.meta.url))
-const FORWARDS_WITHIN_MS = 20_000
 
 const forward = (port: number) => ({ proto: 'tcp', from: `:${port}`, to: `10.0.0.2:${port}` })
 
@@ -40,7 +40,7 @@ export async function startNatloom(
     name: 'natloom run',
     ...(faults !== undefined && { env: { NATLOOM_LAB_FAULTS: faults } }),
   })
-  const deadline = AbortSignal.timeout(FORWARDS_WITHIN_MS)
+  const deadline = AbortSignal.timeout(PATIENCE_MS)
   while (!natloom.output.includes('"forwarding"')) {
     const ended = natloom.ended.then(() => Promise.reject(new Error(`natloom ended:\n${natloom.output}`)))
     await Promise.race([once(natloom.child.stderr!, 'data', { signal: deadline }), ended])

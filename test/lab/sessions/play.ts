@@ -4,10 +4,12 @@
 //   write -> mark on the same path, heard by the other side -> expectations read -> next write
 //
 // A gateway may hold a part of a line back; it comes with what follows, or at the latest when its sender has closed.
-// What has not come by then has stalled: for that all sessions are waited at once.
+// All sessions are waited for at once. Those that a gateway is known to stall are given some seconds, when all others
+// have ended; whatever else does not end has stalled too, and is given up only when no test would wait any longer.
 
 import type { Remote } from '../../../src/lab/remote.ts'
 import type { TalkerRequests } from '../../../src/lab/talker.ts'
+import { PATIENCE_MS } from '../../patience.ts'
 import { filled, PORTS_OF_ONE, SERVICE_PORTS, type Session, type Who } from './session.ts'
 
 /** What a gateway expects, as its packets would arrive. */
@@ -29,6 +31,8 @@ export interface Stage {
   expectations(): Promise<readonly Expectation[]>
   /** Another session begins. */
   forget?(): void
+  /** Whether this gateway stalls the session of this name. */
+  stalls?(name: string): boolean
 }
 
 /** Texts, in which each external port that was chosen for an announced one stands as that one. */
@@ -48,6 +52,9 @@ const MARKS = { lan: 19_000, outside: 19_001 }
 /** Clients have ports of their own in each run: connections that stalled go on being closed. */
 let clientPorts = 20_000
 const FIRST_ANNOUNCED_PORT = 42_000
+
+/** Enough for several tries of what the gateway drops as often as it is sent again. */
+const STALLED_MS = 4000
 
 let marks = 0
 
@@ -77,14 +84,26 @@ async function pass(from: Remote<TalkerRequests>, to: Remote<TalkerRequests>): P
 
 /** Plays them all, and waits for what is still under way then. By their names. */
 export async function playAll(stage: Stage, sessions: readonly Session[]): Promise<ReadonlyMap<string, Played>> {
-  const ends: (() => Promise<Played>)[] = []
-  for (const [number, session] of sessions.entries()) ends.push(await play(stage, session, number))
-  const played = await Promise.all(ends.map((end) => end()))
-  return new Map(sessions.map(({ name }, number) => [name, played[number]!]))
+  const ends = new Map<string, EndOfSession>()
+  for (const [number, session] of sessions.entries()) ends.set(session.name, await play(stage, session, number))
+  const stalls = (name: string): boolean => stage.stalls?.(name) ?? false
+  const names = sessions.map(({ name }) => name)
+  const played = new Map<string, Played>()
+  const end = (some: readonly string[], patienceMs: number) =>
+    Promise.all(some.map(async (name) => played.set(name, await ends.get(name)!(patienceMs))))
+  await end(
+    names.filter((name) => !stalls(name)),
+    PATIENCE_MS,
+  )
+  await end(names.filter(stalls), STALLED_MS)
+  return played
 }
 
+/** Resolves when both sides have heard the other end, or when patience is over. */
+type EndOfSession = (patienceMs: number) => Promise<Played>
+
 /** Resolves when all is said; what comes then, when all has come that will. */
-async function play(stage: Stage, session: Session, number: number): Promise<() => Promise<Played>> {
+async function play(stage: Stage, session: Session, number: number): Promise<EndOfSession> {
   const clientPort = ++clientPorts
   const first = FIRST_ANNOUNCED_PORT + number * PORTS_OF_ONE
   const { lan, outside } = stage
@@ -110,8 +129,8 @@ async function play(stage: Stage, session: Session, number: number): Promise<() 
     )
   }
   await talk.said()
-  return async () => {
-    const { toServer, toClient, stalled } = await talk.end()
+  return async (patienceMs) => {
+    const { toServer, toClient, stalled } = await talk.end(patienceMs)
     return { toServer: asAnnounced(toServer, told), toClient: asAnnounced(toClient, told), expected, stalled }
   }
 }
@@ -160,10 +179,12 @@ class Connection {
 
   async said(): Promise<void> {}
 
-  async end(): Promise<Heard> {
+  async end(patienceMs: number): Promise<Heard> {
     const { client, server } = this.#sides
     for (const side of [client, server]) await side.ask('end', this.#id)
-    const [toServer, toClient] = await Promise.all([server, client].map((side) => side.ask('ended', this.#id)))
+    const [toServer, toClient] = await Promise.all(
+      [server, client].map((side) => side.ask('ended', this.#id, patienceMs)),
+    )
     for (const side of [client, server]) await side.ask('forget', this.#id)
     const stalled = !toServer!.whole || !toClient!.whole
     return { toServer: toServer!.text, toClient: toClient!.text, stalled }
