@@ -3,9 +3,9 @@
 
 import { cutConnections } from '../src/conntrack/connection-table.ts'
 import { ExpectationTable } from '../src/conntrack/expectation-table.ts'
-import { counterBlock } from '../src/memory/counters.ts'
+import { counterBlock } from '../src/counters/counters.ts'
+import { attach } from '../src/memory/attached.ts'
 import { allocate, Region } from '../src/memory/region.ts'
-import { attach } from '../src/memory/seat.ts'
 import { Externals, POOL, TCP_SPACE } from '../src/nat/externals.ts'
 
 const CAPACITY = 4096
@@ -20,9 +20,9 @@ attach({
   ...{ events: new Region(), counters: cut(counterBlock), capacity: MASTERS },
   connections: cut((region) => cutConnections(region, MASTERS)),
 })
-const { seatExpectations, expected } = await import('../src/conntrack/expectation-slots.ts')
-const { expect, withdraw } = await import('../src/conntrack/expectations.ts')
-const { claim } = await import('../src/conntrack/expectation-matching.ts')
+const { seatExpectations, expected } = await import('../src/conntrack/expectation-slots.shard.ts')
+const { expect, withdraw } = await import('../src/conntrack/expectations.shard.ts')
+const { claim } = await import('../src/conntrack/expectation-matching.shard.ts')
 const { reserveFor, unreserveAt } = await import('../src/nat/reservations.ts')
 
 /** Each does one thing `times` times. */

@@ -4,14 +4,14 @@
 import { ExpectationTable } from '../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
 import { type ShardMemory, type ShardSettings, tableBytes } from '../src/datapath/attach.ts'
-import { NO_RULES, ownerOfFlow } from '../src/datapath/owner.ts'
+import { HandoverRings } from '../src/datapath/handover/handover-rings.ts'
+import { HelperList } from '../src/helpers/helper-list.ts'
 import { adviseHugePages } from '../src/io/huge-pages.ts'
-import { Fib, NEIGHBOUR, ROUTE } from '../src/memory/fib.ts'
-import { HandoverRings } from '../src/memory/handover-rings.ts'
-import { HelperList } from '../src/memory/helper-list.ts'
 import { allocate, Region, sharedMemory } from '../src/memory/region.ts'
 import { Externals, POOL, SPACES } from '../src/nat/externals.ts'
 import { DEFAULT_NAT } from '../src/nat/settings.ts'
+import { NO_RULES, ownerOfFlow } from '../src/ownership/ownership-rule.ts'
+import { Fib, NEIGHBOUR, ROUTE } from '../src/routing/fib.ts'
 import { parseAddress, parseMac, swap32 } from '../src/wire/address.ts'
 
 const LAN = 0

@@ -4,8 +4,8 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { type NetlinkThreadData, Watcher } from '../src/host/watcher.ts'
 import { signal } from '../src/io/syscalls.ts'
-import { Fib } from '../src/memory/fib.ts'
 import { Region } from '../src/memory/region.ts'
+import { Fib } from '../src/routing/fib.ts'
 
 const data = workerData as NetlinkThreadData
 const stop = new Int32Array(data.stop)

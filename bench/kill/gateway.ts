@@ -3,8 +3,8 @@
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import type { Processes, Program } from '../../src/lab/processes.ts'
-import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from '../../src/lab/topology.ts'
+import type { Processes, Program } from '../../src/lab/world/processes.ts'
+import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from '../../src/lab/world/topology.ts'
 import { CRASHES, type Crashes } from './crasher.ts'
 
 const COMMAND = fileURLToPath(new URL('../../src/control/main.js', import.meta.url))

@@ -7,7 +7,7 @@ import { createSocket, type Socket as Datagrams } from 'node:dgram'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { content, type Flow, flowOf, UDP } from '../../src/lab/traffic.ts'
+import { content, type Flow, flowOf, UDP } from '../../src/lab/traffic/traffic.ts'
 
 export interface StreamsOptions {
   readonly host: string

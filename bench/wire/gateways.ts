@@ -2,10 +2,10 @@
 // nothing (bare.ts). Addresses stay as they are through it, so for its turn the outside is given a route to the LAN.
 
 import { once } from 'node:events'
-import { startGateway } from '../../src/lab/gateway.ts'
-import type { Gateway, GatewayKind } from '../../src/lab/gateway-options.ts'
-import type { Namespace } from '../../src/lab/namespace.ts'
-import { GATEWAY_OUTSIDE, HOST_INTERFACE, INSIDE_INTERFACE, OUTSIDE_INTERFACE } from '../../src/lab/topology.ts'
+import { startGateway } from '../../src/lab/gateway/gateway.ts'
+import type { Gateway, GatewayKind } from '../../src/lab/gateway/gateway-options.ts'
+import type { Namespace } from '../../src/lab/world/namespace.ts'
+import { GATEWAY_OUTSIDE, HOST_INTERFACE, INSIDE_INTERFACE, OUTSIDE_INTERFACE } from '../../src/lab/world/topology.ts'
 import type { Bare } from './bare.ts'
 import type { Bench } from './measures.ts'
 

@@ -3,8 +3,8 @@
 
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Processes, Program } from '../../src/lab/processes.ts'
-import { HOST_INTERFACE, SERVER, type Topology } from '../../src/lab/topology.ts'
+import type { Processes, Program } from '../../src/lab/world/processes.ts'
+import { HOST_INTERFACE, SERVER, type Topology } from '../../src/lab/world/topology.ts'
 import type { ConnectionsClient, ConnectionsMade } from './connections-client.ts'
 import type { ConnectionsServer } from './connections-server.ts'
 import type { Echo } from './echo.ts'

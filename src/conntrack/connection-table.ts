@@ -73,7 +73,7 @@ const COLD = {
   packetWrapsReply: 'i32',
   byteWraps: 'i32',
   byteWrapsReply: 'i32',
-  /** Number of the helper that reads it (helpers/registry.ts), 0 for none. */
+  /** Number of the helper that reads it (helpers/registry.shard.ts), 0 for none. */
   helper: 'u8',
   /** Its row in the table of sequence edits (nat/sequence-table.ts), 0 for none. */
   sequences: 'i32',

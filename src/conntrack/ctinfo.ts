@@ -1,4 +1,4 @@
-// What a packet is to its connection (enum ip_conntrack_info). Which of them it is, track.ts says.
+// What a packet is to its connection (enum ip_conntrack_info). Which of them it is, track.shard.ts says.
 
 export const CT_ESTABLISHED = 0
 export const CT_RELATED = 1

@@ -1,5 +1,5 @@
 // The records of the event ring (memory/event-ring.ts), by what they tell: their words by name, for who writes them
-// (events.ts) and whoever reads them. Addresses and ports are as loaded (tuple.ts).
+// (events.shard.ts) and whoever reads them. Addresses and ports are as loaded (tuple.ts).
 
 import { BODY, EVENT_WORDS } from '../memory/event-ring.ts'
 import { layout } from '../memory/layout.ts'
@@ -53,7 +53,7 @@ export const PACKET_EVENT = layout(EVENT_WORDS, {
   verdict: BODY + 4,
   /** 0 original, 1 reply, -1: it belongs to no connection. */
   direction: BODY + 5,
-  /** track.ts; -1 without a connection. */
+  /** track.shard.ts; -1 without a connection. */
   ctinfo: BODY + 6,
   /** The connection's state word after it, 0 without one. */
   state: BODY + 7,

@@ -51,7 +51,7 @@ export const EXPECTATION = layout(WIDTH, {
   savedPort: 7,
   /** PERMANENT, ANY_SOURCE; that it is INACTIVE its state says. */
   flags: 8,
-  /** Number of the helper that has announced it (helpers/registry.ts), and of the one that will read it; 0 for none. */
+  /** Number of the helper that has announced it (helpers/registry.shard.ts), and of the one that will read it; 0 for none. */
   helper: 9,
   childHelper: 10,
   class: 11,

@@ -48,7 +48,7 @@ export interface ListedConnection {
   readonly timeout: number
   /** Row of its mapping in the same shard; 0 for protocols without ports. */
   readonly mapping: number
-  /** Number of the helper that reads it (helpers/registry.ts), 0 for none. */
+  /** Number of the helper that reads it (helpers/registry.shard.ts), 0 for none. */
   readonly helper: number
   /** An expectation let it in. */
   readonly expected: boolean

@@ -1,6 +1,6 @@
 // The TCP state table of netfilter (nf_conntrack_proto_tcp.c, tcp_conntracks), written to be read and compiled into
 // one flat array: next state by direction, kind of segment and present state. Sequence windows are a test of their
-// own, to stand in track.ts before the table is asked.
+// own, to stand in track.shard.ts before the table is asked.
 
 export const TCP_STATES = [
   'NONE',

@@ -1,5 +1,5 @@
 // What becomes of a packet: a verdict is an integer, so that no stage allocates or throws. Zero and above is the
-// number of a drop reason (memory/drop-reasons.ts); the names below are netfilter's where it has one.
+// number of a drop reason (counters/drop-reasons.ts); the names below are netfilter's where it has one.
 
 /** Goes on to the next stage. */
 export const ACCEPT = -1

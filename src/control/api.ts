@@ -1,13 +1,13 @@
-// The client of a running gateway's API (coordinator/api.ts): HTTP over its unix socket. Answers are read as they come,
+// The client of a running gateway's API (coordinator/api/api.ts): HTTP over its unix socket. Answers are read as they come,
 // a line at a time, so that a million connections need no memory.
 
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
 import { createInterface } from 'node:readline'
 import { json } from 'node:stream/consumers'
-import type { Connection as ListedConnection } from '../coordinator/connection-list.ts'
-import type { Expectation as ListedExpectation } from '../coordinator/expectation-list.ts'
-import type { HelperRequest, LoadedHelper } from '../coordinator/helper-desk.ts'
+import type { Connection as ListedConnection } from '../coordinator/api/connection-list.ts'
+import type { Expectation as ListedExpectation } from '../coordinator/api/expectation-list.ts'
+import type { HelperRequest, LoadedHelper } from '../coordinator/helpers/helper-manager.ts'
 import { EXIT } from './exit-codes.ts'
 import { DEFAULT_API_SOCKET } from './schema.ts'
 import { readSources, type SourceOptions, valueAt } from './sources.ts'

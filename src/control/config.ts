@@ -4,7 +4,7 @@
 import { availableParallelism, totalmem } from 'node:os'
 import type * as z from 'zod'
 import type { GatewayConfig } from '../coordinator/config.ts'
-import { moduleAt } from '../coordinator/helper-config.ts'
+import { moduleAt } from '../coordinator/helpers/helper-config.ts'
 import { EXIT } from './exit-codes.ts'
 import { KEYS, namesAt, VARIABLES } from './keys.ts'
 import { alike, nearest } from './nearest.ts'

@@ -1,7 +1,7 @@
 // `natloom helper list`, `load` and `unload`: the helpers of a running gateway.
 
 import type { Writable } from 'node:stream'
-import { isModulePath, moduleAt } from '../coordinator/helper-config.ts'
+import { isModulePath, moduleAt } from '../coordinator/helpers/helper-config.ts'
 import { type Helper, helpers, loadHelper, unloadHelper } from './api.ts'
 import { type Output, write } from './conntrack.ts'
 import { EXIT } from './exit-codes.ts'

@@ -2,7 +2,7 @@
 // or to standard output, a summary of it to standard error.
 
 import { closeSync, openSync, writeSync } from 'node:fs'
-import { moduleAt } from '../coordinator/helper-config.ts'
+import { moduleAt } from '../coordinator/helpers/helper-config.ts'
 import type { ReplayHelper, ReplayOptions, Summary } from '../replay/replay.ts'
 import { type Addr, type Prefix, parseAddress, parsePrefix } from '../wire/address.ts'
 import { EXIT } from './exit-codes.ts'

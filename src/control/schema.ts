@@ -5,8 +5,8 @@
 
 import * as z from 'zod'
 import { type AddressRange, parseAddressRange } from '../coordinator/address-range.ts'
-import { faultOfForwards, parseEndpoint } from '../coordinator/forwards.ts'
-import { BUILTIN_HELPERS, isModulePath, isServer } from '../coordinator/helper-config.ts'
+import { BUILTIN_HELPERS, isModulePath, isServer } from '../coordinator/helpers/helper-config.ts'
+import { faultOfForwards, parseEndpoint } from '../coordinator/port-forwards.ts'
 import { parseListen } from '../metrics/listen.ts'
 import { alike, nearest } from './nearest.ts'
 import { PROTOCOL_NUMBERS } from './protocols.ts'

@@ -2,8 +2,8 @@
 // environment (control/schema.ts names each key, its default and what is allowed); the coordinator takes it as it is
 // and hands each shard the numbers that it needs. Durations are whole seconds, addresses and interfaces are text.
 
-import type { ForwardConfig } from './forwards.ts'
-import type { HelperRequest } from './helper-desk.ts'
+import type { HelperRequest } from './helpers/helper-manager.ts'
+import type { ForwardConfig } from './port-forwards.ts'
 
 /** RFC 4787 sections 4.1 and 5: how much of the remote endpoint a mapping, or the filter before it, depends on. */
 export type Dependence = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent'
@@ -77,7 +77,7 @@ export interface GatewayConfig {
     /** The kernel masquerades on an outside interface too, to ports outside of `ports`: the operator says so. */
     readonly sharedWithKernelNat: boolean
   }
-  /** No two have the same external endpoint; coordinator/forwards.ts reads them. */
+  /** No two have the same external endpoint; coordinator/port-forwards.ts reads them. */
   readonly forward: readonly ForwardConfig[]
   /** Loaded at the start, in this order. */
   readonly helpers: readonly HelperRequest[]

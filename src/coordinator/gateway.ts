@@ -4,13 +4,13 @@
 //   step                      made of                     when it changes
 //   rights, interfaces        host/rights, host/watcher   checked once
 //   memory                    memory.ts
-//   helpers                   helper-desk.ts              loaded and unloaded by the API
+//   helpers                   helper-manager.ts              loaded and unloaded by the API
 //   netlink watcher           netlink-thread.ts           tells of interfaces and addresses: #follow
 //   sockets and rings         packet-ports.ts             bound again to an interface that is back; kernel-dispatch.ts
 //   rules, port range         host/host.ts                follow interfaces, addresses and the host's sockets
 //   addresses and leases      external-addresses.ts       follow the outside interface's address; every 10 s
-//   lease desk                lease-desk.ts               lends port blocks to shards that ask; every 10 s
-//   expectation keeper        expectation-keeper.ts       ends what is over, settles what a failed shard held; every second
+//   lease desk                block-leases.ts               lends port blocks to shards that ask; every 10 s
+//   expectation keeper        expectation-gc.ts       ends what is over, settles what a failed shard held; every second
 //   shards                    shards.ts                   one that fails is replaced, too many end the gateway
 //   API                       api.ts
 //   metrics                   metrics/server.ts
@@ -19,8 +19,6 @@
 
 import { endianness } from 'node:os'
 import type { Logger } from 'pino'
-import { staticRules } from '../datapath/owner.ts'
-import { ownerProgram } from '../datapath/owner-bpf.ts'
 import { reasonOf } from '../host/errors.ts'
 import { Host } from '../host/host.ts'
 import type { LinkReport } from '../host/host-tables.ts'
@@ -28,31 +26,33 @@ import { portsInUse } from '../host/sockets.ts'
 import { readHost } from '../host/watcher.ts'
 import { parseFaults } from '../io/faulty.ts'
 import { close, eventfd } from '../io/syscalls.ts'
-import type { Addr } from '../memory/fib.ts'
 import { type CountedWorker, createRegistry } from '../metrics/registry.ts'
 import { type Health, MetricsServer } from '../metrics/server.ts'
-import type { Forward } from '../nat/forwards.ts'
+import type { Forward } from '../nat/port-forwards.shard.ts'
+import { ownerProgram } from '../ownership/ownership-bpf.ts'
+import { staticRules } from '../ownership/ownership-rule.ts'
+import type { Addr } from '../routing/fib.ts'
 import { formatAddress } from '../wire/address.ts'
 import { poolAddresses } from './address-range.ts'
-import { ApiServer } from './api.ts'
-import { Bell } from './bell.ts'
+import { ApiServer } from './api/api.ts'
+import { connectionList } from './api/connection-list.ts'
+import { expectationList } from './api/expectation-list.ts'
 import type { GatewayConfig } from './config.ts'
-import { connectionList } from './connection-list.ts'
 import { EXIT_GATEWAY_FAILED, GatewayError } from './errors.ts'
-import { type ExpectationKeeper, keeperOf } from './expectation-keeper.ts'
-import { expectationList } from './expectation-list.ts'
-import { ExternalAddresses } from './external-addresses.ts'
-import { forwardText, parseForward } from './forwards.ts'
-import { HelperDesk } from './helper-desk.ts'
-import { KernelDispatch } from './kernel-dispatch.ts'
-import { LeaseDesk } from './lease-desk.ts'
-import { linkChanges } from './link-changes.ts'
+import { type ExpectationKeeper, keeperOf } from './expectations/expectation-gc.ts'
+import { HelperDesk } from './helpers/helper-manager.ts'
+import { KernelDispatch } from './interfaces/kernel-dispatch.ts'
+import { linkChanges } from './interfaces/link-changes.ts'
+import { checkInterfaces, PacketPorts, type PacketPortsOptions } from './interfaces/packet-ports.ts'
+import { LeaseDesk } from './leases/block-leases.ts'
+import { ExternalAddresses } from './leases/external-addresses.ts'
 import { allocateMemory, type GatewayMemory } from './memory.ts'
-import { NetlinkThread } from './netlink-thread.ts'
-import { checkInterfaces, PacketPorts, type PacketPortsOptions } from './packet-ports.ts'
-import { RestartLimit } from './restarts.ts'
-import { Shards, type ShardsOptions } from './shards.ts'
-import { TakeBack } from './take-back.ts'
+import { forwardText, parseForward } from './port-forwards.ts'
+import { TakeBack } from './undo-stack.ts'
+import { Bell } from './workers/doorbell.ts'
+import { NetlinkThread } from './workers/netlink-thread.ts'
+import { RestartLimit } from './workers/restarts.ts'
+import { Shards, type ShardsOptions } from './workers/shards.ts'
 
 const LOOK_AT_SOCKETS_EVERY_MS = 10_000
 const BRING_HOME_EVERY_MS = 10_000

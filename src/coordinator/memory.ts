@@ -4,19 +4,19 @@
 
 import { getRandomValues } from 'node:crypto'
 import { ExpectationTable } from '../conntrack/expectation-table.ts'
+import { counterBlock } from '../counters/counters.ts'
 import { type ShardMemory, type ShardSettings, tableBytes } from '../datapath/attach.ts'
+import { HandoverRings, handoverFrameBytes } from '../datapath/handover/handover-rings.ts'
+import { HelperList } from '../helpers/helper-list.ts'
 import { adviseHugePages } from '../io/huge-pages.ts'
 import { addressOf } from '../io/syscalls.ts'
 import { ControlWords } from '../memory/control-words.ts'
-import { counterBlock } from '../memory/counters.ts'
-import { Fib, type FibOptions } from '../memory/fib.ts'
-import { HandoverRings, handoverFrameBytes } from '../memory/handover-rings.ts'
-import { HelperList } from '../memory/helper-list.ts'
 import { allocate, Region, sharedMemory } from '../memory/region.ts'
 import { Externals } from '../nat/externals.ts'
+import { Fib, type FibOptions } from '../routing/fib.ts'
 import { poolAddresses } from './address-range.ts'
 import type { GatewayConfig } from './config.ts'
-import { parseForward } from './forwards.ts'
+import { parseForward } from './port-forwards.ts'
 
 const INSIDE = 0
 const OUTSIDE = 1

@@ -8,28 +8,34 @@
 // verdict, or ANOTHERS: the packet belongs to another shard.
 
 import { ILLEGAL, NONE, RST, SEGMENT_OF } from '../conntrack/tcp-state.ts'
-import { newTcpState } from '../conntrack/track.ts'
+import { newTcpState } from '../conntrack/track.shard.ts'
 import { destinationPort, INSIDE } from '../conntrack/tuple.ts'
 import { ACCEPT } from '../conntrack/verdict.ts'
-import { DROP } from '../memory/drop-reasons.ts'
-import { ROUTE } from '../memory/fib.ts'
-import { externalEntry } from '../nat/bindings.ts'
-import { forwardTo } from '../nat/forwards.ts'
-import { hasTransportPorts, openFromInside, openFromOutside, translates } from '../nat/opening.ts'
-import { isNatPort, isShared } from '../nat/ports.ts'
+import { DROP } from '../counters/drop-reasons.ts'
+import { externalEntry } from '../nat/bindings.shard.ts'
+import { hasTransportPorts, openFromInside, openFromOutside, translates } from '../nat/opening.shard.ts'
+import { forwardTo } from '../nat/port-forwards.shard.ts'
+import { isNatPort, isShared } from '../nat/ports.shard.ts'
+import { ROUTE } from '../routing/fib.ts'
 import { isLoopback, isThisNetwork } from '../wire/address.ts'
 import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
-import { ADMINISTRATIVELY_PROHIBITED, NET_UNREACHABLE, sendError, sendReset, TIME_EXCEEDED } from './answer.ts'
-import { mem } from './arena.ts'
-import { DST, FIRST_FRAGMENT, HAIRPIN, IP, KEY, KIND, L4, PORTS, port, SRC, way } from './burst.ts'
-import { otherOwner } from './ownership.ts'
+import { hop, routePort, routeType } from './egress/route-cache.ts'
+import { transportIntact } from './egress/tracking.ts'
+import { sideOf } from './egress/transmit.ts'
+import { otherOwner } from './handover/packet-owner.ts'
+import { beginHelp } from './helped/helped-connections.ts'
+import {
+  ADMINISTRATIVELY_PROHIBITED,
+  NET_UNREACHABLE,
+  sendError,
+  sendReset,
+  TIME_EXCEEDED,
+} from './icmp/local-replies.ts'
+import { DST, FIRST_FRAGMENT, HAIRPIN, IP, KEY, KIND, L4, PORTS, port, SRC, way } from './packet/burst.ts'
+import { mem } from './packet/packet-memory.ts'
 import { admitRelated } from './related.ts'
-import { hop, routePort, routeType } from './route.ts'
-import { sideOf } from './send.ts'
-import { beginHelp } from './talks.ts'
-import { transportIntact } from './tracking.ts'
 
 /** No table uses row 0. */
 export const NONE_OF_OURS = 0

@@ -1,17 +1,17 @@
 // From shared memory to a running shard: what a shard is told, how its memory is cut, and the one place where the
-// datapath is imported, after its memory is attached (memory/seat.ts).
+// datapath is imported, after its memory is attached (memory/attached.ts).
 
 import { setFlagsFromString } from 'node:v8'
 import { type ConnectionView, viewConnections } from '../conntrack/connection-table.ts'
 import type { Timeouts } from '../conntrack/timeouts.ts'
+import { counterBlock } from '../counters/counters.ts'
 import type { Driver } from '../io/driver.ts'
-import { counterBlock } from '../memory/counters.ts'
+import { attach } from '../memory/attached.ts'
 import { cutEvents, type EventRing } from '../memory/event-ring.ts'
-import type { FibOptions } from '../memory/fib.ts'
 import { bytesOf, Region } from '../memory/region.ts'
-import { attach } from '../memory/seat.ts'
-import type { Forward } from '../nat/forwards.ts'
+import type { Forward } from '../nat/port-forwards.shard.ts'
 import type { NatSettings } from '../nat/settings.ts'
+import type { FibOptions } from '../routing/fib.ts'
 import type { CallClocks } from './call-budget.ts'
 import { cutTables } from './shard-tables.ts'
 
@@ -25,7 +25,7 @@ export interface ShardSettings {
   readonly restarted: boolean
   /** Which life of the shard this is, from 1 on (memory/control-words.ts). */
   readonly epoch: number
-  /** Key of the ownership rule's hash (owner.ts): a random 32-bit word, the same for all. */
+  /** Key of the ownership rule's hash (ownership-rule.ts): a random 32-bit word, the same for all. */
   readonly ownerKey: number
   /** Side of each port: 0 inside, 1 outside. */
   readonly sides: readonly number[]

@@ -5,12 +5,12 @@
 //   parse, hash    what each packet is, what is wrong with it, its tuple; then their hashes parse.ts
 //   touch          the index cells; the rows that they name; the routes that those need     (here)
 //   settle         one by one: verdict                                                      (here)
-//     flow           the connection of its tuple, or a new one                              admit.ts, nat/opening.ts
-//     fragment       the tuple by the datagram's record, then as a flow                     fragments.ts
+//     flow           the connection of its tuple, or a new one                              admit.ts, nat/opening.shard.ts
+//     fragment       the tuple by the datagram's record, then as a flow                     fragment-table.ts
 //     ICMP error     the connection of the packet it quotes                                 icmp-error.ts
-//     forward        time to live, route, size; track; count; translate; send               forward.ts, conntrack/track.ts
-//     help           of helped connections: between tracking and translation                helped.ts, reading.ts, held.ts
-//     hand over      no connection here, and another shard's by the ownership rule          ownership.ts, hand-over.ts
+//     forward        time to live, route, size; track; count; translate; send               forward.ts, conntrack/track.shard.ts
+//     help           of helped connections: between tracking and translation                helped.ts, helper-call.ts, held-bytes.ts
+//     hand over      no connection here, and another shard's by the ownership rule          packet-owner.ts, handover.ts
 //   flush          the driver sends, other shards see what is in their rings
 //   release        the frames go back to the link
 //
@@ -21,19 +21,33 @@
 // A verdict is an integer (conntrack/verdict.ts), a drop is the number of its reason: nothing here throws or allocates.
 
 import { CONN_SHIFT, TUPLE_WORDS } from '../conntrack/connection-table.ts'
-import { connectionIndex, findConnection, hot, matches } from '../conntrack/connections.ts'
-import { packetsWanted } from '../conntrack/events.ts'
-import { hasExpired } from '../conntrack/track.ts'
+import { connectionIndex, findConnection, hot, matches } from '../conntrack/connections.shard.ts'
+import { packetsWanted } from '../conntrack/events.shard.ts'
+import { hasExpired } from '../conntrack/track.shard.ts'
 import { hashTuple, INSIDE } from '../conntrack/tuple.ts'
 import { ACCEPT, HANDED_OVER, NOT_OURS, QUEUED, REPEAT } from '../conntrack/verdict.ts'
+import { DROP } from '../counters/drop-reasons.ts'
 import type { Driver } from '../io/driver.ts'
-import { DROP } from '../memory/drop-reasons.ts'
-import { endConnection } from '../nat/bindings.ts'
+import { endConnection } from '../nat/bindings.shard.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
 import { ANOTHERS, admitFromInside, admitFromOutside, NONE_OF_OURS } from './admit.ts'
-import { HOST_UNREACHABLE, sendError } from './answer.ts'
-import { mem, resetScratch } from './arena.ts'
+import { checkWaiting } from './egress/pending-packets.ts'
+import { hops, placeOf, portMacHigh, portMacLow } from './egress/route-cache.ts'
+import { sideOf } from './egress/transmit.ts'
+import { forward } from './forward.ts'
+import {
+  BY_FLOW,
+  BY_FRAGMENT,
+  BY_KNOWN_FRAGMENT,
+  handOver,
+  publishHandOvers,
+  takeHandedOver,
+} from './handover/handover.ts'
+import { otherFragmentOwner, otherOwner } from './handover/packet-owner.ts'
+import { releaseHeld } from './helped/held-bytes.ts'
+import { handleIcmpError } from './icmp/icmp-error.ts'
+import { HOST_UNREACHABLE, sendError } from './icmp/local-replies.ts'
 import {
   AT,
   beginBurst,
@@ -58,19 +72,12 @@ import {
   side,
   way,
   wayOf,
-} from './burst.ts'
-import { countReceived, countVerdict } from './counting.ts'
-import { forward } from './forward.ts'
-import * as fragments from './fragments.ts'
-import { BY_FLOW, BY_FRAGMENT, BY_KNOWN_FRAGMENT, handOver, publishHandOvers, takeHandedOver } from './hand-over.ts'
-import { releaseHeld } from './held.ts'
-import { handleIcmpError } from './icmp-error.ts'
-import { otherFragmentOwner, otherOwner } from './ownership.ts'
-import { hashBurst, parseBurst, parseTransport } from './parse.ts'
-import { hops, placeOf, portMacHigh, portMacLow } from './route.ts'
-import { sideOf } from './send.ts'
-import { notePacket, tellPacket } from './telling.ts'
-import { checkWaiting } from './waiting.ts'
+} from './packet/burst.ts'
+import { countReceived, countVerdict } from './packet/counting.ts'
+import * as fragments from './packet/fragment-table.ts'
+import { mem, resetScratch } from './packet/packet-memory.ts'
+import { hashBurst, parseBurst, parseTransport } from './packet/parse.ts'
+import { notePacket, tellPacket } from './packet-events.ts'
 
 const FRAGMENT_OVERLAP = DROP['fragment-overlap']
 const FRAGMENT_ORPHAN = DROP['fragment-orphan']

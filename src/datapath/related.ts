@@ -1,16 +1,16 @@
 // The first packet of a connection that was expected (nf_ct_find_expectation): it goes before every rule of NAT, is
 // RELATED, and is translated as its master was (nf_nat_follow_master). Owner: this thread.
 
-import { putBack } from '../conntrack/expectation-matching.ts'
-import { field } from '../conntrack/expectation-slots.ts'
+import { putBack } from '../conntrack/expectation-matching.shard.ts'
+import { field } from '../conntrack/expectation-slots.shard.ts'
 import { EXPECTATION } from '../conntrack/expectation-table.ts'
+import { DROP } from '../counters/drop-reasons.ts'
 import { type Child, Expected, type Master, type Protocol } from '../helpers/helper.ts'
-import { helperById } from '../helpers/registry.ts'
-import { DROP } from '../memory/drop-reasons.ts'
-import { claimFor, openExpected } from '../nat/expected.ts'
+import { helperById } from '../helpers/registry.shard.ts'
+import { claimFor, openExpected } from '../nat/expected.shard.ts'
 import { formatAddress, swap16 } from '../wire/address.ts'
-import { DST, KEY, PORTS, SRC, side } from './burst.ts'
-import { beginHelp } from './talks.ts'
+import { beginHelp } from './helped/helped-connections.ts'
+import { DST, KEY, PORTS, SRC, side } from './packet/burst.ts'
 
 const HELPER_VERDICT = DROP['helper-verdict']
 

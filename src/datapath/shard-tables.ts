@@ -3,10 +3,10 @@
 import { cutConnections } from '../conntrack/connection-table.ts'
 import { cutMappings, type MappingView, viewMappings } from '../conntrack/mapping-table.ts'
 import { cutPermissions } from '../conntrack/permission-table.ts'
-import { counterBlock } from '../memory/counters.ts'
+import { counterBlock } from '../counters/counters.ts'
+import type { Seat } from '../memory/attached.ts'
 import { cutEvents } from '../memory/event-ring.ts'
 import { bytesOf, Region } from '../memory/region.ts'
-import type { Seat } from '../memory/seat.ts'
 import { cutSequences } from '../nat/sequence-table.ts'
 
 type Tables = Omit<Seat, 'arena'>
@@ -24,6 +24,6 @@ export function cutTables(region: Region, capacity: number): Tables {
   }
 }
 
-/** Anyone's view of a shard's mappings; nat/standing-ports.ts reads it. */
+/** Anyone's view of a shard's mappings; nat/existing-mappings.shard.ts reads it. */
 export const mappingsOf = (tables: SharedArrayBuffer, capacity: number): MappingView =>
   viewMappings(cutTables(new Region(tables), capacity).mappings, capacity)

@@ -1,13 +1,13 @@
 // From what a configuration says of a helper to the helper: a built-in one by its name, a user's by the path of its
 // module, in whatever thread asks. The list of them is plain data and travels to the shards as JSON
-// (memory/helper-list.ts).
+// (helpers/helper-list.ts).
 
 import { isAbsolute } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { formatAddress, parseAddress, parsePrefix } from '../wire/address.ts'
 import { BUILTIN } from './builtin.ts'
 import type { Helper, HelperModule } from './helper.ts'
-import { type Binding, helperFault } from './registry.ts'
+import { type Binding, helperFault } from './registry.shard.ts'
 
 export type HelperOptions = Readonly<Record<string, unknown>>
 

@@ -9,7 +9,7 @@ import {
   type NeighbourState,
   ROUTE,
   type RouteType,
-} from '../memory/fib.ts'
+} from '../routing/fib.ts'
 import type { NetlinkSocket } from './netlink-socket.ts'
 import {
   type Address,

@@ -17,7 +17,7 @@
 
 import { constants } from 'node:os'
 import { drain, errno, POLLIN, pollArray, SystemCallError } from '../io/syscalls.ts'
-import { type Addr, type Fib, FibCapacityError, type FibNeighbour, type FibOptions, NEIGHBOUR } from '../memory/fib.ts'
+import { type Addr, type Fib, FibCapacityError, type FibNeighbour, type FibOptions, NEIGHBOUR } from '../routing/fib.ts'
 import { reasonOf } from './errors.ts'
 import {
   fibPorts,

@@ -5,20 +5,21 @@
 //   life-cycle                                  taken back by
 //   namespaces, cables                          remove(): at the end, on a signal, on exit; the next lab after SIGKILL
 //   programs inside them                        end(), and PR_SET_PDEATHSIG (processes.ts)
-//   what the gateway changes on its host        the gateway itself, at its stop: checked (aftermath.ts)
+//   what the gateway changes on its host        the gateway itself, at its stop: checked (host-state-check.ts)
 
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { connections } from '../control/api.ts'
 import { EXIT } from '../control/exit-codes.ts'
-import { hostState, leftBehind } from './aftermath.ts'
-import { forward } from './forward.ts'
-import { ftp } from './ftp.ts'
-import { METRICS_URL, startGateway } from './gateway.ts'
-import { DISPATCHES, type Dispatch, GATEWAYS, type Gateway, type GatewayKind } from './gateway-options.ts'
-import { mayMakeNamespaces, missingTools, searchPath, TOOLS } from './host-tools.ts'
-import { parseMetrics } from './metrics-text.ts'
+import { METRICS_URL, startGateway } from './gateway/gateway.ts'
+import { DISPATCHES, type Dispatch, GATEWAYS, type Gateway, type GatewayKind } from './gateway/gateway-options.ts'
+import { hostState, leftBehind } from './gateway/host-state-check.ts'
+import { parseMetrics } from './gateway/metrics-text.ts'
+import { needlessHandovers, Placement } from './gateway/placement.ts'
+import { forward } from './scenarios/forward.ts'
+import { ftp } from './scenarios/ftp.ts'
+import { type Outcome, runLoads, type Scenario, type Stage, startServices } from './scenarios/scenario.ts'
 import {
   gatewayFigures,
   gatewayLine,
@@ -27,13 +28,17 @@ import {
   Screen,
   shardTable,
   trafficTable,
-} from './picture.ts'
-import { needlessHandovers, Placement } from './placement.ts'
-import { Processes } from './processes.ts'
-import { type Outcome, runLoads, type Scenario, type Stage, startServices } from './scenario.ts'
-import { GATEWAY_OUTSIDE, removeLeftovers, SERVER, Topology } from './topology.ts'
-import { isRight, newTally } from './traffic.ts'
-import { inUserNamespace, prepareUserNamespace, runInUserNamespace, userNamespaceRefusal } from './user-namespace.ts'
+} from './screen/picture.ts'
+import { isRight, newTally } from './traffic/traffic.ts'
+import { mayMakeNamespaces, missingTools, searchPath, TOOLS } from './world/host-tools.ts'
+import { Processes } from './world/processes.ts'
+import { GATEWAY_OUTSIDE, removeLeftovers, SERVER, Topology } from './world/topology.ts'
+import {
+  inUserNamespace,
+  prepareUserNamespace,
+  runInUserNamespace,
+  userNamespaceRefusal,
+} from './world/user-namespace.ts'
 
 const SCENARIOS: readonly Scenario[] = [forward, ftp]
 

@@ -16,7 +16,7 @@
 
 import type { Region } from './region.ts'
 
-/** Kinds of events, a bit each. What else a record holds conntrack/events.ts says. */
+/** Kinds of events, a bit each. What else a record holds conntrack/events.shard.ts says. */
 export const EVENT = { flowNew: 1, flowEnd: 2, expectNew: 4, expectMatch: 8, expectEnd: 16, packet: 32 } as const
 export const ALL_BUT_PACKETS = EVENT.flowNew | EVENT.flowEnd | EVENT.expectNew | EVENT.expectMatch | EVENT.expectEnd
 

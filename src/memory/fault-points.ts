@@ -23,7 +23,7 @@ export const FAULT_POINTS = [
   'permission made',
   'permission counted',
   'permission withdrawn',
-  // --- nat/ports.ts ---
+  // --- nat/ports.shard.ts ---
   'port about to be taken',
   'port taken',
   'port about to be freed',
@@ -32,7 +32,7 @@ export const FAULT_POINTS = [
   'rest ended',
   'block gained',
   'block lost',
-  // --- nat/bindings.ts ---
+  // --- nat/bindings.shard.ts ---
   'port without mapping',
   'mapping without connection',
   'mapping held',
@@ -47,7 +47,7 @@ export const FAULT_POINTS = [
   'mapping gone, port left',
   'connection expired',
   'connection of a lost address ended',
-  // --- nat/recover.ts ---
+  // --- nat/recover.shard.ts ---
   'rows recovered',
   'connection recovered',
   'mapping recovered',
@@ -55,7 +55,7 @@ export const FAULT_POINTS = [
   'recovered',
 ] as const
 
-/** Those that only several shards reach, or hairpin: datapath/hand-over.ts, memory/handover-rings.ts. */
+/** Those that only several shards reach, or hairpin: datapath/handover/handover.ts, datapath/handover/handover-rings.ts. */
 export const HANDOVER_POINTS = [
   'frame lent',
   'frame passed on',
@@ -67,7 +67,7 @@ export const HANDOVER_POINTS = [
   "predecessor's entries dropped",
 ] as const
 
-/** Those that only expectations reach: conntrack/expectations.ts, nat/reservations.ts, nat/ports.ts. */
+/** Those that only expectations reach: conntrack/expectations.shard.ts, nat/reservations.ts, nat/ports.shard.ts. */
 export const EXPECTATION_POINTS = [
   'expectation counted, no slot',
   'slot busy, nothing in it',
@@ -86,7 +86,7 @@ export const EXPECTATION_POINTS = [
   'reserved port taken',
 ] as const
 
-/** Those that only helped connections reach: nat/expected.ts, nat/sequence-edits.ts. */
+/** Those that only helped connections reach: nat/expected.shard.ts, nat/sequence-edits.shard.ts. */
 export const HELPED_POINTS = [
   'expectation met, not consumed',
   'edits without a connection',

@@ -1,9 +1,9 @@
 // What the coordinator knows of the expectation table, which is all shards' and none's, as metrics. Read when asked, as
-// all are; what each shard announces, matches and refuses are its own counters (memory/counters.ts).
+// all are; what each shard announces, matches and refuses are its own counters (counters/counters.ts).
 
 import { Counter, Gauge, type Registry } from 'prom-client'
 
-/** Answered by coordinator/expectation-keeper.ts. */
+/** Answered by coordinator/expectations/expectation-gc.ts. */
 export interface KeptExpectations {
   /** Now. */
   readonly count: number

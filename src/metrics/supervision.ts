@@ -2,7 +2,7 @@
 
 import { Counter, Gauge, type Registry } from 'prom-client'
 
-/** Answered by coordinator/supervisor.ts. */
+/** Answered by coordinator/workers/supervisor.ts. */
 export interface Supervised {
   readonly shard: string
   /** How often its thread was replaced. */

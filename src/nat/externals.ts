@@ -5,7 +5,7 @@
 //
 // Ownership word: in its low byte 0 for nobody, shard + 1, or FROZEN while the coordinator takes a block back; above it a
 // count of its leases, so that a block which has been away and is back is known for another lease. To take a port a
-// shard changes its port word, then reads the ownership word again and undoes the taking if that changed (nat/ports.ts).
+// shard changes its port word, then reads the ownership word again and undoes the taking if that changed (nat/ports.shard.ts).
 //
 // Intent words, two for each shard: the port that it is about to take or to free, and the word that the port has while
 // it is taken. Between the change of a port's word and that of the mapping table no table tells of the port; if the

@@ -1,4 +1,4 @@
-// The memory behind sequence adjustment (sequence-edits.ts): for connections whose payload was changed in length, an
+// The memory behind sequence adjustment (sequence-edits.shard.ts): for connections whose payload was changed in length, an
 // ordered list of edits in each direction (nf_conntrack_seqadj.c has room for one; a second before the first is
 // acknowledged corrupts retransmissions there).
 //

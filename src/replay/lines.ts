@@ -13,7 +13,7 @@ import { EXPECT_ENDS, EXPECT_EVENT, FLOW_EVENT, PACKET_EVENT } from '../conntrac
 import { EXPECTATION } from '../conntrack/expectation-table.ts'
 import { TCP_STATES } from '../conntrack/tcp-state.ts'
 import { destinationPort, invertPorts, sourcePort } from '../conntrack/tuple.ts'
-import { DROP_REASONS } from '../memory/drop-reasons.ts'
+import { DROP_REASONS } from '../counters/drop-reasons.ts'
 import { EVENT, FRAME, KIND } from '../memory/event-ring.ts'
 import { LIVE } from '../memory/rows.ts'
 import { formatAddress, swap16 } from '../wire/address.ts'

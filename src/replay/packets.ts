@@ -1,7 +1,7 @@
 // What a replay has to know of a captured packet before a shard has it: by which side it comes, and whose it is. Owner:
 // none; everything is read from the packet.
 
-import type { PacketNumbers } from '../datapath/owner.ts'
+import type { PacketNumbers } from '../ownership/ownership-rule.ts'
 import { type Addr, contains, type Prefix } from '../wire/address.ts'
 import * as checksum from '../wire/checksum.ts'
 import * as icmp from '../wire/icmp.ts'

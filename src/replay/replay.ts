@@ -1,5 +1,5 @@
 // A capture through the datapath of a gateway, in virtual time (`natloom replay`). The capture is as the inside saw it; a
-// packet from outside is first made what its peer would have sent (datapath/carry-back.ts). Time is the capture's: it
+// packet from outside is first made what its peer would have sent (datapath/un-nat/un-nat.ts). Time is the capture's: it
 // begins with the first frame and ends with the last, so nothing expires at the end.
 //
 //   frame -> IPv4 packet -> checksum completed -> side -> [a new second: what is over ends] -> its shard, until all are idle
@@ -8,20 +8,20 @@
 // Owner: main thread.
 
 import { DEFAULT_TIMEOUTS } from '../conntrack/timeouts.ts'
-import { ExpectationKeeper } from '../coordinator/expectation-keeper.ts'
+import { ExpectationKeeper } from '../coordinator/expectations/expectation-gc.ts'
 import { allocateMemory, type GatewayMemory } from '../coordinator/memory.ts'
+import { CELL } from '../counters/counters.ts'
+import { DROP_REASONS } from '../counters/drop-reasons.ts'
 import { connectionsOf, eventsOf } from '../datapath/attach.ts'
-import { type Leases, NO_RULES, ownerOf, type StaticRules, UNTRANSLATED } from '../datapath/owner.ts'
 import { bindingsOf, type HelperEntry, loadHelper } from '../helpers/load.ts'
 import type { Capture, Captured } from '../io/capture.ts'
 import { PcapError } from '../io/errors.ts'
 import { staticNetwork } from '../io/pcap.ts'
 import { CaptureWriter, openCapture } from '../io/pcap-file.ts'
 import { ipv4In, isSupported, LINKS_IN_WORDS, type PassedOver } from '../io/pcap-link.ts'
-import { CELL } from '../memory/counters.ts'
-import { DROP_REASONS } from '../memory/drop-reasons.ts'
 import { ALL_BUT_PACKETS, EVENT, EventReader } from '../memory/event-ring.ts'
 import { POOL, SPACES } from '../nat/externals.ts'
+import { type Leases, NO_RULES, ownerOf, type StaticRules, UNTRANSLATED } from '../ownership/ownership-rule.ts'
 import { type Addr, formatAddress, type Prefix, parsePrefix } from '../wire/address.ts'
 import { Lines } from './lines.ts'
 import type { Done, Side } from './messages.ts'

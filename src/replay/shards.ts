@@ -5,9 +5,9 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { GatewayMemory } from '../coordinator/memory.ts'
-import { workerFile } from '../coordinator/worker-file.ts'
+import { workerFile } from '../coordinator/workers/worker-file.ts'
+import { HandoverRings } from '../datapath/handover/handover-rings.ts'
 import { arenaBytes } from '../io/loopback.ts'
-import { HandoverRings } from '../memory/handover-rings.ts'
 import { Region, sharedMemory } from '../memory/region.ts'
 import type { Done, Order, ReplayShard } from './messages.ts'
 

@@ -6,7 +6,7 @@ import { CONN, CONN_WORDS } from '../../src/conntrack/connection-table.ts'
 import { Gateway } from '../datapath/gateway.ts'
 import { HOST, LAN, SERVER, WAN } from '../datapath/network.ts'
 import { fromOf, udp } from '../datapath/packets.ts'
-import { onlyOne } from './talk.ts'
+import { onlyOne } from './scripted-connection.ts'
 
 const FROM = `${HOST}:5000`
 const TO = `${SERVER}:4000`

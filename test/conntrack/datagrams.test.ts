@@ -3,12 +3,12 @@
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW } from '../../src/conntrack/ctinfo.ts'
-import type { FrameSpec } from '../../src/wire/builder.ts'
+import type { FrameSpec } from '../../src/testing/builder.ts'
 import { Gateway } from '../datapath/gateway.ts'
 import { EXTERNAL, HOST, SERVER } from '../datapath/network.ts'
 import { decode, echo, echoReply, fromOf, udp } from '../datapath/packets.ts'
 import { connectionsOf } from '../datapath/tables.ts'
-import { onlyOne } from './talk.ts'
+import { onlyOne } from './scripted-connection.ts'
 
 const FROM = `${HOST}:5000`
 const bare = (src: string, dst: string, number: number): FrameSpec => ({ ip: { src, dst }, protocol: { number } })

@@ -10,7 +10,7 @@ import {
   PERMANENT,
   WIDTH,
 } from '../../src/conntrack/expectation-table.ts'
-import { EXPECT_REFUSED } from '../../src/memory/expect-refusals.ts'
+import { EXPECT_REFUSED } from '../../src/counters/expect-refusals.ts'
 import { draft, type Expecting, expecting, makeTable, master, OUTSIDE_KEY, ports } from './expecting.ts'
 
 /** As many as a bucket has slots, so that none is ever full. */

@@ -17,9 +17,9 @@ import {
   stateOf,
   WIDTH,
 } from '../../src/conntrack/expectation-table.ts'
-import type { Draft } from '../../src/conntrack/expectations.ts'
+import type { Draft } from '../../src/conntrack/expectations.shard.ts'
+import { attach } from '../../src/memory/attached.ts'
 import { Region } from '../../src/memory/region.ts'
-import { attach } from '../../src/memory/seat.ts'
 import { Externals, portOfIndex, TCP_SPACE } from '../../src/nat/externals.ts'
 import {
   ASLEEP,
@@ -54,13 +54,13 @@ attach({
   counters: new Region(data.counters),
   connections: new Region(data.connections),
 })
-const { connections, hot, recoverConnections } = await import('../../src/conntrack/connections.ts')
+const { connections, hot, recoverConnections } = await import('../../src/conntrack/connections.shard.ts')
 const table = {
-  ...(await import('../../src/conntrack/expectation-slots.ts')),
-  ...(await import('../../src/conntrack/expectations.ts')),
-  ...(await import('../../src/conntrack/expectation-matching.ts')),
+  ...(await import('../../src/conntrack/expectation-slots.shard.ts')),
+  ...(await import('../../src/conntrack/expectations.shard.ts')),
+  ...(await import('../../src/conntrack/expectation-matching.shard.ts')),
 }
-const ports = await import('../../src/nat/ports.ts')
+const ports = await import('../../src/nat/ports.shard.ts')
 const { reserveFor, reserveTaken, unreserveAt, reservationsIn } = await import('../../src/nat/reservations.ts')
 const { setClock } = await import('../../src/memory/clock.ts')
 const { seatHashKey } = await import('../../src/memory/siphash.ts')

@@ -9,7 +9,7 @@ import {
   PERMANENT,
   WIDTH,
 } from '../../src/conntrack/expectation-table.ts'
-import { EXPECT_REFUSED } from '../../src/memory/expect-refusals.ts'
+import { EXPECT_REFUSED } from '../../src/counters/expect-refusals.ts'
 import { parseAddress, swap16 } from '../../src/wire/address.ts'
 import {
   CLIENT,

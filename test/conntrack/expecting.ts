@@ -3,10 +3,10 @@
 
 import { CONN, CONN_WORDS } from '../../src/conntrack/connection-table.ts'
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
-import type { Draft } from '../../src/conntrack/expectations.ts'
+import type { Draft } from '../../src/conntrack/expectations.shard.ts'
 import { allocate } from '../../src/memory/region.ts'
 import { parseAddress, swap16 } from '../../src/wire/address.ts'
-import { seated } from './seated.ts'
+import { seated } from './attached-tables.ts'
 
 export const TCP = 6
 export const UDP = 17
@@ -28,9 +28,9 @@ export async function expecting(
 ) {
   const modules = await seated(8)
   const expectations = {
-    ...(await import('../../src/conntrack/expectation-slots.ts')),
-    ...(await import('../../src/conntrack/expectations.ts')),
-    ...(await import('../../src/conntrack/expectation-matching.ts')),
+    ...(await import('../../src/conntrack/expectation-slots.shard.ts')),
+    ...(await import('../../src/conntrack/expectations.shard.ts')),
+    ...(await import('../../src/conntrack/expectation-matching.shard.ts')),
   }
   const released: number[] = []
   expectations.seatExpectations(table, shard, epoch, (at) => {

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { type Seated, seated } from './seated.ts'
+import { type Seated, seated } from './attached-tables.ts'
 
 const UDP = 17
 const [INSIDE, OTHER, EXTERNAL, REMOTE] = [0x0500000a, 0x0600000a, 0x017100cb, 0x070200c0]

@@ -4,7 +4,7 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { CONN, CONN_WORDS } from '../../src/conntrack/connection-table.ts'
-import { type Seated, seated } from './seated.ts'
+import { type Seated, seated } from './attached-tables.ts'
 
 const CAPACITY = 24
 const TCP = 6

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { type Seated, seated } from './seated.ts'
+import { type Seated, seated } from './attached-tables.ts'
 
 const CAPACITY = 12
 const EXTERNALS = 2

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { DEFAULT_TIMEOUTS, tcpTimeouts } from '../../src/conntrack/timeouts.ts'
 import { connectionsOf } from '../datapath/tables.ts'
-import { Talk } from './talk.ts'
+import { Talk } from './scripted-connection.ts'
 
 const OPEN = 's SA, c A'
 

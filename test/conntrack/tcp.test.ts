@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { Gateway } from '../datapath/gateway.ts'
 import { fromOf, tcpSegment } from '../datapath/packets.ts'
 import { connectionsOf } from '../datapath/tables.ts'
-import { CLIENT, PEER, Talk } from './talk.ts'
+import { CLIENT, PEER, Talk } from './scripted-connection.ts'
 
 const OPEN = 's SA, c A'
 

@@ -5,10 +5,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Helper } from '../../src/helpers/helper.ts'
-import { helperFault } from '../../src/helpers/registry.ts'
+import { helperFault } from '../../src/helpers/registry.shard.ts'
+import type { ScriptOptions } from '../../src/testing/helper-script.ts'
 import { type Dialogue, everyCut, outcomeOf, play } from '../helpers/dialogues.ts'
 import { faultsOf, mutated, randomOf, recut } from '../helpers/mutations.ts'
-import type { ScriptOptions } from '../helpers/script.ts'
 
 export interface HelperFixture {
   /** A new one each time: two gateways have nothing in common. */

@@ -1,8 +1,8 @@
 // What changes on the host while `natloom run` forwards: addresses, links, interfaces.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { veth } from '../../src/lab/namespace.ts'
-import { HOST_INTERFACE, INSIDE_INTERFACE, OUTSIDE_INTERFACE, REMOTE, SERVER } from '../../src/lab/topology.ts'
+import { veth } from '../../src/lab/world/namespace.ts'
+import { HOST_INTERFACE, INSIDE_INTERFACE, OUTSIDE_INTERFACE, REMOTE, SERVER } from '../../src/lab/world/topology.ts'
 import { type Natloom, Network } from './network.ts'
 
 const FIRST = '203.0.113.1'

@@ -1,9 +1,9 @@
 // `natloom run` with three workers: whoever dispatches, packets come to the shard that owns them.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { parseMetrics, type Sample, sum, sumBy } from '../../src/lab/metrics-text.ts'
-import { veth } from '../../src/lab/namespace.ts'
-import { GATEWAY_OUTSIDE, HOST_INTERFACE, OUTSIDE_INTERFACE, REMOTE, SERVER } from '../../src/lab/topology.ts'
+import { parseMetrics, type Sample, sum, sumBy } from '../../src/lab/gateway/metrics-text.ts'
+import { veth } from '../../src/lab/world/namespace.ts'
+import { GATEWAY_OUTSIDE, HOST_INTERFACE, OUTSIDE_INTERFACE, REMOTE, SERVER } from '../../src/lab/world/topology.ts'
 import { eventually } from '../patience.ts'
 import { type Natloom, Network } from './network.ts'
 

@@ -6,7 +6,7 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer as createHttpServer, get } from 'node:http'
 import { connect, createServer, type Socket } from 'node:net'
-import { answerRequests } from '../../src/lab/remote.ts'
+import { answerRequests } from '../../src/lab/world/remote.ts'
 import { PATIENCE_MS } from '../patience.ts'
 
 const connections = new Map<number, Socket>()

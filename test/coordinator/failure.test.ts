@@ -10,16 +10,16 @@ import { loadConfig } from '../../src/control/config.ts'
 import { GatewayError } from '../../src/coordinator/errors.ts'
 import { Gateway } from '../../src/coordinator/gateway.ts'
 import { allocateMemory } from '../../src/coordinator/memory.ts'
-import { RestartLimit } from '../../src/coordinator/restarts.ts'
-import { Shards, type ShardsOptions } from '../../src/coordinator/shards.ts'
+import { RestartLimit } from '../../src/coordinator/workers/restarts.ts'
+import { Shards, type ShardsOptions } from '../../src/coordinator/workers/shards.ts'
 import type { AfPacketSeat } from '../../src/io/af-packet-layout.ts'
 import { CLONE_NEWNET, close, open, setns, signal } from '../../src/io/syscalls.ts'
-import { Namespace, run } from '../../src/lab/namespace.ts'
+import { Namespace, run } from '../../src/lab/world/namespace.ts'
 import { eventually } from '../patience.ts'
 
 /** What the gateway's shards were given. */
 const started = vi.hoisted(() => ({ shards: undefined as ShardsOptions | undefined }))
-vi.mock(import('../../src/coordinator/shards.ts'), async (original) => {
+vi.mock(import('../../src/coordinator/workers/shards.ts'), async (original) => {
   const module = await original()
   return {
     ...module,

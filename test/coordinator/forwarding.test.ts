@@ -11,7 +11,7 @@ import {
   INSIDE_INTERFACE,
   REMOTE,
   SERVER,
-} from '../../src/lab/topology.ts'
+} from '../../src/lab/world/topology.ts'
 import { type EndHost, type Natloom, Network } from './network.ts'
 
 /** In NAT's range: a block that the host has a socket in before natloom starts. */

@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Connection, Expectation, Helper } from '../../src/control/api.ts'
-import { GATEWAY_OUTSIDE, SERVER } from '../../src/lab/topology.ts'
+import { GATEWAY_OUTSIDE, SERVER } from '../../src/lab/world/topology.ts'
 import { type Natloom, Network } from './network.ts'
 
 const MAIN = fileURLToPath(new URL('../../dist/src/control/main.js', import.meta.url))

@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { GATEWAY_OUTSIDE, OUTSIDE_INTERFACE, SERVER } from '../../src/lab/topology.ts'
+import { GATEWAY_OUTSIDE, OUTSIDE_INTERFACE, SERVER } from '../../src/lab/world/topology.ts'
 import { type Natloom, Network } from './network.ts'
 
 const POOL_ADDRESS = '203.0.113.50'

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { loadConfig } from '../../src/control/config.ts'
 import type { GatewayConfig } from '../../src/coordinator/config.ts'
 import { allocateMemory } from '../../src/coordinator/memory.ts'
-import { CELL } from '../../src/memory/counters.ts'
+import { CELL } from '../../src/counters/counters.ts'
 
 function configuration(env: Readonly<Record<string, string>> = {}, changes: Partial<GatewayConfig> = {}) {
   const interfaces = {

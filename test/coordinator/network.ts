@@ -1,9 +1,9 @@
 // What the gateway's tests run in: the lab's three hosts, an end host's process in each, and the real `natloom run`.
 
-import type { Namespace } from '../../src/lab/namespace.ts'
-import { Processes, type Program } from '../../src/lab/processes.ts'
-import { Remote } from '../../src/lab/remote.ts'
-import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, Topology } from '../../src/lab/topology.ts'
+import type { Namespace } from '../../src/lab/world/namespace.ts'
+import { Processes, type Program } from '../../src/lab/world/processes.ts'
+import { Remote } from '../../src/lab/world/remote.ts'
+import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, Topology } from '../../src/lab/world/topology.ts'
 import { PATIENCE_MS } from '../patience.ts'
 import type { Requests } from './end-host.ts'
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
-import { METRICS } from '../../src/memory/counters.ts'
+import { METRICS } from '../../src/counters/counters.ts'
 import { HEARTBEAT_AGE, RESTARTS } from '../../src/metrics/supervision.ts'
 
 const directory = fileURLToPath(new URL('../../dashboards/', import.meta.url))

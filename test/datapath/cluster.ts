@@ -6,22 +6,28 @@
 import { expect, vi } from 'vitest'
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS } from '../../src/conntrack/timeouts.ts'
+import { CELL } from '../../src/counters/counters.ts'
+import { DROP, DROP_REASONS } from '../../src/counters/drop-reasons.ts'
 import { countersOf, type Dataplane, type ShardSettings, tableBytes } from '../../src/datapath/attach.ts'
-import { type Leases, ownerOf, type PacketNumbers, type StaticRules, staticRules } from '../../src/datapath/owner.ts'
+import { HandoverRings, handoverFrameBytes } from '../../src/datapath/handover/handover-rings.ts'
 import type { Helper } from '../../src/helpers/helper.ts'
-import type { registerHelper } from '../../src/helpers/registry.ts'
+import { HelperList } from '../../src/helpers/helper-list.ts'
+import type { registerHelper } from '../../src/helpers/registry.shard.ts'
 import { arenaBytes, LoopbackDriver, type LoopbackOptions } from '../../src/io/loopback.ts'
-import { CELL } from '../../src/memory/counters.ts'
-import { DROP, DROP_REASONS } from '../../src/memory/drop-reasons.ts'
-import { Fib } from '../../src/memory/fib.ts'
-import { HandoverRings, handoverFrameBytes } from '../../src/memory/handover-rings.ts'
-import { HelperList } from '../../src/memory/helper-list.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, SHARED, SPACES } from '../../src/nat/externals.ts'
-import type { Forward } from '../../src/nat/forwards.ts'
+import type { Forward } from '../../src/nat/port-forwards.shard.ts'
 import { DEFAULT_NAT, type NatSettings } from '../../src/nat/settings.ts'
+import {
+  type Leases,
+  ownerOf,
+  type PacketNumbers,
+  type StaticRules,
+  staticRules,
+} from '../../src/ownership/ownership-rule.ts'
+import { Fib } from '../../src/routing/fib.ts'
+import { type FrameSpec, frame } from '../../src/testing/builder.ts'
 import { parseAddress } from '../../src/wire/address.ts'
-import { type FrameSpec, frame } from '../../src/wire/builder.ts'
 import { inconsistencies } from './consistency.ts'
 import { EXTERNAL, LAN, MAC, type Network, snapshotOf, WAN } from './network.ts'
 import { type Connection, connectionsOf, type Tables, tablesOf } from './tables.ts'
@@ -152,7 +158,7 @@ export class Cluster {
     this.#planes[shard] = await attach(memory, this.#settings[shard]!, this.drivers[shard]!, wakers)
     if (shard === this.shards) return
     this.#tables[shard] = await tablesOf(this.externals)
-    const { registerHelper } = await import('../../src/helpers/registry.ts')
+    const { registerHelper } = await import('../../src/helpers/registry.shard.ts')
     this.#register[shard] = registerHelper
   }
 

@@ -4,7 +4,7 @@
 import { CONN, CONN_WORDS, KEY_MASK } from '../../src/conntrack/connection-table.ts'
 import { MAPPING, MAPPING_WORDS } from '../../src/conntrack/mapping-table.ts'
 import { PERMISSION, PERMISSION_WORDS } from '../../src/conntrack/permission-table.ts'
-import { type CELL, protocolCell } from '../../src/memory/counters.ts'
+import { type CELL, protocolCell } from '../../src/counters/counters.ts'
 import { isMapped, isTaken, SPACES, spaceOf, VACANT, wasFreed } from '../../src/nat/externals.ts'
 import { type Connection, connectionsOf, type Mapping, mappingsOf, rowsOf, type Tables } from './tables.ts'
 

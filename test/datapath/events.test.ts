@@ -5,8 +5,8 @@ import { EXPECT_ENDS, EXPECT_EVENT, FLOW_EVENT, PACKET_EVENT } from '../../src/c
 import { type Helper, Verdict } from '../../src/helpers/helper.ts'
 import { ALL_BUT_PACKETS, EVENT, type EventReader, KIND } from '../../src/memory/event-ring.ts'
 import { formatAddress, swap16 } from '../../src/wire/address.ts'
-import { Dialogue } from './dialogue.ts'
 import { Gateway } from './gateway.ts'
+import { Dialogue } from './helped/dialogue.ts'
 import { EXTERNAL, HOST, SERVER, WAN } from './network.ts'
 import { tcpSegment, udp } from './packets.ts'
 
@@ -88,7 +88,7 @@ describe('events of packets', () => {
 })
 
 const number = async (reason: string): Promise<number> => {
-  const { DROP } = await import('../../src/memory/drop-reasons.ts')
+  const { DROP } = await import('../../src/counters/drop-reasons.ts')
   return DROP[reason as keyof typeof DROP]
 }
 

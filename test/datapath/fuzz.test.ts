@@ -3,8 +3,8 @@
 
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { DROP_REASONS } from '../../src/memory/drop-reasons.ts'
-import { type FrameSpec, fragments, frame } from '../../src/wire/builder.ts'
+import { DROP_REASONS } from '../../src/counters/drop-reasons.ts'
+import { type FrameSpec, fragments, frame } from '../../src/testing/builder.ts'
 import * as ipv4 from '../../src/wire/ipv4.ts'
 import { anySpec } from '../wire/arbitraries.ts'
 import { Gateway } from './gateway.ts'

@@ -7,7 +7,9 @@
 import { expect, vi } from 'vitest'
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS, type Timeouts } from '../../src/conntrack/timeouts.ts'
-import { ExpectationKeeper } from '../../src/coordinator/expectation-keeper.ts'
+import { ExpectationKeeper } from '../../src/coordinator/expectations/expectation-gc.ts'
+import { CELL } from '../../src/counters/counters.ts'
+import { DROP, DROP_REASONS, type DropReason } from '../../src/counters/drop-reasons.ts'
 import {
   connectionsOf,
   countersOf,
@@ -18,21 +20,19 @@ import {
   tableBytes,
 } from '../../src/datapath/attach.ts'
 import type { CallClocks } from '../../src/datapath/call-budget.ts'
+import { HandoverRings, handoverFrameBytes } from '../../src/datapath/handover/handover-rings.ts'
 import type { Helper } from '../../src/helpers/helper.ts'
-import type { Binding } from '../../src/helpers/registry.ts'
+import { HelperList } from '../../src/helpers/helper-list.ts'
+import type { Binding } from '../../src/helpers/registry.shard.ts'
 import { BURST } from '../../src/io/driver.ts'
-import { CELL } from '../../src/memory/counters.ts'
-import { DROP, DROP_REASONS, type DropReason } from '../../src/memory/drop-reasons.ts'
 import { EventReader } from '../../src/memory/event-ring.ts'
-import { Fib } from '../../src/memory/fib.ts'
-import { HandoverRings, handoverFrameBytes } from '../../src/memory/handover-rings.ts'
-import { HelperList } from '../../src/memory/helper-list.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, POOL, SHARED, SPACES } from '../../src/nat/externals.ts'
-import type { Forward } from '../../src/nat/forwards.ts'
+import type { Forward } from '../../src/nat/port-forwards.shard.ts'
 import { DEFAULT_NAT, type NatSettings } from '../../src/nat/settings.ts'
+import { Fib } from '../../src/routing/fib.ts'
+import { type FrameSpec, frame } from '../../src/testing/builder.ts'
 import { parseAddress } from '../../src/wire/address.ts'
-import { type FrameSpec, frame } from '../../src/wire/builder.ts'
 import { WatchedDriver } from './canaries.ts'
 import { inconsistencies } from './consistency.ts'
 import { EXTERNAL, LAN, MAC, type Network, snapshotOf, WAN } from './network.ts'
@@ -177,7 +177,7 @@ export class Gateway {
 
   /** Connections that begin from now on are read by this helper, in this life of the shard. */
   async help(helper: Helper, bindings?: readonly Binding[]): Promise<number> {
-    const { registerHelper } = await import('../../src/helpers/registry.ts')
+    const { registerHelper } = await import('../../src/helpers/registry.shard.ts')
     return registerHelper(helper, bindings ? { bindings } : {})
   }
 

@@ -9,7 +9,7 @@ import {
   type FibSnapshot,
   NEIGHBOUR,
   ROUTE,
-} from '../../src/memory/fib.ts'
+} from '../../src/routing/fib.ts'
 import { parseAddress, parseMac } from '../../src/wire/address.ts'
 
 export const MAC = {

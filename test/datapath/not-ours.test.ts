@@ -2,8 +2,8 @@
 // the kernel's, which sees every frame too: it is left alone, and that is no drop.
 
 import { beforeAll, describe, expect, it } from 'vitest'
-import { ROUTE } from '../../src/memory/fib.ts'
-import { frame } from '../../src/wire/builder.ts'
+import { ROUTE } from '../../src/routing/fib.ts'
+import { frame } from '../../src/testing/builder.ts'
 import { Gateway } from './gateway.ts'
 import { EXTERNAL, HOST, LAN, LAN_ADDRESS, MAC, route, SERVER, WAN } from './network.ts'
 import { decode, echo, echoReply, fromOf, icmpError, printed, tcpSegment, udp } from './packets.ts'

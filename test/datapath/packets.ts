@@ -1,10 +1,10 @@
 // Packets as the specifications write them down: `udp('10.0.0.5:5000', '192.0.2.7:53')`. And frames taken apart again.
 
+import type { FrameSpec, IcmpSpec, Ipv4Spec, TcpSpec } from '../../src/testing/builder.ts'
+import { print } from '../../src/testing/printer.ts'
 import { formatAddress } from '../../src/wire/address.ts'
-import type { FrameSpec, IcmpSpec, Ipv4Spec, TcpSpec } from '../../src/wire/builder.ts'
 import * as icmp from '../../src/wire/icmp.ts'
 import * as ipv4 from '../../src/wire/ipv4.ts'
-import { print } from '../../src/wire/printer.ts'
 import * as tcp from '../../src/wire/tcp.ts'
 import * as udpHeader from '../../src/wire/udp.ts'
 

@@ -4,6 +4,8 @@
 
 import fc from 'fast-check'
 import { INSIDE } from '../../src/conntrack/tuple.ts'
+import { bytesOf, Region } from '../../src/memory/region.ts'
+import { Externals, POOL, SHARED, SPACES, spaceOf } from '../../src/nat/externals.ts'
 import {
   type Endpoints,
   type Leases,
@@ -12,9 +14,7 @@ import {
   type StaticRules,
   staticRules,
   stir,
-} from '../../src/datapath/owner.ts'
-import { bytesOf, Region } from '../../src/memory/region.ts'
-import { Externals, POOL, SHARED, SPACES, spaceOf } from '../../src/nat/externals.ts'
+} from '../../src/ownership/ownership-rule.ts'
 import { parseAddress, parsePrefix, swap32 } from '../../src/wire/address.ts'
 
 export const ICMP = 1

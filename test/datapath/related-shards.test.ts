@@ -3,11 +3,11 @@
 // ownership rule end to end.
 
 import { describe, expect, it } from 'vitest'
-import { ownerOf } from '../../src/datapath/owner.ts'
 import { BUILTIN } from '../../src/helpers/builtin.ts'
+import { ownerOf } from '../../src/ownership/ownership-rule.ts'
 import { parseAddress } from '../../src/wire/address.ts'
 import { Cluster, type Deliver, toDispatcher, toFirst, toNeighbour, toOwner } from './cluster.ts'
-import { Dialogue, INSIDE_CLIENT, segmentOf } from './dialogue.ts'
+import { Dialogue, INSIDE_CLIENT, segmentOf } from './helped/dialogue.ts'
 import { EXTERNAL, HOST, SERVER, WAN } from './network.ts'
 import { decode, fromOf, tcpSegment, toOf } from './packets.ts'
 

@@ -3,8 +3,8 @@
 
 import { describe, expect, it } from 'vitest'
 import { Expected, type Helper, type HelperContext, Verdict } from '../../src/helpers/helper.ts'
-import { Dialogue } from './dialogue.ts'
 import type { Gateway } from './gateway.ts'
+import { Dialogue } from './helped/dialogue.ts'
 import { EXTERNAL, HOST, LAN, SERVER, WAN } from './network.ts'
 import { decode, tcpSegment, udp } from './packets.ts'
 import { connectionsOf } from './tables.ts'

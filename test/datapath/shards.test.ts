@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { fragments, frame } from '../../src/wire/builder.ts'
+import { fragments, frame } from '../../src/testing/builder.ts'
 import { Cluster, type Deliver, toDispatcher, toFirst, toNeighbour, toOwner } from './cluster.ts'
 import { EXTERNAL, HOST, LAN, MAC, SERVER, WAN } from './network.ts'
 import { decode, echo, echoReply, fromOf, icmpError, tcpSegment, toOf, udp } from './packets.ts'

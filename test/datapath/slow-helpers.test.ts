@@ -2,12 +2,12 @@
 // interrupted is no slow one, what a finished call has asked for stands, and a helper that is slow again is cut off.
 
 import { beforeEach, describe, expect, it } from 'vitest'
+import { HELPER_CUT_OFFS } from '../../src/counters/counters.ts'
 import { BUILTIN } from '../../src/helpers/builtin.ts'
 import { type Helper, type HelperContext, Verdict } from '../../src/helpers/helper.ts'
 import { threadCpuTime } from '../../src/io/syscalls.ts'
-import { HELPER_CUT_OFFS } from '../../src/memory/counters.ts'
-import { Dialogue } from './dialogue.ts'
 import { Gateway } from './gateway.ts'
+import { Dialogue } from './helped/dialogue.ts'
 import { HOST, LAN, SERVER } from './network.ts'
 import { udp } from './packets.ts'
 

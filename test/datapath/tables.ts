@@ -8,18 +8,18 @@ import {
   SEEN_REPLY,
   SIMULTANEOUS_OPEN,
 } from '../../src/conntrack/connection-table.ts'
-import type * as Connections from '../../src/conntrack/connections.ts'
+import type * as Connections from '../../src/conntrack/connections.shard.ts'
 import { ENDED, MAPPING, MAPPING_WORDS, SECOND } from '../../src/conntrack/mapping-table.ts'
-import type * as Mappings from '../../src/conntrack/mappings.ts'
-import type * as Permissions from '../../src/conntrack/permissions.ts'
-import type * as Queues from '../../src/conntrack/queues.ts'
+import type * as Mappings from '../../src/conntrack/mappings.shard.ts'
+import type * as Permissions from '../../src/conntrack/permissions.shard.ts'
+import type * as Queues from '../../src/conntrack/queues.shard.ts'
 import { TCP_STATES, type TcpState } from '../../src/conntrack/tcp-state.ts'
-import type * as Track from '../../src/conntrack/track.ts'
+import type * as Track from '../../src/conntrack/track.shard.ts'
 import type * as Tuple from '../../src/conntrack/tuple.ts'
 import { LIVE } from '../../src/memory/rows.ts'
 import type { Externals } from '../../src/nat/externals.ts'
-import type * as Ports from '../../src/nat/ports.ts'
-import type * as Rests from '../../src/nat/rests.ts'
+import type * as Ports from '../../src/nat/ports.shard.ts'
+import type * as Rests from '../../src/nat/quarantine.shard.ts'
 import { formatAddress, swap16 } from '../../src/wire/address.ts'
 
 /** The shard's own modules: their memory is module-level. */
@@ -37,14 +37,14 @@ export interface Tables {
 
 /** The tables of the shard that was attached last. */
 export const tablesOf = async (externals: Externals): Promise<Tables> => ({
-  connections: await import('../../src/conntrack/connections.ts'),
-  mappings: await import('../../src/conntrack/mappings.ts'),
-  permissions: await import('../../src/conntrack/permissions.ts'),
-  queues: await import('../../src/conntrack/queues.ts'),
-  track: await import('../../src/conntrack/track.ts'),
+  connections: await import('../../src/conntrack/connections.shard.ts'),
+  mappings: await import('../../src/conntrack/mappings.shard.ts'),
+  permissions: await import('../../src/conntrack/permissions.shard.ts'),
+  queues: await import('../../src/conntrack/queues.shard.ts'),
+  track: await import('../../src/conntrack/track.shard.ts'),
   tuple: await import('../../src/conntrack/tuple.ts'),
-  ports: await import('../../src/nat/ports.ts'),
-  rests: await import('../../src/nat/rests.ts'),
+  ports: await import('../../src/nat/ports.shard.ts'),
+  rests: await import('../../src/nat/quarantine.shard.ts'),
   externals,
 })
 

@@ -1,5 +1,5 @@
 // What `#faults` is in a test that crashes shards of its own: a throw, when the test says. It is to be mocked in:
-// vi.mock('#faults', () => import('../faults/armed.ts')).
+// vi.mock('#faults', () => import('./armed.ts')).
 // The state is on the global object, because a gateway in a test has a shard's modules anew at each start.
 
 import type { FaultPoint } from '../../src/memory/fault-points.ts'

@@ -1,8 +1,14 @@
 // What clients and servers say to each other: whole sessions as real programs hold them, and how to play them, in any
-// pieces. 10.0.0.5 is the client and 192.0.2.7 the server unless a test says otherwise (script.ts).
+// pieces. 10.0.0.5 is the client and 192.0.2.7 the server unless a test says otherwise (helper-script.ts).
 
 import type { Direction, Helper } from '../../src/helpers/helper.ts'
-import { type Edit, type Expectation, type Played, Script, type ScriptOptions } from './script.ts'
+import {
+  type Edit,
+  type Expectation,
+  type Played,
+  Script,
+  type ScriptOptions,
+} from '../../src/testing/helper-script.ts'
 
 export type Said = readonly [who: Direction, bytes: string]
 export type Dialogue = readonly Said[]

@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { ftp } from '../../src/helpers/ftp.ts'
 import type { Helper } from '../../src/helpers/helper.ts'
+import { Script, type ScriptOptions } from '../../src/testing/helper-script.ts'
 import {
   client,
   type Dialogue,
@@ -16,7 +17,6 @@ import {
   type Said,
   server,
 } from './dialogues.ts'
-import { Script, type ScriptOptions } from './script.ts'
 
 const helper = ftp() as Helper
 const shifted = (port: number) => port + 10_000

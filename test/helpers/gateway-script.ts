@@ -3,14 +3,14 @@
 // it in a Script.
 
 import type { Announced, Announcement, Direction, Helper, HelperContext } from '../../src/helpers/helper.ts'
-import type { Forward } from '../../src/nat/forwards.ts'
+import type { Forward } from '../../src/nat/port-forwards.shard.ts'
+import { frame } from '../../src/testing/builder.ts'
+import type { Edit, Expectation, Played } from '../../src/testing/helper-script.ts'
 import { parseAddress } from '../../src/wire/address.ts'
-import { frame } from '../../src/wire/builder.ts'
 import * as ipv4 from '../../src/wire/ipv4.ts'
 import * as tcp from '../../src/wire/tcp.ts'
 import { EXTERNAL, HOST, MAC, SERVER } from '../datapath/network.ts'
 import { decode, udp, viewOf } from '../datapath/packets.ts'
-import type { Edit, Expectation, Played } from './script.ts'
 
 export type Inside = 'client' | 'server'
 

@@ -3,8 +3,8 @@
 import { describe, expect, it } from 'vitest'
 import type { Helper } from '../../src/helpers/helper.ts'
 import { irc } from '../../src/helpers/irc.ts'
+import type { ScriptOptions } from '../../src/testing/helper-script.ts'
 import { client, type Dialogue, everyCut, IRC_LOGIN, IRC_SESSION, outcomeOf, play, server } from './dialogues.ts'
-import type { ScriptOptions } from './script.ts'
 
 const helper = irc() as Helper
 const shifted: ScriptOptions = { externalPort: (port) => port + 10_000 }

@@ -3,6 +3,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { BUILTIN } from '../../src/helpers/builtin.ts'
+import type { ScriptOptions } from '../../src/testing/helper-script.ts'
 import {
   type Dialogue,
   FTP_ACTIVE,
@@ -14,7 +15,6 @@ import {
   TFTP_SESSION,
 } from './dialogues.ts'
 import { faultsOf, mutated, randomOf, recut } from './mutations.ts'
-import type { ScriptOptions } from './script.ts'
 
 const RUNS = 4000
 

@@ -1,8 +1,8 @@
 // Real sessions with bytes gone wrong, and what has to hold of whatever comes of them. Everything is drawn from a seed,
 // so that what a long run finds can be played again.
 
+import { CLIENT, EXTERNAL, type Expectation, type Played } from '../../src/testing/helper-script.ts'
 import type { Dialogue, Said } from './dialogues.ts'
-import { CLIENT, EXTERNAL, type Expectation, type Played } from './script.ts'
 
 export type Random = (below: number) => number
 

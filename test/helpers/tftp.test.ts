@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { tftp } from '../../src/helpers/tftp.ts'
-import { Script } from './script.ts'
+import { Script } from '../../src/testing/helper-script.ts'
 
 describe('TFTP helper', () => {
   const requests = [

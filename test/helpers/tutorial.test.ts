@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import type { Helper } from '../../src/helpers/helper.ts'
+import { Script } from '../../src/testing/helper-script.ts'
 import { describeHelper } from '../contract/helper.ts'
 import { tcpSegment, toOf } from '../datapath/packets.ts'
 import { client, type Dialogue, everyCut, outcomeOf, play, server } from './dialogues.ts'
 import { helpedGateway } from './helped-gateway.ts'
-import { Script } from './script.ts'
 
 const readme = readFileSync(new URL('../../src/helpers/README.md', import.meta.url), 'utf8')
 const [code = '', story = ''] = [...readme.matchAll(/^```js\n(.*?)^```$/gms)].map(([, block]) => block!)

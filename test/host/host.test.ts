@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { HostError, type HostErrorCode } from '../../src/host/errors.ts'
 import { Host, type HostPlan } from '../../src/host/host.ts'
 import { readPortRange, writePortRange } from '../../src/host/port-range.ts'
-import { Namespace } from '../../src/lab/namespace.ts'
+import { Namespace } from '../../src/lab/world/namespace.ts'
 import { addr, inside } from './inside.ts'
 
 const DEBIAN = { from: 32768, to: 60999 }

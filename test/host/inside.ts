@@ -1,7 +1,7 @@
 // Runs something in a network namespace on this thread: sockets, threads and programs made meanwhile stay there.
 
 import { CLONE_NEWNET, close, open, setns } from '../../src/io/syscalls.ts'
-import type { Namespace } from '../../src/lab/namespace.ts'
+import type { Namespace } from '../../src/lab/world/namespace.ts'
 
 /** `work` must not await: the namespace is the thread's, and whatever else runs on it would be there too. */
 export function inside<T>(namespace: Namespace, work: () => T): T {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type KernelNatRule, kernelNat } from '../../src/host/kernel-nat.ts'
 import { nft } from '../../src/host/nft.ts'
-import { Namespace } from '../../src/lab/namespace.ts'
+import { Namespace } from '../../src/lab/world/namespace.ts'
 import { inside } from './inside.ts'
 
 const NAT_PORTS = { from: 16384, to: 60991 }

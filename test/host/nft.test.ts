@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { applyRules, NFT_TABLES, type RuleSet, removeTable, ruleText } from '../../src/host/nft.ts'
-import { Namespace, run, veth } from '../../src/lab/namespace.ts'
+import { Namespace, run, veth } from '../../src/lab/world/namespace.ts'
 import { addr, inside } from './inside.ts'
 import { Socket } from './sockets-inside.ts'
 

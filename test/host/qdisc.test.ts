@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { configuredQdiscs } from '../../src/host/qdisc.ts'
 import { interfaceIndex } from '../../src/io/syscalls.ts'
-import { Namespace } from '../../src/lab/namespace.ts'
+import { Namespace } from '../../src/lab/world/namespace.ts'
 import { inside } from './inside.ts'
 
 it('tells a queueing discipline that somebody configured from one that the kernel chose', () => {

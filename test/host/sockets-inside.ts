@@ -18,7 +18,7 @@ import {
   send,
   socket,
 } from '../../src/io/syscalls.ts'
-import type { Namespace } from '../../src/lab/namespace.ts'
+import type { Namespace } from '../../src/lab/world/namespace.ts'
 import { PATIENCE_MS } from '../patience.ts'
 import { inside } from './inside.ts'
 

@@ -4,7 +4,7 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { portsInUse } from '../../src/host/sockets.ts'
 import { CLONE_NEWNET, close, open, setns } from '../../src/io/syscalls.ts'
-import { Namespace } from '../../src/lab/namespace.ts'
+import { Namespace } from '../../src/lab/world/namespace.ts'
 import { addr } from './inside.ts'
 
 const RANGE = { from: 1024, to: 65535 }

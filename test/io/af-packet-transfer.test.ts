@@ -10,7 +10,7 @@ import { AfPacketDriver } from '../../src/io/af-packet.ts'
 import { openAfPacket } from '../../src/io/af-packet-open.ts'
 import { BURST, VIRTIO_NET_HEADER } from '../../src/io/driver.ts'
 import { close, eventfd, interfaceIndex } from '../../src/io/syscalls.ts'
-import { type Namespace, veth } from '../../src/lab/namespace.ts'
+import { type Namespace, veth } from '../../src/lab/world/namespace.ts'
 import { offload } from '../contract/frames.ts'
 import { inside, quietNamespace } from './far-end.ts'
 

@@ -22,7 +22,7 @@ import {
   setsockoptInt,
   socket,
 } from '../../src/io/syscalls.ts'
-import { Namespace } from '../../src/lab/namespace.ts'
+import { Namespace } from '../../src/lab/world/namespace.ts'
 import type { Carried } from '../contract/driver.ts'
 import { PATIENCE_MS } from '../patience.ts'
 

@@ -3,10 +3,10 @@
 // both ends hear what the other said, and nothing else.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Processes } from '../../src/lab/processes.ts'
-import { Remote } from '../../src/lab/remote.ts'
-import type { TalkerRequests } from '../../src/lab/talker.ts'
-import { GATEWAY_OUTSIDE, INSIDE_HOSTS, SERVER, Topology } from '../../src/lab/topology.ts'
+import type { TalkerRequests } from '../../src/lab/traffic/scripted-peer.ts'
+import { Processes } from '../../src/lab/world/processes.ts'
+import { Remote } from '../../src/lab/world/remote.ts'
+import { GATEWAY_OUTSIDE, INSIDE_HOSTS, SERVER, Topology } from '../../src/lab/world/topology.ts'
 import { startNatloom } from './sessions/natloom.ts'
 
 const FAULTS = 'loss=0.04,duplicate=0.05,reorder=0.1,seed=11'
@@ -16,7 +16,7 @@ const CLIENT = INSIDE_HOSTS[0]!
 
 const topology = Topology.create('nlt-faults')
 const processes = new Processes()
-const talker = new URL('../../dist/src/lab/talker.js', import.meta.url)
+const talker = new URL('../../dist/src/lab/traffic/scripted-peer.js', import.meta.url)
 const client = new Remote<TalkerRequests>(topology.lan, processes, talker)
 const server = new Remote<TalkerRequests>(topology.outside, processes, talker)
 

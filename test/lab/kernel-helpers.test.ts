@@ -2,10 +2,10 @@
 // and what is expected after each write. Every difference is meant: it is in sessions/differences.ts, with its reason.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Processes } from '../../src/lab/processes.ts'
-import { Remote } from '../../src/lab/remote.ts'
-import type { TalkerRequests } from '../../src/lab/talker.ts'
-import { Topology } from '../../src/lab/topology.ts'
+import type { TalkerRequests } from '../../src/lab/traffic/scripted-peer.ts'
+import { Processes } from '../../src/lab/world/processes.ts'
+import { Remote } from '../../src/lab/world/remote.ts'
+import { Topology } from '../../src/lab/world/topology.ts'
 import { PATIENCE_MS } from '../patience.ts'
 import { type Aspect, DIFFERENCES } from './sessions/differences.ts'
 import { FTP } from './sessions/ftp.ts'
@@ -16,7 +16,7 @@ import { meet, type Played, playAll, prepare } from './sessions/play.ts'
 import { TFTP } from './sessions/tftp.ts'
 
 const SESSIONS = [...FTP, ...IRC, ...TFTP]
-const HOST = new URL('../../dist/src/lab/talker.js', import.meta.url)
+const HOST = new URL('../../dist/src/lab/traffic/scripted-peer.js', import.meta.url)
 
 const topology = Topology.create('nlt-sessions')
 const processes = new Processes()

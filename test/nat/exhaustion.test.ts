@@ -2,7 +2,7 @@
 // never answered makes room, the oldest first; nothing live is evicted.
 
 import { describe, expect, it } from 'vitest'
-import { frame } from '../../src/wire/builder.ts'
+import { frame } from '../../src/testing/builder.ts'
 import { Cluster, toOwner } from '../datapath/cluster.ts'
 import { Gateway } from '../datapath/gateway.ts'
 import { HOST, LAN, MAC, SERVER, WAN } from '../datapath/network.ts'

@@ -1,8 +1,8 @@
 // Forwards: an external port that belongs to a server inside. Who sends there reaches the server, what the server sends
-// from its port comes from there, and neither mapping nor port is used (rule 2 of datapath/owner.ts).
+// from its port comes from there, and neither mapping nor port is used (rule 2 of ownership/ownership-rule.ts).
 
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { Forward } from '../../src/nat/forwards.ts'
+import type { Forward } from '../../src/nat/port-forwards.shard.ts'
 import { parseAddress } from '../../src/wire/address.ts'
 import { Cluster, type Deliver, toDispatcher, toFirst, toNeighbour, toOwner } from '../datapath/cluster.ts'
 import { Gateway } from '../datapath/gateway.ts'

@@ -2,8 +2,8 @@
 // all of it back, and claims each in the common table, where another's claim would be found.
 
 import { workerData } from 'node:worker_threads'
+import { attach } from '../../src/memory/attached.ts'
 import { Region } from '../../src/memory/region.ts'
-import { attach } from '../../src/memory/seat.ts'
 import { Externals, SPACES } from '../../src/nat/externals.ts'
 import { type LeaseThread, OPTIONS, STATE } from './lease-threads.ts'
 
@@ -21,7 +21,7 @@ attach({
   },
   counters: new Region(data.counters),
 })
-const ports = await import('../../src/nat/ports.ts')
+const ports = await import('../../src/nat/ports.shard.ts')
 const { reserveFor, unreserveAt } = await import('../../src/nat/reservations.ts')
 const { setClock } = await import('../../src/memory/clock.ts')
 const { seatHashKey } = await import('../../src/memory/siphash.ts')

@@ -4,7 +4,7 @@
 
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import { CELL, counterBlock } from '../../src/memory/counters.ts'
+import { CELL, counterBlock } from '../../src/counters/counters.ts'
 import { allocate, bytesOf, Region, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, isTaken, SHARED, SPACES } from '../../src/nat/externals.ts'
 

@@ -1,9 +1,9 @@
 // How a shard that runs short of ports asks for a block, what the coordinator moves, and reservations by any shard.
 
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { CELL, counterBlock } from '../../src/memory/counters.ts'
+import { CELL, counterBlock } from '../../src/counters/counters.ts'
+import { attach } from '../../src/memory/attached.ts'
 import { allocate, Region } from '../../src/memory/region.ts'
-import { attach } from '../../src/memory/seat.ts'
 import {
   Externals,
   freedAt,
@@ -21,9 +21,9 @@ const [A, B, C, D, E, F, G] = [80, 81, 82, 83, 84, 85, 86] as const
 const ME = 0
 const OTHER = 1
 
-let ports: typeof import('../../src/nat/ports.ts')
+let ports: typeof import('../../src/nat/ports.shard.ts')
 let reservations: typeof import('../../src/nat/reservations.ts')
-let rests: typeof import('../../src/nat/rests.ts')
+let rests: typeof import('../../src/nat/quarantine.shard.ts')
 let clock: typeof import('../../src/memory/clock.ts')
 let externals: Externals
 let counters: Float64Array
@@ -45,9 +45,9 @@ beforeEach(async () => {
   }
   vi.resetModules()
   attach({ ...seat, counters: new Region(block.buffer) })
-  ports = await import('../../src/nat/ports.ts')
+  ports = await import('../../src/nat/ports.shard.ts')
   reservations = await import('../../src/nat/reservations.ts')
-  rests = await import('../../src/nat/rests.ts')
+  rests = await import('../../src/nat/quarantine.shard.ts')
   clock = await import('../../src/memory/clock.ts')
   externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: SIZE })).seated
   externals.add(1, POOL)

@@ -6,7 +6,7 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { SHARED, spaceOf } from '../../src/nat/externals.ts'
-import type { FrameSpec } from '../../src/wire/builder.ts'
+import type { FrameSpec } from '../../src/testing/builder.ts'
 import { Gateway } from '../datapath/gateway.ts'
 import { HOST, SERVER } from '../datapath/network.ts'
 import { echo, echoReply, tcpSegment, udp } from '../datapath/packets.ts'

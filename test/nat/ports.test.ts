@@ -3,9 +3,9 @@
 
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { CELL, counterBlock } from '../../src/memory/counters.ts'
+import { CELL, counterBlock } from '../../src/counters/counters.ts'
+import { attach } from '../../src/memory/attached.ts'
 import { allocate, Region } from '../../src/memory/region.ts'
-import { attach } from '../../src/memory/seat.ts'
 import { Externals, isMapped, MAPPED, SHARED, TCP_SPACE, UDP_SPACE, withContent } from '../../src/nat/externals.ts'
 
 const BLOCK = 16
@@ -13,7 +13,7 @@ const FIRST = 1250
 const REST = 120
 const portsOf = (block: number): number[] => Array.from({ length: BLOCK }, (_, i) => block * BLOCK + i)
 
-let ports: typeof import('../../src/nat/ports.ts')
+let ports: typeof import('../../src/nat/ports.shard.ts')
 let clock: typeof import('../../src/memory/clock.ts')
 let externals: Externals
 let counters: Float64Array
@@ -33,7 +33,7 @@ beforeEach(async () => {
   }
   vi.resetModules()
   attach({ ...seat, counters: new Region(block.buffer) })
-  ports = await import('../../src/nat/ports.ts')
+  ports = await import('../../src/nat/ports.shard.ts')
   clock = await import('../../src/memory/clock.ts')
   externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: BLOCK })).seated
   begin()

@@ -1,4 +1,4 @@
-// What the shard that goes on with a dead one's memory makes again (nat/recover.ts). Crashes inside a change are in
+// What the shard that goes on with a dead one's memory makes again (nat/recover.shard.ts). Crashes inside a change are in
 // datapath/crash.test.ts; here the shard dies between two packets.
 
 import { describe, expect, it } from 'vitest'

@@ -4,8 +4,8 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { cutConnections } from '../../src/conntrack/connection-table.ts'
+import { attach } from '../../src/memory/attached.ts'
 import { allocate, Region } from '../../src/memory/region.ts'
-import { attach } from '../../src/memory/seat.ts'
 import { cutSequences, editedConnections, MOST_EDITS } from '../../src/nat/sequence-table.ts'
 
 const CAPACITY = 64
@@ -22,7 +22,7 @@ const seatedEdits = async () => {
     sequences: cut(cutSequences),
     events: new Region(),
   })
-  return import('../../src/nat/sequence-edits.ts')
+  return import('../../src/nat/sequence-edits.shard.ts')
 }
 
 let edits: Awaited<ReturnType<typeof seatedEdits>>

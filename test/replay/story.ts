@@ -1,6 +1,6 @@
 // Captures as tests write them: TCP conversations as a host inside sees them, in the order in which they are told.
 
-import { frame } from '../../src/wire/builder.ts'
+import { frame } from '../../src/testing/builder.ts'
 import { pcap, type Written } from '../io/captures.ts'
 
 export interface End {

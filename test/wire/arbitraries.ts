@@ -1,8 +1,8 @@
 // What the property tests of wire/ are fed with: descriptions of valid frames, and bytes of every kind of damage.
 
 import fc from 'fast-check'
+import { type FrameSpec, frame } from '../../src/testing/builder.ts'
 import { formatAddress } from '../../src/wire/address.ts'
-import { type FrameSpec, frame } from '../../src/wire/builder.ts'
 
 export const u16 = (): fc.Arbitrary<number> => fc.integer({ min: 0, max: 0xffff })
 export const i32 = (): fc.Arbitrary<number> => fc.integer({ min: -0x80000000, max: 0x7fffffff })

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { frame } from '../../src/testing/builder.ts'
 import { parseAddress, swap16 } from '../../src/wire/address.ts'
-import { frame } from '../../src/wire/builder.ts'
 import {
   addDeltas,
   applyDelta,

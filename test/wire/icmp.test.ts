@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { frame } from '../../src/wire/builder.ts'
+import { frame } from '../../src/testing/builder.ts'
 import { transportChecksumOk } from '../../src/wire/checksum.ts'
 import * as icmp from '../../src/wire/icmp.ts'
 import { atEnd, viewOf } from './memory.ts'

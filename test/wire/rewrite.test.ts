@@ -3,8 +3,8 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { type FrameSpec, frame } from '../../src/testing/builder.ts'
 import { parseAddress, swap16 } from '../../src/wire/address.ts'
-import { type FrameSpec, frame } from '../../src/wire/builder.ts'
 import {
   addDeltas,
   applyDelta,

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type FrameSpec, frame } from '../../src/wire/builder.ts'
+import { type FrameSpec, frame } from '../../src/testing/builder.ts'
 import { transportChecksumOk } from '../../src/wire/checksum.ts'
 import * as tcp from '../../src/wire/tcp.ts'
 import { atEnd, viewOf } from './memory.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { frame } from '../../src/wire/builder.ts'
+import { frame } from '../../src/testing/builder.ts'
 import { transportChecksumOk } from '../../src/wire/checksum.ts'
 import * as virtioNet from '../../src/wire/virtio-net.ts'
 import { tcpSpec, udpSpec } from './arbitraries.ts'

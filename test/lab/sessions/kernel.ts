@@ -1,9 +1,9 @@
 // Linux as the gateway of scripted sessions: nft masquerade, its helpers for FTP, IRC and TFTP, and a forward for a
 // server inside. What it expects is read by conntrack(8).
 
-import type { Forward } from '../../../src/lab/gateway-options.ts'
-import { startKernel } from '../../../src/lab/kernel-gateway.ts'
-import type { Namespace } from '../../../src/lab/namespace.ts'
+import type { Forward } from '../../../src/lab/gateway/gateway-options.ts'
+import { startKernel } from '../../../src/lab/gateway/kernel-gateway.ts'
+import type { Namespace } from '../../../src/lab/world/namespace.ts'
 import type { Expectation } from './play.ts'
 import { SERVICE_PORTS } from './session.ts'
 

@@ -7,8 +7,8 @@
 // All sessions are waited for at once. Those that a gateway is known to stall are given some seconds, when all others
 // have ended; whatever else does not end has stalled too, and is given up only when no test would wait any longer.
 
-import type { Remote } from '../../../src/lab/remote.ts'
-import type { TalkerRequests } from '../../../src/lab/talker.ts'
+import type { TalkerRequests } from '../../../src/lab/traffic/scripted-peer.ts'
+import type { Remote } from '../../../src/lab/world/remote.ts'
 import { PATIENCE_MS } from '../../patience.ts'
 import { filled, PORTS_OF_ONE, SERVICE_PORTS, type Session, type Who } from './session.ts'
 

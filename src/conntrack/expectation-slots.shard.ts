@@ -1,0 +1,81 @@
+// What announcing (expectations.shard.ts) and matching (expectation-matching.shard.ts) have in common: the table that this shard works
+// on, and its slots. Owner: the shard; slots by the rules of the table.
+
+import { fault } from '#faults'
+import { hash4 } from '../memory/siphash.ts'
+import { seatLists } from './expectation-lists.shard.ts'
+import {
+  BUCKET,
+  EXPECTATION,
+  type ExpectationTable,
+  generationIn,
+  generationOf,
+  PERMANENT,
+  STATE,
+  slotOf,
+  stands,
+  stateOf,
+  unheld,
+  WIDTH,
+} from './expectation-table.ts'
+
+const DESTINATION = 0x600
+const INSIDE_END = 0x700
+
+export let table: ExpectationTable
+export let shard = 0
+export let epoch = 0
+export let release: (portIndex: number) => void = () => {}
+
+/** `giveBack` takes one reservation of a port (by port index) back. */
+export function seatExpectations(
+  shared: ExpectationTable,
+  shardNumber: number,
+  shardEpoch: number,
+  giveBack: (portIndex: number) => void,
+): void {
+  table = shared
+  shard = shardNumber
+  epoch = shardEpoch
+  release = giveBack
+  seatLists(shared)
+}
+
+/** How many stand, in all shards: while it is 0, no new connection needs to ask. */
+export const expected = (): number => table.count()
+
+/** A word of a slot that this shard has claimed, or of a handle that is known to stand. */
+export const field = (handle: number, word: number): number => table.fields[slotOf(handle) * WIDTH + word]!
+
+/** Whether the expectation stands: it is neither over nor being matched. */
+export function isStanding(handle: number): boolean {
+  const word = table.word(slotOf(handle))
+  return stands(word) && generationOf(word) === generationIn(handle)
+}
+
+export const isPermanent = (handle: number): boolean => (field(handle, EXPECTATION.flags) & PERMANENT) !== 0
+
+/** The bucket of a destination. */
+export const bucketOf = (key: number, dst: number, dstPort: number): number =>
+  hash4(dst, dstPort, key, DESTINATION) & (table.buckets - 1)
+
+/** Where the bucket of an inside endpoint begins. */
+export const insideBucket = (protocol: number, address: number, port: number): number =>
+  (hash4(address, port, protocol, INSIDE_END) & (table.buckets - 1)) * BUCKET
+
+/** It has gone, and its slot may have another one. */
+export function isOver(handle: number): boolean {
+  const word = table.word(slotOf(handle))
+  return stateOf(word) === STATE.free || generationOf(word) !== generationIn(handle)
+}
+
+export const ticketOf = (base: number): number => table.fields[base + EXPECTATION.ticket]!
+
+/** A slot that is ours. The reservation is given back afterwards: a crash may leave it, and never gives it back twice. */
+export function free(slot: number, generation: number): void {
+  fault('slot about to be freed')
+  table.settle(slot, unheld(STATE.free, generation))
+  fault('slot free, still counted')
+  table.countDown(1)
+  fault('slot free, its port reserved')
+}

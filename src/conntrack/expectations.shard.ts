@@ -1,0 +1,367 @@
+// This shard's side of the expectation table: announcing what is expected (nf_conntrack_expect.c: nf_ct_expect_related),
+// and taking it back. What the states are, and who may change which, is in expectation-table.ts; how a new connection is
+// matched, in expectation-matching.shard.ts. No function waits for another thread, and none allocates.
+//
+// Two masters never expect what one packet could match: who publishes looks, writes its slot, takes a ticket, looks again, and gives way to
+// a lower ticket before anything is in force. Since the ticket is taken in a slot that others see as busy, of two that
+// overlap the later sees the earlier.
+//
+// Owner: the shard; slots by the rules of the table.
+
+import { fault } from '#faults'
+import { CELL } from '../counters/counters.ts'
+import { EXPECT_REFUSED, type ExpectRefusal } from '../counters/expect-refusals.ts'
+import { counters } from '../counters/own-counters.shard.ts'
+import { now } from '../memory/clock.ts'
+import { CONN, CONN_SHIFT, KEY_MASK } from './connection-table.ts'
+import { hot } from './connections.shard.ts'
+import { expectEnd, expectNew } from './events.shard.ts'
+import { list, newestOf, olderThan, seatLists, unlist } from './expectation-lists.shard.ts'
+import {
+  bucketOf,
+  epoch,
+  field,
+  free,
+  insideBucket,
+  isOver,
+  isStanding,
+  release,
+  shard,
+  table,
+  ticketOf,
+} from './expectation-slots.shard.ts'
+import {
+  BUCKET,
+  bucketOfSlot,
+  deadlineWord,
+  EXPECTATION,
+  generationAfter,
+  generationIn,
+  generationOf,
+  handleOf,
+  held,
+  INACTIVE,
+  isKept,
+  STATE,
+  slotOf,
+  stands,
+  stateOf,
+  unheld,
+  WIDTH,
+} from './expectation-table.ts'
+
+/** What is announced; the words of a slot (expectation-table.ts) that its publisher says. */
+export interface Draft {
+  key: number
+  src: number
+  srcMask: number
+  srcPort: number
+  dst: number
+  dstPort: number
+  savedAddress: number
+  savedPort: number
+  flags: number
+  helper: number
+  childHelper: number
+  class: number
+  maxExpected: number
+  timeout: number
+  /** A connection of this shard, and the generation of its row; row 0 for none. */
+  masterRow: number
+  masterGeneration: number
+  direction: number
+  /** Port index + 1, 0 for none. */
+  reservation: number
+}
+
+/** Looks at a slot that another shard is just writing, before it counts as an overlap. */
+const PATIENCE = 1000
+const CAUSE = { evicted: 0, withdrawn: 1, masterEnded: 2 } as const
+
+/** On a dead shard's memory: the lists by master, oldest first. What it held the coordinator has settled before. */
+export function recoverExpectations(): void {
+  seatLists(table)
+  const own: number[] = []
+  for (let slot = 0; slot < table.slots; slot++) {
+    const word = table.word(slot)
+    if (isKept(word) && table.fields[slot * WIDTH + EXPECTATION.masterShard] === shard) own.push(slot)
+  }
+  own.sort((a, b) => ticketOf(a * WIDTH) - ticketOf(b * WIDTH))
+  for (const slot of own)
+    list(handleOf(slot, generationOf(table.word(slot))), table.fields[slot * WIDTH + EXPECTATION.masterRow]!)
+}
+
+/** Counts a refusal; its complement is what expect() and its callers return. */
+export function refuse(reason: ExpectRefusal): number {
+  counters[CELL.expectationsRefused + EXPECT_REFUSED[reason]]! += 1
+  return ~EXPECT_REFUSED[reason]
+}
+
+// --- announcing ---
+
+/**
+ * Publishes what the draft says: in force when this returns. The handle (> 0), or the complement of an EXPECT_REFUSED
+ * reason, which is counted. The same tuple, mask, master and class once more: the one that stands waits anew. One more
+ * than `maxExpected`: the oldest of that master and class goes. The draft's reservation is this module's from now on:
+ * refused or refreshed, it has been given back.
+ */
+export function expect(draft: Draft): number {
+  table.beginChange(shard)
+  const handle = settleDraft(draft)
+  table.endChange(shard)
+  return handle
+}
+
+function settleDraft(draft: Draft): number {
+  const { masterRow, masterGeneration } = draft
+  let count = 0
+  let oldest = 0
+  for (let at = newestOf(masterRow, masterGeneration); at !== 0; ) {
+    const older = olderThan(at, masterRow, masterGeneration)
+    if (isSameAnnouncement(at, draft)) {
+      if (refresh(at, draft)) return at
+      // Other contents: it is replaced.
+      end(at, CAUSE.withdrawn)
+    }
+    if (field(at, EXPECTATION.class) === draft.class && !isOver(at)) {
+      count++
+      if (isStanding(at)) oldest = at
+    }
+    at = older
+  }
+  const bucket = bucketOf(draft.key, draft.dst, draft.dstPort)
+  if (isOverlapped(bucket, draft, -1, 0)) return refuseDraft(draft, 'overlap')
+  const evicts = count >= draft.maxExpected
+  if (evicts && oldest === 0) return refuseDraft(draft, 'class-limit')
+  if (!hasRoom(bucket) && !(evicts && bucketOfSlot(slotOf(oldest)) === bucket)) return refuseDraft(draft, 'bucket-full')
+  // Just claimed by another shard: it is not over yet.
+  if (evicts && !end(oldest, CAUSE.evicted)) return refuseDraft(draft, 'class-limit')
+  return publish(bucket, draft)
+}
+
+function publish(bucket: number, draft: Draft): number {
+  if (!table.countUp()) return refuseDraft(draft, 'global-limit')
+  fault('expectation counted, no slot')
+  const slot = takeSlot(bucket)
+  if (slot < 0) {
+    table.countDown(1)
+    return refuseDraft(draft, 'bucket-full')
+  }
+  const generation = generationOf(table.word(slot))
+  const handle = handleOf(slot, generation)
+  fault('slot busy, nothing in it')
+  const ticket = table.nextTicket()
+  write(slot * WIDTH, draft, generation, ticket)
+  fault('slot written, not settled')
+  table.settle(slot, held(STATE.settling, generation, shard, epoch))
+  fault('slot settled, not in force')
+  const reason: ExpectRefusal | undefined = isOverlapped(bucket, draft, slot, ticket)
+    ? 'overlap'
+    : draft.reservation !== 0 && !hangInside(handle, draft)
+      ? 'bucket-full'
+      : undefined
+  if (reason) {
+    free(slot, generation)
+    return refuseDraft(draft, reason)
+  }
+  fault('slot hung by its inside end')
+  // Before it is in force: told of before any shard can tell that it has matched it.
+  expectNew(table.fields, slot * WIDTH)
+  table.settle(slot, unheld((draft.flags & INACTIVE) !== 0 ? STATE.inactive : STATE.pending, generation))
+  fault('slot pending, not listed')
+  list(handle, draft.masterRow)
+  counters[CELL.expectationsCreated]! += 1
+  return handle
+}
+
+function refuseDraft(draft: Draft, reason: ExpectRefusal): number {
+  if (draft.reservation !== 0) release(draft.reservation - 1)
+  return refuse(reason)
+}
+
+function hasRoom(bucket: number): boolean {
+  for (let slot = bucket * BUCKET; slot < (bucket + 1) * BUCKET; slot++)
+    if (stateOf(table.word(slot)) === STATE.free) return true
+  return false
+}
+
+/** A slot of the bucket, BUSY by this shard; -1 if there is none. */
+function takeSlot(bucket: number): number {
+  for (let slot = bucket * BUCKET; slot < (bucket + 1) * BUCKET; slot++) {
+    const word = table.word(slot)
+    if (stateOf(word) !== STATE.free) continue
+    if (table.change(slot, word, held(STATE.busy, generationAfter(generationOf(word)), shard, epoch))) return slot
+  }
+  return -1
+}
+
+function write(base: number, draft: Draft, generation: number, ticket: number): void {
+  const { fields } = table
+  fields[base + EXPECTATION.key] = draft.key
+  fields[base + EXPECTATION.src] = draft.src
+  fields[base + EXPECTATION.srcMask] = draft.srcMask
+  fields[base + EXPECTATION.srcPort] = draft.srcPort
+  fields[base + EXPECTATION.dst] = draft.dst
+  fields[base + EXPECTATION.dstPort] = draft.dstPort
+  fields[base + EXPECTATION.savedAddress] = draft.savedAddress
+  fields[base + EXPECTATION.savedPort] = draft.savedPort
+  fields[base + EXPECTATION.flags] = draft.flags & ~INACTIVE
+  fields[base + EXPECTATION.helper] = draft.helper
+  fields[base + EXPECTATION.childHelper] = draft.childHelper
+  fields[base + EXPECTATION.class] = draft.class
+  fields[base + EXPECTATION.maxExpected] = draft.maxExpected
+  fields[base + EXPECTATION.timeout] = draft.timeout
+  // Other words than the deadline nobody changes but in a slot of his own.
+  Atomics.store(fields, base + EXPECTATION.deadline, deadlineWord(now + draft.timeout, generation))
+  fields[base + EXPECTATION.ticket] = ticket
+  fields[base + EXPECTATION.masterShard] = shard
+  fields[base + EXPECTATION.masterRow] = draft.masterRow
+  fields[base + EXPECTATION.masterGeneration] = draft.masterGeneration
+  fields[base + EXPECTATION.direction] = draft.direction
+  fields[base + EXPECTATION.reservation] = draft.reservation
+  const master = draft.masterRow << CONN_SHIFT
+  const has = draft.masterRow !== 0
+  fields[base + EXPECTATION.masterSrc] = has ? hot[master + CONN.origSrc]! : 0
+  fields[base + EXPECTATION.masterDst] = has ? hot[master + CONN.origDst]! : 0
+  fields[base + EXPECTATION.masterPorts] = has ? hot[master + CONN.origPorts]! : 0
+  fields[base + EXPECTATION.masterKey] = has ? hot[master + CONN.state]! & KEY_MASK : 0
+}
+
+/**
+ * Another master's slot in the bucket could match what the draft's would. With a slot of its own and a ticket: one that
+ * came before. A slot that stays busy counts: its holder may be dead.
+ */
+function isOverlapped(bucket: number, draft: Draft, own: number, ticket: number): boolean {
+  for (let slot = bucket * BUCKET; slot < (bucket + 1) * BUCKET; slot++) {
+    if (slot === own) continue
+    let word = table.word(slot)
+    if (own >= 0) for (let i = 0; i < PATIENCE && stateOf(word) === STATE.busy; i++) word = table.word(slot)
+    if (stateOf(word) === STATE.free) continue
+    if (stateOf(word) === STATE.busy) {
+      if (own >= 0) return true
+      continue
+    }
+    if (!overlaps(slot * WIDTH, draft)) continue
+    if (own >= 0 && ((ticketOf(slot * WIDTH) - ticket) | 0) > 0) continue
+    const after = table.word(slot)
+    if (generationOf(after) === generationOf(word) && stateOf(after) !== STATE.free) return true
+  }
+  return false
+}
+
+function overlaps(base: number, draft: Draft): boolean {
+  const { fields } = table
+  if (fields[base + EXPECTATION.key] !== draft.key || fields[base + EXPECTATION.dst] !== draft.dst) return false
+  if (fields[base + EXPECTATION.dstPort] !== draft.dstPort) return false
+  const port = fields[base + EXPECTATION.srcPort]!
+  if (port !== 0 && draft.srcPort !== 0 && port !== draft.srcPort) return false
+  const bits = fields[base + EXPECTATION.srcMask]! & draft.srcMask
+  if (((fields[base + EXPECTATION.src]! ^ draft.src) & bits) !== 0) return false
+  return !(
+    fields[base + EXPECTATION.masterShard] === shard &&
+    fields[base + EXPECTATION.masterRow] === draft.masterRow &&
+    fields[base + EXPECTATION.masterGeneration] === draft.masterGeneration
+  )
+}
+
+/** So that the inside endpoint finds its reservation, should it send first; false if its bucket is full. */
+function hangInside(handle: number, draft: Draft): boolean {
+  const first = insideBucket(draft.key & 0xff, draft.savedAddress, draft.savedPort)
+  for (let at = first; at < first + BUCKET; at++) {
+    const before = Atomics.load(table.inside, at)
+    if (before !== 0 && !isOver(before)) continue
+    if (Atomics.compareExchange(table.inside, at, before, handle) === before) return true
+  }
+  return false
+}
+
+// --- what stands ---
+
+function isSameAnnouncement(handle: number, draft: Draft): boolean {
+  const { fields } = table
+  const base = slotOf(handle) * WIDTH
+  return (
+    fields[base + EXPECTATION.key] === draft.key &&
+    fields[base + EXPECTATION.src] === draft.src &&
+    fields[base + EXPECTATION.srcMask] === draft.srcMask &&
+    fields[base + EXPECTATION.srcPort] === draft.srcPort &&
+    fields[base + EXPECTATION.dst] === draft.dst &&
+    fields[base + EXPECTATION.dstPort] === draft.dstPort &&
+    fields[base + EXPECTATION.class] === draft.class
+  )
+}
+
+/** It waits anew; false if it says something else, or is over or being matched. */
+function refresh(handle: number, draft: Draft): boolean {
+  const { fields } = table
+  const base = slotOf(handle) * WIDTH
+  const isTheSame =
+    fields[base + EXPECTATION.savedAddress] === draft.savedAddress &&
+    fields[base + EXPECTATION.savedPort] === draft.savedPort &&
+    fields[base + EXPECTATION.reservation] === draft.reservation &&
+    fields[base + EXPECTATION.childHelper] === draft.childHelper &&
+    fields[base + EXPECTATION.helper] === draft.helper &&
+    fields[base + EXPECTATION.flags] === (draft.flags & ~INACTIVE)
+  const before = Atomics.load(fields, base + EXPECTATION.deadline)
+  if (!isTheSame || !isStanding(handle)) return false
+  const after = deadlineWord(now + draft.timeout, generationIn(handle))
+  if (Atomics.compareExchange(fields, base + EXPECTATION.deadline, before, after) !== before) return false
+  if (!activate(handle, (draft.flags & INACTIVE) === 0)) return false
+  fault('slot refreshed')
+  // The one that stands names the port already.
+  if (draft.reservation !== 0) release(draft.reservation - 1)
+  counters[CELL.expectationsRefreshed]! += 1
+  return true
+}
+
+/** Lets it in, or not any longer; false if it is over or being matched. By its master's shard. */
+export function activate(handle: number, active: boolean): boolean {
+  if (!isOurs(handle)) return false
+  const slot = slotOf(handle)
+  const generation = generationIn(handle)
+  const wanted = unheld(active ? STATE.pending : STATE.inactive, generation)
+  const word = table.word(slot)
+  if (word === wanted) return true
+  return stands(word) && generationOf(word) === generation && table.change(slot, word, wanted)
+}
+
+/** Takes an expectation back, with its reservation; false if it is over or being matched. By its master's shard. */
+export function withdraw(handle: number): boolean {
+  if (!isOurs(handle)) return false
+  table.beginChange(shard)
+  const done = end(handle, CAUSE.withdrawn)
+  table.endChange(shard)
+  return done
+}
+
+/** A helper may say anything. */
+const isOurs = (handle: number): boolean =>
+  handle > 0 && slotOf(handle) < table.slots && field(handle, EXPECTATION.masterShard) === shard
+
+/** A connection of this shard is gone: what it still expects goes too. */
+export function endMaster(row: number, generation: number): void {
+  if (newestOf(row, generation) === 0) return
+  table.beginChange(shard)
+  for (let at = newestOf(row, generation); at !== 0; ) {
+    const older = olderThan(at, row, generation)
+    end(at, CAUSE.masterEnded)
+    at = older
+  }
+  table.endChange(shard)
+}
+
+/** Within a change. */
+function end(handle: number, cause: number): boolean {
+  const slot = slotOf(handle)
+  const word = table.word(slot)
+  if (!stands(word) || generationOf(word) !== generationIn(handle)) return false
+  if (!table.change(slot, word, held(STATE.ending, generationIn(handle), shard, epoch))) return false
+  fault('slot ending')
+  const reservation = table.fields[slot * WIDTH + EXPECTATION.reservation]!
+  expectEnd(table.fields, slot * WIDTH, cause)
+  free(slot, generationIn(handle))
+  if (reservation !== 0) release(reservation - 1)
+  unlist(slot)
+  counters[CELL.expectationsRemoved + cause]! += 1
+  return true
+}

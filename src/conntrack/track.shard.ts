@@ -1,0 +1,174 @@
+// Tracking: what a packet of a known connection does to it (nf_conntrack_proto_*.c). One function a protocol, called
+// with the row and the packet's direction before the packet is changed; each refreshes the row as its protocol asks
+// and answers with a verdict. Every update is one i32 store that is valid alone; a timeout follows from the state.
+//
+// Sequence windows (I-IV of the window test) will be tested where trackTcp() begins, on untranslated numbers.
+
+import { fault } from '#faults'
+import { DROP } from '../counters/drop-reasons.ts'
+import { now } from '../memory/clock.ts'
+import {
+  ASSURED,
+  CONN,
+  CONN_SHIFT,
+  EXPECTED,
+  SEEN_REPLY,
+  SIMULTANEOUS_OPEN,
+  TCP_STATE_MASK,
+  TCP_STATE_SHIFT,
+} from './connection-table.ts'
+import { cold, hot } from './connections.shard.ts'
+import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW, CT_RELATED } from './ctinfo.ts'
+import { dequeue } from './queues.shard.ts'
+import * as tcp from './tcp-state.ts'
+import { DEFAULT_TIMEOUTS, type Timeouts, tcpTimeouts } from './timeouts.ts'
+import { destinationPort, INSIDE } from './tuple.ts'
+import { ACCEPT, ACCEPT_AND_END, REPEAT } from './verdict.ts'
+
+const { state: STATE, lastSeen: LAST_SEEN, timeout: TIMEOUT } = CONN
+const TCP_FLAGS_ILLEGAL = DROP['tcp-flags']
+const TCP_STATE_INVALID = DROP['tcp-state']
+const GRE = 47
+const DNS = 53
+/** UDP is assured once two-way traffic has lasted longer than this many seconds. */
+const UDP_ASSURED_AFTER = 2
+
+let timeouts: Timeouts = DEFAULT_TIMEOUTS
+let tcpTimeout = tcpTimeouts(DEFAULT_TIMEOUTS)
+
+export function seatTimeouts(wanted: Timeouts): void {
+  timeouts = wanted
+  tcpTimeout = tcpTimeouts(wanted)
+}
+
+/**
+ * For a packet that tracking has accepted (nf_ct_get). An ICMP error about the connection is RELATED whatever else,
+ * IS_REPLY added if it goes the way of its answers.
+ */
+export function ctinfo(row: number, direction: number): number {
+  if (direction === 1) return CT_ESTABLISHED + CT_IS_REPLY
+  const word = hot[(row << CONN_SHIFT) + STATE]!
+  if ((word & SEEN_REPLY) !== 0) return CT_ESTABLISHED
+  return (word & EXPECTED) !== 0 ? CT_RELATED : CT_NEW
+}
+
+export function hasExpired(row: number): boolean {
+  const base = row << CONN_SHIFT
+  return now - hot[base + LAST_SEEN]! >= hot[base + TIMEOUT]!
+}
+
+/** The state a first segment makes, or the reason it makes none (a bare ACK would pick up in mid-stream: not here). */
+export function newTcpState(flags: number): number {
+  const segment = tcp.SEGMENT_OF[flags]!
+  return segment === tcp.SYN ? tcp.SYN_SENT : tcp.NONE
+}
+
+/** Seconds that a connection in its first packet's state may wait for more. */
+export function firstTimeout(protocol: number, ports: number): number {
+  if (protocol === 6) return tcpTimeout[tcp.SYN_SENT]!
+  if (protocol === 17) return destinationPort(ports) === DNS ? timeouts.udpDns : timeouts.udpUnreplied
+  if (protocol === 1) return timeouts.icmp
+  return protocol === GRE ? timeouts.greUnreplied : timeouts.generic
+}
+
+/** The first packet in the reply direction has come: the connection is no longer one that may be recycled. */
+function noteReply(base: number): void {
+  dequeue(base >> CONN_SHIFT)
+  hot[base + STATE]! |= SEEN_REPLY
+  fault('reply noted')
+}
+
+/** The timeout that a row's state asks for: they are two stores, and a crash may come between. */
+export function timeoutOf(row: number): number {
+  const base = row << CONN_SHIFT
+  const word = hot[base + STATE]!
+  const protocol = word & 0xff
+  if (protocol === 6) return tcpTimeout[(word & TCP_STATE_MASK) >> TCP_STATE_SHIFT]!
+  const ports = hot[base + CONN.origPorts]!
+  if ((word & SEEN_REPLY) !== 0) {
+    if (protocol === 17 && destinationPort(ports) !== DNS) return timeouts.udpStream
+    if (protocol === GRE) return timeouts.greStream
+  }
+  return firstTimeout(protocol, ports)
+}
+
+export function trackTcp(base: number, direction: number, flags: number): number {
+  const segment = tcp.SEGMENT_OF[flags]!
+  if (segment === tcp.ILLEGAL) return TCP_FLAGS_ILLEGAL
+  const word = hot[base + STATE]!
+  const state = (word & TCP_STATE_MASK) >> TCP_STATE_SHIFT
+  const next = tcp.NEXT_STATE[(direction << 7) | (segment << 4) | state]!
+  if (next === tcp.ESTABLISHED && state === tcp.ESTABLISHED && (word & ASSURED) !== 0) {
+    hot[base + LAST_SEEN] = now
+    return ACCEPT
+  }
+  return changeTcp(base, direction, segment, state, next)
+}
+
+function changeTcp(base: number, direction: number, segment: number, state: number, next: number): number {
+  if (next === tcp.INVALID) return TCP_STATE_INVALID
+  if (next === tcp.IGNORE) return ACCEPT
+  // A SYN in TIME_WAIT or CLOSE opens anew.
+  if (next === tcp.SYN_SENT && state >= tcp.TIME_WAIT && state !== tcp.SYN_SENT2) return REPEAT
+  const replied = (hot[base + STATE]! & SEEN_REPLY) !== 0
+  // A reset that is the only answer to a SYN: nobody is there, the port is free at once.
+  if (segment === tcp.RST && direction === 1 && !replied) return ACCEPT_AND_END
+  if (direction === 1 && !replied) noteReply(base)
+
+  let word = hot[base + STATE]!
+  if (next === tcp.SYN_SENT2) word |= SIMULTANEOUS_OPEN
+  // The table can't tell a simultaneous open's last ACK, which may come from either end, from an ordinary one.
+  const simultaneous = (word & SIMULTANEOUS_OPEN) !== 0
+  if (simultaneous && direction === 1 && segment === tcp.ACK && state === tcp.SYN_RECV) next = tcp.ESTABLISHED
+  if (next === tcp.ESTABLISHED && (state === tcp.SYN_RECV || state === tcp.ESTABLISHED) && (word & SEEN_REPLY) !== 0)
+    word |= ASSURED
+  // A SYN sent again without an answer gives the connection no more time. Else lastSeen comes first: if the thread dies
+  // here, its successor stores the new state's timeout (timeoutOf), which must not be over already.
+  if (next !== tcp.SYN_SENT || replied) hot[base + LAST_SEEN] = now
+  hot[base + STATE] = (word & ~TCP_STATE_MASK) | (next << TCP_STATE_SHIFT)
+  fault('state changed')
+  hot[base + TIMEOUT] = tcpTimeout[next]!
+  return ACCEPT
+}
+
+/** TIME_WAIT and CLOSE: over, and kept only so that late segments find their way. */
+export function isClosed(base: number): boolean {
+  const state = (hot[base + STATE]! & TCP_STATE_MASK) >> TCP_STATE_SHIFT
+  return state === tcp.TIME_WAIT || state === tcp.CLOSE
+}
+
+export function trackUdp(base: number, direction: number): number {
+  const word = hot[base + STATE]!
+  if ((word & ASSURED) !== 0) hot[base + LAST_SEEN] = now
+  else changeUdp(base, direction, word)
+  return ACCEPT
+}
+
+function changeUdp(base: number, direction: number, word: number): void {
+  const row = base >> CONN_SHIFT
+  if (direction === 1 && (word & SEEN_REPLY) === 0) {
+    noteReply(base)
+    if (destinationPort(hot[base + CONN.origPorts]!) !== DNS) hot[base + TIMEOUT] = timeouts.udpStream
+  }
+  if (!refreshes(base, direction)) return
+  hot[base + LAST_SEEN] = now
+  if ((hot[base + STATE]! & SEEN_REPLY) !== 0 && now - cold.created[row]! > UDP_ASSURED_AFTER)
+    hot[base + STATE]! |= ASSURED
+}
+
+/** A sender outside keeps alive only what the inside end has answered (RFC 4787 REQ-6 and its security note). */
+function refreshes(base: number, direction: number): boolean {
+  const word = hot[base + STATE]!
+  const openedInside = ((word >> 8) & 1) === INSIDE
+  return openedInside || direction === 1 || (word & SEEN_REPLY) !== 0
+}
+
+/** ICMP queries, and protocols of which only the addresses are known. */
+export function trackOther(base: number, direction: number, protocol: number): number {
+  if (direction === 1 && (hot[base + STATE]! & SEEN_REPLY) === 0) {
+    noteReply(base)
+    if (protocol === GRE) hot[base + TIMEOUT] = timeouts.greStream
+  }
+  if (refreshes(base, direction)) hot[base + LAST_SEEN] = now
+  return ACCEPT
+}

@@ -1,0 +1,128 @@
+// The gateway's API for the command line and other programs of this host: HTTP on a unix socket that only its own user
+// may connect to. Main thread; long answers are streamed. What is asked for and can't be done is answered by a status and
+// `{"error": {"code", "message"}}`.
+//
+//   GET    /connections     every shard's connections as a JSON array, one a line (connection-list.ts)
+//   GET    /expectations    what stands expected, the same way (expectation-list.ts)
+//   GET    /helpers         the helpers in force, in the order in which they were loaded (helper-manager.ts)
+//   POST   /helpers         {module, ports?, servers?, options?}: loads one; 201, and the helper
+//   DELETE /helpers/NAME    unloads one; 200, and the helper
+
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { HelperError, type HelperErrorCode } from '../errors.ts'
+import type { HelperRequest, LoadedHelper } from '../helpers/helper-manager.ts'
+import { ApiRefusal, helperRequest } from './api-requests.ts'
+import { listenAt } from './api-socket.ts'
+
+export interface ApiOptions {
+  /** Absolute path; the directory is made if it isn't there. */
+  readonly socket: string
+  /** The text of the answer, in pieces. */
+  connections(): AsyncIterable<string>
+  /** The text of the answer. */
+  expectations(): string
+  readonly helpers: {
+    list(): readonly LoadedHelper[]
+    /** Throws HelperError. */
+    load(request: HelperRequest): Promise<LoadedHelper>
+    /** Throws HelperError. */
+    unload(name: string): Promise<LoadedHelper>
+  }
+}
+
+interface Answer {
+  readonly status: number
+  readonly body: string | AsyncIterable<string>
+  readonly allow?: string
+}
+
+const PATHS = '/connections, /expectations, /helpers'
+const HELPER = /^\/helpers\/([^/]+)$/
+const MOST_BYTES = 1 << 18
+
+const STATUS: Readonly<Record<HelperErrorCode, number>> = {
+  HELPER_MODULE: 422,
+  HELPER_EXISTS: 409,
+  HELPER_UNKNOWN: 404,
+  HELPER_SHARD: 422,
+  HELPER_LIMIT: 409,
+}
+
+export class ApiServer {
+  readonly #server: Server
+
+  private constructor(server: Server) {
+    this.#server = server
+  }
+
+  /** Resolves once it answers. Throws ApiError. */
+  static async start(options: ApiOptions): Promise<ApiServer> {
+    const server = createServer((request, response) => {
+      // A reader that goes away before the end is no fault.
+      serve(request, response, options).catch(() => response.destroy())
+    })
+    await listenAt(server, options.socket)
+    return new ApiServer(server)
+  }
+
+  /** Takes the socket away; ends answers that are under way. */
+  async close(): Promise<void> {
+    const closed = once(this.#server, 'close')
+    this.#server.close()
+    this.#server.closeAllConnections()
+    await closed
+  }
+}
+
+async function serve(request: IncomingMessage, response: ServerResponse, options: ApiOptions): Promise<void> {
+  const { status, body, allow } = await answerTo(request, options)
+  response.writeHead(status, { 'content-type': 'application/json', ...(allow && { allow }) })
+  if (typeof body === 'string') response.end(body)
+  else await pipeline(Readable.from(body), response)
+}
+
+async function answerTo(request: IncomingMessage, options: ApiOptions): Promise<Answer> {
+  try {
+    return await routed(request, options)
+  } catch (error) {
+    if (error instanceof ApiRefusal) return refusal(error.status, error.code, error.message)
+    if (error instanceof HelperError) return refusal(STATUS[error.code], error.code, error.message)
+    throw error
+  }
+}
+
+async function routed(request: IncomingMessage, { connections, expectations, helpers }: ApiOptions): Promise<Answer> {
+  // Whatever it is: who is still sending doesn't hear why it is refused.
+  const body = await bodyOf(request)
+  const path = request.url?.split('?', 1)[0] ?? ''
+  const only = (method: string): boolean => request.method === method
+  if (path === '/connections') return only('GET') ? { status: 200, body: connections() } : notAllowed('GET')
+  if (path === '/expectations') return only('GET') ? { status: 200, body: expectations() } : notAllowed('GET')
+  if (path === '/helpers') {
+    if (only('GET')) return json(200, helpers.list())
+    if (!only('POST')) return notAllowed('GET, POST')
+    return json(201, await helpers.load(helperRequest(body)))
+  }
+  const name = HELPER.exec(path)?.[1]
+  if (name === undefined) return refusal(404, 'API_PATH', `here is ${PATHS}`)
+  return only('DELETE') ? json(200, await helpers.unload(name)) : notAllowed('DELETE')
+}
+
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  const pieces: Buffer[] = []
+  let bytes = 0
+  for await (const piece of request as AsyncIterable<Buffer>) {
+    bytes += piece.length
+    // The rest is taken, and forgotten.
+    if (bytes <= MOST_BYTES) pieces.push(piece)
+  }
+  if (bytes > MOST_BYTES) throw new ApiRefusal(413, 'API_REQUEST', `at most ${MOST_BYTES} bytes`)
+  return Buffer.concat(pieces).toString()
+}
+
+const json = (status: number, value: unknown): Answer => ({ status, body: `${JSON.stringify(value)}\n` })
+const refusal = (status: number, code: string, message: string): Answer => json(status, { error: { code, message } })
+const notAllowed = (allow: string): Answer => ({ ...refusal(405, 'API_METHOD', `allowed: ${allow}`), allow })

@@ -1,0 +1,281 @@
+// Keeps the expectation table in order: what has waited too long, whose master is gone, what a worker left behind that
+// died. Shards look at deadlines and masters themselves when they match; this gives slots and reserved ports back.
+//
+//   left by a crash                          mended
+//   a slot BUSY                              freed
+//   a slot SETTLING or ENDING                freed, its port no longer reserved
+//   a slot CLAIMED                           PENDING again: the connection that had come tries once more
+//   a count that is too high                 lowered, when it was seen at rest
+//   a reservation that no slot names         given back, when it was seen twice
+// At rest is the count while no shard is within a change: their change words are even, and the same before and after the
+// slots were counted. A reservation is no slot's for a moment while a shard makes one or has matched one, within one turn:
+// so it is given back if the port's word and the slots that name it are what they were at an earlier look, and every shard
+// has ended a turn since.
+//
+// Owner: main thread, the only one that changes slots as COORDINATOR.
+
+import { CONN, CONN_SHIFT, type ConnectionView } from '../../conntrack/connection-table.ts'
+import {
+  COORDINATOR,
+  EXPECTATION,
+  type ExpectationTable,
+  generationOf,
+  handleOf,
+  held,
+  holderOf,
+  STATE,
+  secondsLeft,
+  stands,
+  stateOf,
+  unheld,
+  WIDTH,
+} from '../../conntrack/expectation-table.ts'
+import { CELL } from '../../counters/counters.ts'
+import { connectionsOf } from '../../datapath/attach.ts'
+import { type Externals, SPACES, VACANT, withContent } from '../../nat/externals.ts'
+import { ofReservations, reservationsIn, unreserveAt } from '../../nat/reservations.ts'
+import type { GatewayMemory } from '../memory.ts'
+
+/** External addresses whose port words are read in one look: half a million words take a millisecond. */
+const ENTRIES_A_LOOK = 8
+const PORTS = 65536
+
+export interface KeeperOptions {
+  readonly table: ExpectationTable
+  readonly externals: Externals
+  /** By shard. */
+  readonly connections: readonly ConnectionView[]
+  /** Second of the shards' clock. */
+  now(): number
+  /** How many turns a shard has ended. */
+  turns(shard: number): number
+  /** Words of a slot whose time is over; not to be kept. */
+  expired?(slot: Int32Array): void
+}
+
+/** Reservations of a port that no slot names. */
+interface Leak {
+  readonly word: number
+  readonly excess: number
+  /** Handles of the slots that name it, in the order of slots. */
+  readonly names: readonly number[]
+  readonly turns: readonly number[]
+}
+
+export class ExpectationKeeper {
+  /** Ended here since the gateway's start. */
+  readonly ended = { expired: 0, 'master-ended': 0, 'helper-gone': 0 }
+  /** Mended since then. */
+  readonly mended = { slot: 0, count: 0, reservation: 0 }
+  readonly #options: KeeperOptions
+  readonly #copy = new Int32Array(WIDTH)
+  /** Suspected leaks by port index. */
+  readonly #leaks = new Map<number, Leak>()
+  /** Entries whose ports are still to be looked at, because a worker has died. */
+  #entriesLeft = 0
+  #nextEntry = 0
+
+  constructor(options: KeeperOptions) {
+    this.#options = options
+  }
+
+  get count(): number {
+    return this.#options.table.count()
+  }
+
+  get limit(): number {
+    return this.#options.table.limit()
+  }
+
+  /** To be called about once a second. */
+  look(): void {
+    const { table } = this.#options
+    for (let slot = 0; slot < table.slots; slot++) if (stands(table.word(slot))) this.#endIfOver(slot)
+    this.#correctCount()
+    this.#settleLeaks()
+    this.#lookForLeaks()
+  }
+
+  /** A shard's thread is gone, and no other has begun: settles what it held. */
+  takeBack(shard: number): void {
+    const { table } = this.#options
+    // A dispatcher expects nothing.
+    if (shard >= table.shards) return
+    for (let slot = 0; slot < table.slots; slot++) {
+      const word = table.word(slot)
+      if (isHeld(word) && holderOf(word) === shard) this.#settle(slot, word)
+    }
+    if ((table.changeWord(shard) & 1) !== 0) table.endChange(shard)
+    this.#entriesLeft = this.#options.externals.capacity
+  }
+
+  /** A helper is unregistered: what it expects goes, and what it was to read is read by none. */
+  dropHelper(helper: number): void {
+    const { table } = this.#options
+    for (let slot = 0; slot < table.slots; slot++) {
+      const word = table.word(slot)
+      if (!stands(word)) continue
+      const base = slot * WIDTH
+      const isItsOwn = table.fields[base + EXPECTATION.helper] === helper
+      if (!isItsOwn && table.fields[base + EXPECTATION.childHelper] !== helper) continue
+      if (!table.change(slot, word, held(STATE.ending, generationOf(word), COORDINATOR, 0))) continue
+      if (isItsOwn) this.#free(slot, 'helper-gone')
+      else {
+        table.fields[base + EXPECTATION.childHelper] = 0
+        table.settle(slot, word)
+      }
+    }
+  }
+
+  #endIfOver(slot: number): void {
+    const { table } = this.#options
+    const word = table.word(slot)
+    const cause = stands(word) ? this.#cause(slot) : undefined
+    if (!cause || !table.change(slot, word, held(STATE.ending, generationOf(word), COORDINATOR, 0))) return
+    // Refreshed between our look and our change, or it was another one's fields that we saw.
+    const isStill = this.#cause(slot)
+    if (isStill === 'expired') this.#report(slot)
+    if (isStill) this.#free(slot, isStill)
+    else table.settle(slot, word)
+  }
+
+  #cause(slot: number): 'expired' | 'master-ended' | undefined {
+    const { table, now, connections } = this.#options
+    const base = slot * WIDTH
+    if (secondsLeft(Atomics.load(table.fields, base + EXPECTATION.deadline), now()) <= 0) return 'expired'
+    const row = table.fields[base + EXPECTATION.masterRow]!
+    const master = connections[table.fields[base + EXPECTATION.masterShard]!]
+    if (row === 0 || !master) return undefined
+    const generation = Atomics.load(master.words, (row << CONN_SHIFT) + CONN.generation)
+    return generation === table.fields[base + EXPECTATION.masterGeneration] ? undefined : 'master-ended'
+  }
+
+  #report(slot: number): void {
+    const { table, expired } = this.#options
+    this.#copy.set(table.fields.subarray(slot * WIDTH, (slot + 1) * WIDTH))
+    expired?.(this.#copy)
+  }
+
+  /** A slot that is the coordinator's. */
+  #free(slot: number, cause: keyof ExpectationKeeper['ended']): void {
+    this.#release(slot, generationOf(this.#options.table.word(slot)))
+    this.ended[cause]++
+  }
+
+  #release(slot: number, generation: number): void {
+    const { table, externals } = this.#options
+    const reservation = table.fields[slot * WIDTH + EXPECTATION.reservation]!
+    table.settle(slot, unheld(STATE.free, generation))
+    table.countDown(1)
+    if (reservation !== 0) unreserveAt(externals, reservation - 1)
+  }
+
+  #settle(slot: number, word: number): void {
+    const { table } = this.#options
+    const generation = generationOf(word)
+    this.mended.slot++
+    if (stateOf(word) === STATE.claimed) table.settle(slot, unheld(STATE.pending, generation))
+    else if (stateOf(word) === STATE.busy) {
+      // What its fields say may be an earlier expectation's.
+      table.settle(slot, unheld(STATE.free, generation))
+      table.countDown(1)
+    } else this.#release(slot, generation)
+  }
+
+  #correctCount(): void {
+    const { table } = this.#options
+    const before = this.#changeWords()
+    const count = table.count()
+    let used = 0
+    for (let slot = 0; slot < table.slots; slot++) if (stateOf(table.word(slot)) !== STATE.free) used++
+    const isAtRest = before.every((word, shard) => (word & 1) === 0 && word === table.changeWord(shard))
+    if (!isAtRest || count === used) return
+    table.countDown(count - used)
+    this.mended.count++
+  }
+
+  #changeWords(): number[] {
+    const { table } = this.#options
+    return Array.from({ length: table.shards }, (_, shard) => table.changeWord(shard))
+  }
+
+  #turns(): number[] {
+    const { table, turns } = this.#options
+    return Array.from({ length: table.shards }, (_, shard) => turns(shard))
+  }
+
+  /** After a worker's death every external address is gone through once, some at each look. */
+  #lookForLeaks(): void {
+    const { externals } = this.#options
+    if (this.#entriesLeft === 0) return
+    const names = this.#namedPorts()
+    const turns = this.#turns()
+    for (let i = 0; i < ENTRIES_A_LOOK && this.#entriesLeft > 0; i++, this.#entriesLeft--) {
+      const entry = this.#nextEntry
+      this.#nextEntry = (entry + 1) % externals.capacity
+      if (externals.kindOf(entry) === VACANT) continue
+      const end = (entry + 1) * SPACES * PORTS
+      for (let at = entry * SPACES * PORTS; at < end; at++) {
+        const word = externals.portWords[at]!
+        if (reservationsIn(word) === 0) continue
+        const named = names.get(at) ?? []
+        const excess = reservationsIn(word) - named.length
+        if (excess > 0) this.#leaks.set(at, { word, excess, names: named, turns })
+      }
+    }
+  }
+
+  #settleLeaks(): void {
+    if (this.#leaks.size === 0) return
+    const { portWords } = this.#options.externals
+    const turns = this.#turns()
+    const names = this.#namedPorts()
+    for (const [at, leak] of this.#leaks) {
+      const named = names.get(at) ?? []
+      const excess = reservationsIn(Atomics.load(portWords, at)) - named.length
+      const isAsItWas = Atomics.load(portWords, at) === leak.word && isSame(named, leak.names)
+      if (excess <= 0) this.#leaks.delete(at)
+      else if (!isAsItWas) this.#leaks.set(at, { word: Atomics.load(portWords, at), excess, names: named, turns })
+      else if (leak.turns.every((ended, shard) => turns[shard]! > ended)) {
+        const mended = withContent(leak.word, leak.word - ofReservations(leak.excess))
+        if (Atomics.compareExchange(portWords, at, leak.word, mended) !== leak.word) continue
+        this.mended.reservation += leak.excess
+        this.#leaks.delete(at)
+      }
+    }
+  }
+
+  /** Handles of slots by the port that they name. */
+  #namedPorts(): Map<number, number[]> {
+    const { table } = this.#options
+    const names = new Map<number, number[]>()
+    for (let slot = 0; slot < table.slots; slot++) {
+      const word = table.word(slot)
+      if (stateOf(word) === STATE.free) continue
+      const reservation = table.fields[slot * WIDTH + EXPECTATION.reservation]!
+      if (reservation === 0) continue
+      const named = names.get(reservation - 1)
+      const handle = handleOf(slot, generationOf(word))
+      if (named) named.push(handle)
+      else names.set(reservation - 1, [handle])
+    }
+    return names
+  }
+}
+
+/** Of a gateway; `now` is the second of its shards' clock. */
+export function keeperOf(memory: GatewayMemory, now: () => number): ExpectationKeeper {
+  const { expectations: table, externals, shards, settings, counters } = memory
+  return new ExpectationKeeper({
+    table,
+    externals,
+    connections: shards.map(({ tables }, shard) => connectionsOf(tables, settings[shard]!)),
+    now,
+    turns: (shard) => counters[shard]![CELL.turns]!,
+  })
+}
+
+const isHeld = (word: number): boolean => stateOf(word) !== STATE.free && !stands(word)
+
+const isSame = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((handle, i) => handle === b[i])

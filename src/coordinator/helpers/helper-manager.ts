@@ -1,0 +1,216 @@
+// Helpers at run time: loads, unloads and lists them, for the configuration and for the API. A helper is tried in the
+// main thread first, so what is wrong with it is said before any shard hears of it; then it is in the list that all
+// shards follow (helpers/helper-list.ts), and what fails in one of them is undone in all.
+//
+//   load      tried here, given a number, listed, followed by every shard; or undone
+//   unload    no longer listed, followed by every shard (they forget it), then its expectations go
+// One after the other. Never: a number given again while a shard may still know the helper that had it.
+//
+// Owner: the main thread; it alone writes the list.
+
+import type { Helper } from '../../helpers/helper.ts'
+import type { HelperList } from '../../helpers/helper-list.ts'
+import { bindingsOf, type HelperEntry, type HelperOptions, loadHelper } from '../../helpers/load.ts'
+import { HelperError } from '../errors.ts'
+
+/** More than a shard that is just being replaced needs. */
+const FOLLOWED_WITHIN_MS = 15_000
+const MOST_HELPERS = 255
+
+export interface HelperRequest {
+  /** A built-in's name, or the absolute path of a module. */
+  readonly module: string
+  /** The server's ports, instead of the helper's own. */
+  readonly ports?: readonly number[] | undefined
+  /** Addresses or prefixes of servers; without any, all. */
+  readonly servers?: readonly string[] | undefined
+  readonly options?: HelperOptions | undefined
+}
+
+export interface LoadedHelper {
+  readonly name: string
+  readonly id: number
+  readonly module: string
+  readonly protocol: 'tcp' | 'udp'
+  /** The server's; empty: every port. */
+  readonly ports: readonly number[]
+  readonly servers: readonly string[]
+  readonly options: HelperOptions
+  /** What it may expect of one connection. */
+  readonly classes: readonly { readonly name: string; readonly maxExpected: number; readonly timeoutSeconds: number }[]
+}
+
+export interface HelperDeskOptions {
+  readonly list: HelperList
+  readonly shards: number
+  /** Makes every shard turn. */
+  wake(): void
+  /** Its expectations go. */
+  drop(id: number): void
+}
+
+interface Loaded {
+  readonly entry: HelperEntry
+  readonly shown: LoadedHelper
+}
+
+export class HelperDesk {
+  readonly #options: HelperDeskOptions
+  #loaded: readonly Loaded[] = []
+  #loads = 0
+  #lastId = 0
+  #version = 0
+  /** What is under way. */
+  #queue: Promise<unknown> = Promise.resolve()
+
+  constructor(options: HelperDeskOptions) {
+    this.#options = options
+  }
+
+  /** Before there are shards: tried and listed, followed when they begin. Throws HelperError. */
+  async begin(requests: readonly HelperRequest[]): Promise<void> {
+    for (const request of requests) this.#loaded = [...this.#loaded, await this.#tried(request)]
+    this.#publish()
+  }
+
+  /** Resolves when every shard has what is listed. Throws HelperError HELPER_SHARD. */
+  async settled(): Promise<void> {
+    const fault = await this.#followed()
+    if (fault !== undefined) throw new HelperError('HELPER_SHARD', fault)
+  }
+
+  /** What shards could not load: one that takes a dead one's place does without, if a module isn't there any more. */
+  faults(): readonly string[] {
+    const reports = Array.from({ length: this.#options.shards }, (_, shard) => this.#options.list.reportOf(shard))
+    return reports.flatMap(({ fault }, shard) => (fault === '' ? [] : [`in shard ${shard}: ${fault}`]))
+  }
+
+  list(): readonly LoadedHelper[] {
+    return this.#loaded.map(({ shown }) => shown)
+  }
+
+  nameOf(id: number): string | undefined {
+    return this.#loaded.find(({ entry }) => entry.id === id)?.entry.name
+  }
+
+  /** Resolves when every shard reads new connections with it. Throws HelperError, and nothing has changed then. */
+  load(request: HelperRequest): Promise<LoadedHelper> {
+    return this.#inTurn(async () => {
+      const before = this.#loaded
+      const added = await this.#tried(request)
+      this.#loaded = [...before, added]
+      try {
+        this.#publish()
+        await this.settled()
+      } catch (error) {
+        this.#loaded = before
+        this.#publish()
+        await this.#forgotten(added.entry.id)
+        throw error
+      }
+      return added.shown
+    })
+  }
+
+  /** Resolves when no shard knows it any more. Throws HelperError HELPER_UNKNOWN. */
+  unload(name: string): Promise<LoadedHelper> {
+    return this.#inTurn(async () => {
+      const going = this.#loaded.find(({ entry }) => entry.name === name)
+      if (!going) throw new HelperError('HELPER_UNKNOWN', `there is no helper ${name}: ${this.#names()}`)
+      this.#loaded = this.#loaded.filter((each) => each !== going)
+      this.#publish()
+      await this.#forgotten(going.entry.id)
+      return going.shown
+    })
+  }
+
+  #inTurn<T>(step: () => Promise<T>): Promise<T> {
+    const done = this.#queue.then(step)
+    this.#queue = done.catch(() => {})
+    return done
+  }
+
+  #names(): string {
+    const names = this.#loaded.map(({ entry }) => entry.name)
+    return names.length === 0 ? 'none is loaded' : `loaded are ${names.join(', ')}`
+  }
+
+  async #tried({ module, ports = [], servers = [], options = {} }: HelperRequest): Promise<Loaded> {
+    const load = ++this.#loads
+    const helper = await this.#made(module, options, load)
+    const { name, tuple } = helper
+    if (this.#loaded.some(({ entry }) => entry.name === name))
+      throw new HelperError('HELPER_EXISTS', `there is a helper ${name} already: unload it first`)
+    const entry: HelperEntry = {
+      id: this.#freeId(),
+      name,
+      module,
+      options,
+      bindings: bindingsOf(helper, ports, servers),
+      load,
+    }
+    const own = tuple.dstPort === undefined ? [] : [tuple.dstPort]
+    const shown: LoadedHelper = {
+      name,
+      id: entry.id,
+      module,
+      protocol: tuple.proto,
+      ports: ports.length > 0 ? ports : own,
+      servers: servers.length > 0 || tuple.dstAddress === undefined ? servers : [tuple.dstAddress],
+      options,
+      classes: classesOf(helper),
+    }
+    return { entry, shown }
+  }
+
+  async #made(module: string, options: HelperOptions, load: number): Promise<Helper> {
+    try {
+      return await loadHelper({ module, options, load })
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      throw new HelperError('HELPER_MODULE', `the helper ${module} can't be loaded: ${reason}`, { cause: error })
+    }
+  }
+
+  /** The one that was free longest. */
+  #freeId(): number {
+    for (let step = 1; step <= MOST_HELPERS; step++) {
+      const id = ((this.#lastId + step - 1) % MOST_HELPERS) + 1
+      if (this.#loaded.some(({ entry }) => entry.id === id)) continue
+      this.#lastId = id
+      return id
+    }
+    throw new HelperError('HELPER_LIMIT', `there are ${MOST_HELPERS} helpers: unload one first`)
+  }
+
+  #publish(): void {
+    const { list, wake } = this.#options
+    try {
+      this.#version = list.publish(JSON.stringify(this.#loaded.map(({ entry }) => entry)))
+    } catch (error) {
+      throw new HelperError('HELPER_LIMIT', (error as Error).message, { cause: error })
+    }
+    wake()
+  }
+
+  /** What went wrong in which shard; undefined if all have followed. */
+  async #followed(): Promise<string | undefined> {
+    const { list, shards } = this.#options
+    const version = this.#version
+    const each = Array.from({ length: shards }, async (_, shard) => {
+      if (!(await list.followed(shard, version, FOLLOWED_WITHIN_MS)))
+        return `shard ${shard} has not followed within ${FOLLOWED_WITHIN_MS / 1000} s`
+      return undefined
+    })
+    return (await Promise.all(each)).find((fault) => fault !== undefined) ?? this.faults()[0]
+  }
+
+  /** Shards announce nothing for it any more: what stands is the last of it. */
+  async #forgotten(id: number): Promise<void> {
+    await this.#followed()
+    this.#options.drop(id)
+  }
+}
+
+const classesOf = ({ classes, maxExpected = 1, expectTimeoutSeconds = 300 }: Helper): LoadedHelper['classes'] =>
+  classes ?? [{ name: 'default', maxExpected, timeoutSeconds: expectTimeoutSeconds }]

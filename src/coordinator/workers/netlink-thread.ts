@@ -1,0 +1,63 @@
+// The netlink watcher's thread as the main thread has it: started, heard, ended. What it does is in host/watcher.ts.
+
+import { Worker } from 'node:worker_threads'
+import { reasonOf } from '../../host/errors.ts'
+import type { LinkReport } from '../../host/host-tables.ts'
+import type { NetlinkThreadData, WatcherReport } from '../../host/watcher.ts'
+import { signal } from '../../io/syscalls.ts'
+import { sharedMemory } from '../../memory/region.ts'
+import { GatewayError } from '../errors.ts'
+import { workerFile } from './worker-file.ts'
+
+export interface NetlinkThreadOptions extends Omit<NetlinkThreadData, 'stop'> {
+  /** Our interfaces or their addresses are not what they were; also once before `started` resolves. */
+  changed(links: readonly LinkReport[]): void
+  /** The kernel's tables don't fit; the message says which. */
+  overflow(message: string): void
+  /** The thread has ended though nobody stopped it. */
+  failed(error: GatewayError): void
+}
+
+export class NetlinkThread {
+  /** Resolves once the first snapshot is published. Throws GatewayError GATEWAY_THREAD. */
+  readonly started: Promise<void>
+  readonly #worker: Worker
+  readonly #ended: Promise<void>
+  readonly #stop = new Int32Array(sharedMemory(4))
+  readonly #wakeFd: number
+
+  constructor({ changed, overflow, failed, ...data }: NetlinkThreadOptions) {
+    const stop = this.#stop.buffer as SharedArrayBuffer
+    this.#wakeFd = data.wakeFd
+    this.#worker = new Worker(workerFile('netlink'), { workerData: { ...data, stop } satisfies NetlinkThreadData })
+    let reason = 'it ended'
+    this.#worker.on('error', (error) => {
+      reason = reasonOf(error)
+    })
+    this.#ended = new Promise((resolve) => this.#worker.once('exit', () => resolve()))
+    const failure = this.#ended.then(
+      () => new GatewayError('GATEWAY_THREAD', `the thread that watches the kernel's routes failed: ${reason}`),
+    )
+    this.started = new Promise((resolve, reject) => {
+      this.#worker.on('message', (report: WatcherReport) => {
+        if (report.kind === 'overflow') return overflow(report.message)
+        changed(report.links)
+        resolve()
+      })
+      failure.then(reject)
+    })
+    failure.then((error) => {
+      if (!this.#stopping) failed(error)
+    })
+  }
+
+  get #stopping(): boolean {
+    return Atomics.load(this.#stop, 0) !== 0
+  }
+
+  async stop(): Promise<void> {
+    Atomics.store(this.#stop, 0, 1)
+    signal(this.#wakeFd)
+    await this.#ended
+  }
+}

@@ -1,0 +1,171 @@
+// What a shard counts, declared once: the shard adds to a cell, the metrics endpoint reads the cell and names it.
+// 64-bit floats in shared memory: exact up to 2^53, no BigInt, no wrap to explain (prom-client wants doubles anyway).
+// Owner: the shard is the only writer of its block; everyone may read it at any time.
+
+import type { Region } from '../memory/region.ts'
+import { DROP_REASONS } from './drop-reasons.ts'
+import { EXPECT_REFUSALS } from './expect-refusals.ts'
+
+type Labels = Readonly<Record<string, string>>
+
+export interface Metric {
+  readonly name: string
+  readonly type: 'counter' | 'gauge'
+  readonly help: string
+  /** One cell for each set of labels, in this order. The label `shard` is added by the reader. */
+  readonly cells: readonly Labels[]
+}
+
+const SIDES = [{ side: 'inside' }, { side: 'outside' }]
+const PROTOCOLS = [{ protocol: 'tcp' }, { protocol: 'udp' }, { protocol: 'icmp' }, { protocol: 'other' }]
+
+/** Why a connection goes on without its helper; a reason's number is its place. */
+export const HELPER_CUT_OFFS = [
+  /** The helper threw. */
+  'threw',
+  /** Its calls took longer than their time budget (datapath/call-budget.ts). */
+  'slow',
+  /** What it held was neither completed in time, nor given up. */
+  'held-too-long',
+  'held-again',
+  'held-too-much',
+  /** Segments behind a gap, or all streams together, need more than there is. */
+  'no-memory',
+  /** The helper isn't registered any more. */
+  'unregistered',
+  /** The helper itself has no more interest. */
+  'done',
+  /** A fragment came, which no stream takes. */
+  'fragment',
+  /** The connection's first packet carries data. */
+  'data-in-syn',
+] as const
+export type CutOff = (typeof HELPER_CUT_OFFS)[number]
+
+const counter = (name: string, help: string, cells: readonly Labels[] = [{}]): Metric => ({
+  name: `natloom_${name}_total`,
+  type: 'counter',
+  help,
+  cells,
+})
+const gauge = (name: string, help: string, cells: readonly Labels[] = [{}]): Metric => ({
+  name: `natloom_${name}`,
+  type: 'gauge',
+  help,
+  cells,
+})
+
+/** Order is memory layout: append. */
+export const METRICS = {
+  receivedPackets: counter('received_packets', 'Packets taken from an interface, by side', SIDES),
+  receivedBytes: counter('received_bytes', 'Bytes of them, from the IP header on', SIDES),
+  sentPackets: counter('sent_packets', 'Packets given to an interface, by side', SIDES),
+  sentBytes: counter('sent_bytes', 'Bytes of them, from the IP header on', SIDES),
+  notOurs: counter(
+    'not_ours_packets',
+    'Packets left to the kernel: for the host itself, not IPv4, not inside to outside or back',
+    SIDES,
+  ),
+  drops: counter(
+    'dropped_packets',
+    'Packets dropped, by reason',
+    DROP_REASONS.map(([reason]) => ({ reason })),
+  ),
+  sendFailures: counter('send_failures', 'Packets that an interface refused to send', SIDES),
+  receiveLosses: counter('receive_losses', 'Packets lost because the receive ring was full', SIDES),
+  connections: gauge('connections', 'Connections tracked now', PROTOCOLS),
+  connectionsInserted: counter('connections_inserted', 'Connections that began', PROTOCOLS),
+  connectionsExpired: counter(
+    'connections_expired',
+    'Connections that ended: timed out, reset, or replaced by a new one of the same tuple',
+    PROTOCOLS,
+  ),
+  connectionsRecycled: counter('connections_recycled', 'Connections ended early to make room, by what they were', [
+    { state: 'closed' },
+    { state: 'unreplied' },
+  ]),
+  mappings: gauge('mappings', 'Inside endpoints that hold an external endpoint now', PROTOCOLS),
+  permissions: gauge('permissions', 'Remote addresses that may send to a mapping now'),
+  portsUsed: gauge('ports_used', 'External ports (ICMP: identifiers) in use now', PROTOCOLS.slice(0, 3)),
+  portsResting: gauge('ports_resting', 'External ports freed and not yet to be given again', PROTOCOLS.slice(0, 3)),
+  portsLeased: gauge('ports_leased', 'External ports in the blocks this shard leases', PROTOCOLS.slice(0, 3)),
+  icmpErrorsSent: counter('icmp_errors_sent', 'ICMP errors sent, by kind', [
+    { kind: 'time-exceeded' },
+    { kind: 'fragmentation-needed' },
+    { kind: 'net-unreachable' },
+    { kind: 'host-unreachable' },
+    { kind: 'administratively-prohibited' },
+  ]),
+  icmpErrorsSuppressed: counter('icmp_errors_suppressed', 'ICMP errors not sent because of the rate limit'),
+  icmpErrorsTranslated: counter('icmp_errors_translated', 'ICMP errors about a tracked connection, carried through'),
+  resetsSent: counter('resets_sent', 'TCP resets sent for segments that belong to no connection'),
+  fragmented: counter('fragmented_packets', 'Packets cut into fragments here because the next link is smaller'),
+  neighbourWaits: counter('neighbour_waits', 'Packets that waited for the next hop to answer ARP'),
+  handovers: counter('handovers', 'Packets handed to the shard that owns them, by why', [
+    { reason: 'flow' },
+    { reason: 'fragment' },
+    { reason: 'known-fragment' },
+    { reason: 'icmp-error' },
+    { reason: 'hairpin' },
+    { reason: 'dispatch' },
+  ]),
+  handoversReceived: counter(
+    'handovers_received',
+    'Packets taken from the rings of other shards and of the dispatcher',
+  ),
+  handoversLost: counter('handovers_lost', 'Packets that a worker had taken from a ring when it failed'),
+  handoverFullest: gauge('handover_ring_entries_max', 'Most packets that waited in one ring, in the last second'),
+  wakes: counter('shard_wakes', 'Sleeping shards woken because of a packet for them'),
+  turns: counter('shard_turns', 'Turns of the shard loop'),
+  sleeps: counter('shard_sleeps', 'Turns that ended asleep'),
+  busySeconds: counter('shard_busy_seconds', 'Seconds in turns that received packets'),
+  expectationsCreated: counter('expectations_created', 'Expectations published for connections of this shard'),
+  expectationsRefreshed: counter('expectations_refreshed', 'Expectations announced once more while they stood'),
+  expectationsMatched: counter('expectations_matched', 'Connections of this shard that had been expected'),
+  expectationsRefused: counter(
+    'expectations_refused',
+    'Expectations refused, by reason',
+    EXPECT_REFUSALS.map((reason) => ({ reason })),
+  ),
+  expectationsRemoved: counter('expectations_removed', 'Expectations removed unmatched by the shard of their master', [
+    { cause: 'evicted' },
+    { cause: 'withdrawn' },
+    { cause: 'master-ended' },
+  ]),
+  helped: gauge('helped_connections', 'Connections that a helper reads now'),
+  helperCalls: counter('helper_calls', 'Calls of helpers with bytes or datagrams'),
+  helperRewrites: counter('helper_rewrites', 'Announcements rewritten by helpers'),
+  helperHolds: counter('helper_holds', 'Segments whose bytes were held, whole or in part'),
+  helperCutOffs: counter(
+    'helper_cut_offs',
+    'Connections that went on without their helper, by why',
+    HELPER_CUT_OFFS.map((reason) => ({ reason })),
+  ),
+  announcementsRefused: counter('announcements_refused', 'Announcements of helpers that make no expectation, by why', [
+    { reason: 'invalid' },
+    { reason: 'not-established' },
+    { reason: 'not-allowed' },
+  ]),
+} as const satisfies Record<string, Metric>
+
+export type MetricKey = keyof typeof METRICS
+
+/** Where a metric's first cell lies in a shard's block. */
+export const CELL = (() => {
+  let next = 0
+  const first = {} as Record<MetricKey, number>
+  for (const [key, metric] of Object.entries(METRICS)) {
+    first[key as MetricKey] = next
+    next += metric.cells.length
+  }
+  return first
+})()
+
+const CELLS = Object.values(METRICS).reduce((sum, metric) => sum + metric.cells.length, 0)
+
+/** A shard's block. */
+export const counterBlock = (region: Region): Float64Array => region.f64(CELLS)
+
+/** Cell of a protocol in the metrics that are split by protocol. */
+export const protocolCell = (protocol: number): number =>
+  protocol === 6 ? 0 : protocol === 17 ? 1 : protocol === 1 ? 2 : 3

@@ -1,0 +1,47 @@
+// How a tracked packet leaves that is more than translated and sent: in pieces if the next link is smaller, or as a
+// hairpin, to whoever owns the external endpoint that it is addressed to. Owner: this thread.
+
+import { TUPLE_WORDS } from '../../conntrack/connection-table.ts'
+import { hot } from '../../conntrack/connections.shard.ts'
+import { invertPorts, OUTSIDE } from '../../conntrack/tuple.ts'
+import { ACCEPT } from '../../conntrack/verdict.ts'
+import { DROP } from '../../counters/drop-reasons.ts'
+import * as ipv4 from '../../wire/ipv4.ts'
+import { BY_HAIRPIN, handOver } from '../handover/handover.ts'
+import { ownerOfTuple } from '../handover/packet-owner.ts'
+import { AT, END, FLOW, HAIRPIN, IP, KEY, KIND, PORTS, PORTS_KNOWN } from '../packet/burst.ts'
+import { mem } from '../packet/packet-memory.ts'
+import { lengthOnLink, sendSmaller } from './fragmentation.ts'
+import { HOP_MTU, hops } from './route-cache.ts'
+import { translate } from './translate.ts'
+import { sendTo } from './transmit.ts'
+
+const TOO_BIG = DROP['too-big']
+
+/** Instead of a route cache line: to an external endpoint of our own. */
+export const HAIRPIN_LINE = -1
+
+/** Translates packet i and lets it go by a route cache line, or as a hairpin; a verdict. */
+export function leave(i: number, base: number, direction: number, line: number): number {
+  translate(i, base, direction)
+  if (line === HAIRPIN_LINE) return leaveToOurselves(i, base, direction)
+  const mtu = hops[line + HOP_MTU]!
+  if (END[i]! - IP[i]! > mtu && lengthOnLink(i) > mtu) return sendSmaller(i, line, mtu) ? ACCEPT : TOO_BIG
+  sendTo(line, AT[i]!, END[i]! - AT[i]!)
+  return ACCEPT
+}
+
+/**
+ * To an external endpoint of our own (RFC 4787 REQ-9): its source is translated, and it goes to whoever owns the endpoint
+ * as if it had come from outside. Its time to live falls there.
+ */
+function leaveToOurselves(i: number, base: number, direction: number): number {
+  ipv4.restoreTtl(mem, IP[i]!)
+  const other = base + (1 - direction) * TUPLE_WORDS
+  const ports = invertPorts(hot[other + 2]!)
+  // A fragment takes its translated ports along.
+  PORTS[i] = ports
+  const owner = ownerOfTuple(OUTSIDE, KEY[i]! & 0xff, hot[other + 1]!, hot[other]!, ports)
+  const flags = KIND[i] === FLOW ? HAIRPIN : HAIRPIN | PORTS_KNOWN
+  return handOver(i, owner, OUTSIDE, flags, BY_HAIRPIN)
+}

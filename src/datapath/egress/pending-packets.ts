@@ -1,0 +1,121 @@
+// Packets that wait for their next hop to answer ARP. They are copied out as received, before tracking or translation
+// has touched them, and go through the pipeline from the start once the neighbour is known; if it does not answer,
+// their senders are told (ICMP 3/1, RFC 1812 4.3.3.1). The kernel does the asking: the watcher is told by a request
+// ring, and its answer comes with the next version of the forwarding information base. Owner: this thread.
+
+import { QUEUED } from '../../conntrack/verdict.ts'
+import { CELL } from '../../counters/counters.ts'
+import { DROP } from '../../counters/drop-reasons.ts'
+import { counters } from '../../counters/own-counters.shard.ts'
+import { BURST } from '../../io/driver.ts'
+import { nowMs } from '../../memory/clock.ts'
+import { NEIGHBOUR } from '../../routing/fib.ts'
+import { NOT_LENT } from '../handover/handover-rings.ts'
+import { AT, KNOWN_PORTS, LENGTH, TOKEN, way } from '../packet/burst.ts'
+import { dropKept, keepFrame } from '../packet/packet-memory.ts'
+import { gatewayOf, HOP_PORT, hop, hops, neighbourState, requestNeighbour, routePort, version } from './route-cache.ts'
+
+/** Packets that may wait for one neighbour. */
+const QUEUE_LENGTH = 64
+/** Neighbours that may be waited for at once: more are asked for by somebody who scans. */
+const MOST_NEIGHBOURS = 256
+/** The kernel gives a neighbour up after about 3.6 s; milliseconds. */
+const PATIENCE = 5000
+const CHECK_EVERY = 100
+
+interface Waiter {
+  readonly port: number
+  readonly gateway: number
+  /** An address behind it, to ask the routes again. */
+  readonly destination: number
+  readonly since: number
+  /** The kernel was seen asking: a failure after that is an answer to our request, not to an older one. */
+  asked: boolean
+  /** Frames kept in the arena, their lengths, how they came, and of fragments that were handed over their ports. */
+  readonly at: number[]
+  readonly length: number[]
+  readonly way: number[]
+  readonly ports: number[]
+}
+
+const waiters = new Map<number, Waiter>()
+let shard = 0
+let wakeWatcher: () => void = () => {}
+let checkedVersion = 0
+let checkAgainAt = 0
+
+export function seatWaiting(shardNumber: number, wake: () => void): void {
+  waiters.clear()
+  checkedVersion = 0
+  checkAgainAt = 0
+  shard = shardNumber
+  wakeWatcher = wake
+}
+
+/** Somebody waits, and the routes have changed since, or it is time to look whether patience is over. */
+export const isTimeToCheck = (): boolean => waiters.size > 0 && (version !== checkedVersion || nowMs >= checkAgainAt)
+
+/** Lets packet i wait for the next hop of a route cache line; QUEUED, or why it can't. */
+export function waitForNeighbour(i: number, line: number, destination: number): number {
+  const port = routePort(line)
+  const gateway = gatewayOf(destination)
+  const name = port * 2 ** 32 + (gateway >>> 0)
+  let waiter = waiters.get(name)
+  if (!waiter) {
+    if (waiters.size >= MOST_NEIGHBOURS || !requestNeighbour(shard, port, gateway)) return DROP['neighbour-queue-full']
+    wakeWatcher()
+    waiter = { port, gateway, destination, since: nowMs, asked: false, at: [], length: [], way: [], ports: [] }
+    waiters.set(name, waiter)
+  }
+  if (waiter.at.length >= QUEUE_LENGTH) return DROP['neighbour-queue-full']
+  const kept = keepFrame(AT[i]!, LENGTH[i]!)
+  if (kept < 0) return DROP['out-of-scratch']
+  waiter.at.push(kept)
+  waiter.length.push(LENGTH[i]!)
+  waiter.way.push(way)
+  waiter.ports.push(KNOWN_PORTS[i]!)
+  counters[CELL.neighbourWaits]! += 1
+  return QUEUED
+}
+
+/**
+ * Looks whether anybody's waiting is over: `resume` gets the frames that came one way as a burst in AT and LENGTH, and
+ * whether their neighbour is there.
+ */
+export function checkWaiting(resume: (itsWay: number, count: number, resolved: boolean) => void): void {
+  checkedVersion = version
+  checkAgainAt = nowMs + CHECK_EVERY
+  for (const [name, waiter] of waiters) {
+    const line = hop(waiter.destination)
+    const state = neighbourState(line)
+    const resolved = hops[line + HOP_PORT]! >= 0
+    if (state === NEIGHBOUR.pending) waiter.asked = true
+    const failed = (state === NEIGHBOUR.failed && waiter.asked) || nowMs - waiter.since > PATIENCE
+    if (!resolved && !failed) continue
+    // Gone from the map first: a packet that must wait again begins a new queue.
+    waiters.delete(name)
+    release(waiter, resolved, resume)
+  }
+}
+
+function release(
+  waiter: Waiter,
+  resolved: boolean,
+  resume: (itsWay: number, count: number, ok: boolean) => void,
+): void {
+  const waiting = waiter.at.length
+  for (let first = 0; first < waiting; ) {
+    const itsWay = waiter.way[first]!
+    let count = 0
+    while (first + count < waiting && waiter.way[first + count] === itsWay && count < BURST) {
+      AT[count] = waiter.at[first + count]!
+      LENGTH[count] = waiter.length[first + count]!
+      TOKEN[count] = NOT_LENT
+      KNOWN_PORTS[count] = waiter.ports[first + count]!
+      count++
+    }
+    resume(itsWay, count, resolved)
+    first += count
+  }
+  for (const at of waiter.at) dropKept(at)
+}

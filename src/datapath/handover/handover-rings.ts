@@ -1,0 +1,355 @@
+// Rings by which packets go from one thread to another: one for each pair of a producer (a shard, or the dispatcher) and
+// a consumer (a shard; a shard's ring to itself carries hairpin). Single producer, single consumer, nobody waits: a full
+// ring refuses. Entries are five numbers; the frames lie in the part of the arena that all threads share, or where they
+// were received, lent. Measured elsewhere: publishing an entry at a time costs ten times what publishing a burst does (README.md).
+//
+//   word    writer     is                                          also
+//   HEAD    producer   entries before it are written               stored once a burst, after the entries
+//   NEXT    consumer   entries before it are listed                stored before the first of them is touched
+//   TAIL    consumer   entries before it are done with             stored after the last of them is; TAIL <= NEXT <= HEAD
+//   BELL    producers  changes when any HEAD of this consumer's has   one word a consumer: it looks at no ring in vain
+//   ASLEEP  both       the consumer sleeps or is about to          consumer 1, then looks at BELL again, then sleeps;
+//                                                                  a producer rings BELL, then takes ASLEEP to 0 and wakes
+// Never: an entry written at or after TAIL + the ring's slots; an entry read at or after HEAD; a lent frame given back by two.
+//
+// Who must give back a lent frame (a receive ring stops for good at one that nobody gives back):
+//   written, HEAD not stored             its lender             it was never there
+//   HEAD stored, not released            the consumer           that of the ring where it lies
+//   passed on, HEAD there not stored     who passes it on       the entry says where to, and as which (passedTo, passedAt)
+//   passed on, HEAD there stored         the next consumer      in two rings until the first is released
+//   released                             nobody                 it was given back before TAIL was stored
+//
+// A thread that died leaves all of it as it was. Its successor as a consumer goes on at NEXT: what lies between TAIL and
+// NEXT may be half rewritten, is dropped, and what was lent is given back unless it was passed on. As a producer it goes
+// on at HEAD: what was written behind HEAD was never there. It rings, for what may have been shown without. As a lender
+// it gives back all that no ring has: what lies released in a slot proves nothing, since frames are lent again.
+// All counts run on and wrap at 2^32. Owner: as the table says.
+
+import { fault } from '#faults'
+import type { Region } from '../../memory/region.ts'
+
+/**
+ * Entries of a ring, a power of two. A shard's rings carry what came to the wrong one; a dispatcher's carry everything,
+ * and must hold what comes while the consumer isn't scheduled (measured with the lab: 256 lose packets).
+ */
+const SHARD_SLOTS = 512
+const DISPATCHER_SLOTS = 4096
+/** Hand-overs of one packet (datapath/packet/burst.ts): into so many rings, one after the other, a lent frame may come. */
+const MOST_HANDOVERS = 3
+const LINE = 16 // i32 words of a cache line: words of different writers never share one
+
+const NEXT = 0
+const TAIL = 1
+const BELL = 0
+const ASLEEP = 1
+
+/** An entry's words. */
+export const ENTRY = {
+  /** Where the frame begins, an offset in the arena, and its bytes from there. */
+  at: 0,
+  length: 1,
+  /** How it came: entries of one burst have the same (datapath/packet/burst.ts). */
+  way: 2,
+  /** The ports of a fragment that has none, as its datagram's first one showed them. */
+  ports: 3,
+  /** 0: its bytes were copied; of a lent frame what Driver.giveBack() takes, plus 1. */
+  lent: 4,
+  /** Written by the consumer of a lent frame that hands it on: to whom, plus 1, and which entry of that ring it is. */
+  passedTo: 5,
+  passedAt: 6,
+} as const
+const ENTRY_WORDS = 8
+/** In place of a token: the frame's bytes were copied. */
+export const NOT_LENT = -1
+
+/** A frame's place in the shared part of the arena. A stride that is no power of two spreads them over cache sets. */
+export const PLACE_BYTES = 2112
+
+/** Bytes of the arena's shared part. */
+export const handoverFrameBytes = (shards: number): number => slotCount(shards) * PLACE_BYTES
+
+const slotCount = (shards: number): number => shards * (shards * SHARD_SLOTS + DISPATCHER_SLOTS)
+
+const producers = (shards: number): number => shards + 1
+const ringCount = (shards: number): number => producers(shards) * shards
+
+/** The memory, cut; a thread uses it by an Outbox and an Inbox. Producer number `shards` is the dispatcher. */
+export class HandoverRings {
+  readonly shards: number
+  readonly heads: Int32Array
+  /** NEXT and TAIL. */
+  readonly consumed: Int32Array
+  /** BELL and ASLEEP, a line a consumer. */
+  readonly doors: Int32Array
+  /** By ring, slot and word: entryAt() finds it. */
+  readonly entries: Int32Array
+
+  constructor(region: Region, shards: number) {
+    this.shards = shards
+    this.heads = region.i32(ringCount(shards) * LINE)
+    this.consumed = region.i32(ringCount(shards) * LINE)
+    this.doors = region.i32(shards * LINE)
+    this.entries = region.i32(slotCount(shards) * ENTRY_WORDS)
+  }
+
+  ring(producer: number, consumer: number): number {
+    return producer * this.shards + consumer
+  }
+
+  /** How many entries a producer's rings have. */
+  slots(producer: number): number {
+    return producer === this.shards ? DISPATCHER_SLOTS : SHARD_SLOTS
+  }
+
+  /** Where the words of a ring's entry begin, by its count. */
+  entryAt(ring: number, count: number): number {
+    return this.#slot(ring, count) * ENTRY_WORDS
+  }
+
+  /** Where the same entry's place begins, from the shared part's. */
+  placeAt(ring: number, count: number): number {
+    return this.#slot(ring, count) * PLACE_BYTES
+  }
+
+  /** Something lies in a ring to this consumer that it isn't done with. */
+  hasMail(consumer: number): boolean {
+    for (let producer = 0; producer < producers(this.shards); producer++) {
+      const ring = this.ring(producer, consumer)
+      const tail = Atomics.load(this.consumed, ring * LINE + TAIL)
+      if (Atomics.load(this.heads, ring * LINE) !== tail) return true
+    }
+    return false
+  }
+
+  /**
+   * Tokens of all lent frames that lie in some ring. Threads go on meanwhile: a frame that is handed on lies in two
+   * rings for a moment, then in the second, which may have been looked at before. It is handed on twice at most, so one
+   * of three looks sees it.
+   */
+  tokensUnderWay(): Set<number> {
+    const tokens = new Set<number>()
+    for (let look = 0; look < MOST_HANDOVERS; look++)
+      for (let ring = 0; ring < ringCount(this.shards); ring++) this.#addTokens(ring, tokens)
+    tokens.delete(NOT_LENT)
+    return tokens
+  }
+
+  #addTokens(ring: number, tokens: Set<number>): void {
+    const tail = Atomics.load(this.consumed, ring * LINE + TAIL)
+    const head = Atomics.load(this.heads, ring * LINE)
+    for (let count = tail; count !== head; count = (count + 1) | 0)
+      tokens.add(Atomics.load(this.entries, this.entryAt(ring, count) + ENTRY.lent) - 1)
+  }
+
+  /** The dispatcher's rings come last. */
+  #slot(ring: number, count: number): number {
+    const first = this.shards * this.shards
+    return ring < first
+      ? ring * SHARD_SLOTS + (count & (SHARD_SLOTS - 1))
+      : first * SHARD_SLOTS + (ring - first) * DISPATCHER_SLOTS + (count & (DISPATCHER_SLOTS - 1))
+  }
+}
+
+/** A producer's end of its rings, one to each shard. */
+export class Outbox {
+  readonly #rings: HandoverRings
+  readonly #producer: number
+  readonly #slots: number
+  /** By consumer: HEAD as it will be, and TAIL as it was when last looked at. */
+  readonly #head: Int32Array
+  readonly #tail: Int32Array
+  /** By consumer: written since the last publish(). */
+  readonly #written: Uint8Array
+  #anyWritten = false
+
+  constructor(rings: HandoverRings, producer: number) {
+    this.#rings = rings
+    this.#producer = producer
+    this.#slots = rings.slots(producer)
+    this.#head = new Int32Array(rings.shards)
+    this.#tail = new Int32Array(rings.shards)
+    this.#written = new Uint8Array(rings.shards)
+    for (let consumer = 0; consumer < rings.shards; consumer++) {
+      const ring = rings.ring(producer, consumer)
+      this.#head[consumer] = Atomics.load(rings.heads, ring * LINE)
+      this.#tail[consumer] = Atomics.load(rings.consumed, ring * LINE + TAIL)
+    }
+  }
+
+  /** False if the ring is full: put() may not be called. */
+  hasRoom(consumer: number): boolean {
+    const head = this.#head[consumer]!
+    if (((head - this.#tail[consumer]!) | 0) < this.#slots) return true
+    const { consumed } = this.#rings
+    const tail = Atomics.load(consumed, this.#rings.ring(this.#producer, consumer) * LINE + TAIL)
+    this.#tail[consumer] = tail
+    return ((head - tail) | 0) < this.#slots
+  }
+
+  /** The next entry's place, from where the shared part begins. */
+  placeFor(consumer: number): number {
+    return this.#rings.placeAt(this.#rings.ring(this.#producer, consumer), this.#head[consumer]!)
+  }
+
+  /** Which entry of the ring to a consumer the next put() writes. */
+  nextOf(consumer: number): number {
+    return this.#head[consumer]!
+  }
+
+  put(consumer: number, at: number, length: number, way: number, ports: number, token: number): void {
+    const { entries } = this.#rings
+    const entry = this.#rings.entryAt(this.#rings.ring(this.#producer, consumer), this.#head[consumer]!)
+    entries[entry + ENTRY.at] = at
+    entries[entry + ENTRY.length] = length
+    entries[entry + ENTRY.way] = way
+    entries[entry + ENTRY.ports] = ports
+    entries[entry + ENTRY.lent] = token + 1
+    entries[entry + ENTRY.passedTo] = 0
+    this.#head[consumer]! += 1
+    this.#written[consumer] = 1
+    this.#anyWritten = true
+  }
+
+  /** Shows what was put; `wake` is called with each shard that sleeps. Once a burst. */
+  publish(wake: (shard: number) => void): void {
+    if (!this.#anyWritten) return
+    this.#anyWritten = false
+    fault('burst not shown')
+    const { heads, doors, shards } = this.#rings
+    for (let consumer = 0; consumer < shards; consumer++) {
+      if (this.#written[consumer] === 0) continue
+      this.#written[consumer] = 0
+      Atomics.store(heads, this.#rings.ring(this.#producer, consumer) * LINE, this.#head[consumer]!)
+      fault('head shown, bell not rung')
+      Atomics.add(doors, consumer * LINE + BELL, 1)
+      if (Atomics.load(doors, consumer * LINE + ASLEEP) === 0) continue
+      if (Atomics.exchange(doors, consumer * LINE + ASLEEP, 0) === 1) wake(consumer)
+    }
+  }
+
+  /** For a successor: has every consumer look, since a dead predecessor may have shown entries and not rung. */
+  ringAll(wake: (shard: number) => void): void {
+    this.#written.fill(1)
+    this.#anyWritten = true
+    this.publish(wake)
+  }
+}
+
+/** A consumer's end of its rings, one from each producer. */
+export class Inbox {
+  readonly producers: number
+  /** Most entries that waited in one ring since this was last set to zero. */
+  fullest = 0
+  readonly #rings: HandoverRings
+  readonly #consumer: number
+  readonly #next: Int32Array
+  readonly #door: number
+  #heard: number
+  /** Something was left in a ring when it was last looked at. */
+  #left = true
+
+  constructor(rings: HandoverRings, consumer: number) {
+    this.producers = producers(rings.shards)
+    this.#rings = rings
+    this.#consumer = consumer
+    this.#door = consumer * LINE
+    this.#next = new Int32Array(this.producers)
+    for (let producer = 0; producer < this.producers; producer++)
+      this.#next[producer] = Atomics.load(rings.consumed, rings.ring(producer, consumer) * LINE + NEXT)
+    this.#heard = Atomics.load(rings.doors, this.#door + BELL)
+  }
+
+  /** Something may be in a ring. One atomic load: to be asked each turn. */
+  hasMail(): boolean {
+    const bell = Atomics.load(this.#rings.doors, this.#door + BELL)
+    if (bell === this.#heard && !this.#left) return false
+    this.#heard = bell
+    this.#left = false
+    return true
+  }
+
+  /** Lists at most `most` entries of a ring that have one `way`; how many. entry() reads them until release(). */
+  receive(producer: number, most: number): number {
+    const { heads, consumed, entries } = this.#rings
+    const ring = this.#rings.ring(producer, this.#consumer)
+    const first = this.#next[producer]!
+    const ready = (Atomics.load(heads, ring * LINE) - first) | 0
+    if (ready === 0) return 0
+    if (ready > this.fullest) this.fullest = ready
+    const way = entries[this.#rings.entryAt(ring, first) + ENTRY.way]
+    let count = 1
+    while (count < most && count < ready) {
+      if (entries[this.#rings.entryAt(ring, first + count) + ENTRY.way] !== way) break
+      count++
+    }
+    if (count < ready) this.#left = true
+    this.#next[producer] = first + count
+    consumed[ring * LINE + NEXT] = first + count
+    return count
+  }
+
+  /** Where the words of the i-th of `count` entries that were listed last begin, in HandoverRings.entries. */
+  entry(producer: number, count: number, i: number): number {
+    return this.#rings.entryAt(this.#rings.ring(producer, this.#consumer), this.#next[producer]! - count + i)
+  }
+
+  /** The i-th of the entries that were listed last is handed on with its lent frame, as entry `next` to a consumer. */
+  passOn(producer: number, count: number, i: number, consumer: number, next: number): void {
+    const { entries } = this.#rings
+    const entry = this.entry(producer, count, i)
+    entries[entry + ENTRY.passedAt] = next
+    entries[entry + ENTRY.passedTo] = consumer + 1
+  }
+
+  /** The listed entries are done with; what was lent among them has been given back or passed on before. */
+  release(producer: number): void {
+    const ring = this.#rings.ring(producer, this.#consumer)
+    Atomics.store(this.#rings.consumed, ring * LINE + TAIL, this.#next[producer]!)
+  }
+
+  /**
+   * What a dead predecessor had listed is dropped; `each` is told the tokens of lent frames that it had not passed on.
+   * Before this thread puts anything into a ring. Returns how many entries.
+   */
+  takeOver(each: (token: number) => void): number {
+    const { consumed, entries } = this.#rings
+    let dropped = 0
+    for (let producer = 0; producer < this.producers; producer++) {
+      const ring = this.#rings.ring(producer, this.#consumer)
+      for (
+        let count = Atomics.load(consumed, ring * LINE + TAIL);
+        count !== this.#next[producer];
+        count = (count + 1) | 0
+      ) {
+        const entry = this.#rings.entryAt(ring, count)
+        const token = entries[entry + ENTRY.lent]! - 1
+        if (token !== NOT_LENT && !this.#wasPassedOn(entry)) each(token)
+        dropped++
+        fault("predecessor's entry dropped")
+      }
+      this.release(producer)
+    }
+    return dropped
+  }
+
+  /** The next consumer sees it: what was written and never shown is not there. */
+  #wasPassedOn(entry: number): boolean {
+    const { entries, heads } = this.#rings
+    const to = entries[entry + ENTRY.passedTo]! - 1
+    if (to < 0) return false
+    const head = Atomics.load(heads, this.#rings.ring(this.#consumer, to) * LINE)
+    return ((head - entries[entry + ENTRY.passedAt]!) | 0) > 0
+  }
+
+  /** Says that this thread is about to sleep; false if something has come meanwhile: then it must not. */
+  fallAsleep(): boolean {
+    Atomics.store(this.#rings.doors, this.#door + ASLEEP, 1)
+    if (!this.#left && Atomics.load(this.#rings.doors, this.#door + BELL) === this.#heard) return true
+    this.wakeUp()
+    return false
+  }
+
+  wakeUp(): void {
+    Atomics.store(this.#rings.doors, this.#door + ASLEEP, 0)
+  }
+}

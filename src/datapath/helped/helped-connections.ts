@@ -1,0 +1,156 @@
+// The helped connections of this thread: what is known of each beyond its row, how help begins and how it ends
+// (nf_conntrack_helper.c: __nf_ct_try_assign_helper, nf_ct_helper_destroy). Owner: this thread; lost if it dies.
+
+import { CONN, CONN_SHIFT, HELPED } from '../../conntrack/connection-table.ts'
+import { cold, connections, hot, protocolOf } from '../../conntrack/connections.shard.ts'
+import { endMaster } from '../../conntrack/expectations.shard.ts'
+import { invertPorts } from '../../conntrack/tuple.ts'
+import { CELL, type CutOff, HELPER_CUT_OFFS } from '../../counters/counters.ts'
+import { counters } from '../../counters/own-counters.shard.ts'
+import { findHelper, helperById, type Registered, unregisterHelper } from '../../helpers/registry.shard.ts'
+import { onHelpedEnd } from '../../nat/bindings.shard.ts'
+import { editsInForce, forgetEdits, isEdited } from '../../nat/sequence-edits.shard.ts'
+import { Stream } from './stream.ts'
+
+const { state: STATE } = CONN
+
+/** What this thread knows of a connection that a helper reads, or has read until its edits are acknowledged. */
+export interface Talk {
+  readonly row: number
+  /** undefined: cut off. */
+  helper: Registered | undefined
+  readonly state: unknown
+  /** By direction. */
+  readonly streams: readonly [Stream, Stream]
+  /** The last accepted byte was not a line's end. */
+  readonly midLine: [boolean, boolean]
+  /** What is pending waits for a port. */
+  readonly waits: [boolean, boolean]
+  /** By direction: headers to send held bytes after, how they came, and by which cache line they would have left. */
+  readonly headers: [Kept | undefined, Kept | undefined]
+}
+
+/** Headers of a packet, as segments.ts packs them. */
+export interface Kept {
+  readonly packed: Uint8Array
+  readonly transport: number
+  readonly way: number
+  readonly isHairpin: boolean
+}
+
+const talks = new Map<number, Talk>()
+/** Those of them that hold bytes, or have bytes to let go. */
+export const holding = new Set<Talk>()
+/** One of them was cut off: what it holds goes on in this turn. */
+export let mustRelease = false
+
+export const released = (): void => {
+  mustRelease = false
+}
+
+let report: (text: string) => void = () => {}
+/** What a helper threw is told once for each helper, until another one fails. */
+let told = ''
+
+/** `tell` gets a line for people: what is wrong with a helper. */
+export function seatTalks(tell: ((text: string) => void) | undefined): void {
+  talks.clear()
+  holding.clear()
+  mustRelease = false
+  report = tell ?? (() => {})
+  told = ''
+  onHelpedEnd(endHelp)
+}
+
+export const talkOf = (row: number): Talk | undefined => talks.get(row)
+
+/** A helper has thrown. */
+export function blame({ helper: { name } }: Registered, where: string, error: unknown): void {
+  if (told === name) return
+  told = name
+  const what = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  report(`helper ${name} failed in ${where}; its connection goes on without it, and so will the next ones: ${what}`)
+}
+
+/** A connection has begun: the helper that its expectation names reads it, else the one that its tuple is bound to. */
+export function beginHelp(row: number, named: number): void {
+  const base = row << CONN_SHIFT
+  const id =
+    named !== 0
+      ? named
+      : findHelper(
+          protocolOf(row),
+          hot[base + CONN.replyDst]!,
+          hot[base + CONN.replySrc]!,
+          invertPorts(hot[base + CONN.replyPorts]!),
+        )
+  if (id === 0) return
+  const helper = helperById(id)
+  if (helper === undefined) return
+  let state: unknown
+  try {
+    state = helper.helper.state?.()
+  } catch (error) {
+    blame(helper, 'state()', error)
+    countCutOff('threw')
+    return
+  }
+  cold.helper[row] = id
+  hot[base + STATE]! |= HELPED
+  talks.set(row, {
+    row,
+    helper,
+    state,
+    streams: [new Stream(row, 0), new Stream(row, 1)],
+    midLine: [false, false],
+    waits: [false, false],
+    headers: [undefined, undefined],
+  })
+  counters[CELL.helped] = talks.size
+}
+
+function endHelp(row: number): void {
+  endMaster(row, hot[(row << CONN_SHIFT) + CONN.generation]!)
+  forgetEdits(row)
+  const talk = talks.get(row)
+  if (talk) forget(talk)
+}
+
+function forget(talk: Talk): void {
+  for (const stream of talk.streams) stream.clear()
+  talks.delete(talk.row)
+  holding.delete(talk)
+  counters[CELL.helped] = talks.size
+}
+
+/** Connections that this helper reads go on without it, and it is gone. */
+export function detachHelper(id: number): void {
+  for (const talk of talks.values()) if (talk.helper?.id === id) cutOff(talk, 'unregistered')
+  for (let row = 1; row <= connections.highest; row++)
+    if (connections.isLive(row) && cold.helper[row] === id) cold.helper[row] = 0
+  unregisterHelper(id)
+}
+
+/** The connection goes on without its helper: what is held is accepted as it is, and goes on when flushed. */
+export function cutOff(talk: Talk, why: CutOff): void {
+  if (talk.helper === undefined) return
+  talk.helper = undefined
+  cold.helper[talk.row] = 0
+  countCutOff(why)
+  // Sent by releaseHeld(): after the burst, so that no packet in hand is disturbed.
+  if (talk.streams[0].holds || talk.streams[1].holds) {
+    holding.add(talk)
+    mustRelease = true
+  }
+}
+
+function countCutOff(why: CutOff): void {
+  counters[CELL.helperCutOffs + HELPER_CUT_OFFS.indexOf(why)]! += 1
+}
+
+/** Cut off, and nothing held: once all edits are acknowledged only numbers are adjusted, or not even those. */
+export function endTalk(talk: Talk): void {
+  if (editsInForce(talk.row, 0) > 0 || editsInForce(talk.row, 1) > 0) return
+  forget(talk)
+  if (!isEdited(talk.row)) hot[(talk.row << CONN_SHIFT) + STATE]! &= ~HELPED
+}

@@ -1,0 +1,262 @@
+// Packets of helped connections: between tracking and translation a helper reads them, and may have rewritten what the
+// receiver gets (nf_conntrack_helper.c, nf_nat_helper.c; RFC 9293 for what a stream is).
+//
+//   packet -> track -> acknowledgement adjusted -> its bytes into the stream -> helper -> accepted bytes go on
+//                                                                                  |
+//                                                              held: a prefix that may become an announcement
+//
+// As long as a helper reads a connection, its segments are sent from the streams (stream.ts), and as they came where that
+// makes no difference, which is nearly always. A helper is cut off for a connection that it can't go on with: what is
+// held goes on untouched, and when the last edit is acknowledged, nothing but adjusting numbers is left. After a crash
+// of the shard's thread that is so at once: what a helper knew is lost, what it did to the numbers is not.
+//
+// Owner: this thread.
+
+import { CONN, CONN_SHIFT, HELPED, TCP_STATE_MASK, TCP_STATE_SHIFT } from '../../conntrack/connection-table.ts'
+import { cold, hot } from '../../conntrack/connections.shard.ts'
+import { withdraw } from '../../conntrack/expectations.shard.ts'
+import { ESTABLISHED } from '../../conntrack/tcp-state.ts'
+import { ACCEPT, ACCEPT_AND_END, QUEUED } from '../../conntrack/verdict.ts'
+import { CELL } from '../../counters/counters.ts'
+import { DROP } from '../../counters/drop-reasons.ts'
+import { counters } from '../../counters/own-counters.shard.ts'
+import { endConnection } from '../../nat/bindings.shard.ts'
+import { editsInForce, endEdits, isEdited, toSender, touchesEdit } from '../../nat/sequence-edits.shard.ts'
+import * as ipv4 from '../../wire/ipv4.ts'
+import * as tcp from '../../wire/tcp.ts'
+import { type CallClocks, seatCallBudget } from '../call-budget.ts'
+import { leave } from '../egress/leave.ts'
+import { count, track, transportIntact } from '../egress/tracking.ts'
+import { END, FLOW, IP, KEY, KIND, L4 } from '../packet/burst.ts'
+import { bytes, mem } from '../packet/packet-memory.ts'
+import { datagramText, rewriteDatagram } from './datagrams.ts'
+import { keepHeaders, seatHeld } from './held-bytes.ts'
+import { cutOff, endTalk, holding, seatTalks, type Talk, talkOf } from './helped-connections.ts'
+import { call, context, endIfSlow, keepsTooMuch, read } from './helper-call.ts'
+import { adjustAcknowledgement, passOn, sendAccepted } from './segments.ts'
+import { before, least, most, type Stream, WINDOW } from './stream.ts'
+
+const { state: STATE } = CONN
+const HELPER_VERDICT = DROP['helper-verdict']
+const HELPER_WINDOW = DROP['helper-window']
+const HELPER_FRAGMENT = DROP['helper-fragment']
+const EDIT_LOST = DROP['edit-lost']
+const TCP_CHECKSUM = DROP['tcp-checksum']
+
+/** How often held bytes may come again. */
+const MOST_REPEATS = 2
+
+/** `clock` tells milliseconds, to measure calls of helpers by; `tell` gets a line for people. */
+export function seatHelped(clocks: CallClocks | undefined, tell: ((text: string) => void) | undefined): void {
+  seatTalks(tell)
+  seatCallBudget(clocks)
+  seatHeld()
+}
+
+/** Packet i of a helped connection, by a route cache line or HAIRPIN_LINE; a verdict. */
+export function forwardHelped(i: number, row: number, direction: number, line: number): number {
+  const base = row << CONN_SHIFT
+  const isTcp = (KEY[i]! & 0xff) === ipv4.PROTO_TCP
+  // Bytes that were damaged on their way must not be what a stream believes.
+  if (isTcp && !transportIntact(i)) return TCP_CHECKSUM
+  const verdict = track(i, base, direction)
+  if (verdict !== ACCEPT && verdict !== ACCEPT_AND_END) return verdict
+  count(base, row, direction, END[i]! - IP[i]!)
+  const gone = isTcp ? segment(i, row, base, direction, line) : datagram(i, row, base, direction, line)
+  if (verdict === ACCEPT_AND_END) endConnection(row)
+  return gone
+}
+
+function datagram(i: number, row: number, base: number, direction: number, line: number): number {
+  const talk = talkOf(row)
+  if (talk?.helper === undefined) hot[base + STATE]! &= ~HELPED
+  // A helper reads whole datagrams.
+  else if (KIND[i] === FLOW && !readDatagram(i, talk, direction)) return HELPER_VERDICT
+  return leave(i, base, direction, line)
+}
+
+/** Lets the helper read packet i, and writes it anew; false: it is to be dropped. */
+function readDatagram(i: number, talk: Talk, direction: number): boolean {
+  const text = datagramText(i)
+  if (text === undefined) return true
+  if (!call(talk, direction, text, true)) {
+    endIfSlow(talk)
+    return false
+  }
+  const { mangled, made } = context
+  if (mangled.length > 0 && talk.helper !== undefined) {
+    if (rewriteDatagram(i, text, mangled)) counters[CELL.helperRewrites]! += mangled.length
+    else for (const handle of made) withdraw(handle)
+  }
+  if (context.isDone) cutOff(talk, 'done')
+  endIfSlow(talk)
+  return true
+}
+
+// --- TCP ---
+
+function segment(i: number, row: number, base: number, direction: number, line: number): number {
+  const talk = talkOf(row)
+  if (KIND[i] !== FLOW) return fragment(i, row, base, direction, line, talk)
+  if (talk === undefined) return adjust(i, row, base, direction, line)
+  const at = L4[i]!
+  const flags = tcp.flags(mem, at)
+  const stream = talk.streams[direction as 0 | 1]
+  const back = talk.streams[(1 - direction) as 0 | 1]
+  if ((flags & tcp.SYN) !== 0) {
+    begin(i, talk, stream, back)
+    return passOn(i, row, base, direction, line)
+  }
+  if ((flags & tcp.ACK) !== 0) {
+    acknowledge(talk, 1 - direction, tcp.ack(mem, at))
+    adjustAcknowledgement(i, row, direction)
+  }
+  const gone =
+    stream.started && (flags & tcp.RST) === 0
+      ? throughStream(i, row, base, direction, line, talk)
+      : passOn(i, row, base, direction, line)
+  if (gone !== QUEUED) stream.acknowledged = tcp.ack(mem, at)
+  note(talk, direction)
+  return gone
+}
+
+/** A SYN, of either end. What it carries itself (RFC 7413) is read by nobody, so neither is what follows. */
+function begin(i: number, talk: Talk, stream: Stream, back: Stream): void {
+  const at = L4[i]!
+  const data = END[i]! - at - tcp.headerLen(mem, at)
+  const first = (tcp.seq(mem, at) + 1 + data) | 0
+  if (data > 0) cutOff(talk, 'data-in-syn')
+  // A late copy of a SYN changes nothing, nor does a forged one in the middle of a connection.
+  const state = (hot[(talk.row << CONN_SHIFT) + STATE]! & TCP_STATE_MASK) >> TCP_STATE_SHIFT
+  if (!stream.started || (stream.first !== first && state !== ESTABLISHED)) stream.begin(first)
+  const mss = tcp.mss(mem, at)
+  if (mss !== 0) back.mss = mss
+  stream.acknowledged = tcp.ack(mem, at)
+}
+
+/** The receiver of what goes in `direction` has everything before `number`, in its numbering. */
+function acknowledge(talk: Talk, direction: number, number: number): void {
+  const stream = talk.streams[direction as 0 | 1]
+  stream.acknowledge(number)
+  if (talk.helper !== undefined) return
+  // Segments pass that the stream doesn't see.
+  endEdits(talk.row, direction, number)
+  const has = toSender(talk.row, direction, number)
+  if (editsInForce(talk.row, direction) === 0 && before(stream.done, has)) stream.skipTo(has)
+}
+
+/** The segment's bytes into the stream, and what is accepted by it out. */
+function throughStream(i: number, row: number, base: number, direction: number, line: number, talk: Talk): number {
+  const stream = talk.streams[direction as 0 | 1]
+  const at = L4[i]!
+  const payload = at + tcp.headerLen(mem, at)
+  const length = END[i]! - payload
+  const seq = tcp.seq(mem, at)
+  const end = (seq + length) | 0
+  const hasFin = (tcp.flags(mem, at) & tcp.FIN) !== 0
+  if (length === 0 && !hasFin) return passOn(i, row, base, direction, line)
+  // Old: acknowledged by its receiver, which will say so once more.
+  if (length > 0 && !hasFin && !before(stream.una, end)) return passOn(i, row, base, direction, line)
+  if (before(stream.next, seq)) return early(i, row, base, direction, line, talk, stream)
+  if (((end - stream.next) | 0) > WINDOW) return HELPER_WINDOW
+
+  const doneBefore = stream.done
+  const nextBefore = stream.next
+  if (hasFin) stream.noteFin(end)
+  const isNew = length > 0 && stream.append(bytes, payload, seq, length)
+  const isAgain = !isNew && before(stream.done, stream.next) && before(stream.done, end) && before(seq, stream.next)
+  if (isAgain && ++stream.heldAgain >= MOST_REPEATS) cutOff(talk, 'held-again')
+  else if (isNew || (hasFin && stream.ended)) {
+    if (!read(talk, direction)) return HELPER_VERDICT
+  }
+  if (stream.holds) keepHeaders(i, line, talk, direction)
+
+  // From what this segment repeats, or from what was held until it came, to all that may go on.
+  const accepted = stream.done !== doneBefore
+  const from = accepted ? least(most(seq, stream.una), doneBefore) : most(seq, stream.una)
+  const to = accepted ? stream.done : least(end, stream.done)
+  const fin = stream.hasFin && stream.finAt === to && stream.done === to && (hasFin || accepted)
+  if (before(to, from) || (to === from && !fin)) return acknowledgementOnly(i, base, direction, line, stream)
+  const isWhole = from === seq && to === end && fin === hasFin && !touchesEdit(row, direction, from, to)
+  if (isWhole) {
+    const known = (least(nextBefore, end) - seq) | 0
+    if (known <= 0 || stream.isAccepted(bytes, payload, seq, known)) return passOn(i, row, base, direction, line)
+  }
+  return sendAccepted(i, base, direction, line, stream, stream.receiverFrom(from), stream.receiverTo(to), fin)
+}
+
+/** Behind a gap: kept until that is filled, if somebody reads. */
+function early(
+  i: number,
+  row: number,
+  base: number,
+  direction: number,
+  line: number,
+  talk: Talk,
+  stream: Stream,
+): number {
+  if (talk.helper === undefined) return passOn(i, row, base, direction, line)
+  const at = L4[i]!
+  const payload = at + tcp.headerLen(mem, at)
+  const seq = tcp.seq(mem, at)
+  const end = (seq + END[i]! - payload) | 0
+  if (((end - stream.next) | 0) > WINDOW) return HELPER_WINDOW
+  if ((tcp.flags(mem, at) & tcp.FIN) !== 0) stream.noteFin(end)
+  if (!stream.keepEarly(bytes, payload, seq, (end - seq) | 0) || keepsTooMuch(stream)) cutOff(talk, 'no-memory')
+  keepHeaders(i, line, talk, direction)
+  return acknowledgementOnly(i, base, direction, line, stream)
+}
+
+/** Nothing of the segment goes on now. What it acknowledges does, if that is news: the same again would be a sign of loss. */
+function acknowledgementOnly(i: number, base: number, direction: number, line: number, stream: Stream): number {
+  counters[CELL.helperHolds]! += 1
+  const ack = tcp.ack(mem, L4[i]!)
+  if (!before(stream.acknowledged, ack)) return QUEUED
+  const number = stream.receiverFrom(stream.done)
+  const gone = sendAccepted(i, base, direction, line, stream, number, number, false)
+  stream.acknowledged = ack
+  return gone === ACCEPT ? QUEUED : gone
+}
+
+/** After a packet: whether the connection holds anything, and whether there is anything left to do for it. */
+function note(talk: Talk, direction: number): void {
+  if (!talk.streams[direction as 0 | 1].holds) {
+    talk.headers[direction as 0 | 1] = undefined
+    if (!talk.streams[(1 - direction) as 0 | 1].holds) holding.delete(talk)
+  }
+  if (talk.helper === undefined && !holding.has(talk)) endTalk(talk)
+}
+
+// --- without a stream ---
+
+/** Nobody reads it, or nobody who knew it lives: numbers alone. */
+function adjust(i: number, row: number, base: number, direction: number, line: number): number {
+  if (!isEdited(row)) {
+    cold.helper[row] = 0
+    hot[base + STATE]! &= ~HELPED
+    return leave(i, base, direction, line)
+  }
+  const at = L4[i]!
+  const seq = tcp.seq(mem, at)
+  const length = END[i]! - at - tcp.headerLen(mem, at)
+  if (length > 0 && touchesEdit(row, direction, seq, (seq + length) | 0)) return EDIT_LOST
+  if ((tcp.flags(mem, at) & tcp.ACK) !== 0) {
+    endEdits(row, 1 - direction, tcp.ack(mem, at))
+    adjustAcknowledgement(i, row, direction)
+  }
+  return passOn(i, row, base, direction, line)
+}
+
+/** No stream takes it; its header is adjusted if it has one. */
+function fragment(
+  i: number,
+  row: number,
+  base: number,
+  direction: number,
+  line: number,
+  talk: Talk | undefined,
+): number {
+  if (talk?.helper !== undefined) cutOff(talk, 'fragment')
+  // Its checksum covers what isn't here, and its bytes may be ones that were rewritten.
+  return isEdited(row) ? HELPER_FRAGMENT : leave(i, base, direction, line)
+}

@@ -1,0 +1,52 @@
+// A shard follows the list of helpers in force (helpers/helper-list.ts): it looks at the version once a turn, and imports,
+// registers and unregisters what has changed. An import needs the event loop, so the loop of the worker waits for it
+// (workers/run.ts); meanwhile packets wait in their rings.
+// Owner: this thread.
+
+import type { HelperList } from '../../helpers/helper-list.ts'
+import { type HelperEntry, loadHelper } from '../../helpers/load.ts'
+import { registerHelper, unregisterHelper } from '../../helpers/registry.shard.ts'
+
+let list: HelperList
+let shard = 0
+let detach: (id: number) => void = () => {}
+let followed = 0
+/** Numbers of the registered helpers, by load. */
+const inForce = new Map<number, number>()
+
+/** `whenUnregistered`: connections that the helper reads go on without it. */
+export function seatHelpers(shared: HelperList, itsShard: number, whenUnregistered: (id: number) => void): void {
+  list = shared
+  shard = itsShard
+  detach = whenUnregistered
+  followed = 0
+}
+
+/** Undefined if nothing has changed, which costs one load. Never rejects: what goes wrong is reported. */
+export const followHelperList = (): Promise<void> | undefined => (list.version() === followed ? undefined : follow())
+
+async function follow(): Promise<void> {
+  const found = list.read()
+  // It is being written: the next turn looks again.
+  if (found === undefined) return
+  const wanted = JSON.parse(found.text || '[]') as HelperEntry[]
+  const loads = new Set(wanted.map(({ load }) => load))
+  for (const [load, id] of inForce) {
+    if (loads.has(load)) continue
+    inForce.delete(load)
+    unregisterHelper(id)
+    detach(id)
+  }
+  const faults: string[] = []
+  for (const entry of wanted) {
+    if (inForce.has(entry.load)) continue
+    try {
+      registerHelper(await loadHelper(entry), { id: entry.id, bindings: entry.bindings })
+      inForce.set(entry.load, entry.id)
+    } catch (error) {
+      faults.push(`${entry.name}: ${error instanceof Error ? error.message : String(error)}`)
+    }
+  }
+  followed = found.version
+  list.report(shard, followed, faults.join('; '))
+}

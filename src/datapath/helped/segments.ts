@@ -1,0 +1,159 @@
+// Segments of helped connections on their way out: the one in hand with its numbers adjusted, or new ones made after its
+// headers where the payload isn't what came: rewritten, completed by held bytes, or more than one segment can carry.
+//
+// New ones have checksums of their own, but for what the link will compute (virtio-net NEEDS_CHECKSUM stays, with the
+// pseudo-header's sum anew); a super-packet stays one if it still is more than a segment. Owner: this thread.
+
+import { ACCEPT, HANDED_OVER } from '../../conntrack/verdict.ts'
+import { DROP } from '../../counters/drop-reasons.ts'
+import { toReceiver, toSender, UP } from '../../nat/sequence-edits.shard.ts'
+import * as checksum from '../../wire/checksum.ts'
+import * as ethernet from '../../wire/ethernet.ts'
+import * as ipv4 from '../../wire/ipv4.ts'
+import * as tcp from '../../wire/tcp.ts'
+import * as virtio from '../../wire/virtio-net.ts'
+import { HAIRPIN_LINE, leave } from '../egress/leave.ts'
+import { HOP_MTU, hops } from '../egress/route-cache.ts'
+import { NOT_LENT } from '../handover/handover-rings.ts'
+import { AT, END, FLOW, IP, KIND, L4, LENGTH, TOKEN } from '../packet/burst.ts'
+import { bytes, copyBytes, mem, scratchFrame } from '../packet/packet-memory.ts'
+import type { Stream } from './stream.ts'
+
+const OUT_OF_SCRATCH = DROP['out-of-scratch']
+const MOST_IP = 65535
+/** However small the link or the window: a segment has a byte at least. */
+const SMALLEST = 1
+
+/** Adjusts what packet i acknowledges of the other direction: the number, and SACK blocks. */
+export function adjustAcknowledgement(i: number, row: number, direction: number): void {
+  const at = L4[i]!
+  const partial = virtio.needsChecksum(mem, AT[i]!)
+  const ack = tcp.ack(mem, at)
+  const adjusted = toSender(row, 1 - direction, ack)
+  if (adjusted !== ack) tcp.changeAck(mem, at, adjusted, partial)
+  if (tcp.headerLen(mem, at) === tcp.MIN_HEADER_LEN) return
+  const option = tcp.findOption(mem, at, tcp.OPTION_SACK)
+  if (option === 0) return
+  const blocks = tcp.sackBlocks(mem, option)
+  for (let block = 0; block < blocks; block++) {
+    const left = tcp.sackLeft(mem, option, block)
+    const right = tcp.sackRight(mem, option, block)
+    const from = toSender(row, 1 - direction, left, UP)
+    const to = toSender(row, 1 - direction, right)
+    // A block within a replacement says nothing about the sender's bytes: an empty one says nothing either.
+    const empty = ((to - from) | 0) < 0
+    if (from !== left || to !== right) tcp.changeSack(mem, at, option, block, empty ? to : from, to, partial)
+  }
+}
+
+/** Lets packet i go on as it is, its sequence number adjusted. */
+export function passOn(i: number, row: number, base: number, direction: number, line: number): number {
+  const at = L4[i]!
+  const seq = tcp.seq(mem, at)
+  const adjusted = toReceiver(row, direction, seq)
+  if (adjusted !== seq) tcp.changeSeq(mem, at, adjusted, virtio.needsChecksum(mem, AT[i]!))
+  return leave(i, base, direction, line)
+}
+
+/**
+ * Sends the stream's accepted bytes [from, to), in the receiver's numbering, after packet i's headers: in as many segments
+ * as it takes, one without payload if from is to. `fin` ends the last of them. A verdict.
+ */
+export function sendAccepted(
+  i: number,
+  base: number,
+  direction: number,
+  line: number,
+  stream: Stream,
+  from: number,
+  to: number,
+  fin: boolean,
+): number {
+  const template = AT[i]!
+  const ip = IP[i]! - template
+  const transport = L4[i]! - template
+  const headers = transport + tcp.headerLen(mem, L4[i]!)
+  const flags = tcp.flags(mem, L4[i]!) & ~(tcp.FIN | tcp.PSH | tcp.URG)
+  const push = tcp.flags(mem, L4[i]!) & tcp.PSH
+  const room = segmentRoom(template, headers, transport, line, stream.mss)
+  let verdict = ACCEPT
+  let sent = from
+  let number = 0
+  do {
+    const length = Math.min(room, (to - sent) | 0)
+    const frame = scratchFrame(headers + length)
+    if (frame < 0) return OUT_OF_SCRATCH
+    const isLast = sent + length === to || length === ((to - sent) | 0)
+    copyBytes(template - virtio.HEADER_LEN, frame - virtio.HEADER_LEN, virtio.HEADER_LEN + headers)
+    stream.copyAccepted(bytes, frame + headers, sent, length)
+    const segment = frame + transport
+    ipv4.setTotalLength(mem, frame + ip, headers - ip + length)
+    ipv4.setId(mem, frame + ip, (ipv4.id(mem, frame + ip) + number) & 0xffff)
+    ipv4.writeChecksum(mem, frame + ip)
+    tcp.setSeq(mem, segment, sent)
+    tcp.setUrgent(mem, segment, 0)
+    tcp.setFlags(mem, segment, flags | (isLast ? push | (fin ? tcp.FIN : 0) : 0))
+    finish(frame, ip, transport, length)
+    describe(i, frame, ip, transport, headers + length)
+    verdict = leave(i, base, direction, line)
+    if (verdict !== ACCEPT && verdict !== HANDED_OVER) return verdict
+    sent = (sent + length) | 0
+    number++
+  } while (sent !== to)
+  return verdict
+}
+
+/** Payload that one frame may have: of a super-packet all that IP allows, else what receiver and link take. */
+function segmentRoom(template: number, headers: number, transport: number, line: number, mss: number): number {
+  const isSuper = (virtio.gsoType(mem, template) & ~virtio.GSO_ECN) === virtio.GSO_TCPV4
+  if (isSuper && line !== HAIRPIN_LINE) return MOST_IP - (headers - ethernet.HEADER_LEN)
+  const options = headers - transport - tcp.MIN_HEADER_LEN
+  const link = line === HAIRPIN_LINE ? mss : hops[line + HOP_MTU]! - (headers - ethernet.HEADER_LEN)
+  return Math.max(SMALLEST, Math.min(mss - options, link))
+}
+
+/** The checksum of a new segment, and what its virtio-net header says. */
+function finish(frame: number, ip: number, transport: number, payload: number): void {
+  const partial = virtio.needsChecksum(mem, frame)
+  const isSuper = virtio.gsoType(mem, frame) !== virtio.GSO_NONE
+  if (isSuper && payload <= virtio.gsoSize(mem, frame)) {
+    virtio.setGsoType(mem, frame, virtio.GSO_NONE)
+    virtio.setGsoSize(mem, frame, 0)
+  }
+  if (!partial) {
+    virtio.clear(mem, frame)
+    checksum.writeTransportChecksum(mem, frame + ip)
+    return
+  }
+  const length = ipv4.totalLength(mem, frame + ip) - (transport - ip)
+  const [src, dst] = [ipv4.src(mem, frame + ip), ipv4.dst(mem, frame + ip)]
+  tcp.setChecksum(mem, frame + transport, checksum.pseudoHeader(src, dst, ipv4.PROTO_TCP, length))
+}
+
+/** Packet i of the burst is this frame from now on. */
+function describe(i: number, frame: number, ip: number, transport: number, length: number): void {
+  AT[i] = frame
+  LENGTH[i] = length
+  IP[i] = frame + ip
+  L4[i] = frame + transport
+  END[i] = frame + length
+  KIND[i] = FLOW
+}
+
+/** Makes packet `i` out of a kept frame's bytes, virtio-net header first; false without room. */
+export function unpack(i: number, kept: Uint8Array, transport: number): boolean {
+  const frame = scratchFrame(kept.length - virtio.HEADER_LEN)
+  if (frame < 0) return false
+  bytes.set(kept, frame - virtio.HEADER_LEN)
+  describe(i, frame, ethernet.HEADER_LEN, transport, kept.length - virtio.HEADER_LEN)
+  TOKEN[i] = NOT_LENT
+  return true
+}
+
+/** A copy of packet i's headers, as unpack() takes it; what the link was to do for it is left out. */
+export function pack(i: number): Uint8Array {
+  const at = AT[i]!
+  const kept = bytes.slice(at - virtio.HEADER_LEN, L4[i]! + tcp.headerLen(mem, L4[i]!))
+  kept.fill(0, 0, virtio.HEADER_LEN)
+  return kept
+}

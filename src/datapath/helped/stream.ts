@@ -1,0 +1,246 @@
+// One direction of a helped TCP connection as a stream: what its sender has sent, in order and once, from the first byte
+// on; what of it is accepted; and what the receiver gets for it, until the receiver has acknowledged it.
+//
+//   sender's numbering    una ........ done ......... next .......... next + WINDOW
+//                          |  accepted  |   pending    |     early      |  beyond
+//   accepted   gone on, in the receiver's words: kept, so that a retransmission is answered with the same bytes
+//   pending    in order and not accepted: a helper holds it, for a short time
+//   early      behind a gap: kept until that is filled
+// Of bytes that come twice the first ones win, whatever a retransmission says: what the helper has read is what the
+// receiver gets. Owner: this thread; lost if it dies, sequence edits (nat/sequence-edits.shard.ts) are not.
+
+import { nowMs } from '../../memory/clock.ts'
+import { addEdit, endEdits, toReceiver, toSender, UP } from '../../nat/sequence-edits.shard.ts'
+import { ByteQueue } from './byte-queue.ts'
+
+/** Windows aren't tracked: bytes from the next one to this far are taken. */
+export const WINDOW = 65536
+/** Segments behind gaps that one stream keeps. */
+const MOST_EARLY = 64
+/** RFC 9293 3.7.1: the segment size of who announces none. */
+const DEFAULT_MSS = 536
+
+/** Sequence numbers by the sign of their difference. */
+export const before = (a: number, b: number): boolean => ((a - b) | 0) < 0
+export const least = (a: number, b: number): number => (before(a, b) ? a : b)
+export const most = (a: number, b: number): number => (before(a, b) ? b : a)
+
+interface Early {
+  readonly at: number
+  readonly bytes: ByteQueue
+}
+
+/** `length` bytes from `at`, counted from the first pending byte, become a text. */
+export interface Replacement {
+  readonly at: number
+  readonly length: number
+  readonly text: string
+}
+
+export class Stream {
+  readonly #row: number
+  readonly #direction: number
+  started = false
+  /** The number of the first byte. */
+  first = 0
+  una = 0
+  done = 0
+  next = 0
+  /** The sequence number of the sender's FIN, once seen. */
+  finAt = 0
+  hasFin = false
+  /** Payload that a segment of this direction may have: what the receiver's SYN announced. */
+  mss = DEFAULT_MSS
+  /** The last acknowledgement that has gone on with a packet of this direction. */
+  acknowledged = 0
+  /** Milliseconds: since when bytes are pending, or lie behind a gap; and how often pending ones have come again. */
+  pendingSince = 0
+  earlySince = 0
+  heldAgain = 0
+  readonly #accepted = new ByteQueue()
+  readonly #pending = new ByteQueue()
+  #early: Early[] = []
+
+  constructor(row: number, direction: number) {
+    this.#row = row
+    this.#direction = direction
+  }
+
+  /** A SYN: its stream begins at this number. Another one before the connection is established begins anew. */
+  begin(first: number): void {
+    this.clear()
+    this.started = true
+    this.first = first
+    this.hasFin = false
+    this.una = first
+    this.done = first
+    this.next = first
+  }
+
+  clear(): void {
+    this.#accepted.clear()
+    this.#pending.clear()
+    for (const { bytes } of this.#early) bytes.clear()
+    this.#early = []
+  }
+
+  get hasPending(): boolean {
+    return this.#pending.length > 0
+  }
+
+  get hasEarly(): boolean {
+    return this.#early.length > 0
+  }
+
+  get holds(): boolean {
+    return this.hasPending || this.hasEarly || (this.hasFin && before(this.done, this.finAt))
+  }
+
+  /** Bytes that it keeps, for whatever reason. */
+  get kept(): number {
+    return this.#early.reduce((sum, { bytes }) => sum + bytes.length, this.#accepted.length + this.#pending.length)
+  }
+
+  get pendingText(): string {
+    return this.#pending.text()
+  }
+
+  get ended(): boolean {
+    return this.hasFin && this.finAt === this.next
+  }
+
+  noteFin(at: number): void {
+    if (this.hasFin) return
+    this.hasFin = true
+    this.finAt = at
+  }
+
+  /** Takes the bytes of [seq, seq + length) that continue the stream; `seq` is not behind `next`. True if any were new. */
+  append(source: Uint8Array, at: number, seq: number, length: number): boolean {
+    const known = (this.next - seq) | 0
+    if (known >= length) return false
+    this.#add(source, at + known, length - known)
+    this.#fillFromEarly()
+    return true
+  }
+
+  #add(source: Uint8Array, at: number, length: number): void {
+    if (!this.hasPending) this.pendingSince = nowMs
+    this.#pending.add(source, at, length)
+    this.next = (this.next + length) | 0
+  }
+
+  #fillFromEarly(): void {
+    while (this.#early.length > 0 && !before(this.next, this.#early[0]!.at)) {
+      const { at, bytes } = this.#early.shift()!
+      const known = (this.next - at) | 0
+      const news = bytes.length - known
+      if (news > 0) {
+        bytes.drop(known)
+        bytes.moveTo(this.#pending, news)
+        this.next = (this.next + news) | 0
+      }
+      bytes.clear()
+    }
+  }
+
+  /** Keeps what lies behind a gap; of what is kept already the first wins. False if it has no room. */
+  keepEarly(source: Uint8Array, at: number, seq: number, length: number): boolean {
+    let from = seq
+    const end = (seq + length) | 0
+    if (!this.hasEarly) this.earlySince = nowMs
+    const kept: Early[] = []
+    const put = (to: number): void => {
+      if (!before(from, to)) return
+      const bytes = new ByteQueue()
+      bytes.add(source, at + ((from - seq) | 0), (to - from) | 0)
+      kept.push({ at: from, bytes })
+    }
+    for (const early of this.#early) {
+      if (before(from, early.at)) put(least(early.at, end))
+      from = most(from, (early.at + early.bytes.length) | 0)
+      kept.push(early)
+    }
+    put(end)
+    this.#early = kept.sort((a, b) => (a.at - b.at) | 0)
+    return this.#early.length <= MOST_EARLY
+  }
+
+  /** The first kept piece behind the gap, taken out; undefined if there is none. */
+  takeEarly(): Early | undefined {
+    return this.#early.shift()
+  }
+
+  /** The pending bytes before `length` go on, with these replacements in rising order: the caller has room for them. */
+  accept(length: number, replacements: readonly Replacement[] = []): void {
+    let at = 0
+    for (const replacement of replacements) {
+      this.#pending.moveTo(this.#accepted, replacement.at - at)
+      this.#pending.drop(replacement.length)
+      this.#accepted.addText(replacement.text)
+      const begin = (this.done + replacement.at) | 0
+      addEdit(this.#row, this.#direction, begin, replacement.length, replacement.text.length)
+      at = replacement.at + replacement.length
+    }
+    this.#pending.moveTo(this.#accepted, length - at)
+    this.done = (this.done + length) | 0
+    this.heldAgain = 0
+    this.pendingSince = nowMs
+  }
+
+  /** All pending bytes go on as they are. */
+  acceptAll(): void {
+    this.accept(this.#pending.length)
+  }
+
+  /** Forgets the pending bytes: the sender will send them again. */
+  unread(): void {
+    this.#pending.clear()
+    this.next = this.done
+  }
+
+  /** The receiver has everything before `number`, in its own numbering. What it can't have got is no acknowledgement. */
+  acknowledge(number: number): void {
+    if (!this.started) return
+    const has = toSender(this.#row, this.#direction, number)
+    // A FIN counts as a byte.
+    if (before((this.done + 1) | 0, has)) return
+    const una = least(has, this.done)
+    if (before(this.una, una)) {
+      const first = toReceiver(this.#row, this.#direction, this.una)
+      this.#accepted.drop((toReceiver(this.#row, this.#direction, una) - first) | 0)
+      this.una = una
+    }
+    endEdits(this.#row, this.#direction, number)
+  }
+
+  /** Nobody reads it any more, and the receiver has got past what was kept: the stream goes on from there. */
+  skipTo(number: number): void {
+    this.clear()
+    this.una = number
+    this.done = number
+    this.next = number
+  }
+
+  /** Receiver's numbers of a range of the sender's: what replaces a span goes whole. */
+  receiverFrom(from: number): number {
+    return toReceiver(this.#row, this.#direction, from)
+  }
+  receiverTo(to: number): number {
+    return toReceiver(this.#row, this.#direction, to, UP)
+  }
+
+  /** Copies accepted bytes, `from` in the receiver's numbering. */
+  copyAccepted(target: Uint8Array, at: number, from: number, length: number): void {
+    this.#accepted.copyTo(target, at, this.#placeOf(from), length)
+  }
+
+  /** Whether these are the bytes that were accepted from `from` on (sender's numbering, no edit there). */
+  isAccepted(source: Uint8Array, at: number, from: number, length: number): boolean {
+    return this.#accepted.equals(source, at, this.#placeOf(this.receiverFrom(from)), length)
+  }
+
+  #placeOf(number: number): number {
+    return (number - toReceiver(this.#row, this.#direction, this.una)) | 0
+  }
+}

@@ -1,0 +1,146 @@
+// ICMP errors about a tracked packet (RFC 5508 section 4, RFC 792): the packet that an error quotes is one that we sent
+// to the side the error comes from, so its inverse is what an answer to it would look like, and finds the connection.
+// The error then goes to the quoted packet's sender, with the quote turned back into what that sender had sent. It
+// refreshes nothing and ends nothing (RFC 4787 REQ-12, RFC 5382 REQ-10, RFC 5508 REQ-6).
+
+import { CONN_SHIFT, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
+import { findConnection, hot } from '../../conntrack/connections.shard.ts'
+import { hasExpired } from '../../conntrack/track.shard.ts'
+import { hashTuple, INSIDE, invertPorts, keyWord, OUTSIDE } from '../../conntrack/tuple.ts'
+import { ACCEPT, NOT_OURS } from '../../conntrack/verdict.ts'
+import { CELL } from '../../counters/counters.ts'
+import { DROP } from '../../counters/drop-reasons.ts'
+import { counters } from '../../counters/own-counters.shard.ts'
+import { externalEntry } from '../../nat/bindings.shard.ts'
+import { isShared } from '../../nat/ports.shard.ts'
+import { isEdited, toSender } from '../../nat/sequence-edits.shard.ts'
+import { ROUTE } from '../../routing/fib.ts'
+import { addDeltas, applyDelta, delta32 } from '../../wire/checksum.ts'
+import * as icmp from '../../wire/icmp.ts'
+import * as ipv4 from '../../wire/ipv4.ts'
+import * as tcp from '../../wire/tcp.ts'
+import * as udp from '../../wire/udp.ts'
+import * as virtio from '../../wire/virtio-net.ts'
+import { waitForNeighbour } from '../egress/pending-packets.ts'
+import { HOP_MTU, HOP_PORT, hop, hops, portIsUp, routePort, routeType } from '../egress/route-cache.ts'
+import { sendTo, sideOf } from '../egress/transmit.ts'
+import { BY_HAIRPIN, BY_ICMP_ERROR, handOver } from '../handover/handover.ts'
+import { otherOwnerOfTuple, ownerOfTuple } from '../handover/packet-owner.ts'
+import { AT, DST, END, HAIRPIN, IP, L4, SRC, side, way } from '../packet/burst.ts'
+import { mem } from '../packet/packet-memory.ts'
+import { answerPorts, protocol, quoted, quotedPorts, quotedTransport, readQuote } from './embedded-packet.ts'
+
+const UNRELATED = DROP['icmp-error-unrelated']
+const EMBEDDED_BAD = DROP['icmp-embedded']
+const TCP_CHECKSUM_END = 18
+
+/** Translates and sends packet i, an ICMP error; what became of it. */
+export function handleIcmpError(i: number): number {
+  if (icmp.type(mem, L4[i]!) === icmp.REDIRECT) return NOT_OURS
+  if (!readQuote(i)) return EMBEDDED_BAD
+  const src = ipv4.src(mem, quoted)
+  const dst = ipv4.dst(mem, quoted)
+  const key = keyWord(protocol, side)
+  const answer = invertPorts(quotedPorts)
+  const ref = findConnection(dst, src, answer, key, hashTuple(dst, src, answer, key))
+  const row = ref >> 1
+  if (ref === 0 || hasExpired(row)) {
+    const owner = otherOwnerOfTuple(protocol, dst, src, answerPorts)
+    return owner < 0 ? unrelated(i) : handOver(i, owner, side, way & HAIRPIN, BY_ICMP_ERROR)
+  }
+  // An error is sent to whoever sent the packet: anything else is forged (RFC 5927).
+  if (DST[i] !== src) return UNRELATED
+
+  const direction = ref & 1
+  const other = (row << CONN_SHIFT) + (1 - direction) * TUPLE_WORDS
+  const sender = hot[other]!
+  const line = hop(sender)
+  const turns = turnsBack(line, sender)
+  if (!leadsAcross(line) && !turns) return DROP['no-route']
+  if (ipv4.ttl(mem, IP[i]!) <= 1) return DROP['ttl-expired']
+  const remote = hot[other + 1]!
+  const ports = hot[other + 2]!
+  if (turns) {
+    turnSequenceBack(i, row, direction)
+    return handBack(i, dst, sender, remote, ports)
+  }
+  if (hops[line + HOP_PORT]! < 0)
+    return portIsUp(routePort(line)) ? waitForNeighbour(i, line, sender) : DROP['link-down']
+  // No error about an error: it is lost.
+  if (END[i]! - IP[i]! > hops[line + HOP_MTU]!) return DROP['too-big']
+
+  turnSequenceBack(i, row, direction)
+  ipv4.setTtl(mem, IP[i]!, ipv4.ttl(mem, IP[i]!) - 1)
+  translateError(i, dst, sender, remote, ports)
+  sendTo(line, AT[i]!, END[i]! - AT[i]!)
+  return ACCEPT
+}
+
+/** Error and quote become what the quoted packet's sender must see; `dst` is where the quote was sent to. */
+function translateError(i: number, dst: number, sender: number, remote: number, ports: number): void {
+  turnBack(i, sender, remote, ports)
+  ipv4.setDst(mem, IP[i]!, sender)
+  // From the other end itself, it is translated like any packet from there; from inside, so is a router on the way,
+  // whose address means nothing outside. Routers outside keep theirs: traceroute lives by that.
+  if (SRC[i] === dst || side === INSIDE) ipv4.setSrc(mem, IP[i]!, remote)
+  ipv4.writeChecksum(mem, IP[i]!)
+  icmp.writeChecksum(mem, L4[i]!, END[i]! - L4[i]!)
+  // Whatever was owed or vouched for is in the frame now.
+  virtio.clear(mem, AT[i]!)
+  counters[CELL.icmpErrorsTranslated]! += 1
+}
+
+/** An error about a hairpin's second half: its first half's shard turns it back once more, as if it came from outside. */
+function handBack(i: number, dst: number, sender: number, remote: number, ports: number): number {
+  translateError(i, dst, sender, remote, ports)
+  const owner = ownerOfTuple(OUTSIDE, protocol, remote, sender, invertPorts(ports))
+  return handOver(i, owner, OUTSIDE, HAIRPIN, BY_HAIRPIN)
+}
+
+/** The quoted packet's sender is an external endpoint of ours: it came by hairpin. */
+const turnsBack = (line: number, sender: number): boolean =>
+  side === INSIDE && routeType(line) === ROUTE.local && externalEntry(sender) >= 0
+
+/** About a packet of the kernel's, its own or forwarded, or about nothing that we know. */
+function unrelated(i: number): number {
+  const entry = externalEntry(DST[i]!)
+  if (entry >= 0) return isShared(entry) ? NOT_OURS : UNRELATED
+  return leadsAcross(hop(DST[i]!)) ? UNRELATED : NOT_OURS
+}
+
+/** From inside to outside or back: what natloom carries. */
+const leadsAcross = (line: number): boolean =>
+  routeType(line) === ROUTE.unicast && routePort(line) >= 0 && sideOf[routePort(line)] !== side
+
+/**
+ * Where a helper has changed lengths, the quote has the receiver's numbering; its sender looks whether the number is one
+ * that it has sent (RFC 5927 4.1). The error goes in `direction`, the quoted packet went the other way.
+ */
+function turnSequenceBack(i: number, row: number, direction: number): void {
+  if (protocol !== ipv4.PROTO_TCP || !isEdited(row)) return
+  const hasChecksum = END[i]! - quotedTransport >= TCP_CHECKSUM_END
+  const seq = toSender(row, 1 - direction, tcp.seq(mem, quotedTransport))
+  tcp.changeSeq(mem, quotedTransport, seq, !hasChecksum)
+}
+
+/** Makes the quote what its sender had sent: addresses, ports, and what it has of checksums (RFC 5508 REQ-4). */
+function turnBack(i: number, sender: number, remote: number, ports: number): void {
+  const addresses = addDeltas(delta32(ipv4.src(mem, quoted), sender), delta32(ipv4.dst(mem, quoted), remote))
+  ipv4.setSrc(mem, quoted, sender)
+  ipv4.setDst(mem, quoted, remote)
+  ipv4.setChecksum(mem, quoted, applyDelta(ipv4.checksum(mem, quoted), addresses))
+  const change = delta32(quotedPorts, ports)
+  if (protocol === ipv4.PROTO_UDP) {
+    udp.adjustChecksum(mem, quotedTransport, addDeltas(addresses, change))
+    udp.setPorts(mem, quotedTransport, ports)
+  } else if (protocol === ipv4.PROTO_TCP) {
+    // Many errors quote no more than the first eight bytes, which don't reach the checksum.
+    if (END[i]! - quotedTransport >= TCP_CHECKSUM_END)
+      tcp.adjustChecksum(mem, quotedTransport, addDeltas(addresses, change))
+    tcp.setPorts(mem, quotedTransport, ports)
+  } else if (protocol === ipv4.PROTO_ICMP) {
+    const isQuery = icmp.isQuery(icmp.type(mem, quotedTransport))
+    icmp.adjustChecksum(mem, quotedTransport, change)
+    icmp.setId(mem, quotedTransport, isQuery ? ports & 0xffff : ports >>> 16)
+  }
+}

@@ -1,0 +1,150 @@
+// What the gateway itself says to a sender: ICMP errors about its packet (RFC 792, RFC 1812 4.3) and TCP resets
+// (RFC 9293 3.5.2). An answer goes back by the port and to the MAC address that the packet came from; it comes from that
+// interface's address. Errors quote the packet as received, so they are built before anything is rewritten.
+//
+// Never an error about an ICMP error, a later fragment, or a packet that was sent to or from a group (RFC 1122 3.2.2),
+// and no more than the rate limit allows. Owner: this thread.
+
+import { invertPorts, OUTSIDE } from '../../conntrack/tuple.ts'
+import { CELL } from '../../counters/counters.ts'
+import { counters } from '../../counters/own-counters.shard.ts'
+import { nowMs } from '../../memory/clock.ts'
+import { isLimitedBroadcast, isMulticast } from '../../wire/address.ts'
+import * as checksum from '../../wire/checksum.ts'
+import * as ethernet from '../../wire/ethernet.ts'
+import * as icmp from '../../wire/icmp.ts'
+import * as ipv4 from '../../wire/ipv4.ts'
+import * as tcp from '../../wire/tcp.ts'
+import { portAddress } from '../egress/route-cache.ts'
+import { sendBy } from '../egress/transmit.ts'
+import { handOverBuilt } from '../handover/handover.ts'
+import { ownerOfTuple } from '../handover/packet-owner.ts'
+import {
+  AT,
+  DST,
+  END,
+  HAIRPIN,
+  ICMP_ERROR,
+  IP,
+  KEY,
+  KIND,
+  L4,
+  LATER_FRAGMENT,
+  PORTS,
+  port,
+  SRC,
+  way,
+} from '../packet/burst.ts'
+import { copyBytes, mem, scratchFrame } from '../packet/packet-memory.ts'
+
+/** An error's datagram is at most this long (RFC 1812 4.3.2.3). */
+const LARGEST_ERROR = 576
+const TTL = 64
+/** Internetwork control, as routers mark their errors (RFC 1812 4.3.2.5). */
+const ERROR_TOS = 0xc0
+
+// The kinds of the metric icmp_errors_sent, in its order.
+export const TIME_EXCEEDED = 0
+export const FRAGMENTATION_NEEDED = 1
+export const NET_UNREACHABLE = 2
+export const HOST_UNREACHABLE = 3
+export const ADMINISTRATIVELY_PROHIBITED = 4
+const TYPES = [icmp.TIME_EXCEEDED, icmp.UNREACHABLE, icmp.UNREACHABLE, icmp.UNREACHABLE, icmp.UNREACHABLE]
+const CODES = [
+  icmp.TTL_EXCEEDED,
+  icmp.FRAGMENTATION_NEEDED,
+  icmp.NET_UNREACHABLE,
+  icmp.HOST_UNREACHABLE,
+  icmp.ADMINISTRATIVELY_PROHIBITED,
+]
+
+// A token bucket that holds a tenth of a second's errors, and at least 50, as Linux's icmp_msgs_burst.
+let perSecond = 1000
+let tokens = 0
+let filledAt = 0
+
+export function seatAnswers(errorsPerSecond: number): void {
+  perSecond = errorsPerSecond
+  tokens = burstOf(errorsPerSecond)
+  filledAt = nowMs
+}
+
+const burstOf = (rate: number): number => Math.max(50, rate / 10)
+
+function mayAnswer(): boolean {
+  tokens = Math.min(burstOf(perSecond), tokens + ((nowMs - filledAt) * perSecond) / 1000)
+  filledAt = nowMs
+  if (tokens < 1) {
+    counters[CELL.icmpErrorsSuppressed]! += 1
+    return false
+  }
+  tokens -= 1
+  return true
+}
+
+/** Sends an ICMP error of a kind above about packet i; `rest` is the second word of its header (an MTU, or 0). */
+export function sendError(i: number, kind: number, rest: number): void {
+  const quoted = IP[i]!
+  const destination = ipv4.dst(mem, quoted)
+  const source = portAddress(port)
+  if (KIND[i] === ICMP_ERROR || KIND[i] === LATER_FRAGMENT || (ipv4.fragmentWord(mem, quoted) & ipv4.OFFSET_MASK) !== 0)
+    return
+  if (source === 0 || isMulticast(destination) || isLimitedBroadcast(destination) || !mayAnswer()) return
+  const headers = ipv4.MIN_HEADER_LEN + icmp.HEADER_LEN
+  const quote = Math.min(END[i]! - quoted, LARGEST_ERROR - headers)
+  const at = beginAnswer(i, headers + quote, ipv4.PROTO_ICMP, source, ERROR_TOS)
+  if (at < 0) return
+  const message = at + ethernet.HEADER_LEN + ipv4.MIN_HEADER_LEN
+  icmp.writeError(mem, message, TYPES[kind]!, CODES[kind]!, rest)
+  copyBytes(quoted, message + icmp.EMBEDDED, quote)
+  icmp.writeChecksum(mem, message, icmp.HEADER_LEN + quote)
+  const length = ethernet.HEADER_LEN + headers + quote
+  if ((way & HAIRPIN) === 0) sendBy(port, at, length)
+  else if (!sendBack(i, at, length)) return
+  counters[CELL.icmpErrorsSent + kind]! += 1
+}
+
+/**
+ * An error about a hairpin's second half: its sender, as it stands in the packet, is an external endpoint of ours. It
+ * goes there as if it had come from outside, addressed to us as the packet was. False if there is no room in the ring.
+ */
+function sendBack(i: number, at: number, length: number): boolean {
+  copyBytes(AT[i]!, at, ethernet.HEADER_LEN)
+  const owner = ownerOfTuple(OUTSIDE, KEY[i]! & 0xff, DST[i]!, SRC[i]!, invertPorts(PORTS[i]!))
+  return handOverBuilt(at, length, owner, OUTSIDE, HAIRPIN)
+}
+
+/** Tells the sender of TCP segment i that its connection doesn't exist: the reset that the addressee would send. */
+export function sendReset(i: number): void {
+  if (!mayAnswer()) return
+  const segment = L4[i]!
+  const length = ipv4.MIN_HEADER_LEN + tcp.MIN_HEADER_LEN
+  const at = beginAnswer(i, length, ipv4.PROTO_TCP, ipv4.dst(mem, IP[i]!), 0)
+  if (at < 0) return
+  const ip = at + ethernet.HEADER_LEN
+  const reset = ip + ipv4.MIN_HEADER_LEN
+  tcp.emit(mem, reset, tcp.dstPort(mem, segment), tcp.srcPort(mem, segment), tcp.ack(mem, segment), 0, tcp.RST, 0)
+  checksum.writeTransportChecksum(mem, ip)
+  sendBy(port, at, ethernet.HEADER_LEN + length)
+  counters[CELL.resetsSent]! += 1
+}
+
+/** Ethernet and IPv4 header of an answer to packet i, `length` bytes from the IPv4 header on; -1 without room. */
+function beginAnswer(i: number, length: number, protocol: number, source: number, tos: number): number {
+  const at = scratchFrame(ethernet.HEADER_LEN + length)
+  if (at < 0) return -1
+  const ip = at + ethernet.HEADER_LEN
+  ethernet.answerTo(mem, at, AT[i]!)
+  ipv4.setHeaderLen(mem, ip, ipv4.MIN_HEADER_LEN)
+  ipv4.setTos(mem, ip, tos)
+  ipv4.setTotalLength(mem, ip, length)
+  ipv4.setId(mem, ip, 0)
+  // An atomic datagram (RFC 6864): its identification means nothing.
+  ipv4.setFragmentWord(mem, ip, ipv4.DONT_FRAGMENT)
+  ipv4.setTtl(mem, ip, TTL)
+  ipv4.setProtocol(mem, ip, protocol)
+  ipv4.setSrc(mem, ip, source)
+  ipv4.setDst(mem, ip, ipv4.src(mem, IP[i]!))
+  ipv4.writeChecksum(mem, ip)
+  return at
+}

@@ -1,0 +1,40 @@
+// What a burst adds to the counters: what came, and what became of it. The one place where a drop is counted.
+
+import { NOT_OURS } from '../../conntrack/verdict.ts'
+import { CELL } from '../../counters/counters.ts'
+import { counters } from '../../counters/own-counters.shard.ts'
+import * as ethernet from '../../wire/ethernet.ts'
+import { LENGTH } from './burst.ts'
+
+const DROPS = CELL.drops
+
+/** Once a packet: by whoever took it from an interface, and not again when it has waited or was handed over. */
+export function countReceived(bySide: number, received: number): void {
+  let bytes = 0
+  for (let i = 0; i < received; i++) bytes += Math.max(0, LENGTH[i]! - ethernet.HEADER_LEN)
+  counters[CELL.receivedPackets + bySide]! += received
+  counters[CELL.receivedBytes + bySide]! += bytes
+}
+
+export function countVerdict(bySide: number, verdict: number): void {
+  if (verdict >= 0) counters[DROPS + verdict]! += 1
+  else if (verdict === NOT_OURS) counters[CELL.notOurs + bySide]! += 1
+}
+
+/** What interfaces have refused and lost: cheaper to copy now and then than to keep. */
+export function copyLinkCounts(
+  driver: { readonly ports: number; sendFailures(port: number): number; receiveLosses(port: number): number },
+  sideOf: ArrayLike<number>,
+): void {
+  for (let side = 0; side < 2; side++) {
+    let failures = 0
+    let losses = 0
+    for (let port = 0; port < driver.ports; port++) {
+      if (sideOf[port] !== side) continue
+      failures += driver.sendFailures(port)
+      losses += driver.receiveLosses(port)
+    }
+    counters[CELL.sendFailures + side] = failures
+    counters[CELL.receiveLosses + side] = losses
+  }
+}

@@ -1,0 +1,198 @@
+// What a remote peer would have sent, from what the inside end has received: a capture that was made inside shows packets
+// behind a translation that wasn't natloom's, or behind none. For replay; the inverse of translate.ts and segments.ts.
+//
+//   destination      its connection's external end, else its mapping's, else the port that is reserved for it, else
+//                    the gateway's outside address with the port as it is
+//   acknowledgement  in the numbers that the peer has received: what helpers have changed in length counts
+//   time to live     one more: the router that the capture was made behind has taken one
+//
+// A packet from inside needs the second only, where helpers have changed what came from outside. Packets lie outside
+// the arena here: every function takes the memory, where the IPv4 header begins, and the end. Checksums follow by deltas:
+// a wrong one stays wrong. Owner: this thread.
+
+import { CONN_SHIFT, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
+import { findConnection, hot } from '../../conntrack/connections.shard.ts'
+import { reservedFor } from '../../conntrack/expectation-matching.shard.ts'
+import { expected } from '../../conntrack/expectation-slots.shard.ts'
+import { MAPPING } from '../../conntrack/mapping-table.ts'
+import { findByInside, mapping, mappingBase } from '../../conntrack/mappings.shard.ts'
+import { hasExpired } from '../../conntrack/track.shard.ts'
+import { hashTuple, INSIDE, invertPorts, keyWord } from '../../conntrack/tuple.ts'
+import { type Externals, entryOfPort, portOfIndex } from '../../nat/externals.ts'
+import { hasTransportPorts } from '../../nat/opening.shard.ts'
+import { isEdited, toReceiver, UP } from '../../nat/sequence-edits.shard.ts'
+import { dependsOnAddress, dependsOnPort, type NatSettings } from '../../nat/settings.ts'
+import { swap16 } from '../../wire/address.ts'
+import * as checksum from '../../wire/checksum.ts'
+import * as icmp from '../../wire/icmp.ts'
+import * as ipv4 from '../../wire/ipv4.ts'
+import * as tcp from '../../wire/tcp.ts'
+import * as udp from '../../wire/udp.ts'
+
+const NEED: Readonly<Record<number, number>> = {
+  [ipv4.PROTO_TCP]: tcp.MIN_HEADER_LEN,
+  [ipv4.PROTO_UDP]: udp.HEADER_LEN,
+  [ipv4.PROTO_ICMP]: 8,
+}
+/** RFC 792: what an error quotes at least of the transport header. */
+const QUOTED = 8
+const MOST_TTL = 255
+
+let externals: Externals
+let settings: NatSettings
+
+export function seatCarryBack(shared: Externals, nat: NatSettings): void {
+  externals = shared
+  settings = nat
+}
+
+// The external end that was found last.
+let address = 0
+let port = 0
+
+/** A packet from inside, as its sender would have sent it to us. */
+export function asSentInside(mem: DataView, ip: number, end: number): void {
+  if (readablePorts(mem, ip, end) && ipv4.protocol(mem, ip) === ipv4.PROTO_TCP) {
+    const at = ip + ipv4.headerLen(mem, ip)
+    const ref = find(ipv4.src(mem, ip), ipv4.dst(mem, ip), tcp.ports(mem, at), ipv4.PROTO_TCP)
+    if (ref !== 0) shiftAcknowledgement(mem, at, end, ref >> 1, 1 - (ref & 1))
+  }
+}
+
+/** A packet from outside, as its peer would have sent it to `outside`, the gateway's address; untranslated if 0. */
+export function asSentOutside(mem: DataView, ip: number, end: number, outside: number): void {
+  if (end - ip < ipv4.MIN_HEADER_LEN) return
+  if (ipv4.ttl(mem, ip) < MOST_TTL) ipv4.restoreTtl(mem, ip)
+  const protocol = ipv4.protocol(mem, ip)
+  const at = ip + ipv4.headerLen(mem, ip)
+  if (protocol === ipv4.PROTO_ICMP && readablePorts(mem, ip, end) && icmp.isError(icmp.type(mem, at)))
+    carryErrorBack(mem, ip, at, end, outside)
+  else if (readablePorts(mem, ip, end)) carryFlowBack(mem, ip, at, end, protocol, outside)
+  else if (outside !== 0) redirect(mem, ip, outside)
+}
+
+/** It is the first of its datagram, and its transport header is here. */
+function readablePorts(mem: DataView, ip: number, end: number): boolean {
+  if (end - ip < ipv4.MIN_HEADER_LEN || (ipv4.fragmentWord(mem, ip) & ipv4.OFFSET_MASK) !== 0) return false
+  const need = NEED[ipv4.protocol(mem, ip)]
+  const headerLength = ipv4.headerLen(mem, ip)
+  return need !== undefined && headerLength >= ipv4.MIN_HEADER_LEN && end - ip - headerLength >= need
+}
+
+function carryFlowBack(mem: DataView, ip: number, at: number, end: number, protocol: number, outside: number): void {
+  const [inside, remote] = [ipv4.dst(mem, ip), ipv4.src(mem, ip)]
+  const ports = protocol === ipv4.PROTO_ICMP ? icmpPorts(mem, at) : tcp.ports(mem, at)
+  const ref = find(inside, remote, invertPorts(ports), protocol)
+  if (ref !== 0 && protocol === ipv4.PROTO_TCP) shiftAcknowledgement(mem, at, end, ref >> 1, ref & 1)
+  if (outside === 0) return
+  findExternal(ref, protocol, inside, remote, invertPorts(ports), outside)
+  const delta = checksum.addDeltas(checksum.delta32(inside, address), checksum.delta16(ports >>> 16, port))
+  if (protocol === ipv4.PROTO_TCP) {
+    tcp.adjustChecksum(mem, at, delta)
+    tcp.setPorts(mem, at, (ports & 0xffff) | (port << 16))
+  } else if (protocol === ipv4.PROTO_UDP) {
+    udp.adjustChecksum(mem, at, delta)
+    udp.setPorts(mem, at, (ports & 0xffff) | (port << 16))
+  } else if (icmp.isReply(icmp.type(mem, at))) {
+    icmp.adjustChecksum(mem, at, checksum.delta16(icmp.id(mem, at), port))
+    icmp.setId(mem, at, port)
+  }
+  redirect(mem, ip, address)
+}
+
+/** As tuple.ts has them: an answer's identifier stands where its receiver's port would. */
+function icmpPorts(mem: DataView, at: number): number {
+  const type = icmp.type(mem, at)
+  if (icmp.isReply(type)) return icmp.queryOf(type) | (icmp.id(mem, at) << 16)
+  return icmp.id(mem, at) | (type << 16)
+}
+
+/** The connection of what an inside end sends: row << 1 | direction, 0 for none. */
+function find(inside: number, remote: number, ports: number, protocol: number): number {
+  const key = keyWord(protocol, INSIDE)
+  const ref = findConnection(inside, remote, ports, key, hashTuple(inside, remote, ports, key))
+  return ref !== 0 && hasExpired(ref >> 1) ? 0 : ref
+}
+
+/** Where a peer sends to reach an inside end whose packets have these ports; into `address` and `port`. */
+function findExternal(
+  ref: number,
+  protocol: number,
+  inside: number,
+  remote: number,
+  ports: number,
+  outside: number,
+): void {
+  const insidePort = ports & 0xffff
+  if (ref !== 0) {
+    const other = ((ref >> 1) << CONN_SHIFT) + (1 - (ref & 1)) * TUPLE_WORDS
+    address = hot[other + 1]!
+    port = hot[other + 2]! >>> 16
+    return
+  }
+  address = outside
+  port = insidePort
+  if (!hasTransportPorts(protocol)) return
+  const remoteKey = dependsOnAddress(settings.mapping) ? remote : 0
+  const remotePort = dependsOnPort(settings.mapping) ? ports >>> 16 : 0
+  const bound = findByInside(protocol, inside, insidePort, remoteKey, remotePort)
+  if (bound !== 0) {
+    address = mapping[mappingBase(bound) + MAPPING.externalAddress]!
+    port = mapping[mappingBase(bound) + MAPPING.ports]! >>> 16
+    return
+  }
+  const reserved = expected() === 0 ? -1 : reservedFor(protocol, inside, insidePort)
+  if (reserved < 0) return
+  address = externals.addressOf(entryOfPort(reserved))
+  port = swap16(portOfIndex(reserved))
+}
+
+/** What a segment acknowledges of `direction`, in the numbers of that direction's receiver; SACK blocks too. */
+function shiftAcknowledgement(mem: DataView, at: number, end: number, row: number, direction: number): void {
+  if ((tcp.flags(mem, at) & tcp.ACK) === 0 || !isEdited(row)) return
+  tcp.changeAck(mem, at, toReceiver(row, direction, tcp.ack(mem, at)), false)
+  // Malformed, it won't get far.
+  if (!tcp.fits(mem, at, end) || tcp.optionsFault(mem, at)) return
+  const option = tcp.findOption(mem, at, tcp.OPTION_SACK)
+  const blocks = option === 0 ? 0 : tcp.sackBlocks(mem, option)
+  for (let block = 0; block < blocks; block++) {
+    const left = toReceiver(row, direction, tcp.sackLeft(mem, option, block), UP)
+    const right = toReceiver(row, direction, tcp.sackRight(mem, option, block))
+    tcp.changeSack(mem, at, option, block, left, right, false)
+  }
+}
+
+/** An error quotes what its sender has seen: the packet as it was translated. */
+function carryErrorBack(mem: DataView, ip: number, at: number, end: number, outside: number): void {
+  const quoted = at + icmp.EMBEDDED
+  const transport = end - quoted < ipv4.MIN_HEADER_LEN ? end : quoted + ipv4.headerLen(mem, quoted)
+  if (outside === 0) return
+  if (
+    end - transport < QUOTED ||
+    transport - quoted < ipv4.MIN_HEADER_LEN ||
+    (ipv4.fragmentWord(mem, quoted) & ipv4.OFFSET_MASK) !== 0
+  ) {
+    redirect(mem, ip, outside)
+    return
+  }
+  const protocol = ipv4.protocol(mem, quoted)
+  const [inside, remote] = [ipv4.src(mem, quoted), ipv4.dst(mem, quoted)]
+  const isIcmp = protocol === ipv4.PROTO_ICMP
+  const ports = !hasTransportPorts(protocol) ? 0 : isIcmp ? icmpPorts(mem, transport) : tcp.ports(mem, transport)
+  const ref = find(inside, remote, ports, protocol)
+  findExternal(ref, protocol, inside, remote, ports, outside)
+  if (ref !== 0 && protocol === ipv4.PROTO_TCP && isEdited(ref >> 1))
+    tcp.setSeq(mem, transport, toReceiver(ref >> 1, ref & 1, tcp.seq(mem, transport)))
+  ipv4.setSrc(mem, quoted, address)
+  ipv4.writeChecksum(mem, quoted)
+  if (isIcmp) icmp.setId(mem, transport, port)
+  else if (ports !== 0) tcp.setPorts(mem, transport, (ports & ~0xffff) | port)
+  icmp.writeChecksum(mem, at, end - at)
+  redirect(mem, ip, address)
+}
+
+function redirect(mem: DataView, ip: number, to: number): void {
+  const delta = checksum.delta32(ipv4.dst(mem, ip), to)
+  ipv4.setChecksum(mem, ip, checksum.applyDelta(ipv4.checksum(mem, ip), delta))
+  ipv4.setDst(mem, ip, to)
+}

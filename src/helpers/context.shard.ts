@@ -1,0 +1,257 @@
+// What a helper is given (helper.ts: HelperContext), over a connection's row and the bytes in hand. One object for all
+// calls of this thread: a call begins with begin(), and what the helper has asked for is read from it afterwards
+// (datapath/helped/helped.ts). Nothing that it does has an effect on packets before the call has ended, except expectations,
+// which stand from the moment they are made: before the bytes that announce them can go on.
+// Owner: this thread.
+
+import {
+  CONN,
+  CONN_SHIFT,
+  SEEN_REPLY,
+  TCP_STATE_MASK,
+  TCP_STATE_SHIFT,
+  TUPLE_WORDS,
+} from '../conntrack/connection-table.ts'
+import { hot, originOf, protocolOf } from '../conntrack/connections.shard.ts'
+import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW, CT_RELATED } from '../conntrack/ctinfo.ts'
+import { field } from '../conntrack/expectation-slots.shard.ts'
+import { ANY_SOURCE, EXPECTATION, INACTIVE, PERMANENT } from '../conntrack/expectation-table.ts'
+import { activate, withdraw } from '../conntrack/expectations.shard.ts'
+import { ESTABLISHED } from '../conntrack/tcp-state.ts'
+import { ctinfo } from '../conntrack/track.shard.ts'
+import { destinationPort, INSIDE, invertPorts, sourcePort } from '../conntrack/tuple.ts'
+import { CELL } from '../counters/counters.ts'
+import { counters } from '../counters/own-counters.shard.ts'
+import { type Announce, announce, NOT_ALLOWED, WAIT } from '../nat/expected.shard.ts'
+import { formatAddress, parseAddress, swap16 } from '../wire/address.ts'
+import type {
+  Announced,
+  Announcement,
+  CtInfo,
+  Direction,
+  HelperContext,
+  Hook,
+  Line,
+  Protocol,
+  Tuple,
+} from './helper.ts'
+import { helperByName, type Registered } from './registry.shard.ts'
+
+const TCP = 6
+const UDP = 17
+const LF = '\n'
+
+const INFO: Readonly<Record<number, CtInfo>> = {
+  [CT_NEW]: 'new',
+  [CT_RELATED]: 'related',
+  [CT_ESTABLISHED]: 'established',
+  [CT_RELATED + CT_IS_REPLY]: 'related-reply',
+  [CT_ESTABLISHED + CT_IS_REPLY]: 'established-reply',
+}
+
+/** The reasons of the metric announcements_refused, in its order. */
+const REFUSED = ['invalid', 'not-established', 'not-allowed'] as const
+
+/** `length` characters of the text from `at` become another text. */
+export interface Mangled {
+  readonly at: number
+  readonly length: number
+  readonly text: string
+}
+
+export class Context implements HelperContext {
+  text = ''
+  ended = false
+  state: unknown
+  /** What the helper asked for: the first held character (-1: none), what is rewritten, no more calls. */
+  heldFrom = -1
+  readonly mangled: Mangled[] = []
+  isDone = false
+  /** A port is on its way to the shard that the endpoint belongs to: the call is to be made again (retreat()). */
+  mustWait = false
+  /** In the middle of a change of common memory: what is thrown there is the shard's fault, and its end. */
+  isAtWork = false
+  /** Expectations made in this call. */
+  readonly made: number[] = []
+  #row = 0
+  #direction = 0
+  #midLine = false
+  #mostRewrites = 0
+  /** Of the line in hand: where it begins, and how much was made and rewritten before it. */
+  #lineAt = 0
+  #madeBefore = 0
+  #mangledBefore = 0
+  #helper!: Registered
+
+  begin(
+    helper: Registered,
+    row: number,
+    direction: number,
+    state: unknown,
+    text: string,
+    midLine: boolean,
+    ended: boolean,
+    mostRewrites: number,
+  ): void {
+    this.#helper = helper
+    this.#row = row
+    this.#direction = direction
+    this.state = state
+    this.text = text
+    this.#midLine = midLine
+    this.ended = ended
+    this.#mostRewrites = mostRewrites
+    this.heldFrom = -1
+    this.mangled.length = 0
+    this.isDone = false
+    this.mustWait = false
+    this.isAtWork = false
+    this.made.length = 0
+    this.#lineAt = 0
+    this.#madeBefore = 0
+    this.#mangledBefore = 0
+  }
+
+  /**
+   * The call has to be made again, from the line that couldn't be settled on, or from the beginning: that is held, and
+   * what was rewritten of it is forgotten. Returns what was expected because of it, to be withdrawn.
+   */
+  retreat(): number[] {
+    this.heldFrom = this.#lineAt
+    this.mangled.length = this.#mangledBefore
+    return this.made.splice(this.#madeBefore)
+  }
+
+  // --- what it is about ---
+
+  get direction(): Direction {
+    return this.#direction === 0 ? 'original' : 'reply'
+  }
+
+  get info(): CtInfo {
+    return INFO[ctinfo(this.#row, this.#direction)]!
+  }
+
+  get hook(): Hook {
+    return (originOf(this.#row) ^ this.#direction) === INSIDE ? 'postrouting' : 'prerouting'
+  }
+
+  get established(): boolean {
+    const word = hot[(this.#row << CONN_SHIFT) + CONN.state]!
+    if ((word & SEEN_REPLY) === 0) return protocolOf(this.#row) === UDP && this.#direction === 0
+    return protocolOf(this.#row) !== TCP || (word & TCP_STATE_MASK) >> TCP_STATE_SHIFT >= ESTABLISHED
+  }
+
+  get tuple(): Tuple {
+    const own = (this.#row << CONN_SHIFT) + this.#direction * TUPLE_WORDS
+    return tupleOf(this.#row, hot[own]!, hot[own + 1]!, hot[own + 2]!)
+  }
+
+  get translated(): Tuple {
+    const other = (this.#row << CONN_SHIFT) + (1 - this.#direction) * TUPLE_WORDS
+    return tupleOf(this.#row, hot[other + 1]!, hot[other]!, invertPorts(hot[other + 2]!))
+  }
+
+  // --- reading ---
+
+  *lines(couldBecome: (partial: string) => boolean): Generator<Line> {
+    const { text } = this
+    let at = 0
+    if (this.#midLine) {
+      at = text.indexOf(LF) + 1
+      if (at === 0) return
+    }
+    for (let end = text.indexOf(LF, at); end >= 0; at = end + 1, end = text.indexOf(LF, at)) {
+      const length = end > at && text[end - 1] === '\r' ? end - 1 - at : end - at
+      this.#lineAt = at
+      this.#madeBefore = this.made.length
+      this.#mangledBefore = this.mangled.length
+      yield { at, text: text.slice(at, at + length) }
+      if (this.isDone || this.mustWait) return
+    }
+    if (at < text.length && !this.ended && couldBecome(text.slice(at))) this.hold(at)
+  }
+
+  hold(at: number): void {
+    if (Number.isInteger(at) && at >= 0 && at < this.text.length && !this.ended) this.heldFrom = at
+  }
+
+  done(): void {
+    this.isDone = true
+  }
+
+  // --- doing ---
+
+  expect(announcement: Announcement): Announced | undefined {
+    const { port, protocol, from = 'peer', fromPort = 0, permanent, inactive, address } = announcement
+    const kind = this.#helper.classes[announcement.class ?? 0]
+    const timeout = announcement.timeoutSeconds ?? kind?.timeoutSeconds ?? 0
+    const child = announcement.helper === undefined ? undefined : helperByName(announcement.helper)
+    const isRight = isPort(port, 1) && isPort(fromPort, 0) && isPort(timeout, 1) && kind !== undefined
+    if (!isRight || (announcement.helper !== undefined && child === undefined)) return this.#refused('invalid')
+    if (!this.established) return this.#refused('not-established')
+    const announced: Announce = {
+      protocol: protocol === undefined ? protocolOf(this.#row) : protocol === 'tcp' ? TCP : UDP,
+      port: swap16(port),
+      address: address === undefined ? 0 : parseAddress(address),
+      fromAnyone: from === 'anyone',
+      fromPort: swap16(fromPort),
+      flags: (permanent ? PERMANENT : 0) | (inactive ? INACTIVE : 0) | (from === 'anyone' ? ANY_SOURCE : 0),
+      class: announcement.class ?? 0,
+      helper: this.#helper.id,
+      childHelper: child?.id ?? 0,
+      maxExpected: kind.maxExpected,
+      timeout,
+    }
+    this.isAtWork = true
+    const handle = announce(this.#row, this.#direction, announced)
+    this.isAtWork = false
+    if (handle === NOT_ALLOWED) return this.#refused('not-allowed')
+    if (handle === WAIT) this.mustWait = true
+    if (handle <= 0) return undefined
+    this.made.push(handle)
+    return {
+      address: formatAddress(field(handle, EXPECTATION.dst)),
+      port: swap16(field(handle, EXPECTATION.dstPort)),
+      handle,
+    }
+  }
+
+  /** The announcement is passed on untouched. */
+  #refused(why: (typeof REFUSED)[number]): undefined {
+    counters[CELL.announcementsRefused + REFUSED.indexOf(why)]! += 1
+    return undefined
+  }
+
+  unexpect(handle: number): void {
+    this.isAtWork = true
+    withdraw(handle)
+    this.isAtWork = false
+  }
+
+  activate(handle: number, active: boolean): void {
+    activate(handle, active)
+  }
+
+  mangle(at: number, length: number, replacement: string): boolean {
+    // A helper may be JavaScript: what it says must not get any further if it is nonsense.
+    if (!Number.isInteger(at) || !Number.isInteger(length) || typeof replacement !== 'string') return false
+    const last = this.mangled.at(-1)
+    const from = last === undefined ? 0 : last.at + last.length
+    if (at < from || length < 1 || at + length > this.text.length) return false
+    if (this.mangled.length >= this.#mostRewrites) return false
+    this.mangled.push({ at, length, text: replacement })
+    return true
+  }
+}
+
+const isPort = (value: number, from: number): boolean => Number.isInteger(value) && value >= from && value <= 65535
+
+function tupleOf(row: number, src: number, dst: number, ports: number): Tuple {
+  const protocol: Protocol = protocolOf(row) === TCP ? 'tcp' : 'udp'
+  return {
+    protocol,
+    src: { address: formatAddress(src), port: sourcePort(ports) },
+    dst: { address: formatAddress(dst), port: destinationPort(ports) },
+  }
+}

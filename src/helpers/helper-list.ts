@@ -1,0 +1,100 @@
+// The list of helpers in force, as text (JSON; helpers/load.ts says of what), and how far each shard has followed it.
+// Shards have modules of their own and can't be given functions: they are told names, and import for themselves.
+//
+//   version word     means                                   stored by
+//   0                there was no list yet                   nobody
+//   odd              the text is being written               coordinator
+//   even             the text is the list of this version    coordinator
+// A reader copies the text and looks whether the version is still the same; each new list has a new version.
+//
+// Owner: the coordinator the version and the text; each shard its own report (the version it has followed, and what went
+// wrong with it), stored in the order fault, version.
+
+import type { Region } from '../memory/region.ts'
+
+const LINE = 16 // i32 words of a cache line
+const VERSION = 0
+const LENGTH = 1
+const FAULT_LENGTH = 1
+/** Bytes. Pages that nobody writes to cost nothing. */
+const TEXT_BYTES = 1 << 18
+const FAULT_BYTES = 1 << 10
+
+export class HelperList {
+  readonly #words: Int32Array
+  readonly #text: Uint8Array
+  readonly #reports: Int32Array
+  readonly #faults: Uint8Array
+
+  constructor(region: Region, shards: number) {
+    this.#words = region.i32(LINE)
+    this.#text = region.u8(TEXT_BYTES)
+    this.#reports = region.i32(shards * LINE)
+    this.#faults = region.u8(shards * FAULT_BYTES)
+  }
+
+  /** A plain load: it may be seen a turn late. */
+  version(): number {
+    return this.#words[VERSION]!
+  }
+
+  /** Undefined while it is being written. */
+  read(): { readonly version: number; readonly text: string } | undefined {
+    const version = Atomics.load(this.#words, VERSION)
+    if ((version & 1) !== 0) return undefined
+    const text = textOf(this.#text, 0, this.#words[LENGTH]!)
+    return Atomics.load(this.#words, VERSION) === version ? { version, text } : undefined
+  }
+
+  // --- the coordinator's side ---
+
+  /** The version of the new list. @throws RangeError if there is no room for it. */
+  publish(text: string): number {
+    const bytes = Buffer.from(text)
+    if (bytes.length > TEXT_BYTES)
+      throw new RangeError(`the list of helpers takes ${bytes.length} bytes, there are ${TEXT_BYTES}`)
+    const version = Atomics.load(this.#words, VERSION) + 2
+    Atomics.store(this.#words, VERSION, version - 1)
+    this.#text.set(bytes)
+    this.#words[LENGTH] = bytes.length
+    Atomics.store(this.#words, VERSION, version)
+    return version
+  }
+
+  /** What the shard has reported last. */
+  reportOf(shard: number): { readonly version: number; readonly fault: string } {
+    for (;;) {
+      const version = Atomics.load(this.#reports, shard * LINE + VERSION)
+      const fault = textOf(this.#faults, shard * FAULT_BYTES, this.#reports[shard * LINE + FAULT_LENGTH]!)
+      if (Atomics.load(this.#reports, shard * LINE + VERSION) === version) return { version, fault }
+    }
+  }
+
+  /** Resolves with true once the shard has followed this version; with false if it has not within this time. */
+  async followed(shard: number, version: number, withinMs: number): Promise<boolean> {
+    const until = performance.now() + withinMs
+    for (;;) {
+      const reported = Atomics.load(this.#reports, shard * LINE + VERSION)
+      if (reported === version) return true
+      const left = until - performance.now()
+      if (left <= 0) return false
+      const waiting = Atomics.waitAsync(this.#reports, shard * LINE + VERSION, reported, left)
+      if (waiting.async) await waiting.value
+    }
+  }
+
+  // --- a shard's side ---
+
+  /** It has followed this version; `fault` is empty, or says what it could not do. */
+  report(shard: number, version: number, fault: string): void {
+    const bytes = Buffer.from(fault).subarray(0, FAULT_BYTES)
+    this.#faults.set(bytes, shard * FAULT_BYTES)
+    this.#reports[shard * LINE + FAULT_LENGTH] = bytes.length
+    Atomics.store(this.#reports, shard * LINE + VERSION, version)
+    Atomics.notify(this.#reports, shard * LINE + VERSION)
+  }
+}
+
+/** Copied first: it may change under a decoder's hands. */
+const textOf = (bytes: Uint8Array, at: number, length: number): string =>
+  Buffer.from(bytes.slice(at, at + length)).toString()

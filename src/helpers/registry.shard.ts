@@ -1,0 +1,163 @@
+// Which helpers there are, and which of them reads a connection (nf_conntrack_helper.c: register, unregister, find).
+// A helper is found by the tuple as the server sees it, so that one behind a forward is known by its own port.
+//
+// Most connections have no helper: whether any is bound to the server's port is one load, and only then bindings are
+// compared. Owner: this thread; every shard has the same, by the same numbers (the coordinator gives them).
+
+import { parseAddress, swap16 } from '../wire/address.ts'
+import type { ExpectClass, Helper, HelperMask, HelperTuple } from './helper.ts'
+
+/** A tuple to be bound to; several of them serve several ports or servers. */
+export interface Binding {
+  readonly tuple: HelperTuple
+  readonly mask?: HelperMask | undefined
+}
+
+export interface Registered {
+  /** 1 to 255, the same in every shard for as long as the gateway runs. */
+  readonly id: number
+  readonly helper: Helper
+  readonly classes: readonly ExpectClass[]
+}
+
+/** More than anybody needs; the number is a byte. */
+export const MOST_HELPERS = 255
+const MOST_CLASSES = 4
+const DEFAULT_CLASS = { maxExpected: 1, timeoutSeconds: 300 }
+const NAME = /^[a-z][a-z0-9-]{0,14}$/
+const TCP = 6
+const UDP = 17
+
+/** A binding in words as loaded from a packet. */
+interface Bound {
+  readonly id: number
+  readonly protocol: number
+  readonly src: number
+  readonly srcMask: number
+  readonly dst: number
+  readonly dstMask: number
+  readonly ports: number
+  readonly portsMask: number
+}
+
+const registered = new Map<number, Registered>()
+let bindings: Bound[] = []
+/** By protocol (0 TCP, 1 UDP) and server port as loaded: 1 if a binding may match. */
+const candidates = [new Uint8Array(65536), new Uint8Array(65536)] as const
+
+/** What is wrong with a helper, in words; undefined if nothing is. */
+export function helperFault(helper: Helper): string | undefined {
+  if (typeof helper !== 'object' || helper === null) return 'a helper is an object with name, tuple and help()'
+  if (typeof helper.name !== 'string' || !NAME.test(helper.name))
+    return `name ${JSON.stringify(helper.name)}: a letter, then letters, digits and hyphens, at most 15 in all, lower case`
+  if (helper.tuple?.proto !== 'tcp' && helper.tuple?.proto !== 'udp') return `tuple.proto: 'tcp' or 'udp'`
+  if (typeof helper.help !== 'function') return 'help: a function of the context'
+  const classes = classesOf(helper)
+  if (classes.length < 1 || classes.length > MOST_CLASSES) return `classes: 1 to ${MOST_CLASSES} of them`
+  for (const { maxExpected, timeoutSeconds } of classes) {
+    if (!isWhole(maxExpected, 1, 255)) return `maxExpected ${maxExpected}: a whole number from 1 to 255`
+    if (!isWhole(timeoutSeconds, 1, 65535)) return `timeoutSeconds ${timeoutSeconds}: a whole number from 1 to 65535`
+  }
+  return undefined
+}
+
+const isWhole = (value: number, from: number, to: number): boolean =>
+  Number.isInteger(value) && value >= from && value <= to
+
+const classesOf = (helper: Helper): readonly ExpectClass[] =>
+  helper.classes ?? [
+    {
+      name: 'default',
+      maxExpected: helper.maxExpected ?? DEFAULT_CLASS.maxExpected,
+      timeoutSeconds: helper.expectTimeoutSeconds ?? DEFAULT_CLASS.timeoutSeconds,
+    },
+  ]
+
+/**
+ * Connections that begin from now on are read by it, where a binding matches: its own tuple, unless others are given.
+ * Returns its number, the lowest free one if none is given. Throws an Error that says what is wrong with it.
+ */
+export function registerHelper(
+  helper: Helper,
+  { id = lowestFree(), bindings: wanted }: { id?: number; bindings?: readonly Binding[] } = {},
+): number {
+  const fault = helperFault(helper)
+  if (fault !== undefined) throw new Error(fault)
+  if (id < 1 || id > MOST_HELPERS) throw new Error(`at most ${MOST_HELPERS} helpers`)
+  if (registered.has(id)) throw new Error(`there is a helper of number ${id} already`)
+  if (helperByName(helper.name)) throw new Error(`there is a helper named ${helper.name} already`)
+  const bounds = (wanted ?? [{ tuple: helper.tuple, mask: helper.mask }]).map((binding) => bound(id, binding))
+  registered.set(id, { id, helper, classes: classesOf(helper) })
+  bindings = [...bindings, ...bounds]
+  noteCandidates()
+  return id
+}
+
+/** Nothing new is read by it; what becomes of its connections and expectations is datapath/helped/helped.ts's. */
+export function unregisterHelper(id: number): boolean {
+  bindings = bindings.filter((bound) => bound.id !== id)
+  noteCandidates()
+  return registered.delete(id)
+}
+
+function lowestFree(): number {
+  let id = 1
+  while (registered.has(id)) id++
+  return id
+}
+
+export const helperById = (id: number): Registered | undefined => registered.get(id)
+
+export function helperByName(name: string): Registered | undefined {
+  for (const each of registered.values()) if (each.helper.name === name) return each
+  return undefined
+}
+
+export const registeredHelpers = (): readonly Registered[] => [...registered.values()]
+
+function bound(id: number, { tuple, mask = {} }: Binding): Bound {
+  const address = (text: string | undefined): number => (text === undefined ? 0 : parseAddress(text))
+  const addressMask = (text: string | undefined, netmask: string | undefined): number =>
+    text === undefined ? 0 : netmask === undefined ? -1 : parseAddress(netmask)
+  const portMask = (port: number | undefined, bits: number | undefined): number =>
+    port === undefined ? 0 : swap16(bits ?? 0xffff)
+  const srcMask = addressMask(tuple.srcAddress, mask.srcAddress)
+  const dstMask = addressMask(tuple.dstAddress, mask.dstAddress)
+  const portsMask = portMask(tuple.srcPort, mask.srcPort) | (portMask(tuple.dstPort, mask.dstPort) << 16)
+  return {
+    id,
+    protocol: tuple.proto === 'tcp' ? TCP : UDP,
+    src: address(tuple.srcAddress) & srcMask,
+    srcMask,
+    dst: address(tuple.dstAddress) & dstMask,
+    dstMask,
+    ports: (swap16(tuple.srcPort ?? 0) | (swap16(tuple.dstPort ?? 0) << 16)) & portsMask,
+    portsMask,
+  }
+}
+
+function noteCandidates(): void {
+  for (const [list, protocol] of [[candidates[0], TCP] as const, [candidates[1], UDP] as const]) {
+    list.fill(0)
+    for (const each of bindings) {
+      if (each.protocol !== protocol) continue
+      const mask = each.portsMask >>> 16
+      for (let port = 0; port < 65536; port++) if ((port & mask) === each.ports >>> 16) list[port] = 1
+    }
+  }
+}
+
+/** The number of the helper that reads a connection with this tuple, as its server sees it; 0 if none does. */
+export function findHelper(protocol: number, src: number, dst: number, ports: number): number {
+  if (protocol !== TCP && protocol !== UDP) return 0
+  if (candidates[protocol === TCP ? 0 : 1][ports >>> 16] === 0) return 0
+  for (const each of bindings)
+    if (
+      each.protocol === protocol &&
+      ((src ^ each.src) & each.srcMask) === 0 &&
+      ((dst ^ each.dst) & each.dstMask) === 0 &&
+      ((ports ^ each.ports) & each.portsMask) === 0
+    )
+      return each.id
+  return 0
+}

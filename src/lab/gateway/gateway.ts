@@ -1,0 +1,104 @@
+// What stands between the lab's LAN and its outside: the real `natloom run`, or, to compare, the kernel's own
+// forwarding with nft masquerade (kernel-gateway.ts). Either is started in the gateway's namespace and takes back all it did when stopped.
+
+import { once } from 'node:events'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Namespace } from '../world/namespace.ts'
+import type { Processes, Program } from '../world/processes.ts'
+import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from '../world/topology.ts'
+import type { Forward, Gateway, GatewayOptions } from './gateway-options.ts'
+import { startKernel } from './kernel-gateway.ts'
+import type { Scraper } from './scraper.ts'
+
+const METRICS_LISTEN = '127.0.0.1:9464'
+export const METRICS_URL = `http://${METRICS_LISTEN}/metrics`
+
+const COMMAND = new URL('../../control/main.js', import.meta.url)
+const SCRAPER = new URL('./scraper.js', import.meta.url)
+
+const FORWARDS_WITHIN_MS = 20_000
+const STOPS_WITHIN_MS = 10_000
+const ANSWERS_WITHIN_MS = 5000
+const SCRAPE_EVERY_MS = 200
+
+export function startGateway(options: GatewayOptions, topology: Topology, processes: Processes): Promise<Gateway> {
+  if (options.kind === 'kernel') return startKernel(topology.gateway, options)
+  return startNatloom(topology.gateway, processes, options)
+}
+
+async function startNatloom(
+  host: Namespace,
+  processes: Processes,
+  { stateFile, workers, dispatch, watched, helpers, forwards = [] }: GatewayOptions,
+): Promise<Gateway> {
+  // Not where this machine's own gateway has it.
+  const apiSocket = join(dirname(stateFile), 'api.sock')
+  const natloom = processes.start(host, process.execPath, [fileURLToPath(COMMAND), 'run'], {
+    name: 'natloom run',
+    env: {
+      NATLOOM_INSIDE: INSIDE_INTERFACE,
+      NATLOOM_OUTSIDE: OUTSIDE_INTERFACE,
+      NATLOOM_METRICS_LISTEN: METRICS_LISTEN,
+      NATLOOM_STATE_PATH: stateFile,
+      NATLOOM_API_SOCKET: apiSocket,
+      ...(workers === undefined ? {} : { NATLOOM_WORKERS: String(workers) }),
+      ...(dispatch === undefined ? {} : { NATLOOM_DISPATCH: dispatch }),
+      ...(helpers === undefined ? {} : { NATLOOM_HELPERS: helpers.join() }),
+      ...(forwards.length === 0 ? {} : { NATLOOM_FORWARD: forwards.map(forwardText).join() }),
+      // What this machine's own gateway is told is not meant for the lab's; a file named on purpose is.
+      NATLOOM_CONFIG: process.env.NATLOOM_CONFIG ?? '/dev/null',
+    },
+  })
+  const failed = natloom.ended.then(({ code, signal }) => {
+    throw new Error(`natloom run ended by itself with ${code ?? signal}:\n${natloom.output}`)
+  })
+  failed.catch(() => {})
+
+  const scraping: Scraper = { url: METRICS_URL, everyMs: SCRAPE_EVERY_MS }
+  const scraper = processes.startModule(host, SCRAPER, scraping)
+  let text: string | undefined
+  scraper.child.on('message', (message) => {
+    text = String(message)
+  })
+
+  // The endpoint is served once the gateway forwards.
+  const answered = once(scraper.child, 'message', { signal: AbortSignal.timeout(FORWARDS_WITHIN_MS) })
+  await Promise.race([answered, failed]).catch((error: Error) => {
+    if (error.name !== 'AbortError') throw error
+    throw new Error(
+      `natloom run did not answer at ${METRICS_URL} within ${FORWARDS_WITHIN_MS / 1000} s:\n${natloom.output}`,
+    )
+  })
+
+  if (!watched) scraper.child.kill('SIGTERM')
+
+  return {
+    kind: 'natloom',
+    apiSocket,
+    metrics: () => text,
+    async metricsFromNow() {
+      // The next message may have been asked for before now, the one after it was not.
+      for (let messages = 0; messages < 2; messages++)
+        await once(scraper.child, 'message', { signal: AbortSignal.timeout(ANSWERS_WITHIN_MS) })
+      return text
+    },
+    failed,
+    async stop() {
+      scraper.child.kill('SIGTERM')
+      return stopNatloom(natloom)
+    },
+  }
+}
+
+const forwardText = ({ protocol, port, to }: Forward): string => `${protocol} :${port} ${to}:${port}`
+
+async function stopNatloom(natloom: Program): Promise<string[]> {
+  natloom.child.kill('SIGTERM')
+  try {
+    const { code, signal } = await natloom.within(STOPS_WITHIN_MS)
+    return code === 0 ? [] : [`natloom run ended with ${code ?? signal} after SIGTERM:\n${natloom.output}`]
+  } catch (error) {
+    return [(error as Error).message]
+  }
+}

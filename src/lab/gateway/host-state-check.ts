@@ -1,0 +1,27 @@
+// What a stopped gateway must have taken back, looked at from outside of it: the host's nft tables, the local port
+// range, the tagged local routes, the state file. Read before the gateway starts and after it ended; they must be equal.
+
+import { existsSync } from 'node:fs'
+import type { Namespace } from '../world/namespace.ts'
+
+const PORT_RANGE = '/proc/sys/net/ipv4/ip_local_port_range'
+/** The protocol number that tags natloom's routes. */
+const ROUTE_PROTOCOL = '99'
+
+export type HostState = Readonly<Record<string, string>>
+
+/** What the gateway may change on its host, as text. */
+export function hostState(host: Namespace, stateFile: string): HostState {
+  return {
+    'nft tables': host.exec('nft', 'list', 'tables').trim(),
+    'net.ipv4.ip_local_port_range': host.exec('cat', PORT_RANGE).trim().replace('\t', ' '),
+    'routes of protocol 99': host.ip(`route show table all proto ${ROUTE_PROTOCOL}`).trim(),
+    'state file': existsSync(stateFile) ? stateFile : '',
+  }
+}
+
+/** One line for each thing that is not as it was. */
+export const leftBehind = (before: HostState, after: HostState): string[] =>
+  Object.keys(before)
+    .filter((what) => before[what] !== after[what])
+    .map((what) => `left behind: ${what}: ${after[what] || 'nothing'}; it was: ${before[what] || 'nothing'}`)

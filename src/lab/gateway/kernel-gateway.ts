@@ -1,0 +1,52 @@
+// The kernel as the lab's gateway, to compare with: nft masquerade, its helpers where they are asked for (ct helper,
+// nft(8)), and forwards. Taken back by its stop.
+
+import { type Namespace, run } from '../world/namespace.ts'
+import { OUTSIDE_INTERFACE } from '../world/topology.ts'
+import { type Gateway, type GatewayOptions, HELPERS } from './gateway-options.ts'
+
+const TABLE = 'natloom_lab'
+
+const forwarding = (host: Namespace, is: boolean): string =>
+  host.exec('sh', '-c', `echo ${Number(is)} > /proc/sys/net/ipv4/ip_forward`)
+
+function rules({ helpers = [], forwards = [] }: Pick<GatewayOptions, 'helpers' | 'forwards'>): string {
+  const objects = helpers.map((name) => `ct helper ${name} { type "${name}" protocol ${HELPERS[name].protocol}; }`)
+  const binds = helpers.map((name) => `${HELPERS[name].protocol} dport ${HELPERS[name].port} ct helper set "${name}"`)
+  const redirects = forwards.map(
+    ({ protocol, port, to }) => `iifname ${OUTSIDE_INTERFACE} ${protocol} dport ${port} dnat to ${to}`,
+  )
+  return [
+    `table ip ${TABLE} {`,
+    ...objects,
+    'chain helped { type filter hook prerouting priority filter;',
+    ...binds,
+    '}',
+    'chain forwarded { type nat hook prerouting priority dstnat;',
+    ...redirects,
+    '}',
+    'chain masqueraded { type nat hook postrouting priority srcnat;',
+    `oifname ${OUTSIDE_INTERFACE} masquerade`,
+    '}',
+    '}',
+  ].join('\n')
+}
+
+export async function startKernel(
+  host: Namespace,
+  options: Pick<GatewayOptions, 'helpers' | 'forwards'> = {},
+): Promise<Gateway> {
+  run('ip', ['netns', 'exec', host.name, 'nft', '-f', '-'], rules(options))
+  forwarding(host, true)
+  return {
+    kind: 'kernel',
+    async stop() {
+      forwarding(host, false)
+      host.exec('nft', 'delete', 'table', 'ip', TABLE)
+      return []
+    },
+    metrics: () => undefined,
+    metricsFromNow: async () => undefined,
+    failed: new Promise(() => {}),
+  }
+}

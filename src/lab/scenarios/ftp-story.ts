@@ -1,0 +1,151 @@
+// One active and one passive transfer, step by step: what is said and what is heard, what the gateway expects then, and
+// where the connection comes to. Both ends are ours (scripted-peer.ts), so that they can wait while the gateway is asked; the
+// protocol is FTP's, at its own port. The kernel's gateway can't be asked where it has what: of it, the lines are told.
+
+import { type Connection, connections, type Expectation, expectations } from '../../control/api.ts'
+import type { Gateway } from '../gateway/gateway-options.ts'
+import type { TalkerRequests } from '../traffic/scripted-peer.ts'
+import { Remote } from '../world/remote.ts'
+import { GATEWAY_OUTSIDE, INSIDE_HOSTS } from '../world/topology.ts'
+import type { Stage } from './scenario.ts'
+
+/** An address of the outside's of its own: the others have servers at FTP's port. */
+const STORYTELLER = '198.51.100.11'
+const CLIENT = INSIDE_HOSTS[0] as string
+const FTP_PORT = 21
+const FTP_DATA_PORT = 20
+/** Where the ends listen for data. */
+const CLIENT_DATA_PORT = 40_000
+const SERVER_DATA_PORT = 45_000
+
+// Connections, by number; each end has its own side of each.
+const CONTROL = 1
+const ACTIVE = 2
+const PASSIVE = 3
+
+type Talker = Remote<TalkerRequests>
+interface Endpoint {
+  readonly address: string
+  readonly port: number
+}
+
+const textOf = ({ address, port }: Endpoint): string => `${address}:${port}`
+const line = (what: string, text: string): string => `    ${what.padEnd(14)}${text}`
+
+/** As FTP writes it (RFC 959: h1,h2,h3,h4,p1,p2). */
+const written = ({ address, port }: Endpoint): string => [...address.split('.'), port >> 8, port & 255].join(',')
+
+function read(said: string): Endpoint {
+  const numbers = /(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)/.exec(said)?.slice(1).map(Number)
+  if (!numbers) throw new Error(`no endpoint in ${JSON.stringify(said)}`)
+  return { address: numbers.slice(0, 4).join('.'), port: (numbers[4] as number) * 256 + (numbers[5] as number) }
+}
+
+/** Throws if something does not go as it should. */
+export async function* ftpStory({ topology, processes }: Stage, gateway: Gateway): AsyncGenerator<string> {
+  topology.outside.exec('ip', 'address', 'add', `${STORYTELLER}/32`, 'dev', 'lo')
+  const module = new URL('../traffic/scripted-peer.js', import.meta.url)
+  const client: Talker = new Remote(topology.lan, processes, module)
+  const server: Talker = new Remote(topology.outside, processes, module)
+  await server.ask('listen', FTP_PORT, STORYTELLER)
+  await client.ask('listen', CLIENT_DATA_PORT)
+  await server.ask('listen', SERVER_DATA_PORT, STORYTELLER)
+
+  const from = await client.ask('connect', CONTROL, { address: STORYTELLER, port: FTP_PORT }, { address: CLIENT })
+  await server.ask('accept', CONTROL)
+  await tell(server, client, '220 ready')
+  await tell(client, server, 'USER anonymous')
+  await tell(server, client, '230 welcome')
+
+  yield '  An active transfer: the client names an endpoint, and the server connects to it.'
+  const own = { address: CLIENT, port: CLIENT_DATA_PORT }
+  const active = yield* announced(client, server, 'client', `PORT ${written(own)}`)
+  if (active.address !== GATEWAY_OUTSIDE)
+    throw new Error(`the server was told ${textOf(active)}, not the gateway's address`)
+  yield* expected(gateway, active, own)
+  await server.ask('connect', ACTIVE, active, { address: STORYTELLER, port: FTP_DATA_PORT })
+  await client.ask('accept', ACTIVE)
+  await transfer(server, client, ACTIVE)
+  yield* child(gateway, { address: STORYTELLER, port: FTP_DATA_PORT }, from)
+
+  yield ''
+  yield '  A passive transfer: the server names an endpoint, and the client connects to it.'
+  await tell(client, server, 'PASV')
+  const theirs = { address: STORYTELLER, port: SERVER_DATA_PORT }
+  const passive = yield* announced(server, client, 'server', `227 Entering Passive Mode (${written(theirs)}).`)
+  yield* expected(gateway, passive, theirs)
+  const data = await client.ask('connect', PASSIVE, passive, { address: CLIENT })
+  await server.ask('accept', PASSIVE)
+  await transfer(server, client, PASSIVE)
+  yield* child(gateway, data, from)
+  yield ''
+  for (const each of [client, server]) for (const id of [PASSIVE, ACTIVE, CONTROL]) await each.ask('forget', id)
+}
+
+/** Says a line; it is heard as it was said. */
+async function tell(speaker: Talker, hearer: Talker, text: string): Promise<void> {
+  await speaker.ask('say', CONTROL, `${text}\r\n`)
+  const heard = await hearer.ask('line', CONTROL)
+  if (heard !== text) throw new Error(`${text} was heard as ${heard}`)
+}
+
+/** The endpoint that the other side is told. */
+async function* announced(
+  speaker: Talker,
+  hearer: Talker,
+  who: 'client' | 'server',
+  text: string,
+): AsyncGenerator<string, Endpoint> {
+  await speaker.ask('say', CONTROL, `${text}\r\n`)
+  yield line(`${who} says`, text)
+  const heard = await hearer.ask('line', CONTROL)
+  yield line(`${who === 'client' ? 'server' : 'client'} hears`, heard)
+  return read(heard)
+}
+
+/** What the gateway expects now: a connection to `to`, which stands for the endpoint that was announced. */
+async function* expected({ apiSocket }: Gateway, to: Endpoint, as: Endpoint): AsyncGenerator<string> {
+  if (apiSocket === undefined) return
+  const all: Expectation[] = []
+  for await (const each of expectations(apiSocket)) all.push(each)
+  const found = all.find((each) => each.destination === to.address && each.destinationPort === to.port)
+  if (!found || textOf(found.announced) !== textOf(as))
+    throw new Error(`nothing is expected at ${textOf(to)} for ${textOf(as)}, but ${JSON.stringify(all)}`)
+  const { source, sourcePort, owner, helper, master } = found
+  const port = sourcePort === 0 ? 'any port' : sourcePort
+  yield line(
+    'expected',
+    `from ${source}, ${port}, to ${textOf(to)} for ${textOf(as)}; by ${helper}, in shard ${master.shard}`,
+  )
+  yield line('', owner === null ? 'may come to any shard' : `will come to shard ${owner}`)
+}
+
+/** Some bytes through the data connection, whole. */
+async function transfer(speaker: Talker, hearer: Talker, id: number): Promise<void> {
+  const text = 'the file\r\n'
+  await speaker.ask('say', id, text)
+  await speaker.ask('end', id)
+  const heard = await hearer.ask('ended', id)
+  if (heard.text !== text || !heard.whole) throw new Error(`of the file came ${JSON.stringify(heard.text)}`)
+}
+
+/** The data connection that began at `from`, and that it names the control connection as its master. */
+async function* child({ apiSocket }: Gateway, from: Endpoint, control: Endpoint): AsyncGenerator<string> {
+  if (apiSocket === undefined) return
+  let found: Connection | undefined
+  for await (const each of connections(apiSocket))
+    if (each.original.source === from.address && each.original.sourcePort === from.port && each.master) found = each
+  const master = found?.master
+  if (!found || !master?.original) throw new Error(`no connection from ${textOf(from)} has a master`)
+  const { shard, original, reply } = found
+  if (original.owner !== shard || reply.owner !== shard) throw new Error(`shard ${shard} has what another one owns`)
+  const { source, sourcePort, destination, destinationPort } = master.original
+  if (source !== control.address || sourcePort !== control.port)
+    throw new Error(`its master is ${source}:${sourcePort}, not ${textOf(control)}`)
+  const answers = `${reply.source}:${reply.sourcePort}`
+  yield line(
+    'came',
+    `${textOf(from)} to ${original.destination}:${original.destinationPort}, answered by ${answers}; in shard ${shard}`,
+  )
+  yield line('master', `${source}:${sourcePort} to ${destination}:${destinationPort}, in shard ${master.shard}`)
+}

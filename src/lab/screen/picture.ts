@@ -1,0 +1,164 @@
+// What the lab shows: a live picture while it runs (drawn in place on a terminal; elsewhere a line when a load ends)
+// and a summary at the end. Pure text but for Screen.
+
+import { type Sample, sum, sumBy } from '../gateway/metrics-text.ts'
+import type { Outcome } from '../scenarios/scenario.ts'
+import { isRight, type Tally } from '../traffic/traffic.ts'
+
+const BAR = 20
+const MB = 1e6
+
+/** It counts, too, and is no shard. */
+const DISPATCHER = 'dispatcher'
+
+/** The gateway as its metrics tell it, at one moment. */
+export interface GatewayFigures {
+  readonly shards: number
+  readonly received: number
+  readonly sent: number
+  readonly connections: number
+  readonly portsUsed: number
+  /** Packets that came while the receive ring was full, that an interface refused, that a crashed worker had in hand. */
+  readonly lost: Readonly<Record<'received' | 'sent' | 'handed', number>>
+  /** Reason and count, most first, none that is zero. */
+  readonly drops: readonly (readonly [reason: string, packets: number])[]
+}
+
+export function gatewayFigures(samples: readonly Sample[]): GatewayFigures {
+  return {
+    shards: new Set(
+      samples.map(({ labels }) => labels.shard).filter((shard) => shard !== undefined && shard !== DISPATCHER),
+    ).size,
+    received: sum(samples, 'natloom_received_packets_total'),
+    sent: sum(samples, 'natloom_sent_packets_total'),
+    connections: sum(samples, 'natloom_connections'),
+    portsUsed: sum(samples, 'natloom_ports_used'),
+    lost: {
+      received: sum(samples, 'natloom_receive_losses_total'),
+      sent: sum(samples, 'natloom_send_failures_total'),
+      handed: sum(samples, 'natloom_handovers_lost_total'),
+    },
+    drops: [...sumBy(samples, 'natloom_dropped_packets_total', 'reason')]
+      .filter(([, packets]) => packets > 0)
+      .sort(([, a], [, b]) => b - a),
+  }
+}
+
+const count = (value: number): string => value.toLocaleString('en')
+const megabytes = (bytes: number): string => `${(bytes / MB).toFixed(1)} MB`
+
+function bar({ arrived, planned }: Tally): string {
+  const filled = planned === 0 ? 0 : Math.floor((arrived / planned) * BAR)
+  return '█'.repeat(filled) + '░'.repeat(BAR - filled)
+}
+
+export function progressLine({ load, tally }: Outcome): string {
+  const wrong = tally.wrong > 0 ? `  ${count(tally.wrong)} wrong` : ''
+  return `  ${load.name.padEnd(28)} ${bar(tally)} ${count(tally.arrived).padStart(7)} of ${count(tally.planned)}${wrong}`
+}
+
+export function gatewayLine(figures: GatewayFigures): string {
+  const dropped = figures.drops.reduce((total, [, packets]) => total + packets, 0)
+  return (
+    `  gateway: ${count(figures.received)} packets in, ${count(figures.sent)} out, ${count(dropped)} dropped; ` +
+    `${count(figures.connections)} connections, ${count(figures.portsUsed)} ports`
+  )
+}
+
+/** What was sent, and what arrived. */
+export function trafficTable(outcomes: readonly Outcome[]): string[] {
+  const head = ['', 'sent', 'arrived', 'wrong', 'payload', '']
+  const rows = outcomes.map(({ load, tally }) => [
+    load.name,
+    count(tally.sent),
+    count(tally.arrived),
+    count(tally.wrong),
+    megabytes(tally.bytes),
+    isRight(tally) ? 'right' : 'WRONG',
+  ])
+  return aligned([head, ...rows])
+}
+
+/** The first column to the left, the others to the right. */
+function aligned(table: readonly (readonly string[])[]): string[] {
+  const widths = (table[0] ?? []).map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)))
+  return table.map((row) =>
+    `  ${row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0))).join('  ')}`.trimEnd(),
+  )
+}
+
+/** Which shard did what. */
+export function shardTable(samples: readonly Sample[]): string[] {
+  const shards = [...sumBy(samples, 'natloom_received_packets_total', 'shard').keys()]
+  const reasons = [...sumBy(samples, 'natloom_handovers_total', 'reason')]
+    .filter(([, packets]) => packets > 0)
+    .map(([reason]) => reason)
+  const head = ['shard', 'connections', 'packets in', 'out', 'ports', ...reasons.map((reason) => `handed: ${reason}`)]
+  const rows = shards.map((shard) => [
+    shard,
+    ...[
+      sum(samples, 'natloom_connections', { shard }),
+      sum(samples, 'natloom_received_packets_total', { shard }),
+      sum(samples, 'natloom_sent_packets_total', { shard }),
+      sum(samples, 'natloom_ports_used', { shard }),
+      ...reasons.map((reason) => sum(samples, 'natloom_handovers_total', { shard, reason })),
+    ].map(count),
+  ])
+  return aligned([head, ...rows])
+}
+
+export function gatewaySummary(figures: GatewayFigures, mostPorts: number, url: string): string[] {
+  const { lost } = figures
+  const drops = figures.drops.map(([reason, packets]) => `${reason} ${count(packets)}`)
+  return [
+    `  shards           ${figures.shards}`,
+    `  packets          ${count(figures.received)} in, ${count(figures.sent)} out`,
+    `  ports used       ${count(figures.portsUsed)} at the end, ${count(mostPorts)} at most`,
+    `  drops by reason  ${drops.length > 0 ? drops.join(', ') : 'none'}`,
+    `  lost             ${count(lost.received)} not received in time, ${count(lost.sent)} refused by an interface, ${count(lost.handed)} with a crash`,
+    `  metrics          ${url} (in the gateway's namespace, while it ran)`,
+  ]
+}
+
+/** Where the picture is drawn: in place on a terminal. */
+export class Screen {
+  readonly #out: NodeJS.WriteStream
+  #drawn = 0
+  #closed = false
+
+  constructor(out: NodeJS.WriteStream) {
+    this.#out = out
+    // Whoever reads may stop to: what runs goes on without a reader, and its exit code still tells.
+    out.on('error', () => {})
+  }
+
+  get live(): boolean {
+    return this.#out.isTTY === true
+  }
+
+  /** Puts these lines where the last picture was. */
+  draw(lines: readonly string[]): void {
+    if (!this.live || this.#closed) return
+    this.#erase()
+    const width = this.#out.columns ?? 80
+    this.#out.write(lines.map((line) => `${line.slice(0, width - 1)}\n`).join(''))
+    this.#drawn = lines.length
+  }
+
+  /** Lines that stay; the picture, if there is one, is gone. */
+  print(...lines: readonly string[]): void {
+    if (this.#closed) return
+    this.#erase()
+    this.#out.write(lines.map((line) => `${line}\n`).join(''))
+  }
+
+  /** Nothing appears afterwards. */
+  close(): void {
+    this.#closed = true
+  }
+
+  #erase(): void {
+    if (this.#drawn > 0) this.#out.write(`\u001b[${this.#drawn}A\u001b[J`)
+    this.#drawn = 0
+  }
+}

@@ -1,0 +1,103 @@
+// ping(8) and traceroute(8), Debian's own, run by the LAN host, and what they said, counted. Their output is read as
+// iputils 20190709 and later, and Dmitry Butskoy's traceroute 2.x, print it in the C locale.
+
+import type { Processes } from '../world/processes.ts'
+import type { Topology } from '../world/topology.ts'
+import { newTally, problem, type Tally } from './traffic.ts'
+
+export interface Ping {
+  readonly target: string
+  readonly count: number
+  /** Payload bytes of an echo request; above 1472 they travel as fragments. */
+  readonly size: number
+}
+
+export interface Trace {
+  /** What a probe is: a UDP datagram to an unused port, or an ICMP echo request. */
+  readonly by: 'udp' | 'icmp'
+  /** Who must answer, hop after hop; the last is the target. */
+  readonly hops: readonly string[]
+}
+
+const PING_EVERY_S = 0.2
+const PING_PATIENCE_S = 5
+const PROBES_A_HOP = 3
+const PROBE_PATIENCE_S = 5
+/** Beyond the patience that the programs themselves have. */
+const GRACE_MS = 20_000
+
+export async function ping(processes: Processes, { lan }: Topology, probe: Ping, seen: See): Promise<Tally> {
+  const { target, count, size } = probe
+  const program = processes.start(
+    lan,
+    'ping',
+    ['-n', '-c', count, '-i', PING_EVERY_S, '-W', PING_PATIENCE_S, '-s', size, target].map(String),
+  )
+  seen(newTally(count))
+  program.child.stdout?.on('data', () => seen(readPing(program.output, probe)))
+  await program.within(count * PING_EVERY_S * 1000 + GRACE_MS)
+  const tally = readPing(program.output, probe)
+  if (tally.sent !== count) problem(tally, `ping sent ${tally.sent} of ${count}: ${program.output.trim()}`)
+  return tally
+}
+
+export async function traceroute(processes: Processes, { lan }: Topology, trace: Trace, seen: See): Promise<Tally> {
+  const target = trace.hops.at(-1) as string
+  const program = processes.start(
+    lan,
+    'traceroute',
+    // One probe at a time: hosts limit the rate of their ICMP errors (net.ipv4.icmp_ratelimit).
+    [
+      ['-n', '-N', 1, '-q', PROBES_A_HOP, '-w', PROBE_PATIENCE_S, '-m', trace.hops.length],
+      trace.by === 'icmp' ? ['-I'] : [],
+      [target],
+    ]
+      .flat()
+      .map(String),
+  )
+  seen(newTally(trace.hops.length * PROBES_A_HOP))
+  await program.within(trace.hops.length * PROBES_A_HOP * PROBE_PATIENCE_S * 1000 + GRACE_MS)
+  return readTraceroute(program.output, trace)
+}
+
+type See = (tally: Tally) => void
+
+/** What ping has said so far; complete when its statistics have come. */
+export function readPing(output: string, { target, count, size }: Ping): Tally {
+  const tally = newTally(count)
+  const transmitted = /^(\d+) packets transmitted/m.exec(output)?.[1]
+  for (const [line, bytes, from] of output.matchAll(/^(\d+) bytes from ([\d.]+): icmp_seq=\d+ .*$/gm)) {
+    const right = Number(bytes) === size + 8 && from === target && !/DUP!|wrong|BAD/.test(line)
+    if (right) {
+      tally.arrived++
+      tally.bytes += size
+    } else {
+      tally.wrong++
+      problem(tally, `ping: ${line}`)
+    }
+  }
+  for (const [line] of output.matchAll(/^From .*$/gm)) {
+    tally.wrong++
+    problem(tally, `ping: ${line}`)
+  }
+  tally.sent = transmitted === undefined ? tally.arrived : Number(transmitted)
+  return tally
+}
+
+/** A line of traceroute is the hop's number, then its address once and a time for each probe, `*` for none. */
+export function readTraceroute(output: string, { hops }: Trace): Tally {
+  const tally = newTally(hops.length * PROBES_A_HOP)
+  const lines = output.split('\n').filter((line) => /^\s*\d+ /.test(line))
+  hops.forEach((hop, index) => {
+    const line = lines[index]?.trim() ?? ''
+    const answers = line.match(/\d+\.\d+ ms/g)?.length ?? 0
+    const from = [...new Set(line.match(/\d+\.\d+\.\d+\.\d+/g) ?? [])]
+    const right = from.length === 1 && from[0] === hop && !line.includes(' !')
+    tally.sent += PROBES_A_HOP
+    if (right) tally.arrived += answers
+    else tally.wrong += answers
+    if (!right || answers !== PROBES_A_HOP)
+      problem(tally, `traceroute: hop ${index + 1} should be ${hop}, and was: ${line || 'nothing'}`)
+  })
+  return tally
+}

@@ -1,0 +1,182 @@
+// One end of scripted conversations, as a process in its host: says what it is told to, a segment a write, and keeps
+// what it hears. A mark, sent after a write, tells that the write has gone through the gateway: a datagram on the same
+// path, which nothing between the two hosts lets overtake.
+
+import { createSocket, type Socket as Datagrams } from 'node:dgram'
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { answerRequests } from '../world/remote.ts'
+
+interface Endpoint {
+  readonly address: string
+  readonly port: number
+}
+
+/** One socket's: latin1. */
+interface Heard {
+  text: string
+  /** Of it, what line() has returned. */
+  read: number
+  /** The other side has closed. */
+  readonly ended: Promise<unknown>
+}
+
+/** For what must come: this ends only what hangs. */
+const PATIENCE_MS = 120_000
+
+const sockets = new Map<number, Socket>()
+const datagrams = new Map<number, Datagrams>()
+const heard = new Map<number, Heard>()
+/** Who last sent a datagram there. */
+const senders = new Map<number, Endpoint>()
+/** Connections that have come in and are nobody's yet, oldest first. */
+const arrivals: Socket[] = []
+const marksHeard = new Set<number>()
+let marks: Datagrams | undefined
+let marksGoTo: Endpoint | undefined
+/** Looked at again when anything has come. */
+let onNews: () => void = () => {}
+
+async function until(isSo: () => boolean, otherwise: string): Promise<void> {
+  const deadline = AbortSignal.timeout(PATIENCE_MS)
+  while (!isSo())
+    await new Promise<void>((resolve, reject) => {
+      onNews = resolve
+      deadline.onabort = () => reject(new Error(otherwise))
+    })
+}
+
+function keep(id: number, socket: Socket): void {
+  const ended = once(socket, 'end')
+  ended.catch(() => {})
+  const kept: Heard = { text: '', read: 0, ended }
+  socket.setNoDelay(true)
+  socket.on('data', (bytes) => {
+    kept.text += bytes.toString('latin1')
+    onNews()
+  })
+  socket.on('error', () => socket.destroy())
+  sockets.set(id, socket)
+  heard.set(id, kept)
+}
+
+function socketOf(id: number): Socket {
+  const socket = sockets.get(id)
+  if (!socket) throw new Error(`there is no connection ${id}`)
+  return socket
+}
+
+const sent = (send: (done: (error?: Error | null) => void) => void): Promise<void> =>
+  new Promise((resolve, reject) => send((error) => (error ? reject(error) : resolve())))
+
+const requests = {
+  // --- connections ---
+
+  async listen(port: number, address = '0.0.0.0'): Promise<void> {
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      arrivals.push(socket)
+      onNews()
+    })
+    await once(server.listen(port, address), 'listening')
+  },
+  /** Where it was connected from. */
+  async connect(id: number, to: Endpoint, from: Partial<Endpoint> = {}): Promise<Endpoint> {
+    const socket = connect({
+      host: to.address,
+      port: to.port,
+      ...(from.address !== undefined && { localAddress: from.address }),
+      ...(from.port !== undefined && { localPort: from.port }),
+      allowHalfOpen: true,
+    })
+    keep(id, socket)
+    await once(socket, 'connect', { signal: AbortSignal.timeout(PATIENCE_MS) })
+    return { address: socket.localAddress as string, port: socket.localPort as number }
+  },
+  /** Takes the next connection that comes in, or has come in; who it is from, as seen here. */
+  async accept(id: number): Promise<Endpoint> {
+    await until(() => arrivals.length > 0, 'nobody came')
+    const socket = arrivals.shift() as Socket
+    keep(id, socket)
+    return { address: socket.remoteAddress as string, port: socket.remotePort as number }
+  },
+  /** Segments in a row: the next one is written as soon as the last is. */
+  async say(id: number, ...segments: string[]): Promise<void> {
+    const socket = socketOf(id)
+    for (const text of segments) await sent((done) => socket.write(text, 'latin1', done))
+  },
+  heard: (id: number): string => heard.get(id)?.text ?? '',
+  /** The next line, without its end, when it is whole. */
+  async line(id: number): Promise<string> {
+    const kept = heard.get(id)
+    if (!kept) throw new Error(`there is no connection ${id}`)
+    const end = () => kept.text.indexOf('\r\n', kept.read)
+    await until(() => end() >= 0, `no whole line, but ${JSON.stringify(kept.text.slice(kept.read))}`)
+    const line = kept.text.slice(kept.read, end())
+    kept.read = end() + 2
+    return line
+  },
+  /** Nothing more will be said. */
+  end(id: number): void {
+    socketOf(id).end()
+  },
+  /** What has come when the other side has ended, or when this time is over without. */
+  async ended(id: number, patienceMs = PATIENCE_MS): Promise<{ text: string; whole: boolean }> {
+    const kept = heard.get(id)
+    const whole = await Promise.race([kept?.ended.then(() => true), delay(patienceMs, false, { ref: false })])
+    return { text: kept?.text ?? '', whole: whole === true }
+  },
+  forget(id: number): void {
+    sockets.get(id)?.destroy()
+    datagrams.get(id)?.close()
+    for (const map of [sockets, heard, datagrams, senders]) map.delete(id)
+  },
+
+  // --- datagrams ---
+
+  async bind(id: number, port: number): Promise<void> {
+    const socket = createSocket('udp4')
+    const kept: Heard = { text: '', read: 0, ended: Promise.resolve() }
+    socket.on('message', (message, from) => {
+      kept.text += message.toString('latin1')
+      senders.set(id, { address: from.address, port: from.port })
+    })
+    heard.set(id, kept)
+    datagrams.set(id, socket)
+    await once(socket.bind(port), 'listening')
+  },
+  /** To there, or to who has sent last. */
+  send(id: number, text: string, to = senders.get(id)): Promise<void> {
+    if (!to) throw new Error('nobody to answer')
+    const bytes = Buffer.from(text, 'latin1')
+    return sent((done) => datagrams.get(id)?.send(bytes, to.port, to.address, done))
+  },
+
+  // --- marks ---
+
+  /** Without `to`, marks go to where they come from. */
+  async bindMarks(port: number, to?: Endpoint): Promise<void> {
+    const socket = createSocket('udp4')
+    socket.on('message', (message, from) => {
+      marksGoTo = { address: from.address, port: from.port }
+      marksHeard.add(message.readUInt32BE())
+      // What came before it on a connection may be told later in this round of the event loop, not after it.
+      setImmediate(() => onNews())
+    })
+    marks = socket
+    marksGoTo = to
+    await once(socket.bind(port), 'listening')
+  },
+  mark(number: number): Promise<void> {
+    const to = marksGoTo
+    if (!to) throw new Error('no mark has come yet')
+    const bytes = Buffer.alloc(4)
+    bytes.writeUInt32BE(number)
+    return sent((done) => marks?.send(bytes, to.port, to.address, done))
+  },
+  marked: (number: number): Promise<void> => until(() => marksHeard.has(number), `mark ${number} did not come`),
+}
+
+export type TalkerRequests = typeof requests
+
+answerRequests(requests)

@@ -1,0 +1,52 @@
+// Forwards: external endpoints that the operator has given to a server inside ("dictated", rule 2 of ownership/ownership-rule.ts).
+// Such an endpoint needs no mapping and no lease: what comes to it opens a connection to the server, whoever sends it,
+// and what the server itself sends from its port leaves by it (RFC 4787 REQ-1 would have it so, and FTP's port 20 needs
+// it). A connection by a forward has mapping 0. Owner: this thread its copy of what is configured.
+
+/** Plain data: it is posted to shards. Addresses as loaded, ports numeric. */
+export interface Forward {
+  /** TCP or UDP, by number. */
+  readonly protocol: number
+  /** null: every external address that there is. */
+  readonly address: number | null
+  readonly port: number
+  readonly toAddress: number
+  readonly toPort: number
+}
+
+let byExternal = new Map<number, readonly Forward[]>()
+let byInside = new Map<number, readonly Forward[]>()
+
+/** Protocols fit a byte. */
+const keyOf = (protocol: number, port: number): number => (protocol << 16) | port
+
+export function seatForwards(forwards: readonly Forward[]): void {
+  byExternal = grouped(forwards, ({ protocol, port }) => keyOf(protocol, port))
+  byInside = grouped(forwards, ({ protocol, toPort }) => keyOf(protocol, toPort))
+}
+
+function grouped(forwards: readonly Forward[], key: (forward: Forward) => number): Map<number, readonly Forward[]> {
+  const groups = new Map<number, Forward[]>()
+  for (const forward of forwards) {
+    const group = groups.get(key(forward))
+    if (group) group.push(forward)
+    else groups.set(key(forward), [forward])
+  }
+  return groups
+}
+
+/** What is dictated for an endpoint of an external address: address as loaded, port numeric. */
+export function forwardTo(protocol: number, address: number, port: number): Forward | undefined {
+  const group = byExternal.get(keyOf(protocol, port))
+  if (group === undefined) return undefined
+  for (let i = 0; i < group.length; i++) if ((group[i]!.address ?? address) === address) return group[i]
+  return undefined
+}
+
+/** What is dictated for what an inside endpoint sends; the first of several. */
+export function forwardFrom(protocol: number, address: number, port: number): Forward | undefined {
+  const group = byInside.get(keyOf(protocol, port))
+  if (group === undefined) return undefined
+  for (let i = 0; i < group.length; i++) if (group[i]!.toAddress === address) return group[i]
+  return undefined
+}

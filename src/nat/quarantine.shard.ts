@@ -1,0 +1,87 @@
+// This shard's resting ports, in the order in which they were freed: a ring of (port index, second), with room for every
+// port of the blocks that the shard leases, since each port is in it once at most. When a rest is over, the port's word
+// says (externals.ts); this only says which to look at next.
+//
+// Owner: this thread; derived from the port words (ports.shard.ts).
+
+import { CELL } from '../counters/counters.ts'
+import { counters } from '../counters/own-counters.shard.ts'
+import { spaceAt } from './externals.ts'
+
+/** Ports that there is room for at first; a power of two, as it is later. */
+const FEWEST_PLACES = 64
+
+let ring = new Int32Array(0)
+/** Ports of our blocks that may rest. */
+let mayRest = 0
+let head = 0
+let tail = 0
+
+export function seatRests(): void {
+  ring = new Int32Array(2 * FEWEST_PLACES)
+  mayRest = 0
+  head = 0
+  tail = 0
+}
+
+const slotOf = (count: number): number => (count * 2) & (ring.length - 1)
+
+/** For so many ports more. When a block is leased, and not where a port is freed: that is on a packet's way. */
+export function makeRoomToRest(ports: number): void {
+  mayRest += ports
+  if (restPlaces() >= mayRest) return
+  const larger = new Int32Array(2 * 2 ** Math.ceil(Math.log2(mayRest)))
+  const count = restsQueued()
+  for (let i = 0; i < count; i++) {
+    const slot = slotOf(head + i)
+    larger[2 * i] = ring[slot]!
+    larger[2 * i + 1] = ring[slot + 1]!
+  }
+  ring = larger
+  head = 0
+  tail = count
+}
+
+/** For so many less. */
+export function needRoomNoMore(ports: number): void {
+  mayRest -= ports
+}
+
+export function queueRest(at: number, second: number): void {
+  const slot = slotOf(tail)
+  ring[slot] = at
+  ring[slot + 1] = second
+  tail++
+  counters[CELL.portsResting + spaceAt(at)]! += 1
+}
+
+/** Takes the oldest out if it rests since `second` or before; its port index, -1 if there is none. */
+export function nextRested(second: number): number {
+  if (head === tail) return -1
+  const slot = slotOf(head)
+  if (ring[slot + 1]! > second) return -1
+  head++
+  counters[CELL.portsResting + spaceAt(ring[slot]!)]! -= 1
+  return ring[slot]!
+}
+
+/** Ports that rest no longer here. Looks at all. */
+export function forgetRests(isOver: (at: number) => boolean): void {
+  let kept = head
+  for (let from = head; from !== tail; from++) {
+    const at = ring[slotOf(from)]!
+    if (isOver(at)) {
+      counters[CELL.portsResting + spaceAt(at)]! -= 1
+      continue
+    }
+    ring[slotOf(kept)] = at
+    ring[slotOf(kept) + 1] = ring[slotOf(from) + 1]!
+    kept++
+  }
+  tail = kept
+}
+
+/** Ports in the queue. */
+export const restsQueued = (): number => tail - head
+/** How many it has room for. */
+export const restPlaces = (): number => ring.length / 2

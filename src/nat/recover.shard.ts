@@ -1,0 +1,129 @@
+// A shard that starts again on a dead one's memory: everything that is derived is made anew. A crash may have come
+// between any two stores, in here too, so nothing derived is read, and doing it twice does no harm.
+//
+//   truth                                      makes
+//   connections                                their index; timeouts; permissions; queues; what holds mappings
+//   mappings (without a connection: retired)   their index unless ended; mapping bits of the ports
+//   connections                                which rows of sequence edits are free
+//   port words                                 used, usable and resting ports (ports.shard.ts, when leases are looked at next)
+//   all of them                                gauges, and how many connections have ended
+// Rows are true if their generation is even and they are LIVE (memory/rows.ts). What a crash leaves of each change is in
+// the READMEs of memory, conntrack and this folder.
+//
+// Owner: the shard, in its first turn, as soon as it knows the time. Nothing else looks at its tables before.
+
+import { fault } from '#faults'
+import { CONN, CONN_SHIFT } from '../conntrack/connection-table.ts'
+import { cold, connections, hot, protocolOf, recoverConnections } from '../conntrack/connections.shard.ts'
+import { MAPPING } from '../conntrack/mapping-table.ts'
+import {
+  mapping,
+  mappingBase,
+  mappingProtocol,
+  mappings,
+  recoverMapping,
+  recoverMappingRows,
+} from '../conntrack/mappings.shard.ts'
+import { permissions, recoverPermissions } from '../conntrack/permissions.shard.ts'
+import { enqueue } from '../conntrack/queues.shard.ts'
+import { isClosed, timeoutOf } from '../conntrack/track.shard.ts'
+import { CELL, protocolCell } from '../counters/counters.ts'
+import { counters } from '../counters/own-counters.shard.ts'
+import { swap16 } from '../wire/address.ts'
+import {
+  closedQueueOf,
+  hasReply,
+  hasSent,
+  holdMapping,
+  holds,
+  permitRemote,
+  unrepliedQueueOf,
+} from './bindings.shard.ts'
+import { type Externals, spaceOf } from './externals.ts'
+import { intendToFree, recoverPorts } from './ports.shard.ts'
+import { recoverEdits } from './sequence-edits.shard.ts'
+
+const TCP = 6
+
+export function recover(externals: Externals): void {
+  recoverConnections()
+  recoverMappingRows()
+  recoverPermissions()
+  recoverEdits()
+  fault('rows recovered')
+  countConnections()
+  queueUp(liveRows().filter(isClosedTcp), lastSeenOf, closedQueueOf)
+  queueUp(liveRows().filter(isUnreplied), createdOf, unrepliedQueueOf)
+  recoverPorts(recoverMappings(externals))
+  counters[CELL.permissions] = permissions.used
+  fault('recovered')
+}
+
+const liveRows = (): Float64Array => {
+  const rows = new Float64Array(connections.used)
+  for (let row = 1, count = 0; row <= connections.highest; row++) if (connections.isLive(row)) rows[count++] = row
+  return rows
+}
+
+/** What each connection stands behind, and its timeout, whose store may have been the one that was missing. */
+function countConnections(): void {
+  const live = new Float64Array(4)
+  for (let row = 1; row <= connections.highest; row++) {
+    if (!connections.isLive(row)) continue
+    const bound = cold.mapping[row]!
+    if (bound !== 0) holdMapping(bound, holds(row))
+    hot[(row << CONN_SHIFT) + CONN.timeout] = timeoutOf(row)
+    cold.queue[row] = 0
+    cold.permission[row] = 0
+    if (hasSent(row)) permitRemote(row)
+    live[protocolCell(protocolOf(row))]! += 1
+    fault('connection recovered')
+  }
+  for (const [cell, count] of live.entries()) correctCounts(cell, count)
+}
+
+/** Counters never fall: what began and isn't here has ended; what is here and wasn't counted has begun. */
+function correctCounts(cell: number, live: number): void {
+  const begun = counters[CELL.connectionsInserted + cell]!
+  const ended = counters[CELL.connectionsExpired + cell]!
+  counters[CELL.connections + cell] = live
+  counters[CELL.connectionsInserted + cell] = Math.max(begun, live + ended)
+  counters[CELL.connectionsExpired + cell] = Math.max(begun - live, ended)
+}
+
+const isClosedTcp = (row: number): boolean => protocolOf(row) === TCP && isClosed(row << CONN_SHIFT)
+const isUnreplied = (row: number): boolean => !hasReply(row) && !isClosedTcp(row)
+const lastSeenOf = (row: number): number => hot[(row << CONN_SHIFT) + CONN.lastSeen]!
+const createdOf = (row: number): number => cold.created[row]!
+
+/** In the order of a time, as they would have come; rows of one second in that of their numbers. */
+function queueUp(rows: Float64Array, timeOf: (row: number) => number, queueOf: (row: number) => number): void {
+  // Second and row in one exact number: sorting those takes a tenth of the time that a comparing function does.
+  const range = connections.capacity + 1
+  for (const key of rows.map((row) => timeOf(row) * range + row).sort()) {
+    const row = key % range
+    enqueue(row, queueOf(row))
+  }
+}
+
+/** Returns 1 by port index for each port that a mapping has. */
+function recoverMappings(externals: Externals): Uint8Array {
+  const mapped = new Uint8Array(externals.portWords.length)
+  const live = new Float64Array(4)
+  for (let row = 1; row <= mappings.highest; row++) {
+    if (!mappings.isLive(row)) continue
+    const base = mappingBase(row)
+    const entry = mapping[base + MAPPING.external]!
+    const protocol = mappingProtocol(row)
+    const port = swap16(mapping[base + MAPPING.ports]! >>> 16)
+    // The one that was being made or was to go: its port may be in a block that isn't ours any more.
+    if (mapping[base + MAPPING.rows] === 0) intendToFree(entry, spaceOf(protocol), port)
+    recoverMapping(row)
+    fault('mapping recovered')
+    if (!mappings.isLive(row)) continue
+    mapped[externals.portIndex(entry, spaceOf(protocol), port)] = 1
+    live[protocolCell(protocol)]! += 1
+  }
+  for (const [cell, count] of live.entries()) counters[CELL.mappings + cell] = count
+  return mapped
+}

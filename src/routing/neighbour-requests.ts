@@ -1,0 +1,47 @@
+// Next hops that shards ask the kernel to resolve: one ring a shard, so that no producer waits for another.
+// Owner: the shard stores its ring's head and what lies before it; the netlink watcher stores the tails.
+//
+// A request lost because a ring is full is asked again with the next packet for the same next hop.
+
+import type { Region } from '../memory/region.ts'
+
+const SLOTS = 256
+const LINE = 16 // i32 words of a cache line: heads and tails are written by different threads
+
+export class NeighbourRequests {
+  readonly #heads: Int32Array
+  readonly #tails: Int32Array
+  readonly #slots: Int32Array
+  readonly #shards: number
+
+  constructor(region: Region, shards: number) {
+    this.#heads = region.i32(shards * LINE)
+    this.#tails = region.i32(shards * LINE)
+    this.#slots = region.i32(shards * SLOTS * 2)
+    this.#shards = shards
+  }
+
+  /** By the shard's own thread only. False if its ring is full. */
+  put(shard: number, port: number, address: number): boolean {
+    const head = this.#heads[shard * LINE]
+    if (((head - Atomics.load(this.#tails, shard * LINE)) | 0) >= SLOTS) return false
+    const slot = (shard * SLOTS + (head & (SLOTS - 1))) * 2
+    this.#slots[slot] = port
+    this.#slots[slot + 1] = address
+    Atomics.store(this.#heads, shard * LINE, (head + 1) | 0)
+    return true
+  }
+
+  /** By the watcher's thread only. */
+  take(each: (port: number, address: number) => void): void {
+    for (let shard = 0; shard < this.#shards; shard++) {
+      const head = Atomics.load(this.#heads, shard * LINE)
+      let tail = this.#tails[shard * LINE]
+      for (; tail !== head; tail = (tail + 1) | 0) {
+        const slot = (shard * SLOTS + (tail & (SLOTS - 1))) * 2
+        each(this.#slots[slot], this.#slots[slot + 1])
+      }
+      Atomics.store(this.#tails, shard * LINE, tail)
+    }
+  }
+}

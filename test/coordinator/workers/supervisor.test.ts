@@ -1,0 +1,199 @@
+// What becomes of workers that fail, in real threads. The worker is the test's own: failing-worker.ts.
+
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { GatewayError } from '../../../src/coordinator/errors.ts'
+import { RestartLimit } from '../../../src/coordinator/workers/restarts.ts'
+import { Supervisor } from '../../../src/coordinator/workers/supervisor.ts'
+import { ControlWords } from '../../../src/memory/control-words.ts'
+import { allocate, sharedMemory } from '../../../src/memory/region.ts'
+import { eventually } from '../../patience.ts'
+import { FAILURES, type FailingTask, type Failure, milliseconds } from './failing-worker.ts'
+
+const WORKERS = 3
+const WORKER_FILE = fileURLToPath(new URL('../../../dist/test/coordinator/workers/failing-worker.js', import.meta.url))
+/** Without an end of its own: what a test waits for ends it. */
+const MANY_RESTARTS = { restarts: 1000, withinSeconds: 60 }
+
+interface Told {
+  readonly worker: string
+  readonly reason?: string
+  readonly epoch: number
+}
+
+let words: ControlWords
+let supervisor: Supervisor
+let orders: Int32Array
+let intrusions: Int32Array
+/** What the supervisor tells, in order, and who waits for more of it. */
+let gone: { readonly worker: number; readonly restarts: number }[]
+let replacing: Told[]
+let replaced: Told[]
+let failures: GatewayError[]
+let tellMore: () => void
+
+function supervise(limit = MANY_RESTARTS, file = WORKER_FILE): void {
+  const control = allocate((region) => new ControlWords(region, WORKERS))
+  const shared = () => sharedMemory(4 * WORKERS)
+  const common = {
+    control: { buffer: control.buffer, workers: WORKERS },
+    orders: shared(),
+    writers: shared(),
+    intrusions: shared(),
+  }
+  words = control.seated
+  orders = new Int32Array(common.orders)
+  intrusions = new Int32Array(common.intrusions)
+  ;[gone, replacing, replaced, failures] = [[], [], [], []]
+  const tell = <T>(list: T[]) => {
+    return (news: T) => {
+      list.push(news)
+      tellMore()
+    }
+  }
+  supervisor = new Supervisor({
+    words,
+    places: Array.from({ length: WORKERS }, (_, worker) => ({
+      name: `worker ${worker}`,
+      file,
+      task: (epoch): FailingTask => ({ ...common, worker, epoch }),
+      wake: () => Atomics.notify(orders, worker),
+    })),
+    limit: new RestartLimit(limit, milliseconds),
+    now: milliseconds,
+    gone: (worker) => gone.push({ worker, restarts: supervisor.restarts(worker) }),
+    replacing: tell(replacing),
+    replaced: tell(replaced),
+    failed: tell(failures),
+  })
+}
+
+const order = (worker: number, how: Failure) => {
+  Atomics.store(orders, worker, FAILURES.indexOf(how))
+  Atomics.notify(orders, worker)
+}
+
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo())
+    await new Promise<void>((resolve) => {
+      tellMore = resolve
+    })
+}
+
+beforeEach(() => {
+  tellMore = () => {}
+})
+afterEach(() => supervisor.stop())
+
+describe('a worker that fails', () => {
+  const ways = [
+    // how         what is said of it
+    ['throw', 'thrown by the test'],
+    ['overflow', 'Maximum call stack size exceeded'],
+    ['exit', 'worker exited with code: 7'],
+    ['exhaust', 'Worker terminated due to reaching memory limit: JS heap out of memory'],
+    ['wedge', 'it has not turned for 5 s'],
+    ['return', 'it ended'],
+  ] as const
+  for (const [how, reason] of ways)
+    it(`(${how}) is replaced by another on its memory, once its thread is gone; the others turn on`, async () => {
+      supervise()
+      await supervisor.forwarding()
+      const threads = [0, 1, 2].map((worker) => words.thread(worker))
+      order(1, how)
+      await until(() => replaced.length === 1)
+      expect(gone).toEqual([{ worker: 1, restarts: 0 }])
+      expect(replacing).toEqual([{ worker: 'worker 1', reason, epoch: 1 }])
+      expect(replaced).toEqual([{ worker: 'worker 1', epoch: 2, milliseconds: expect.any(Number) }])
+      const now = [0, 1, 2].map((worker) => words.thread(worker))
+      expect([now[0], now[2]]).toEqual([threads[0], threads[2]])
+      expect(threads).not.toContain(now[1])
+      expect([0, 1, 2].map((worker) => supervisor.restarts(worker))).toEqual([0, 1, 0])
+      expect(supervisor.notTurning()).toEqual([])
+      await supervisor.stop()
+      expect([...intrusions.subarray(0, WORKERS)]).toEqual([0, 0, 0])
+      expect(failures).toEqual([])
+    })
+
+  it('is replaced again and again, also when several fail at once', async () => {
+    supervise()
+    await supervisor.forwarding()
+    const rounds = ['throw', 'exit', 'overflow', 'return'] as const
+    for (const [round, how] of rounds.entries()) {
+      for (let worker = 0; worker < WORKERS; worker++) order(worker, how)
+      await until(() => replaced.length === (round + 1) * WORKERS)
+    }
+    expect([0, 1, 2].map((worker) => supervisor.restarts(worker))).toEqual([4, 4, 4])
+    expect(new Set([0, 1, 2].map((worker) => words.thread(worker))).size).toBe(WORKERS)
+    await supervisor.stop()
+    expect([...intrusions.subarray(0, WORKERS)]).toEqual([0, 0, 0])
+  })
+})
+
+describe('one failure too many', () => {
+  it('is the gateway’s, with the reason and the limit', async () => {
+    supervise({ restarts: 2, withinSeconds: 60 })
+    await supervisor.forwarding()
+    for (const worker of [0, 1]) {
+      order(worker, 'throw')
+      await until(() => replaced.length === worker + 1)
+    }
+    order(2, 'exit')
+    await until(() => failures.length === 1)
+    expect(failures[0]).toMatchObject({
+      code: 'GATEWAY_THREAD',
+      exitCode: 4,
+      message: 'worker 2 failed: worker exited with code: 7 (2 were replaced within 60 s already)',
+    })
+    expect([replacing.length, replaced.length]).toEqual([2, 2])
+  })
+
+  it('is the first where none is to be replaced', async () => {
+    supervise({ restarts: 0, withinSeconds: 60 })
+    await supervisor.forwarding()
+    order(0, 'throw')
+    await until(() => failures.length === 1)
+    expect(failures[0]!.message).toBe('worker 0 failed: thrown by the test (none is replaced)')
+  })
+})
+
+describe('a worker that can’t begin', () => {
+  it('is a failed start, and is not tried again', async () => {
+    supervise(MANY_RESTARTS, '/nowhere/worker.js')
+    const refusal = await supervisor.forwarding().catch((error: unknown) => error)
+    expect(refusal).toMatchObject({ code: 'GATEWAY_THREAD', message: expect.stringMatching(/^worker \d failed: ./) })
+    expect(failures).toEqual([refusal])
+    expect(replacing).toEqual([])
+  })
+})
+
+describe('asked to stop', () => {
+  it('lets every worker finish its turn', async () => {
+    supervise()
+    await supervisor.forwarding()
+    await supervisor.stop()
+    expect([replacing, failures]).toEqual([[], []])
+  })
+
+  it('ends one by force that does not turn: the age of its heartbeat grows', async () => {
+    supervise()
+    await supervisor.forwarding()
+    order(1, 'wedge')
+    await eventually('the age grows, and only that one', () => {
+      return supervisor.heartbeatAge(1) >= 300 && supervisor.heartbeatAge(0) < 300
+    })
+    await supervisor.stop()
+    expect([replacing, failures]).toEqual([[], []])
+  })
+
+  it('ends also one that is just being replaced', async () => {
+    supervise()
+    await supervisor.forwarding()
+    order(1, 'exit')
+    await until(() => replacing.length === 1)
+    expect(supervisor.notTurning()).toEqual(['worker 1'])
+    await supervisor.stop()
+    expect([...intrusions.subarray(0, WORKERS)]).toEqual([0, 0, 0])
+    expect(failures).toEqual([])
+  })
+})
