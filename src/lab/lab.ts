@@ -31,6 +31,7 @@ import {
 } from './screen/picture.ts'
 import { isRight, newTally } from './traffic/traffic.ts'
 import { mayMakeNamespaces, missingTools, searchPath, TOOLS } from './world/host-tools.ts'
+import { TRAFFIC_LIMIT_MS } from './world/patience.ts'
 import { Processes } from './world/processes.ts'
 import { GATEWAY_OUTSIDE, removeLeftovers, SERVER, Topology } from './world/topology.ts'
 import {
@@ -44,7 +45,6 @@ const SCENARIOS: readonly Scenario[] = [forward, ftp]
 
 const FAMILY = 'natloom-lab'
 /** All traffic together; starting and stopping have bounds of their own. */
-const TRAFFIC_WITHIN_MS = 100_000
 const DRAW_EVERY_MS = 200
 const MOST_SHARDS = 64
 
@@ -285,8 +285,8 @@ async function watch(stage: Stage, scenario: Scenario, gateway: Gateway, screen:
         },
       }),
       gateway.failed,
-      delay(TRAFFIC_WITHIN_MS, undefined, { signal: late.signal }).then(() => {
-        throw new Error(`the traffic took longer than ${TRAFFIC_WITHIN_MS / 1000} s`)
+      delay(TRAFFIC_LIMIT_MS, undefined, { signal: late.signal }).then(() => {
+        throw new Error(`the traffic took longer than ${TRAFFIC_LIMIT_MS / 1000} s`)
       }),
     ])
     await gateway.metricsFromNow()

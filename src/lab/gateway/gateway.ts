@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Namespace } from '../world/namespace.ts'
+import { PATIENCE_MS } from '../world/patience.ts'
 import type { Processes, Program } from '../world/processes.ts'
 import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from '../world/topology.ts'
 import type { Forward, Gateway, GatewayOptions } from './gateway-options.ts'
@@ -17,9 +18,6 @@ export const METRICS_URL = `http://${METRICS_LISTEN}/metrics`
 const COMMAND = new URL('../../control/main.js', import.meta.url)
 const SCRAPER = new URL('./scraper.js', import.meta.url)
 
-const FORWARDS_WITHIN_MS = 20_000
-const STOPS_WITHIN_MS = 10_000
-const ANSWERS_WITHIN_MS = 5000
 const SCRAPE_EVERY_MS = 200
 
 export function startGateway(options: GatewayOptions, topology: Topology, processes: Processes): Promise<Gateway> {
@@ -63,12 +61,10 @@ async function startNatloom(
   })
 
   // The endpoint is served once the gateway forwards.
-  const answered = once(scraper.child, 'message', { signal: AbortSignal.timeout(FORWARDS_WITHIN_MS) })
+  const answered = once(scraper.child, 'message', { signal: AbortSignal.timeout(PATIENCE_MS) })
   await Promise.race([answered, failed]).catch((error: Error) => {
     if (error.name !== 'AbortError') throw error
-    throw new Error(
-      `natloom run did not answer at ${METRICS_URL} within ${FORWARDS_WITHIN_MS / 1000} s:\n${natloom.output}`,
-    )
+    throw new Error(`natloom run did not answer at ${METRICS_URL} within ${PATIENCE_MS / 1000} s:\n${natloom.output}`)
   })
 
   if (!watched) scraper.child.kill('SIGTERM')
@@ -80,7 +76,7 @@ async function startNatloom(
     async metricsFromNow() {
       // The next message may have been asked for before now, the one after it was not.
       for (let messages = 0; messages < 2; messages++)
-        await once(scraper.child, 'message', { signal: AbortSignal.timeout(ANSWERS_WITHIN_MS) })
+        await once(scraper.child, 'message', { signal: AbortSignal.timeout(PATIENCE_MS) })
       return text
     },
     failed,
@@ -96,7 +92,7 @@ const forwardText = ({ protocol, port, to }: Forward): string => `${protocol} :$
 async function stopNatloom(natloom: Program): Promise<string[]> {
   natloom.child.kill('SIGTERM')
   try {
-    const { code, signal } = await natloom.within(STOPS_WITHIN_MS)
+    const { code, signal } = await natloom.within(PATIENCE_MS)
     return code === 0 ? [] : [`natloom run ended with ${code ?? signal} after SIGTERM:\n${natloom.output}`]
   } catch (error) {
     return [(error as Error).message]

@@ -3,13 +3,12 @@
 // the endpoint refuses, nothing.
 
 import { setTimeout as delay } from 'node:timers/promises'
+import { PATIENCE_MS } from '../world/patience.ts'
 
 export interface Scraper {
   readonly url: string
   readonly everyMs: number
 }
-
-const ANSWER_WITHIN_MS = 2000
 
 const { url, everyMs } = JSON.parse(process.argv[2] ?? '{}') as Scraper
 
@@ -17,7 +16,7 @@ process.on('disconnect', () => process.exit(0))
 
 for (;;) {
   try {
-    const answer = await fetch(url, { signal: AbortSignal.timeout(ANSWER_WITHIN_MS) })
+    const answer = await fetch(url, { signal: AbortSignal.timeout(PATIENCE_MS) })
     if (answer.ok) process.send?.(await answer.text())
   } catch {
     // Not up yet, or gone: the lab sees that no message comes.

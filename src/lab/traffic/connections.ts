@@ -3,6 +3,7 @@
 
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { PATIENCE_MS } from '../world/patience.ts'
 import { answered, content, counted, flowOf, inParallel, options, problem, type Tally } from './traffic.ts'
 
 export interface Connections {
@@ -16,8 +17,6 @@ export interface Connections {
 }
 
 const MESSAGE_LENGTH = 64
-/** A connection that doesn't open, answer or close within this time has failed. */
-const PATIENCE_MS = 20_000
 
 const { host, from, port, connections, atATime } = options<Connections>()
 

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
+import { PATIENCE_MS } from '../world/patience.ts'
 import { answered, content, counted, flowOf, options, problem, report } from './traffic.ts'
 
 export interface Dcc {
@@ -18,7 +19,6 @@ export interface Dcc {
 }
 
 const IRC_PORT = 6667
-const PATIENCE_MS = 20_000
 const NAMES = { offers: 'alice', accepts: 'bob' } as const
 
 const { role, host, address, files, size } = options<Dcc>()

@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import { get } from 'node:http'
+import { PATIENCE_MS } from '../world/patience.ts'
 import { answered, content, counted, flowOf, inParallel, options, problem, type Tally } from './traffic.ts'
 
 export interface Downloads {
@@ -14,9 +15,6 @@ export interface Downloads {
   readonly downloads: number
   readonly atATime: number
 }
-
-/** A download that moves nothing for so long has failed. */
-const STALLED_MS = 20_000
 
 const { from, servers, sizes, downloads, atATime } = options<Downloads>()
 
@@ -35,7 +33,7 @@ function download(url: string, localAddress: string, tally: Tally): Promise<stri
       response.on('error', reject)
     })
     request.on('error', reject)
-    request.setTimeout(STALLED_MS, () => request.destroy(new Error(`nothing came for ${STALLED_MS / 1000} s`)))
+    request.setTimeout(PATIENCE_MS, () => request.destroy(new Error(`nothing came for ${PATIENCE_MS / 1000} s`)))
   })
 }
 

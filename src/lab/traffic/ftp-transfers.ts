@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { PATIENCE_MS } from '../world/patience.ts'
 import { DOWN, fileName, UP } from './servers.ts'
 import { answered, content, counted, inParallel, options, problem, type Tally, TCP } from './traffic.ts'
 
@@ -37,7 +38,7 @@ export interface FtpTransfers {
 }
 
 const FTP_PORT = 21
-const WITHIN_S = 20
+const PATIENCE_S = PATIENCE_MS / 1000
 
 const { client, servers, from, ways, sizes, files, atATime, directory, inside } = options<FtpTransfers>()
 const run = promisify(execFile)
@@ -53,7 +54,7 @@ interface Transfer {
 
 /** A program that ends with this one. */
 const program = (name: string, args: readonly string[]) =>
-  run('setpriv', ['--pdeathsig', 'TERM', name, ...args], { timeout: (WITHIN_S + 5) * 1000 })
+  run('setpriv', ['--pdeathsig', 'TERM', name, ...args], { timeout: PATIENCE_MS + 5000 })
 
 const isActive = (way: Way): boolean => way === 'PORT' || way === 'EPRT'
 
@@ -64,7 +65,7 @@ async function byCurl({ server, local, remote, isPut, address, way }: Transfer):
   const { stdout } = await program('curl', [
     '--silent',
     '--show-error',
-    ...['--max-time', String(WITHIN_S), '--interface', address],
+    ...['--max-time', String(PATIENCE_S), '--interface', address],
     ...(isActive(way) ? active : passive),
     ...(isPut ? ['--upload-file', local] : ['--output', local]),
     ...['--write-out', '%{local_ip} %{local_port}'],
@@ -86,7 +87,7 @@ async function byLftp({ server, local, remote, isPut, address, way }: Transfer):
   const script = [
     'set cmd:fail-exit yes',
     'set net:max-retries 1',
-    `set net:timeout ${WITHIN_S}`,
+    `set net:timeout ${PATIENCE_S}`,
     `set net:socket-bind-ipv4 ${address}`,
     'set dns:order inet',
     'set xfer:clobber yes',

@@ -1,6 +1,7 @@
 // ping(8) and traceroute(8), Debian's own, run by the LAN host, and what they said, counted. Their output is read as
 // iputils 20190709 and later, and Dmitry Butskoy's traceroute 2.x, print it in the C locale.
 
+import { PATIENCE_MS, TRAFFIC_LIMIT_MS } from '../world/patience.ts'
 import type { Processes } from '../world/processes.ts'
 import type { Topology } from '../world/topology.ts'
 import { newTally, problem, type Tally } from './traffic.ts'
@@ -20,22 +21,19 @@ export interface Trace {
 }
 
 const PING_EVERY_S = 0.2
-const PING_PATIENCE_S = 5
 const PROBES_A_HOP = 3
-const PROBE_PATIENCE_S = 5
-/** Beyond the patience that the programs themselves have. */
-const GRACE_MS = 20_000
+const PATIENCE_S = PATIENCE_MS / 1000
 
 export async function ping(processes: Processes, { lan }: Topology, probe: Ping, seen: See): Promise<Tally> {
   const { target, count, size } = probe
   const program = processes.start(
     lan,
     'ping',
-    ['-n', '-c', count, '-i', PING_EVERY_S, '-W', PING_PATIENCE_S, '-s', size, target].map(String),
+    ['-n', '-c', count, '-i', PING_EVERY_S, '-W', PATIENCE_S, '-s', size, target].map(String),
   )
   seen(newTally(count))
   program.child.stdout?.on('data', () => seen(readPing(program.output, probe)))
-  await program.within(count * PING_EVERY_S * 1000 + GRACE_MS)
+  await program.within(TRAFFIC_LIMIT_MS)
   const tally = readPing(program.output, probe)
   if (tally.sent !== count) problem(tally, `ping sent ${tally.sent} of ${count}: ${program.output.trim()}`)
   return tally
@@ -48,7 +46,7 @@ export async function traceroute(processes: Processes, { lan }: Topology, trace:
     'traceroute',
     // One probe at a time: hosts limit the rate of their ICMP errors (net.ipv4.icmp_ratelimit).
     [
-      ['-n', '-N', 1, '-q', PROBES_A_HOP, '-w', PROBE_PATIENCE_S, '-m', trace.hops.length],
+      ['-n', '-N', 1, '-q', PROBES_A_HOP, '-w', PATIENCE_S, '-m', trace.hops.length],
       trace.by === 'icmp' ? ['-I'] : [],
       [target],
     ]
@@ -56,7 +54,7 @@ export async function traceroute(processes: Processes, { lan }: Topology, trace:
       .map(String),
   )
   seen(newTally(trace.hops.length * PROBES_A_HOP))
-  await program.within(trace.hops.length * PROBES_A_HOP * PROBE_PATIENCE_S * 1000 + GRACE_MS)
+  await program.within(TRAFFIC_LIMIT_MS)
   return readTraceroute(program.output, trace)
 }
 

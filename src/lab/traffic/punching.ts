@@ -7,6 +7,7 @@
 import { createSocket, type Socket as Datagrams } from 'node:dgram'
 import { once } from 'node:events'
 import { connect, isIP, type Socket } from 'node:net'
+import { PATIENCE_MS } from '../world/patience.ts'
 import {
   answered,
   content,
@@ -37,7 +38,6 @@ interface Endpoint {
   readonly port: number
 }
 
-const PATIENCE_MS = 10_000
 const PUNCH_EVERY_MS = 20
 const MESSAGE_LENGTH = 64
 const PUNCH = Buffer.from('punch')

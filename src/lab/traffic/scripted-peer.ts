@@ -6,6 +6,7 @@ import { createSocket, type Socket as Datagrams } from 'node:dgram'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { PATIENCE_MS } from '../world/patience.ts'
 import { answerRequests } from '../world/remote.ts'
 
 interface Endpoint {
@@ -21,9 +22,6 @@ interface Heard {
   /** The other side has closed. */
   readonly ended: Promise<unknown>
 }
-
-/** For what must come: this ends only what hangs. */
-const PATIENCE_MS = 120_000
 
 const sockets = new Map<number, Socket>()
 const datagrams = new Map<number, Datagrams>()

@@ -6,6 +6,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Namespace } from '../world/namespace.ts'
+import { PATIENCE_MS } from '../world/patience.ts'
 import type { Processes, Program } from '../world/processes.ts'
 import { content } from './traffic.ts'
 
@@ -13,7 +14,6 @@ import { content } from './traffic.ts'
 export const DOWN = 'down'
 export const UP = 'up'
 
-const LISTENS_WITHIN_MS = 10_000
 const LOOK_EVERY_MS = 20
 /** Debian's own interpreter, whatever else is in the PATH: its packages are of that one. */
 const PYTHON = '/usr/bin/python3'
@@ -57,7 +57,7 @@ export function fill(directory: string, sizes: readonly number[], count: number)
 
 /** Resolves when the port is listened at, by ss(8). */
 async function listening(program: Program, host: Namespace, protocol: 'tcp' | 'udp', port: number): Promise<void> {
-  const deadline = Date.now() + LISTENS_WITHIN_MS
+  const deadline = Date.now() + PATIENCE_MS
   const ended = program.ended.then(() => {
     throw new Error(`the server at port ${port} ended:\n${program.output}`)
   })

@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { PATIENCE_MS } from '../world/patience.ts'
 import { DOWN, fileName, UP } from './servers.ts'
 import { content, counted, options, problem } from './traffic.ts'
 
@@ -19,8 +20,6 @@ export interface TftpTransfers {
   /** For the client's files. */
   readonly directory: string
 }
-
-const WITHIN_MS = 20_000
 
 const { host, files, sizes, transfers, directory } = options<TftpTransfers>()
 const run = promisify(execFile)
@@ -41,7 +40,7 @@ await counted(2 * transfers, async (tally) => {
       try {
         if (order === 'put') writeFileSync(local, content(number, size))
         const args = ['--pdeathsig', 'TERM', 'tftp', '-m', 'binary', host, '-c', order, one, other]
-        await run('setpriv', args, { timeout: WITHIN_MS })
+        await run('setpriv', args, { timeout: PATIENCE_MS })
         if (!came().equals(content(number, size)))
           throw new Error('the bytes that came are not the bytes that were sent')
         tally.arrived++

@@ -4,6 +4,7 @@
 
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
+import { PATIENCE_MS } from '../world/patience.ts'
 import { DOWN, fileName } from './servers.ts'
 import { answered, content, counted, flowOf, inParallel, options, problem, type Tally } from './traffic.ts'
 
@@ -17,7 +18,6 @@ export interface ControlConnections {
 }
 
 const FTP_PORT = 21
-const PATIENCE_MS = 20_000
 
 const { host, from, connections, atATime, sizes } = options<ControlConnections>()
 const patience = () => ({ signal: AbortSignal.timeout(PATIENCE_MS) })

@@ -13,8 +13,8 @@ export interface Ended {
   readonly signal: NodeJS.Signals | null
 }
 
-/** How long a program that is told to end may take. */
-const END_WITHIN_MS = 2000
+/** How long a program that is told to end may take: whatever it still does then, it is killed. */
+const END_WITHIN_MS = 30_000
 
 /** What a program wrote, at most this many bytes of its end. */
 const KEPT_OUTPUT = 65536
