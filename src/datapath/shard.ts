@@ -27,6 +27,7 @@ import { unreserveAt } from '../nat/reservations.ts'
 import { staticRules, UNTRANSLATED } from '../ownership/ownership-rule.ts'
 import { Fib } from '../routing/fib.ts'
 import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
+import { KEPT_BYTES, seatKeptPages } from './egress/kept-pages.ts'
 import { isTimeToCheck, seatWaiting } from './egress/pending-packets.ts'
 import { followRoutes, seatRoutes } from './egress/route-cache.ts'
 import { seatSending, sideOf } from './egress/transmit.ts'
@@ -83,7 +84,7 @@ export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriv
   seatExpectations(expectations, shard, epoch, (at) => unreserveAt(externals, at))
   seatHelpers(new HelperList(new Region(memory.helperList), shards), shard, detachHelper)
   seatRoutes(new Fib(new Region(memory.fib), settings.fib))
-  seatArena(driver)
+  seatKeptPages(seatArena(driver, KEPT_BYTES))
   seatSending(driver, settings.sides)
   seatAnswers(settings.icmpErrorsPerSecond)
   seatWaiting(settings.shard, wakers.watcher)

@@ -12,11 +12,11 @@ import { nowMs } from '../../memory/clock.ts'
 import { NEIGHBOUR } from '../../routing/fib.ts'
 import { NOT_LENT } from '../handover/handover-rings.ts'
 import { AT, KNOWN_PORTS, LENGTH, TOKEN, way } from '../packet/burst.ts'
-import { dropKept, keepFrame } from '../packet/packet-memory.ts'
+import { bytesToKeep, dropKept, type KeptFrames, keepFrame, noFrames, pagesFree, pagesToKeep } from './kept-pages.ts'
 import { gatewayOf, HOP_PORT, hop, hops, neighbourState, requestNeighbour, routePort, version } from './route-cache.ts'
 
-/** Packets that may wait for one neighbour. */
-const QUEUE_LENGTH = 64
+/** What may wait for one neighbour: as much as Linux keeps (neighbour.c, unres_qlen_bytes). */
+const MOST_BYTES = 212_992
 /** Neighbours that may be waited for at once: more are asked for by somebody who scans. */
 const MOST_NEIGHBOURS = 256
 /** The kernel gives a neighbour up after about 3.6 s; milliseconds. */
@@ -31,14 +31,16 @@ interface Waiter {
   readonly since: number
   /** The kernel was seen asking: a failure after that is an answer to our request, not to an older one. */
   asked: boolean
-  /** Frames kept in the arena, their lengths, how they came, and of fragments that were handed over their ports. */
-  readonly at: number[]
+  readonly frames: KeptFrames
+  /** Their lengths, how they came, and of fragments that were handed over their ports. */
   readonly length: number[]
   readonly way: number[]
   readonly ports: number[]
 }
 
 const waiters = new Map<number, Waiter>()
+/** Those of them that have a page. */
+let keepers = 0
 let shard = 0
 let wakeWatcher: () => void = () => {}
 let checkedVersion = 0
@@ -46,6 +48,7 @@ let checkAgainAt = 0
 
 export function seatWaiting(shardNumber: number, wake: () => void): void {
   waiters.clear()
+  keepers = 0
   checkedVersion = 0
   checkAgainAt = 0
   shard = shardNumber
@@ -64,18 +67,40 @@ export function waitForNeighbour(i: number, line: number, destination: number): 
   if (!waiter) {
     if (waiters.size >= MOST_NEIGHBOURS || !requestNeighbour(shard, port, gateway)) return DROP['neighbour-queue-full']
     wakeWatcher()
-    waiter = { port, gateway, destination, since: nowMs, asked: false, at: [], length: [], way: [], ports: [] }
+    waiter = {
+      port,
+      gateway,
+      destination,
+      since: nowMs,
+      asked: false,
+      frames: noFrames(),
+      length: [],
+      way: [],
+      ports: [],
+    }
     waiters.set(name, waiter)
   }
-  if (waiter.at.length >= QUEUE_LENGTH) return DROP['neighbour-queue-full']
-  const kept = keepFrame(AT[i]!, LENGTH[i]!)
-  if (kept < 0) return DROP['out-of-scratch']
-  waiter.at.push(kept)
+  const { frames } = waiter
+  const isFirst = frames.pages.length === 0
+  if (!hasRoom(frames, LENGTH[i]!) || !keepFrame(frames, AT[i]!, LENGTH[i]!)) return DROP['neighbour-queue-full']
+  if (isFirst) keepers++
   waiter.length.push(LENGTH[i]!)
   waiter.way.push(way)
   waiter.ports.push(KNOWN_PORTS[i]!)
   counters[CELL.neighbourWaits]! += 1
   return QUEUED
+}
+
+/**
+ * Another frame may wait with these. Each neighbour that may still be waited for has a page set aside, so whoever floods
+ * one or many leaves room for the others; and of what is left, nobody takes more than is left to the next one.
+ */
+function hasRoom(frames: KeptFrames, length: number): boolean {
+  if (frames.bytes + bytesToKeep(length) > MOST_BYTES) return false
+  const own = frames.pages.length
+  const more = pagesToKeep(frames, length)
+  const setAside = MOST_NEIGHBOURS - keepers - (own === 0 ? 1 : 0)
+  return more === 0 || own + more <= pagesFree - setAside
 }
 
 /**
@@ -94,6 +119,7 @@ export function checkWaiting(resume: (itsWay: number, count: number, resolved: b
     if (!resolved && !failed) continue
     // Gone from the map first: a packet that must wait again begins a new queue.
     waiters.delete(name)
+    if (waiter.frames.pages.length > 0) keepers--
     release(waiter, resolved, resume)
   }
 }
@@ -103,12 +129,12 @@ function release(
   resolved: boolean,
   resume: (itsWay: number, count: number, ok: boolean) => void,
 ): void {
-  const waiting = waiter.at.length
+  const waiting = waiter.frames.at.length
   for (let first = 0; first < waiting; ) {
     const itsWay = waiter.way[first]!
     let count = 0
     while (first + count < waiting && waiter.way[first + count] === itsWay && count < BURST) {
-      AT[count] = waiter.at[first + count]!
+      AT[count] = waiter.frames.at[first + count]!
       LENGTH[count] = waiter.length[first + count]!
       TOKEN[count] = NOT_LENT
       KNOWN_PORTS[count] = waiter.ports[first + count]!
@@ -117,5 +143,5 @@ function release(
     resume(itsWay, count, resolved)
     first += count
   }
-  for (const at of waiter.at) dropKept(at)
+  dropKept(waiter.frames)
 }

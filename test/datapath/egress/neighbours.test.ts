@@ -9,6 +9,29 @@ import { decode, fromOf, icmpError, printed, tcpSegment, udp } from '../packets.
 
 const packet = (port: number) => udp(`${HOST}:5000`, `${SERVER}:${port}`, { payload: 'payload' })
 
+/** A frame of 1460 bytes, and what waiting takes of memory for it. */
+const LARGE = 1400
+const TAKEN = LARGE + 42 + 18
+
+/** Sends to one next hop until something is refused; how many wait. */
+function flood(address: string): number {
+  const [target, payload] = [address === ROUTER ? SERVER : address, new Uint8Array(LARGE)]
+  for (let waited = 0; ; waited++) {
+    const fate = gateway.fate(LAN, udp(`${HOST}:5000`, `${target}:1`, { payload }))
+    if (fate !== 'queued') return waited
+  }
+}
+
+/** Neighbours answer, but for these; the ports that then are sent to. */
+function resolved(silent: readonly string[]): number[] {
+  gateway.publish({ silent })
+  gateway.turn()
+  return gateway.toWan().map((frame) => decode(frame).dport)
+}
+
+/** The address of the i-th host of a network that somebody scans. */
+const scanned = (i: number): string => `198.51.${Math.floor(i / 200)}.${(i % 200) + 1}`
+
 let gateway: Gateway
 beforeEach(async () => {
   gateway = await Gateway.start({ silent: [ROUTER, '203.0.113.9'] })
@@ -42,12 +65,45 @@ describe('an unknown next hop', () => {
     expect(gateway.fate(LAN, packet(2))).toBe('sent')
   })
 
-  it('lets 64 packets wait and no more', () => {
-    for (let port = 1; port <= 64; port++) expect(gateway.fate(LAN, packet(port))).toBe('queued')
-    expect(gateway.fate(LAN, packet(65))).toBe('neighbour-queue-full')
-    gateway.publish({ silent: [] })
-    gateway.turn()
-    expect(gateway.toWan().map((frame) => decode(frame).dport)).toEqual(Array.from({ length: 64 }, (_, i) => i + 1))
+  it('lets a burst of 500 packets wait, and all of them go on in order', () => {
+    const ports = Array.from({ length: 500 }, (_, i) => i + 1)
+    for (const port of ports) expect(gateway.fate(LAN, packet(port))).toBe('queued')
+    expect(resolved([])).toEqual(ports)
+    expect(gateway.drops()).toEqual({})
+    gateway.check()
+  })
+
+  it('lets as many bytes wait as Linux keeps, 212,992, and no more', () => {
+    const waited = flood(ROUTER)
+    expect(waited * TAKEN).toBeLessThanOrEqual(212_992)
+    expect((waited + 1) * TAKEN).toBeGreaterThan(212_992)
+    expect(gateway.drops()).toEqual({ 'neighbour-queue-full': 1 })
+    expect(resolved([])).toHaveLength(waited)
+    // All of the room is free again.
+    gateway.publish({ silent: [ROUTER] })
+    expect(flood(ROUTER)).toBe(waited)
+  })
+
+  it('may be waited for whole however many others are flooded, and they leave something to each other', async () => {
+    gateway = await Gateway.start({ routes: [route('198.51.0.0', 16, { port: WAN })] })
+    const waited = Array.from({ length: 256 }, (_, i) => flood(scanned(i)))
+    expect(waited[5]).toBe(waited[0])
+    expect(Math.min(...waited)).toBeGreaterThanOrEqual(2)
+    // Three megabytes in all, of which a half may be lost to what doesn't fit a page.
+    const bytes = waited.reduce((sum, packets) => sum + packets * TAKEN, 0)
+    expect(bytes).toBeLessThanOrEqual(3 << 20)
+    expect(bytes).toBeGreaterThan(1.5 * 2 ** 20)
+    // Those that wait are given up, and the room is there for the next ones.
+    gateway.requests()
+    gateway.pass(6)
+    expect(flood(scanned(0))).toBe(waited[0])
+  })
+
+  it('lets super-packets wait, of any size', () => {
+    const large = udp(`${HOST}:5000`, `${SERVER}:1`, { payload: new Uint8Array(60_000) })
+    for (let i = 0; i < 3; i++) expect(gateway.fate(LAN, large)).toBe('queued')
+    expect(gateway.fate(LAN, large)).toBe('neighbour-queue-full')
+    expect(gateway.fate(LAN, packet(1))).toBe('queued')
   })
 
   it('is a matter of its own for each next hop', () => {
@@ -60,11 +116,10 @@ describe('an unknown next hop', () => {
   })
 
   it('refuses a 257th next hop: somebody scans', async () => {
-    const scanned = await Gateway.start({ routes: [route('198.51.0.0', 16, { port: WAN })] })
-    const probe = (i: number): string =>
-      scanned.fate(LAN, udp(`${HOST}:5000`, `198.51.${Math.floor(i / 200)}.${(i % 200) + 1}:1`))
+    gateway = await Gateway.start({ routes: [route('198.51.0.0', 16, { port: WAN })] })
+    const probe = (i: number): string => gateway.fate(LAN, udp(`${HOST}:5000`, `${scanned(i)}:1`))
     for (let i = 0; i < 256; i++) expect(probe(i)).toBe('queued')
-    expect(scanned.requests()).toHaveLength(256)
+    expect(gateway.requests()).toHaveLength(256)
     expect(probe(256)).toBe('neighbour-queue-full')
     expect(probe(0)).toBe('queued')
   })
