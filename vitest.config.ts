@@ -10,6 +10,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // One process a file: a shard's memory is module-level state, and koffi's mappings belong to a process.
     pool: 'forks',
+    globalSetup: ['test/leftovers.ts'],
     testTimeout: TEST_LIMIT_MS,
     hookTimeout: TEST_LIMIT_MS,
   },

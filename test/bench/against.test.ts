@@ -2,12 +2,13 @@
 // and its worktree is gone afterwards, whatever happened.
 
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { byTurns } from '../../bench/by-turns.ts'
 import { OtherBuild, revisionAt } from '../../bench/other-build.ts'
+import { testFolder } from '../leftovers.ts'
 
 let root: string
 let said: string[]
@@ -37,7 +38,7 @@ const worktrees = () => git('worktree', 'list').trim().split('\n').length
 const buildFolders = () => readdirSync(tmpdir()).filter((name) => name.startsWith(`natloom-build-${process.pid}-`))
 
 beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), 'natloom-against-'))
+  root = testFolder('against')
   said = []
   git('init', '--quiet')
 })

@@ -1,14 +1,14 @@
 // A proof of small commands: each run is judged by its end and by what it leaves, and the busy loops end with it.
 
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Proof, prove, type Run } from '../../bench/proof.ts'
+import { testFolder } from '../leftovers.ts'
 
 let folder: string
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'natloom-proof-'))
+  folder = testFolder('proof')
   mkdirSync(namespaces())
 })
 afterEach(() => rmSync(folder, { recursive: true }))

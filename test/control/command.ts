@@ -1,11 +1,11 @@
 // The compiled command, run as a user does.
 
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
+import { testFolder } from '../leftovers.ts'
 
 const MAIN = fileURLToPath(new URL('../../dist/src/control/main.js', import.meta.url))
 
@@ -22,7 +22,7 @@ export function natloom(args: readonly string[], env: Variables = {}) {
 
 /** A file that lives as long as the test. */
 export function temporaryFile(name: string, text: string): string {
-  const folder = mkdtempSync(join(tmpdir(), 'natloom-test-'))
+  const folder = testFolder('test')
   onTestFinished(() => rmSync(folder, { recursive: true }))
   const path = join(folder, name)
   writeFileSync(path, text)

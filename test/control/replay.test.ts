@@ -1,13 +1,13 @@
 // The command line of `natloom replay`: what is said where, and with which exit code.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
+import { testFolder } from '../leftovers.ts'
 import { ftpSession } from '../replay/story.ts'
 import { natloom } from './command.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'natloom-replay-command-'))
+const folder = testFolder('replay-command')
 const capture = join(folder, 'session.pcap')
 writeFileSync(capture, ftpSession().pcap)
 afterAll(() => rmSync(folder, { recursive: true }))

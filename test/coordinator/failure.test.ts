@@ -1,8 +1,7 @@
 // What becomes of the gateway when one of its threads fails. The gateway runs in this process, which moves to a network
 // namespace of its own for good: the threads and programs that it starts are there too.
 
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -14,7 +13,8 @@ import { RestartLimit } from '../../src/coordinator/workers/restarts.ts'
 import { Shards, type ShardsOptions } from '../../src/coordinator/workers/shards.ts'
 import type { AfPacketSeat } from '../../src/io/af-packet-layout.ts'
 import { CLONE_NEWNET, close, open, setns, signal } from '../../src/io/syscalls.ts'
-import { Namespace, run } from '../../src/lab/world/namespace.ts'
+import { type Namespace, run } from '../../src/lab/world/namespace.ts'
+import { testFolder, testNamespace } from '../leftovers.ts'
 import { eventually } from '../patience.ts'
 
 /** What the gateway's shards were given. */
@@ -32,13 +32,13 @@ vi.mock(import('../../src/coordinator/workers/shards.ts'), async (original) => {
   }
 })
 
-const NAME = `nlt-failure-${process.pid}`
 let home: number
+let namespace: Namespace
 let folder: string
 
 beforeAll(() => {
   home = open('/proc/thread-self/ns/net', 0)
-  const namespace = Namespace.create(NAME)
+  namespace = testNamespace('failure')
   for (const name of ['lan0', 'wan0']) {
     namespace.ip(`link add ${name} type veth peer name ${name}-far`)
     namespace.ip(`link set ${name} up`)
@@ -47,11 +47,11 @@ beforeAll(() => {
   const there = open(namespace.path, 0)
   setns(there, CLONE_NEWNET)
   close(there)
-  folder = mkdtempSync(join(tmpdir(), 'natloom-'))
+  folder = testFolder('files')
 })
 afterAll(() => {
   setns(home, CLONE_NEWNET)
-  run('ip', ['netns', 'delete', NAME])
+  namespace.delete()
   rmSync(folder, { recursive: true })
 })
 

@@ -4,6 +4,7 @@ import type { Namespace } from '../../src/lab/world/namespace.ts'
 import { Processes, type Program } from '../../src/lab/world/processes.ts'
 import { Remote } from '../../src/lab/world/remote.ts'
 import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, Topology } from '../../src/lab/world/topology.ts'
+import { testFamily } from '../leftovers.ts'
 import { PATIENCE_MS } from '../patience.ts'
 import type { Requests } from './end-host.ts'
 
@@ -72,7 +73,7 @@ export class Natloom {
 }
 
 export class Network {
-  readonly topology = Topology.create('nlt-gateway')
+  readonly topology = Topology.create(testFamily())
   readonly processes = new Processes()
   readonly lan = new EndHost(this.topology.lan, this.processes)
   readonly gateway = new EndHost(this.topology.gateway, this.processes)

@@ -1,20 +1,20 @@
 // The tutorial of src/helpers/README.md: its code, as it stands there, is a helper that works and keeps the contract.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import type { Helper } from '../../src/helpers/helper.ts'
 import { Script } from '../../src/testing/helper-script.ts'
 import { describeHelper } from '../contract/helper.ts'
 import { tcpSegment, toOf } from '../datapath/packets.ts'
+import { testFolder } from '../leftovers.ts'
 import { client, type Dialogue, everyCut, outcomeOf, play, server } from './dialogues.ts'
 import { helpedGateway } from './helped-gateway.ts'
 
 const readme = readFileSync(new URL('../../src/helpers/README.md', import.meta.url), 'utf8')
 const [code = '', story = ''] = [...readme.matchAll(/^```js\n(.*?)^```$/gms)].map(([, block]) => block!)
 
-const folder = mkdtempSync(join(tmpdir(), 'natloom-tutorial-'))
+const folder = testFolder('tutorial')
 const file = join(folder, 'parcel.mjs')
 writeFileSync(file, code)
 afterAll(() => rmSync(folder, { recursive: true }))

@@ -1,14 +1,14 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { HostError, type HostErrorCode } from '../../src/host/errors.ts'
 import { Host, type HostPlan } from '../../src/host/host.ts'
 import { readPortRange, writePortRange } from '../../src/host/port-range.ts'
-import { Namespace } from '../../src/lab/world/namespace.ts'
+import type { Namespace } from '../../src/lab/world/namespace.ts'
+import { testFolder, testNamespace } from '../leftovers.ts'
 import { addr, inside } from './inside.ts'
 
 const DEBIAN = { from: 32768, to: 60999 }
@@ -28,11 +28,11 @@ describe('what natloom changes on its host', () => {
   }
 
   beforeEach(() => {
-    gateway = Namespace.create(`nlt-host-${process.pid}`)
+    gateway = testNamespace('host')
     gateway.ip('link add lan0 type veth peer name peer1')
     connect()
     inside(gateway, () => writePortRange(DEBIAN))
-    folder = mkdtempSync(join(tmpdir(), 'natloom-'))
+    folder = testFolder('files')
     plan = {
       inside: ['lan0'],
       outside: ['wan0'],
@@ -195,7 +195,7 @@ describe('what natloom changes on its host', () => {
 
   it('is not looked for where the dead one’s namespace is another', async () => {
     await killed()
-    const other = Namespace.create(`nlt-host-other-${process.pid}`)
+    const other = testNamespace('host-other')
     try {
       expect(inside(other, () => new Host(plan).prepare())).toBe(false)
     } finally {

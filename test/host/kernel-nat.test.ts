@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type KernelNatRule, kernelNat } from '../../src/host/kernel-nat.ts'
 import { nft } from '../../src/host/nft.ts'
-import { Namespace } from '../../src/lab/world/namespace.ts'
+import type { Namespace } from '../../src/lab/world/namespace.ts'
+import { testNamespace } from '../leftovers.ts'
 import { inside } from './inside.ts'
 
 const NAT_PORTS = { from: 16384, to: 60991 }
@@ -10,7 +11,7 @@ describe('NAT of the kernel’s own towards wan0', () => {
   let host: Namespace
 
   beforeAll(() => {
-    host = Namespace.create(`nlt-knat-${process.pid}`)
+    host = testNamespace('knat')
     host.ip('link add wan0 type veth peer name lan0')
   })
   afterAll(() => host?.delete())

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { applyRules, NFT_TABLES, type RuleSet, removeTable, ruleText } from '../../src/host/nft.ts'
-import { Namespace, run, veth } from '../../src/lab/world/namespace.ts'
+import { type Namespace, run, veth } from '../../src/lab/world/namespace.ts'
+import { testNamespace } from '../leftovers.ts'
 import { addr, inside } from './inside.ts'
 import { Socket } from './sockets-inside.ts'
 
@@ -77,9 +78,9 @@ describe('ingress rules', () => {
   ] as const
 
   beforeAll(() => {
-    gateway = Namespace.create(`nlt-nft-gw-${process.pid}`)
+    gateway = testNamespace('nft-gw')
     for (const [name, address, port, here] of LINKS) {
-      const namespace = Namespace.create(`nlt-nft-${name}-${process.pid}`)
+      const namespace = testNamespace(`nft-${name}`)
       hosts.set(name, namespace)
       veth(gateway, port, namespace, 'eth0')
       gateway.ip(`addr add ${here}/24 dev ${port}`)

@@ -1,11 +1,11 @@
 import { expect, it } from 'vitest'
 import { configuredQdiscs } from '../../src/host/qdisc.ts'
 import { interfaceIndex } from '../../src/io/syscalls.ts'
-import { Namespace } from '../../src/lab/world/namespace.ts'
+import { testNamespace } from '../leftovers.ts'
 import { inside } from './inside.ts'
 
 it('tells a queueing discipline that somebody configured from one that the kernel chose', () => {
-  const host = Namespace.create(`nlt-qdisc-${process.pid}`)
+  const host = testNamespace('qdisc')
   try {
     host.ip('link add lan0 type veth peer name wan0')
     host.ip('link set lan0 up')

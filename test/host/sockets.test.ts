@@ -4,7 +4,8 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { portsInUse } from '../../src/host/sockets.ts'
 import { CLONE_NEWNET, close, open, setns } from '../../src/io/syscalls.ts'
-import { Namespace } from '../../src/lab/world/namespace.ts'
+import type { Namespace } from '../../src/lab/world/namespace.ts'
+import { testNamespace } from '../leftovers.ts'
 import { addr } from './inside.ts'
 
 const RANGE = { from: 1024, to: 65535 }
@@ -28,7 +29,7 @@ describe('ports that the host itself uses', () => {
 
   beforeAll(async () => {
     // A host of this test's own, for the rest of its process: no other program's sockets are here.
-    host = Namespace.create(`nlt-sockets-${process.pid}`)
+    host = testNamespace('sockets')
     const there = open(host.path, 0)
     setns(there, CLONE_NEWNET)
     close(there)

@@ -4,9 +4,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { LinkReport } from '../../src/host/host-tables.ts'
 import { type NetlinkThreadData, readHost, Watcher, type WatcherReport } from '../../src/host/watcher.ts'
 import { close, drain, eventfd, POLLIN, pollArray, signal } from '../../src/io/syscalls.ts'
-import { Namespace, run, veth } from '../../src/lab/world/namespace.ts'
+import { type Namespace, run, veth } from '../../src/lab/world/namespace.ts'
 import { allocate, Region } from '../../src/memory/region.ts'
 import { Fib, FOUND, NEIGHBOUR, ROUTE } from '../../src/routing/fib.ts'
+import { testNamespace } from '../leftovers.ts'
 import { PATIENCE_MS } from '../patience.ts'
 import { addr, inside } from './inside.ts'
 
@@ -109,9 +110,9 @@ describe('netlink watcher', () => {
   }
 
   beforeAll(() => {
-    gateway = Namespace.create(`nlt-watch-gw-${process.pid}`)
-    lan = Namespace.create(`nlt-watch-lan-${process.pid}`)
-    wan = Namespace.create(`nlt-watch-wan-${process.pid}`)
+    gateway = testNamespace('watch-gw')
+    lan = testNamespace('watch-lan')
+    wan = testNamespace('watch-wan')
     connect()
     veth(gateway, 'wan0', wan, 'eth0')
     gateway.ip('addr add 203.0.113.2/24 dev wan0')
@@ -258,8 +259,8 @@ describe('netlink watcher', () => {
 
 describe('a neighbour in use', () => {
   it('is confirmed every 30 s: the kernel sees none of the packets that go there', () => {
-    const host = Namespace.create(`nlt-watch-use-${process.pid}`)
-    const peer = Namespace.create(`nlt-watch-peer-${process.pid}`)
+    const host = testNamespace('watch-use')
+    const peer = testNamespace('watch-peer')
     const wakeFd = eventfd()
     try {
       veth(host, 'lan0', peer, 'eth0')
@@ -297,7 +298,7 @@ describe('a neighbour in use', () => {
 
 describe('readHost', () => {
   it('tells what is wrong with an interface before anything starts', () => {
-    const host = Namespace.create(`nlt-watch-one-${process.pid}`)
+    const host = testNamespace('watch-one')
     try {
       host.ip('link add lan0 type veth peer name eth0')
       host.ip('addr add 10.0.0.1/24 dev lan0')

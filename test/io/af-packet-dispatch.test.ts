@@ -12,7 +12,6 @@ import { receiveCopies, waitUntil } from '../contract/driver.ts'
 import { numbered, numberOf } from '../contract/frames.ts'
 import { FarEnd, inside, linkUp, quietNamespace } from './far-end.ts'
 
-const PREFIX = `nlt-iod${process.pid}`
 const RING = 16 << 20
 const SHARDS = 3
 const PORTS = [0, 1]
@@ -27,8 +26,8 @@ let ends: FarEnd[]
 const wakeFds = Array.from({ length: SHARDS + 1 }, eventfd)
 
 beforeAll(() => {
-  near = quietNamespace(`${PREFIX}-near`)
-  far = quietNamespace(`${PREFIX}-far`)
+  near = quietNamespace('near')
+  far = quietNamespace('far')
   for (const port of PORTS) cable(port)
 })
 afterAll(() => {

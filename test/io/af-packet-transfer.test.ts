@@ -14,7 +14,6 @@ import { type Namespace, veth } from '../../src/lab/world/namespace.ts'
 import { offload } from '../contract/frames.ts'
 import { inside, quietNamespace } from './far-end.ts'
 
-const PREFIX = `nlt-iot${process.pid}`
 const BYTES = 20 << 20
 const ETHERNET_MTU_FRAME = 1514
 
@@ -53,7 +52,7 @@ describe('a TCP connection through af-packet', () => {
   let server: Namespace
 
   beforeAll(() => {
-    for (const name of ['client', 'relay', 'server']) hosts.push(quietNamespace(`${PREFIX}-${name}`))
+    for (const name of ['client', 'relay', 'server']) hosts.push(quietNamespace(name))
     ;[client, relay, server] = hosts
     veth(relay, 'left', client, 'eth0')
     veth(relay, 'right', server, 'eth0')

@@ -13,15 +13,14 @@ import { type DriverFixture, describeDriver, receiveCopies, waitUntil } from '..
 import { numbered, numberOf, tagged } from '../contract/frames.ts'
 import { FarEnd, inside, linkUp, quietNamespace } from './far-end.ts'
 
-const PREFIX = `nlt-io${process.pid}`
 const RING = 16 << 20
 const SO_ATTACH_FILTER = 26
 let near: Namespace
 let far: Namespace
 
 beforeAll(() => {
-  near = quietNamespace(`${PREFIX}-near`)
-  far = quietNamespace(`${PREFIX}-far`)
+  near = quietNamespace('near')
+  far = quietNamespace('far')
   for (const port of [0, 1]) veth(near, `near${port}`, far, `far${port}`)
 })
 afterAll(() => {

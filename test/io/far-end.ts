@@ -22,8 +22,9 @@ import {
   setsockoptInt,
   socket,
 } from '../../src/io/syscalls.ts'
-import { Namespace } from '../../src/lab/world/namespace.ts'
+import type { Namespace } from '../../src/lab/world/namespace.ts'
 import type { Carried } from '../contract/driver.ts'
+import { testNamespace } from '../leftovers.ts'
 import { PATIENCE_MS } from '../patience.ts'
 
 /** Runs `work` with this thread in a namespace: sockets made there stay there. */
@@ -43,7 +44,7 @@ export function inside<T>(namespace: Namespace, work: () => T): T {
 /** A host that says nothing by itself: without IPv6 no router is looked for. */
 export function quietNamespace(name: string): Namespace {
   try {
-    const made = Namespace.create(name)
+    const made = testNamespace(name)
     made.exec('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1')
     return made
   } catch (error) {

@@ -1,14 +1,14 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { CaptureWriter, openCapture } from '../../src/io/pcap-file.ts'
+import { testFolder } from '../leftovers.ts'
 import { pcap, pcapng } from './captures.ts'
 
 let folder: string
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'natloom-pcap-'))
+  folder = testFolder('pcap')
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 

@@ -7,6 +7,7 @@ import type { TalkerRequests } from '../../src/lab/traffic/scripted-peer.ts'
 import { Processes } from '../../src/lab/world/processes.ts'
 import { Remote } from '../../src/lab/world/remote.ts'
 import { GATEWAY_OUTSIDE, INSIDE_HOSTS, SERVER, Topology } from '../../src/lab/world/topology.ts'
+import { testFamily } from '../leftovers.ts'
 import { startNatloom } from './sessions/natloom.ts'
 
 const FAULTS = 'loss=0.04,duplicate=0.05,reorder=0.1,seed=11'
@@ -14,7 +15,7 @@ const SESSIONS = 6
 const LISTINGS = 4
 const CLIENT = INSIDE_HOSTS[0]!
 
-const topology = Topology.create('nlt-faults')
+const topology = Topology.create(testFamily())
 const processes = new Processes()
 const talker = new URL('../../dist/src/lab/traffic/scripted-peer.js', import.meta.url)
 const client = new Remote<TalkerRequests>(topology.lan, processes, talker)

@@ -6,6 +6,7 @@ import type { TalkerRequests } from '../../src/lab/traffic/scripted-peer.ts'
 import { Processes } from '../../src/lab/world/processes.ts'
 import { Remote } from '../../src/lab/world/remote.ts'
 import { Topology } from '../../src/lab/world/topology.ts'
+import { testFamily } from '../leftovers.ts'
 import { PATIENCE_MS } from '../patience.ts'
 import { type Aspect, DIFFERENCES } from './sessions/differences.ts'
 import { FTP } from './sessions/ftp.ts'
@@ -18,7 +19,7 @@ import { TFTP } from './sessions/tftp.ts'
 const SESSIONS = [...FTP, ...IRC, ...TFTP]
 const HOST = new URL('../../dist/src/lab/traffic/scripted-peer.js', import.meta.url)
 
-const topology = Topology.create('nlt-sessions')
+const topology = Topology.create(testFamily())
 const processes = new Processes()
 const hosts = {
   lan: new Remote<TalkerRequests>(topology.lan, processes, HOST),

@@ -16,7 +16,7 @@ describe('a gateway of two shards', () => {
   for (const by of ['atomics', 'faults'])
     it(`loses no established connection while they crash at ${by}`, async () => {
       const options = ['--crashes', CRASHES, '--workers', 2, '--by', by, '--seed', SEED, '--out', '/dev/null']
-      const bench = spawn(process.execPath, [BENCH, ...options.map(String)], {
+      const bench = spawn('setpriv', ['--pdeathsig', 'TERM', process.execPath, BENCH, ...options.map(String)], {
         stdio: ['ignore', 'pipe', 'pipe'],
         timeout: PROGRAM_LIMIT_MS,
       })

@@ -13,7 +13,6 @@ import { leasesOf, RULES } from '../datapath/reference-nat.ts'
 import { FarEnd, inside, quietNamespace } from '../io/far-end.ts'
 import { type Gateway, ownerOfBytes, sharedOut, specs } from './owned-packets.ts'
 
-const PREFIX = `nlt-bpf${process.pid}`
 const HEADER = 14
 const SHARDS = 3
 const FRAMES = 300
@@ -25,7 +24,7 @@ describe(`a fanout group with the program of the ownership rule (seed ${seed})`,
   let farEnd: FarEnd
 
   beforeAll(() => {
-    for (const name of ['gateway', 'host']) hosts.push(quietNamespace(`${PREFIX}-${name}`))
+    for (const name of ['gateway', 'host']) hosts.push(quietNamespace(name))
     const [gateway, host] = hosts as [Namespace, Namespace]
     veth(gateway, 'eth0', host, 'eth0')
     members = inside(gateway, () => new FanoutMembers('eth0', SHARDS))

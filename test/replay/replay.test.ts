@@ -1,7 +1,6 @@
 // `natloom replay`, a capture in and what came of it out: events, and the captures of both sides.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -13,9 +12,10 @@ import * as ipv4 from '../../src/wire/ipv4.ts'
 import { segmentOf } from '../datapath/helped/dialogue.ts'
 import { decode, decodeIp } from '../datapath/packets.ts'
 import { pcap } from '../io/captures.ts'
+import { testFolder } from '../leftovers.ts'
 import { CLIENT, ftpSession, SERVER, Story } from './story.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'natloom-replay-'))
+const folder = testFolder('replay')
 afterAll(() => rmSync(folder, { recursive: true }))
 
 const OUTSIDE = '203.0.113.1'

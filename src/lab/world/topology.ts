@@ -77,9 +77,18 @@ function removeDirectory(name: string): void {
   rmSync(join(tmpdir(), name), { recursive: true, force: true })
 }
 
+/** What begins the names of all that this process makes: `natloom-lab` becomes `natloom-lab-<process>-<its start>`. */
+export const familyOf = (family: string): string => `${family}-${process.pid}-${startTime(process.pid)}`
+
+/** Removes all of one process, by what familyOf() returned there: namespaces, processes in them, directories. */
+export function removeOf(owner: string): void {
+  entries(NETNS, `${owner}-`).forEach(removeNamespace)
+  directories(`${owner}-`).forEach(removeDirectory)
+}
+
 /**
- * Removes what topologies of this family left whose process is gone, the processes in them included.
- * Returns the names of the namespaces.
+ * Removes what is of this family and of a process that is gone, the processes in namespaces included.
+ * Returns the names of the namespaces. An ordinary user has no namespaces here, and can't remove root's.
  */
 export function removeLeftovers(family: string): string[] {
   const prefix = `${family}-`
@@ -87,7 +96,7 @@ export function removeLeftovers(family: string): string[] {
     const [pid, began] = name.slice(prefix.length).split('-')
     return /^\d+$/.test(pid ?? '') && startTime(Number(pid)) !== began
   }
-  const namespaces = entries(NETNS, prefix).filter(isOrphan)
+  const namespaces = process.getuid?.() === 0 ? entries(NETNS, prefix).filter(isOrphan) : []
   namespaces.forEach(removeNamespace)
   directories(prefix).filter(isOrphan).forEach(removeDirectory)
   return namespaces
@@ -99,10 +108,11 @@ export class Topology {
   readonly outside: Namespace
   /** For files of the gateway; removed with the rest. */
   readonly directory: string
-  readonly #prefix: string
+  readonly #owner: string
 
-  private constructor(prefix: string) {
-    this.#prefix = prefix
+  private constructor(owner: string) {
+    this.#owner = owner
+    const prefix = `${owner}-`
     this.directory = join(tmpdir(), `${prefix}files`)
     mkdirSync(this.directory, { mode: 0o700 })
     this.lan = Namespace.create(`${prefix}lan`)
@@ -124,11 +134,11 @@ export class Topology {
 
   /** `family` begins the namespaces' names: `natloom-lab` makes `natloom-lab-<process>-<its start>-lan` and so on. */
   static create(family: string): Topology {
-    const prefix = `${family}-${process.pid}-${startTime(process.pid)}-`
+    const owner = familyOf(family)
     try {
-      return new Topology(prefix)
+      return new Topology(owner)
     } catch (error) {
-      removeAll(prefix)
+      removeOf(owner)
       throw error
     }
   }
@@ -144,13 +154,8 @@ export class Topology {
 
   /** May be called twice. Ends what runs inside. */
   remove(): void {
-    removeAll(this.#prefix)
+    removeOf(this.#owner)
   }
-}
-
-function removeAll(prefix: string): void {
-  entries(NETNS, prefix).forEach(removeNamespace)
-  directories(prefix).forEach(removeDirectory)
 }
 
 function disableIpv6(host: Namespace): void {

@@ -1,22 +1,22 @@
 // The API's unix socket: whose it is, who may use it, and what becomes of it.
 
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { get, type IncomingMessage, request } from 'node:http'
 import { connect, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ApiServer } from '../../../src/coordinator/api/api.ts'
 import { HelperError } from '../../../src/coordinator/errors.ts'
 import type { LoadedHelper } from '../../../src/coordinator/helpers/helper-manager.ts'
+import { testFolder } from '../../leftovers.ts'
 
 let folder: string
 let socket: string
 const servers: ApiServer[] = []
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'natloom-api-'))
+  folder = testFolder('api')
   socket = join(folder, 'run', 'api.sock')
 })
 afterEach(async () => {

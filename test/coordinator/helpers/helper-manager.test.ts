@@ -1,7 +1,6 @@
 // Helpers at run time: tried in the main thread, listed, followed by every shard, undone where one of them can't.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { HelperError } from '../../../src/coordinator/errors.ts'
@@ -11,6 +10,7 @@ import { HelperList } from '../../../src/helpers/helper-list.ts'
 import type * as Registry from '../../../src/helpers/registry.shard.ts'
 import { allocate } from '../../../src/memory/region.ts'
 import { parseAddress, swap16 } from '../../../src/wire/address.ts'
+import { testFolder } from '../../leftovers.ts'
 
 const SHARDS = 2
 const TCP = 6
@@ -32,7 +32,7 @@ let dropped: number[]
 let following: Promise<unknown>
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'natloom-helpers-'))
+  folder = testFolder('helpers')
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 

@@ -27,7 +27,7 @@ describe('natloom lab', () => {
     'sends all its traffic with %i shards and %s dispatch, gets all of it right, and leaves nothing behind',
     async (workers, dispatch) => {
       const options = ['lab', '--workers', String(workers), '--dispatch', dispatch]
-      const lab = spawn(process.execPath, [COMMAND, ...options], {
+      const lab = spawn('setpriv', ['--pdeathsig', 'TERM', process.execPath, COMMAND, ...options], {
         stdio: ['ignore', 'pipe', 'pipe'],
         timeout: PROGRAM_LIMIT_MS,
       })

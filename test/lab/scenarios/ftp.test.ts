@@ -28,7 +28,7 @@ describe('natloom lab ftp: real servers and clients, active and passive, from ei
     '%i shards, %s dispatch: every file arrives, and each connection is where both its directions belong',
     async (workers, dispatch) => {
       const options = ['lab', 'ftp', '--workers', String(workers), '--dispatch', dispatch]
-      const lab = spawn(process.execPath, [COMMAND, ...options], {
+      const lab = spawn('setpriv', ['--pdeathsig', 'TERM', process.execPath, COMMAND, ...options], {
         stdio: ['ignore', 'pipe', 'pipe'],
         timeout: PROGRAM_LIMIT_MS,
       })

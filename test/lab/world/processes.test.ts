@@ -1,9 +1,9 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { Namespace } from '../../../src/lab/world/namespace.ts'
 import { Processes } from '../../../src/lab/world/processes.ts'
+import { testNamespace } from '../../leftovers.ts'
 import { PATIENCE_MS } from '../../patience.ts'
 
-const host = Namespace.create(`nlt-processes-${process.pid}`)
+const host = testNamespace('processes')
 afterAll(() => host.delete())
 
 describe('a program in a namespace', () => {

@@ -12,8 +12,9 @@ import {
   SERVER,
   Topology,
 } from '../../../src/lab/world/topology.ts'
+import { testFamily } from '../../leftovers.ts'
 
-const FAMILY = 'nlt-topology'
+const FAMILY = `${testFamily()}-topology`
 /** Says when it is inside: a process that is still on its way there is not found. */
 const SLEEPS = ['-c', 'echo here; exec sleep 600']
 
