@@ -23,7 +23,7 @@ const PROTOCOLS = [{ protocol: 'tcp' }, { protocol: 'udp' }, { protocol: 'icmp' 
 export const HELPER_CUT_OFFS = [
   /** The helper threw. */
   'threw',
-  /** Its calls took longer than their time budget (datapath/call-budget.ts). */
+  /** Its calls took longer than their time budget (datapath/helped/call-budget.ts). */
   'slow',
   /** What it held was neither completed in time, nor given up. */
   'held-too-long',

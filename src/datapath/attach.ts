@@ -12,7 +12,7 @@ import { bytesOf, Region } from '../memory/region.ts'
 import type { Forward } from '../nat/port-forwards.shard.ts'
 import type { NatSettings } from '../nat/settings.ts'
 import type { FibOptions } from '../routing/fib.ts'
-import type { CallClocks } from './call-budget.ts'
+import type { CallClocks } from './helped/call-budget.ts'
 import { cutTables } from './shard-tables.ts'
 
 /** What a shard must know; plain data, posted to its worker. */

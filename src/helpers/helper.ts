@@ -10,7 +10,7 @@
 //   threads     it runs in the shard that owns the connection, one call at a time; several shards each have a copy of
 //               the module. Where the expected connection will land, it never knows.
 //   faults      what it throws is caught and counted: the flow goes on without it. So it is if its calls take longer
-//               than 100 ms of processor time, again within a minute (datapath/call-budget.ts).
+//               than 100 ms of processor time, again within a minute (datapath/helped/call-budget.ts).
 // What it must not: keep `ctx` or anything got from it beyond the call; wait for anything.
 
 export type Protocol = 'tcp' | 'udp'

@@ -19,8 +19,8 @@ import {
   type ShardSettings,
   tableBytes,
 } from '../../src/datapath/attach.ts'
-import type { CallClocks } from '../../src/datapath/call-budget.ts'
 import { HandoverRings, handoverFrameBytes } from '../../src/datapath/handover/handover-rings.ts'
+import type { CallClocks } from '../../src/datapath/helped/call-budget.ts'
 import type { Helper } from '../../src/helpers/helper.ts'
 import { HelperList } from '../../src/helpers/helper-list.ts'
 import type { Binding } from '../../src/helpers/registry.shard.ts'

@@ -38,6 +38,8 @@ export interface FtpTransfers {
 }
 
 const FTP_PORT = 21
+/** Of a conversation that failed, its last ones. */
+const LINES_SHOWN = 20
 const PATIENCE_S = PATIENCE_MS / 1000
 
 const { client, servers, from, ways, sizes, files, atATime, directory, inside } = options<FtpTransfers>()
@@ -58,19 +60,31 @@ const program = (name: string, args: readonly string[]) =>
 
 const isActive = (way: Way): boolean => way === 'PORT' || way === 'EPRT'
 
+/**
+ * What it said and was told, and how it ended: the message alone may be another's. Its first one is shown, whatever
+ * fails later, and curl 7.88 has one in every active transfer ("sa_addr inet_ntop() failed with errno 97": it asks the
+ * listening socket's address of a structure that nobody has filled; mended in 8.0).
+ */
+function explained(error: unknown): Error {
+  const { code, stderr = '' } = error as { code?: unknown; stderr?: string }
+  const said = stderr.split(/\r?\n/).filter((line) => /^[<>*] /.test(line))
+  return new Error([`curl ended with ${code}`, ...said.slice(-LINES_SHOWN)].join('\n    '))
+}
+
 async function byCurl({ server, local, remote, isPut, address, way }: Transfer): Promise<void> {
   const active = ['--ftp-port', '-', ...(way === 'PORT' ? ['--disable-eprt'] : [])]
   // A client that trusts the address of a 227 is the one that a NAT has to serve.
   const passive = ['--no-ftp-skip-pasv-ip', ...(way === 'PASV' ? ['--disable-epsv'] : [])]
   const { stdout } = await program('curl', [
-    '--silent',
-    '--show-error',
+    ...['--silent', '--verbose'],
     ...['--max-time', String(PATIENCE_S), '--interface', address],
     ...(isActive(way) ? active : passive),
     ...(isPut ? ['--upload-file', local] : ['--output', local]),
     ...['--write-out', '%{local_ip} %{local_port}'],
     `ftp://${server}/${remote}`,
-  ])
+  ]).catch((error: unknown) => {
+    throw explained(error)
+  })
   const [source = '', sourcePort] = stdout.split(' ')
   if (inside)
     answered({

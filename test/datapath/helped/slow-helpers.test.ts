@@ -1,15 +1,15 @@
-// How long a helper may take (datapath/call-budget.ts), with clocks that the test moves: a call that the host has
+// How long a helper may take (datapath/helped/call-budget.ts), with clocks that the test moves: a call that the host has
 // interrupted is no slow one, what a finished call has asked for stands, and a helper that is slow again is cut off.
 
 import { beforeEach, describe, expect, it } from 'vitest'
-import { HELPER_CUT_OFFS } from '../../src/counters/counters.ts'
-import { BUILTIN } from '../../src/helpers/builtin.ts'
-import { type Helper, type HelperContext, Verdict } from '../../src/helpers/helper.ts'
-import { threadCpuTime } from '../../src/io/syscalls.ts'
-import { Gateway } from './gateway.ts'
-import { Dialogue } from './helped/dialogue.ts'
-import { HOST, LAN, SERVER } from './network.ts'
-import { udp } from './packets.ts'
+import { HELPER_CUT_OFFS } from '../../../src/counters/counters.ts'
+import { BUILTIN } from '../../../src/helpers/builtin.ts'
+import { type Helper, type HelperContext, Verdict } from '../../../src/helpers/helper.ts'
+import { threadCpuTime } from '../../../src/io/syscalls.ts'
+import { Gateway } from '../gateway.ts'
+import { HOST, LAN, SERVER } from '../network.ts'
+import { udp } from '../packets.ts'
+import { Dialogue } from './dialogue.ts'
 
 const SLOW = HELPER_CUT_OFFS.indexOf('slow')
 const PORT = 'PORT 10,0,0,5,78,32\r\n'

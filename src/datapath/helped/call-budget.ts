@@ -11,7 +11,7 @@
 // a helper that nobody suspects are not measured by it: where the first long one began in it, nobody knows.
 // A finished result is always kept: what it has announced may not go out with an inside address. Owner: this thread.
 
-import type { Registered } from '../helpers/registry.shard.ts'
+import type { Registered } from '../../helpers/registry.shard.ts'
 
 /** Milliseconds, from any beginning. */
 export interface CallClocks {
