@@ -16,22 +16,22 @@ const KEY = 6 | (1 << 8)
 
 const cut = (table: (region: Region) => unknown): Region => new Region(allocate(table).buffer)
 attach({
-  ...{ arena: new ArrayBuffer(0), mappings: new Region(), permissions: new Region(), sequences: new Region() },
+  ...{ packetMemory: new ArrayBuffer(0), mappings: new Region(), permissions: new Region(), sequences: new Region() },
   ...{ events: new Region(), counters: cut(counterBlock), capacity: MASTERS },
   connections: cut((region) => cutConnections(region, MASTERS)),
 })
-const { seatExpectations, expected } = await import('../src/conntrack/expectation-slots.shard.ts')
+const { attachExpectations, expected } = await import('../src/conntrack/expectation-slots.shard.ts')
 const { expect, withdraw } = await import('../src/conntrack/expectations.shard.ts')
 const { claim } = await import('../src/conntrack/expectation-matching.shard.ts')
 const { reserveFor, unreserveAt } = await import('../src/nat/reservations.ts')
 
 /** Each does one thing `times` times. */
 export function expectingBenches(): readonly (readonly [name: string, work: (times: number) => number])[] {
-  const table = allocate((region) => new ExpectationTable(region, { capacity: CAPACITY, shards: 2 })).seated
-  const externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: 64 })).seated
+  const table = allocate((region) => new ExpectationTable(region, { capacity: CAPACITY, shards: 2 })).view
+  const externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: 64 })).view
   externals.add(1, POOL)
   for (let block = 16; block < 1024; block++) externals.lease(0, TCP_SPACE, block, block % 2)
-  seatExpectations(table, 0, 1, (at) => unreserveAt(externals, at))
+  attachExpectations(table, 0, 1, (at) => unreserveAt(externals, at))
   const draft = {
     ...{ key: KEY, src: 7, srcMask: -1, srcPort: 0, dst: 1, dstPort: 0, savedAddress: 5, savedPort: 0, flags: 0 },
     ...{ helper: 1, childHelper: 0, class: 0, maxExpected: 255, timeout: 300, direction: 0, reservation: 0 },

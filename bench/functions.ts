@@ -11,7 +11,7 @@ import { INLINING } from '../src/datapath/attach.ts'
 import { BURST } from '../src/io/driver.ts'
 import { HashIndex } from '../src/memory/hash-index.ts'
 import { bytesOf, Region, sharedMemory } from '../src/memory/region.ts'
-import { hash4, seatHashKey } from '../src/memory/siphash.ts'
+import { attachHashKey, hash4 } from '../src/memory/siphash.ts'
 import { expectingBenches } from './expecting.ts'
 import { describeMachine, machine } from './machine.ts'
 
@@ -32,7 +32,7 @@ interface PipelineResult {
 }
 
 for (const flag of INLINING) setFlagsFromString(flag)
-seatHashKey(0x1234567, 0x7654321)
+attachHashKey(0x1234567, 0x7654321)
 
 const results: Record<string, number> = {}
 

@@ -75,11 +75,10 @@ class BenchGateway implements PacketGateway {
     }
     const fib = allocate((region) => new Fib(region, settings.fib))
     const externals = allocate((region) => new Externals(region, settings.externals))
-    fib.seated.publish(snapshotOf({}, []))
-    const entry = externals.seated.add(parseAddress(EXTERNAL), SHARED)
+    fib.view.publish(snapshotOf({}, []))
+    const entry = externals.view.add(parseAddress(EXTERNAL), SHARED)
     for (let space = 0; space < SPACES; space++)
-      for (let block = PORTS[0] / BLOCK; block * BLOCK < PORTS[1]; block++)
-        externals.seated.lease(entry, space, block, 0)
+      for (let block = PORTS[0] / BLOCK; block * BLOCK < PORTS[1]; block++) externals.view.lease(entry, space, block, 0)
     const helperList = allocate((region) => new HelperList(region, 1))
     const tables = sharedMemory(tableBytes(settings))
     const memory = {
@@ -92,7 +91,7 @@ class BenchGateway implements PacketGateway {
       helperList: helperList.buffer,
     }
     const bells = { watcher() {}, shard() {}, coordinator() {} }
-    return new BenchGateway(driver, await attachShard(memory, settings, driver, bells), helperList.seated)
+    return new BenchGateway(driver, await attachShard(memory, settings, driver, bells), helperList.view)
   }
 
   private constructor(driver: LoopbackDriver, shard: Dataplane, helperList: HelperList) {

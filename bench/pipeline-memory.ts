@@ -62,13 +62,13 @@ export function makeMemory(flows: number, shards: number): BenchMemory {
   const fib = allocate((region) => new Fib(region, settings.fib))
   const externals = allocate((region) => new Externals(region, settings.externals))
   for (let i = 0; i < settings.externals.capacity; i++) {
-    const entry = externals.seated.add(swap32((swap32(parseAddress('203.0.113.0')) + i) | 0), POOL)
+    const entry = externals.view.add(swap32((swap32(parseAddress('203.0.113.0')) + i) | 0), POOL)
     for (let space = 0; space < SPACES; space++)
-      for (let block = 16; block < 1024; block++) externals.seated.lease(entry, space, block, block % shards)
+      for (let block = 16; block < 1024; block++) externals.view.lease(entry, space, block, block % shards)
   }
   const at = { type: ROUTE.unicast, gateway: 0, source: 0, mtu: 0, metric: 0 }
   const link = { up: true, mtu: 1500 }
-  fib.seated.publish({
+  fib.view.publish({
     ports: [
       { ...link, address: parseAddress('10.255.255.254'), mac: parseMac(MACS.lan) },
       { ...link, address: parseAddress('198.51.100.1'), mac: parseMac(MACS.wan) },

@@ -57,8 +57,8 @@ class BenchDriver implements Driver {
   readonly scratchLength = 8 << 20
   readonly sharedAt = this.scratchAt + this.scratchLength
   readonly sharedLength = handoverFrameBytes(shards)
-  readonly arena = sharedMemory(this.sharedAt + this.sharedLength)
-  readonly mem = new DataView(this.arena)
+  readonly packetMemory = sharedMemory(this.sharedAt + this.sharedLength)
+  readonly mem = new DataView(this.packetMemory)
   readonly frameAt = Int32Array.from({ length: BURST }, (_, i) => i * STRIDE + 18)
   ready = 0
   readyPort = LAN
@@ -128,7 +128,7 @@ const templates = [true, false].map((withTcp) =>
     payload: new Uint8Array(withTcp ? 10 : 22),
   }),
 )
-const bytes = new Uint8Array(driver.arena)
+const bytes = new Uint8Array(driver.packetMemory)
 
 /** Writes a frame of a flow into slot i, as it comes from inside or from outside. */
 function write(i: number, flow: number, fromInside: boolean, flags: number): void {

@@ -14,13 +14,13 @@ import { Region } from '../src/memory/region.ts'
 const LONGEST_SLEEP_MS = 50
 
 export async function run(
-  { settings, memory, seat, ...task }: ShardTask,
+  { settings, memory, packetRings, ...task }: ShardTask,
   attach: typeof attachShard | typeof attachDispatcher,
 ): Promise<void> {
   const { shard, epoch } = settings
   const control = new ControlWords(new Region(task.control.buffer), task.control.workers)
   if (!control.enter(shard, epoch, threadId)) return
-  const sockets = new AfPacketDriver(seat)
+  const sockets = new AfPacketDriver(packetRings)
   const driver = task.faults ? new FaultyDriver(sockets, task.faults) : sockets
   const dataplane = await attach(memory, settings, driver, {
     watcher: () => signal(task.watcherFd),

@@ -18,7 +18,7 @@ const RING_BYTES = 128 << 20
 const LONGEST_SLEEP_MS = 50
 
 const { links } = JSON.parse(process.argv[2] ?? '{}') as Bare
-const { seats } = openAfPacket({
+const { rings } = openAfPacket({
   interfaces: links.map(({ name }) => ({ name, index: interfaceIndex(name) })),
   shards: 1,
   ringBytes: RING_BYTES,
@@ -26,8 +26,8 @@ const { seats } = openAfPacket({
   wakeFds: [eventfd()],
   dispatch: 'kernel',
 })
-const driver = new AfPacketDriver(seats[0]!)
-const mem = new DataView(driver.arena)
+const driver = new AfPacketDriver(rings[0]!)
+const mem = new DataView(driver.packetMemory)
 const at = new Int32Array(BURST)
 const length = new Int32Array(BURST)
 /** By port: what a frame that leaves by it begins with, and what one that comes by it is addressed to. */

@@ -1,12 +1,16 @@
 // This shard's connections: finding, confirming and removing rows of its table (connection-table.ts). Owner: the shard.
 
 import { fault } from '#faults'
-import { seat } from '../memory/attached.ts'
+import { attached } from '../memory/attached.ts'
 import { LIVE } from '../memory/rows.ts'
 import { CONN, CONN_SHIFT, cutConnections, KEY_MASK, TUPLE_WORDS } from './connection-table.ts'
 import { hashTuple } from './tuple.ts'
 
-export const { rows: connections, cold, index: connectionIndex } = cutConnections(seat().connections, seat().capacity)
+export const {
+  rows: connections,
+  cold,
+  index: connectionIndex,
+} = cutConnections(attached().connections, attached().capacity)
 /** The rows' words: row r begins at r << CONN_SHIFT. */
 export const hot = connections.words
 

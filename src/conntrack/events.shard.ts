@@ -4,7 +4,7 @@
 //
 // Owner: the shard.
 
-import { seat } from '../memory/attached.ts'
+import { attached } from '../memory/attached.ts'
 import { now } from '../memory/clock.ts'
 import { cutEvents, EVENT, EventWriter } from '../memory/event-ring.ts'
 import { CONN, CONN_SHIFT } from './connection-table.ts'
@@ -12,7 +12,7 @@ import { cold, hot } from './connections.shard.ts'
 import { EXPECT_EVENT, FLOW_EVENT, PACKET_EVENT } from './event-table.ts'
 import { EXPECTATION } from './expectation-table.ts'
 
-const events = new EventWriter(cutEvents(seat().events))
+const events = new EventWriter(cutEvents(attached().events))
 const { records } = events
 
 /** Each packet is wanted. */

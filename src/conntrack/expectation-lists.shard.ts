@@ -19,7 +19,7 @@ let previous = new Int32Array(0)
 let chain = new Int32Array(0)
 let listedAs = new Int32Array(0)
 
-export function seatLists(shared: ExpectationTable): void {
+export function attachExpectationLists(shared: ExpectationTable): void {
   table = shared
   mask = shared.slots - 1
   first = new Int32Array(shared.slots).fill(NONE)

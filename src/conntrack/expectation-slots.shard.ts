@@ -3,7 +3,7 @@
 
 import { fault } from '#faults'
 import { hash4 } from '../memory/siphash.ts'
-import { seatLists } from './expectation-lists.shard.ts'
+import { attachExpectationLists } from './expectation-lists.shard.ts'
 import {
   BUCKET,
   EXPECTATION,
@@ -28,7 +28,7 @@ export let epoch = 0
 export let release: (portIndex: number) => void = () => {}
 
 /** `giveBack` takes one reservation of a port (by port index) back. */
-export function seatExpectations(
+export function attachExpectations(
   shared: ExpectationTable,
   shardNumber: number,
   shardEpoch: number,
@@ -38,7 +38,7 @@ export function seatExpectations(
   shard = shardNumber
   epoch = shardEpoch
   release = giveBack
-  seatLists(shared)
+  attachExpectationLists(shared)
 }
 
 /** How many stand, in all shards: while it is 0, no new connection needs to ask. */

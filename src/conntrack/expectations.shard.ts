@@ -16,7 +16,7 @@ import { now } from '../memory/clock.ts'
 import { CONN, CONN_SHIFT, KEY_MASK } from './connection-table.ts'
 import { hot } from './connections.shard.ts'
 import { expectEnd, expectNew } from './events.shard.ts'
-import { list, newestOf, olderThan, seatLists, unlist } from './expectation-lists.shard.ts'
+import { attachExpectationLists, list, newestOf, olderThan, unlist } from './expectation-lists.shard.ts'
 import {
   bucketOf,
   epoch,
@@ -80,7 +80,7 @@ const CAUSE = { evicted: 0, withdrawn: 1, masterEnded: 2 } as const
 
 /** On a dead shard's memory: the lists by master, oldest first. What it held the coordinator has settled before. */
 export function recoverExpectations(): void {
-  seatLists(table)
+  attachExpectationLists(table)
   const own: number[] = []
   for (let slot = 0; slot < table.slots; slot++) {
     const word = table.word(slot)

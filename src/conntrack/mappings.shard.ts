@@ -1,11 +1,11 @@
 // This shard's mappings: finding, making and ending rows of its table (mapping-table.ts). Owner: the shard.
 
 import { fault } from '#faults'
-import { seat } from '../memory/attached.ts'
+import { attached } from '../memory/attached.ts'
 import { hash4 } from '../memory/siphash.ts'
 import { cutMappings, ENDED, MAPPING, SECOND } from './mapping-table.ts'
 
-const table = cutMappings(seat().mappings, seat().capacity)
+const table = cutMappings(attached().mappings, attached().capacity)
 export const { rows: mappings } = table
 const { index } = table
 /** The rows' words: row r begins at mappingBase(r). */

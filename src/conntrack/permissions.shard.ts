@@ -1,11 +1,11 @@
 // This shard's permissions: asking, granting and withdrawing (permission-table.ts). Owner: the shard.
 
 import { fault } from '#faults'
-import { seat } from '../memory/attached.ts'
+import { attached } from '../memory/attached.ts'
 import { hash4 } from '../memory/siphash.ts'
 import { cutPermissions, PERMISSION } from './permission-table.ts'
 
-const table = cutPermissions(seat().permissions, seat().capacity)
+const table = cutPermissions(attached().permissions, attached().capacity)
 export const permissions = table.rows
 const { index } = table
 const words = permissions.words

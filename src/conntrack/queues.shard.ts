@@ -19,7 +19,7 @@ export const closedQueue = (external: number): number => external * 2 + 4
 export const queueCount = (externals: number): number => externals * 2 + 3
 export const isClosedQueue = (queue: number): boolean => queue !== 0 && (queue & 1) === 0
 
-export function seatQueues(externals: number): void {
+export function attachQueues(externals: number): void {
   heads = new Int32Array(queueCount(externals))
   tails = new Int32Array(queueCount(externals))
 }

@@ -36,7 +36,7 @@ const UDP_ASSURED_AFTER = 2
 let timeouts: Timeouts = DEFAULT_TIMEOUTS
 let tcpTimeout = tcpTimeouts(DEFAULT_TIMEOUTS)
 
-export function seatTimeouts(wanted: Timeouts): void {
+export function attachTimeouts(wanted: Timeouts): void {
   timeouts = wanted
   tcpTimeout = tcpTimeouts(wanted)
 }

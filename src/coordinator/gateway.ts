@@ -9,8 +9,8 @@
 //   sockets and rings         packet-ports.ts             bound again to an interface that is back; kernel-dispatch.ts
 //   rules, port range         host/host.ts                follow interfaces, addresses and the host's sockets
 //   addresses and leases      external-addresses.ts       follow the outside interface's address; every 10 s
-//   lease desk                block-leases.ts               lends port blocks to shards that ask; every 10 s
-//   expectation keeper        expectation-gc.ts       ends what is over, settles what a failed shard held; every second
+//   block leases                block-leases.ts               lends port blocks to shards that ask; every 10 s
+//   expectation gc        expectation-gc.ts       ends what is over, settles what a failed shard held; every second
 //   shards                    shards.ts                   one that fails is replaced, too many end the gateway
 //   API                       api.ts
 //   metrics                   metrics/server.ts
@@ -28,7 +28,7 @@ import { parseFaults } from '../io/faulty.ts'
 import { close, eventfd } from '../io/syscalls.ts'
 import { type CountedWorker, createRegistry } from '../metrics/registry.ts'
 import { type Health, MetricsServer } from '../metrics/server.ts'
-import type { Forward } from '../nat/port-forwards.shard.ts'
+import type { PortForward } from '../nat/port-forwards.shard.ts'
 import { ownerProgram } from '../ownership/ownership-bpf.ts'
 import { staticRules } from '../ownership/ownership-rule.ts'
 import type { Addr } from '../routing/fib.ts'
@@ -39,17 +39,17 @@ import { connectionList } from './api/connection-list.ts'
 import { expectationList } from './api/expectation-list.ts'
 import type { GatewayConfig } from './config.ts'
 import { EXIT_GATEWAY_FAILED, GatewayError } from './errors.ts'
-import { type ExpectationKeeper, keeperOf } from './expectations/expectation-gc.ts'
-import { HelperDesk } from './helpers/helper-manager.ts'
+import { type ExpectationGc, keeperOf } from './expectations/expectation-gc.ts'
+import { HelperManager } from './helpers/helper-manager.ts'
 import { KernelDispatch } from './interfaces/kernel-dispatch.ts'
 import { linkChanges } from './interfaces/link-changes.ts'
 import { checkInterfaces, PacketPorts, type PacketPortsOptions } from './interfaces/packet-ports.ts'
-import { LeaseDesk } from './leases/block-leases.ts'
+import { BlockLeases } from './leases/block-leases.ts'
 import { ExternalAddresses } from './leases/external-addresses.ts'
 import { allocateMemory, type GatewayMemory } from './memory.ts'
 import { forwardText, parseForward } from './port-forwards.ts'
-import { TakeBack } from './undo-stack.ts'
-import { Bell } from './workers/doorbell.ts'
+import { UndoStack } from './undo-stack.ts'
+import { Doorbell } from './workers/doorbell.ts'
 import { NetlinkThread } from './workers/netlink-thread.ts'
 import { RestartLimit } from './workers/restarts.ts'
 import { Shards, type ShardsOptions } from './workers/shards.ts'
@@ -68,9 +68,9 @@ export class Gateway {
   /** Port numbers are indices: inside ones first. */
   readonly #names: readonly string[]
   readonly #pool: readonly Addr[]
-  readonly #forwards: readonly Forward[]
+  readonly #forwards: readonly PortForward[]
   readonly #host: Host
-  readonly #takeBack = new TakeBack()
+  readonly #undo = new UndoStack()
   #end: (exitCode: number) => void = () => {}
   #stopped: Promise<void> | undefined
   #links: readonly LinkReport[] = []
@@ -138,37 +138,37 @@ export class Gateway {
     const { labFaults } = this.#config
     const faults = labFaults === undefined ? undefined : parseFaults(labFaults)
     if (this.#host.prepare()) this.#log.warn('taking over what a killed natloom left behind')
-    this.#takeBack.add('rules, port range and routes of the host', () => this.#takeHostBack())
+    this.#undo.add('rules, port range and routes of the host', () => this.#takeHostBack())
     checkByteOrder()
     checkInterfaces(readHost(this.#names))
     this.#refuseKernelNat()
     const memory = allocateMemory(this.#config)
-    const keeper = this.#keepExpectations(memory, startedAt)
-    const helpers = await this.#openHelperDesk(memory, keeper)
+    const expectationGc = this.#keepExpectations(memory, startedAt)
+    const helpers = await this.#openHelperDesk(memory, expectationGc)
     const watcherFd = this.#eventfd()
     const wakeFds = memory.shards.map(() => this.#eventfd())
     await this.#watch(memory, watcherFd, wakeFds)
     this.#refuseServedForwards()
     const dispatcherWakeFd = memory.dispatcher && this.#eventfd()
-    const ports = this.#openPorts(memory, { wakeFds, dispatcherWakeFd, sharedBytes: memory.arenaSharedBytes })
+    const ports = this.#openPorts(memory, { wakeFds, dispatcherWakeFd, sharedBytes: memory.sharedPacketMemory })
     this.#openDispatch(memory, ports)
     this.#host.apply()
     this.#addresses = this.#openAddresses(memory)
     this.#bringInLine()
     if (this.#addresses.count === 0) this.#logAddress()
-    this.#openLeaseDesk(memory)
+    this.#openBlockLeases(memory)
     const shards = await this.#startShards(helpers, {
-      gone: (worker) => keeper.takeBack(worker),
+      gone: (worker) => expectationGc.reclaim(worker),
       memory,
-      seats: ports.seats,
-      dispatcherSeat: ports.dispatcherSeat,
+      packetRings: ports.rings,
+      dispatcherRings: ports.dispatcherRings,
       watcherFd,
       startedAt,
       faults,
     })
     await helpers.settled()
     await this.#serveApi(memory, helpers, startedAt)
-    await this.#serveMetrics(memory, shards, keeper)
+    await this.#serveMetrics(memory, shards, expectationGc)
     if (this.#failure) throw this.#failure
     this.#isRunning = true
   }
@@ -212,7 +212,7 @@ export class Gateway {
 
   #eventfd(): number {
     const fd = eventfd()
-    this.#takeBack.add('an eventfd', () => close(fd))
+    this.#undo.add('an eventfd', () => close(fd))
     return fd
   }
 
@@ -227,13 +227,13 @@ export class Gateway {
       overflow: (message) => this.#log.error(message),
       failed: (error) => this.#fail(error),
     })
-    this.#takeBack.add('the netlink watcher', () => thread.stop())
+    this.#undo.add('the netlink watcher', () => thread.stop())
     await thread.started
   }
 
   #openPorts({ settings }: GatewayMemory, options: PacketPortsOptions): PacketPorts {
     const ports = new PacketPorts(this.#config, settings[0]!.sides, this.#links, options)
-    this.#takeBack.add('sockets and receive rings', () => ports.close())
+    this.#undo.add('sockets and receive rings', () => ports.close())
     this.#ports = ports
     return ports
   }
@@ -249,7 +249,7 @@ export class Gateway {
       replace: () => ports.setDispatch((side) => ownerProgram(side, leases, rules)),
       failed: (error) => this.#log.error({ err: error }, 'the kernel refused a dispatch program, will be tried again'),
     })
-    this.#takeBack.add('following the leases', () => kernel.stop())
+    this.#undo.add('following the leases', () => kernel.stop())
     this.#dispatch = kernel
     // Nothing is received before the first program, be there a lease or not.
     kernel.follow()
@@ -271,47 +271,47 @@ export class Gateway {
       () => this.#attempt('following the host’s sockets', () => addresses.refresh()),
       LOOK_AT_SOCKETS_EVERY_MS,
     )
-    this.#takeBack.add('the look at sockets', () => clearInterval(looking))
+    this.#undo.add('the look at sockets', () => clearInterval(looking))
     return addresses
   }
 
   /** Of the leases that shards ask for; which there are is external-addresses.ts's. */
-  #openLeaseDesk({ externals, control }: GatewayMemory): void {
-    const desk = new LeaseDesk({
+  #openBlockLeases({ externals, control }: GatewayMemory): void {
+    const desk = new BlockLeases({
       externals,
       requests: externals,
       shards: this.#config.workers,
       changed: () => this.#leasesChanged(),
       wake: (shard) => this.#shards?.wake(shard),
     })
-    const bell = new Bell(control.words, () => this.#attempt('lending port blocks', () => desk.serve()))
+    const doorbell = new Doorbell(control.words, () => this.#attempt('lending port blocks', () => desk.serve()))
     const returning = setInterval(
       () => this.#attempt('returning port blocks', () => desk.bringHome()),
       BRING_HOME_EVERY_MS,
     )
-    this.#takeBack.add('the lease desk', () => {
-      bell.stop()
+    this.#undo.add('the lease desk', () => {
+      doorbell.stop()
       clearInterval(returning)
     })
   }
 
-  #keepExpectations(memory: GatewayMemory, startedAt: number): ExpectationKeeper {
-    const keeper = keeperOf(memory, () => secondsSince(startedAt))
+  #keepExpectations(memory: GatewayMemory, startedAt: number): ExpectationGc {
+    const expectationGc = keeperOf(memory, () => secondsSince(startedAt))
     const looking = setInterval(
-      () => this.#attempt('looking at expectations', () => keeper.look()),
+      () => this.#attempt('looking at expectations', () => expectationGc.look()),
       LOOK_AT_EXPECTATIONS_EVERY_MS,
     )
-    this.#takeBack.add('the look at expectations', () => clearInterval(looking))
-    return keeper
+    this.#undo.add('the look at expectations', () => clearInterval(looking))
+    return expectationGc
   }
 
   /** What can't be loaded is said before anything is changed on the host. */
-  async #openHelperDesk({ helperList }: GatewayMemory, keeper: ExpectationKeeper): Promise<HelperDesk> {
-    const desk = new HelperDesk({
+  async #openHelperDesk({ helperList }: GatewayMemory, expectationGc: ExpectationGc): Promise<HelperManager> {
+    const desk = new HelperManager({
       list: helperList,
       shards: this.#config.workers,
       wake: () => this.#shards?.wakeAll(),
-      drop: (id) => keeper.dropHelper(id),
+      drop: (id) => expectationGc.dropHelper(id),
     })
     await desk.begin(this.#config.helpers)
     return desk
@@ -323,8 +323,11 @@ export class Gateway {
   }
 
   async #startShards(
-    helpers: HelperDesk,
-    options: Pick<ShardsOptions, 'memory' | 'seats' | 'dispatcherSeat' | 'watcherFd' | 'startedAt' | 'gone' | 'faults'>,
+    helpers: HelperManager,
+    options: Pick<
+      ShardsOptions,
+      'memory' | 'packetRings' | 'dispatcherRings' | 'watcherFd' | 'startedAt' | 'gone' | 'faults'
+    >,
   ): Promise<Shards> {
     const shards = new Shards({
       ...options,
@@ -336,13 +339,13 @@ export class Gateway {
       },
       failed: (error) => this.#fail(error),
     })
-    this.#takeBack.add('shards', () => shards.stop())
+    this.#undo.add('shards', () => shards.stop())
     this.#shards = shards
     await shards.forwarding()
     return shards
   }
 
-  async #serveApi(memory: GatewayMemory, helpers: HelperDesk, startedAt: number): Promise<void> {
+  async #serveApi(memory: GatewayMemory, helpers: HelperManager, startedAt: number): Promise<void> {
     const second = () => secondsSince(startedAt)
     const server = await ApiServer.start({
       socket: this.#config.api.socket,
@@ -350,17 +353,17 @@ export class Gateway {
       expectations: () => expectationList({ memory, helpers: helpers.list(), second: second() }),
       helpers,
     })
-    this.#takeBack.add('the API', () => server.close())
+    this.#undo.add('the API', () => server.close())
   }
 
-  async #serveMetrics(memory: GatewayMemory, shards: Shards, keeper: ExpectationKeeper): Promise<void> {
+  async #serveMetrics(memory: GatewayMemory, shards: Shards, expectationGc: ExpectationGc): Promise<void> {
     const { listen } = this.#config.metrics
     const server = await MetricsServer.start({
       listen,
-      registry: createRegistry(countedWorkers(memory, shards), keeper),
+      registry: createRegistry(countedWorkers(memory, shards), expectationGc),
       health: () => this.#health(),
     })
-    this.#takeBack.add('the metrics server', () => server.close())
+    this.#undo.add('the metrics server', () => server.close())
     this.#metricsUrl = server.url
   }
 
@@ -425,7 +428,7 @@ export class Gateway {
 
   async #takeEverythingBack(reason: string): Promise<void> {
     this.#log.debug({ reason }, 'taking everything back')
-    for (const { what, error } of await this.#takeBack.run()) this.#log.error({ err: error }, `${what}: not taken back`)
+    for (const { what, error } of await this.#undo.run()) this.#log.error({ err: error }, `${what}: not taken back`)
   }
 
   #takeHostBack(): void {

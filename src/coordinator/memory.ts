@@ -41,8 +41,8 @@ export interface GatewayMemory {
   readonly expectations: ExpectationTable
   readonly helperList: HelperList
   readonly fib: { readonly buffer: SharedArrayBuffer; readonly options: FibOptions; readonly view: Fib }
-  /** What all shards need of the packets' arena together: places for frames that are handed over. */
-  readonly arenaSharedBytes: number
+  /** What all shards need of the packets' packet memory together: places for frames that are handed over. */
+  readonly sharedPacketMemory: number
   /** Of `workers` places: the shards and, behind them, a dispatcher. */
   readonly control: { readonly buffer: SharedArrayBuffer; readonly words: ControlWords; readonly workers: number }
 }
@@ -84,12 +84,12 @@ export function allocateMemory(
     settings,
     shards,
     counters: shards.map(({ tables }) => counterBlock(new Region(tables))),
-    externals: externals.seated,
-    expectations: expectations.seated,
-    helperList: helperList.seated,
-    fib: { buffer: fib.buffer, options: fibOptions, view: fib.seated },
-    arenaSharedBytes: handoverFrameBytes(config.workers),
-    control: { buffer: control.buffer, words: control.seated, workers },
+    externals: externals.view,
+    expectations: expectations.view,
+    helperList: helperList.view,
+    fib: { buffer: fib.buffer, options: fibOptions, view: fib.view },
+    sharedPacketMemory: handoverFrameBytes(config.workers),
+    control: { buffer: control.buffer, words: control.view, workers },
     ...(config.dispatch === 'thread' && { dispatcher: dispatcher(memoryOf, settings[0]!) }),
   }
 }

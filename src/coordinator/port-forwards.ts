@@ -2,7 +2,7 @@
 // mean is nat/port-forwards.shard.ts. Nothing here knows which external addresses there are: `:21` stands for all of them.
 
 import type { PortRange } from '../host/port-range.ts'
-import type { Forward } from '../nat/port-forwards.shard.ts'
+import type { PortForward } from '../nat/port-forwards.shard.ts'
 import { formatAddress, parseAddress } from '../wire/address.ts'
 import { poolAddresses } from './address-range.ts'
 
@@ -26,14 +26,14 @@ export function parseEndpoint(text: string): { address: number | null; port: num
 }
 
 /** @throws RangeError for what the configuration's schema would have refused. */
-export function parseForward({ proto, from, to }: ForwardConfig): Forward {
+export function parseForward({ proto, from, to }: ForwardConfig): PortForward {
   const external = parseEndpoint(from)
   const { address: toAddress, port: toPort } = parseEndpoint(to)
   if (toAddress === null) throw new RangeError(`"${to}" names no server`)
   return { protocol: PROTOCOLS[proto], ...external, toAddress, toPort }
 }
 
-export const forwardText = ({ protocol, address, port, toAddress, toPort }: Forward): string => {
+export const forwardText = ({ protocol, address, port, toAddress, toPort }: PortForward): string => {
   const external = address === null ? '' : formatAddress(address)
   return `${protocol === PROTOCOLS.tcp ? 'tcp' : 'udp'} ${external}:${port} -> ${formatAddress(toAddress)}:${toPort}`
 }
@@ -55,18 +55,18 @@ export function faultOfForwards(
   return undefined
 }
 
-const overlap = (a: Forward, b: Forward): boolean =>
+const overlap = (a: PortForward, b: PortForward): boolean =>
   a.protocol === b.protocol &&
   a.port === b.port &&
   (a.address === null || b.address === null || a.address === b.address)
 
-function faultInPool(forward: Forward, pool: readonly number[]): string | undefined {
+function faultInPool(forward: PortForward, pool: readonly number[]): string | undefined {
   if (forward.address === null || pool.includes(forward.address)) return undefined
   return `addresses of nat.pool, which ${forwardText(forward)} has not`
 }
 
 /** The host's own connections have the ports above NAT's. */
-function faultOfShared(forward: Forward, { from, to }: PortRange): string | undefined {
+function faultOfShared(forward: PortForward, { from, to }: PortRange): string | undefined {
   if (forward.port < from) return undefined
   const whose = forward.port <= to ? `nat.ports (${from}-${to})` : "the host's own, which lie above nat.ports"
   return `ports below nat.ports.from (${from}) of an address shared with the host; ${forwardText(forward)} is one of ${whose}`

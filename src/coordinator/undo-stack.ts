@@ -12,7 +12,7 @@ interface Step {
   readonly undo: () => unknown
 }
 
-export class TakeBack {
+export class UndoStack {
   readonly #steps: Step[] = []
 
   add(what: string, undo: () => unknown): void {

@@ -4,8 +4,8 @@
 //
 // Whose packet it is is asked in between: after all that makes it the kernel's, before anything is created.
 //
-// Both functions return a row (above zero), the complement (~) of a drop reason, NONE_OF_OURS, where NOT_OURS is the
-// verdict, or ANOTHERS: the packet belongs to another shard.
+// Both functions return a row (above zero), the complement (~) of a drop reason, NOT_FORWARDED, where NOT_OURS is the
+// verdict, or OTHER_SHARD: the packet belongs to another shard.
 
 import { ILLEGAL, NONE, RST, SEGMENT_OF } from '../conntrack/tcp-state.ts'
 import { newTcpState } from '../conntrack/track.shard.ts'
@@ -21,7 +21,7 @@ import { isLoopback, isThisNetwork } from '../wire/address.ts'
 import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
-import { hop, routePort, routeType } from './egress/route-cache.ts'
+import { routeLookup, routePort, routeType } from './egress/route-cache.ts'
 import { transportIntact } from './egress/tracking.ts'
 import { sideOf } from './egress/transmit.ts'
 import { otherOwner } from './handover/packet-owner.ts'
@@ -33,31 +33,31 @@ import {
   sendReset,
   TIME_EXCEEDED,
 } from './icmp/local-replies.ts'
-import { DST, FIRST_FRAGMENT, HAIRPIN, IP, KEY, KIND, L4, PORTS, port, SRC, way } from './packet/burst.ts'
+import { DST, FIRST_FRAGMENT, HAIRPIN, IP, ingress, KEY, KIND, L4, PORTS, port, SRC } from './packet/burst.ts'
 import { mem } from './packet/packet-memory.ts'
 import { admitRelated } from './related.ts'
 
 /** No table uses row 0. */
-export const NONE_OF_OURS = 0
+export const NOT_FORWARDED = 0
 /** Below the complements of all reasons. */
-export const ANOTHERS = -4096
+export const OTHER_SHARD = -4096
 
 /** Packet i came from inside and belongs to no connection. */
 export function admitFromInside(i: number): number {
-  const toward = hop(DST[i]!)
+  const toward = routeLookup(DST[i]!)
   const type = routeType(toward)
   const out = routePort(toward)
   if (type === ROUTE.local) {
-    if (!isHairpin(i)) return NONE_OF_OURS
+    if (!isHairpin(i)) return NOT_FORWARDED
   } else if (type === ROUTE.broadcast || type === ROUTE.multicast || isNeverForwarded(DST[i]!)) {
-    return NONE_OF_OURS
+    return NOT_FORWARDED
   } else if (type !== ROUTE.unicast) {
     sendError(i, NET_UNREACHABLE, 0)
     return ~DROP['no-route']
   } else if (out < 0 || sideOf[out] === INSIDE) {
-    return NONE_OF_OURS
+    return NOT_FORWARDED
   }
-  if (otherOwner(i) >= 0) return ANOTHERS
+  if (otherOwner(i) >= 0) return OTHER_SHARD
   const fault = commonFaults(i)
   if (fault !== ACCEPT) return ~fault
   const protocol = KEY[i]! & 0xff
@@ -75,25 +75,25 @@ export function admitFromInside(i: number): number {
 
 /** Packet i came from outside and belongs to no connection. */
 export function admitFromOutside(i: number): number {
-  if (!translates()) return leadsInside(i) ? admitByFaults(i) : NONE_OF_OURS
+  if (!translates()) return leadsInside(i) ? admitByFaults(i) : NOT_FORWARDED
   const entry = externalEntry(DST[i]!)
-  if (entry < 0) return leadsInside(i) ? ~DROP['no-mapping'] : NONE_OF_OURS
+  if (entry < 0) return leadsInside(i) ? ~DROP['no-mapping'] : NOT_FORWARDED
   const protocol = KEY[i]! & 0xff
   // An identifier or a port without a mapping on an address shared with the host is the host's.
   const natOnly = !isShared(entry)
   // An answer without ports, or to a query, is for the shard that asked: what it doesn't know is the host's.
   if (!hasTransportPorts(protocol) || protocol === ipv4.PROTO_ICMP) {
-    if (otherOwner(i) >= 0) return ANOTHERS
-    if (!natOnly) return NONE_OF_OURS
+    if (otherOwner(i) >= 0) return OTHER_SHARD
+    if (!natOnly) return NOT_FORWARDED
     return protocol === ipv4.PROTO_ICMP ? ~strayIcmp(i) : ~DROP['no-mapping']
   }
-  if (!natOnly && !isOurs(i, entry, protocol)) return NONE_OF_OURS
+  if (!natOnly && !isOurs(i, entry, protocol)) return NOT_FORWARDED
   return admitByFaults(i)
 }
 
 /** From outside, and for us: if it is this shard's, and nothing is wrong with it. */
 function admitByFaults(i: number): number {
-  if (otherOwner(i) >= 0) return ANOTHERS
+  if (otherOwner(i) >= 0) return OTHER_SHARD
   const fault = commonFaults(i)
   if (fault !== ACCEPT) return ~fault
   const protocol = KEY[i]! & 0xff
@@ -123,15 +123,15 @@ function isHairpin(i: number): boolean {
 
 /** Packet i's own destination is one of inside. */
 function leadsInside(i: number): boolean {
-  const toward = hop(DST[i]!)
+  const toward = routeLookup(DST[i]!)
   return routeType(toward) === ROUTE.unicast && routePort(toward) >= 0 && sideOf[routePort(toward)] === INSIDE
 }
 
 /** What must be right about the first packet from either side: ACCEPT, or the reason. */
 function commonFaults(i: number): number {
   // A hairpin's second half has its source from us.
-  if ((way & HAIRPIN) === 0) {
-    const back = hop(SRC[i]!)
+  if ((ingress & HAIRPIN) === 0) {
+    const back = routeLookup(SRC[i]!)
     if (routeType(back) !== ROUTE.unicast || routePort(back) !== port) return DROP['martian-source']
   }
   if (ipv4.ttl(mem, IP[i]!) <= 1) {

@@ -9,7 +9,7 @@ import type { Driver } from '../io/driver.ts'
 import { attach } from '../memory/attached.ts'
 import { cutEvents, type EventRing } from '../memory/event-ring.ts'
 import { bytesOf, Region } from '../memory/region.ts'
-import type { Forward } from '../nat/port-forwards.shard.ts'
+import type { PortForward } from '../nat/port-forwards.shard.ts'
 import type { NatSettings } from '../nat/settings.ts'
 import type { FibOptions } from '../routing/fib.ts'
 import type { CallClocks } from './helped/call-budget.ts'
@@ -40,7 +40,7 @@ export interface ShardSettings {
   readonly timeouts: Timeouts
   readonly nat: NatSettings
   /** In the order of the configuration; none share an external endpoint. */
-  readonly forwards: readonly Forward[]
+  readonly forwards: readonly PortForward[]
   readonly icmpErrorsPerSecond: number
 }
 
@@ -121,9 +121,9 @@ export async function attachShard(
   driver: Driver,
   wakers: Wakers,
 ): Promise<Shard> {
-  sit(memory, settings, driver)
+  attachMemory(memory, settings, driver)
   const shard: typeof import('./shard.ts') = fromSource ? await import('./shard.ts') : await import(bundle('shard'))
-  shard.seatShard(memory, settings, driver, wakers)
+  shard.attachShard(memory, settings, driver, wakers)
   return shard
 }
 
@@ -134,17 +134,17 @@ export async function attachDispatcher(
   driver: Driver,
   wakers: Wakers,
 ): Promise<Dataplane> {
-  sit(memory, settings, driver)
+  attachMemory(memory, settings, driver)
   const dispatcher: typeof import('./dispatcher.ts') = fromSource
     ? await import('./dispatcher.ts')
     : await import(bundle('dispatcher'))
-  dispatcher.seatDispatcher(memory, settings, driver, wakers)
+  dispatcher.attachDispatcher(memory, settings, driver, wakers)
   return dispatcher
 }
 
-function sit(memory: ShardMemory, settings: ShardSettings, driver: Driver): void {
+function attachMemory(memory: ShardMemory, settings: ShardSettings, driver: Driver): void {
   for (const flag of INLINING) setFlagsFromString(flag)
-  attach({ arena: driver.arena, ...cutTables(new Region(memory.tables), settings.connections) })
+  attach({ packetMemory: driver.packetMemory, ...cutTables(new Region(memory.tables), settings.connections) })
 }
 
 // Compiled, each is one bundle (see Decisions in this folder's README); from source, modules.

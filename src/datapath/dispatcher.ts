@@ -17,11 +17,11 @@ import { staticRules } from '../ownership/ownership-rule.ts'
 import { Fib } from '../routing/fib.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
-import { BY_DISPATCH, give, publishHandOvers, seatHandOver } from './handover/handover.ts'
+import { attachHandover, BY_DISPATCH, give, publishHandOvers } from './handover/handover.ts'
 import { HandoverRings } from './handover/handover-rings.ts'
-import { ownerOfFragments, ownerOfPacket, ownerOfTuple, seatOwnership } from './handover/packet-owner.ts'
-import { answerPorts, protocol, quoted, readQuote } from './icmp/embedded-packet.ts'
-import { AT, beginBurst, FLOW, FRAGMENT, KIND, LENGTH, side, way, wayOf } from './packet/burst.ts'
+import { attachPacketOwner, ownerOfFragments, ownerOfPacket, ownerOfTuple } from './handover/packet-owner.ts'
+import { answerPorts, embedded, protocol, readEmbedded } from './icmp/embedded-packet.ts'
+import { AT, beginBurst, FLOW, FRAGMENT, ingress, ingressOf, KIND, LENGTH, side } from './packet/burst.ts'
 import { copyLinkCounts, countReceived, countVerdict } from './packet/counting.ts'
 import { mem } from './packet/packet-memory.ts'
 import { parseBurst } from './packet/parse.ts'
@@ -34,14 +34,19 @@ let sides: readonly number[] = []
 let nextLinkCounts = 0
 
 /** Makes this thread the dispatcher; its number is that of the shards, in settings and rings. */
-export function seatDispatcher(memory: ShardMemory, settings: ShardSettings, withDriver: Driver, wakers: Wakers): void {
+export function attachDispatcher(
+  memory: ShardMemory,
+  settings: ShardSettings,
+  withDriver: Driver,
+  wakers: Wakers,
+): void {
   const { shards, ownerKey, shard, restarted } = settings
   driver = withDriver
   sides = settings.sides
   fib = new Fib(new Region(memory.fib), settings.fib)
   const externals = new Externals(new Region(memory.externals), settings.externals)
-  seatOwnership(shard, { shards, key: ownerKey, externals }, staticRules(settings.forwards))
-  seatHandOver(driver, new HandoverRings(new Region(memory.handover), shards), shard, restarted, wakers.shard)
+  attachPacketOwner(shard, { shards, key: ownerKey, externals }, staticRules(settings.forwards))
+  attachHandover(driver, new HandoverRings(new Region(memory.handover), shards), shard, restarted, wakers.shard)
 }
 
 /** One turn: a burst from each port. Returns packets received. */
@@ -69,7 +74,7 @@ export const followHelpers = (): undefined => undefined
 function runBurst(port: number): number {
   const count = driver.receive(port, AT, LENGTH)
   if (count > 0) {
-    beginBurst(wayOf(port, sides[port]!), true)
+    beginBurst(ingressOf(port, sides[port]!), true)
     countReceived(side, count)
     parseBurst(count, fib.portMacHigh(port), fib.portMacLow(port))
     for (let i = 0; i < count; i++) countVerdict(side, dispatch(i))
@@ -83,13 +88,13 @@ function dispatch(i: number): number {
   const kind = KIND[i]!
   // A verdict already: malformed, or the kernel's.
   if (kind >= QUEUED) return kind
-  return give(i, ownerOf(i, kind), way, BY_DISPATCH)
+  return give(i, ownerOf(i, kind), ingress, BY_DISPATCH)
 }
 
 function ownerOf(i: number, kind: number): number {
   if (kind === FRAGMENT) return ownerOfFragments(i)
   if (kind === FLOW) return ownerOfPacket(i)
   // Whoever gets an error with an unreadable quote says so.
-  if (!readQuote(i)) return 0
-  return ownerOfTuple(side, protocol, ipv4.dst(mem, quoted), ipv4.src(mem, quoted), answerPorts)
+  if (!readEmbedded(i)) return 0
+  return ownerOfTuple(side, protocol, ipv4.dst(mem, embedded), ipv4.src(mem, embedded), answerPorts)
 }

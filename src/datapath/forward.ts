@@ -13,7 +13,7 @@ import * as ipv4 from '../wire/ipv4.ts'
 import { lengthOnLink } from './egress/fragmentation.ts'
 import { HAIRPIN_LINE, leave } from './egress/leave.ts'
 import { waitForNeighbour } from './egress/pending-packets.ts'
-import { HOP_MTU, HOP_PORT, hop, hops, portIsUp, routePort, routeType } from './egress/route-cache.ts'
+import { portIsUp, ROUTE_MTU, ROUTE_PORT, routeCache, routeLookup, routePort, routeType } from './egress/route-cache.ts'
 import { count, track } from './egress/tracking.ts'
 import { translate } from './egress/translate.ts'
 import { sendTo, sideOf } from './egress/transmit.ts'
@@ -37,10 +37,10 @@ export function forward(i: number, row: number, direction: number): number {
     return TTL_EXPIRED
   }
   const destination = hot[base + (1 - direction) * TUPLE_WORDS]!
-  const line = hop(destination)
-  const port = hops[line + HOP_PORT]!
+  const line = routeLookup(destination)
+  const port = routeCache[line + ROUTE_PORT]!
   if (port < 0 || sideOf[port] === side) return notNow(i, row, direction, line, destination)
-  const mtu = hops[line + HOP_MTU]!
+  const mtu = routeCache[line + ROUTE_MTU]!
   const length = END[i]! - ip
   if (length > mtu && lengthOnLink(i) > mtu) return forwardOversize(i, row, direction, line, mtu)
   if ((hot[base + STATE]! & HELPED) !== 0) return forwardHelped(i, row, direction, line)

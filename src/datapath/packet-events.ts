@@ -9,7 +9,7 @@ import { ctinfo } from '../conntrack/track.shard.ts'
 import { hashTuple, invertPorts } from '../conntrack/tuple.ts'
 import { HANDED_OVER, QUEUED } from '../conntrack/verdict.ts'
 import * as ipv4 from '../wire/ipv4.ts'
-import { protocol, quoted, quotedPorts, readQuote } from './icmp/embedded-packet.ts'
+import { embedded, embeddedPorts, protocol, readEmbedded } from './icmp/embedded-packet.ts'
 import {
   DST,
   FIRST_FRAGMENT,
@@ -45,20 +45,20 @@ export function notePacket(i: number): void {
   src = hasTuple ? SRC[i]! : 0
   dst = hasTuple ? DST[i]! : 0
   ports = kind === FLOW ? PORTS[i]! : 0
-  ref = kind === FLOW ? find() : kind === ICMP_ERROR ? findQuoted(i) : 0
+  ref = kind === FLOW ? find() : kind === ICMP_ERROR ? findEmbedded(i) : 0
 }
 
 const find = (): number => findConnection(src, dst, ports, key, hashTuple(src, dst, ports, key))
 
-function findQuoted(i: number): number {
-  if (!readQuote(i)) return 0
-  const answer = invertPorts(quotedPorts)
-  const [from, to, of] = [ipv4.dst(mem, quoted), ipv4.src(mem, quoted), protocol | (side << 8)]
+function findEmbedded(i: number): number {
+  if (!readEmbedded(i)) return 0
+  const answer = invertPorts(embeddedPorts)
+  const [from, to, of] = [ipv4.dst(mem, embedded), ipv4.src(mem, embedded), protocol | (side << 8)]
   return findConnection(from, to, answer, of, hashTuple(from, to, answer, of))
 }
 
 /** Packet i, noted before, has this verdict. One that another shard has now is told of there. */
-export function tellPacket(i: number, verdict: number): void {
+export function reportPacket(i: number, verdict: number): void {
   if (verdict === HANDED_OVER) return
   // The ports of a fragment are known by now, if they ever will be.
   if (KIND[i] === LATER_FRAGMENT || KIND[i] === FIRST_FRAGMENT) ports = PORTS[i]!

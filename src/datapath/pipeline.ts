@@ -31,9 +31,9 @@ import type { Driver } from '../io/driver.ts'
 import { endConnection } from '../nat/bindings.shard.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
-import { ANOTHERS, admitFromInside, admitFromOutside, NONE_OF_OURS } from './admit.ts'
-import { checkWaiting } from './egress/pending-packets.ts'
-import { hops, placeOf, portMacHigh, portMacLow } from './egress/route-cache.ts'
+import { admitFromInside, admitFromOutside, NOT_FORWARDED, OTHER_SHARD } from './admit.ts'
+import { checkPending } from './egress/pending-packets.ts'
+import { portMacHigh, portMacLow, routeCache, routeCacheLineOf } from './egress/route-cache.ts'
 import { sideOf } from './egress/transmit.ts'
 import { forward } from './forward.ts'
 import {
@@ -59,6 +59,8 @@ import {
   HASH,
   ICMP_ERROR,
   IP,
+  ingress,
+  ingressOf,
   KEY,
   KIND,
   KNOWN_PORTS,
@@ -70,14 +72,12 @@ import {
   REF,
   SRC,
   side,
-  way,
-  wayOf,
 } from './packet/burst.ts'
 import { countReceived, countVerdict } from './packet/counting.ts'
 import * as fragments from './packet/fragment-table.ts'
 import { mem, resetScratch } from './packet/packet-memory.ts'
 import { hashBurst, parseBurst, parseTransport } from './packet/parse.ts'
-import { notePacket, tellPacket } from './packet-events.ts'
+import { notePacket, reportPacket } from './packet-events.ts'
 
 const FRAGMENT_OVERLAP = DROP['fragment-overlap']
 const FRAGMENT_ORPHAN = DROP['fragment-orphan']
@@ -88,8 +88,8 @@ const LOOKUPS = 2
 
 let driver: Driver
 
-export function seatPipeline(seated: Driver): void {
-  driver = seated
+export function attachPipeline(withDriver: Driver): void {
+  driver = withDriver
 }
 
 /** One burst from one port, all the way; returns how many packets it had. */
@@ -97,7 +97,7 @@ export function runBurst(fromPort: number): number {
   const received = driver.receive(fromPort, AT, LENGTH)
   if (received > 0) {
     countReceived(sideOf[fromPort]!, received)
-    process(wayOf(fromPort, sideOf[fromPort]!), received, true)
+    process(ingressOf(fromPort, sideOf[fromPort]!), received, true)
     endBurst()
   }
   driver.release(fromPort)
@@ -107,8 +107,8 @@ export function runBurst(fromPort: number): number {
 /** Bursts that other shards have handed over; returns how many packets they had. */
 export const runHandedOver = (): number => takeHandedOver(processHandedOver)
 
-function processHandedOver(itsWay: number, count: number): void {
-  process(itsWay, count, false)
+function processHandedOver(itsIngress: number, count: number): void {
+  process(itsIngress, count, false)
   endBurst()
 }
 
@@ -120,10 +120,10 @@ function endBurst(): void {
 }
 
 /** Packets whose wait for a neighbour is over go through from the start, or their senders are told. */
-export function runWaiting(): void {
-  checkWaiting((itsWay, count, resolved) => {
-    if (resolved) process(itsWay, count, false)
-    else reject(itsWay, count)
+export function runPending(): void {
+  checkPending((itsIngress, count, resolved) => {
+    if (resolved) process(itsIngress, count, false)
+    else reject(itsIngress, count)
     endBurst()
   })
 }
@@ -134,21 +134,21 @@ export function runHeld(): void {
   endBurst()
 }
 
-function process(itsWay: number, count: number, isFromRing: boolean): void {
-  beginBurst(itsWay, isFromRing)
+function process(itsIngress: number, count: number, isFromRing: boolean): void {
+  beginBurst(itsIngress, isFromRing)
   parseBurst(count, portMacHigh(port), portMacLow(port))
-  if ((itsWay & PORTS_KNOWN) !== 0) fillKnownPorts(count)
+  if ((itsIngress & PORTS_KNOWN) !== 0) fillKnownPorts(count)
   hashBurst(count)
   touchIndex(count)
   suggestRows(count)
   touchRows(count)
   touchRoutes(count)
-  const tells = packetsWanted()
+  const reportsPackets = packetsWanted()
   for (let i = 0; i < count; i++) {
-    if (tells) notePacket(i)
+    if (reportsPackets) notePacket(i)
     const verdict = settle(i)
     if (verdict !== ACCEPT) countVerdict(side, verdict)
-    if (tells) tellPacket(i, verdict)
+    if (reportsPackets) reportPacket(i, verdict)
   }
 }
 
@@ -193,7 +193,7 @@ function touchRoutes(count: number): void {
   let sink = 0
   for (let i = 0; i < count; i++) {
     const ref = REF[i]!
-    sink ^= hops[placeOf(hot[((ref >> 1) << CONN_SHIFT) + (1 - (ref & 1)) * TUPLE_WORDS]!)]!
+    sink ^= routeCache[routeCacheLineOf(hot[((ref >> 1) << CONN_SHIFT) + (1 - (ref & 1)) * TUPLE_WORDS]!)]!
   }
   SINK[0] = sink
 }
@@ -239,9 +239,9 @@ function flow(i: number): number {
 }
 
 function notAdmitted(i: number, why: number): number {
-  if (why === NONE_OF_OURS) return NOT_OURS
-  if (why !== ANOTHERS) return ~why
-  const flags = way & HAIRPIN
+  if (why === NOT_FORWARDED) return NOT_OURS
+  if (why !== OTHER_SHARD) return ~why
+  const flags = ingress & HAIRPIN
   if (KIND[i] === FLOW) return handOver(i, otherOwner(i), side, flags, BY_FLOW)
   return handOver(i, otherOwner(i), side, flags | PORTS_KNOWN, BY_KNOWN_FRAGMENT)
 }
@@ -249,7 +249,7 @@ function notAdmitted(i: number, why: number): number {
 /** A piece of a datagram: the first shows the ports and makes a record, the others follow it. */
 function fragment(i: number): number {
   const elsewhere = otherFragmentOwner(i)
-  if (elsewhere >= 0) return handOver(i, elsewhere, side, way & HAIRPIN, BY_FRAGMENT)
+  if (elsewhere >= 0) return handOver(i, elsewhere, side, ingress & HAIRPIN, BY_FRAGMENT)
   const offset = ipv4.fragmentWord(mem, IP[i]!) & ipv4.OFFSET_MASK
   if (offset === 0) return firstFragment(i)
   // Only a forger begins a fragment inside the transport header (RFC 3128), which the first one had to hold whole.
@@ -262,7 +262,7 @@ function fragment(i: number): number {
   fragments.countFragment(record, i)
   if (first === NOT_OURS) return NOT_OURS
   KIND[i] = LATER_FRAGMENT
-  if (owner >= 0) return handOver(i, owner, side, (way & HAIRPIN) | PORTS_KNOWN, BY_KNOWN_FRAGMENT)
+  if (owner >= 0) return handOver(i, owner, side, (ingress & HAIRPIN) | PORTS_KNOWN, BY_KNOWN_FRAGMENT)
   HASH[i] = hashTuple(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!)
   return laterFragment(i)
 }
@@ -295,10 +295,10 @@ function firstFragment(i: number): number {
 }
 
 /** The neighbour does not answer: tells the senders of packets that have waited. */
-function reject(itsWay: number, count: number): void {
-  beginBurst(itsWay, false)
+function reject(itsIngress: number, count: number): void {
+  beginBurst(itsIngress, false)
   parseBurst(count, portMacHigh(port), portMacLow(port))
-  if ((itsWay & PORTS_KNOWN) !== 0) fillKnownPorts(count)
+  if ((itsIngress & PORTS_KNOWN) !== 0) fillKnownPorts(count)
   for (let i = 0; i < count; i++) {
     if (KIND[i]! < QUEUED) sendError(i, HOST_UNREACHABLE, 0)
     countVerdict(side, NEIGHBOUR_UNREACHABLE)

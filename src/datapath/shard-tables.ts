@@ -4,12 +4,12 @@ import { cutConnections } from '../conntrack/connection-table.ts'
 import { cutMappings, type MappingView, viewMappings } from '../conntrack/mapping-table.ts'
 import { cutPermissions } from '../conntrack/permission-table.ts'
 import { counterBlock } from '../counters/counters.ts'
-import type { Seat } from '../memory/attached.ts'
+import type { Attached } from '../memory/attached.ts'
 import { cutEvents } from '../memory/event-ring.ts'
 import { bytesOf, Region } from '../memory/region.ts'
 import { cutSequences } from '../nat/sequence-table.ts'
 
-type Tables = Omit<Seat, 'arena'>
+type Tables = Omit<Attached, 'packetMemory'>
 
 /** Cuts a shard's own tables. Counters come first, so that anyone finds them without knowing the rest. */
 export function cutTables(region: Region, capacity: number): Tables {

@@ -1,50 +1,50 @@
-// A shard: one worker's share of the dataplane, seated on shared memory and turned by a loop (workers/shard.ts). All
+// A shard: one worker's share of the dataplane, attached to shared memory and turned by a loop (workers/shard.ts). All
 // tables are module-level state: a shard is an isolate, several shards are always several threads.
 
 import { connections } from '../conntrack/connections.shard.ts'
-import { seatExpectations } from '../conntrack/expectation-slots.shard.ts'
+import { attachExpectations } from '../conntrack/expectation-slots.shard.ts'
 import { ExpectationTable } from '../conntrack/expectation-table.ts'
 import { recoverExpectations } from '../conntrack/expectations.shard.ts'
-import { seatQueues } from '../conntrack/queues.shard.ts'
-import { seatTimeouts } from '../conntrack/track.shard.ts'
+import { attachQueues } from '../conntrack/queues.shard.ts'
+import { attachTimeouts } from '../conntrack/track.shard.ts'
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import { HelperList } from '../helpers/helper-list.ts'
 import type { Driver } from '../io/driver.ts'
 import { nowMs, setClock } from '../memory/clock.ts'
-import { seatRandom } from '../memory/random.ts'
+import { attachRandom } from '../memory/random.ts'
 import { Region } from '../memory/region.ts'
-import { seatHashKey } from '../memory/siphash.ts'
-import { followExternals, queuesFor, seatBindings, sweep } from '../nat/bindings.shard.ts'
-import { seatStandingPorts } from '../nat/existing-mappings.shard.ts'
-import { seatExpected } from '../nat/expected.shard.ts'
+import { attachHashKey } from '../memory/siphash.ts'
+import { attachBindings, followExternals, queuesFor, sweep } from '../nat/bindings.shard.ts'
+import { attachExistingMappings } from '../nat/existing-mappings.shard.ts'
+import { attachExpected } from '../nat/expected.shard.ts'
 import { Externals } from '../nat/externals.ts'
-import { seatOpening } from '../nat/opening.shard.ts'
-import { seatForwards } from '../nat/port-forwards.shard.ts'
-import { endRests, seatPorts } from '../nat/ports.shard.ts'
+import { attachOpening } from '../nat/opening.shard.ts'
+import { attachPortForwards } from '../nat/port-forwards.shard.ts'
+import { attachPorts, endQuarantine } from '../nat/ports.shard.ts'
 import { recover } from '../nat/recover.shard.ts'
 import { unreserveAt } from '../nat/reservations.ts'
 import { staticRules, UNTRANSLATED } from '../ownership/ownership-rule.ts'
 import { Fib } from '../routing/fib.ts'
 import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
-import { KEPT_BYTES, seatKeptPages } from './egress/kept-pages.ts'
-import { isTimeToCheck, seatWaiting } from './egress/pending-packets.ts'
-import { followRoutes, seatRoutes } from './egress/route-cache.ts'
-import { seatSending, sideOf } from './egress/transmit.ts'
-import { fallAsleep, fullestRing, seatHandOver, wakeUp } from './handover/handover.ts'
+import { attachKeptPages, KEPT_BYTES } from './egress/kept-pages.ts'
+import { attachPendingPackets, isTimeToCheckPending } from './egress/pending-packets.ts'
+import { attachRoutes, followRoutes } from './egress/route-cache.ts'
+import { attachTransmit, sideOf } from './egress/transmit.ts'
+import { attachHandover, fallAsleep, fullestRing, wakeUp } from './handover/handover.ts'
 import { HandoverRings } from './handover/handover-rings.ts'
-import { ownerOfInside, seatOwnership } from './handover/packet-owner.ts'
+import { attachPacketOwner, ownerOfInside } from './handover/packet-owner.ts'
 import { isTimeToRelease } from './helped/held-bytes.ts'
-import { seatHelped } from './helped/helped.ts'
+import { attachHelped } from './helped/helped.ts'
 import { detachHelper } from './helped/helped-connections.ts'
-import { followHelperList, seatHelpers } from './helped/helpers-in-force.ts'
-import { seatAnswers } from './icmp/local-replies.ts'
+import { attachHelpers, followHelperList } from './helped/helpers-in-force.ts'
+import { attachLocalReplies } from './icmp/local-replies.ts'
 import { copyLinkCounts } from './packet/counting.ts'
-import { expireFragments, seatFragments } from './packet/fragment-table.ts'
-import { seatArena } from './packet/packet-memory.ts'
-import { runBurst, runHandedOver, runHeld, runWaiting, seatPipeline } from './pipeline.ts'
+import { attachFragmentTable, expireFragments } from './packet/fragment-table.ts'
+import { attachPacketMemory } from './packet/packet-memory.ts'
+import { attachPipeline, runBurst, runHandedOver, runHeld, runPending } from './pipeline.ts'
 import { mappingsOf } from './shard-tables.ts'
-import { asSentInside, asSentOutside, seatCarryBack } from './un-nat/un-nat.ts'
+import { asSentInside, asSentOutside, attachUnNat } from './un-nat/un-nat.ts'
 
 /** The expiry sweep goes round the table in about a second, in this many steps. */
 const SWEEPS_A_SECOND = 16
@@ -63,44 +63,44 @@ let externals: Externals
 let lastTurn = 0
 let lastReceived = 0
 
-/** Makes this thread the shard: seats every table and the driver. */
-export function seatShard(memory: ShardMemory, settings: ShardSettings, withDriver: Driver, wakers: Wakers): void {
+/** Makes this thread the shard: attaches every table and the driver. */
+export function attachShard(memory: ShardMemory, settings: ShardSettings, withDriver: Driver, wakers: Wakers): void {
   driver = withDriver
   externals = new Externals(new Region(memory.externals), settings.externals)
-  seatHashKey(settings.hashKey[0], settings.hashKey[1])
-  seatRandom(settings.shard, settings.epoch)
-  seatQueues(queuesFor(settings.externals.capacity))
-  seatTimeouts(settings.timeouts)
-  seatFragments(settings.timeouts)
-  seatPorts(externals, settings.shard, settings.shards, wakers.coordinator)
-  seatBindings(externals, settings.nat)
-  seatOpening(externals, settings.nat)
-  seatForwards(settings.forwards)
+  attachHashKey(settings.hashKey[0], settings.hashKey[1])
+  attachRandom(settings.shard, settings.epoch)
+  attachQueues(queuesFor(settings.externals.capacity))
+  attachTimeouts(settings.timeouts)
+  attachFragmentTable(settings.timeouts)
+  attachPorts(externals, settings.shard, settings.shards, wakers.coordinator)
+  attachBindings(externals, settings.nat)
+  attachOpening(externals, settings.nat)
+  attachPortForwards(settings.forwards)
   const { shard, shards, epoch } = settings
   const expectations = new ExpectationTable(new Region(memory.expectations), {
     capacity: settings.expectations,
     shards,
   })
-  seatExpectations(expectations, shard, epoch, (at) => unreserveAt(externals, at))
-  seatHelpers(new HelperList(new Region(memory.helperList), shards), shard, detachHelper)
-  seatRoutes(new Fib(new Region(memory.fib), settings.fib))
-  seatKeptPages(seatArena(driver, KEPT_BYTES))
-  seatSending(driver, settings.sides)
-  seatAnswers(settings.icmpErrorsPerSecond)
-  seatWaiting(settings.shard, wakers.watcher)
+  attachExpectations(expectations, shard, epoch, (at) => unreserveAt(externals, at))
+  attachHelpers(new HelperList(new Region(memory.helperList), shards), shard, detachHelper)
+  attachRoutes(new Fib(new Region(memory.fib), settings.fib))
+  attachKeptPages(attachPacketMemory(driver, KEPT_BYTES))
+  attachTransmit(driver, settings.sides)
+  attachLocalReplies(settings.icmpErrorsPerSecond)
+  attachPendingPackets(settings.shard, wakers.watcher)
   const leases = { shards: settings.shards, key: settings.ownerKey, externals }
   const rules = settings.nat.translate ? staticRules(settings.forwards) : UNTRANSLATED
-  seatOwnership(settings.shard, leases, rules)
+  attachPacketOwner(settings.shard, leases, rules)
   const rings = new HandoverRings(new Region(memory.handover), settings.shards)
-  seatHandOver(driver, rings, settings.shard, settings.restarted, wakers.shard)
-  seatExpected(externals, settings.nat, ownerOfInside)
-  seatStandingPorts(
+  attachHandover(driver, rings, settings.shard, settings.restarted, wakers.shard)
+  attachExpected(externals, settings.nat, ownerOfInside)
+  attachExistingMappings(
     externals,
     memory.peers.map((tables) => mappingsOf(tables, settings.connections)),
   )
-  seatHelped(wakers.callClocks, wakers.tell)
-  seatPipeline(driver)
-  seatCarryBack(externals, settings.nat)
+  attachHelped(wakers.callClocks, wakers.tell)
+  attachPipeline(driver)
+  attachUnNat(externals, settings.nat)
   nextSweep = 0
   nextSecond = 0
   toSweep = 0
@@ -125,7 +125,7 @@ export function turn(milliseconds: number): number {
   let received = 0
   for (let port = 0; port < driver.ports; port++) received += runBurst(port)
   received += runHandedOver()
-  if (isTimeToCheck()) runWaiting()
+  if (isTimeToCheckPending()) runPending()
   if (isTimeToRelease()) runHeld()
   if (nowMs >= nextSweep) housekeeping()
   counters[CELL.turns]! += 1
@@ -149,7 +149,7 @@ export function catchUp(milliseconds: number): boolean {
   sweep(rows)
   toSweep -= rows
   if (toSweep > 0) return true
-  endRests()
+  endQuarantine()
   expireFragments()
   return false
 }
@@ -168,7 +168,7 @@ function housekeeping(): void {
   sweep(Math.ceil(connections.highest / SWEEPS_A_SECOND))
   if (nowMs < nextSecond) return
   nextSecond = nowMs + 1000
-  endRests()
+  endQuarantine()
   expireFragments()
   counters[CELL.handoverFullest] = fullestRing()
   copyLinkCounts(driver, sideOf)

@@ -1,15 +1,15 @@
 // What the coordinator (af-packet-open.ts) and the shard's driver (af-packet.ts) must agree on: the kernel's structures
-// and where everything lies in the arena. Authority: packet(7), linux/if_packet.h (struct tpacket2_hdr), sendmmsg(2),
+// and where everything lies in the packet memory. Authority: packet(7), linux/if_packet.h (struct tpacket2_hdr), sendmmsg(2),
 // poll(2); the x86-64 and arm64 ABI of 64-bit Linux.
 //
-// The arena is one address range for all seats, reserved at once and filled by MAP_FIXED mappings. Each seat has a part:
+// The packet memory is one address range for the rings of all shards, reserved at once and filled by MAP_FIXED mappings. Each set of rings has a part:
 //
 //   [ shard 0 ][ shard 1 ] ... [ the dispatcher, where a thread dispatches ][ shared ]
 //   a part:  [ receive ring of port 0 | ... of port P-1 | scratch | control ]
 //              kernel memory, shared with the socket      the shard's, both
 //
 // Where a thread dispatches, it has the rings, and the shards have none. Control holds what system calls point at and
-// what a new worker on the same seat must know. Owner: the seat's driver, but for PORT_STATE.ring.
+// what a new worker on the same rings must know. Owner: the rings' driver, but for PORT_STATE.ring.
 
 import { BURST } from './driver.ts'
 import type { Address } from './syscalls.ts'
@@ -79,7 +79,7 @@ export const PORT_STATE = {
    * only writer.
    */
   socket: 32,
-  /** i32: what `socket` said when the ring that lies in the arena was mapped. */
+  /** i32: what `socket` said when the ring that lies in the packet memory was mapped. */
   mapped: 36,
   /**
    * Two i32: which frames of the burst from `held` on are lent, a bit each. Their status says so only until they are
@@ -99,12 +99,12 @@ export const controlBytes = (ports: number): number => portControl(ports, ports)
 
 /**
  * Everything a worker needs to drive its ports: plain data, to be posted. The coordinator owns the descriptors and the
- * mapping for the process's life, so a worker that takes a dead one's place goes on with the same seat.
+ * mapping for the process's life, so a worker that takes a dead one's place goes on with the same rings.
  */
-export interface AfPacketSeat {
-  readonly arenaAddress: Address
-  readonly arenaLength: number
-  /** Offsets from the arena's begin, as all places are. Ring i begins at ringsAt + i * ringBytes. */
+export interface AfPacketRings {
+  readonly packetMemoryAddress: Address
+  readonly packetMemoryLength: number
+  /** Offsets from the packet memory's begin, as all places are. Ring i begins at ringsAt + i * ringBytes. */
   readonly ringsAt: number
   /** Of each port, whole blocks; 0 where a dispatcher has the rings. */
   readonly ringBytes: number
@@ -113,7 +113,7 @@ export interface AfPacketSeat {
   readonly scratchAt: number
   readonly scratchLength: number
   readonly controlAt: number
-  /** All seats'. */
+  /** All shards'. */
   readonly sharedAt: number
   readonly sharedLength: number
   /** An eventfd: `signal(wakeFd)` in any thread ends the driver's wait(). It stays its maker's to close. */

@@ -1,15 +1,15 @@
-// Control plane of af-packet: makes the sockets and receive rings of all shards, maps them side by side into one arena,
+// Control plane of af-packet: makes the sockets and receive rings of all shards, maps them side by side into one packet memory,
 // and binds them again to an interface that came back. Runs on the coordinator, which keeps what it makes: descriptors
 // and mappings are lent to workers by number (see AfPacketSeat).
 // Authority: packet(7), net/packet/af_packet.c (bind, notifier), mmap(2).
 //
 // Owner: the coordinator, but for one thing. Sockets in a fanout group can't be bound again: for an interface that is
-// back new ones are made, and take the descriptors of the old. Their rings take the place of the old in the arena
+// back new ones are made, and take the descriptors of the old. Their rings take the place of the old in the packet memory
 // when the shard has read and given back the last frame there, and by the shard itself (af-packet.ts).
 
 import { closeOff, FanoutGroup } from './af-packet-fanout.ts'
 import {
-  type AfPacketSeat,
+  type AfPacketRings,
   BLOCK_BYTES,
   controlBytes,
   FRAMES_A_BLOCK,
@@ -54,12 +54,12 @@ export interface AfPacketOptions {
   readonly sharedBytes?: number
   /**
    * Who sends a packet to its shard. The kernel: each shard has receive rings of its own. A thread: it has the rings, in
-   * a seat behind the shards', and they have none.
+   * one set of rings behind the shards', and they have none.
    */
   readonly dispatch: 'kernel' | 'thread'
   /** The thread's eventfd, where one dispatches. */
   readonly dispatcherWakeFd?: number
-  /** Of each seat; default 8 MiB, page-aligned up. */
+  /** Of each shard's rings; default 8 MiB, page-aligned up. */
   readonly scratchBytes?: number
 }
 
@@ -73,27 +73,27 @@ interface Interface {
  * leaves nothing open. Where the kernel dispatches among several shards, nothing is received before setDispatch().
  */
 export function openAfPacket(options: AfPacketOptions): AfPacketPorts {
-  const plan = seatsOf(options)
+  const plan = ringsOf(options)
   const last = plan[plan.length - 1]!
-  const { arenaLength } = last
+  const { packetMemoryLength } = last
   const opened: number[] = []
-  let arenaAddress: Address = 0
+  let packetMemoryAddress: Address = 0
   try {
-    arenaAddress = mmap(0, arenaLength, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)
+    packetMemoryAddress = mmap(0, packetMemoryLength, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)
     const isGroup = options.dispatch === 'kernel' && options.shards > 1
     // In the order of shards: see af-packet-fanout.ts.
-    const seats = plan.map((seat) => openSeat({ ...seat, arenaAddress }, options, isGroup, opened))
-    mapAnonymous(arenaAddress, last.sharedAt, last.sharedLength)
+    const rings = plan.map((rings) => openRings({ ...rings, packetMemoryAddress }, options, isGroup, opened))
+    mapAnonymous(packetMemoryAddress, last.sharedAt, last.sharedLength)
     // Last, when nothing can fail any more: from here on packets fill the rings.
     const groups = options.interfaces.map(({ name, index }, port) => {
-      const fds = seats.map(({ ports }) => ports[port]!.receiveFd).filter((fd) => fd >= 0)
+      const fds = rings.map(({ ports }) => ports[port]!.receiveFd).filter((fd) => fd >= 0)
       for (const fd of fds) bindTo(fd, name, index, ETH_P_ALL)
       return isGroup ? new FanoutGroup(fds) : undefined
     })
     for (const group of groups) group?.settle()
-    return new AfPacketPorts(seats, options.shards, groups)
+    return new AfPacketPorts(rings, options.shards, groups)
   } catch (error) {
-    if (arenaAddress !== 0) munmap(arenaAddress, arenaLength)
+    if (packetMemoryAddress !== 0) munmap(packetMemoryAddress, packetMemoryLength)
     for (const fd of opened) close(fd)
     throw error
   }
@@ -102,17 +102,17 @@ export function openAfPacket(options: AfPacketOptions): AfPacketPorts {
 /** What openAfPacket() has opened, for as long as the process lives. */
 export class AfPacketPorts {
   /** By shard. */
-  readonly seats: readonly AfPacketSeat[]
+  readonly rings: readonly AfPacketRings[]
   /** Of the thread that dispatches, where one does. */
-  readonly dispatcherSeat: AfPacketSeat | undefined
-  readonly #all: readonly AfPacketSeat[]
+  readonly dispatcherRings: AfPacketRings | undefined
+  readonly #all: readonly AfPacketRings[]
   /** By port, where the kernel dispatches among several shards. */
   readonly #groups: (FanoutGroup | undefined)[]
 
-  constructor(all: readonly AfPacketSeat[], shards: number, groups: readonly (FanoutGroup | undefined)[]) {
+  constructor(all: readonly AfPacketRings[], shards: number, groups: readonly (FanoutGroup | undefined)[]) {
     this.#all = all
-    this.seats = all.slice(0, shards)
-    this.dispatcherSeat = all[shards]
+    this.rings = all.slice(0, shards)
+    this.dispatcherRings = all[shards]
     this.#groups = [...groups]
   }
 
@@ -140,15 +140,15 @@ export class AfPacketPorts {
     return this.#groups[port]?.settle() ?? true
   }
 
-  /** Gives everything back but the eventfds. When all workers have ended: a view of the arena must not be touched after. */
+  /** Gives everything back but the eventfds. When all workers have ended: a view of the packet memory must not be touched after. */
   close(): void {
     for (const { ports } of this.#all)
       for (const { receiveFd, sendFd } of ports) {
         if (receiveFd >= 0) close(receiveFd)
         close(sendFd)
       }
-    const { arenaAddress, arenaLength } = this.#all[0]!
-    munmap(arenaAddress, arenaLength)
+    const { packetMemoryAddress, packetMemoryLength } = this.#all[0]!
+    munmap(packetMemoryAddress, packetMemoryLength)
   }
 
   #remake(port: number, { name, index }: Interface, program: Uint8Array | undefined): FanoutGroup {
@@ -156,7 +156,7 @@ export class AfPacketPorts {
     const fds = this.#all.map(({ ports }) => ports[port]!.receiveFd)
     try {
       for (const { ringBytes } of this.#all) bindTo(receiver(name, ringBytes, true, made), name, index, ETH_P_ALL)
-      for (const [shard, seat] of this.#all.entries()) replace(seat, port, made[shard]!)
+      for (const [shard, rings] of this.#all.entries()) replace(rings, port, made[shard]!)
     } finally {
       for (const fd of made) close(fd)
     }
@@ -167,8 +167,8 @@ export class AfPacketPorts {
 }
 
 /** The shard may look at any time: it sees that the descriptor is being given another socket, and then that it was. */
-function replace({ arenaAddress, controlAt, ports }: AfPacketSeat, port: number, fd: number): void {
-  const at = arenaAddress + controlAt + portControl(ports.length, port) + PORT_STATE.socket
+function replace({ packetMemoryAddress, controlAt, ports }: AfPacketRings, port: number, fd: number): void {
+  const at = packetMemoryAddress + controlAt + portControl(ports.length, port) + PORT_STATE.socket
   const count = new Int32Array(viewOf(at, 4))
   Atomics.add(count, 0, 1)
   dup3(fd, ports[port]!.receiveFd, O_CLOEXEC)
@@ -176,7 +176,7 @@ function replace({ arenaAddress, controlAt, ports }: AfPacketSeat, port: number,
 }
 
 /** Where everything will lie. Throws AfPacketError if it is too much. */
-function seatsOf(options: AfPacketOptions): AfPacketSeat[] {
+function ringsOf(options: AfPacketOptions): AfPacketRings[] {
   const { interfaces, shards, wakeFds, sharedBytes = 0, dispatch, dispatcherWakeFd = -1 } = options
   const blocks = Math.floor(options.ringBytes / BLOCK_BYTES)
   const rings = { ringBytes: blocks * BLOCK_BYTES, frames: blocks * FRAMES_A_BLOCK }
@@ -202,36 +202,40 @@ function seatsOf(options: AfPacketOptions): AfPacketSeat[] {
     end = controlAt + pages(controlBytes(interfaces.length))
     return place
   })
-  const arenaLength = end + sharedLength
-  if (arenaLength > MAX_ARENA_BYTES) throw tooLarge(options, rings.ringBytes, arenaLength)
-  const arena = { arenaAddress: 0, arenaLength, sharedAt: end, sharedLength }
-  return places.map((place) => ({ ...arena, ...place, ports: [] }))
+  const packetMemoryLength = end + sharedLength
+  if (packetMemoryLength > MAX_ARENA_BYTES) throw tooLarge(options, rings.ringBytes, packetMemoryLength)
+  const packetMemory = { packetMemoryAddress: 0, packetMemoryLength, sharedAt: end, sharedLength }
+  return places.map((place) => ({ ...packetMemory, ...place, ports: [] }))
 }
 
-function tooLarge({ interfaces, shards }: AfPacketOptions, ringBytes: number, arenaLength: number): AfPacketError {
+function tooLarge(
+  { interfaces, shards }: AfPacketOptions,
+  ringBytes: number,
+  packetMemoryLength: number,
+): AfPacketError {
   const remedy = ringBytes > MIN_RING_BYTES ? 'lower io.ringMegabytes' : 'lower workers, rings are as small as can be'
   return new AfPacketError(
     'ring-size',
     `receive rings of ${ringBytes} bytes on ${interfaces.length} interfaces, and what lies beside them, are ` +
-      `${Math.ceil(arenaLength / 2 ** 20)} MiB for ${shards} shards, allowed: 2 GiB together; ${remedy}`,
+      `${Math.ceil(packetMemoryLength / 2 ** 20)} MiB for ${shards} shards, allowed: 2 GiB together; ${remedy}`,
   )
 }
 
-/** The seat with its sockets, its part of the arena mapped. The receiving ones are not bound yet. */
-function openSeat(seat: AfPacketSeat, options: AfPacketOptions, isGroup: boolean, opened: number[]): AfPacketSeat {
-  const { arenaAddress, ringsAt, ringBytes, scratchAt, controlAt } = seat
+/** The rings with their sockets, its part of the packet memory mapped. The receiving ones are not bound yet. */
+function openRings(rings: AfPacketRings, options: AfPacketOptions, isGroup: boolean, opened: number[]): AfPacketRings {
+  const { packetMemoryAddress, ringsAt, ringBytes, scratchAt, controlAt } = rings
   const ports = options.interfaces.map(({ name, index }, port) => {
     const sendFd = packetSocket(opened)
     prepareSending(sendFd, options.qdiscBypass[port] ?? false)
     bindTo(sendFd, name, index, NOTHING)
     if (ringBytes === 0) return { name, sendFd, receiveFd: -1 }
     const receiveFd = receiver(name, ringBytes, isGroup, opened)
-    const ring = arenaAddress + ringsAt + port * ringBytes
+    const ring = packetMemoryAddress + ringsAt + port * ringBytes
     mmap(ring, ringBytes, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, receiveFd)
     return { name, sendFd, receiveFd }
   })
-  mapAnonymous(arenaAddress, scratchAt, controlAt + pages(controlBytes(ports.length)) - scratchAt)
-  return { ...seat, ports }
+  mapAnonymous(packetMemoryAddress, scratchAt, controlAt + pages(controlBytes(ports.length)) - scratchAt)
+  return { ...rings, ports }
 }
 
 function receiver(name: string, ringBytes: number, isGroup: boolean, opened: number[]): number {
@@ -241,10 +245,10 @@ function receiver(name: string, ringBytes: number, isGroup: boolean, opened: num
   return fd
 }
 
-function mapAnonymous(arenaAddress: Address, at: number, length: number): void {
+function mapAnonymous(packetMemoryAddress: Address, at: number, length: number): void {
   if (length === 0) return
   const flags = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED
-  mmap(arenaAddress + at, length, PROT_READ_WRITE, flags, -1)
+  mmap(packetMemoryAddress + at, length, PROT_READ_WRITE, flags, -1)
 }
 
 const PAGE = 4096

@@ -2,7 +2,7 @@
 // sendmmsg() straight out of that ring, each worker run to completion. Why these and not TPACKET_V3, a send ring or
 // AF_XDP: README.md. Authority: packet(7), Documentation/networking/packet_mmap.rst, sendmmsg(2).
 //
-// Owner: the shard that was given the seat. The kernel fills frames; a frame's status word says whose it is:
+// Owner: the shard that was given the rings. The kernel fills frames; a frame's status word says whose it is:
 //
 //   status             whose     then
 //   0                  kernel's  it fills the frame, stores the status last
@@ -19,7 +19,7 @@
 
 import { constants } from 'node:os'
 import {
-  type AfPacketSeat,
+  type AfPacketRings,
   BATCH,
   frameAt,
   frameOffset,
@@ -70,15 +70,15 @@ const PACKET_STATISTICS = 6
 const TWO_32 = 2 ** 32
 
 export class AfPacketDriver implements Driver {
-  readonly arena: ArrayBuffer
+  readonly packetMemory: ArrayBuffer
   readonly scratchAt: number
   readonly scratchLength: number
   readonly sharedAt: number
   readonly sharedLength: number
   readonly ports: number
 
-  readonly #seat: AfPacketSeat
-  /** The arena in i32 words. */
+  readonly #rings: AfPacketRings
+  /** The packet memory in i32 words. */
   readonly #words: Int32Array
   readonly #frames: number
   readonly #next: Int32Array
@@ -86,35 +86,35 @@ export class AfPacketDriver implements Driver {
   readonly #queued: Int32Array
   /** By port: frames of the present burst are lent, PORT_STATE.lent says which. */
   readonly #anyLent: Uint8Array
-  /** The running counts in control, as the arena's f64 cells. */
+  /** The running counts in control, as the packet memory's f64 cells. */
   readonly #counts: Float64Array
   readonly #pollAddress: Address
   /** Struct tpacket_stats or an int; the kernel writes it. */
   readonly #optionValue = new Uint8Array(8)
   readonly #optionWords = new Uint32Array(this.#optionValue.buffer)
 
-  constructor(seat: AfPacketSeat) {
-    this.#seat = seat
-    this.arena = viewOf(seat.arenaAddress, seat.arenaLength)
-    this.scratchAt = seat.scratchAt
-    this.scratchLength = seat.scratchLength
-    this.sharedAt = seat.sharedAt
-    this.sharedLength = seat.sharedLength
-    this.ports = seat.ports.length
-    this.#words = new Int32Array(this.arena)
-    this.#counts = new Float64Array(this.arena)
-    this.#frames = seat.frames
+  constructor(rings: AfPacketRings) {
+    this.#rings = rings
+    this.packetMemory = viewOf(rings.packetMemoryAddress, rings.packetMemoryLength)
+    this.scratchAt = rings.scratchAt
+    this.scratchLength = rings.scratchLength
+    this.sharedAt = rings.sharedAt
+    this.sharedLength = rings.sharedLength
+    this.ports = rings.ports.length
+    this.#words = new Int32Array(this.packetMemory)
+    this.#counts = new Float64Array(this.packetMemory)
+    this.#frames = rings.frames
     this.#next = new Int32Array(this.ports)
     this.#held = new Int32Array(this.ports)
     this.#queued = new Int32Array(this.ports)
     this.#anyLent = new Uint8Array(this.ports)
-    this.#pollAddress = seat.arenaAddress + seat.controlAt
+    this.#pollAddress = rings.packetMemoryAddress + rings.controlAt
     for (let port = 0; port < this.ports; port++) {
-      this.#preparePoll(port, seat.ports[port].receiveFd)
+      this.#preparePoll(port, rings.ports[port].receiveFd)
       this.#prepareMessages(port)
       this.#takeOver(port)
     }
-    this.#preparePoll(this.ports, seat.wakeFd)
+    this.#preparePoll(this.ports, rings.wakeFd)
   }
 
   receive(port: number, at: Int32Array, length: Int32Array): number {
@@ -166,7 +166,7 @@ export class AfPacketDriver implements Driver {
   }
 
   lend(at: number): number {
-    const { ringsAt, ringBytes } = this.#seat
+    const { ringsAt, ringBytes } = this.#rings
     const inRings = at - ringsAt
     if (inRings < 0 || inRings >= this.ports * ringBytes) return -1
     const port = Math.floor(inRings / ringBytes)
@@ -209,9 +209,9 @@ export class AfPacketDriver implements Driver {
     for (let port = 0; port < this.ports; port++) {
       // A link that went down leaves an error at the socket, and poll() would return at once until it is taken.
       if ((this.#revents(port) & POLLERR) !== 0)
-        getsockopt(this.#seat.ports[port].receiveFd, SOL_SOCKET, SO_ERROR, this.#optionValue)
+        getsockopt(this.#rings.ports[port].receiveFd, SOL_SOCKET, SO_ERROR, this.#optionValue)
     }
-    if ((this.#revents(this.ports) & POLLIN) !== 0) drain(this.#seat.wakeFd)
+    if ((this.#revents(this.ports) & POLLIN) !== 0) drain(this.#rings.wakeFd)
   }
 
   sendFailures(port: number): number {
@@ -222,7 +222,7 @@ export class AfPacketDriver implements Driver {
   receiveLosses(port: number): number {
     if (this.#frames === 0) return 0
     // The kernel counts from the last asking: tp_packets, tp_drops.
-    getsockopt(this.#seat.ports[port].receiveFd, SOL_PACKET, PACKET_STATISTICS, this.#optionValue)
+    getsockopt(this.#rings.ports[port].receiveFd, SOL_PACKET, PACKET_STATISTICS, this.#optionValue)
     this.#count(port, PORT_STATE.receiveLosses, this.#optionWords[1])
     return this.#counts[this.#control(port, PORT_STATE.receiveLosses) >> 3]
   }
@@ -241,8 +241,8 @@ export class AfPacketDriver implements Driver {
   }
 
   #flushPort(port: number): void {
-    const fd = this.#seat.ports[port].sendFd
-    const messages = this.#seat.arenaAddress + this.#control(port, PORT_MESSAGES)
+    const fd = this.#rings.ports[port].sendFd
+    const messages = this.#rings.packetMemoryAddress + this.#control(port, PORT_MESSAGES)
     const count = this.#queued[port]
     this.#queued[port] = 0
     let patience = PATIENCE
@@ -278,7 +278,7 @@ export class AfPacketDriver implements Driver {
   }
 
   #preparePoll(entry: number, fd: number): void {
-    const pollfd = (this.#seat.controlAt + entry * POLLFD_BYTES) >> 2
+    const pollfd = (this.#rings.controlAt + entry * POLLFD_BYTES) >> 2
     this.#words[pollfd] = fd
     this.#words[pollfd + 1] = POLLIN
   }
@@ -335,7 +335,7 @@ export class AfPacketDriver implements Driver {
   #mapAnew(port: number): void {
     const words = this.#words
     const ring = this.#ring(port)
-    const { arenaAddress, ringBytes, ports } = this.#seat
+    const { packetMemoryAddress, ringBytes, ports } = this.#rings
     for (let frame = 0; frame < this.#frames; frame++)
       if (Atomics.load(words, ((ring + frameOffset(frame)) >> 2) + TP_STATUS) !== TP_STATUS_KERNEL) return
     const count = this.#control(port, PORT_STATE.socket) >> 2
@@ -343,7 +343,7 @@ export class AfPacketDriver implements Driver {
     // Once more if it was replaced again meanwhile: odd while that goes on, for the time of one system call.
     do {
       socket = Atomics.load(words, count)
-      mmap(arenaAddress + ring, ringBytes, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, ports[port].receiveFd)
+      mmap(packetMemoryAddress + ring, ringBytes, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, ports[port].receiveFd)
     } while ((socket & 1) !== 0 || Atomics.load(words, count) !== socket)
     this.#next[port] = this.#held[port] = 0
     words[this.#control(port, PORT_STATE.next) >> 2] = 0
@@ -352,7 +352,7 @@ export class AfPacketDriver implements Driver {
   }
 
   #ring(port: number): number {
-    return this.#seat.ringsAt + port * this.#seat.ringBytes
+    return this.#rings.ringsAt + port * this.#rings.ringBytes
   }
 
   /** An i32 of PORT_STATE. */
@@ -361,20 +361,20 @@ export class AfPacketDriver implements Driver {
   }
 
   #revents(entry: number): number {
-    return this.#words[((this.#seat.controlAt + entry * POLLFD_BYTES) >> 2) + 1] >>> 16
+    return this.#words[((this.#rings.controlAt + entry * POLLFD_BYTES) >> 2) + 1] >>> 16
   }
 
   #control(port: number, offset: number): number {
-    return this.#seat.controlAt + portControl(this.ports, port) + offset
+    return this.#rings.controlAt + portControl(this.ports, port) + offset
   }
 
   #count(port: number, what: number, by: number): void {
     this.#counts[this.#control(port, what) >> 3] += by
   }
 
-  /** Stores the address of a place in the arena, in two halves: a BigInt would be allocated for each packet. */
+  /** Stores the address of a place in the packet memory, in two halves: a BigInt would be allocated for each packet. */
   #setAddress(at: number, target: number): void {
-    const address = this.#seat.arenaAddress + target
+    const address = this.#rings.packetMemoryAddress + target
     const high = Math.floor(address / TWO_32)
     this.#words[at >> 2] = address - high * TWO_32
     this.#words[(at >> 2) + 1] = high

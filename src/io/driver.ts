@@ -1,6 +1,6 @@
 // What every packet driver is to the datapath, whatever lies behind it. A driver belongs to one shard (one thread).
 //
-// A packet is a number: where its Ethernet header begins in the driver's arena, one stretch of memory that holds the
+// A packet is a number: where its Ethernet header begins in the driver's packet memory, one stretch of memory that holds the
 // receive rings of all ports and a scratch area. Nothing is sliced or copied on the way through.
 //
 //   [ ring of port 0 | ring of port 1 | ... | scratch ]   a shard's own part, one behind the other
@@ -29,11 +29,11 @@ export const VIRTIO_NET_HEADER = 10
 
 export interface Driver {
   /** Where packets lie. */
-  readonly arena: ArrayBufferLike
-  /** Byte range of the arena that the shard may use as it likes. */
+  readonly packetMemory: ArrayBufferLike
+  /** Byte range of the packet memory that the shard may use as it likes. */
   readonly scratchAt: number
   readonly scratchLength: number
-  /** Byte range of the arena that all shards share; empty where there is one shard. */
+  /** Byte range of the packet memory that all shards share; empty where there is one shard. */
   readonly sharedAt: number
   readonly sharedLength: number
   /** Interfaces are ports 0 .. ports-1, in the order of the configuration: inside first. */
@@ -52,7 +52,7 @@ export interface Driver {
    * Briefly, for what is too large to be copied: the link stops when it comes round.
    */
   lend(at: number): number
-  /** By whoever was lent the frame, in any thread with a driver over the same arena: the link may have it again. */
+  /** By whoever was lent the frame, in any thread with a driver over the same packet memory: the link may have it again. */
   giveBack(token: number): void
   /** After a crash: gives back what this shard's driver had lent and no token of `named` stands for. */
   reclaim(named: ReadonlySet<number>): void

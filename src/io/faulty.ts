@@ -159,7 +159,7 @@ const SHARE = 4
 const LINE = 64
 
 export class FaultyDriver implements Driver {
-  readonly arena: ArrayBufferLike
+  readonly packetMemory: ArrayBufferLike
   readonly scratchAt: number
   readonly scratchLength: number
   readonly sharedAt: number
@@ -181,11 +181,11 @@ export class FaultyDriver implements Driver {
 
   constructor(inner: Driver, { seed, receive, send }: FaultPlan) {
     this.#inner = inner
-    this.arena = inner.arena
+    this.packetMemory = inner.packetMemory
     this.ports = inner.ports
     this.sharedAt = inner.sharedAt
     this.sharedLength = inner.sharedLength
-    this.#bytes = new Uint8Array(inner.arena)
+    this.#bytes = new Uint8Array(inner.packetMemory)
     const share = Math.floor(inner.scratchLength / SHARE)
     this.#placeBytes = share >= FEWEST_LARGE * LARGE_PLACE ? LARGE_PLACE : SMALL_PLACE
     const places = Math.min(MOST_PLACES, Math.floor(share / this.#placeBytes))

@@ -3,7 +3,7 @@
 // round to it, a full ring loses what arrives. Authority: the contract in driver.ts.
 //
 // Arena, all of it shared memory, one for all shards. Another thread may inject, wake and give back through a
-// LoopbackDriver of its own over the same arena, made with the same options (what was sent is collected only by the one
+// LoopbackDriver of its own over the same packet memory, made with the same options (what was sent is collected only by the one
 // that flushes), and a driver may take a dead one's place:
 //
 //   [ shard 0: words | slots of port 0 | slots of port 1 | ... | scratch ][ shard 1: ... ] ... [ shared ]
@@ -59,13 +59,13 @@ export interface LoopbackOptions {
   readonly slotBytes?: number
   /** Of each shard; default 1 MiB. */
   readonly scratchBytes?: number
-  /** Whose driver it is, among how many over one arena; default 0 of 1. */
+  /** Whose driver it is, among how many over one packet memory; default 0 of 1. */
   readonly shard?: number
   readonly shards?: number
   /** What all shards share, behind the last one's part; default 0. */
   readonly sharedBytes?: number
   /** Memory to use, at least arenaBytes(options); default: its own. */
-  readonly arena?: SharedArrayBuffer
+  readonly packetMemory?: SharedArrayBuffer
   /** Plays a link that refuses to send: true counts a failure. The frame is a view, valid during the call. */
   readonly refuse?: (port: number, frame: Uint8Array) => boolean
   /** False: what is sent is counted and forgotten, for benches. Default true. */
@@ -99,14 +99,14 @@ function shapeOf(options: LoopbackOptions): Shape {
   return { ports, slots, slotBytes, ringsAt, scratchAt, scratchBytes, shardBytes, sharedAt, sharedBytes }
 }
 
-/** Of the whole arena, which all shards' drivers are given. */
-export function arenaBytes(options: LoopbackOptions = {}): number {
+/** Of the whole packet memory, which all shards' drivers are given. */
+export function packetMemoryBytes(options: LoopbackOptions = {}): number {
   const { sharedAt, sharedBytes } = shapeOf(options)
   return sharedAt + sharedBytes
 }
 
 export class LoopbackDriver implements Driver {
-  readonly arena: SharedArrayBuffer
+  readonly packetMemory: SharedArrayBuffer
   readonly scratchAt: number
   readonly scratchLength: number
   readonly sharedAt: number
@@ -115,7 +115,7 @@ export class LoopbackDriver implements Driver {
 
   readonly #shape: Shape
   readonly #bytes: Uint8Array
-  /** The arena in i32 words. */
+  /** The packet memory in i32 words. */
   readonly #words: Int32Array
   /** Where this shard's part begins. */
   readonly #base: number
@@ -140,9 +140,9 @@ export class LoopbackDriver implements Driver {
   constructor(options: LoopbackOptions = {}) {
     const shape = shapeOf(options)
     const needed = shape.sharedAt + shape.sharedBytes
-    this.arena = options.arena ?? sharedMemory(needed)
-    if (this.arena.byteLength < needed)
-      throw new RangeError(`loopback: an arena of ${this.arena.byteLength} bytes, needed: ${needed}`)
+    this.packetMemory = options.packetMemory ?? sharedMemory(needed)
+    if (this.packetMemory.byteLength < needed)
+      throw new RangeError(`loopback: an packet memory of ${this.packetMemory.byteLength} bytes, needed: ${needed}`)
     this.#shape = shape
     this.#base = (options.shard ?? 0) * shape.shardBytes
     this.ports = shape.ports
@@ -150,9 +150,9 @@ export class LoopbackDriver implements Driver {
     this.scratchLength = shape.scratchBytes
     this.sharedAt = shape.sharedAt
     this.sharedLength = shape.sharedBytes
-    this.#bytes = new Uint8Array(this.arena)
-    this.#mem = new DataView(this.arena)
-    this.#words = new Int32Array(this.arena, 0, this.arena.byteLength >> 2)
+    this.#bytes = new Uint8Array(this.packetMemory)
+    this.#mem = new DataView(this.packetMemory)
+    this.#words = new Int32Array(this.packetMemory, 0, this.packetMemory.byteLength >> 2)
     this.#listed = new Int32Array(shape.ports)
     this.#released = new Int32Array(shape.ports)
     for (let port = 0; port < shape.ports; port++)
@@ -369,6 +369,6 @@ export class LoopbackDriver implements Driver {
   }
 }
 
-/** Where a port's word lies among the arena's, for the shard whose part begins at `base`. */
+/** Where a port's word lies among the packet memory's, for the shard whose part begins at `base`. */
 const wordAt = (base: number, port: number, word: number): number =>
   (base >> 2) + PORT_WORDS + port * WORDS_A_PORT + word

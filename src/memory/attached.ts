@@ -5,9 +5,9 @@
 
 import type { Region } from './region.ts'
 
-export interface Seat {
+export interface Attached {
   /** Where packets lie (io/driver.ts). */
-  readonly arena: ArrayBufferLike
+  readonly packetMemory: ArrayBufferLike
   /** The shard's own memory, a region a table. */
   readonly counters: Region
   readonly connections: Region
@@ -20,16 +20,16 @@ export interface Seat {
 }
 
 // On the global object, because the datapath may be bundled into one file and then has its own copy of this module.
-const SEAT = Symbol.for('natloom.seat')
-const holder = globalThis as { [SEAT]?: Seat }
+const ATTACHED = Symbol.for('natloom.attached')
+const holder = globalThis as { [ATTACHED]?: Attached }
 
-export function attach(seat: Seat): void {
-  holder[SEAT] = seat
+export function attach(memory: Attached): void {
+  holder[ATTACHED] = memory
 }
 
-/** The seat of this thread. A programming error if nothing is attached. */
-export function seat(): Seat {
-  const attached = holder[SEAT]
-  if (!attached) throw new Error('no memory is attached: import datapath/attach.ts, not the datapath itself')
-  return attached
+/** This thread's memory. A programming error if nothing is attached. */
+export function attached(): Attached {
+  const memory = holder[ATTACHED]
+  if (!memory) throw new Error('no memory is attached: import datapath/attach.ts, not the datapath itself')
+  return memory
 }

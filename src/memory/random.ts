@@ -10,7 +10,7 @@ let life = 0
 let lane = 0
 
 /** A shard that starts again must not go through its numbers again: which life of which shard is part of the hash. */
-export function seatRandom(shard: number, epoch: number): void {
+export function attachRandom(shard: number, epoch: number): void {
   lane = shard
   life = epoch
   counter = 0

@@ -72,8 +72,8 @@ export function bytesOf(cut: (region: Region) => unknown): number {
   return region.used
 }
 
-/** Memory for whatever `seat` cuts out of a region, and what it returned. */
-export function allocate<T>(seat: (region: Region) => T): { buffer: SharedArrayBuffer; seated: T } {
-  const buffer = sharedMemory(bytesOf(seat))
-  return { buffer, seated: seat(new Region(buffer)) }
+/** Memory for whatever `cut` cuts out of a region, and what it returned. */
+export function allocate<T>(cut: (region: Region) => T): { buffer: SharedArrayBuffer; view: T } {
+  const buffer = sharedMemory(bytesOf(cut))
+  return { buffer, view: cut(new Region(buffer)) }
 }

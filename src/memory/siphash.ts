@@ -3,7 +3,7 @@
 // and Bernstein, "SipHash: a fast short-input PRF", and its 32-bit variant as Linux uses it for hash tables on 32-bit
 // machines (include/linux/siphash.h: hsiphash_4u32). It is no message authentication code.
 //
-// Owner: the key is this thread's own. Shards that share a table seat the same key.
+// Owner: the key is this thread's own. Shards that share a table attach the same key.
 //
 // The rounds are written out: as a function they are inlined or not as V8's budget decides, and state in an array costs
 // a load and a store an operation.
@@ -12,7 +12,7 @@ let key0 = 0
 let key1 = 0
 
 /** Two random 32-bit words, before the first hash: a hash under another key finds nothing again. */
-export function seatHashKey(k0: number, k1: number): void {
+export function attachHashKey(k0: number, k1: number): void {
   key0 = k0 | 0
   key1 = k1 | 0
 }

@@ -61,7 +61,7 @@ let settings: NatSettings = DEFAULT_NAT
 let active: number[] = []
 let entryOf = new Map<number, number>()
 
-export function seatBindings(shared: Externals, wanted: NatSettings): void {
+export function attachBindings(shared: Externals, wanted: NatSettings): void {
   externals = shared
   settings = wanted
   active = []
@@ -207,7 +207,7 @@ export function permitRemote(row: number): void {
 }
 
 /** Tracking has noted the first packet in the reply direction: from the inside end, it holds the mapping. */
-export function answered(row: number): void {
+export function onReplySeen(row: number): void {
   const bound = cold.mapping[row]!
   if (originOf(row) === INSIDE || bound === 0) return
   fault('reply not answered')
@@ -216,7 +216,7 @@ export function answered(row: number): void {
 }
 
 /** A closed connection may be recycled. */
-export function closed(row: number): void {
+export function onClosed(row: number): void {
   if (isClosedQueue(cold.queue[row]!)) return
   enqueue(row, closedQueueOf(row))
 }

@@ -20,7 +20,7 @@ let externals: Externals
 /** By shard. */
 let views: readonly MappingView[] = []
 
-export function seatStandingPorts(shared: Externals, mappings: readonly MappingView[]): void {
+export function attachExistingMappings(shared: Externals, mappings: readonly MappingView[]): void {
   externals = shared
   views = mappings
 }
@@ -29,7 +29,7 @@ export function seatStandingPorts(shared: Externals, mappings: readonly MappingV
  * Reserves the external port of an inside endpoint's mapping in its owner's table, on the address of an entry: its port
  * index, or -1 if there is none. Address and port as loaded.
  */
-export function reserveStanding(owner: number, protocol: number, inside: number, port: number, entry: number): number {
+export function reserveExisting(owner: number, protocol: number, inside: number, port: number, entry: number): number {
   const view = views[owner]
   if (view === undefined) return -1
   const { words, index } = view

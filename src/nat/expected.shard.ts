@@ -24,7 +24,7 @@ import { DROP } from '../counters/drop-reasons.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import { swap16 } from '../wire/address.ts'
 import { externalEntry, isFree, makeConnection, makeRoomForRow } from './bindings.shard.ts'
-import { reserveStanding } from './existing-mappings.shard.ts'
+import { reserveExisting } from './existing-mappings.shard.ts'
 import { type Externals, entryOfPort, portOfIndex, spaceOf } from './externals.ts'
 import { openFromInside } from './opening.shard.ts'
 import { forwardFrom } from './port-forwards.shard.ts'
@@ -37,7 +37,7 @@ let settings: NatSettings = DEFAULT_NAT
 /** The shard that owns the flows of an inside endpoint; port as loaded. */
 let ownerOf: (protocol: number, address: number, port: number) => number = () => 0
 
-export function seatExpected(shared: Externals, wanted: NatSettings, ownerOfInside: typeof ownerOf): void {
+export function attachExpected(shared: Externals, wanted: NatSettings, ownerOfInside: typeof ownerOf): void {
   externals = shared
   settings = wanted
   ownerOf = ownerOfInside
@@ -115,8 +115,8 @@ function reservationFor({ protocol, port }: Announce, inside: number, external: 
   const entry = externalEntry(external)
   if (entry < 0) return NO_PORT
   const owner = ownerOf(protocol, inside, port)
-  const standing = standingPort(owner, protocol, inside, port, entry)
-  if (standing >= 0) return standing + 1
+  const existing = existingPort(owner, protocol, inside, port, entry)
+  if (existing >= 0) return existing + 1
   const space = spaceOf(protocol)
   const at = reserveFor(externals, owner, entry, space, swap16(port), settings.preservePorts, settings.parity)
   if (at >= 0) return at + 1
@@ -124,11 +124,11 @@ function reservationFor({ protocol, port }: Announce, inside: number, external: 
 }
 
 /** The port index of the endpoint, if another expectation or a mapping has one: reserved once more; -1 if there is none. */
-function standingPort(owner: number, protocol: number, inside: number, port: number, entry: number): number {
+function existingPort(owner: number, protocol: number, inside: number, port: number, entry: number): number {
   const named = expected() > 0 ? reservedFor(protocol, inside, port) : -1
   const isNamedStill = (): boolean => reservedFor(protocol, inside, port) === named
   if (named >= 0 && entryOfPort(named) === entry && reserveTaken(externals, named, isNamedStill)) return named
-  return dependsOnAddress(settings.mapping) ? -1 : reserveStanding(owner, protocol, inside, port, entry)
+  return dependsOnAddress(settings.mapping) ? -1 : reserveExisting(owner, protocol, inside, port, entry)
 }
 
 /** An expectation for this tuple, claimed; 0 if there is none. */

@@ -284,9 +284,9 @@ export class Externals {
   /** A look before any is frozen, since most blocks of a busy shard have a port in use: those with fewest resting first. */
   #worthMoving(entry: number, space: number, blocks: readonly number[]): number[] {
     return blocks
-      .map((block) => ({ block, resting: this.#restingOfUnused(entry, space, block) }))
-      .filter(({ resting }) => resting < this.blockSize)
-      .sort((a, b) => a.resting - b.resting)
+      .map((block) => ({ block, inQuarantine: this.#restingOfUnused(entry, space, block) }))
+      .filter(({ inQuarantine }) => inQuarantine < this.blockSize)
+      .sort((a, b) => a.inQuarantine - b.inQuarantine)
       .map(({ block }) => block)
   }
 
@@ -305,13 +305,13 @@ export class Externals {
   /** Its resting ports; all of them if one of its ports is in use. */
   #restingOfUnused(entry: number, space: number, block: number): number {
     const first = this.portIndex(entry, space, block * this.blockSize)
-    let resting = 0
+    let inQuarantine = 0
     for (let port = 0; port < this.blockSize; port++) {
       const word = Atomics.load(this.portWords, first + port)
       if (isTaken(word)) return this.blockSize
-      if (wasFreed(word)) resting++
+      if (wasFreed(word)) inQuarantine++
     }
-    return resting
+    return inQuarantine
   }
 
   #changed(): void {
@@ -344,7 +344,7 @@ export const freedAt = (second: number): number => ((second % FREED_MODULUS) + 1
 export const wasFreed = (word: number): boolean => (word & FREED_MASK) !== 0
 
 /** Freed less than `rest` seconds before `second`. After 68 minutes a word may look freshly freed once more. */
-export function isResting(word: number, second: number, rest: number): boolean {
+export function isInQuarantine(word: number, second: number, rest: number): boolean {
   const freed = (word & FREED_MASK) >>> FREED_SHIFT
   if (freed === 0) return false
   return (second - (freed - 1) + FREED_MODULUS * 2) % FREED_MODULUS < rest

@@ -21,7 +21,7 @@ import { hash4 } from '../memory/siphash.ts'
 import { swap16 } from '../wire/address.ts'
 import { activeEntries, externalEntry, isFree, makeConnection, makeRoomForRow, recyclePort } from './bindings.shard.ts'
 import { type Externals, entryOfPort, portOfIndex, spaceOf } from './externals.ts'
-import { type Forward, forwardFrom, forwardTo } from './port-forwards.shard.ts'
+import { forwardFrom, forwardTo, type PortForward } from './port-forwards.shard.ts'
 import { isLeasePending, takePort, takeReserved } from './ports.shard.ts'
 import { DEFAULT_NAT, dependsOnAddress, dependsOnPort, type NatSettings } from './settings.ts'
 
@@ -36,7 +36,7 @@ const RECYCLE_TRIES = 8
 let externals: Externals
 let settings: NatSettings = DEFAULT_NAT
 
-export function seatOpening(shared: Externals, wanted: NatSettings): void {
+export function attachOpening(shared: Externals, wanted: NatSettings): void {
   externals = shared
   settings = wanted
 }
@@ -89,7 +89,7 @@ export function openFromInside(
 
 /** A flow that a forward's inside endpoint opens itself leaves by the forward's external endpoint. */
 function openDictated(
-  dictated: Forward,
+  dictated: PortForward,
   src: number,
   dst: number,
   ports: number,
@@ -123,7 +123,7 @@ export function openFromOutside(protocol: number, src: number, dst: number, port
 }
 
 /** Whoever sends to a forwarded endpoint gets to the server: a forward asks for no mapping and no permission. */
-function openForwarded(dictated: Forward, src: number, dst: number, ports: number, tcpState: number): number {
+function openForwarded(dictated: PortForward, src: number, dst: number, ports: number, tcpState: number): number {
   const { protocol, toAddress, toPort } = dictated
   const answer = swap16(toPort) | ((ports & 0xffff) << 16)
   // The server may have opened it itself, or be reached by another forward.

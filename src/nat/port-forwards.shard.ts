@@ -4,7 +4,7 @@
 // it). A connection by a forward has mapping 0. Owner: this thread its copy of what is configured.
 
 /** Plain data: it is posted to shards. Addresses as loaded, ports numeric. */
-export interface Forward {
+export interface PortForward {
   /** TCP or UDP, by number. */
   readonly protocol: number
   /** null: every external address that there is. */
@@ -14,19 +14,22 @@ export interface Forward {
   readonly toPort: number
 }
 
-let byExternal = new Map<number, readonly Forward[]>()
-let byInside = new Map<number, readonly Forward[]>()
+let byExternal = new Map<number, readonly PortForward[]>()
+let byInside = new Map<number, readonly PortForward[]>()
 
 /** Protocols fit a byte. */
 const keyOf = (protocol: number, port: number): number => (protocol << 16) | port
 
-export function seatForwards(forwards: readonly Forward[]): void {
+export function attachPortForwards(forwards: readonly PortForward[]): void {
   byExternal = grouped(forwards, ({ protocol, port }) => keyOf(protocol, port))
   byInside = grouped(forwards, ({ protocol, toPort }) => keyOf(protocol, toPort))
 }
 
-function grouped(forwards: readonly Forward[], key: (forward: Forward) => number): Map<number, readonly Forward[]> {
-  const groups = new Map<number, Forward[]>()
+function grouped(
+  forwards: readonly PortForward[],
+  key: (forward: PortForward) => number,
+): Map<number, readonly PortForward[]> {
+  const groups = new Map<number, PortForward[]>()
   for (const forward of forwards) {
     const group = groups.get(key(forward))
     if (group) group.push(forward)
@@ -36,7 +39,7 @@ function grouped(forwards: readonly Forward[], key: (forward: Forward) => number
 }
 
 /** What is dictated for an endpoint of an external address: address as loaded, port numeric. */
-export function forwardTo(protocol: number, address: number, port: number): Forward | undefined {
+export function forwardTo(protocol: number, address: number, port: number): PortForward | undefined {
   const group = byExternal.get(keyOf(protocol, port))
   if (group === undefined) return undefined
   for (let i = 0; i < group.length; i++) if ((group[i]!.address ?? address) === address) return group[i]
@@ -44,7 +47,7 @@ export function forwardTo(protocol: number, address: number, port: number): Forw
 }
 
 /** What is dictated for what an inside endpoint sends; the first of several. */
-export function forwardFrom(protocol: number, address: number, port: number): Forward | undefined {
+export function forwardFrom(protocol: number, address: number, port: number): PortForward | undefined {
   const group = byInside.get(keyOf(protocol, port))
   if (group === undefined) return undefined
   for (let i = 0; i < group.length; i++) if (group[i]!.toAddress === address) return group[i]

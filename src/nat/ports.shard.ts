@@ -18,8 +18,8 @@ import { random32 } from '../memory/random.ts'
 import {
   type Externals,
   freedAt,
+  isInQuarantine,
   isMapped,
-  isResting,
   isTaken,
   MAPPED,
   RESERVATIONS,
@@ -32,7 +32,14 @@ import {
   wasFreed,
   withContent,
 } from './externals.ts'
-import { forgetRests, makeRoomToRest, needRoomNoMore, nextRested, queueRest, seatRests } from './quarantine.shard.ts'
+import {
+  attachQuarantine,
+  beginQuarantine,
+  forgetQuarantine,
+  giveUpRoom,
+  makeRoomInQuarantine,
+  nextOutOfQuarantine,
+} from './quarantine.shard.ts'
 
 /** Seconds that a port freed by UDP or ICMP rests. TCP has rested in its closing states. */
 const REST = 120
@@ -64,7 +71,7 @@ let hasOthers = false
 let callCoordinator: () => void = () => {}
 
 /** `callOut` makes the coordinator look for requests. */
-export function seatPorts(shared: Externals, shardNumber: number, shards = 1, callOut: () => void = () => {}): void {
+export function attachPorts(shared: Externals, shardNumber: number, shards = 1, callOut: () => void = () => {}): void {
   externals = shared
   shard = shardNumber
   hasOthers = shards > 1
@@ -79,7 +86,7 @@ export function seatPorts(shared: Externals, shardNumber: number, shards = 1, ca
   place = new Int32Array(blocks).fill(-1)
   listed = new Int32Array(blocks)
   listLength = new Int32Array(shared.capacity * SPACES)
-  seatRests()
+  attachQuarantine()
   version = -1
   for (let space = 0; space < SPACES; space++) {
     counters[CELL.portsUsed + space] = 0
@@ -96,7 +103,7 @@ export function followLeases(): boolean {
   // What was denied may be had now.
   askedAt.fill(NEVER)
   // First all that is lost, then the rest: a block that has been away and is back is lost and gained.
-  if (countBlocks(loseUnlessOurs) > 0) forgetRests((at) => usable[blockOf(at)] === -1)
+  if (countBlocks(loseUnlessOurs) > 0) forgetQuarantine((at) => usable[blockOf(at)] === -1)
   countBlocks(gainIfOurs)
   // While the coordinator held a block frozen that stays ours, it had nothing to give and left its list.
   relist()
@@ -121,7 +128,7 @@ function loseUnlessOurs(entry: number, space: number, block: number): boolean {
   if (externals.leaseOf(entry, space, block) === leased[index] && isOurs(entry, space, block)) return false
   counters[CELL.portsUsed + space]! -= taken[index]!
   counters[CELL.portsLeased + space]! -= externals.blockSize
-  if (restOf(space) > 0) needRoomNoMore(externals.blockSize)
+  if (quarantineOf(space) > 0) giveUpRoom(externals.blockSize)
   usable[index] = -1
   if (place[index] !== -1) unlist(entry, space, block)
   fault('block lost')
@@ -137,7 +144,7 @@ function gainIfOurs(entry: number, space: number, block: number): boolean {
 }
 
 function gain(entry: number, space: number, block: number, index: number): void {
-  if (restOf(space) > 0) makeRoomToRest(externals.blockSize)
+  if (quarantineOf(space) > 0) makeRoomInQuarantine(externals.blockSize)
   const first = externals.portIndex(entry, space, block * externals.blockSize)
   let mapped = 0
   let free = 0
@@ -146,10 +153,10 @@ function gain(entry: number, space: number, block: number, index: number): void 
     if (isMapped(word)) {
       if (isAnothers(first + i)) free++
       else mapped++
-    } else if (isResting(word, now, restOf(space))) {
+    } else if (isInQuarantine(word, now, quarantineOf(space))) {
       // Word and queue must agree on the second: the queue is in order, so it rests anew.
       changeWord(first + i, freedAt(now))
-      queueRest(first + i, now)
+      beginQuarantine(first + i, now)
     } else {
       if (wasFreed(word)) changeWord(first + i, 0)
       free++
@@ -299,7 +306,7 @@ export function takeReserved(entry: number, space: number, port: number): boolea
     counters[CELL.portsUsed + space]! += 1
     taken[index]! += 1
     // A mapping has ended, and the expectation that named its port has not: the rest ends here, and so it is never queued twice.
-    if (wasFreed(word)) forgetRests((rested) => rested === at)
+    if (wasFreed(word)) forgetQuarantine((outOfQuarantine) => outOfQuarantine === at)
     else if (--usable[index]! === 0) unlist(entry, space, index % externals.blocksPerSpace)
     return true
   }
@@ -328,7 +335,7 @@ export function freePort(entry: number, space: number, port: number): void {
   if (usable[blockOf(at)] === -1) return
   counters[CELL.portsUsed + space]! -= 1
   taken[blockOf(at)]! -= 1
-  if (restOf(space) > 0) queueRest(at, now)
+  if (quarantineOf(space) > 0) beginQuarantine(at, now)
   else becomeUsable(at)
   fault('port counted')
 }
@@ -342,13 +349,13 @@ function changeWord(at: number, freed: number): void {
   }
 }
 
-const restOf = (space: number): number => (space === TCP_SPACE ? 0 : REST)
+const quarantineOf = (space: number): number => (space === TCP_SPACE ? 0 : REST)
 /** What the word of a port of this space says that is freed now. */
-const freedNow = (space: number): number => (restOf(space) > 0 ? freedAt(now) : 0)
+const freedNow = (space: number): number => (quarantineOf(space) > 0 ? freedAt(now) : 0)
 
 /** Ends the rest of every port whose time is over. To be called about once a second. */
-export function endRests(): void {
-  for (let at = nextRested(now - REST); at >= 0; at = nextRested(now - REST)) {
+export function endQuarantine(): void {
+  for (let at = nextOutOfQuarantine(now - REST); at >= 0; at = nextOutOfQuarantine(now - REST)) {
     if (!clearRest(at)) continue
     fault('rest ended')
     becomeUsable(at)

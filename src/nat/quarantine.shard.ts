@@ -13,13 +13,13 @@ const FEWEST_PLACES = 64
 
 let ring = new Int32Array(0)
 /** Ports of our blocks that may rest. */
-let mayRest = 0
+let mayBeQuarantined = 0
 let head = 0
 let tail = 0
 
-export function seatRests(): void {
+export function attachQuarantine(): void {
   ring = new Int32Array(2 * FEWEST_PLACES)
-  mayRest = 0
+  mayBeQuarantined = 0
   head = 0
   tail = 0
 }
@@ -27,11 +27,11 @@ export function seatRests(): void {
 const slotOf = (count: number): number => (count * 2) & (ring.length - 1)
 
 /** For so many ports more. When a block is leased, and not where a port is freed: that is on a packet's way. */
-export function makeRoomToRest(ports: number): void {
-  mayRest += ports
-  if (restPlaces() >= mayRest) return
-  const larger = new Int32Array(2 * 2 ** Math.ceil(Math.log2(mayRest)))
-  const count = restsQueued()
+export function makeRoomInQuarantine(ports: number): void {
+  mayBeQuarantined += ports
+  if (quarantineRoom() >= mayBeQuarantined) return
+  const larger = new Int32Array(2 * 2 ** Math.ceil(Math.log2(mayBeQuarantined)))
+  const count = quarantined()
   for (let i = 0; i < count; i++) {
     const slot = slotOf(head + i)
     larger[2 * i] = ring[slot]!
@@ -43,11 +43,11 @@ export function makeRoomToRest(ports: number): void {
 }
 
 /** For so many less. */
-export function needRoomNoMore(ports: number): void {
-  mayRest -= ports
+export function giveUpRoom(ports: number): void {
+  mayBeQuarantined -= ports
 }
 
-export function queueRest(at: number, second: number): void {
+export function beginQuarantine(at: number, second: number): void {
   const slot = slotOf(tail)
   ring[slot] = at
   ring[slot + 1] = second
@@ -56,7 +56,7 @@ export function queueRest(at: number, second: number): void {
 }
 
 /** Takes the oldest out if it rests since `second` or before; its port index, -1 if there is none. */
-export function nextRested(second: number): number {
+export function nextOutOfQuarantine(second: number): number {
   if (head === tail) return -1
   const slot = slotOf(head)
   if (ring[slot + 1]! > second) return -1
@@ -66,7 +66,7 @@ export function nextRested(second: number): number {
 }
 
 /** Ports that rest no longer here. Looks at all. */
-export function forgetRests(isOver: (at: number) => boolean): void {
+export function forgetQuarantine(isOver: (at: number) => boolean): void {
   let kept = head
   for (let from = head; from !== tail; from++) {
     const at = ring[slotOf(from)]!
@@ -82,6 +82,6 @@ export function forgetRests(isOver: (at: number) => boolean): void {
 }
 
 /** Ports in the queue. */
-export const restsQueued = (): number => tail - head
+export const quarantined = (): number => tail - head
 /** How many it has room for. */
-export const restPlaces = (): number => ring.length / 2
+export const quarantineRoom = (): number => ring.length / 2

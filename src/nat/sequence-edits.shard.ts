@@ -13,7 +13,7 @@
 
 import { fault } from '#faults'
 import { cold, connections } from '../conntrack/connections.shard.ts'
-import { seat } from '../memory/attached.ts'
+import { attached } from '../memory/attached.ts'
 import {
   AT,
   countOf,
@@ -31,8 +31,8 @@ import {
   rangeOf,
 } from './sequence-table.ts'
 
-const capacity = editedConnections(seat().capacity)
-const words = cutSequences(seat().sequences, seat().capacity)
+const capacity = editedConnections(attached().capacity)
+const words = cutSequences(attached().sequences, attached().capacity)
 let free: number[] = []
 freeAll()
 

@@ -210,7 +210,7 @@ function give(
 
   program.place(fragment)
   withProtocol(program, () => program.add(bpf.LD_H_ABS, IP_ID))
-  stir(program.add(bpf.LD_MEM, source).add(bpf.XOR_K, leases.key))
+  mix(program.add(bpf.LD_MEM, source).add(bpf.XOR_K, leases.key))
   program.add(bpf.LDX_MEM, destination).add(bpf.XOR_X).jump(hashed)
 
   program.place(answers.placeOf(CHOSEN))
@@ -228,8 +228,8 @@ function give(
   program.add(bpf.LD_MEM, REMOTE_END)
 
   program.place(keyed).add(bpf.XOR_K, leases.key)
-  stir(program.place(hashed))
-  stir(program.add(bpf.LDX_MEM, LAST_WORD).add(bpf.XOR_X))
+  mix(program.place(hashed))
+  mix(program.add(bpf.LDX_MEM, LAST_WORD).add(bpf.XOR_X))
   program.add(bpf.MOD_K, leases.shards).add(bpf.RET_A)
 }
 
@@ -241,7 +241,7 @@ function withProtocol(program: Program, load: () => void): void {
 }
 
 /** A round over A, into which a word is taken already. */
-function stir(program: Program): void {
+function mix(program: Program): void {
   for (const { shift, factor } of ROUND) {
     program.add(bpf.TAX).add(bpf.RSH_K, shift).add(bpf.XOR_X)
     if (factor !== 1) program.add(bpf.MUL_K, factor)

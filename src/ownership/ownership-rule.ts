@@ -24,7 +24,7 @@
 
 import { INSIDE } from '../conntrack/tuple.ts'
 import { type Externals, spaceOf } from '../nat/externals.ts'
-import type { Forward } from '../nat/port-forwards.shard.ts'
+import type { PortForward } from '../nat/port-forwards.shard.ts'
 import { swap32 } from '../wire/address.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 
@@ -85,7 +85,7 @@ export const UNTRANSLATED: StaticRules = {
  * What forwards dictate. One of every external address says so of every address: what comes from outside to an address
  * that is none of NAT's has the same owner anyway, so the rules stay as they are when external addresses change.
  */
-export const staticRules = (forwards: readonly Forward[]): StaticRules => ({
+export const staticRules = (forwards: readonly PortForward[]): StaticRules => ({
   external: forwards.map(({ protocol, address, port }) => ({
     protocol,
     ...(address === null ? ANY : { network: swap32(address), mask: -1 }),
@@ -126,7 +126,7 @@ export const ownerOfFragment = (
   destination: number,
   identification: number,
   { key, shards }: Leases,
-): number => stir(stir(stir(key, source), destination), withProtocol(protocol, identification)) % shards
+): number => mix(mix(mix(key, source), destination), withProtocol(protocol, identification)) % shards
 
 /** Rules 1 to 3, without an object for who asks for each packet. */
 export function ownerOfFlow(
@@ -196,7 +196,7 @@ export const ROUND = [
 ] as const
 
 /** Takes a word into the hash x, which begins as the key: by XOR, then a round. Unsigned. */
-export function stir(x: number, word: number): number {
+export function mix(x: number, word: number): number {
   let next = x ^ word
   for (let step = 0; step < ROUND.length; step++)
     next = Math.imul(next ^ (next >>> ROUND[step]!.shift), ROUND[step]!.factor)
@@ -206,4 +206,4 @@ export function stir(x: number, word: number): number {
 const withProtocol = (protocol: number, number: number): number => (protocol << 16) | number
 
 const spread = (address: number, protocol: number, port: number, { key, shards }: Leases): number =>
-  stir(stir(key, address), withProtocol(protocol, port)) % shards
+  mix(mix(key, address), withProtocol(protocol, port)) % shards

@@ -8,7 +8,7 @@
 // Owner: main thread.
 
 import { DEFAULT_TIMEOUTS } from '../conntrack/timeouts.ts'
-import { ExpectationKeeper } from '../coordinator/expectations/expectation-gc.ts'
+import { ExpectationGc } from '../coordinator/expectations/expectation-gc.ts'
 import { allocateMemory, type GatewayMemory } from '../coordinator/memory.ts'
 import { CELL } from '../counters/counters.ts'
 import { DROP_REASONS } from '../counters/drop-reasons.ts'
@@ -121,7 +121,7 @@ class Run {
   readonly #rules: StaticRules
   readonly #readers: readonly EventReader[]
   readonly #lines: Lines
-  readonly #keeper: ExpectationKeeper
+  readonly #keeper: ExpectationGc
   readonly #passedOver = new Map<PassedOver | 'one-side', number>()
   #inside: readonly Prefix[]
   #shards!: ReplayShards
@@ -172,7 +172,7 @@ class Run {
     this.#readers = memory.shards.map(({ tables }, shard) => new EventReader(eventsOf(tables, memory.settings[shard]!)))
     const connections = memory.shards.map(({ tables }, shard) => connectionsOf(tables, memory.settings[shard]!))
     this.#lines = new Lines({ connections, helpers: new Map(entries.map(({ id, name }) => [id, name])) })
-    this.#keeper = new ExpectationKeeper({
+    this.#keeper = new ExpectationGc({
       table: memory.expectations,
       externals: memory.externals,
       connections,

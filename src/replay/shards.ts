@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads'
 import type { GatewayMemory } from '../coordinator/memory.ts'
 import { workerFile } from '../coordinator/workers/worker-file.ts'
 import { HandoverRings } from '../datapath/handover/handover-rings.ts'
-import { arenaBytes } from '../io/loopback.ts'
+import { packetMemoryBytes } from '../io/loopback.ts'
 import { Region, sharedMemory } from '../memory/region.ts'
 import type { Done, Order, ReplayShard } from './messages.ts'
 
@@ -27,17 +27,26 @@ export class ReplayShards {
   }
 
   /** Resolves when each has loaded its helpers. `heard` is called after each step of one of them: it has told events. */
-  static async start({ settings, shards, arenaSharedBytes }: GatewayMemory, heard: () => void): Promise<ReplayShards> {
+  static async start(
+    { settings, shards, sharedPacketMemory }: GatewayMemory,
+    heard: () => void,
+  ): Promise<ReplayShards> {
     const count = shards.length
-    const shape = { ports: 2, slots: SLOTS, scratchBytes: SCRATCH_BYTES, shards: count, sharedBytes: arenaSharedBytes }
-    const arena = sharedMemory(arenaBytes(shape))
+    const shape = {
+      ports: 2,
+      slots: SLOTS,
+      scratchBytes: SCRATCH_BYTES,
+      shards: count,
+      sharedBytes: sharedPacketMemory,
+    }
+    const packetMemory = sharedMemory(packetMemoryBytes(shape))
     const workers = shards.map(
       (memory, shard) =>
         new Worker(workerFile('replay'), {
           workerData: {
             memory,
             settings: settings[shard]!,
-            driver: { ...shape, arena, shard },
+            driver: { ...shape, packetMemory, shard },
           } satisfies ReplayShard,
         }),
     )

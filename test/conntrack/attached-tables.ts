@@ -8,13 +8,13 @@ import { attach } from '../../src/memory/attached.ts'
 import { allocate, Region } from '../../src/memory/region.ts'
 
 /** A table of this many rows, at second 0. */
-export async function seated(capacity: number) {
+export async function attachTables(capacity: number) {
   const cut = (table: (region: Region, capacity: number) => unknown) =>
     allocate((region) => table(region, capacity)).buffer
   const memory = cut(cutConnections)
   vi.resetModules()
   attach({
-    arena: new ArrayBuffer(0),
+    packetMemory: new ArrayBuffer(0),
     counters: new Region(),
     connections: new Region(memory),
     mappings: new Region(cut(cutMappings)),
@@ -23,8 +23,8 @@ export async function seated(capacity: number) {
     events: new Region(),
     capacity,
   })
-  const { seatHashKey } = await import('../../src/memory/siphash.ts')
-  seatHashKey(0x03020100, 0x07060504)
+  const { attachHashKey } = await import('../../src/memory/siphash.ts')
+  attachHashKey(0x03020100, 0x07060504)
   return {
     /** Where the connections are. */
     memory: new Region(memory),
@@ -38,4 +38,4 @@ export async function seated(capacity: number) {
   }
 }
 
-export type Seated = Awaited<ReturnType<typeof seated>>
+export type AttachedTables = Awaited<ReturnType<typeof attachTables>>

@@ -44,7 +44,7 @@ const { shard, shards, epoch } = data
 const unused = new Region()
 attach({
   ...{
-    arena: new ArrayBuffer(0),
+    packetMemory: new ArrayBuffer(0),
     mappings: unused,
     permissions: unused,
     sequences: unused,
@@ -63,8 +63,8 @@ const table = {
 const ports = await import('../../src/nat/ports.shard.ts')
 const { reserveFor, reserveTaken, unreserveAt, reservationsIn } = await import('../../src/nat/reservations.ts')
 const { setClock } = await import('../../src/memory/clock.ts')
-const { seatHashKey } = await import('../../src/memory/siphash.ts')
-const { seatRandom } = await import('../../src/memory/random.ts')
+const { attachHashKey } = await import('../../src/memory/siphash.ts')
+const { attachRandom } = await import('../../src/memory/random.ts')
 
 const externals = new Externals(new Region(data.externals), EXTERNALS)
 const slots = new ExpectationTable(new Region(data.table), { capacity: EXPECTATIONS, shards })
@@ -94,11 +94,11 @@ const oneIn = (count: number): boolean => draw(count) === 0
 
 const violated = (what: Violation): number => Atomics.add(state, violationWord(what), 1)
 
-seatHashKey(1, 2)
-seatRandom(shard, epoch)
+attachHashKey(1, 2)
+attachRandom(shard, epoch)
 setClock(Atomics.load(state, STATE.second) * 1000)
-ports.seatPorts(externals, shard, shards)
-table.seatExpectations(slots, shard, epoch, (at) => unreserveAt(externals, at))
+ports.attachPorts(externals, shard, shards)
+table.attachExpectations(slots, shard, epoch, (at) => unreserveAt(externals, at))
 if (epoch > 1) {
   recoverConnections()
   ports.recoverPorts(new Uint8Array(externals.portWords.length))
@@ -314,7 +314,7 @@ const done = shardWord(shard, DONE)
 while (state[done]! < data.operations) {
   setClock(Atomics.load(state, STATE.second) * 1000)
   operate()
-  if ((state[done]! & 63) === 0) ports.endRests()
+  if ((state[done]! & 63) === 0) ports.endQuarantine()
   Atomics.add(state, done, 1)
   Atomics.add(state, shardWord(shard, TURNS), 1)
 }

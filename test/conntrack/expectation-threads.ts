@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { cutConnections, viewConnections } from '../../src/conntrack/connection-table.ts'
 import { EXPECTATION, ExpectationTable, STATE as SLOT, stateOf, WIDTH } from '../../src/conntrack/expectation-table.ts'
-import { ExpectationKeeper } from '../../src/coordinator/expectations/expectation-gc.ts'
+import { ExpectationGc } from '../../src/coordinator/expectations/expectation-gc.ts'
 import { CELL, counterBlock } from '../../src/counters/counters.ts'
 import { EXPECT_REFUSALS, type ExpectRefusal } from '../../src/counters/expect-refusals.ts'
 import { allocate, bytesOf, Region, sharedMemory } from '../../src/memory/region.ts'
@@ -81,8 +81,8 @@ export interface ExpectationReport {
   readonly matched: number
   readonly refused: Readonly<Record<ExpectRefusal, number>>
   readonly removed: number
-  readonly ended: ExpectationKeeper['ended']
-  readonly mended: ExpectationKeeper['mended']
+  readonly ended: ExpectationGc['ended']
+  readonly mended: ExpectationGc['mended']
   readonly violations: Partial<Record<Violation, number>>
   /** Created, and neither matched nor ended nor standing at the end. A crash may keep one from being counted. */
   readonly unaccounted: number
@@ -112,13 +112,11 @@ export async function expectAmongThreads(
   crashEvery: number,
 ): Promise<ExpectationReport> {
   const begin = performance.now()
-  const { buffer, seated: table } = allocate(
-    (region) => new ExpectationTable(region, { capacity: EXPECTATIONS, shards }),
-  )
+  const { buffer, view: table } = allocate((region) => new ExpectationTable(region, { capacity: EXPECTATIONS, shards }))
   table.setLimit(LIMIT)
   const externals = allocate((region) => new Externals(region, EXTERNALS))
-  externals.seated.add(1, POOL)
-  for (let block = 0; block < BLOCKS; block++) externals.seated.lease(0, TCP_SPACE, FIRST_BLOCK + block, block % shards)
+  externals.view.add(1, POOL)
+  for (let block = 0; block < BLOCKS; block++) externals.view.lease(0, TCP_SPACE, FIRST_BLOCK + block, block % shards)
   const connections = Array.from(
     { length: shards },
     () => allocate((region) => cutConnections(region, CONNECTIONS)).buffer,
@@ -128,14 +126,14 @@ export async function expectAmongThreads(
   state[STATE.second] = 1000
   const common = {
     ...{ shards, operations, table: buffer, externals: externals.buffer },
-    ...{ ledger: sharedMemory(4 * LEDGER_WORDS), holders: sharedMemory(4 * externals.seated.portWords.length) },
+    ...{ ledger: sharedMemory(4 * LEDGER_WORDS), holders: sharedMemory(4 * externals.view.portWords.length) },
     state: state.buffer as SharedArrayBuffer,
   }
   let audits = 0
   let isQuiet = false
-  const keeper = new ExpectationKeeper({
+  const keeper = new ExpectationGc({
     table,
-    externals: externals.seated,
+    externals: externals.view,
     connections: connections.map((memory) => viewConnections(new Region(memory), CONNECTIONS)),
     now: () => Atomics.load(state, STATE.second),
     // Where no thread is left, none holds anything.
@@ -152,7 +150,7 @@ export async function expectAmongThreads(
         ...{ connections: connections[shard]!, counters: counters[shard]! },
       }
       const isDone = await run(data, crashEvery)
-      keeper.takeBack(shard)
+      keeper.reclaim(shard)
       if (isDone) return
       crashes++
     }
@@ -181,7 +179,7 @@ export async function expectAmongThreads(
   const removed = sum(CELL.expectationsRemoved, 3)
   const endedBy = { ...keeper.ended }
   const ended = Object.values(endedBy).reduce((a, b) => a + b, 0)
-  const reserved = (): number => externals.seated.portWords.reduce((total, word) => total + reservationsIn(word), 0)
+  const reserved = (): number => externals.view.portWords.reduce((total, word) => total + reservationsIn(word), 0)
   const before = { miscounted: table.count() - standing, leaked: reserved() - named(table) }
   const slotsHeld = table.states.filter(
     (word) => ![SLOT.free, SLOT.pending, SLOT.inactive].includes(stateOf(word) as 0),
@@ -202,7 +200,7 @@ export async function expectAmongThreads(
     ...{ ...before, slotsHeld: slotsHeld.length },
     left: {
       ...{ slots: slots(), count: table.count(), reservations: reserved() },
-      ports: externals.seated.portWords.filter(isMapped).length,
+      ports: externals.view.portWords.filter(isMapped).length,
     },
     seconds: (performance.now() - begin) / 1000,
   }
@@ -233,7 +231,7 @@ function run(data: ExpectationThread, crashEvery: number): Promise<boolean> {
 }
 
 /** As the coordinator does, but all the time; a second goes by in a few milliseconds. */
-async function keep(keeper: ExpectationKeeper, state: Int32Array, shards: number): Promise<void> {
+async function keep(keeper: ExpectationGc, state: Int32Array, shards: number): Promise<void> {
   for (let look = 0; Atomics.load(state, STATE.ended) < shards; look++) {
     keeper.look()
     if (look % 8 === 0) Atomics.add(state, STATE.second, 1)

@@ -6,7 +6,7 @@ import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
 import type { Draft } from '../../src/conntrack/expectations.shard.ts'
 import { allocate } from '../../src/memory/region.ts'
 import { parseAddress, swap16 } from '../../src/wire/address.ts'
-import { seated } from './attached-tables.ts'
+import { attachTables } from './attached-tables.ts'
 
 export const TCP = 6
 export const UDP = 17
@@ -17,7 +17,7 @@ export const EXTERNAL = '203.0.113.1'
 export const ports = (source: number, destination: number): number => swap16(source) | (swap16(destination) << 16)
 
 export const makeTable = (capacity: number, shards: number): ExpectationTable =>
-  allocate((region) => new ExpectationTable(region, { capacity, shards })).seated
+  allocate((region) => new ExpectationTable(region, { capacity, shards })).view
 
 /** A shard on a table, with a few connections to be masters; `released` are the port indices given back. */
 export async function expecting(
@@ -26,14 +26,14 @@ export async function expecting(
   epoch = 1,
   giveBack: (at: number) => void = () => {},
 ) {
-  const modules = await seated(8)
+  const modules = await attachTables(8)
   const expectations = {
     ...(await import('../../src/conntrack/expectation-slots.shard.ts')),
     ...(await import('../../src/conntrack/expectations.shard.ts')),
     ...(await import('../../src/conntrack/expectation-matching.shard.ts')),
   }
   const released: number[] = []
-  expectations.seatExpectations(table, shard, epoch, (at) => {
+  expectations.attachExpectations(table, shard, epoch, (at) => {
     released.push(at)
     giveBack(at)
   })

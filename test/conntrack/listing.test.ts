@@ -29,8 +29,8 @@ const NOW = 1000
 let table: ConnectionTable
 let listing: ConnectionListing
 beforeEach(() => {
-  const { buffer, seated } = allocate((region) => cutConnections(region, CAPACITY))
-  table = seated
+  const { buffer, view } = allocate((region) => cutConnections(region, CAPACITY))
+  table = view
   listing = new ConnectionListing(viewConnections(new Region(buffer), CAPACITY))
 })
 

@@ -2,14 +2,14 @@
 
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { type Seated, seated } from './attached-tables.ts'
+import { type AttachedTables, attachTables } from './attached-tables.ts'
 
 const UDP = 17
 const [INSIDE, OTHER, EXTERNAL, REMOTE] = [0x0500000a, 0x0600000a, 0x017100cb, 0x070200c0]
 
-let table: Seated
+let table: AttachedTables
 beforeEach(async () => {
-  table = await seated(8)
+  table = await attachTables(8)
 })
 
 const insert = (inside: number, port: number, externalPort: number, remote = 0, remotePort = 0): number =>

@@ -4,7 +4,7 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { CONN, CONN_WORDS } from '../../src/conntrack/connection-table.ts'
-import { type Seated, seated } from './attached-tables.ts'
+import { type AttachedTables, attachTables } from './attached-tables.ts'
 
 const CAPACITY = 24
 const TCP = 6
@@ -15,9 +15,9 @@ interface Tuple {
   readonly ports: number
 }
 
-let table: Seated
+let table: AttachedTables
 beforeAll(async () => {
-  table = await seated(CAPACITY)
+  table = await attachTables(CAPACITY)
 })
 
 // Few values, so that tuples share addresses or ports; the sign bit is set in some.

@@ -2,15 +2,15 @@
 
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { type Seated, seated } from './attached-tables.ts'
+import { type AttachedTables, attachTables } from './attached-tables.ts'
 
 const CAPACITY = 12
 const EXTERNALS = 2
 
-let queues: Seated['queues']
-let cold: Seated['connections']['cold']
+let queues: AttachedTables['queues']
+let cold: AttachedTables['connections']['cold']
 beforeAll(async () => {
-  const table = await seated(CAPACITY)
+  const table = await attachTables(CAPACITY)
   queues = table.queues
   cold = table.connections.cold
 })
@@ -40,7 +40,7 @@ describe('the queues of recyclable connections', () => {
     const step = fc.record({ row: fc.integer({ min: 1, max: CAPACITY }), queue: fc.nat(5) })
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        queues.seatQueues(queues.queueCount(EXTERNALS))
+        queues.attachQueues(queues.queueCount(EXTERNALS))
         cold.queue.fill(0)
         const model: number[][] = Array.from({ length: 6 }, () => [])
         for (const { row, queue } of steps) {

@@ -16,7 +16,7 @@ export interface Carried {
 export interface DriverFixture {
   /** Two ports at least, 8 scratch pages at least, nothing received yet. */
   readonly driver: Driver
-  /** Another shard's, over the same arena. */
+  /** Another shard's, over the same packet memory. */
   readonly neighbour: Driver
   /** A driver that takes the place of `driver`, whose thread has died. */
   successor(): Driver
@@ -59,7 +59,7 @@ export function receiveCopies(driver: Driver, port: number, count: number): Carr
 
 function copyOf(driver: Driver, frameAt: number, frameLength: number): Carried {
   const bytes = Uint8Array.from(
-    new Uint8Array(driver.arena, frameAt - VIRTIO_NET_HEADER, VIRTIO_NET_HEADER + frameLength),
+    new Uint8Array(driver.packetMemory, frameAt - VIRTIO_NET_HEADER, VIRTIO_NET_HEADER + frameLength),
   )
   return { header: bytes.subarray(0, VIRTIO_NET_HEADER), frame: bytes.subarray(VIRTIO_NET_HEADER) }
 }
@@ -88,7 +88,7 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
     /** Writes a frame into scratch, with a header of zeros, and returns where it begins. */
     function inScratch(place: number, frame: Uint8Array, header = new Uint8Array(VIRTIO_NET_HEADER)): number {
       const frameAt = driver.scratchAt + place * 2048 + 64
-      const bytes = new Uint8Array(driver.arena)
+      const bytes = new Uint8Array(driver.packetMemory)
       bytes.set(header, frameAt - VIRTIO_NET_HEADER)
       bytes.set(frame, frameAt)
       return frameAt
@@ -270,7 +270,7 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
         expect([driver.sharedAt, driver.sharedLength]).toEqual([neighbour.sharedAt, neighbour.sharedLength])
         expect(driver.sharedLength).toBeGreaterThanOrEqual(4096)
         expect(neighbour.scratchAt).not.toBe(driver.scratchAt)
-        new Uint8Array(driver.arena).set(numbered(6, 500), driver.sharedAt + 64)
+        new Uint8Array(driver.packetMemory).set(numbered(6, 500), driver.sharedAt + 64)
         neighbour.send(0, neighbour.sharedAt + 64, 500)
         neighbour.flush()
       })
@@ -370,7 +370,7 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
     describe('sending', () => {
       it('sends received frames in place, as they were rewritten', () => {
         for (const i of sequence(0, 10)) fixture.deliver(0, numbered(i, 100 + i))
-        const mem = new DataView(driver.arena)
+        const mem = new DataView(driver.packetMemory)
         let sent = 0
         while (sent < 10) {
           const listed = burst(0)

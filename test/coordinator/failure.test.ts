@@ -11,7 +11,7 @@ import { Gateway } from '../../src/coordinator/gateway.ts'
 import { allocateMemory } from '../../src/coordinator/memory.ts'
 import { RestartLimit } from '../../src/coordinator/workers/restarts.ts'
 import { Shards, type ShardsOptions } from '../../src/coordinator/workers/shards.ts'
-import type { AfPacketSeat } from '../../src/io/af-packet-layout.ts'
+import type { AfPacketRings } from '../../src/io/af-packet-layout.ts'
 import { CLONE_NEWNET, close, open, setns, signal } from '../../src/io/syscalls.ts'
 import { type Namespace, run } from '../../src/lab/world/namespace.ts'
 import { testFolder, testNamespace } from '../leftovers.ts'
@@ -95,7 +95,7 @@ class Story {
 /** Its worker returns, which it should not. */
 function endShard(shard: number): void {
   started.shards!.memory.control.words.stop(shard)
-  signal(started.shards!.seats[shard]!.wakeFd)
+  signal(started.shards!.packetRings[shard]!.wakeFd)
 }
 
 const scrape = async (gateway: Gateway) => (await fetch(gateway.metricsUrl)).text()
@@ -143,7 +143,7 @@ describe('a shard that can’t begin', () => {
     const failures: GatewayError[] = []
     const shards = new Shards({
       memory: allocateMemory(configuration()),
-      seats: [{ wakeFd: -1 } as AfPacketSeat],
+      packetRings: [{ wakeFd: -1 } as AfPacketRings],
       watcherFd: -1,
       startedAt: 0,
       limit: new RestartLimit({ restarts: 5, withinSeconds: 60 }, () => 0),

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { TakeBack } from '../../src/coordinator/undo-stack.ts'
+import { UndoStack } from '../../src/coordinator/undo-stack.ts'
 
 describe('taking back', () => {
   it('undoes the newest first, and waits for each', async () => {
     const undone: string[] = []
-    const takeBack = new TakeBack()
+    const takeBack = new UndoStack()
     takeBack.add('first', () => undone.push('first'))
     takeBack.add('second', async () => {
       await new Promise(setImmediate)
@@ -18,7 +18,7 @@ describe('taking back', () => {
   it('goes on after a step that fails, and tells which', async () => {
     const undone: string[] = []
     const refused = new Error('refused')
-    const takeBack = new TakeBack()
+    const takeBack = new UndoStack()
     takeBack.add('first', () => undone.push('first'))
     takeBack.add('second', () => {
       throw refused
@@ -33,7 +33,7 @@ describe('taking back', () => {
 
   it('undoes nothing twice', async () => {
     let times = 0
-    const takeBack = new TakeBack()
+    const takeBack = new UndoStack()
     takeBack.add('once', () => times++)
     await takeBack.run()
     await takeBack.run()

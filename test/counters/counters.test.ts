@@ -12,7 +12,7 @@ describe('metrics', () => {
       expect(CELL[key as keyof typeof CELL]).toBe(next)
       next += cells.length
     }
-    expect(allocate(counterBlock).seated).toHaveLength(next)
+    expect(allocate(counterBlock).view).toHaveLength(next)
   })
 
   it('have names of their own, in the manner of Prometheus: counters end in _total, gauges do not', () => {

@@ -23,7 +23,7 @@ export class WatchedDriver extends LoopbackDriver {
 
   constructor(options: LoopbackOptions) {
     super(options)
-    this.#memory = new Uint8Array(this.arena)
+    this.#memory = new Uint8Array(this.packetMemory)
     this.#watched = Array.from({ length: this.ports }, () => [])
   }
 

@@ -1,4 +1,4 @@
-// Several shards in one thread, each with modules of its own over one arena, one set of rings, routes and leases: what
+// Several shards in one thread, each with modules of its own over one packet memory, one set of rings, routes and leases: what
 // threads do at once they do by turns here, so that a test says what happens. Packets come by the LAN (port 0) and the
 // outside (port 1), to the shard that `deliver` names; what leaves is verified in full. Block b is leased to shard
 // b mod N.
@@ -13,10 +13,10 @@ import { HandoverRings, handoverFrameBytes } from '../../src/datapath/handover/h
 import type { Helper } from '../../src/helpers/helper.ts'
 import { HelperList } from '../../src/helpers/helper-list.ts'
 import type { registerHelper } from '../../src/helpers/registry.shard.ts'
-import { arenaBytes, LoopbackDriver, type LoopbackOptions } from '../../src/io/loopback.ts'
+import { LoopbackDriver, type LoopbackOptions, packetMemoryBytes } from '../../src/io/loopback.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, SHARED, SPACES } from '../../src/nat/externals.ts'
-import type { Forward } from '../../src/nat/port-forwards.shard.ts'
+import type { PortForward } from '../../src/nat/port-forwards.shard.ts'
 import { DEFAULT_NAT, type NatSettings } from '../../src/nat/settings.ts'
 import {
   type Leases,
@@ -56,7 +56,7 @@ export interface ClusterOptions {
   readonly shards: number
   readonly deliver?: Deliver
   readonly nat?: Partial<NatSettings>
-  readonly forwards?: readonly Forward[]
+  readonly forwards?: readonly PortForward[]
   readonly network?: Network
 }
 
@@ -102,8 +102,8 @@ export class Cluster {
     const sharedBytes = handoverFrameBytes(shards)
     const options = { ports: 2, slots: 64, scratchBytes: 8 << 20, shards: places, sharedBytes }
     this.#options = options
-    const arena = sharedMemory(arenaBytes(options))
-    this.drivers = Array.from({ length: places }, (_, shard) => new LoopbackDriver({ ...options, arena, shard }))
+    const packetMemory = sharedMemory(packetMemoryBytes(options))
+    this.drivers = Array.from({ length: places }, (_, shard) => new LoopbackDriver({ ...options, packetMemory, shard }))
     this.#settings = Array.from({ length: places }, (_, shard) => ({
       shard,
       shards,
@@ -126,8 +126,8 @@ export class Cluster {
     const handover = allocate((region) => new HandoverRings(region, shards))
     const helperList = allocate((region) => new HelperList(region, shards))
     const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: shards }))
-    this.fib = fib.seated
-    this.externals = externals.seated
+    this.fib = fib.view
+    this.externals = externals.view
     this.fib.publish(snapshotOf(network))
     const entry = this.externals.add(parseAddress(EXTERNAL), SHARED)
     for (let space = 0; space < SPACES; space++)
@@ -172,8 +172,8 @@ export class Cluster {
    * its own. What the dead one had sent and nobody has taken is forgotten. No turn yet.
    */
   async restart(shard: number): Promise<void> {
-    const { arena } = this.drivers[shard]!
-    this.drivers[shard] = new LoopbackDriver({ ...this.#options, arena, shard })
+    const { packetMemory } = this.drivers[shard]!
+    this.drivers[shard] = new LoopbackDriver({ ...this.#options, packetMemory, shard })
     const { epoch, ...settings } = this.#settings[shard]!
     this.#settings[shard] = { ...settings, restarted: true, epoch: epoch + 1 }
     await this.#attachOne(shard)

@@ -129,7 +129,7 @@ const hasReserved = ({ blockSize, portWords }: Tables['externals'], index: numbe
   portWords.subarray(index * blockSize, (index + 1) * blockSize).some((word) => isTaken(word) && !isMapped(word))
 
 /** What is counted of the blocks that the shard leases is what their ports' words say. */
-function blockFaults({ externals, ports, rests }: Tables, counter: Counter, shard: number): string[] {
+function blockFaults({ externals, ports, quarantine }: Tables, counter: Counter, shard: number): string[] {
   const faults: string[] = []
   const { blockSize, blocksPerSpace, portWords } = externals
   const { usableIn, isListed } = ports
@@ -165,8 +165,8 @@ function blockFaults({ externals, ports, rests }: Tables, counter: Counter, shar
       if (counter(key, space) !== should)
         faults.push(`gauge ${key}[${space}]: ${counter(key, space)}, should be ${should}`)
   }
-  if (rests.restsQueued() !== restingInAll)
-    faults.push(`${rests.restsQueued()} ports in the queue of resting ones, should be ${restingInAll}`)
+  if (quarantine.quarantined() !== restingInAll)
+    faults.push(`${quarantine.quarantined()} ports in quarantine, should be ${restingInAll}`)
   return faults
 }
 

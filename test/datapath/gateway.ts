@@ -7,7 +7,7 @@
 import { expect, vi } from 'vitest'
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS, type Timeouts } from '../../src/conntrack/timeouts.ts'
-import { ExpectationKeeper } from '../../src/coordinator/expectations/expectation-gc.ts'
+import { ExpectationGc } from '../../src/coordinator/expectations/expectation-gc.ts'
 import { CELL } from '../../src/counters/counters.ts'
 import { DROP, DROP_REASONS, type DropReason } from '../../src/counters/drop-reasons.ts'
 import {
@@ -28,7 +28,7 @@ import { BURST } from '../../src/io/driver.ts'
 import { EventReader } from '../../src/memory/event-ring.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, POOL, SHARED, SPACES } from '../../src/nat/externals.ts'
-import type { Forward } from '../../src/nat/port-forwards.shard.ts'
+import type { PortForward } from '../../src/nat/port-forwards.shard.ts'
 import { DEFAULT_NAT, type NatSettings } from '../../src/nat/settings.ts'
 import { Fib } from '../../src/routing/fib.ts'
 import { type FrameSpec, frame } from '../../src/testing/builder.ts'
@@ -50,7 +50,7 @@ const DRIVER = { ports: 2, slots: 64, scratchBytes: 8 << 20, sharedBytes: handov
 
 export interface GatewayOptions extends Network {
   readonly nat?: Partial<NatSettings>
-  readonly forwards?: readonly Forward[]
+  readonly forwards?: readonly PortForward[]
   readonly connections?: number
   /** Addresses that natloom has to itself; without any it shares the interface's own. */
   readonly pool?: readonly string[]
@@ -68,7 +68,7 @@ export class Gateway {
   readonly externals: Externals
   readonly expectations: ExpectationTable
   /** The coordinator's part in expectations: once a second as time goes by, and before a dead shard's successor begins. */
-  readonly keeper: ExpectationKeeper
+  readonly keeper: ExpectationGc
   settings: ShardSettings
   readonly #buffer: SharedArrayBuffer
   readonly #fib: Fib
@@ -96,8 +96,8 @@ export class Gateway {
    * dead one had sent and nobody has taken is forgotten. No turn yet.
    */
   async restart(): Promise<void> {
-    this.driver = new WatchedDriver({ ...DRIVER, arena: this.driver.arena })
-    this.keeper.takeBack(0)
+    this.driver = new WatchedDriver({ ...DRIVER, packetMemory: this.driver.packetMemory })
+    this.keeper.reclaim(0)
     this.settings = { ...this.settings, restarted: true, epoch: this.settings.epoch + 1 }
     await this.#attach()
   }
@@ -139,9 +139,9 @@ export class Gateway {
     const handover = allocate((region) => new HandoverRings(region, 1))
     const helperList = allocate((region) => new HelperList(region, 1))
     const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: 1 }))
-    this.#fib = fib.seated
-    this.externals = externals.seated
-    this.expectations = expectations.seated
+    this.#fib = fib.view
+    this.externals = externals.view
+    this.expectations = expectations.view
     for (const address of options.pool ?? []) this.addExternal(address, POOL)
     if (!options.pool) this.addExternal(EXTERNAL, SHARED)
     this.publish()
@@ -156,7 +156,7 @@ export class Gateway {
       expectations: expectations.buffer,
       helperList: helperList.buffer,
     }
-    this.keeper = new ExpectationKeeper({
+    this.keeper = new ExpectationGc({
       table: this.expectations,
       externals: this.externals,
       connections: [connectionsOf(this.#buffer, settings)],

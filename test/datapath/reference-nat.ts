@@ -9,11 +9,11 @@ import { Externals, POOL, SHARED, SPACES, spaceOf } from '../../src/nat/external
 import {
   type Endpoints,
   type Leases,
+  mix,
   ownerOf,
   type PacketNumbers,
   type StaticRules,
   staticRules,
-  stir,
 } from '../../src/ownership/ownership-rule.ts'
 import { parseAddress, parsePrefix, swap32 } from '../../src/wire/address.ts'
 
@@ -100,7 +100,7 @@ export function leasesOf({ shards, key, blockSize, seed }: Setup): Leases {
     externals.add(swap32(external), entry === 0 ? SHARED : POOL)
     for (let space = 0; space < SPACES; space++)
       for (let block = 0; block < externals.blocksPerSpace; block++) {
-        const random = stir(stir(seed, entry * SPACES + space), block) % (shards + 1)
+        const random = mix(mix(seed, entry * SPACES + space), block) % (shards + 1)
         const shard = block < shards ? (block + seed) % shards : random - 1
         if (shard >= 0) externals.lease(entry, space, block, shard)
       }

@@ -19,7 +19,7 @@ import type * as Tuple from '../../src/conntrack/tuple.ts'
 import { LIVE } from '../../src/memory/rows.ts'
 import type { Externals } from '../../src/nat/externals.ts'
 import type * as Ports from '../../src/nat/ports.shard.ts'
-import type * as Rests from '../../src/nat/quarantine.shard.ts'
+import type * as Quarantine from '../../src/nat/quarantine.shard.ts'
 import { formatAddress, swap16 } from '../../src/wire/address.ts'
 
 /** The shard's own modules: their memory is module-level. */
@@ -31,7 +31,7 @@ export interface Tables {
   readonly track: typeof Track
   readonly tuple: typeof Tuple
   readonly ports: typeof Ports
-  readonly rests: typeof Rests
+  readonly quarantine: typeof Quarantine
   readonly externals: Externals
 }
 
@@ -44,7 +44,7 @@ export const tablesOf = async (externals: Externals): Promise<Tables> => ({
   track: await import('../../src/conntrack/track.shard.ts'),
   tuple: await import('../../src/conntrack/tuple.ts'),
   ports: await import('../../src/nat/ports.shard.ts'),
-  rests: await import('../../src/nat/quarantine.shard.ts'),
+  quarantine: await import('../../src/nat/quarantine.shard.ts'),
   externals,
 })
 

@@ -3,7 +3,7 @@
 // it in a Script.
 
 import type { Announced, Announcement, Direction, Helper, HelperContext } from '../../src/helpers/helper.ts'
-import type { Forward } from '../../src/nat/port-forwards.shard.ts'
+import type { PortForward } from '../../src/nat/port-forwards.shard.ts'
 import { frame } from '../../src/testing/builder.ts'
 import type { Edit, Expectation, Played } from '../../src/testing/helper-script.ts'
 import { parseAddress } from '../../src/wire/address.ts'
@@ -100,7 +100,7 @@ export class HelpedGateway<Carrier extends PacketGateway = PacketGateway> {
 }
 
 /** The forward that a server inside needs. */
-export const forwardTo = (helper: Helper): Forward => ({
+export const forwardTo = (helper: Helper): PortForward => ({
   protocol: helper.tuple.proto === 'tcp' ? ipv4.PROTO_TCP : ipv4.PROTO_UDP,
   address: null,
   port: helper.tuple.dstPort!,

@@ -3,8 +3,8 @@ import { HelperList } from '../../src/helpers/helper-list.ts'
 import { allocate, Region } from '../../src/memory/region.ts'
 
 function lists(shards = 2): { coordinator: HelperList; shard: HelperList } {
-  const { buffer, seated } = allocate((region) => new HelperList(region, shards))
-  return { coordinator: seated, shard: new HelperList(new Region(buffer), shards) }
+  const { buffer, view } = allocate((region) => new HelperList(region, shards))
+  return { coordinator: view, shard: new HelperList(new Region(buffer), shards) }
 }
 
 describe('the list of helpers in force', () => {

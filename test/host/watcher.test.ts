@@ -274,7 +274,7 @@ describe('a neighbour in use', () => {
       const stateOf = (address: string) => states().find(({ dst }) => dst === address)?.state[0]
 
       let now = 0
-      const { seated: fib } = allocate((region) => new Fib(region, { ports: 1, shards: 1 }))
+      const { view: fib } = allocate((region) => new Fib(region, { ports: 1, shards: 1 }))
       const options = { fib, ports: ['lan0'], wakeFd, now: () => now, published: () => {}, report: () => {} }
       const watcher = inside(host, () => new Watcher(options))
       const turnAt = (time: number) => {

@@ -47,7 +47,7 @@ function open(change: Partial<AfPacketOptions> = {}): void {
   const options = { shards: SHARDS, ringBytes: RING, qdiscBypass: [true, false], wakeFds, sharedBytes: 4096 }
   const interfaces = PORTS.map((port) => ({ name: `near${port}`, index: indexOf(`near${port}`) }))
   opened = inside(near, () => openAfPacket({ interfaces, ...options, dispatch: 'kernel', ...change }))
-  drivers = opened.seats.map((seat) => new AfPacketDriver(seat))
+  drivers = opened.rings.map((rings) => new AfPacketDriver(rings))
   ends = PORTS.map((port) => new FarEnd(far, `far${port}`))
 }
 
@@ -146,7 +146,7 @@ describe('dispatch by the kernel among three shards', () => {
   ])('shows no shard what another sends %s', (_, port) => {
     dispatch()
     const [sender] = drivers
-    new Uint8Array(sender.arena).set(numbered(1), sender.scratchAt + 64)
+    new Uint8Array(sender.packetMemory).set(numbered(1), sender.scratchAt + 64)
     sender.send(port, sender.scratchAt + 64, 60)
     sender.flush()
     expect(ends[port].collect(1)).toHaveLength(1)
@@ -176,7 +176,7 @@ describe('dispatch by the kernel among three shards', () => {
         [1, 4],
         [2, 5],
       ])
-      const { frames } = opened.seats[0]
+      const { frames } = opened.rings[0]
       for (let sent = 0; sent < 4 * frames; sent += 60) expectDispatched(0, sequence(sent, 60))
       expectDispatched(1, sequence(0, 30))
     })
@@ -231,7 +231,7 @@ describe('dispatch by the kernel among three shards', () => {
       vanish(0)
       comeBack(0)
       deliver(0, sequence(100, 8))
-      expect(new Uint8Array(driver.arena, frameAt, 60)).toEqual(numbered(0))
+      expect(new Uint8Array(driver.packetMemory, frameAt, 60)).toEqual(numbered(0))
       driver.release(0)
       const all = [0, 3, 6, 9, 102, 105]
       expect(received(0, 0, all.length - listed)).toEqual(all.slice(listed))
@@ -248,7 +248,7 @@ describe('dispatch by the kernel among three shards', () => {
       comeBack(0)
       deliver(0, [3])
       expect(driver.receive(0, at, length)).toBe(0)
-      expect(new Uint8Array(driver.arena, frameAt, 60)).toEqual(numbered(0))
+      expect(new Uint8Array(driver.packetMemory, frameAt, 60)).toEqual(numbered(0))
       neighbour.giveBack(token)
       expect(received(0, 0, 1)).toEqual([3])
     })
@@ -256,9 +256,9 @@ describe('dispatch by the kernel among three shards', () => {
     it('is taken over by a new driver, whether the old one had looked or not', () => {
       vanish(0)
       comeBack(0)
-      drivers[0] = new AfPacketDriver(opened.seats[0])
+      drivers[0] = new AfPacketDriver(opened.rings[0])
       expectDispatched(0, sequence(0, 30))
-      drivers[0] = new AfPacketDriver(opened.seats[0])
+      drivers[0] = new AfPacketDriver(opened.rings[0])
       expectDispatched(0, sequence(30, 30))
     })
   })
@@ -277,7 +277,7 @@ describe('dispatch by a thread', () => {
 
   beforeEach(() => {
     open({ dispatch: 'thread', dispatcherWakeFd: wakeFds[SHARDS] as number })
-    dispatcher = new AfPacketDriver(opened.dispatcherSeat!)
+    dispatcher = new AfPacketDriver(opened.dispatcherRings!)
     drivers.push(dispatcher)
   })
 
@@ -317,10 +317,10 @@ describe('dispatch by a thread', () => {
     expect(received(SHARDS, 0, 5)).toEqual(sequence(0, 5))
   })
 
-  it('needs no more of the arena than one shard has where the kernel dispatches, and scratch for each', () => {
-    const frames = [...opened.seats, opened.dispatcherSeat!].map((seat) => seat.frames)
+  it('needs no more of the packet memory than one shard has where the kernel dispatches, and scratch for each', () => {
+    const frames = [...opened.rings, opened.dispatcherRings!].map((rings) => rings.frames)
     expect(frames).toEqual([0, 0, 0, 252])
-    expect(opened.seats[0].arenaLength).toBeLessThan(2 * RING + 4 * (9 << 20))
+    expect(opened.rings[0].packetMemoryLength).toBeLessThan(2 * RING + 4 * (9 << 20))
   })
 })
 

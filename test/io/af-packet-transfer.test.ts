@@ -81,7 +81,7 @@ describe('a TCP connection through af-packet', () => {
       const options = { shards: 1, ringBytes: 64 << 20, qdiscBypass: [true, true], wakeFds: [wakeFd] }
       return openAfPacket({ interfaces, ...options, dispatch: 'kernel' })
     })
-    const driver = new AfPacketDriver(opened.seats[0])
+    const driver = new AfPacketDriver(opened.rings[0])
     const at = new Int32Array(BURST)
     const length = new Int32Array(BURST)
     const seen = [
@@ -93,7 +93,7 @@ describe('a TCP connection through af-packet', () => {
       const count = driver.receive(from, at, length)
       for (let i = 0; i < count; i++) {
         const { needsChecksum, gsoSize } = offload(
-          new Uint8Array(driver.arena, at[i] - VIRTIO_NET_HEADER, VIRTIO_NET_HEADER),
+          new Uint8Array(driver.packetMemory, at[i] - VIRTIO_NET_HEADER, VIRTIO_NET_HEADER),
         )
         if (needsChecksum) seen[from].partialChecksums++
         if (gsoSize > 0 && length[i] > ETHERNET_MTU_FRAME) seen[from].superPackets++

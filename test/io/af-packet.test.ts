@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { AfPacketDriver } from '../../src/io/af-packet.ts'
-import type { AfPacketSeat } from '../../src/io/af-packet-layout.ts'
+import type { AfPacketRings } from '../../src/io/af-packet-layout.ts'
 import { type AfPacketOptions, type AfPacketPorts, openAfPacket } from '../../src/io/af-packet-open.ts'
 import { BURST } from '../../src/io/driver.ts'
 import { addressOf, close, eventfd, interfaceIndex, SOL_SOCKET, setsockopt } from '../../src/io/syscalls.ts'
@@ -31,7 +31,7 @@ afterAll(() => {
 interface Fixture extends DriverFixture {
   readonly driver: AfPacketDriver
   readonly opened: AfPacketPorts
-  readonly seat: AfPacketSeat
+  readonly rings: AfPacketRings
   readonly ends: FarEnd[]
 }
 
@@ -54,17 +54,17 @@ function openFixture(shards = 1): Fixture {
     }),
   )
   for (const port of [0, 1]) opened.setDispatch(port, ALL_TO_FIRST)
-  const seat = opened.seats[0]
-  const driver = new AfPacketDriver(seat)
+  const rings = opened.rings[0]
+  const driver = new AfPacketDriver(rings)
   const ends = [new FarEnd(far, 'far0'), new FarEnd(far, 'far1')]
   return {
     driver,
-    neighbour: new AfPacketDriver(opened.seats[shards - 1]),
-    successor: () => new AfPacketDriver(seat),
+    neighbour: new AfPacketDriver(opened.rings[shards - 1]),
+    successor: () => new AfPacketDriver(rings),
     opened,
-    seat,
+    rings,
     ends,
-    slots: seat.frames,
+    slots: rings.frames,
     wake: { by: 'eventfd', fd: wakeFd },
     deliver: (port, frame, header) => ends[port].send(frame, header),
     collect: (port, count) => ends[port].collect(count),
@@ -107,7 +107,7 @@ describe('af-packet', () => {
     receiveCopies(driver, port, count).map(({ frame }) => numberOf(frame))
 
   function transmit(port: number, number: number): void {
-    new Uint8Array(driver.arena).set(numbered(number), driver.scratchAt + 64)
+    new Uint8Array(driver.packetMemory).set(numbered(number), driver.scratchAt + 64)
     driver.send(port, driver.scratchAt + 64, 60)
     driver.flush()
   }
@@ -145,12 +145,12 @@ describe('af-packet', () => {
   })
 
   it('reports a frame that arrives cut short with the length that arrived', () => {
-    acceptAtMost(fixture.seat.ports[0].receiveFd, 100)
+    acceptAtMost(fixture.rings.ports[0].receiveFd, 100)
     fixture.deliver(0, numbered(1, 1000))
     expect(receiveCopies(driver, 0, 1).map(({ frame }) => frame)).toEqual([numbered(1, 1000).subarray(0, 100)])
   })
 
-  it('finds its place when a new driver takes the seat over, and gives up what the old one held', () => {
+  it('finds its place when a new driver takes the rings over, and gives up what the old one held', () => {
     const almostALap = fixture.slots - 3
     for (let i = 0; i < almostALap; i++) {
       fixture.deliver(0, numbered(i))
@@ -159,17 +159,17 @@ describe('af-packet', () => {
     fixture.deliver(0, numbered(1000))
     waitUntil(driver, () => driver.receive(0, at, length) === 1)
     for (let i = 1001; i < 1010; i++) fixture.deliver(0, numbered(i))
-    driver = new AfPacketDriver(fixture.seat)
+    driver = new AfPacketDriver(fixture.rings)
     expect(received(0, 9)).toEqual([1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009])
   })
 
-  it('goes on counting when a new driver takes the seat over', () => {
+  it('goes on counting when a new driver takes the rings over', () => {
     fixture.deliver(0, tagged(numbered(1), 5))
     waitUntil(driver, () => driver.receive(0, at, length) === 0 && driver.taggedFrames(0) === 1)
     near.ip('link set near0 down')
     transmit(0, 1)
     linkUp(near, far, 0)
-    driver = new AfPacketDriver(fixture.seat)
+    driver = new AfPacketDriver(fixture.rings)
     expect(driver.taggedFrames(0)).toBe(1)
     expect(driver.sendFailures(0)).toBe(1)
   })
@@ -291,7 +291,7 @@ describe('opening af-packet', () => {
     inside(near, () => {
       const ringBytes = RING + (5 << 20)
       const opened = openAfPacket({ interfaces: interfaces('near0'), ...options, ringBytes })
-      expect(opened.seats).toMatchObject([{ ringBytes: 20 << 20, frames: 5 * 63 }])
+      expect(opened.rings).toMatchObject([{ ringBytes: 20 << 20, frames: 5 * 63 }])
       opened.close()
     })
   })
@@ -303,7 +303,7 @@ describe('opening af-packet', () => {
       const interfaces = [{ name: 'd0', index: interfaceIndex('d0') }]
       const options = { shards: 1, ringBytes: ${RING}, qdiscBypass: [true], wakeFds: [eventfd()], dispatch: 'kernel' }
       const opened = openAfPacket({ interfaces, ...options })
-      console.log(opened.seats[0].frames)
+      console.log(opened.rings[0].frames)
       opened.close()`
     const command = 'ip link add d0 type veth peer name d1 && node --input-type=module -e "$1"'
     const said = execFileSync('unshare', ['-Urn', 'sh', '-c', command, 'sh', script], { encoding: 'utf8' })

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
 import { BURST } from '../../src/io/driver.ts'
 import { type FaultPlan, type Faults, FaultyDriver, parseFaults } from '../../src/io/faulty.ts'
-import { arenaBytes, LoopbackDriver } from '../../src/io/loopback.ts'
+import { LoopbackDriver, packetMemoryBytes } from '../../src/io/loopback.ts'
 import { sharedMemory } from '../../src/memory/region.ts'
 import { describeDriver, TOO_LONG } from '../contract/driver.ts'
 import { numbered, numberOf, superPacket } from '../contract/frames.ts'
@@ -12,14 +12,14 @@ const nothing: FaultPlan = { seed: 1, receive: [NONE, NONE], send: [NONE, NONE] 
 
 describeDriver('faults of no probability', () => {
   const shape = { slots: 128, scratchBytes: 1 << 20, shards: 2, sharedBytes: 4096 }
-  const arena = sharedMemory(arenaBytes(shape))
-  const inner = new LoopbackDriver({ ...shape, arena, refuse: (_port, bytes) => bytes.length === TOO_LONG })
+  const packetMemory = sharedMemory(packetMemoryBytes(shape))
+  const inner = new LoopbackDriver({ ...shape, packetMemory, refuse: (_port, bytes) => bytes.length === TOO_LONG })
   return {
     driver: new FaultyDriver(inner, nothing),
-    neighbour: new FaultyDriver(new LoopbackDriver({ ...shape, arena, shard: 1 }), nothing),
-    successor: () => new FaultyDriver(new LoopbackDriver({ ...shape, arena }), nothing),
+    neighbour: new FaultyDriver(new LoopbackDriver({ ...shape, packetMemory, shard: 1 }), nothing),
+    successor: () => new FaultyDriver(new LoopbackDriver({ ...shape, packetMemory }), nothing),
     slots: shape.slots,
-    wake: { by: 'loopback', options: { ...shape, arena } },
+    wake: { by: 'loopback', options: { ...shape, packetMemory } },
     deliver: (port, bytes, header) => void inner.inject(port, bytes, header),
     collect: (port) =>
       inner.takeSent(port, true).map((bytes) => ({ header: bytes.subarray(0, 10), frame: bytes.subarray(10) })),
@@ -33,7 +33,7 @@ const length = new Int32Array(BURST)
 function start(plan: FaultPlan) {
   const inner = new LoopbackDriver({ slots: 256, scratchBytes: 4 << 20 })
   const driver = new FaultyDriver(inner, plan)
-  const bytes = new Uint8Array(driver.arena)
+  const bytes = new Uint8Array(driver.packetMemory)
   /** Numbers of what port 0 lists now. */
   const receive = (): number[] => {
     const listed = driver.receive(0, at, length)
@@ -128,7 +128,7 @@ describe('a faulty path', () => {
     driver.release(0)
     driver.wait(0)
     expect(driver.receive(0, at, length)).toBe(1)
-    expect(new Uint8Array(driver.arena).slice(at[0]! - 10, at[0]! + length[0]!)).toEqual(
+    expect(new Uint8Array(driver.packetMemory).slice(at[0]! - 10, at[0]! + length[0]!)).toEqual(
       Uint8Array.of(...header, ...frame),
     )
     expect(driver.lend(at[0]!)).toBe(-1)

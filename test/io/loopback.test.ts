@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { BURST } from '../../src/io/driver.ts'
-import { arenaBytes, LoopbackDriver } from '../../src/io/loopback.ts'
+import { LoopbackDriver, packetMemoryBytes } from '../../src/io/loopback.ts'
 import { sharedMemory } from '../../src/memory/region.ts'
 import { describeDriver, TOO_LONG } from '../contract/driver.ts'
 
@@ -10,14 +10,14 @@ const frame = (...bytes: number[]): Uint8Array => Uint8Array.from({ length: 60 }
 
 describeDriver('loopback', () => {
   const shape = { slots: 128, scratchBytes: 1 << 20, shards: 2, sharedBytes: 4096 }
-  const arena = sharedMemory(arenaBytes(shape))
-  const driver = new LoopbackDriver({ ...shape, arena, refuse: (_port, bytes) => bytes.length === TOO_LONG })
+  const packetMemory = sharedMemory(packetMemoryBytes(shape))
+  const driver = new LoopbackDriver({ ...shape, packetMemory, refuse: (_port, bytes) => bytes.length === TOO_LONG })
   return {
     driver,
-    neighbour: new LoopbackDriver({ ...shape, arena, shard: 1 }),
-    successor: () => new LoopbackDriver({ ...shape, arena }),
+    neighbour: new LoopbackDriver({ ...shape, packetMemory, shard: 1 }),
+    successor: () => new LoopbackDriver({ ...shape, packetMemory }),
     slots: shape.slots,
-    wake: { by: 'loopback', options: { ...shape, arena } },
+    wake: { by: 'loopback', options: { ...shape, packetMemory } },
     deliver: (port, bytes, header) => void driver.inject(port, bytes, header),
     collect: (port) =>
       driver.takeSent(port, true).map((bytes) => ({ header: bytes.subarray(0, 10), frame: bytes.subarray(10) })),
@@ -87,24 +87,24 @@ describe('loopback driver', () => {
   })
 
   it('lies in the memory it is given, where a second driver may inject', () => {
-    const arena = sharedMemory(arenaBytes({ slots: 8 }))
-    const shard = new LoopbackDriver({ slots: 8, arena })
-    const far = new LoopbackDriver({ slots: 8, arena })
+    const packetMemory = sharedMemory(packetMemoryBytes({ slots: 8 }))
+    const shard = new LoopbackDriver({ slots: 8, packetMemory })
+    const far = new LoopbackDriver({ slots: 8, packetMemory })
     far.inject(1, frame(9))
     expect(shard.receive(1, at, length)).toBe(1)
-    expect(new DataView(arena).getUint8(at[0])).toBe(9)
+    expect(new DataView(packetMemory).getUint8(at[0])).toBe(9)
   })
 
   describe('of several shards', () => {
     const options = { shards: 3, sharedBytes: 4096, slots: 4, slotBytes: 192, scratchBytes: 100 }
-    const arena = sharedMemory(arenaBytes(options))
-    const drivers = [0, 1, 2].map((shard) => new LoopbackDriver({ ...options, shard, arena }))
+    const packetMemory = sharedMemory(packetMemoryBytes(options))
+    const drivers = [0, 1, 2].map((shard) => new LoopbackDriver({ ...options, shard, packetMemory }))
 
     it('keeps what comes for each apart', () => {
       for (const [shard, driver] of drivers.entries()) driver.inject(1, frame(shard))
       for (const [shard, driver] of drivers.entries()) {
         expect(driver.receive(1, at, length)).toBe(1)
-        expect(new DataView(arena).getUint8(at[0])).toBe(shard)
+        expect(new DataView(packetMemory).getUint8(at[0])).toBe(shard)
         driver.release(1)
       }
     })
@@ -112,7 +112,7 @@ describe('loopback driver', () => {
     it('shares one range behind all that belongs to one of them', () => {
       const own = drivers.map(({ scratchAt, scratchLength }) => scratchAt + scratchLength)
       for (const { sharedAt, sharedLength } of drivers) {
-        expect([sharedAt, sharedLength]).toEqual([arenaBytes(options) - 4096, 4096])
+        expect([sharedAt, sharedLength]).toEqual([packetMemoryBytes(options) - 4096, 4096])
         expect(sharedAt).toBeGreaterThanOrEqual(Math.max(...own))
       }
     })
@@ -121,9 +121,9 @@ describe('loopback driver', () => {
       for (const first of [1, 2]) drivers[0].inject(0, frame(first))
       drivers[0].receive(0, at, length)
       drivers[0].inject(0, frame(3))
-      const successor = new LoopbackDriver({ ...options, arena })
+      const successor = new LoopbackDriver({ ...options, packetMemory })
       expect(successor.receive(0, at, length)).toBe(1)
-      expect(new DataView(arena).getUint8(at[0])).toBe(3)
+      expect(new DataView(packetMemory).getUint8(at[0])).toBe(3)
       successor.release(0)
       expect(successor.pending(0)).toBe(0)
     })
@@ -133,7 +133,11 @@ describe('loopback driver', () => {
     ['a shard beyond the last', () => new LoopbackDriver({ shard: 2, shards: 2 }), /0 to 1/],
     ['slots that are no power of two', () => new LoopbackDriver({ slots: 6 }), /powers of two/],
     ['slots that are not whole lines', () => new LoopbackDriver({ slotBytes: 100 }), /multiples of 64/],
-    ['an arena that is too small', () => new LoopbackDriver({ arena: new SharedArrayBuffer(64) }), /needed/],
+    [
+      'an packet memory that is too small',
+      () => new LoopbackDriver({ packetMemory: new SharedArrayBuffer(64) }),
+      /needed/,
+    ],
     ['a port that is none', () => new LoopbackDriver().inject(2, frame()), /0 to 1/],
     ['a short virtio-net header', () => new LoopbackDriver().inject(0, frame(), frame()), /allowed: 10/],
   ])('refuses %s', (_, wrong, message) => {

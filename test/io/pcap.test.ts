@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { BURST } from '../../src/io/driver.ts'
-import { arenaBytes } from '../../src/io/loopback.ts'
+import { packetMemoryBytes } from '../../src/io/loopback.ts'
 import { PCAP_MACS, PcapDriver, staticNetwork } from '../../src/io/pcap.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Fib, FOUND, NEIGHBOUR, ROUTE } from '../../src/routing/fib.ts'
@@ -9,14 +9,14 @@ import { describeDriver, TOO_LONG } from '../contract/driver.ts'
 
 describeDriver('pcap', () => {
   const shape = { slots: 128, scratchBytes: 1 << 20, shards: 2, sharedBytes: 4096 }
-  const arena = sharedMemory(arenaBytes(shape))
-  const driver = new PcapDriver({ ...shape, arena, refuse: (_port, bytes) => bytes.length === TOO_LONG })
+  const packetMemory = sharedMemory(packetMemoryBytes(shape))
+  const driver = new PcapDriver({ ...shape, packetMemory, refuse: (_port, bytes) => bytes.length === TOO_LONG })
   return {
     driver,
-    neighbour: new PcapDriver({ ...shape, arena, shard: 1 }),
-    successor: () => new PcapDriver({ ...shape, arena }),
+    neighbour: new PcapDriver({ ...shape, packetMemory, shard: 1 }),
+    successor: () => new PcapDriver({ ...shape, packetMemory }),
     slots: shape.slots,
-    wake: { by: 'loopback', options: { ...shape, arena } },
+    wake: { by: 'loopback', options: { ...shape, packetMemory } },
     deliver: (port, bytes, header) => void driver.inject(port, bytes, header),
     collect: (port) =>
       driver.takeSent(port, true).map((bytes) => ({ header: bytes.subarray(0, 10), frame: bytes.subarray(10) })),
@@ -31,7 +31,7 @@ describe('the pcap driver', () => {
     for (const port of [0, 1] as const) {
       driver.play(port, Uint8Array.of(0x45, port))
       expect(driver.receive(port, at, length)).toBe(1)
-      const mem = new DataView(driver.arena, at[0]!)
+      const mem = new DataView(driver.packetMemory, at[0]!)
       expect([formatMac(mem, 0), formatMac(mem, 6)]).toEqual([PCAP_MACS[port].own, PCAP_MACS[port].router])
       expect([mem.getUint16(12), mem.getUint8(14), mem.getUint8(15), length[0]]).toEqual([0x800, 0x45, port, 16])
       driver.send(1, at[0]!, length[0]!)
@@ -45,7 +45,7 @@ describe('the pcap driver', () => {
   })
 
   it('routes inside prefixes to port 0, its own address to itself and all else to port 1, without asking anybody', () => {
-    const { seated: fib } = allocate((region) => new Fib(region, { ports: 2, shards: 1 }))
+    const { view: fib } = allocate((region) => new Fib(region, { ports: 2, shards: 1 }))
     const inside = [parsePrefix('10.0.0.0/8'), parsePrefix('198.51.100.7/32')]
     fib.publish(staticNetwork({ inside, outsideAddress: parseAddress('203.0.113.1') }))
     const found = new Int32Array(FOUND.words)
@@ -60,7 +60,7 @@ describe('the pcap driver', () => {
   })
 
   it('can take everybody to be inside', () => {
-    const { seated: fib } = allocate((region) => new Fib(region, { ports: 2, shards: 1 }))
+    const { view: fib } = allocate((region) => new Fib(region, { ports: 2, shards: 1 }))
     fib.publish(staticNetwork({ inside: [parsePrefix('0.0.0.0/0')], outsideAddress: 0 }))
     const found = new Int32Array(FOUND.words)
     fib.lookup(parseAddress('8.8.8.8'), found)

@@ -3,7 +3,7 @@
 // both ends hear what the other said, and nothing else.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { TalkerRequests } from '../../src/lab/traffic/scripted-peer.ts'
+import type { ScriptedPeerRequests } from '../../src/lab/traffic/scripted-peer.ts'
 import { Processes } from '../../src/lab/world/processes.ts'
 import { Remote } from '../../src/lab/world/remote.ts'
 import { GATEWAY_OUTSIDE, INSIDE_HOSTS, SERVER, Topology } from '../../src/lab/world/topology.ts'
@@ -18,8 +18,8 @@ const CLIENT = INSIDE_HOSTS[0]!
 const topology = Topology.create(testFamily())
 const processes = new Processes()
 const talker = new URL('../../dist/src/lab/traffic/scripted-peer.js', import.meta.url)
-const client = new Remote<TalkerRequests>(topology.lan, processes, talker)
-const server = new Remote<TalkerRequests>(topology.outside, processes, talker)
+const client = new Remote<ScriptedPeerRequests>(topology.lan, processes, talker)
+const server = new Remote<ScriptedPeerRequests>(topology.outside, processes, talker)
 
 let connections = 0
 

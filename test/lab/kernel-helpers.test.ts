@@ -2,7 +2,7 @@
 // and what is expected after each write. Every difference is meant: it is in sessions/differences.ts, with its reason.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { TalkerRequests } from '../../src/lab/traffic/scripted-peer.ts'
+import type { ScriptedPeerRequests } from '../../src/lab/traffic/scripted-peer.ts'
 import { Processes } from '../../src/lab/world/processes.ts'
 import { Remote } from '../../src/lab/world/remote.ts'
 import { Topology } from '../../src/lab/world/topology.ts'
@@ -22,8 +22,8 @@ const HOST = new URL('../../dist/src/lab/traffic/scripted-peer.js', import.meta.
 const topology = Topology.create(testFamily())
 const processes = new Processes()
 const hosts = {
-  lan: new Remote<TalkerRequests>(topology.lan, processes, HOST),
-  outside: new Remote<TalkerRequests>(topology.outside, processes, HOST),
+  lan: new Remote<ScriptedPeerRequests>(topology.lan, processes, HOST),
+  outside: new Remote<ScriptedPeerRequests>(topology.outside, processes, HOST),
 }
 const { gateway } = topology
 

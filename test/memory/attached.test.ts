@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { attach, seat } from '../../src/memory/attached.ts'
+import { attach, attached } from '../../src/memory/attached.ts'
 import { Region } from '../../src/memory/region.ts'
 
-describe('the seat', () => {
+describe('the memory of a thread', () => {
   it('must be attached before anything is imported that works on it', () => {
-    expect(() => seat()).toThrow('no memory is attached: import datapath/attach.ts')
+    expect(() => attached()).toThrow('no memory is attached: import datapath/attach.ts')
     const region = new Region()
-    const attached = {
-      arena: new ArrayBuffer(0),
+    const memory = {
+      packetMemory: new ArrayBuffer(0),
       counters: region,
       connections: region,
       mappings: region,
@@ -16,7 +16,7 @@ describe('the seat', () => {
       events: region,
       capacity: 1,
     }
-    attach(attached)
-    expect(seat()).toBe(attached)
+    attach(memory)
+    expect(attached()).toBe(memory)
   })
 })

@@ -3,7 +3,7 @@ import { ControlWords } from '../../src/memory/control-words.ts'
 import { allocate } from '../../src/memory/region.ts'
 import { PATIENCE_MS } from '../patience.ts'
 
-const controlWords = (shards = 2) => allocate((region) => new ControlWords(region, shards)).seated
+const controlWords = (shards = 2) => allocate((region) => new ControlWords(region, shards)).view
 
 describe('a shard’s orders', () => {
   it('let nobody run before the first start', () => {

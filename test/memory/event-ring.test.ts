@@ -17,7 +17,7 @@ import {
 import { allocate } from '../../src/memory/region.ts'
 import type { EventThread } from './event-thread.ts'
 
-const ring = (): { buffer: SharedArrayBuffer; seated: EventRing } => allocate(cutEvents)
+const ring = (): { buffer: SharedArrayBuffer; view: EventRing } => allocate(cutEvents)
 
 /** What a reader has seen: numbers of events, and a negative one for so many lost. */
 function drained(reader: EventReader): number[] {
@@ -38,10 +38,10 @@ function write(writer: EventWriter, number: number): void {
 
 describe('a shard’s event ring', () => {
   it('asks for nothing until somebody wants something', () => {
-    const { seated } = ring()
-    const writer = new EventWriter(seated)
+    const { view } = ring()
+    const writer = new EventWriter(view)
     expect(writer.wants(EVENT.flowNew)).toBe(false)
-    const reader = new EventReader(seated)
+    const reader = new EventReader(view)
     reader.want(EVENT.flowNew | EVENT.packet)
     expect([writer.wants(EVENT.flowNew), writer.wants(EVENT.flowEnd)]).toEqual([true, false])
     reader.want(0)
@@ -49,10 +49,10 @@ describe('a shard’s event ring', () => {
   })
 
   it('says what a record is, when it was written, and which frame it belongs to', () => {
-    const { seated } = ring()
-    const reader = new EventReader(seated)
+    const { view } = ring()
+    const reader = new EventReader(view)
     reader.setFrame(12)
-    write(new EventWriter(seated), 99)
+    write(new EventWriter(view), 99)
     reader.setFrame(13)
     const seen: number[][] = []
     reader.drain(
@@ -63,8 +63,8 @@ describe('a shard’s event ring', () => {
   })
 
   it('loses what finds it full, and tells how many where they were', () => {
-    const { seated } = ring()
-    const [writer, reader] = [new EventWriter(seated), new EventReader(seated)]
+    const { view } = ring()
+    const [writer, reader] = [new EventWriter(view), new EventReader(view)]
     for (let i = 0; i < EVENT_SLOTS + 5; i++) write(writer, i)
     const seen = drained(reader)
     expect(seen.length).toBe(EVENT_SLOTS + 1)
@@ -74,12 +74,12 @@ describe('a shard’s event ring', () => {
   })
 
   it('goes on for a writer that takes a dead one’s place', () => {
-    const { seated } = ring()
-    const reader = new EventReader(seated)
-    const dead = new EventWriter(seated)
+    const { view } = ring()
+    const reader = new EventReader(view)
+    const dead = new EventWriter(view)
     write(dead, 1)
     dead.begin(EVENT.flowEnd, 0)
-    write(new EventWriter(seated), 2)
+    write(new EventWriter(view), 2)
     expect(drained(reader)).toEqual([1, 2])
   })
 
@@ -87,8 +87,8 @@ describe('a shard’s event ring', () => {
     const steps = fc.array(fc.oneof(fc.integer({ min: 0, max: 3000 }), fc.constant('read' as const)), { maxLength: 40 })
     fc.assert(
       fc.property(steps, (plan) => {
-        const { seated } = ring()
-        const [writer, reader] = [new EventWriter(seated), new EventReader(seated)]
+        const { view } = ring()
+        const [writer, reader] = [new EventWriter(view), new EventReader(view)]
         let [written, read] = [0, 0]
         const take = () => {
           for (const number of drained(reader)) {
@@ -108,11 +108,11 @@ describe('a shard’s event ring', () => {
   })
 
   it('tells a thread of every event of another, or how many it has lost', async () => {
-    const { buffer, seated } = ring()
+    const { buffer, view } = ring()
     const EVENTS = 400_000
     const path = fileURLToPath(new URL('../../dist/test/memory/event-thread.js', import.meta.url))
     const data: EventThread = { ring: buffer, events: EVENTS }
-    const reader = new EventReader(seated)
+    const reader = new EventReader(view)
     reader.want(EVENT.flowNew)
     const writer = new Worker(path, { workerData: data })
     let [next, lost, torn] = [0, 0, 0]

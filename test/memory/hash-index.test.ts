@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { HashIndex } from '../../src/memory/hash-index.ts'
 import { allocate } from '../../src/memory/region.ts'
 
-const make = (entries: number): HashIndex => allocate((region) => new HashIndex(region, entries)).seated
+const make = (entries: number): HashIndex => allocate((region) => new HashIndex(region, entries)).view
 
 /** All refs that a probe for this hash meets. */
 function refsOf(index: HashIndex, hash: number): number[] {

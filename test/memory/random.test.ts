@@ -7,7 +7,7 @@ beforeEach(async () => {
   vi.resetModules()
   random = await import('../../src/memory/random.ts')
   siphash = await import('../../src/memory/siphash.ts')
-  siphash.seatHashKey(1, 2)
+  siphash.attachHashKey(1, 2)
 })
 
 const draw = (count: number): number[] => Array.from({ length: count }, () => random.random32())
@@ -21,10 +21,10 @@ describe('random numbers', () => {
     const first = draw(8)
     vi.resetModules()
     const again = await import('../../src/memory/random.ts')
-    const { seatHashKey } = await import('../../src/memory/siphash.ts')
-    seatHashKey(1, 2)
+    const { attachHashKey } = await import('../../src/memory/siphash.ts')
+    attachHashKey(1, 2)
     expect(Array.from({ length: 8 }, () => again.random32())).toEqual(first)
-    seatHashKey(1, 3)
+    attachHashKey(1, 3)
     expect(Array.from({ length: 8 }, () => again.random32())).not.toEqual(first)
   })
 
@@ -36,7 +36,7 @@ describe('random numbers', () => {
       [1, 2],
     ] as const
     const drawn = lives.flatMap(([shard, epoch]) => {
-      random.seatRandom(shard, epoch)
+      random.attachRandom(shard, epoch)
       return draw(64)
     })
     expect(new Set(drawn).size).toBe(drawn.length)

@@ -25,10 +25,10 @@ describe('a region', () => {
   })
 
   it('begins every view on a cache line', () => {
-    const { seated } = allocate(cut)
-    for (const view of Object.values(seated)) expect(view.byteOffset % LINE).toBe(0)
-    expect([seated.bytes.byteOffset, seated.words.byteOffset, seated.floats.byteOffset]).toEqual([0, 64, 192])
-    expect(seated.part.byteOffset).toBe(256)
+    const { view } = allocate(cut)
+    for (const cut of Object.values(view)) expect(cut.byteOffset % LINE).toBe(0)
+    expect([view.bytes.byteOffset, view.words.byteOffset, view.floats.byteOffset]).toEqual([0, 64, 192])
+    expect(view.part.byteOffset).toBe(256)
   })
 
   it('is measured without a buffer, and needs what was measured', () => {
@@ -38,9 +38,9 @@ describe('a region', () => {
   })
 
   it('is found again over the same buffer', () => {
-    const { buffer, seated } = allocate(cut)
-    seated.words[16] = 7
-    seated.part[2] = 9
+    const { buffer, view } = allocate(cut)
+    view.words[16] = 7
+    view.part[2] = 9
     const again = cut(new Region(buffer))
     expect([again.words[16], again.part[2]]).toEqual([7, 9])
   })
@@ -67,9 +67,9 @@ describe('a layout', () => {
 
 describe('columns', () => {
   it('are one typed array each, with a place for row 0', () => {
-    const { seated } = allocate((region) => columns(region, 11, { mark: 'i32', helper: 'u8' }))
-    expect(seated.mark).toBeInstanceOf(Int32Array)
-    expect(seated.helper).toBeInstanceOf(Uint8Array)
-    expect([seated.mark.length, seated.helper.length]).toEqual([11, 11])
+    const { view } = allocate((region) => columns(region, 11, { mark: 'i32', helper: 'u8' }))
+    expect(view.mark).toBeInstanceOf(Int32Array)
+    expect(view.helper).toBeInstanceOf(Uint8Array)
+    expect([view.mark.length, view.helper.length]).toEqual([11, 11])
   })
 })

@@ -14,7 +14,7 @@ const generationOf = (rows: Rows, row: number): number => rows.words[row * WIDTH
 
 describe('a row', () => {
   it('is odd while it is written, even and live when it is true, even and dead when it is free', () => {
-    const rows = make().seated
+    const rows = make().view
     const row = rows.begin()
     expect(row).toBe(1)
     expect([generationOf(rows, row) & 1, rows.isLive(row)]).toEqual([1, false])
@@ -27,7 +27,7 @@ describe('a row', () => {
   })
 
   it('keeps its other flags when it becomes live', () => {
-    const rows = make().seated
+    const rows = make().view
     const row = rows.begin()
     rows.words[row * WIDTH + FLAGS] = 6
     rows.commit(row)
@@ -35,7 +35,7 @@ describe('a row', () => {
   })
 
   it('has another generation each time it lives', () => {
-    const rows = make().seated
+    const rows = make().view
     const seen = new Set<number>()
     for (let life = 0; life < 100; life++) {
       const row = rows.begin()
@@ -50,7 +50,7 @@ describe('a row', () => {
 
 describe('a table', () => {
   it('gives low rows first, and never row 0', () => {
-    const rows = make().seated
+    const rows = make().view
     expect([1, 2, 3, 4, 5].map(() => rows.begin())).toEqual([1, 2, 3, 4, 5])
     expect(rows.full).toBe(true)
     expect(rows.begin()).toBe(0)
@@ -58,23 +58,23 @@ describe('a table', () => {
   })
 
   it('knows the highest row ever used', () => {
-    const rows = make().seated
+    const rows = make().view
     for (const row of [rows.begin(), rows.begin()]) rows.commit(row)
     rows.retire(2)
     expect([rows.highest, rows.used]).toEqual([2, 1])
   })
 
   it('is seen by whoever cuts the same memory', () => {
-    const { buffer, seated } = make()
-    const row = seated.begin()
-    seated.commit(row)
+    const { buffer, view } = make()
+    const row = view.begin()
+    view.commit(row)
     expect(new Rows(new Region(buffer), OPTIONS).isLive(row)).toBe(true)
   })
 
   it('equals a set under random begin and retire', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(9), { maxLength: 60 }), (steps) => {
-        const rows = make().seated
+        const rows = make().view
         const live = new Set<number>()
         for (const step of steps) {
           if (step < 6) {
@@ -110,9 +110,9 @@ describe('rows of a thread that is gone', () => {
   }
 
   it('live on where they are true; the others are free, low ones first', () => {
-    const { buffer, seated } = make()
-    begun(seated, 4)
-    seated.retire(2)
+    const { buffer, view } = make()
+    begun(view, 4)
+    view.retire(2)
     const rows = recovered(buffer)
     expect([rows.used, rows.highest, rows.full]).toEqual([3, 4, false])
     expect([1, 2, 3, 4].map((row) => rows.isLive(row))).toEqual([true, false, true, true])
@@ -126,29 +126,29 @@ describe('rows of a thread that is gone', () => {
   ]
   for (const [what, leave] of ODD)
     it(`are free and even again: one ${what}`, () => {
-      const { buffer, seated } = make()
-      begun(seated, 1)
-      leave(seated.words, seated.begin())
+      const { buffer, view } = make()
+      begun(view, 1)
+      leave(view.words, view.begin())
       const rows = recovered(buffer)
       expect([rows.used, rows.isLive(2), generationOf(rows, 2) & 1]).toEqual([1, false, 0])
       expect(rows.begin()).toBe(2)
     })
 
   it('live on if their generation has come round to zero', () => {
-    const { buffer, seated } = make()
-    begun(seated, 3)
-    seated.words[2 * WIDTH + GENERATION] = 0
-    seated.words[3 * WIDTH + GENERATION] = 0
+    const { buffer, view } = make()
+    begun(view, 3)
+    view.words[2 * WIDTH + GENERATION] = 0
+    view.words[3 * WIDTH + GENERATION] = 0
     const rows = recovered(buffer)
     expect([rows.used, rows.highest]).toEqual([3, 3])
   })
 
   it('are recovered as well twice as once', () => {
-    const { buffer, seated } = make()
-    begun(seated, 2)
-    seated.begin()
+    const { buffer, view } = make()
+    begun(view, 2)
+    view.begin()
     recovered(buffer)
-    const words = seated.words.slice()
-    expect([recovered(buffer).used, seated.words]).toEqual([2, words])
+    const words = view.words.slice()
+    expect([recovered(buffer).used, view.words]).toEqual([2, words])
   })
 })

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { hash4, seatHashKey } from '../../src/memory/siphash.ts'
+import { attachHashKey, hash4 } from '../../src/memory/siphash.ts'
 
 /** HalfSipHash over any bytes, as the paper describes it, to hold the unrolled one against. */
 function halfSipHash(compressions: number, finalizations: number, bytes: Uint8Array, k0: number, k1: number): number {
@@ -63,7 +63,7 @@ describe('the reference in this test gives the published vectors', () => {
 
 describe('the hash of four words', () => {
   it("is HalfSipHash-1-3 of their sixteen bytes: Linux's vector", () => {
-    seatHashKey(...KEY)
+    attachHashKey(...KEY)
     expect(hash4(0x03020100, 0x07060504, 0x0b0a0908, 0x0f0e0d0c) >>> 0).toBe(0x8b31d501)
   })
 
@@ -81,7 +81,7 @@ describe('the hash of four words', () => {
   ]
   for (const [words, key, expected] of vectors)
     it(`${words.map((word) => (word >>> 0).toString(16)).join(' ')} is ${expected.toString(16)}`, () => {
-      seatHashKey(...key)
+      attachHashKey(...key)
       expect(hash4(...words) >>> 0).toBe(expected)
     })
 
@@ -89,7 +89,7 @@ describe('the hash of four words', () => {
     const word = fc.integer({ min: -0x80000000, max: 0x7fffffff })
     fc.assert(
       fc.property(word, word, word, word, word, word, (a, b, c, d, k0, k1) => {
-        seatHashKey(k0, k1)
+        attachHashKey(k0, k1)
         const hash = hash4(a, b, c, d)
         expect(hash).toBe(hash | 0)
         expect(hash >>> 0).toBe(halfSipHash(1, 3, new Uint8Array(Int32Array.of(a, b, c, d).buffer), k0, k1))
@@ -98,9 +98,9 @@ describe('the hash of four words', () => {
   })
 
   it('depends on the key', () => {
-    seatHashKey(1, 2)
+    attachHashKey(1, 2)
     const one = hash4(1, 2, 3, 4)
-    seatHashKey(1, 3)
+    attachHashKey(1, 3)
     expect(hash4(1, 2, 3, 4)).not.toBe(one)
   })
 })

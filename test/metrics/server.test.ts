@@ -20,7 +20,7 @@ let health: Health
 let server: MetricsServer
 
 beforeEach(async () => {
-  blocks = [allocate(counterBlock).seated, allocate(counterBlock).seated]
+  blocks = [allocate(counterBlock).view, allocate(counterBlock).view]
   restarts = [0, 0]
   ages = [12, 0]
   health = { ok: true, detail: { shards: 2 } }

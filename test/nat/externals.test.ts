@@ -6,7 +6,7 @@ import { allocate, Region } from '../../src/memory/region.ts'
 import {
   Externals,
   freedAt,
-  isResting,
+  isInQuarantine,
   isTaken,
   MAPPED,
   POOL,
@@ -24,7 +24,7 @@ const [A, B, C] = [0x01000001, 0x02000001, 0x03000001]
 
 let externals: Externals
 beforeEach(() => {
-  externals = allocate((region) => new Externals(region, { capacity: 2, blockSize: 64 })).seated
+  externals = allocate((region) => new Externals(region, { capacity: 2, blockSize: 64 })).view
 })
 
 describe('addresses', () => {
@@ -46,14 +46,14 @@ describe('addresses', () => {
   })
 
   it('are found by every thread that looks, as they come and go', () => {
-    const { buffer, seated } = allocate((region) => new Externals(region, { capacity: 2, blockSize: 64 }))
+    const { buffer, view } = allocate((region) => new Externals(region, { capacity: 2, blockSize: 64 }))
     const other = new Externals(new Region(buffer), { capacity: 2, blockSize: 64 })
     expect(other.find(A)).toBe(-1)
-    seated.add(A, SHARED)
-    seated.add(B, POOL)
+    view.add(A, SHARED)
+    view.add(B, POOL)
     expect([other.find(A), other.find(B)]).toEqual([0, 1])
-    seated.remove(0)
-    seated.add(C, POOL)
+    view.remove(0)
+    view.add(C, POOL)
     expect([other.find(A), other.find(B), other.find(C)]).toEqual([-1, 1, 0])
   })
 
@@ -146,9 +146,9 @@ describe('a port word', () => {
     fc.assert(
       fc.property(fc.nat(10_000_000), fc.integer({ min: 0, max: 3000 }), (second, later) => {
         const word = withContent(12345, freedAt(second))
-        expect(isResting(word, second + later, 120)).toBe(later < 120)
+        expect(isInQuarantine(word, second + later, 120)).toBe(later < 120)
       }),
     )
-    expect(isResting(0, 5, 120)).toBe(false)
+    expect(isInQuarantine(0, 5, 120)).toBe(false)
   })
 })

@@ -2,7 +2,7 @@
 // from its port comes from there, and neither mapping nor port is used (rule 2 of ownership/ownership-rule.ts).
 
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { Forward } from '../../src/nat/port-forwards.shard.ts'
+import type { PortForward } from '../../src/nat/port-forwards.shard.ts'
 import { parseAddress } from '../../src/wire/address.ts'
 import { Cluster, type Deliver, toDispatcher, toFirst, toNeighbour, toOwner } from '../datapath/cluster.ts'
 import { Gateway } from '../datapath/gateway.ts'
@@ -17,7 +17,7 @@ const FORWARDED = `${EXTERNAL}:21`
 const CLIENT = `${SERVER}:40000`
 const NEIGHBOUR = '10.0.0.6'
 
-const forward = (protocol: number, from: string, to: string): Forward => {
+const forward = (protocol: number, from: string, to: string): PortForward => {
   const [address, port] = from.split(':')
   const [toAddress, toPort] = to.split(':')
   return {

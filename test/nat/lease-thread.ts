@@ -11,7 +11,7 @@ const data = workerData as LeaseThread
 const unused = new Region()
 attach({
   ...{
-    arena: new ArrayBuffer(0),
+    packetMemory: new ArrayBuffer(0),
     connections: unused,
     mappings: unused,
     permissions: unused,
@@ -24,7 +24,7 @@ attach({
 const ports = await import('../../src/nat/ports.shard.ts')
 const { reserveFor, unreserveAt } = await import('../../src/nat/reservations.ts')
 const { setClock } = await import('../../src/memory/clock.ts')
-const { seatHashKey } = await import('../../src/memory/siphash.ts')
+const { attachHashKey } = await import('../../src/memory/siphash.ts')
 
 const externals = new Externals(new Region(data.externals), OPTIONS)
 const claims = new Int32Array(data.claims)
@@ -42,8 +42,8 @@ function draw(bound: number): number {
   return (seed >>> 0) % bound
 }
 
-seatHashKey(data.seed, 0x5eed)
-ports.seatPorts(externals, data.shard, data.shards, () => Atomics.add(state, STATE.requests, 1))
+attachHashKey(data.seed, 0x5eed)
+ports.attachPorts(externals, data.shard, data.shards, () => Atomics.add(state, STATE.requests, 1))
 // From now on freed ports rest long enough to be seen, and short enough that there are some.
 let now = 1_000_000
 setClock(now)
@@ -136,7 +136,7 @@ for (let i = 0; i < data.operations; i++) {
   if (i % 256 === 0) {
     now += 1000
     setClock(now)
-    ports.endRests()
+    ports.endQuarantine()
   }
 }
 while (held.length > 0) giveBack(0)
@@ -147,5 +147,5 @@ Atomics.wait(state, STATE.quiet, 0)
 ports.followLeases()
 // Past every rest; what it is in words, another shard's clock may have said.
 setClock(now + 3_000_000)
-ports.endRests()
+ports.endQuarantine()
 Atomics.add(state, STATE.unlisted, countUnlisted())

@@ -51,7 +51,7 @@ const compiled = import.meta.url.endsWith('.ts') ? '../../dist/test/nat/lease-th
 
 /** Runs `shards` threads of so many operations each, and moves blocks until the last has ended. */
 export async function leaseAmongThreads(shards: number, operations: number, seed: number): Promise<LeaseReport> {
-  const { buffer, seated: externals } = allocate((region) => new Externals(region, OPTIONS))
+  const { buffer, view: externals } = allocate((region) => new Externals(region, OPTIONS))
   const entry = externals.add(1, SHARED)
   for (let space = 0; space < SPACES; space++)
     for (let block = 0; block < BLOCKS; block++) externals.lease(entry, space, FIRST_BLOCK + block, block % shards)
@@ -97,7 +97,7 @@ const failure = (ends: readonly Promise<void>[]): Promise<never> =>
     for (const end of ends) end.catch(reject)
   })
 
-/** As the coordinator does (lease-desk.ts), and without being asked besides; ends with the threads' operations. */
+/** As the coordinator does (block-leases.ts), and without being asked besides; ends with the threads' operations. */
 async function moveBlocks(externals: Externals, state: Int32Array, shards: number) {
   let moved = 0
   let refused = 0

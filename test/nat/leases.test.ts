@@ -33,9 +33,9 @@ let calls: number
 beforeEach(async () => {
   const unused = new Region()
   const block = allocate(counterBlock)
-  counters = block.seated
-  const seat = {
-    arena: new ArrayBuffer(0),
+  counters = block.view
+  const tables = {
+    packetMemory: new ArrayBuffer(0),
     connections: unused,
     mappings: unused,
     permissions: unused,
@@ -44,18 +44,18 @@ beforeEach(async () => {
     capacity: 1,
   }
   vi.resetModules()
-  attach({ ...seat, counters: new Region(block.buffer) })
+  attach({ ...tables, counters: new Region(block.buffer) })
   ports = await import('../../src/nat/ports.shard.ts')
   reservations = await import('../../src/nat/reservations.ts')
   rests = await import('../../src/nat/quarantine.shard.ts')
   clock = await import('../../src/memory/clock.ts')
-  externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: SIZE })).seated
+  externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: SIZE })).view
   externals.add(1, POOL)
   begin(2)
 })
 
 function begin(shards: number): void {
-  ports.seatPorts(externals, ME, shards, () => calls++)
+  ports.attachPorts(externals, ME, shards, () => calls++)
   clock.setClock(1_000_000)
   ports.followLeases()
   // A shard calls once when it begins.
@@ -211,7 +211,7 @@ describe('a shard that takes a port as its block goes to another one', () => {
     const before = takeAll(SIZE)
     expect(sorted(before)).toEqual([-1, ...portsOf(A).slice(1)])
     externals.portWords[at()] = withContent(taken, 0)
-    ports.endRests()
+    ports.endQuarantine()
     expect(take()).toBe(port)
     expect(counters[CELL.portsUsed + TCP_SPACE]).toBe(SIZE)
   })
@@ -270,7 +270,7 @@ describe('a reservation', () => {
     // Given back once too often: nothing happens.
     reservations.unreserveAt(externals, indexOf(port))
     expect(wordOf(port) & (15 << 1)).toBe(0)
-    ports.endRests()
+    ports.endQuarantine()
     expect([take(), take()]).toEqual([port, -1])
   })
 
@@ -388,10 +388,10 @@ describe('a reserved port', () => {
     expect([counters[CELL.portsUsed + UDP_SPACE], counters[CELL.portsResting + UDP_SPACE]]).toEqual([1, 1])
     reservations.unreserveAt(externals, indexOf(port, UDP_SPACE))
     ports.freePort(0, UDP_SPACE, port)
-    expect(rests.restsQueued()).toBe(2)
+    expect(rests.quarantined()).toBe(2)
     clock.setClock(1_000_000 + 120_000)
-    ports.endRests()
-    expect([rests.restsQueued(), counters[CELL.portsResting + UDP_SPACE]]).toEqual([0, 0])
+    ports.endQuarantine()
+    expect([rests.quarantined(), counters[CELL.portsResting + UDP_SPACE]]).toEqual([0, 0])
     expect(ports.usableIn(Math.floor(indexOf(port, UDP_SPACE) / SIZE))).toBe(SIZE)
   })
 
@@ -399,7 +399,7 @@ describe('a reserved port', () => {
     lease(ME, TCP_SPACE, A)
     const port = reserve(A * SIZE)
     takeReserved(port)
-    ports.seatPorts(externals, ME, 2)
+    ports.attachPorts(externals, ME, 2)
     ports.recoverPorts(new Uint8Array(externals.portWords.length))
     ports.followLeases()
     expect(wordOf(port) & (MAPPED | (15 << 1))).toBe(RESERVATION)
@@ -409,7 +409,7 @@ describe('a reserved port', () => {
 
 describe('memory for ports that rest', () => {
   it('grows with the blocks that are leased, and keeps the order', () => {
-    const places = rests.restPlaces()
+    const places = rests.quarantineRoom()
     expect(places).toBeLessThan(1024)
     const rested = (from: number, to: number): void => {
       for (let block = from; block < to; block++) lease(ME, UDP_SPACE, block)
@@ -418,11 +418,11 @@ describe('memory for ports that rest', () => {
     rested(100, 110)
     clock.setClock(1_060_000)
     rested(110, 500)
-    expect(rests.restsQueued()).toBe(400 * SIZE)
-    expect(rests.restPlaces()).toBeGreaterThanOrEqual(400 * SIZE)
-    expect(rests.restPlaces()).toBeLessThan(2 * 400 * SIZE)
+    expect(rests.quarantined()).toBe(400 * SIZE)
+    expect(rests.quarantineRoom()).toBeGreaterThanOrEqual(400 * SIZE)
+    expect(rests.quarantineRoom()).toBeLessThan(2 * 400 * SIZE)
     clock.setClock(1_120_000)
-    ports.endRests()
+    ports.endQuarantine()
     expect(counters[CELL.portsResting + UDP_SPACE]).toBe(390 * SIZE)
     const usable = Array.from({ length: 10 * SIZE }, () => Math.floor(take(UDP_SPACE) / SIZE))
     expect(Math.max(...usable)).toBeLessThan(110)
@@ -430,8 +430,8 @@ describe('memory for ports that rest', () => {
   })
 
   it('is none for TCP, whose ports rest in closing states', () => {
-    const places = rests.restPlaces()
+    const places = rests.quarantineRoom()
     for (let block = 100; block < 500; block++) lease(ME, TCP_SPACE, block)
-    expect(rests.restPlaces()).toBe(places)
+    expect(rests.quarantineRoom()).toBe(places)
   })
 })

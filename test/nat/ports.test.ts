@@ -20,10 +20,10 @@ let counters: Float64Array
 
 beforeEach(async () => {
   const block = allocate(counterBlock)
-  counters = block.seated
+  counters = block.view
   const unused = new Region()
-  const seat = {
-    arena: new ArrayBuffer(0),
+  const tables = {
+    packetMemory: new ArrayBuffer(0),
     connections: unused,
     mappings: unused,
     permissions: unused,
@@ -32,18 +32,18 @@ beforeEach(async () => {
     capacity: 1,
   }
   vi.resetModules()
-  attach({ ...seat, counters: new Region(block.buffer) })
+  attach({ ...tables, counters: new Region(block.buffer) })
   ports = await import('../../src/nat/ports.shard.ts')
   clock = await import('../../src/memory/clock.ts')
-  externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: BLOCK })).seated
+  externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: BLOCK })).view
   begin()
 })
 
 /** One address, no block leased yet, second 1000. */
 function begin(): void {
-  externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: BLOCK })).seated
+  externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: BLOCK })).view
   externals.add(1, SHARED)
-  ports.seatPorts(externals, 0)
+  ports.attachPorts(externals, 0)
   at(1000)
 }
 
@@ -121,11 +121,11 @@ describe('freeing a port', () => {
     expect(gauges(UDP_SPACE)).toEqual({ used: 15, resting: 1, leased: 16 })
     for (const second of [1000, 1119]) {
       at(second)
-      ports.endRests()
+      ports.endQuarantine()
       expect(take(UDP_SPACE)).toBe(-1)
     }
     at(1120)
-    ports.endRests()
+    ports.endQuarantine()
     expect(take(UDP_SPACE)).toBe(FIRST * BLOCK + 3)
     expect(gauges(UDP_SPACE)).toEqual({ used: 16, resting: 0, leased: 16 })
   })
@@ -136,10 +136,10 @@ describe('freeing a port', () => {
     ports.freePort(0, UDP_SPACE, taken[0]!)
     at(1120)
     expect(take(UDP_SPACE)).toBe(-1)
-    ports.endRests()
+    ports.endQuarantine()
     expect(take(UDP_SPACE)).toBe(taken[0])
     at(1121)
-    ports.endRests()
+    ports.endQuarantine()
     expect(take(UDP_SPACE)).toBe(-1)
   })
 
@@ -147,10 +147,10 @@ describe('freeing a port', () => {
     lease(UDP_SPACE, FIRST)
     for (let i = 0; i < BLOCK; i++) ports.freePort(0, UDP_SPACE, take(UDP_SPACE))
     at(1200)
-    ports.endRests()
+    ports.endQuarantine()
     // 4095 seconds after they were freed.
     at(5100)
-    ports.endRests()
+    ports.endQuarantine()
     const given = Array.from({ length: BLOCK }, () => take(UDP_SPACE))
     expect(given.toSorted((a, b) => a - b)).toEqual(portsOf(FIRST))
   })
@@ -181,7 +181,7 @@ describe('leases', () => {
     expect(take(UDP_SPACE)).toBe(-1)
     expect(gauges(UDP_SPACE)).toEqual({ used: 0, resting: 16, leased: 16 })
     at(1180)
-    ports.endRests()
+    ports.endQuarantine()
     expect(new Set(Array.from({ length: BLOCK }, () => take(UDP_SPACE))).size).toBe(BLOCK)
     expect(gauges(UDP_SPACE)).toEqual({ used: 16, resting: 0, leased: 16 })
   })
@@ -240,7 +240,7 @@ describe('any sequence of taking, freeing, waiting, leasing and taking back', ()
             } else if (one.do === 'wait') {
               second += one.seconds
               at(second)
-              ports.endRests()
+              ports.endQuarantine()
             } else if (one.do === 'lease') {
               const block = FIRST + one.which
               // What has rested with nobody rests a whole time with its next lessee at most.
@@ -269,7 +269,7 @@ describe('the ports of a dead shard', () => {
   function succeed(mapped: readonly number[] = [], shards = 1, callOut: () => void = () => {}): void {
     const has = new Uint8Array(externals.portWords.length)
     for (const port of mapped) has[externals.portIndex(0, UDP_SPACE, port)] = 1
-    ports.seatPorts(externals, 0, shards, callOut)
+    ports.attachPorts(externals, 0, shards, callOut)
     ports.recoverPorts(has)
     ports.followLeases()
   }
@@ -281,7 +281,7 @@ describe('the ports of a dead shard', () => {
     succeed([kept!])
     expect(gauges(UDP_SPACE)).toEqual({ used: 1, resting: 2, leased: BLOCK })
     at(1000 + REST)
-    ports.endRests()
+    ports.endQuarantine()
     expect(gauges(UDP_SPACE)).toEqual({ used: 1, resting: 0, leased: BLOCK })
     expect(Array.from({ length: BLOCK }, () => take(UDP_SPACE)).filter((port) => port >= 0)).toHaveLength(BLOCK - 1)
   })

@@ -11,13 +11,19 @@ import { cutSequences, editedConnections, MOST_EDITS } from '../../src/nat/seque
 const CAPACITY = 64
 const ROW = 1
 
-const seatedEdits = async () => {
+const attachedEdits = async () => {
   const cut = (table: (region: Region, capacity: number) => unknown) =>
     new Region(allocate((region) => table(region, CAPACITY)).buffer)
   vi.resetModules()
   const unused = new Region()
   attach({
-    ...{ arena: new ArrayBuffer(0), counters: unused, mappings: unused, permissions: unused, capacity: CAPACITY },
+    ...{
+      packetMemory: new ArrayBuffer(0),
+      counters: unused,
+      mappings: unused,
+      permissions: unused,
+      capacity: CAPACITY,
+    },
     connections: cut(cutConnections),
     sequences: cut(cutSequences),
     events: new Region(),
@@ -25,9 +31,9 @@ const seatedEdits = async () => {
   return import('../../src/nat/sequence-edits.shard.ts')
 }
 
-let edits: Awaited<ReturnType<typeof seatedEdits>>
+let edits: Awaited<ReturnType<typeof attachedEdits>>
 beforeEach(async () => {
-  edits = await seatedEdits()
+  edits = await attachedEdits()
 })
 
 const edit = fc.record({

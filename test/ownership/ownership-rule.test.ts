@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { INSIDE, OUTSIDE } from '../../src/conntrack/tuple.ts'
 import { spaceOf } from '../../src/nat/externals.ts'
-import { type Leases, ownerOf, type PacketNumbers, ROUND, stir } from '../../src/ownership/ownership-rule.ts'
+import { type Leases, mix, ownerOf, type PacketNumbers, ROUND } from '../../src/ownership/ownership-rule.ts'
 import {
   address,
   answerTo,
@@ -268,14 +268,14 @@ describe('the hash', () => {
     ROUND.reduce((a, { shift, factor }) => BigInt.asUintN(32, (a ^ (a >> BigInt(shift))) * BigInt(factor)), x ^ word)
 
   it("is MurmurHash3's finaliser, round by round", () => {
-    const finalised = [0, 1, 0xdeadbeef, 0xffffffff].map((word) => stir(0, word))
+    const finalised = [0, 1, 0xdeadbeef, 0xffffffff].map((word) => mix(0, word))
     expect(finalised).toEqual([0, 0x514e28b7, 0x0de5c6a9, 0x81f16f39])
   })
 
   it('takes a word in as unsigned 32-bit arithmetic does', () => {
     fc.assert(
       fc.property(u32(), u32(), (x, word) => {
-        expect(BigInt(stir(x, word))).toBe(onWords(BigInt(x), BigInt(word)))
+        expect(BigInt(mix(x, word))).toBe(onWords(BigInt(x), BigInt(word)))
       }),
     )
   })

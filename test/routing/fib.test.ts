@@ -30,7 +30,7 @@ const route = (prefix: string, fields: Partial<FibRoute>): FibRoute => {
 }
 
 const make = (options: { routes?: number; neighbours?: number } = {}): Fib =>
-  allocate((region) => new Fib(region, { ports: 2, shards: 2, ...options })).seated
+  allocate((region) => new Fib(region, { ports: 2, shards: 2, ...options })).view
 
 const withRoutes = (...routes: FibRoute[]): FibSnapshot => ({ ports: [LAN, WAN], routes, neighbours: [] })
 

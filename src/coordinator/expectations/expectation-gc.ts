@@ -40,7 +40,7 @@ import type { GatewayMemory } from '../memory.ts'
 const ENTRIES_A_LOOK = 8
 const PORTS = 65536
 
-export interface KeeperOptions {
+export interface ExpectationGcOptions {
   readonly table: ExpectationTable
   readonly externals: Externals
   /** By shard. */
@@ -62,12 +62,12 @@ interface Leak {
   readonly turns: readonly number[]
 }
 
-export class ExpectationKeeper {
+export class ExpectationGc {
   /** Ended here since the gateway's start. */
   readonly ended = { expired: 0, 'master-ended': 0, 'helper-gone': 0 }
   /** Mended since then. */
   readonly mended = { slot: 0, count: 0, reservation: 0 }
-  readonly #options: KeeperOptions
+  readonly #options: ExpectationGcOptions
   readonly #copy = new Int32Array(WIDTH)
   /** Suspected leaks by port index. */
   readonly #leaks = new Map<number, Leak>()
@@ -75,7 +75,7 @@ export class ExpectationKeeper {
   #entriesLeft = 0
   #nextEntry = 0
 
-  constructor(options: KeeperOptions) {
+  constructor(options: ExpectationGcOptions) {
     this.#options = options
   }
 
@@ -97,7 +97,7 @@ export class ExpectationKeeper {
   }
 
   /** A shard's thread is gone, and no other has begun: settles what it held. */
-  takeBack(shard: number): void {
+  reclaim(shard: number): void {
     const { table } = this.#options
     // A dispatcher expects nothing.
     if (shard >= table.shards) return
@@ -157,7 +157,7 @@ export class ExpectationKeeper {
   }
 
   /** A slot that is the coordinator's. */
-  #free(slot: number, cause: keyof ExpectationKeeper['ended']): void {
+  #free(slot: number, cause: keyof ExpectationGc['ended']): void {
     this.#release(slot, generationOf(this.#options.table.word(slot)))
     this.ended[cause]++
   }
@@ -264,9 +264,9 @@ export class ExpectationKeeper {
 }
 
 /** Of a gateway; `now` is the second of its shards' clock. */
-export function keeperOf(memory: GatewayMemory, now: () => number): ExpectationKeeper {
+export function keeperOf(memory: GatewayMemory, now: () => number): ExpectationGc {
   const { expectations: table, externals, shards, settings, counters } = memory
-  return new ExpectationKeeper({
+  return new ExpectationGc({
     table,
     externals,
     connections: shards.map(({ tables }, shard) => connectionsOf(tables, settings[shard]!)),

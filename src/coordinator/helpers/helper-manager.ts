@@ -40,7 +40,7 @@ export interface LoadedHelper {
   readonly classes: readonly { readonly name: string; readonly maxExpected: number; readonly timeoutSeconds: number }[]
 }
 
-export interface HelperDeskOptions {
+export interface HelperManagerOptions {
   readonly list: HelperList
   readonly shards: number
   /** Makes every shard turn. */
@@ -54,8 +54,8 @@ interface Loaded {
   readonly shown: LoadedHelper
 }
 
-export class HelperDesk {
-  readonly #options: HelperDeskOptions
+export class HelperManager {
+  readonly #options: HelperManagerOptions
   #loaded: readonly Loaded[] = []
   #loads = 0
   #lastId = 0
@@ -63,7 +63,7 @@ export class HelperDesk {
   /** What is under way. */
   #queue: Promise<unknown> = Promise.resolve()
 
-  constructor(options: HelperDeskOptions) {
+  constructor(options: HelperManagerOptions) {
     this.#options = options
   }
 

@@ -1,11 +1,11 @@
 // The packet sockets and receive rings of all shards: opened in shard order, kept for the process's life, lent to
 // workers by number, and bound again to an interface that vanished and came back.
-// Owner: the coordinator; the shard that a seat is lent to reads and writes its arena.
+// Owner: the coordinator; the shard that rings are lent to reads and writes its packet memory.
 
 import { HostError } from '../../host/errors.ts'
 import type { LinkReport } from '../../host/host-tables.ts'
 import { configuredQdiscs } from '../../host/qdisc.ts'
-import { type AfPacketSeat, MIN_RING_BYTES } from '../../io/af-packet-layout.ts'
+import { type AfPacketRings, MIN_RING_BYTES } from '../../io/af-packet-layout.ts'
 import { type AfPacketPorts, openAfPacket } from '../../io/af-packet-open.ts'
 import { AfPacketError } from '../../io/errors.ts'
 import type { GatewayConfig } from '../config.ts'
@@ -32,7 +32,7 @@ const MEGABYTE = 2 ** 20
 
 type PortsConfig = Pick<GatewayConfig, 'io' | 'dispatch'>
 
-/** For the workers: where they are woken, and what of the arena is all shards'. */
+/** For the workers: where they are woken, and what of the packet memory is all shards'. */
 export interface PacketPortsOptions {
   /** By shard. */
   readonly wakeFds: readonly number[]
@@ -74,12 +74,12 @@ export class PacketPorts {
   }
 
   /** By shard. */
-  get seats(): readonly AfPacketSeat[] {
-    return this.#opened.seats
+  get rings(): readonly AfPacketRings[] {
+    return this.#opened.rings
   }
 
-  get dispatcherSeat(): AfPacketSeat | undefined {
-    return this.#opened.dispatcherSeat
+  get dispatcherRings(): AfPacketRings | undefined {
+    return this.#opened.dispatcherRings
   }
 
   /** Binds the ports whose interface was made anew; true if there are any. Throws SystemCallError, AfPacketError. */
@@ -98,7 +98,7 @@ export class PacketPorts {
     for (const [port, side] of this.#sides.entries()) this.#opened.setDispatch(port, programs.get(side)!)
   }
 
-  /** After the last worker's end: a view of an arena must not be touched any more. */
+  /** After the last worker's end: a view of an packet memory must not be touched any more. */
   close(): void {
     this.#opened.close()
   }

@@ -27,7 +27,7 @@ export interface LeaseRequests {
   answer(shard: number, entry: number, space: number, granted: boolean): void
 }
 
-export interface LeaseDeskOptions {
+export interface BlockLeasesOptions {
   readonly externals: Externals
   readonly requests: LeaseRequests
   readonly shards: number
@@ -37,12 +37,12 @@ export interface LeaseDeskOptions {
   wake(shard: number): void
 }
 
-export class LeaseDesk {
-  readonly #options: LeaseDeskOptions
+export class BlockLeases {
+  readonly #options: BlockLeasesOptions
   /** Nobody else lends, so most of the time there is nothing to look for. */
   #mayBeAway = false
 
-  constructor(options: LeaseDeskOptions) {
+  constructor(options: BlockLeasesOptions) {
     this.#options = options
   }
 

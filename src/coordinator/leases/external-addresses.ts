@@ -14,7 +14,7 @@
 
 import type { PortRange } from '../../host/port-range.ts'
 import { type Externals, ICMP_SPACE, POOL, SHARED, SPACES, spaceOf, TCP_SPACE, UDP_SPACE } from '../../nat/externals.ts'
-import type { Forward } from '../../nat/port-forwards.shard.ts'
+import type { PortForward } from '../../nat/port-forwards.shard.ts'
 import type { Addr } from '../../routing/fib.ts'
 
 /** RFC 6335: below are the system's ports, which no client sends from. */
@@ -28,7 +28,7 @@ export interface ExternalAddressesOptions {
   /** NAT's ports of a shared address. */
   readonly ports: PortRange
   /** On a shared address their ports lie outside of `ports`. */
-  readonly forwards: readonly Forward[]
+  readonly forwards: readonly PortForward[]
   /** Local ports in `ports` that the host has sockets on, for an address. */
   portsInUse(address: Addr): ReadonlySet<number>
   /** Brings the host in line: shared addresses and the ports of them that the kernel must not see. */

@@ -3,7 +3,7 @@
 
 import type { ControlWords } from '../../memory/control-words.ts'
 
-export class Bell {
+export class Doorbell {
   readonly #words: ControlWords
   #isHeard = true
 

@@ -2,11 +2,11 @@
 // that there is one in each place is supervisor.ts.
 
 import type { ShardMemory, ShardSettings } from '../../datapath/attach.ts'
-import type { AfPacketSeat } from '../../io/af-packet-layout.ts'
+import type { AfPacketRings } from '../../io/af-packet-layout.ts'
 import type { FaultPlan } from '../../io/faulty.ts'
 import { signal } from '../../io/syscalls.ts'
 import type { GatewayMemory } from '../memory.ts'
-import { type Place, Supervisor, type SupervisorOptions } from './supervisor.ts'
+import { Supervisor, type SupervisorOptions, type WorkerSlot } from './supervisor.ts'
 import { workerFile } from './worker-file.ts'
 
 /** What `workers/shard.ts` is given: plain data, shared memory, descriptors by number. */
@@ -14,7 +14,7 @@ export interface ShardTask {
   /** Which shard it is, and which of its lives. */
   readonly settings: ShardSettings
   readonly memory: ShardMemory
-  readonly seat: AfPacketSeat
+  readonly packetRings: AfPacketRings
   /** `workers`: how many the control words are cut for. */
   readonly control: { readonly buffer: SharedArrayBuffer; readonly workers: number }
   /** The eventfd that wakes the netlink watcher. */
@@ -33,62 +33,75 @@ export type DispatcherTask = ShardTask
 interface WorkersOptions {
   readonly memory: GatewayMemory
   /** By shard. */
-  readonly seats: readonly AfPacketSeat[]
+  readonly packetRings: readonly AfPacketRings[]
   /** Where a thread dispatches. */
-  readonly dispatcherSeat?: AfPacketSeat | undefined
+  readonly dispatcherRings?: AfPacketRings | undefined
   readonly watcherFd: number
   /** As in the task. */
   readonly startedAt: number
   readonly faults?: FaultPlan | undefined
 }
 
-export interface ShardsOptions extends WorkersOptions, Omit<SupervisorOptions, 'words' | 'places' | 'now'> {}
+export interface ShardsOptions extends WorkersOptions, Omit<SupervisorOptions, 'words' | 'slots' | 'now'> {}
 
 /** A place for each shard, and the dispatcher's. */
-export function placesOf({ memory, seats, dispatcherSeat, watcherFd, startedAt, faults }: WorkersOptions): Place[] {
+export function workerSlotsOf({
+  memory,
+  packetRings,
+  dispatcherRings,
+  watcherFd,
+  startedAt,
+  faults,
+}: WorkersOptions): WorkerSlot[] {
   const { settings, shards, dispatcher, control } = memory
   const common = {
     control: { buffer: control.buffer, workers: control.workers },
     watcherFd,
-    wakeFds: seats.map(({ wakeFd }) => wakeFd),
+    wakeFds: packetRings.map(({ wakeFd }) => wakeFd),
     startedAt,
     faults,
   }
-  const place = (name: string, file: string, of: ShardSettings, memory: ShardMemory, seat: AfPacketSeat): Place => ({
+  const slot = (
+    name: string,
+    file: string,
+    of: ShardSettings,
+    memory: ShardMemory,
+    packetRings: AfPacketRings,
+  ): WorkerSlot => ({
     name,
     file,
-    task: (epoch): ShardTask => ({ settings: { ...of, epoch, restarted: epoch > 1 }, memory, seat, ...common }),
-    wake: () => signal(seat.wakeFd),
+    task: (epoch): ShardTask => ({ settings: { ...of, epoch, restarted: epoch > 1 }, memory, packetRings, ...common }),
+    wake: () => signal(packetRings.wakeFd),
   })
-  const places = seats.map((seat, shard) =>
-    place(`shard ${shard}`, workerFile('shard'), settings[shard]!, shards[shard]!, seat),
+  const slots = packetRings.map((packetRings, shard) =>
+    slot(`shard ${shard}`, workerFile('shard'), settings[shard]!, shards[shard]!, packetRings),
   )
-  if (dispatcher && dispatcherSeat)
-    places.push(
-      place('the dispatcher', workerFile('dispatcher'), dispatcher.settings, dispatcher.memory, dispatcherSeat),
+  if (dispatcher && dispatcherRings)
+    slots.push(
+      slot('the dispatcher', workerFile('dispatcher'), dispatcher.settings, dispatcher.memory, dispatcherRings),
     )
-  return places
+  return slots
 }
 
 export class Shards extends Supervisor {
-  readonly #places: readonly Place[]
+  readonly #slots: readonly WorkerSlot[]
 
   /** Starts the threads. `stop` is due from now on. */
   constructor(options: ShardsOptions) {
     const { memory, startedAt } = options
-    const places = placesOf(options)
+    const slots = workerSlotsOf(options)
     const now = () => Number(process.hrtime.bigint() / 1_000_000n) - startedAt
-    super({ ...options, words: memory.control.words, places, now })
-    this.#places = places
+    super({ ...options, words: memory.control.words, slots, now })
+    this.#slots = slots
   }
 
   /** Makes a sleeping shard turn. */
   wake(shard: number): void {
-    this.#places[shard]!.wake()
+    this.#slots[shard]!.wake()
   }
 
   /** Makes every worker turn that sleeps. */
   wakeAll(): void {
-    for (const { wake } of this.#places) wake()
+    for (const { wake } of this.#slots) wake()
   }
 }

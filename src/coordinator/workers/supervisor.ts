@@ -22,7 +22,7 @@ const LAST_TURN_WITHIN_MS = 2000
 const UNENDING_LOOKS = 20
 
 /** Where a worker belongs; its number is its index. */
-export interface Place {
+export interface WorkerSlot {
   /** `shard 3`. */
   readonly name: string
   /** The compiled file whose default function turns until it is ordered to end. */
@@ -42,7 +42,7 @@ interface Failure {
 
 export interface SupervisorOptions {
   readonly words: ControlWords
-  readonly places: readonly Place[]
+  readonly slots: readonly WorkerSlot[]
   readonly limit: RestartLimit
   /** Milliseconds since the gateway's start. */
   now(): number
@@ -75,22 +75,22 @@ export class Supervisor {
   /** Starts the threads. `stop` is due from now on. */
   constructor(options: SupervisorOptions) {
     this.#options = options
-    const { words, places } = options
-    this.#heartbeats = new Heartbeats(words, places.length)
-    this.#restarts = places.map(() => 0)
+    const { words, slots } = options
+    this.#heartbeats = new Heartbeats(words, slots.length)
+    this.#restarts = slots.map(() => 0)
     this.#failure = new Promise((_, reject) => {
       this.#reject = reject
     })
     // Whoever waits for the first turns is told by it; nobody else needs to.
     this.#failure.catch(() => {})
-    this.#pool = new ThreadPool(words, places.length)
-    this.#lives = places.map((_, worker) => this.#begin(worker))
+    this.#pool = new ThreadPool(words, slots.length)
+    this.#lives = slots.map((_, worker) => this.#begin(worker))
   }
 
   /** Resolves when every worker has turned once. Throws GatewayError GATEWAY_THREAD. */
   async forwarding(): Promise<void> {
-    const { words, places } = this.#options
-    const first = places.map(async ({ name }, worker) => {
+    const { words, slots } = this.#options
+    const first = slots.map(async ({ name }, worker) => {
       if (await words.firstBeat(worker, FIRST_TURN_WITHIN_MS)) return
       throw new GatewayError('GATEWAY_THREAD', `${name} did not begin within ${FIRST_TURN_WITHIN_MS / 1000} s`)
     })
@@ -102,8 +102,8 @@ export class Supervisor {
   /** Names of the workers that don't turn: silent ones, and those that another is just taking the place of. */
   notTurning(): string[] {
     const silent = this.#heartbeats.silent()
-    const { words, places } = this.#options
-    return places.flatMap(({ name }, worker) =>
+    const { words, slots } = this.#options
+    return slots.flatMap(({ name }, worker) =>
       silent.includes(worker) || words.heartbeat(worker) === 0 || this.#aborted.has(worker) ? [name] : [],
     )
   }
@@ -124,7 +124,7 @@ export class Supervisor {
   async stop(): Promise<void> {
     this.#isOver = true
     clearInterval(this.#looking)
-    for (const [worker, { wake }] of this.#options.places.entries()) {
+    for (const [worker, { wake }] of this.#options.slots.entries()) {
       this.#options.words.stop(worker)
       wake()
     }
@@ -132,8 +132,8 @@ export class Supervisor {
   }
 
   #begin(worker: number): Life {
-    const { words, places, now } = this.#options
-    const { file, task } = places[worker]!
+    const { words, slots, now } = this.#options
+    const { file, task } = slots[worker]!
     const epoch = words.start(worker)
     this.#heartbeats.begin(worker)
     this.#aborted.delete(worker)
@@ -145,8 +145,8 @@ export class Supervisor {
 
   #over(worker: number, epoch: number, endedBy: string): void {
     if (this.#isOver) return
-    const { places, limit } = this.#options
-    const { name } = places[worker]!
+    const { slots, limit } = this.#options
+    const { name } = slots[worker]!
     const reason = this.#aborted.get(worker) ?? endedBy
     if (!this.#isForwarding) this.#fail(`${name} failed: ${reason}`)
     else if (!limit.allows()) this.#fail(`${name} failed: ${reason} (${limit.text})`)
@@ -164,10 +164,10 @@ export class Supervisor {
   }
 
   async #tellWhenItTurns(worker: number, epoch: number, lastTurn: number): Promise<void> {
-    const { words, places, replaced, now } = this.#options
+    const { words, slots, replaced, now } = this.#options
     const turns = words.firstBeat(worker, FIRST_TURN_WITHIN_MS)
     if (!(await Promise.race([turns, this.#lives[worker]!.over.then(() => false)])) || this.#isOver) return
-    replaced({ worker: places[worker]!.name, epoch, milliseconds: Math.round(now() - lastTurn) })
+    replaced({ worker: slots[worker]!.name, epoch, milliseconds: Math.round(now() - lastTurn) })
   }
 
   #look(): void {
@@ -177,7 +177,7 @@ export class Supervisor {
       const reason = `it has not turned for ${(looks * LOOK_EVERY_MS) / 1000} s`
       if (!this.#aborted.has(worker)) this.#abort(worker, reason)
       else if (looks >= UNENDING_LOOKS)
-        this.#fail(`${this.#options.places[worker]!.name} failed: ${reason}, and its thread can't be ended`)
+        this.#fail(`${this.#options.slots[worker]!.name} failed: ${reason}, and its thread can't be ended`)
     }
   }
 

@@ -17,7 +17,7 @@ let firstPageAt = 0
 /** Pages that nobody has. */
 export let pagesFree = PAGES
 
-export function seatKeptPages(at: number): void {
+export function attachKeptPages(at: number): void {
   firstPageAt = at
   isTaken.fill(0)
   pagesFree = PAGES

@@ -12,7 +12,7 @@ import { ownerOfTuple } from '../handover/packet-owner.ts'
 import { AT, END, FLOW, HAIRPIN, IP, KEY, KIND, PORTS, PORTS_KNOWN } from '../packet/burst.ts'
 import { mem } from '../packet/packet-memory.ts'
 import { lengthOnLink, sendSmaller } from './fragmentation.ts'
-import { HOP_MTU, hops } from './route-cache.ts'
+import { ROUTE_MTU, routeCache } from './route-cache.ts'
 import { translate } from './translate.ts'
 import { sendTo } from './transmit.ts'
 
@@ -25,7 +25,7 @@ export const HAIRPIN_LINE = -1
 export function leave(i: number, base: number, direction: number, line: number): number {
   translate(i, base, direction)
   if (line === HAIRPIN_LINE) return leaveToOurselves(i, base, direction)
-  const mtu = hops[line + HOP_MTU]!
+  const mtu = routeCache[line + ROUTE_MTU]!
   if (END[i]! - IP[i]! > mtu && lengthOnLink(i) > mtu) return sendSmaller(i, line, mtu) ? ACCEPT : TOO_BIG
   sendTo(line, AT[i]!, END[i]! - AT[i]!)
   return ACCEPT

@@ -11,9 +11,18 @@ import { BURST } from '../../io/driver.ts'
 import { nowMs } from '../../memory/clock.ts'
 import { NEIGHBOUR } from '../../routing/fib.ts'
 import { NOT_LENT } from '../handover/handover-rings.ts'
-import { AT, KNOWN_PORTS, LENGTH, TOKEN, way } from '../packet/burst.ts'
+import { AT, ingress, KNOWN_PORTS, LENGTH, TOKEN } from '../packet/burst.ts'
 import { bytesToKeep, dropKept, type KeptFrames, keepFrame, noFrames, pagesFree, pagesToKeep } from './kept-pages.ts'
-import { gatewayOf, HOP_PORT, hop, hops, neighbourState, requestNeighbour, routePort, version } from './route-cache.ts'
+import {
+  gatewayOf,
+  neighbourState,
+  ROUTE_PORT,
+  requestNeighbour,
+  routeCache,
+  routeLookup,
+  routePort,
+  version,
+} from './route-cache.ts'
 
 /** What may wait for one neighbour: as much as Linux keeps (neighbour.c, unres_qlen_bytes). */
 const MOST_BYTES = 212_992
@@ -23,7 +32,7 @@ const MOST_NEIGHBOURS = 256
 const PATIENCE = 5000
 const CHECK_EVERY = 100
 
-interface Waiter {
+interface PendingQueue {
   readonly port: number
   readonly gateway: number
   /** An address behind it, to ask the routes again. */
@@ -34,11 +43,11 @@ interface Waiter {
   readonly frames: KeptFrames
   /** Their lengths, how they came, and of fragments that were handed over their ports. */
   readonly length: number[]
-  readonly way: number[]
+  readonly ingress: number[]
   readonly ports: number[]
 }
 
-const waiters = new Map<number, Waiter>()
+const queues = new Map<number, PendingQueue>()
 /** Those of them that have a page. */
 let keepers = 0
 let shard = 0
@@ -46,8 +55,8 @@ let wakeWatcher: () => void = () => {}
 let checkedVersion = 0
 let checkAgainAt = 0
 
-export function seatWaiting(shardNumber: number, wake: () => void): void {
-  waiters.clear()
+export function attachPendingPackets(shardNumber: number, wake: () => void): void {
+  queues.clear()
   keepers = 0
   checkedVersion = 0
   checkAgainAt = 0
@@ -56,18 +65,19 @@ export function seatWaiting(shardNumber: number, wake: () => void): void {
 }
 
 /** Somebody waits, and the routes have changed since, or it is time to look whether patience is over. */
-export const isTimeToCheck = (): boolean => waiters.size > 0 && (version !== checkedVersion || nowMs >= checkAgainAt)
+export const isTimeToCheckPending = (): boolean =>
+  queues.size > 0 && (version !== checkedVersion || nowMs >= checkAgainAt)
 
 /** Lets packet i wait for the next hop of a route cache line; QUEUED, or why it can't. */
 export function waitForNeighbour(i: number, line: number, destination: number): number {
   const port = routePort(line)
   const gateway = gatewayOf(destination)
   const name = port * 2 ** 32 + (gateway >>> 0)
-  let waiter = waiters.get(name)
-  if (!waiter) {
-    if (waiters.size >= MOST_NEIGHBOURS || !requestNeighbour(shard, port, gateway)) return DROP['neighbour-queue-full']
+  let queue = queues.get(name)
+  if (!queue) {
+    if (queues.size >= MOST_NEIGHBOURS || !requestNeighbour(shard, port, gateway)) return DROP['neighbour-queue-full']
     wakeWatcher()
-    waiter = {
+    queue = {
       port,
       gateway,
       destination,
@@ -75,18 +85,18 @@ export function waitForNeighbour(i: number, line: number, destination: number): 
       asked: false,
       frames: noFrames(),
       length: [],
-      way: [],
+      ingress: [],
       ports: [],
     }
-    waiters.set(name, waiter)
+    queues.set(name, queue)
   }
-  const { frames } = waiter
+  const { frames } = queue
   const isFirst = frames.pages.length === 0
   if (!hasRoom(frames, LENGTH[i]!) || !keepFrame(frames, AT[i]!, LENGTH[i]!)) return DROP['neighbour-queue-full']
   if (isFirst) keepers++
-  waiter.length.push(LENGTH[i]!)
-  waiter.way.push(way)
-  waiter.ports.push(KNOWN_PORTS[i]!)
+  queue.length.push(LENGTH[i]!)
+  queue.ingress.push(ingress)
+  queue.ports.push(KNOWN_PORTS[i]!)
   counters[CELL.neighbourWaits]! += 1
   return QUEUED
 }
@@ -104,44 +114,44 @@ function hasRoom(frames: KeptFrames, length: number): boolean {
 }
 
 /**
- * Looks whether anybody's waiting is over: `resume` gets the frames that came one way as a burst in AT and LENGTH, and
+ * Looks whether anybody's waiting is over: `resume` gets the frames that came by one ingress as a burst in AT and LENGTH, and
  * whether their neighbour is there.
  */
-export function checkWaiting(resume: (itsWay: number, count: number, resolved: boolean) => void): void {
+export function checkPending(resume: (itsIngress: number, count: number, resolved: boolean) => void): void {
   checkedVersion = version
   checkAgainAt = nowMs + CHECK_EVERY
-  for (const [name, waiter] of waiters) {
-    const line = hop(waiter.destination)
+  for (const [name, queue] of queues) {
+    const line = routeLookup(queue.destination)
     const state = neighbourState(line)
-    const resolved = hops[line + HOP_PORT]! >= 0
-    if (state === NEIGHBOUR.pending) waiter.asked = true
-    const failed = (state === NEIGHBOUR.failed && waiter.asked) || nowMs - waiter.since > PATIENCE
+    const resolved = routeCache[line + ROUTE_PORT]! >= 0
+    if (state === NEIGHBOUR.pending) queue.asked = true
+    const failed = (state === NEIGHBOUR.failed && queue.asked) || nowMs - queue.since > PATIENCE
     if (!resolved && !failed) continue
     // Gone from the map first: a packet that must wait again begins a new queue.
-    waiters.delete(name)
-    if (waiter.frames.pages.length > 0) keepers--
-    release(waiter, resolved, resume)
+    queues.delete(name)
+    if (queue.frames.pages.length > 0) keepers--
+    release(queue, resolved, resume)
   }
 }
 
 function release(
-  waiter: Waiter,
+  queue: PendingQueue,
   resolved: boolean,
-  resume: (itsWay: number, count: number, ok: boolean) => void,
+  resume: (itsIngress: number, count: number, ok: boolean) => void,
 ): void {
-  const waiting = waiter.frames.at.length
-  for (let first = 0; first < waiting; ) {
-    const itsWay = waiter.way[first]!
+  const pending = queue.frames.at.length
+  for (let first = 0; first < pending; ) {
+    const itsIngress = queue.ingress[first]!
     let count = 0
-    while (first + count < waiting && waiter.way[first + count] === itsWay && count < BURST) {
-      AT[count] = waiter.frames.at[first + count]!
-      LENGTH[count] = waiter.length[first + count]!
+    while (first + count < pending && queue.ingress[first + count] === itsIngress && count < BURST) {
+      AT[count] = queue.frames.at[first + count]!
+      LENGTH[count] = queue.length[first + count]!
       TOKEN[count] = NOT_LENT
-      KNOWN_PORTS[count] = waiter.ports[first + count]!
+      KNOWN_PORTS[count] = queue.ports[first + count]!
       count++
     }
-    resume(itsWay, count, resolved)
+    resume(itsIngress, count, resolved)
     first += count
   }
-  dropKept(waiter.frames)
+  dropKept(queue.frames)
 }

@@ -14,24 +14,24 @@ const LINE_WORDS = 8
 const DESTINATION = 0
 const VERSION = 1
 /** Port to send by, -1 as long as the packet can't simply be sent. */
-export const HOP_PORT = 2
-export const HOP_MTU = 3
+export const ROUTE_PORT = 2
+export const ROUTE_MTU = 3
 /** The 12 bytes of destination and source MAC as three words. */
-export const HOP_MAC = 4
+export const ROUTE_MAC = 4
 /** Route type, port + 1 and neighbour state, a byte each. */
 const DETAIL = 7
 
 /** The cache: hop() returns where a line begins. In aligned memory, so that a place's two lines are one of the processor's. */
-export const hops = new Int32Array(sharedMemory(LINES * LINE_WORDS * 4))
+export const routeCache = new Int32Array(sharedMemory(LINES * LINE_WORDS * 4))
 
 let fib: Fib
 /** Version of the forwarding information base that this turn routes by. */
 export let version = 0
 const found = new Int32Array(FOUND.words)
 
-export function seatRoutes(base: Fib): void {
+export function attachRoutes(base: Fib): void {
   fib = base
-  hops.fill(0)
+  routeCache.fill(0)
   followRoutes()
 }
 
@@ -41,17 +41,17 @@ export function followRoutes(): void {
 }
 
 /** Where the two lines that may hold a destination begin. */
-export const placeOf = (destination: number): number =>
+export const routeCacheLineOf = (destination: number): number =>
   (Math.imul(destination, 0x9e3779b1) >>> (33 - LINES_LOG)) * (2 * LINE_WORDS)
 
 /** The cache line for a destination. It may be overwritten by the next call. */
-export function hop(destination: number): number {
-  const first = placeOf(destination)
-  if (hops[first + DESTINATION] === destination && hops[first + VERSION] === version) return first
+export function routeLookup(destination: number): number {
+  const first = routeCacheLineOf(destination)
+  if (routeCache[first + DESTINATION] === destination && routeCache[first + VERSION] === version) return first
   const second = first + LINE_WORDS
-  if (hops[second + DESTINATION] === destination && hops[second + VERSION] === version) return second
+  if (routeCache[second + DESTINATION] === destination && routeCache[second + VERSION] === version) return second
   // The younger of the two stays, in the second place.
-  hops.copyWithin(second, first, second)
+  routeCache.copyWithin(second, first, second)
   return fill(first, destination)
 }
 
@@ -61,23 +61,23 @@ function fill(line: number, destination: number): number {
   const port = found[FOUND.port]!
   const neighbour = found[FOUND.neighbour]!
   const ready = type === ROUTE.unicast && port >= 0 && neighbour === NEIGHBOUR.resolved && fib.portUp(port)
-  hops[line + DESTINATION] = destination
-  hops[line + VERSION] = version
-  hops[line + HOP_PORT] = ready ? port : -1
-  hops[line + HOP_MTU] = found[FOUND.mtu]!
-  hops[line + HOP_MAC] = found[FOUND.mac0]!
-  hops[line + HOP_MAC + 1] = found[FOUND.mac1]!
-  hops[line + HOP_MAC + 2] = found[FOUND.mac2]!
-  hops[line + DETAIL] = type | ((port + 1) << 8) | (neighbour << 16)
+  routeCache[line + DESTINATION] = destination
+  routeCache[line + VERSION] = version
+  routeCache[line + ROUTE_PORT] = ready ? port : -1
+  routeCache[line + ROUTE_MTU] = found[FOUND.mtu]!
+  routeCache[line + ROUTE_MAC] = found[FOUND.mac0]!
+  routeCache[line + ROUTE_MAC + 1] = found[FOUND.mac1]!
+  routeCache[line + ROUTE_MAC + 2] = found[FOUND.mac2]!
+  routeCache[line + DETAIL] = type | ((port + 1) << 8) | (neighbour << 16)
   return line
 }
 
 /** One of ROUTE. */
-export const routeType = (line: number): number => hops[line + DETAIL]! & 0xff
+export const routeType = (line: number): number => routeCache[line + DETAIL]! & 0xff
 /** The port that the route names, whether or not it can be sent by now; -1 for an interface that is none of ours. */
-export const routePort = (line: number): number => ((hops[line + DETAIL]! >> 8) & 0xff) - 1
+export const routePort = (line: number): number => ((routeCache[line + DETAIL]! >> 8) & 0xff) - 1
 /** One of NEIGHBOUR. */
-export const neighbourState = (line: number): number => (hops[line + DETAIL]! >> 16) & 0xff
+export const neighbourState = (line: number): number => (routeCache[line + DETAIL]! >> 16) & 0xff
 
 /** The next hop's address on the way to a destination. */
 export function gatewayOf(destination: number): number {

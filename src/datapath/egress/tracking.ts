@@ -5,7 +5,7 @@ import { CONN, CONN_SHIFT, SEEN_REPLY } from '../../conntrack/connection-table.t
 import { cold, hot } from '../../conntrack/connections.shard.ts'
 import { isClosed, trackOther, trackTcp, trackUdp } from '../../conntrack/track.shard.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
-import { answered, closed } from '../../nat/bindings.shard.ts'
+import { onClosed, onReplySeen } from '../../nat/bindings.shard.ts'
 import * as checksum from '../../wire/checksum.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
@@ -46,8 +46,8 @@ export function transportIntact(i: number): boolean {
 
 /** Tracking has changed the row's state word: what follows from it for mappings and recycling. */
 function noteChange(base: number, before: number, after: number): void {
-  if (((before ^ after) & SEEN_REPLY) !== 0) answered(base >> CONN_SHIFT)
-  if ((after & 0xff) === ipv4.PROTO_TCP && isClosed(base)) closed(base >> CONN_SHIFT)
+  if (((before ^ after) & SEEN_REPLY) !== 0) onReplySeen(base >> CONN_SHIFT)
+  if ((after & 0xff) === ipv4.PROTO_TCP && isClosed(base)) onClosed(base >> CONN_SHIFT)
 }
 
 /** Counts are 32 bits in the row; a count that falls has wrapped. */

@@ -5,7 +5,7 @@ import { counters } from '../../counters/own-counters.shard.ts'
 import type { Driver } from '../../io/driver.ts'
 import * as ethernet from '../../wire/ethernet.ts'
 import { mem } from '../packet/packet-memory.ts'
-import { HOP_MAC, HOP_PORT, hops } from './route-cache.ts'
+import { ROUTE_MAC, ROUTE_PORT, routeCache } from './route-cache.ts'
 
 const SENT_PACKETS = CELL.sentPackets
 const SENT_BYTES = CELL.sentBytes
@@ -16,7 +16,7 @@ const MOST_PORTS = 256
 /** Side (conntrack/tuple.ts) of each port. A constant array: V8 folds where it lies (measured: 1 ns a packet). */
 export const sideOf = new Int32Array(MOST_PORTS)
 
-export function seatSending(toDriver: Driver, sides: readonly number[]): void {
+export function attachTransmit(toDriver: Driver, sides: readonly number[]): void {
   driver = toDriver
   sideOf.fill(0)
   sideOf.set(sides)
@@ -24,8 +24,14 @@ export function seatSending(toDriver: Driver, sides: readonly number[]): void {
 
 /** Queues a frame of `length` bytes for the next hop that a route cache line names. */
 export function sendTo(line: number, at: number, length: number): void {
-  ethernet.setAddressWords(mem, at, hops[line + HOP_MAC]!, hops[line + HOP_MAC + 1]!, hops[line + HOP_MAC + 2]!)
-  sendBy(hops[line + HOP_PORT]!, at, length)
+  ethernet.setAddressWords(
+    mem,
+    at,
+    routeCache[line + ROUTE_MAC]!,
+    routeCache[line + ROUTE_MAC + 1]!,
+    routeCache[line + ROUTE_MAC + 2]!,
+  )
+  sendBy(routeCache[line + ROUTE_PORT]!, at, length)
 }
 
 /** Queues a finished frame for a port. */

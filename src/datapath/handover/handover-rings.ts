@@ -1,6 +1,6 @@
 // Rings by which packets go from one thread to another: one for each pair of a producer (a shard, or the dispatcher) and
 // a consumer (a shard; a shard's ring to itself carries hairpin). Single producer, single consumer, nobody waits: a full
-// ring refuses. Entries are five numbers; the frames lie in the part of the arena that all threads share, or where they
+// ring refuses. Entries are five numbers; the frames lie in the part of the packet memory that all threads share, or where they
 // were received, lent. Measured elsewhere: publishing an entry at a time costs ten times what publishing a burst does (README.md).
 //
 //   word    writer     is                                          also
@@ -45,11 +45,11 @@ const ASLEEP = 1
 
 /** An entry's words. */
 export const ENTRY = {
-  /** Where the frame begins, an offset in the arena, and its bytes from there. */
+  /** Where the frame begins, an offset in the packet memory, and its bytes from there. */
   at: 0,
   length: 1,
   /** How it came: entries of one burst have the same (datapath/packet/burst.ts). */
-  way: 2,
+  ingress: 2,
   /** The ports of a fragment that has none, as its datagram's first one showed them. */
   ports: 3,
   /** 0: its bytes were copied; of a lent frame what Driver.giveBack() takes, plus 1. */
@@ -62,11 +62,11 @@ const ENTRY_WORDS = 8
 /** In place of a token: the frame's bytes were copied. */
 export const NOT_LENT = -1
 
-/** A frame's place in the shared part of the arena. A stride that is no power of two spreads them over cache sets. */
-export const PLACE_BYTES = 2112
+/** A frame's place in the shared part of the packet memory. A stride that is no power of two spreads them over cache sets. */
+export const SLOT_BYTES = 2112
 
-/** Bytes of the arena's shared part. */
-export const handoverFrameBytes = (shards: number): number => slotCount(shards) * PLACE_BYTES
+/** Bytes of the packet memory's shared part. */
+export const handoverFrameBytes = (shards: number): number => slotCount(shards) * SLOT_BYTES
 
 const slotCount = (shards: number): number => shards * (shards * SHARD_SLOTS + DISPATCHER_SLOTS)
 
@@ -107,8 +107,8 @@ export class HandoverRings {
   }
 
   /** Where the same entry's place begins, from the shared part's. */
-  placeAt(ring: number, count: number): number {
-    return this.#slot(ring, count) * PLACE_BYTES
+  slotAt(ring: number, count: number): number {
+    return this.#slot(ring, count) * SLOT_BYTES
   }
 
   /** Something lies in a ring to this consumer that it isn't done with. */
@@ -126,7 +126,7 @@ export class HandoverRings {
    * rings for a moment, then in the second, which may have been looked at before. It is handed on twice at most, so one
    * of three looks sees it.
    */
-  tokensUnderWay(): Set<number> {
+  tokensLent(): Set<number> {
     const tokens = new Set<number>()
     for (let look = 0; look < MOST_HANDOVERS; look++)
       for (let ring = 0; ring < ringCount(this.shards); ring++) this.#addTokens(ring, tokens)
@@ -187,8 +187,8 @@ export class Outbox {
   }
 
   /** The next entry's place, from where the shared part begins. */
-  placeFor(consumer: number): number {
-    return this.#rings.placeAt(this.#rings.ring(this.#producer, consumer), this.#head[consumer]!)
+  slotFor(consumer: number): number {
+    return this.#rings.slotAt(this.#rings.ring(this.#producer, consumer), this.#head[consumer]!)
   }
 
   /** Which entry of the ring to a consumer the next put() writes. */
@@ -196,12 +196,12 @@ export class Outbox {
     return this.#head[consumer]!
   }
 
-  put(consumer: number, at: number, length: number, way: number, ports: number, token: number): void {
+  put(consumer: number, at: number, length: number, ingress: number, ports: number, token: number): void {
     const { entries } = this.#rings
     const entry = this.#rings.entryAt(this.#rings.ring(this.#producer, consumer), this.#head[consumer]!)
     entries[entry + ENTRY.at] = at
     entries[entry + ENTRY.length] = length
-    entries[entry + ENTRY.way] = way
+    entries[entry + ENTRY.ingress] = ingress
     entries[entry + ENTRY.ports] = ports
     entries[entry + ENTRY.lent] = token + 1
     entries[entry + ENTRY.passedTo] = 0
@@ -261,9 +261,9 @@ export class Inbox {
 
   /** Something may be in a ring. One atomic load: to be asked each turn. */
   hasMail(): boolean {
-    const bell = Atomics.load(this.#rings.doors, this.#door + BELL)
-    if (bell === this.#heard && !this.#left) return false
-    this.#heard = bell
+    const doorbell = Atomics.load(this.#rings.doors, this.#door + BELL)
+    if (doorbell === this.#heard && !this.#left) return false
+    this.#heard = doorbell
     this.#left = false
     return true
   }
@@ -276,10 +276,10 @@ export class Inbox {
     const ready = (Atomics.load(heads, ring * LINE) - first) | 0
     if (ready === 0) return 0
     if (ready > this.fullest) this.fullest = ready
-    const way = entries[this.#rings.entryAt(ring, first) + ENTRY.way]
+    const ingress = entries[this.#rings.entryAt(ring, first) + ENTRY.ingress]
     let count = 1
     while (count < most && count < ready) {
-      if (entries[this.#rings.entryAt(ring, first + count) + ENTRY.way] !== way) break
+      if (entries[this.#rings.entryAt(ring, first + count) + ENTRY.ingress] !== ingress) break
       count++
     }
     if (count < ready) this.#left = true

@@ -9,17 +9,9 @@ import { CELL } from '../../counters/counters.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { BURST, type Driver, VIRTIO_NET_HEADER } from '../../io/driver.ts'
-import { AT, firstHop, fromRing, KNOWN_PORTS, LENGTH, mayHop, onward, PORTS, TOKEN, way } from '../packet/burst.ts'
+import { AT, firstHop, fromRing, ingress, KNOWN_PORTS, LENGTH, mayHop, onward, PORTS, TOKEN } from '../packet/burst.ts'
 import { copyBytes } from '../packet/packet-memory.ts'
-import {
-  ENTRY,
-  type HandoverRings,
-  handoverFrameBytes,
-  Inbox,
-  NOT_LENT,
-  Outbox,
-  PLACE_BYTES,
-} from './handover-rings.ts'
+import { ENTRY, type HandoverRings, handoverFrameBytes, Inbox, NOT_LENT, Outbox, SLOT_BYTES } from './handover-rings.ts'
 
 const HANDOVER_LOOP = DROP['handover-loop']
 const HANDOVER_FULL = DROP['handover-full']
@@ -40,7 +32,7 @@ export const BY_DISPATCH = 5
 
 /** From a place's begin to its frame, so that the IPv4 header lies on four bytes. */
 const FRAME_AT = 8 + VIRTIO_NET_HEADER
-const MOST_COPIED = PLACE_BYTES - FRAME_AT
+const MOST_COPIED = SLOT_BYTES - FRAME_AT
 
 let driver: Driver
 let rings: HandoverRings
@@ -55,10 +47,10 @@ let listedCount = 0
  * Takes this thread's place at the rings: a shard's, or as number `shards` the dispatcher's, who only gives.
  * `isSuccessor`: a thread that died had the place; what it left half done is dropped, what was lent is given back.
  */
-export function seatHandOver(
+export function attachHandover(
   withDriver: Driver,
   itsRings: HandoverRings,
-  place: number,
+  slot: number,
   isSuccessor: boolean,
   wakeShard: (shard: number) => void,
 ): void {
@@ -66,9 +58,11 @@ export function seatHandOver(
   rings = itsRings
   wake = wakeShard
   if (driver.sharedLength < handoverFrameBytes(rings.shards))
-    throw new RangeError(`shared arena of ${driver.sharedLength} bytes: ${handoverFrameBytes(rings.shards)} wanted`)
-  outbox = new Outbox(rings, place)
-  inbox = place < rings.shards ? new Inbox(rings, place) : undefined
+    throw new RangeError(
+      `shared packet memory of ${driver.sharedLength} bytes: ${handoverFrameBytes(rings.shards)} wanted`,
+    )
+  outbox = new Outbox(rings, slot)
+  inbox = slot < rings.shards ? new Inbox(rings, slot) : undefined
   TOKEN.fill(NOT_LENT)
   if (isSuccessor) succeed(inbox)
 }
@@ -77,26 +71,26 @@ function succeed(box: Inbox | undefined): void {
   const dropped = box?.takeOver((token) => driver.giveBack(token))
   counters[CELL.handoversLost]! += dropped ?? 0
   fault("predecessor's entries dropped")
-  driver.reclaim(rings.tokensUnderWay())
+  driver.reclaim(rings.tokensLent())
   outbox.ringAll(wakeSleeper)
 }
 
-/** Hands packet i over as it lies in the arena now; the verdict, or why not. */
+/** Hands packet i over as it lies in the packet memory now; the verdict, or why not. */
 export function handOver(i: number, owner: number, toSide: number, flags: number, reason: number): number {
   if (!mayHop()) return HANDOVER_LOOP
   return give(i, owner, onward(toSide, flags), reason)
 }
 
 /** Gives packet i to a shard, marked as having come by `itsWay`. */
-export function give(i: number, owner: number, itsWay: number, reason: number): number {
+export function give(i: number, owner: number, itsIngress: number, reason: number): number {
   if (!outbox.hasRoom(owner)) return HANDOVER_FULL
   const at = AT[i]!
   const length = LENGTH[i]!
   if (length <= MOST_COPIED) {
-    copyOut(owner, at, length, itsWay, PORTS[i]!)
+    copyOut(owner, at, length, itsIngress, PORTS[i]!)
   } else if (TOKEN[i] !== NOT_LENT) {
     inbox?.passOn(listedFrom, listedCount, i, owner, outbox.nextOf(owner))
-    outbox.put(owner, at, length, itsWay, PORTS[i]!, TOKEN[i]!)
+    outbox.put(owner, at, length, itsIngress, PORTS[i]!, TOKEN[i]!)
     TOKEN[i] = NOT_LENT
     fault('frame passed on')
   } else {
@@ -104,7 +98,7 @@ export function give(i: number, owner: number, itsWay: number, reason: number): 
     const token = fromRing ? driver.lend(at) : NOT_LENT
     if (token === NOT_LENT) return HANDOVER_FULL
     fault('frame lent')
-    outbox.put(owner, at, length, itsWay, PORTS[i]!, token)
+    outbox.put(owner, at, length, itsIngress, PORTS[i]!, token)
   }
   counters[CELL.handovers + reason]! += 1
   return HANDED_OVER
@@ -121,10 +115,10 @@ export function handOverBuilt(at: number, length: number, owner: number, toSide:
   return true
 }
 
-function copyOut(owner: number, at: number, length: number, itsWay: number, ports: number): void {
-  const frame = driver.sharedAt + outbox.placeFor(owner) + FRAME_AT
+function copyOut(owner: number, at: number, length: number, itsIngress: number, ports: number): void {
+  const frame = driver.sharedAt + outbox.slotFor(owner) + FRAME_AT
   copyBytes(at - VIRTIO_NET_HEADER, frame - VIRTIO_NET_HEADER, length + VIRTIO_NET_HEADER)
-  outbox.put(owner, frame, length, itsWay, ports, NOT_LENT)
+  outbox.put(owner, frame, length, itsIngress, ports, NOT_LENT)
 }
 
 /** Shows other shards what this burst has put into their rings. */
@@ -139,7 +133,7 @@ function wakeSleeper(shard: number): void {
  * Takes what others have handed over: `process` is called with each burst in AT, LENGTH, TOKEN and KNOWN_PORTS, and with
  * how it came. Returns how many packets.
  */
-export function takeHandedOver(process: (itsWay: number, count: number) => void): number {
+export function takeHandedOver(process: (itsIngress: number, count: number) => void): number {
   if (inbox === undefined || !inbox.hasMail()) return 0
   let taken = 0
   for (let producer = 0; producer < inbox.producers; producer++) {
@@ -148,8 +142,8 @@ export function takeHandedOver(process: (itsWay: number, count: number) => void)
     fault('entries listed')
     listedFrom = producer
     listedCount = count
-    const itsWay = list(inbox, producer, count)
-    process(itsWay, count)
+    const itsIngress = list(inbox, producer, count)
+    process(itsIngress, count)
     for (let i = 0; i < count; i++) giveBackLent(i)
     fault('lent frames given back')
     inbox.release(producer)
@@ -161,16 +155,16 @@ export function takeHandedOver(process: (itsWay: number, count: number) => void)
 
 function list(box: Inbox, producer: number, count: number): number {
   const { entries } = rings
-  let itsWay = way
+  let itsIngress = ingress
   for (let i = 0; i < count; i++) {
     const entry = box.entry(producer, count, i)
     AT[i] = entries[entry + ENTRY.at]!
     LENGTH[i] = entries[entry + ENTRY.length]!
     TOKEN[i] = entries[entry + ENTRY.lent]! - 1
     KNOWN_PORTS[i] = entries[entry + ENTRY.ports]!
-    itsWay = entries[entry + ENTRY.way]!
+    itsIngress = entries[entry + ENTRY.ingress]!
   }
-  return itsWay
+  return itsIngress
 }
 
 function giveBackLent(i: number): void {

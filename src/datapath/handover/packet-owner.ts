@@ -14,7 +14,7 @@ let leases: Leases
 let rules: StaticRules
 let shard = 0
 
-export function seatOwnership(number: number, itsLeases: Leases, itsRules: StaticRules): void {
+export function attachPacketOwner(number: number, itsLeases: Leases, itsRules: StaticRules): void {
   shard = number
   leases = itsLeases
   rules = itsRules

@@ -35,7 +35,7 @@ let wallAtBegin = 0
 let cpuAtBegin = NOT_MEASURED
 
 /** Without clocks no call is measured. */
-export function seatCallBudget(withClocks: CallClocks | undefined): void {
+export function attachCallBudget(withClocks: CallClocks | undefined): void {
   clocks = withClocks
   suspectedUntil = new WeakMap()
 }

@@ -6,9 +6,9 @@ import { hot } from '../../conntrack/connections.shard.ts'
 import { nowMs } from '../../memory/clock.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import { HAIRPIN_LINE } from '../egress/leave.ts'
-import { HOP_PORT, hop, hops } from '../egress/route-cache.ts'
-import { AT, beginBurst, fromRing, KEY, L4, SPARE, way } from '../packet/burst.ts'
-import { cutOff, endTalk, holding, mustRelease, released, type Talk } from './helped-connections.ts'
+import { ROUTE_PORT, routeCache, routeLookup } from '../egress/route-cache.ts'
+import { AT, beginBurst, fromRing, ingress, KEY, L4, SPARE } from '../packet/burst.ts'
+import { cutOff, endHelpIfDone, type HelpedConnection, holding, mustRelease, released } from './helped-connections.ts'
 import { read } from './helper-call.ts'
 import { pack, sendAccepted, unpack } from './segments.ts'
 import type { Stream } from './stream.ts'
@@ -21,19 +21,19 @@ const CHECK_EVERY = 100
 
 let checkAt = 0
 
-export function seatHeld(): void {
+export function attachHeldBytes(): void {
   checkAt = 0
 }
 
 /** What is held will go on after packet i's headers, as they are before translation. */
-export function keepHeaders(i: number, line: number, talk: Talk, direction: number): void {
-  talk.headers[direction as 0 | 1] = {
+export function keepHeaders(i: number, line: number, helped: HelpedConnection, direction: number): void {
+  helped.headers[direction as 0 | 1] = {
     packed: pack(i),
     transport: L4[i]! - AT[i]!,
-    way,
+    ingress,
     isHairpin: line === HAIRPIN_LINE,
   }
-  holding.add(talk)
+  holding.add(helped)
 }
 
 /** Somebody holds bytes, and it is time to look whether for too long. */
@@ -42,22 +42,22 @@ export const isTimeToRelease = (): boolean => holding.size > 0 && (mustRelease |
 /** Bytes held for too long, or whose helper is cut off, go on; what waits for a port asks once more. */
 export function releaseHeld(): void {
   checkAt = nowMs + CHECK_EVERY
-  for (const talk of holding) {
-    for (const direction of [0, 1] as const) askAgain(talk, direction)
-    if (talk.helper !== undefined && talk.streams.some(isOverdue)) cutOff(talk, 'held-too-long')
-    if (talk.helper !== undefined) continue
-    for (const direction of [0, 1] as const) release(talk, direction)
-    holding.delete(talk)
-    endTalk(talk)
+  for (const helped of holding) {
+    for (const direction of [0, 1] as const) askAgain(helped, direction)
+    if (helped.helper !== undefined && helped.streams.some(isOverdue)) cutOff(helped, 'held-too-long')
+    if (helped.helper !== undefined) continue
+    for (const direction of [0, 1] as const) release(helped, direction)
+    holding.delete(helped)
+    endHelpIfDone(helped)
   }
   released()
 }
 
-function askAgain(talk: Talk, direction: 0 | 1): void {
-  if (!talk.waits[direction] || talk.helper === undefined) return
-  const from = talk.streams[direction].done
-  read(talk, direction)
-  flush(talk, direction, from)
+function askAgain(helped: HelpedConnection, direction: 0 | 1): void {
+  if (!helped.waits[direction] || helped.helper === undefined) return
+  const from = helped.streams[direction].done
+  read(helped, direction)
+  flush(helped, direction, from)
 }
 
 const isOverdue = (stream: Stream): boolean =>
@@ -65,34 +65,34 @@ const isOverdue = (stream: Stream): boolean =>
   (stream.hasEarly && nowMs - stream.earlySince >= MOST_PATIENCE)
 
 /** All that a stream holds goes on, untouched: what is in order, then what lies behind gaps. */
-function release(talk: Talk, direction: 0 | 1): void {
-  const stream = talk.streams[direction]
+function release(helped: HelpedConnection, direction: 0 | 1): void {
+  const stream = helped.streams[direction]
   if (!stream.holds) return
   const from = stream.done
   stream.acceptAll()
-  flush(talk, direction, from)
+  flush(helped, direction, from)
   for (let early = stream.takeEarly(); early !== undefined; early = stream.takeEarly()) {
     stream.skipTo(early.at)
     stream.append(early.bytes.bytes(), 0, early.at, early.bytes.length)
     early.bytes.clear()
     stream.acceptAll()
-    flush(talk, direction, early.at)
+    flush(helped, direction, early.at)
   }
-  talk.headers[direction] = undefined
+  helped.headers[direction] = undefined
 }
 
 /** Sends what was accepted from `from` on, after headers that were kept. Without a way out it is for the sender to send again. */
-function flush(talk: Talk, direction: 0 | 1, from: number): void {
-  const kept = talk.headers[direction]
-  const stream = talk.streams[direction]
+function flush(helped: HelpedConnection, direction: 0 | 1, from: number): void {
+  const kept = helped.headers[direction]
+  const stream = helped.streams[direction]
   const fin = stream.hasFin && stream.finAt === stream.done
   if (kept === undefined || (from === stream.done && !fin)) return
-  const base = talk.row << CONN_SHIFT
-  const line = kept.isHairpin ? HAIRPIN_LINE : hop(hot[base + (1 - direction) * TUPLE_WORDS]!)
-  if (line !== HAIRPIN_LINE && hops[line + HOP_PORT]! < 0) return
-  const before = way
+  const base = helped.row << CONN_SHIFT
+  const line = kept.isHairpin ? HAIRPIN_LINE : routeLookup(hot[base + (1 - direction) * TUPLE_WORDS]!)
+  if (line !== HAIRPIN_LINE && routeCache[line + ROUTE_PORT]! < 0) return
+  const before = ingress
   const wasFromRing = fromRing
-  beginBurst(kept.way, false)
+  beginBurst(kept.ingress, false)
   if (unpack(SPARE, kept.packed, kept.transport)) {
     KEY[SPARE] = ipv4.PROTO_TCP
     sendAccepted(SPARE, base, direction, line, stream, stream.receiverFrom(from), stream.receiverTo(stream.done), fin)

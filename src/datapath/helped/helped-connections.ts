@@ -15,7 +15,7 @@ import { Stream } from './stream.ts'
 const { state: STATE } = CONN
 
 /** What this thread knows of a connection that a helper reads, or has read until its edits are acknowledged. */
-export interface Talk {
+export interface HelpedConnection {
   readonly row: number
   /** undefined: cut off. */
   helper: Registered | undefined
@@ -34,13 +34,13 @@ export interface Talk {
 export interface Kept {
   readonly packed: Uint8Array
   readonly transport: number
-  readonly way: number
+  readonly ingress: number
   readonly isHairpin: boolean
 }
 
-const talks = new Map<number, Talk>()
+const helpedConnections = new Map<number, HelpedConnection>()
 /** Those of them that hold bytes, or have bytes to let go. */
-export const holding = new Set<Talk>()
+export const holding = new Set<HelpedConnection>()
 /** One of them was cut off: what it holds goes on in this turn. */
 export let mustRelease = false
 
@@ -53,8 +53,8 @@ let report: (text: string) => void = () => {}
 let told = ''
 
 /** `tell` gets a line for people: what is wrong with a helper. */
-export function seatTalks(tell: ((text: string) => void) | undefined): void {
-  talks.clear()
+export function attachHelpedConnections(tell: ((text: string) => void) | undefined): void {
+  helpedConnections.clear()
   holding.clear()
   mustRelease = false
   report = tell ?? (() => {})
@@ -62,7 +62,7 @@ export function seatTalks(tell: ((text: string) => void) | undefined): void {
   onHelpedEnd(endHelp)
 }
 
-export const talkOf = (row: number): Talk | undefined => talks.get(row)
+export const helpedConnectionOf = (row: number): HelpedConnection | undefined => helpedConnections.get(row)
 
 /** A helper has thrown. */
 export function blame({ helper: { name } }: Registered, where: string, error: unknown): void {
@@ -97,7 +97,7 @@ export function beginHelp(row: number, named: number): void {
   }
   cold.helper[row] = id
   hot[base + STATE]! |= HELPED
-  talks.set(row, {
+  helpedConnections.set(row, {
     row,
     helper,
     state,
@@ -106,40 +106,40 @@ export function beginHelp(row: number, named: number): void {
     waits: [false, false],
     headers: [undefined, undefined],
   })
-  counters[CELL.helped] = talks.size
+  counters[CELL.helped] = helpedConnections.size
 }
 
 function endHelp(row: number): void {
   endMaster(row, hot[(row << CONN_SHIFT) + CONN.generation]!)
   forgetEdits(row)
-  const talk = talks.get(row)
-  if (talk) forget(talk)
+  const helped = helpedConnections.get(row)
+  if (helped) forget(helped)
 }
 
-function forget(talk: Talk): void {
-  for (const stream of talk.streams) stream.clear()
-  talks.delete(talk.row)
-  holding.delete(talk)
-  counters[CELL.helped] = talks.size
+function forget(helped: HelpedConnection): void {
+  for (const stream of helped.streams) stream.clear()
+  helpedConnections.delete(helped.row)
+  holding.delete(helped)
+  counters[CELL.helped] = helpedConnections.size
 }
 
 /** Connections that this helper reads go on without it, and it is gone. */
 export function detachHelper(id: number): void {
-  for (const talk of talks.values()) if (talk.helper?.id === id) cutOff(talk, 'unregistered')
+  for (const helped of helpedConnections.values()) if (helped.helper?.id === id) cutOff(helped, 'unregistered')
   for (let row = 1; row <= connections.highest; row++)
     if (connections.isLive(row) && cold.helper[row] === id) cold.helper[row] = 0
   unregisterHelper(id)
 }
 
 /** The connection goes on without its helper: what is held is accepted as it is, and goes on when flushed. */
-export function cutOff(talk: Talk, why: CutOff): void {
-  if (talk.helper === undefined) return
-  talk.helper = undefined
-  cold.helper[talk.row] = 0
+export function cutOff(helped: HelpedConnection, why: CutOff): void {
+  if (helped.helper === undefined) return
+  helped.helper = undefined
+  cold.helper[helped.row] = 0
   countCutOff(why)
   // Sent by releaseHeld(): after the burst, so that no packet in hand is disturbed.
-  if (talk.streams[0].holds || talk.streams[1].holds) {
-    holding.add(talk)
+  if (helped.streams[0].holds || helped.streams[1].holds) {
+    holding.add(helped)
     mustRelease = true
   }
 }
@@ -149,8 +149,8 @@ function countCutOff(why: CutOff): void {
 }
 
 /** Cut off, and nothing held: once all edits are acknowledged only numbers are adjusted, or not even those. */
-export function endTalk(talk: Talk): void {
-  if (editsInForce(talk.row, 0) > 0 || editsInForce(talk.row, 1) > 0) return
-  forget(talk)
-  if (!isEdited(talk.row)) hot[(talk.row << CONN_SHIFT) + STATE]! &= ~HELPED
+export function endHelpIfDone(helped: HelpedConnection): void {
+  if (editsInForce(helped.row, 0) > 0 || editsInForce(helped.row, 1) > 0) return
+  forget(helped)
+  if (!isEdited(helped.row)) hot[(helped.row << CONN_SHIFT) + STATE]! &= ~HELPED
 }

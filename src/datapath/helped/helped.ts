@@ -28,10 +28,17 @@ import { leave } from '../egress/leave.ts'
 import { count, track, transportIntact } from '../egress/tracking.ts'
 import { END, FLOW, IP, KEY, KIND, L4 } from '../packet/burst.ts'
 import { bytes, mem } from '../packet/packet-memory.ts'
-import { type CallClocks, seatCallBudget } from './call-budget.ts'
+import { attachCallBudget, type CallClocks } from './call-budget.ts'
 import { datagramText, rewriteDatagram } from './datagrams.ts'
-import { keepHeaders, seatHeld } from './held-bytes.ts'
-import { cutOff, endTalk, holding, seatTalks, type Talk, talkOf } from './helped-connections.ts'
+import { attachHeldBytes, keepHeaders } from './held-bytes.ts'
+import {
+  attachHelpedConnections,
+  cutOff,
+  endHelpIfDone,
+  type HelpedConnection,
+  helpedConnectionOf,
+  holding,
+} from './helped-connections.ts'
 import { call, context, endIfSlow, keepsTooMuch, read } from './helper-call.ts'
 import { adjustAcknowledgement, passOn, sendAccepted } from './segments.ts'
 import { before, least, most, type Stream, WINDOW } from './stream.ts'
@@ -47,10 +54,10 @@ const TCP_CHECKSUM = DROP['tcp-checksum']
 const MOST_REPEATS = 2
 
 /** `clock` tells milliseconds, to measure calls of helpers by; `tell` gets a line for people. */
-export function seatHelped(clocks: CallClocks | undefined, tell: ((text: string) => void) | undefined): void {
-  seatTalks(tell)
-  seatCallBudget(clocks)
-  seatHeld()
+export function attachHelped(clocks: CallClocks | undefined, tell: ((text: string) => void) | undefined): void {
+  attachHelpedConnections(tell)
+  attachCallBudget(clocks)
+  attachHeldBytes()
 }
 
 /** Packet i of a helped connection, by a route cache line or HAIRPIN_LINE; a verdict. */
@@ -68,66 +75,66 @@ export function forwardHelped(i: number, row: number, direction: number, line: n
 }
 
 function datagram(i: number, row: number, base: number, direction: number, line: number): number {
-  const talk = talkOf(row)
-  if (talk?.helper === undefined) hot[base + STATE]! &= ~HELPED
+  const helped = helpedConnectionOf(row)
+  if (helped?.helper === undefined) hot[base + STATE]! &= ~HELPED
   // A helper reads whole datagrams.
-  else if (KIND[i] === FLOW && !readDatagram(i, talk, direction)) return HELPER_VERDICT
+  else if (KIND[i] === FLOW && !readDatagram(i, helped, direction)) return HELPER_VERDICT
   return leave(i, base, direction, line)
 }
 
 /** Lets the helper read packet i, and writes it anew; false: it is to be dropped. */
-function readDatagram(i: number, talk: Talk, direction: number): boolean {
+function readDatagram(i: number, helped: HelpedConnection, direction: number): boolean {
   const text = datagramText(i)
   if (text === undefined) return true
-  if (!call(talk, direction, text, true)) {
-    endIfSlow(talk)
+  if (!call(helped, direction, text, true)) {
+    endIfSlow(helped)
     return false
   }
   const { mangled, made } = context
-  if (mangled.length > 0 && talk.helper !== undefined) {
+  if (mangled.length > 0 && helped.helper !== undefined) {
     if (rewriteDatagram(i, text, mangled)) counters[CELL.helperRewrites]! += mangled.length
     else for (const handle of made) withdraw(handle)
   }
-  if (context.isDone) cutOff(talk, 'done')
-  endIfSlow(talk)
+  if (context.isDone) cutOff(helped, 'done')
+  endIfSlow(helped)
   return true
 }
 
 // --- TCP ---
 
 function segment(i: number, row: number, base: number, direction: number, line: number): number {
-  const talk = talkOf(row)
-  if (KIND[i] !== FLOW) return fragment(i, row, base, direction, line, talk)
-  if (talk === undefined) return adjust(i, row, base, direction, line)
+  const helped = helpedConnectionOf(row)
+  if (KIND[i] !== FLOW) return fragment(i, row, base, direction, line, helped)
+  if (helped === undefined) return adjust(i, row, base, direction, line)
   const at = L4[i]!
   const flags = tcp.flags(mem, at)
-  const stream = talk.streams[direction as 0 | 1]
-  const back = talk.streams[(1 - direction) as 0 | 1]
+  const stream = helped.streams[direction as 0 | 1]
+  const back = helped.streams[(1 - direction) as 0 | 1]
   if ((flags & tcp.SYN) !== 0) {
-    begin(i, talk, stream, back)
+    begin(i, helped, stream, back)
     return passOn(i, row, base, direction, line)
   }
   if ((flags & tcp.ACK) !== 0) {
-    acknowledge(talk, 1 - direction, tcp.ack(mem, at))
+    acknowledge(helped, 1 - direction, tcp.ack(mem, at))
     adjustAcknowledgement(i, row, direction)
   }
   const gone =
     stream.started && (flags & tcp.RST) === 0
-      ? throughStream(i, row, base, direction, line, talk)
+      ? throughStream(i, row, base, direction, line, helped)
       : passOn(i, row, base, direction, line)
   if (gone !== QUEUED) stream.acknowledged = tcp.ack(mem, at)
-  note(talk, direction)
+  note(helped, direction)
   return gone
 }
 
 /** A SYN, of either end. What it carries itself (RFC 7413) is read by nobody, so neither is what follows. */
-function begin(i: number, talk: Talk, stream: Stream, back: Stream): void {
+function begin(i: number, helped: HelpedConnection, stream: Stream, back: Stream): void {
   const at = L4[i]!
   const data = END[i]! - at - tcp.headerLen(mem, at)
   const first = (tcp.seq(mem, at) + 1 + data) | 0
-  if (data > 0) cutOff(talk, 'data-in-syn')
+  if (data > 0) cutOff(helped, 'data-in-syn')
   // A late copy of a SYN changes nothing, nor does a forged one in the middle of a connection.
-  const state = (hot[(talk.row << CONN_SHIFT) + STATE]! & TCP_STATE_MASK) >> TCP_STATE_SHIFT
+  const state = (hot[(helped.row << CONN_SHIFT) + STATE]! & TCP_STATE_MASK) >> TCP_STATE_SHIFT
   if (!stream.started || (stream.first !== first && state !== ESTABLISHED)) stream.begin(first)
   const mss = tcp.mss(mem, at)
   if (mss !== 0) back.mss = mss
@@ -135,19 +142,26 @@ function begin(i: number, talk: Talk, stream: Stream, back: Stream): void {
 }
 
 /** The receiver of what goes in `direction` has everything before `number`, in its numbering. */
-function acknowledge(talk: Talk, direction: number, number: number): void {
-  const stream = talk.streams[direction as 0 | 1]
+function acknowledge(helped: HelpedConnection, direction: number, number: number): void {
+  const stream = helped.streams[direction as 0 | 1]
   stream.acknowledge(number)
-  if (talk.helper !== undefined) return
+  if (helped.helper !== undefined) return
   // Segments pass that the stream doesn't see.
-  endEdits(talk.row, direction, number)
-  const has = toSender(talk.row, direction, number)
-  if (editsInForce(talk.row, direction) === 0 && before(stream.done, has)) stream.skipTo(has)
+  endEdits(helped.row, direction, number)
+  const has = toSender(helped.row, direction, number)
+  if (editsInForce(helped.row, direction) === 0 && before(stream.done, has)) stream.skipTo(has)
 }
 
 /** The segment's bytes into the stream, and what is accepted by it out. */
-function throughStream(i: number, row: number, base: number, direction: number, line: number, talk: Talk): number {
-  const stream = talk.streams[direction as 0 | 1]
+function throughStream(
+  i: number,
+  row: number,
+  base: number,
+  direction: number,
+  line: number,
+  helped: HelpedConnection,
+): number {
+  const stream = helped.streams[direction as 0 | 1]
   const at = L4[i]!
   const payload = at + tcp.headerLen(mem, at)
   const length = END[i]! - payload
@@ -157,7 +171,7 @@ function throughStream(i: number, row: number, base: number, direction: number, 
   if (length === 0 && !hasFin) return passOn(i, row, base, direction, line)
   // Old: acknowledged by its receiver, which will say so once more.
   if (length > 0 && !hasFin && !before(stream.una, end)) return passOn(i, row, base, direction, line)
-  if (before(stream.next, seq)) return early(i, row, base, direction, line, talk, stream)
+  if (before(stream.next, seq)) return early(i, row, base, direction, line, helped, stream)
   if (((end - stream.next) | 0) > WINDOW) return HELPER_WINDOW
 
   const doneBefore = stream.done
@@ -165,11 +179,11 @@ function throughStream(i: number, row: number, base: number, direction: number, 
   if (hasFin) stream.noteFin(end)
   const isNew = length > 0 && stream.append(bytes, payload, seq, length)
   const isAgain = !isNew && before(stream.done, stream.next) && before(stream.done, end) && before(seq, stream.next)
-  if (isAgain && ++stream.heldAgain >= MOST_REPEATS) cutOff(talk, 'held-again')
+  if (isAgain && ++stream.heldAgain >= MOST_REPEATS) cutOff(helped, 'held-again')
   else if (isNew || (hasFin && stream.ended)) {
-    if (!read(talk, direction)) return HELPER_VERDICT
+    if (!read(helped, direction)) return HELPER_VERDICT
   }
-  if (stream.holds) keepHeaders(i, line, talk, direction)
+  if (stream.holds) keepHeaders(i, line, helped, direction)
 
   // From what this segment repeats, or from what was held until it came, to all that may go on.
   const accepted = stream.done !== doneBefore
@@ -192,18 +206,18 @@ function early(
   base: number,
   direction: number,
   line: number,
-  talk: Talk,
+  helped: HelpedConnection,
   stream: Stream,
 ): number {
-  if (talk.helper === undefined) return passOn(i, row, base, direction, line)
+  if (helped.helper === undefined) return passOn(i, row, base, direction, line)
   const at = L4[i]!
   const payload = at + tcp.headerLen(mem, at)
   const seq = tcp.seq(mem, at)
   const end = (seq + END[i]! - payload) | 0
   if (((end - stream.next) | 0) > WINDOW) return HELPER_WINDOW
   if ((tcp.flags(mem, at) & tcp.FIN) !== 0) stream.noteFin(end)
-  if (!stream.keepEarly(bytes, payload, seq, (end - seq) | 0) || keepsTooMuch(stream)) cutOff(talk, 'no-memory')
-  keepHeaders(i, line, talk, direction)
+  if (!stream.keepEarly(bytes, payload, seq, (end - seq) | 0) || keepsTooMuch(stream)) cutOff(helped, 'no-memory')
+  keepHeaders(i, line, helped, direction)
   return acknowledgementOnly(i, base, direction, line, stream)
 }
 
@@ -219,12 +233,12 @@ function acknowledgementOnly(i: number, base: number, direction: number, line: n
 }
 
 /** After a packet: whether the connection holds anything, and whether there is anything left to do for it. */
-function note(talk: Talk, direction: number): void {
-  if (!talk.streams[direction as 0 | 1].holds) {
-    talk.headers[direction as 0 | 1] = undefined
-    if (!talk.streams[(1 - direction) as 0 | 1].holds) holding.delete(talk)
+function note(helped: HelpedConnection, direction: number): void {
+  if (!helped.streams[direction as 0 | 1].holds) {
+    helped.headers[direction as 0 | 1] = undefined
+    if (!helped.streams[(1 - direction) as 0 | 1].holds) holding.delete(helped)
   }
-  if (talk.helper === undefined && !holding.has(talk)) endTalk(talk)
+  if (helped.helper === undefined && !holding.has(helped)) endHelpIfDone(helped)
 }
 
 // --- without a stream ---
@@ -254,9 +268,9 @@ function fragment(
   base: number,
   direction: number,
   line: number,
-  talk: Talk | undefined,
+  helped: HelpedConnection | undefined,
 ): number {
-  if (talk?.helper !== undefined) cutOff(talk, 'fragment')
+  if (helped?.helper !== undefined) cutOff(helped, 'fragment')
   // Its checksum covers what isn't here, and its bytes may be ones that were rewritten.
   return isEdited(row) ? HELPER_FRAGMENT : leave(i, base, direction, line)
 }

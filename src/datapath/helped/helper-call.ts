@@ -12,7 +12,7 @@ import { roomForEdits } from '../../nat/sequence-edits.shard.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import { bytesKept } from './byte-queue.ts'
 import { beginCall, isOverBudget } from './call-budget.ts'
-import { blame, cutOff, type Talk } from './helped-connections.ts'
+import { blame, cutOff, type HelpedConnection } from './helped-connections.ts'
 import type { Stream } from './stream.ts'
 
 /** Bytes of one stream that may be held for more to come. */
@@ -32,37 +32,37 @@ export const context = new Context()
 let isSlow = false
 
 /** Lets the helper read what is pending, if there still is one; false if it says that the packet is to be dropped. */
-export function read(talk: Talk, direction: number): boolean {
-  const stream = talk.streams[direction as 0 | 1]
+export function read(helped: HelpedConnection, direction: number): boolean {
+  const stream = helped.streams[direction as 0 | 1]
   const text = stream.pendingText
-  if (text !== '' && talk.helper !== undefined) {
-    if (!call(talk, direction, text, stream.ended)) {
+  if (text !== '' && helped.helper !== undefined) {
+    if (!call(helped, direction, text, stream.ended)) {
       stream.unread()
-      endIfSlow(talk)
+      endIfSlow(helped)
       return false
     }
-    if (talk.helper !== undefined) take(talk, direction, text)
-    endIfSlow(talk)
+    if (helped.helper !== undefined) take(helped, direction, text)
+    endIfSlow(helped)
   }
-  if (talk.helper === undefined) stream.acceptAll()
+  if (helped.helper === undefined) stream.acceptAll()
   return true
 }
 
 /** What the helper has decided of a text that is pending. */
-function take(talk: Talk, direction: number, text: string): void {
-  const stream = talk.streams[direction as 0 | 1]
+function take(helped: HelpedConnection, direction: number, text: string): void {
+  const stream = helped.streams[direction as 0 | 1]
   const { mangled, heldFrom, mustWait } = context
-  talk.waits[direction as 0 | 1] = mustWait
+  helped.waits[direction as 0 | 1] = mustWait
   const last = mangled.at(-1)
   const length = Math.max(heldFrom < 0 ? text.length : heldFrom, last === undefined ? 0 : last.at + last.length)
   counters[CELL.helperRewrites]! += mangled.length
   if (length > 0) {
     stream.accept(length, mangled)
-    talk.midLine[direction as 0 | 1] = text[length - 1] !== '\n'
+    helped.midLine[direction as 0 | 1] = text[length - 1] !== '\n'
   }
-  if (context.isDone && !mustWait) cutOff(talk, 'done')
-  else if (text.length - length > MOST_HELD) cutOff(talk, 'held-too-much')
-  else if (keepsTooMuch(stream)) cutOff(talk, 'no-memory')
+  if (context.isDone && !mustWait) cutOff(helped, 'done')
+  else if (text.length - length > MOST_HELD) cutOff(helped, 'held-too-much')
+  else if (keepsTooMuch(stream)) cutOff(helped, 'no-memory')
 }
 
 /** It has to go: for what it keeps itself, or because all together keep too much. */
@@ -70,12 +70,12 @@ export const keepsTooMuch = ({ kept }: Stream): boolean =>
   kept > MOST_KEPT_OF_ONE || (bytesKept > MOST_KEPT && kept > FAIR_SHARE) || bytesKept > 2 * MOST_KEPT
 
 /** Calls the helper with a text; false: the packet is to be dropped. What else it asked for is in the context. */
-export function call(talk: Talk, direction: number, text: string, ended: boolean): boolean {
-  const helper = talk.helper!
-  const { row, state } = talk
+export function call(helped: HelpedConnection, direction: number, text: string, ended: boolean): boolean {
+  const helper = helped.helper!
+  const { row, state } = helped
   const isTcp = protocolOf(row) === ipv4.PROTO_TCP
   const room = isTcp ? roomForEdits(row, direction) : Number.MAX_SAFE_INTEGER
-  context.begin(helper, row, direction, state, text, isTcp && talk.midLine[direction as 0 | 1], ended, room)
+  context.begin(helper, row, direction, state, text, isTcp && helped.midLine[direction as 0 | 1], ended, room)
   counters[CELL.helperCalls]! += 1
   isSlow = false
   beginCall(helper)
@@ -85,7 +85,7 @@ export function call(talk: Talk, direction: number, text: string, ended: boolean
   } catch (error) {
     if (context.isAtWork) throw error
     blame(helper, 'help()', error)
-    return giveUp(talk, 'threw')
+    return giveUp(helped, 'threw')
   }
   if (context.isAtWork) throw new Error('a helper has caught what the shard failed of')
   isSlow = isOverBudget(helper)
@@ -98,14 +98,14 @@ export function call(talk: Talk, direction: number, text: string, ended: boolean
  * After a call and what it asked for: a helper that was slow once too often is cut off. Not while the
  * connection holds anything: that may be an announcement, and would go out as it is. Its next call decides anew.
  */
-export function endIfSlow(talk: Talk): void {
-  if (isSlow && !talk.streams[0].holds && !talk.streams[1].holds) cutOff(talk, 'slow')
+export function endIfSlow(helped: HelpedConnection): void {
+  if (isSlow && !helped.streams[0].holds && !helped.streams[1].holds) cutOff(helped, 'slow')
 }
 
 /** The helper failed: nothing that it did in this call stands. */
-function giveUp(talk: Talk, why: CutOff): boolean {
+function giveUp(helped: HelpedConnection, why: CutOff): boolean {
   for (const handle of context.made) withdraw(handle)
   context.mangled.length = 0
-  cutOff(talk, why)
+  cutOff(helped, why)
   return true
 }

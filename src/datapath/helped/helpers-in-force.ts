@@ -15,7 +15,7 @@ let followed = 0
 const inForce = new Map<number, number>()
 
 /** `whenUnregistered`: connections that the helper reads go on without it. */
-export function seatHelpers(shared: HelperList, itsShard: number, whenUnregistered: (id: number) => void): void {
+export function attachHelpers(shared: HelperList, itsShard: number, whenUnregistered: (id: number) => void): void {
   list = shared
   shard = itsShard
   detach = whenUnregistered

@@ -13,7 +13,7 @@ import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
 import { HAIRPIN_LINE, leave } from '../egress/leave.ts'
-import { HOP_MTU, hops } from '../egress/route-cache.ts'
+import { ROUTE_MTU, routeCache } from '../egress/route-cache.ts'
 import { NOT_LENT } from '../handover/handover-rings.ts'
 import { AT, END, FLOW, IP, KIND, L4, LENGTH, TOKEN } from '../packet/burst.ts'
 import { bytes, copyBytes, mem, scratchFrame } from '../packet/packet-memory.ts'
@@ -108,7 +108,7 @@ function segmentRoom(template: number, headers: number, transport: number, line:
   const isSuper = (virtio.gsoType(mem, template) & ~virtio.GSO_ECN) === virtio.GSO_TCPV4
   if (isSuper && line !== HAIRPIN_LINE) return MOST_IP - (headers - ethernet.HEADER_LEN)
   const options = headers - transport - tcp.MIN_HEADER_LEN
-  const link = line === HAIRPIN_LINE ? mss : hops[line + HOP_MTU]! - (headers - ethernet.HEADER_LEN)
+  const link = line === HAIRPIN_LINE ? mss : routeCache[line + ROUTE_MTU]! - (headers - ethernet.HEADER_LEN)
   return Math.max(SMALLEST, Math.min(mss - options, link))
 }
 

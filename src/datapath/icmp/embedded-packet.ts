@@ -15,36 +15,36 @@ const QUOTED_TRANSPORT = 8
 
 // Module-level for want of a way to return five numbers without an object.
 /** Where its IPv4 and its transport header begin. */
-export let quoted = 0
-export let quotedTransport = 0
+export let embedded = 0
+export let embeddedTransport = 0
 export let protocol = 0
 /** Its ports word, as conntrack/tuple.ts has it. */
-export let quotedPorts = 0
+export let embeddedPorts = 0
 /** What the ownership rule asks of its answer: that word turned round; of ICMP the identifier twice. */
 export let answerPorts = 0
 
 /** False if the quote is too short or malformed to tell. */
-export function readQuote(i: number): boolean {
-  quoted = L4[i]! + icmp.EMBEDDED
+export function readEmbedded(i: number): boolean {
+  embedded = L4[i]! + icmp.EMBEDDED
   const end = END[i]!
-  if (end - quoted < ipv4.MIN_HEADER_LEN || ipv4.version(mem, quoted) !== 4) return false
-  const headerLength = ipv4.headerLen(mem, quoted)
-  quotedTransport = quoted + headerLength
-  if (headerLength < ipv4.MIN_HEADER_LEN || end - quotedTransport < QUOTED_TRANSPORT) return false
+  if (end - embedded < ipv4.MIN_HEADER_LEN || ipv4.version(mem, embedded) !== 4) return false
+  const headerLength = ipv4.headerLen(mem, embedded)
+  embeddedTransport = embedded + headerLength
+  if (headerLength < ipv4.MIN_HEADER_LEN || end - embeddedTransport < QUOTED_TRANSPORT) return false
   // Of a later fragment only the addresses are known.
-  if ((ipv4.fragmentWord(mem, quoted) & ipv4.OFFSET_MASK) !== 0) return false
-  protocol = ipv4.protocol(mem, quoted)
-  if (protocol === ipv4.PROTO_ICMP) return readQuotedIcmp()
-  quotedPorts = protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP ? tcp.ports(mem, quotedTransport) : 0
-  answerPorts = invertPorts(quotedPorts)
+  if ((ipv4.fragmentWord(mem, embedded) & ipv4.OFFSET_MASK) !== 0) return false
+  protocol = ipv4.protocol(mem, embedded)
+  if (protocol === ipv4.PROTO_ICMP) return readEmbeddedIcmp()
+  embeddedPorts = protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP ? tcp.ports(mem, embeddedTransport) : 0
+  answerPorts = invertPorts(embeddedPorts)
   return true
 }
 
-function readQuotedIcmp(): boolean {
-  const type = icmp.type(mem, quotedTransport)
-  const id = icmp.id(mem, quotedTransport)
-  if (icmp.isQuery(type)) quotedPorts = id | (type << 16)
-  else if (icmp.isReply(type)) quotedPorts = icmp.queryOf(type) | (id << 16)
+function readEmbeddedIcmp(): boolean {
+  const type = icmp.type(mem, embeddedTransport)
+  const id = icmp.id(mem, embeddedTransport)
+  if (icmp.isQuery(type)) embeddedPorts = id | (type << 16)
+  else if (icmp.isReply(type)) embeddedPorts = icmp.queryOf(type) | (id << 16)
   else return false
   answerPorts = bothPorts(id)
   return true

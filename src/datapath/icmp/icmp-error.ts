@@ -22,13 +22,21 @@ import * as tcp from '../../wire/tcp.ts'
 import * as udp from '../../wire/udp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
 import { waitForNeighbour } from '../egress/pending-packets.ts'
-import { HOP_MTU, HOP_PORT, hop, hops, portIsUp, routePort, routeType } from '../egress/route-cache.ts'
+import {
+  portIsUp,
+  ROUTE_MTU,
+  ROUTE_PORT,
+  routeCache,
+  routeLookup,
+  routePort,
+  routeType,
+} from '../egress/route-cache.ts'
 import { sendTo, sideOf } from '../egress/transmit.ts'
 import { BY_HAIRPIN, BY_ICMP_ERROR, handOver } from '../handover/handover.ts'
 import { otherOwnerOfTuple, ownerOfTuple } from '../handover/packet-owner.ts'
-import { AT, DST, END, HAIRPIN, IP, L4, SRC, side, way } from '../packet/burst.ts'
+import { AT, DST, END, HAIRPIN, IP, ingress, L4, SRC, side } from '../packet/burst.ts'
 import { mem } from '../packet/packet-memory.ts'
-import { answerPorts, protocol, quoted, quotedPorts, quotedTransport, readQuote } from './embedded-packet.ts'
+import { answerPorts, embedded, embeddedPorts, embeddedTransport, protocol, readEmbedded } from './embedded-packet.ts'
 
 const UNRELATED = DROP['icmp-error-unrelated']
 const EMBEDDED_BAD = DROP['icmp-embedded']
@@ -37,16 +45,16 @@ const TCP_CHECKSUM_END = 18
 /** Translates and sends packet i, an ICMP error; what became of it. */
 export function handleIcmpError(i: number): number {
   if (icmp.type(mem, L4[i]!) === icmp.REDIRECT) return NOT_OURS
-  if (!readQuote(i)) return EMBEDDED_BAD
-  const src = ipv4.src(mem, quoted)
-  const dst = ipv4.dst(mem, quoted)
+  if (!readEmbedded(i)) return EMBEDDED_BAD
+  const src = ipv4.src(mem, embedded)
+  const dst = ipv4.dst(mem, embedded)
   const key = keyWord(protocol, side)
-  const answer = invertPorts(quotedPorts)
+  const answer = invertPorts(embeddedPorts)
   const ref = findConnection(dst, src, answer, key, hashTuple(dst, src, answer, key))
   const row = ref >> 1
   if (ref === 0 || hasExpired(row)) {
     const owner = otherOwnerOfTuple(protocol, dst, src, answerPorts)
-    return owner < 0 ? unrelated(i) : handOver(i, owner, side, way & HAIRPIN, BY_ICMP_ERROR)
+    return owner < 0 ? unrelated(i) : handOver(i, owner, side, ingress & HAIRPIN, BY_ICMP_ERROR)
   }
   // An error is sent to whoever sent the packet: anything else is forged (RFC 5927).
   if (DST[i] !== src) return UNRELATED
@@ -54,7 +62,7 @@ export function handleIcmpError(i: number): number {
   const direction = ref & 1
   const other = (row << CONN_SHIFT) + (1 - direction) * TUPLE_WORDS
   const sender = hot[other]!
-  const line = hop(sender)
+  const line = routeLookup(sender)
   const turns = turnsBack(line, sender)
   if (!leadsAcross(line) && !turns) return DROP['no-route']
   if (ipv4.ttl(mem, IP[i]!) <= 1) return DROP['ttl-expired']
@@ -64,10 +72,10 @@ export function handleIcmpError(i: number): number {
     turnSequenceBack(i, row, direction)
     return handBack(i, dst, sender, remote, ports)
   }
-  if (hops[line + HOP_PORT]! < 0)
+  if (routeCache[line + ROUTE_PORT]! < 0)
     return portIsUp(routePort(line)) ? waitForNeighbour(i, line, sender) : DROP['link-down']
   // No error about an error: it is lost.
-  if (END[i]! - IP[i]! > hops[line + HOP_MTU]!) return DROP['too-big']
+  if (END[i]! - IP[i]! > routeCache[line + ROUTE_MTU]!) return DROP['too-big']
 
   turnSequenceBack(i, row, direction)
   ipv4.setTtl(mem, IP[i]!, ipv4.ttl(mem, IP[i]!) - 1)
@@ -105,7 +113,7 @@ const turnsBack = (line: number, sender: number): boolean =>
 function unrelated(i: number): number {
   const entry = externalEntry(DST[i]!)
   if (entry >= 0) return isShared(entry) ? NOT_OURS : UNRELATED
-  return leadsAcross(hop(DST[i]!)) ? UNRELATED : NOT_OURS
+  return leadsAcross(routeLookup(DST[i]!)) ? UNRELATED : NOT_OURS
 }
 
 /** From inside to outside or back: what natloom carries. */
@@ -118,29 +126,29 @@ const leadsAcross = (line: number): boolean =>
  */
 function turnSequenceBack(i: number, row: number, direction: number): void {
   if (protocol !== ipv4.PROTO_TCP || !isEdited(row)) return
-  const hasChecksum = END[i]! - quotedTransport >= TCP_CHECKSUM_END
-  const seq = toSender(row, 1 - direction, tcp.seq(mem, quotedTransport))
-  tcp.changeSeq(mem, quotedTransport, seq, !hasChecksum)
+  const hasChecksum = END[i]! - embeddedTransport >= TCP_CHECKSUM_END
+  const seq = toSender(row, 1 - direction, tcp.seq(mem, embeddedTransport))
+  tcp.changeSeq(mem, embeddedTransport, seq, !hasChecksum)
 }
 
 /** Makes the quote what its sender had sent: addresses, ports, and what it has of checksums (RFC 5508 REQ-4). */
 function turnBack(i: number, sender: number, remote: number, ports: number): void {
-  const addresses = addDeltas(delta32(ipv4.src(mem, quoted), sender), delta32(ipv4.dst(mem, quoted), remote))
-  ipv4.setSrc(mem, quoted, sender)
-  ipv4.setDst(mem, quoted, remote)
-  ipv4.setChecksum(mem, quoted, applyDelta(ipv4.checksum(mem, quoted), addresses))
-  const change = delta32(quotedPorts, ports)
+  const addresses = addDeltas(delta32(ipv4.src(mem, embedded), sender), delta32(ipv4.dst(mem, embedded), remote))
+  ipv4.setSrc(mem, embedded, sender)
+  ipv4.setDst(mem, embedded, remote)
+  ipv4.setChecksum(mem, embedded, applyDelta(ipv4.checksum(mem, embedded), addresses))
+  const change = delta32(embeddedPorts, ports)
   if (protocol === ipv4.PROTO_UDP) {
-    udp.adjustChecksum(mem, quotedTransport, addDeltas(addresses, change))
-    udp.setPorts(mem, quotedTransport, ports)
+    udp.adjustChecksum(mem, embeddedTransport, addDeltas(addresses, change))
+    udp.setPorts(mem, embeddedTransport, ports)
   } else if (protocol === ipv4.PROTO_TCP) {
     // Many errors quote no more than the first eight bytes, which don't reach the checksum.
-    if (END[i]! - quotedTransport >= TCP_CHECKSUM_END)
-      tcp.adjustChecksum(mem, quotedTransport, addDeltas(addresses, change))
-    tcp.setPorts(mem, quotedTransport, ports)
+    if (END[i]! - embeddedTransport >= TCP_CHECKSUM_END)
+      tcp.adjustChecksum(mem, embeddedTransport, addDeltas(addresses, change))
+    tcp.setPorts(mem, embeddedTransport, ports)
   } else if (protocol === ipv4.PROTO_ICMP) {
-    const isQuery = icmp.isQuery(icmp.type(mem, quotedTransport))
-    icmp.adjustChecksum(mem, quotedTransport, change)
-    icmp.setId(mem, quotedTransport, isQuery ? ports & 0xffff : ports >>> 16)
+    const isQuery = icmp.isQuery(icmp.type(mem, embeddedTransport))
+    icmp.adjustChecksum(mem, embeddedTransport, change)
+    icmp.setId(mem, embeddedTransport, isQuery ? ports & 0xffff : ports >>> 16)
   }
 }

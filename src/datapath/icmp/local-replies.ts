@@ -26,6 +26,7 @@ import {
   HAIRPIN,
   ICMP_ERROR,
   IP,
+  ingress,
   KEY,
   KIND,
   L4,
@@ -33,7 +34,6 @@ import {
   PORTS,
   port,
   SRC,
-  way,
 } from '../packet/burst.ts'
 import { copyBytes, mem, scratchFrame } from '../packet/packet-memory.ts'
 
@@ -63,7 +63,7 @@ let perSecond = 1000
 let tokens = 0
 let filledAt = 0
 
-export function seatAnswers(errorsPerSecond: number): void {
+export function attachLocalReplies(errorsPerSecond: number): void {
   perSecond = errorsPerSecond
   tokens = burstOf(errorsPerSecond)
   filledAt = nowMs
@@ -71,7 +71,7 @@ export function seatAnswers(errorsPerSecond: number): void {
 
 const burstOf = (rate: number): number => Math.max(50, rate / 10)
 
-function mayAnswer(): boolean {
+function mayReply(): boolean {
   tokens = Math.min(burstOf(perSecond), tokens + ((nowMs - filledAt) * perSecond) / 1000)
   filledAt = nowMs
   if (tokens < 1) {
@@ -84,22 +84,26 @@ function mayAnswer(): boolean {
 
 /** Sends an ICMP error of a kind above about packet i; `rest` is the second word of its header (an MTU, or 0). */
 export function sendError(i: number, kind: number, rest: number): void {
-  const quoted = IP[i]!
-  const destination = ipv4.dst(mem, quoted)
+  const embedded = IP[i]!
+  const destination = ipv4.dst(mem, embedded)
   const source = portAddress(port)
-  if (KIND[i] === ICMP_ERROR || KIND[i] === LATER_FRAGMENT || (ipv4.fragmentWord(mem, quoted) & ipv4.OFFSET_MASK) !== 0)
+  if (
+    KIND[i] === ICMP_ERROR ||
+    KIND[i] === LATER_FRAGMENT ||
+    (ipv4.fragmentWord(mem, embedded) & ipv4.OFFSET_MASK) !== 0
+  )
     return
-  if (source === 0 || isMulticast(destination) || isLimitedBroadcast(destination) || !mayAnswer()) return
+  if (source === 0 || isMulticast(destination) || isLimitedBroadcast(destination) || !mayReply()) return
   const headers = ipv4.MIN_HEADER_LEN + icmp.HEADER_LEN
-  const quote = Math.min(END[i]! - quoted, LARGEST_ERROR - headers)
-  const at = beginAnswer(i, headers + quote, ipv4.PROTO_ICMP, source, ERROR_TOS)
+  const quote = Math.min(END[i]! - embedded, LARGEST_ERROR - headers)
+  const at = beginReply(i, headers + quote, ipv4.PROTO_ICMP, source, ERROR_TOS)
   if (at < 0) return
   const message = at + ethernet.HEADER_LEN + ipv4.MIN_HEADER_LEN
   icmp.writeError(mem, message, TYPES[kind]!, CODES[kind]!, rest)
-  copyBytes(quoted, message + icmp.EMBEDDED, quote)
+  copyBytes(embedded, message + icmp.EMBEDDED, quote)
   icmp.writeChecksum(mem, message, icmp.HEADER_LEN + quote)
   const length = ethernet.HEADER_LEN + headers + quote
-  if ((way & HAIRPIN) === 0) sendBy(port, at, length)
+  if ((ingress & HAIRPIN) === 0) sendBy(port, at, length)
   else if (!sendBack(i, at, length)) return
   counters[CELL.icmpErrorsSent + kind]! += 1
 }
@@ -116,10 +120,10 @@ function sendBack(i: number, at: number, length: number): boolean {
 
 /** Tells the sender of TCP segment i that its connection doesn't exist: the reset that the addressee would send. */
 export function sendReset(i: number): void {
-  if (!mayAnswer()) return
+  if (!mayReply()) return
   const segment = L4[i]!
   const length = ipv4.MIN_HEADER_LEN + tcp.MIN_HEADER_LEN
-  const at = beginAnswer(i, length, ipv4.PROTO_TCP, ipv4.dst(mem, IP[i]!), 0)
+  const at = beginReply(i, length, ipv4.PROTO_TCP, ipv4.dst(mem, IP[i]!), 0)
   if (at < 0) return
   const ip = at + ethernet.HEADER_LEN
   const reset = ip + ipv4.MIN_HEADER_LEN
@@ -130,7 +134,7 @@ export function sendReset(i: number): void {
 }
 
 /** Ethernet and IPv4 header of an answer to packet i, `length` bytes from the IPv4 header on; -1 without room. */
-function beginAnswer(i: number, length: number, protocol: number, source: number, tos: number): number {
+function beginReply(i: number, length: number, protocol: number, source: number, tos: number): number {
   const at = scratchFrame(ethernet.HEADER_LEN + length)
   if (at < 0) return -1
   const ip = at + ethernet.HEADER_LEN

@@ -9,7 +9,7 @@ export const SPARE = BURST
 
 const column = (): Int32Array => new Int32Array(BURST + 1)
 
-/** Ethernet header in the arena, and bytes from there. */
+/** Ethernet header in the packet memory, and bytes from there. */
 export const AT = column()
 export const LENGTH = column()
 /** What stage 1 found: one of the kinds below, or a verdict (conntrack/verdict.ts, zero and above a drop reason). */
@@ -52,25 +52,26 @@ export const PORTS_KNOWN = 1 << 12
 const HOP = 1 << 9
 const HOPS_MASK = 3 << 9
 
-export const wayOf = (fromPort: number, fromSide: number): number => fromPort | (fromSide << 8)
-const portOf = (way: number): number => way & 0xff
-export const mayHop = (): boolean => (way & HOPS_MASK) !== HOPS_MASK
+export const ingressOf = (fromPort: number, fromSide: number): number => fromPort | (fromSide << 8)
+const portOf = (ingress: number): number => ingress & 0xff
+export const mayHop = (): boolean => (ingress & HOPS_MASK) !== HOPS_MASK
 /** The way of what is handed over from the burst in hand, with these flags and by this side. */
-export const onward = (toSide: number, flags: number): number => wayOf(port, toSide) | ((way & HOPS_MASK) + HOP) | flags
+export const onward = (toSide: number, flags: number): number =>
+  ingressOf(port, toSide) | ((ingress & HOPS_MASK) + HOP) | flags
 
 /** The same of a packet that was made here. */
-export const firstHop = (toSide: number, flags: number): number => wayOf(port, toSide) | HOP | flags
+export const firstHop = (toSide: number, flags: number): number => ingressOf(port, toSide) | HOP | flags
 
 /** The burst in hand: how it came, and of that the port and the side (conntrack/tuple.ts). */
-export let way = 0
+export let ingress = 0
 export let port = 0
 export let side = 0
 /** Whence its frames: a driver's ring, or elsewhere; only a ring's can be lent. */
 export let fromRing = false
 
-export function beginBurst(itsWay: number, isFromRing: boolean): void {
-  way = itsWay
-  port = portOf(itsWay)
-  side = (itsWay >> 8) & 1
+export function beginBurst(itsIngress: number, isFromRing: boolean): void {
+  ingress = itsIngress
+  port = portOf(itsIngress)
+  side = (itsIngress >> 8) & 1
   fromRing = isFromRing
 }

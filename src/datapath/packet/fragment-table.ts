@@ -59,7 +59,7 @@ function cut(from: Region): { rows: Rows; index: HashIndex } {
   return { rows, index: new HashIndex(from, RECORDS) }
 }
 
-export function seatFragments(timeouts: Pick<Timeouts, 'fragment'>): void {
+export function attachFragmentTable(timeouts: Pick<Timeouts, 'fragment'>): void {
   timeout = timeouts.fragment
 }
 

@@ -2,12 +2,12 @@
 // burst. Owner: this thread.
 
 import { type Driver, VIRTIO_NET_HEADER } from '../../io/driver.ts'
-import { seat } from '../../memory/attached.ts'
+import { attached } from '../../memory/attached.ts'
 import * as virtio from '../../wire/virtio-net.ts'
 
 /** A packet is an offset in here. */
-export const mem = new DataView(seat().arena)
-export const bytes = new Uint8Array(seat().arena)
+export const mem = new DataView(attached().packetMemory)
+export const bytes = new Uint8Array(attached().packetMemory)
 
 /** Room for a burst, at the least. */
 const LEAST_SCRATCH = 2 << 20
@@ -19,7 +19,7 @@ let next = 0
 let end = 0
 
 /** `kept` bytes of the scratch are another's (kept-pages.ts); returns where they begin. */
-export function seatArena({ scratchAt, scratchLength }: Driver, kept: number): number {
+export function attachPacketMemory({ scratchAt, scratchLength }: Driver, kept: number): number {
   if (scratchLength < kept + LEAST_SCRATCH)
     throw new RangeError(`scratch of ${scratchLength} bytes: ${kept + LEAST_SCRATCH} wanted`)
   begin = scratchAt + kept
@@ -42,7 +42,7 @@ export function resetScratch(): void {
   next = begin
 }
 
-/** Copies packet bytes within the arena. */
+/** Copies packet bytes within the packet memory. */
 export function copyBytes(from: number, to: number, length: number): void {
   bytes.copyWithin(to, from, from + length)
 }

@@ -7,7 +7,7 @@
 //   time to live     one more: the router that the capture was made behind has taken one
 //
 // A packet from inside needs the second only, where helpers have changed what came from outside. Packets lie outside
-// the arena here: every function takes the memory, where the IPv4 header begins, and the end. Checksums follow by deltas:
+// the packet memory here: every function takes the memory, where the IPv4 header begins, and the end. Checksums follow by deltas:
 // a wrong one stays wrong. Owner: this thread.
 
 import { CONN_SHIFT, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
@@ -41,7 +41,7 @@ const MOST_TTL = 255
 let externals: Externals
 let settings: NatSettings
 
-export function seatCarryBack(shared: Externals, nat: NatSettings): void {
+export function attachUnNat(shared: Externals, nat: NatSettings): void {
   externals = shared
   settings = nat
 }
@@ -66,8 +66,8 @@ export function asSentOutside(mem: DataView, ip: number, end: number, outside: n
   const protocol = ipv4.protocol(mem, ip)
   const at = ip + ipv4.headerLen(mem, ip)
   if (protocol === ipv4.PROTO_ICMP && readablePorts(mem, ip, end) && icmp.isError(icmp.type(mem, at)))
-    carryErrorBack(mem, ip, at, end, outside)
-  else if (readablePorts(mem, ip, end)) carryFlowBack(mem, ip, at, end, protocol, outside)
+    unNatError(mem, ip, at, end, outside)
+  else if (readablePorts(mem, ip, end)) unNatFlow(mem, ip, at, end, protocol, outside)
   else if (outside !== 0) redirect(mem, ip, outside)
 }
 
@@ -79,7 +79,7 @@ function readablePorts(mem: DataView, ip: number, end: number): boolean {
   return need !== undefined && headerLength >= ipv4.MIN_HEADER_LEN && end - ip - headerLength >= need
 }
 
-function carryFlowBack(mem: DataView, ip: number, at: number, end: number, protocol: number, outside: number): void {
+function unNatFlow(mem: DataView, ip: number, at: number, end: number, protocol: number, outside: number): void {
   const [inside, remote] = [ipv4.dst(mem, ip), ipv4.src(mem, ip)]
   const ports = protocol === ipv4.PROTO_ICMP ? icmpPorts(mem, at) : tcp.ports(mem, at)
   const ref = find(inside, remote, invertPorts(ports), protocol)
@@ -163,28 +163,28 @@ function shiftAcknowledgement(mem: DataView, at: number, end: number, row: numbe
 }
 
 /** An error quotes what its sender has seen: the packet as it was translated. */
-function carryErrorBack(mem: DataView, ip: number, at: number, end: number, outside: number): void {
-  const quoted = at + icmp.EMBEDDED
-  const transport = end - quoted < ipv4.MIN_HEADER_LEN ? end : quoted + ipv4.headerLen(mem, quoted)
+function unNatError(mem: DataView, ip: number, at: number, end: number, outside: number): void {
+  const embedded = at + icmp.EMBEDDED
+  const transport = end - embedded < ipv4.MIN_HEADER_LEN ? end : embedded + ipv4.headerLen(mem, embedded)
   if (outside === 0) return
   if (
     end - transport < QUOTED ||
-    transport - quoted < ipv4.MIN_HEADER_LEN ||
-    (ipv4.fragmentWord(mem, quoted) & ipv4.OFFSET_MASK) !== 0
+    transport - embedded < ipv4.MIN_HEADER_LEN ||
+    (ipv4.fragmentWord(mem, embedded) & ipv4.OFFSET_MASK) !== 0
   ) {
     redirect(mem, ip, outside)
     return
   }
-  const protocol = ipv4.protocol(mem, quoted)
-  const [inside, remote] = [ipv4.src(mem, quoted), ipv4.dst(mem, quoted)]
+  const protocol = ipv4.protocol(mem, embedded)
+  const [inside, remote] = [ipv4.src(mem, embedded), ipv4.dst(mem, embedded)]
   const isIcmp = protocol === ipv4.PROTO_ICMP
   const ports = !hasTransportPorts(protocol) ? 0 : isIcmp ? icmpPorts(mem, transport) : tcp.ports(mem, transport)
   const ref = find(inside, remote, ports, protocol)
   findExternal(ref, protocol, inside, remote, ports, outside)
   if (ref !== 0 && protocol === ipv4.PROTO_TCP && isEdited(ref >> 1))
     tcp.setSeq(mem, transport, toReceiver(ref >> 1, ref & 1, tcp.seq(mem, transport)))
-  ipv4.setSrc(mem, quoted, address)
-  ipv4.writeChecksum(mem, quoted)
+  ipv4.setSrc(mem, embedded, address)
+  ipv4.writeChecksum(mem, embedded)
   if (isIcmp) icmp.setId(mem, transport, port)
   else if (ports !== 0) tcp.setPorts(mem, transport, (ports & ~0xffff) | port)
   icmp.writeChecksum(mem, at, end - at)

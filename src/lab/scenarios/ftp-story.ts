@@ -4,7 +4,7 @@
 
 import { type Connection, connections, type Expectation, expectations } from '../../control/api.ts'
 import type { Gateway } from '../gateway/gateway-options.ts'
-import type { TalkerRequests } from '../traffic/scripted-peer.ts'
+import type { ScriptedPeerRequests } from '../traffic/scripted-peer.ts'
 import { Remote } from '../world/remote.ts'
 import { GATEWAY_OUTSIDE, INSIDE_HOSTS } from '../world/topology.ts'
 import type { Stage } from './scenario.ts'
@@ -23,7 +23,7 @@ const CONTROL = 1
 const ACTIVE = 2
 const PASSIVE = 3
 
-type Talker = Remote<TalkerRequests>
+type ScriptedPeer = Remote<ScriptedPeerRequests>
 interface Endpoint {
   readonly address: string
   readonly port: number
@@ -45,8 +45,8 @@ function read(said: string): Endpoint {
 export async function* ftpStory({ topology, processes }: Stage, gateway: Gateway): AsyncGenerator<string> {
   topology.outside.exec('ip', 'address', 'add', `${STORYTELLER}/32`, 'dev', 'lo')
   const module = new URL('../traffic/scripted-peer.js', import.meta.url)
-  const client: Talker = new Remote(topology.lan, processes, module)
-  const server: Talker = new Remote(topology.outside, processes, module)
+  const client: ScriptedPeer = new Remote(topology.lan, processes, module)
+  const server: ScriptedPeer = new Remote(topology.outside, processes, module)
   await server.ask('listen', FTP_PORT, STORYTELLER)
   await client.ask('listen', CLIENT_DATA_PORT)
   await server.ask('listen', SERVER_DATA_PORT, STORYTELLER)
@@ -83,7 +83,7 @@ export async function* ftpStory({ topology, processes }: Stage, gateway: Gateway
 }
 
 /** Says a line; it is heard as it was said. */
-async function tell(speaker: Talker, hearer: Talker, text: string): Promise<void> {
+async function tell(speaker: ScriptedPeer, hearer: ScriptedPeer, text: string): Promise<void> {
   await speaker.ask('say', CONTROL, `${text}\r\n`)
   const heard = await hearer.ask('line', CONTROL)
   if (heard !== text) throw new Error(`${text} was heard as ${heard}`)
@@ -91,8 +91,8 @@ async function tell(speaker: Talker, hearer: Talker, text: string): Promise<void
 
 /** The endpoint that the other side is told. */
 async function* announced(
-  speaker: Talker,
-  hearer: Talker,
+  speaker: ScriptedPeer,
+  hearer: ScriptedPeer,
   who: 'client' | 'server',
   text: string,
 ): AsyncGenerator<string, Endpoint> {
@@ -121,7 +121,7 @@ async function* expected({ apiSocket }: Gateway, to: Endpoint, as: Endpoint): As
 }
 
 /** Some bytes through the data connection, whole. */
-async function transfer(speaker: Talker, hearer: Talker, id: number): Promise<void> {
+async function transfer(speaker: ScriptedPeer, hearer: ScriptedPeer, id: number): Promise<void> {
   const text = 'the file\r\n'
   await speaker.ask('say', id, text)
   await speaker.ask('end', id)

@@ -175,6 +175,6 @@ const requests = {
   marked: (number: number): Promise<void> => until(() => marksHeard.has(number), `mark ${number} did not come`),
 }
 
-export type TalkerRequests = typeof requests
+export type ScriptedPeerRequests = typeof requests
 
 answerRequests(requests)

@@ -37,8 +37,8 @@ const HELPERS = [helper(1, 'ftp', 'default'), helper(2, 'sip', 'signalling', 'au
 let table: ExpectationTable
 let externals: Externals
 beforeEach(() => {
-  table = allocate((region) => new ExpectationTable(region, { capacity: 16, shards: 4 })).seated
-  externals = allocate((region) => new Externals(region, { capacity: 2, blockSize: 64 })).seated
+  table = allocate((region) => new ExpectationTable(region, { capacity: 16, shards: 4 })).view
+  externals = allocate((region) => new Externals(region, { capacity: 2, blockSize: 64 })).view
   externals.lease(externals.add(GATEWAY, SHARED), TCP_SPACE, 40_000 >> 6, 3)
 })
 

@@ -4,7 +4,7 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { viewConnections } from '../../../src/conntrack/connection-table.ts'
 import { EXPECTATION, type ExpectationTable } from '../../../src/conntrack/expectation-table.ts'
-import { ExpectationKeeper } from '../../../src/coordinator/expectations/expectation-gc.ts'
+import { ExpectationGc } from '../../../src/coordinator/expectations/expectation-gc.ts'
 import type { FaultPoint } from '../../../src/memory/fault-points.ts'
 import { allocate } from '../../../src/memory/region.ts'
 import { Externals, POOL, RESERVATION, RESERVATIONS, TCP_SPACE } from '../../../src/nat/externals.ts'
@@ -30,7 +30,7 @@ const BLOCK = 300
 let table: ExpectationTable
 let externals: Externals
 let shards: Expecting[]
-let keeper: ExpectationKeeper
+let keeper: ExpectationGc
 let second: number
 let turns: number[]
 let expired: number[]
@@ -39,7 +39,7 @@ let reservations: typeof import('../../../src/nat/reservations.ts')
 beforeEach(async () => {
   disarm()
   table = makeTable(64, SHARDS)
-  externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: 64 })).seated
+  externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: 64 })).view
   externals.add(parseAddress(EXTERNAL), POOL)
   externals.lease(0, TCP_SPACE, BLOCK, 0)
   reservations = await import('../../../src/nat/reservations.ts')
@@ -49,7 +49,7 @@ beforeEach(async () => {
   second = 1000
   turns = [1, 1]
   expired = []
-  keeper = new ExpectationKeeper({
+  keeper = new ExpectationGc({
     table,
     externals,
     connections: shards.map(({ memory }) => viewConnections(memory, 8)),
@@ -144,7 +144,7 @@ describe('what a shard leaves that dies', () => {
       const reservation = reserve()
       arm(0, point)
       expect(crashOf(() => shard(0).expect(draft({ reservation })))).toBe(point)
-      keeper.takeBack(0)
+      keeper.reclaim(0)
       lookAgain(2)
       expect([keeper.count, namedPorts()]).toEqual([stands, stands])
       expect(met(1) !== 0).toBe(stands === 1)
@@ -163,7 +163,7 @@ describe('what a shard leaves that dies', () => {
       const handle = shard(0).expect(draft({ reservation: reserve() }))
       arm(0, point)
       expect(crashOf(() => act(handle))).toBe(point)
-      keeper.takeBack(0)
+      keeper.reclaim(0)
       lookAgain(2)
       expect([keeper.count, namedPorts()]).toEqual([0, 0])
     })
@@ -179,9 +179,9 @@ describe('what a shard leaves that dies', () => {
         }),
       ).toBe(point)
       expect(met(0)).toBe(0)
-      keeper.takeBack(0)
+      keeper.reclaim(0)
       expect(met(0)).toBe(0)
-      keeper.takeBack(1)
+      keeper.reclaim(1)
       expect([keeper.count, namedPorts()]).toEqual([1, 1])
       expect(met(0)).toBe(handle)
     })
@@ -191,7 +191,7 @@ describe('what a shard leaves that dies', () => {
     const common = { masterRow: row, masterGeneration: generation, maxExpected: 2 }
     const first = shard(0).expect(draft({ ...common, ...portOf(1) }))
     const second = shard(0).expect(draft({ ...common, ...portOf(2) }))
-    keeper.takeBack(0)
+    keeper.reclaim(0)
     shard(0).recoverExpectations()
     const third = shard(0).expect(draft({ ...common, ...portOf(3) }))
     expect([first, second, third].map(shard(0).isStanding)).toEqual([false, true, true])
@@ -202,7 +202,7 @@ describe('what a shard leaves that dies', () => {
 
 describe('a reservation that no slot names', () => {
   it('is left to a shard that may be about to name it', () => {
-    keeper.takeBack(1)
+    keeper.reclaim(1)
     const reservation = reserve()
     keeper.look()
     // That shard hasn't ended its turn, the other has ended many.
@@ -218,7 +218,7 @@ describe('a reservation that no slot names', () => {
     const at = reserve() - 1
     shard(0).expect(draft({ reservation: at + 1 }))
     reservations.reserveTaken(externals, at, () => true)
-    keeper.takeBack(1)
+    keeper.reclaim(1)
     keeper.look()
     // What was in somebody's hand is in a slot now, what was in a slot is in somebody's hand.
     shard(1).expect(draft({ ...portOf(40001), reservation: at + 1 }))
@@ -235,7 +235,7 @@ describe('a reservation that no slot names', () => {
     const at = reserve() - 1
     for (let i = 0; i < 3; i++) reservations.reserveTaken(externals, at, () => true)
     shard(0).expect(draft({ reservation: at + 1 }))
-    keeper.takeBack(1)
+    keeper.reclaim(1)
     keeper.look()
     expect(namedPorts()).toBe(4)
     lookAgain(1)

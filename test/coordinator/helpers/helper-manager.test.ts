@@ -4,7 +4,7 @@ import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { HelperError } from '../../../src/coordinator/errors.ts'
-import { HelperDesk } from '../../../src/coordinator/helpers/helper-manager.ts'
+import { HelperManager } from '../../../src/coordinator/helpers/helper-manager.ts'
 import type * as InForce from '../../../src/datapath/helped/helpers-in-force.ts'
 import { HelperList } from '../../../src/helpers/helper-list.ts'
 import type * as Registry from '../../../src/helpers/registry.shard.ts'
@@ -26,7 +26,7 @@ interface Shard {
 let folder: string
 let list: HelperList
 let shards: Shard[]
-let desk: HelperDesk
+let desk: HelperManager
 let dropped: number[]
 /** What the shards are doing. */
 let following: Promise<unknown>
@@ -41,17 +41,17 @@ async function shard(number: number): Promise<Shard> {
   const inForce: typeof InForce = await import('../../../src/datapath/helped/helpers-in-force.ts')
   const registry: typeof Registry = await import('../../../src/helpers/registry.shard.ts')
   const detached: number[] = []
-  inForce.seatHelpers(list, number, (id) => detached.push(id))
+  inForce.attachHelpers(list, number, (id) => detached.push(id))
   return { follow: inForce.followHelperList, registry, detached }
 }
 
 beforeEach(async () => {
-  list = allocate((region) => new HelperList(region, SHARDS)).seated
+  list = allocate((region) => new HelperList(region, SHARDS)).view
   shards = []
   for (let number = 0; number < SHARDS; number++) shards.push(await shard(number))
   dropped = []
   following = Promise.resolve()
-  desk = new HelperDesk({
+  desk = new HelperManager({
     list,
     shards: SHARDS,
     wake: () => {

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { LeaseDesk } from '../../../src/coordinator/leases/block-leases.ts'
+import { BlockLeases } from '../../../src/coordinator/leases/block-leases.ts'
 import { allocate } from '../../../src/memory/region.ts'
 import { Externals, freedAt, MAPPED, SHARED, TCP_SPACE, UDP_SPACE } from '../../../src/nat/externals.ts'
 
@@ -16,17 +16,17 @@ let asked: [shard: number, space: number][]
 let toGive: number[]
 /** What was done, in order. */
 let story: string[]
-let desk: LeaseDesk
+let desk: BlockLeases
 
 beforeEach(() => {
-  externals = allocate((region) => new Externals(region, { capacity: 2, blockSize: BLOCK_SIZE })).seated
+  externals = allocate((region) => new Externals(region, { capacity: 2, blockSize: BLOCK_SIZE })).view
   entry = externals.add(1, SHARED)
   for (const space of [TCP_SPACE, UDP_SPACE])
     for (const block of BLOCKS) externals.lease(entry, space, block, block % SHARDS)
   asked = []
   toGive = []
   story = []
-  desk = new LeaseDesk({
+  desk = new BlockLeases({
     externals,
     requests: {
       requests: () => asked.map(([shard, space]) => ({ shard, entry, space })),

@@ -3,7 +3,7 @@ import { ExternalAddresses } from '../../../src/coordinator/leases/external-addr
 import type { PortRange } from '../../../src/host/port-range.ts'
 import { allocate } from '../../../src/memory/region.ts'
 import { Externals, ICMP_SPACE, MAPPED, SPACES, TCP_SPACE, UDP_SPACE } from '../../../src/nat/externals.ts'
-import type { Forward } from '../../../src/nat/port-forwards.shard.ts'
+import type { PortForward } from '../../../src/nat/port-forwards.shard.ts'
 import { formatAddress, parseAddress } from '../../../src/wire/address.ts'
 
 const WAN = parseAddress('203.0.113.1')
@@ -21,13 +21,13 @@ let hiding: string[]
 let nftFails: boolean
 
 beforeEach(() => {
-  externals = allocate((region) => new Externals(region, { capacity: 8, blockSize: 64 })).seated
+  externals = allocate((region) => new Externals(region, { capacity: 8, blockSize: 64 })).view
   hostPorts = new Set()
   hiding = []
   nftFails = false
 })
 
-const addresses = (pool: readonly string[] = [], shards = 1, forwards: readonly Forward[] = []) =>
+const addresses = (pool: readonly string[] = [], shards = 1, forwards: readonly PortForward[] = []) =>
   new ExternalAddresses({
     externals,
     shards,

@@ -4,14 +4,14 @@ import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { Bell } from '../../../src/coordinator/workers/doorbell.ts'
+import { Doorbell } from '../../../src/coordinator/workers/doorbell.ts'
 import { ControlWords } from '../../../src/memory/control-words.ts'
 import { allocate } from '../../../src/memory/region.ts'
 
 const RINGER = new URL('../../../dist/test/coordinator/workers/ringer.js', import.meta.url)
 
-let control: { buffer: SharedArrayBuffer; seated: ControlWords }
-let bell: Bell
+let control: { buffer: SharedArrayBuffer; view: ControlWords }
+let bell: Doorbell
 let heard: number
 let hear: () => void
 
@@ -19,7 +19,7 @@ beforeEach(() => {
   control = allocate((region) => new ControlWords(region, 1))
   heard = 0
   hear = () => {}
-  bell = new Bell(control.seated, () => {
+  bell = new Doorbell(control.view, () => {
     heard++
     hear()
   })
@@ -40,14 +40,14 @@ describe('the bell', () => {
 
   it('is heard after the last of many rings', async () => {
     const heardAt: number[] = []
-    hear = () => heardAt.push(control.seated.rings())
+    hear = () => heardAt.push(control.view.rings())
     await once(ringTimes(10_000), 'exit')
     while (heardAt.at(-1) !== 10_000) await setImmediate()
   })
 
   it('is not heard any more after the end', async () => {
     bell.stop()
-    control.seated.ring()
+    control.view.ring()
     await setImmediate()
     expect(heard).toBe(0)
   })

@@ -7,7 +7,7 @@ let words: ControlWords
 let heartbeats: Heartbeats
 
 beforeEach(() => {
-  words = allocate((region) => new ControlWords(region, 2)).seated
+  words = allocate((region) => new ControlWords(region, 2)).view
   heartbeats = new Heartbeats(words, 2)
   for (const shard of [0, 1]) words.start(shard)
 })

@@ -1,28 +1,28 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { loadConfig } from '../../../src/control/config.ts'
 import { allocateMemory } from '../../../src/coordinator/memory.ts'
-import { placesOf, type ShardTask } from '../../../src/coordinator/workers/shards.ts'
-import type { Place } from '../../../src/coordinator/workers/supervisor.ts'
-import type { AfPacketSeat } from '../../../src/io/af-packet-layout.ts'
+import { type ShardTask, workerSlotsOf } from '../../../src/coordinator/workers/shards.ts'
+import type { WorkerSlot } from '../../../src/coordinator/workers/supervisor.ts'
+import type { AfPacketRings } from '../../../src/io/af-packet-layout.ts'
 
-const seat = (wakeFd: number) => ({ wakeFd }) as AfPacketSeat
-const SHARD_SEATS = [seat(10), seat(11)]
-const DISPATCHER_SEAT = seat(12)
+const ringsOf = (wakeFd: number) => ({ wakeFd }) as AfPacketRings
+const SHARD_RINGS = [ringsOf(10), ringsOf(11)]
+const DISPATCHER_RINGS = ringsOf(12)
 
-function placesFor(dispatch: 'kernel' | 'thread'): Place[] {
+function placesFor(dispatch: 'kernel' | 'thread'): WorkerSlot[] {
   const interfaces = { NATLOOM_CONFIG: '/dev/null', NATLOOM_INSIDE: 'lan0', NATLOOM_OUTSIDE: 'wan0' }
   const { config } = loadConfig({ env: { ...interfaces, NATLOOM_WORKERS: '2', NATLOOM_DISPATCH: dispatch } })
-  return placesOf({
+  return workerSlotsOf({
     memory: allocateMemory(config),
-    seats: SHARD_SEATS,
-    dispatcherSeat: dispatch === 'thread' ? DISPATCHER_SEAT : undefined,
+    packetRings: SHARD_RINGS,
+    dispatcherRings: dispatch === 'thread' ? DISPATCHER_RINGS : undefined,
     watcherFd: 9,
     startedAt: 5,
   })
 }
-const taskOf = (place: Place, epoch: number) => place.task(epoch) as ShardTask
+const taskOf = (place: WorkerSlot, epoch: number) => place.task(epoch) as ShardTask
 
-let places: Place[]
+let places: WorkerSlot[]
 beforeAll(() => {
   places = placesFor('thread')
 })
@@ -36,7 +36,7 @@ describe('the workers of a gateway', () => {
 
   it('know who they are, and share what is everybody’s', () => {
     const tasks = places.map((place) => taskOf(place, 1))
-    expect(tasks.map(({ settings, seat }) => [settings.shard, settings.shards, seat.wakeFd])).toEqual([
+    expect(tasks.map(({ settings, packetRings }) => [settings.shard, settings.shards, packetRings.wakeFd])).toEqual([
       [0, 2, 10],
       [1, 2, 11],
       [2, 2, 12],

@@ -41,7 +41,7 @@ function supervise(limit = MANY_RESTARTS, file = WORKER_FILE): void {
     writers: shared(),
     intrusions: shared(),
   }
-  words = control.seated
+  words = control.view
   orders = new Int32Array(common.orders)
   intrusions = new Int32Array(common.intrusions)
   ;[gone, replacing, replaced, failures] = [[], [], [], []]
@@ -53,7 +53,7 @@ function supervise(limit = MANY_RESTARTS, file = WORKER_FILE): void {
   }
   supervisor = new Supervisor({
     words,
-    places: Array.from({ length: WORKERS }, (_, worker) => ({
+    slots: Array.from({ length: WORKERS }, (_, worker) => ({
       name: `worker ${worker}`,
       file,
       task: (epoch): FailingTask => ({ ...common, worker, epoch }),

@@ -20,7 +20,7 @@ let woken: number[]
 const wake = (shard: number): number => woken.push(shard)
 
 beforeEach(() => {
-  rings = allocate((region) => new HandoverRings(region, SHARDS)).seated
+  rings = allocate((region) => new HandoverRings(region, SHARDS)).view
   woken = []
 })
 
@@ -91,7 +91,7 @@ describe('a ring between two threads', () => {
       for (let consumer = 0; consumer < SHARDS; consumer++) {
         const outbox = new Outbox(rings, producer)
         for (let i = 0; i < rings.slots(producer); i++) {
-          places.add(outbox.placeFor(consumer))
+          places.add(outbox.slotFor(consumer))
           put(outbox, consumer, i)
         }
       }
@@ -102,8 +102,8 @@ describe('a ring between two threads', () => {
   it('keeps a model’s order under random puts, publications, lists and releases, over its wrap', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.nat(4), fc.nat(70)), { maxLength: 200 }), (steps) => {
-        const { seated } = allocate((region) => new HandoverRings(region, SHARDS))
-        rings = seated
+        const { view } = allocate((region) => new HandoverRings(region, SHARDS))
+        rings = view
         // Close to where counts wrap.
         rings.heads.fill(0x7fffff80)
         rings.consumed.fill(0x7fffff80)
@@ -197,13 +197,13 @@ describe('after a thread’s death', () => {
     put(outbox, 1, 1, WAY, 0)
     put(outbox, 0, 1, WAY, 4711)
     put(outbox, 1, 2)
-    expect(rings.tokensUnderWay()).toEqual(new Set())
+    expect(rings.tokensLent()).toEqual(new Set())
     outbox.publish(wake)
-    expect(rings.tokensUnderWay()).toEqual(new Set([0, 4711]))
+    expect(rings.tokensLent()).toEqual(new Set([0, 4711]))
     listed(inbox, 0)
-    expect(rings.tokensUnderWay()).toEqual(new Set([0, 4711]))
+    expect(rings.tokensLent()).toEqual(new Set([0, 4711]))
     inbox.release(0)
-    expect(rings.tokensUnderWay()).toEqual(new Set([4711]))
+    expect(rings.tokensLent()).toEqual(new Set([4711]))
   })
 
   for (const shown of [true, false])
@@ -220,7 +220,7 @@ describe('after a thread’s death', () => {
       const tokens: number[] = []
       expect(new Inbox(rings, 1).takeOver((token) => tokens.push(token))).toBe(1)
       expect(tokens).toEqual(shown ? [] : [4711])
-      expect(rings.tokensUnderWay()).toEqual(new Set(shown ? [4711] : []))
+      expect(rings.tokensLent()).toEqual(new Set(shown ? [4711] : []))
     })
 
   it('whether a frame was passed on in an entry’s earlier life says nothing', () => {

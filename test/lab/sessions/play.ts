@@ -7,7 +7,7 @@
 // All sessions are waited for at once. Those that a gateway is known to stall are given some seconds, when all others
 // have ended; whatever else does not end has stalled too, and is given up only when no test would wait any longer.
 
-import type { TalkerRequests } from '../../../src/lab/traffic/scripted-peer.ts'
+import type { ScriptedPeerRequests } from '../../../src/lab/traffic/scripted-peer.ts'
 import type { Remote } from '../../../src/lab/world/remote.ts'
 import { PATIENCE_MS } from '../../patience.ts'
 import { filled, PORTS_OF_ONE, SERVICE_PORTS, type Session, type Who } from './session.ts'
@@ -26,8 +26,8 @@ export interface Expectation {
 }
 
 export interface Stage {
-  readonly lan: Remote<TalkerRequests>
-  readonly outside: Remote<TalkerRequests>
+  readonly lan: Remote<ScriptedPeerRequests>
+  readonly outside: Remote<ScriptedPeerRequests>
   expectations(): Promise<readonly Expectation[]>
   /** Another session begins. */
   forget?(): void
@@ -76,7 +76,7 @@ export async function meet({ lan, outside }: Hosts): Promise<void> {
 }
 
 /** All that `from` has sent before has gone through the gateway, and has been read by `to`. */
-async function pass(from: Remote<TalkerRequests>, to: Remote<TalkerRequests>): Promise<void> {
+async function pass(from: Remote<ScriptedPeerRequests>, to: Remote<ScriptedPeerRequests>): Promise<void> {
   const number = ++marks
   await from.ask('mark', number)
   await to.ask('marked', number)
@@ -154,7 +154,7 @@ interface Heard {
   readonly stalled: boolean
 }
 
-type Sides = Readonly<Record<Who, Remote<TalkerRequests>>>
+type Sides = Readonly<Record<Who, Remote<ScriptedPeerRequests>>>
 
 class Connection {
   readonly #sides: Sides
