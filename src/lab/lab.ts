@@ -24,12 +24,14 @@ import {
   gatewayFigures,
   gatewayLine,
   gatewaySummary,
+  lossLines,
   progressLine,
   Screen,
   shardTable,
   trafficTable,
 } from './screen/picture.ts'
 import { isRight, newTally } from './traffic/traffic.ts'
+import { hostLosses } from './world/host-losses.ts'
 import { mayMakeNamespaces, missingTools, searchPath, TOOLS } from './world/host-tools.ts'
 import { TRAFFIC_LIMIT_MS } from './world/patience.ts'
 import { Processes } from './world/processes.ts'
@@ -214,13 +216,13 @@ async function act(stage: Stage, command: Command, screen: Screen): Promise<stri
   screen.print(`natloom lab ${scenario.name}: lan 10.0.0.2 --- gateway (${kind}) --- ${SERVER} outside`, '')
   for await (const line of scenario.story?.(stage, gateway) ?? []) screen.print(line)
 
-  const outcomes = await watch(stage, scenario, gateway, screen)
+  const wrong = await watch(stage, scenario, gateway, screen)
   const misplaced = await placement(stage, gateway, screen)
   const stopped = await gateway.stop()
   const strangers = [...services.sources].filter((address) => address !== GATEWAY_OUTSIDE)
   await stage.processes.end()
   return [
-    ...outcomes.flatMap(({ load, tally }) => (isRight(tally) ? [] : problems(load.name, tally))),
+    ...wrong,
     ...misplaced,
     ...strangers.map((address) => `the outside saw ${address}, which is not the gateway's address`),
     ...stopped,
@@ -229,8 +231,8 @@ async function act(stage: Stage, command: Command, screen: Screen): Promise<stri
   ]
 }
 
-const problems = (name: string, { planned, arrived, wrong, problems }: Outcome['tally']): string[] => [
-  `${name}: ${arrived} of ${planned} arrived, ${wrong} wrong`,
+const problems = (name: string, { planned, arrived, lost, wrong, problems }: Outcome['tally']): string[] => [
+  `${name}: ${arrived} of ${planned} arrived, ${lost} lost, ${wrong} wrong`,
   ...problems.map((text) => `${name}: ${text}`),
 ]
 
@@ -255,8 +257,8 @@ async function placement(stage: Stage, gateway: Gateway, screen: Screen): Promis
   return wrong
 }
 
-/** Sends the traffic and shows it; the summary stays on the screen. */
-async function watch(stage: Stage, scenario: Scenario, gateway: Gateway, screen: Screen): Promise<Outcome[]> {
+/** Sends the traffic and shows it; the summary stays on the screen. Resolves with what was wrong, a line each. */
+async function watch(stage: Stage, scenario: Scenario, gateway: Gateway, screen: Screen): Promise<string[]> {
   const newest = new Map<string, Outcome>(scenario.loads.map((load) => [load.name, { load, tally: newTally(0) }]))
   let mostPorts = 0
   const figures = () => {
@@ -270,10 +272,14 @@ async function watch(stage: Stage, scenario: Scenario, gateway: Gateway, screen:
     const now = figures()
     screen.draw([...[...newest.values()].map(progressLine), '', ...(now === undefined ? [] : [gatewayLine(now)])])
   }, DRAW_EVERY_MS)
-  const summarise = (outcomes: readonly Outcome[]) => {
+  const { lan, gateway: host, outside } = stage.topology
+  const summarise = (outcomes: readonly Outcome[]): string[] => {
     const last = figures()
-    screen.print(...(screen.live ? [] : ['']), ...trafficTable(outcomes))
-    if (last !== undefined) screen.print('', ...gatewaySummary(last, mostPorts, METRICS_URL))
+    const { lines, wrong } = lossLines(outcomes, hostLosses([lan, host, outside]))
+    screen.print(...(screen.live ? [] : ['']), ...trafficTable(outcomes), '')
+    if (last !== undefined) screen.print(...gatewaySummary(last, mostPorts, METRICS_URL))
+    screen.print(...lines)
+    return wrong
   }
   const late = new AbortController()
   try {
@@ -290,8 +296,8 @@ async function watch(stage: Stage, scenario: Scenario, gateway: Gateway, screen:
       }),
     ])
     await gateway.metricsFromNow()
-    summarise(outcomes)
-    return outcomes
+    const lost = summarise(outcomes)
+    return [...outcomes.flatMap(({ load, tally }) => (isRight(tally) ? [] : problems(load.name, tally))), ...lost]
   } catch (error) {
     // How far it came tells why.
     summarise([...newest.values()])

@@ -4,6 +4,7 @@
 import { type Sample, sum, sumBy } from '../gateway/metrics-text.ts'
 import type { Outcome } from '../scenarios/scenario.ts'
 import { isRight, type Tally } from '../traffic/traffic.ts'
+import type { HostLosses } from '../world/host-losses.ts'
 
 const BAR = 20
 const MB = 1e6
@@ -20,9 +21,19 @@ export interface GatewayFigures {
   readonly portsUsed: number
   /** Packets that came while the receive ring was full, that an interface refused, that a crashed worker had in hand. */
   readonly lost: Readonly<Record<'received' | 'sent' | 'handed', number>>
-  /** Reason and count, most first, none that is zero. */
-  readonly drops: readonly (readonly [reason: string, packets: number])[]
+  readonly drops: Counts
+  /** Connections that went on without their helper, announcements and expectations that came to nothing: by reason. */
+  readonly cutOffs: Counts
+  readonly announcementsRefused: Counts
+  readonly expectationsRefused: Counts
+  readonly expectationsRemoved: Counts
 }
+
+/** By reason, most first, none that is zero. */
+type Counts = readonly (readonly [reason: string, count: number])[]
+
+const countsOf = (samples: readonly Sample[], name: string, label: string): Counts =>
+  [...sumBy(samples, name, label)].filter(([, count]) => count > 0).sort(([, a], [, b]) => b - a)
 
 export function gatewayFigures(samples: readonly Sample[]): GatewayFigures {
   return {
@@ -38,9 +49,11 @@ export function gatewayFigures(samples: readonly Sample[]): GatewayFigures {
       sent: sum(samples, 'natloom_send_failures_total'),
       handed: sum(samples, 'natloom_handovers_lost_total'),
     },
-    drops: [...sumBy(samples, 'natloom_dropped_packets_total', 'reason')]
-      .filter(([, packets]) => packets > 0)
-      .sort(([, a], [, b]) => b - a),
+    drops: countsOf(samples, 'natloom_dropped_packets_total', 'reason'),
+    cutOffs: countsOf(samples, 'natloom_helper_cut_offs_total', 'reason'),
+    announcementsRefused: countsOf(samples, 'natloom_announcements_refused_total', 'reason'),
+    expectationsRefused: countsOf(samples, 'natloom_expectations_refused_total', 'reason'),
+    expectationsRemoved: countsOf(samples, 'natloom_expectations_removed_total', 'cause'),
   }
 }
 
@@ -67,14 +80,15 @@ export function gatewayLine(figures: GatewayFigures): string {
 
 /** What was sent, and what arrived. */
 export function trafficTable(outcomes: readonly Outcome[]): string[] {
-  const head = ['', 'sent', 'arrived', 'wrong', 'payload', '']
+  const head = ['', 'sent', 'arrived', 'lost', 'wrong', 'payload', '']
   const rows = outcomes.map(({ load, tally }) => [
     load.name,
     count(tally.sent),
     count(tally.arrived),
+    count(tally.lost),
     count(tally.wrong),
     megabytes(tally.bytes),
-    isRight(tally) ? 'right' : 'WRONG',
+    !isRight(tally) ? 'WRONG' : tally.lost > 0 ? 'LOST' : 'right',
   ])
   return aligned([head, ...rows])
 }
@@ -107,17 +121,42 @@ export function shardTable(samples: readonly Sample[]): string[] {
   return aligned([head, ...rows])
 }
 
+const listed = (counts: Counts): string =>
+  counts.length === 0 ? 'none' : counts.map(([reason, number]) => `${reason} ${count(number)}`).join(', ')
+
 export function gatewaySummary(figures: GatewayFigures, mostPorts: number, url: string): string[] {
   const { lost } = figures
-  const drops = figures.drops.map(([reason, packets]) => `${reason} ${count(packets)}`)
   return [
     `  shards           ${figures.shards}`,
     `  packets          ${count(figures.received)} in, ${count(figures.sent)} out`,
     `  ports used       ${count(figures.portsUsed)} at the end, ${count(mostPorts)} at most`,
-    `  drops by reason  ${drops.length > 0 ? drops.join(', ') : 'none'}`,
+    `  drops by reason  ${listed(figures.drops)}`,
     `  lost             ${count(lost.received)} not received in time, ${count(lost.sent)} refused by an interface, ${count(lost.handed)} with a crash`,
+    `  helpers          cut off: ${listed(figures.cutOffs)}; announcements refused: ${listed(figures.announcementsRefused)}`,
+    `  expectations     refused: ${listed(figures.expectationsRefused)}; removed unmatched: ${listed(figures.expectationsRemoved)}`,
     `  metrics          ${url} (in the gateway's namespace, while it ran)`,
   ]
+}
+
+/** What did not come back, and what of it the hosts around the gateway may have lost themselves. */
+export function lossLines(outcomes: readonly Outcome[], { sockets, links }: HostLosses): Losses {
+  const lost = outcomes.reduce((sum, { tally }) => sum + tally.lost, 0)
+  const byHosts = sockets + links
+  const told = `${count(sockets)} at sockets that were full, ${count(links)} at links that were`
+  return {
+    lines: [`  lost by hosts    ${told}`],
+    wrong:
+      lost > byHosts
+        ? [`${count(lost)} datagrams did not come back, and the hosts lost ${count(byHosts)}: ${told}`]
+        : [],
+  }
+}
+
+export interface Losses {
+  /** For people. */
+  readonly lines: string[]
+  /** What the gateway is to blame for, a line each. */
+  readonly wrong: string[]
 }
 
 /** Where the picture is drawn: in place on a terminal. */

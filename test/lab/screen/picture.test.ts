@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { parseMetrics } from '../../../src/lab/gateway/metrics-text.ts'
 import type { Load } from '../../../src/lab/scenarios/scenario.ts'
-import { progressLine, shardTable, trafficTable } from '../../../src/lab/screen/picture.ts'
+import {
+  gatewayFigures,
+  gatewaySummary,
+  lossLines,
+  progressLine,
+  shardTable,
+  trafficTable,
+} from '../../../src/lab/screen/picture.ts'
 import { isRight, newTally, type Tally } from '../../../src/lab/traffic/traffic.ts'
 
 const load = (name: string): Load => ({ name, start: async () => newTally(0) })
@@ -12,6 +19,7 @@ describe('what came of a load', () => {
     // sent, arrived, wrong, problems                                right
     [{ sent: 100, arrived: 100 }, true],
     [{ sent: 100, arrived: 99 }, false],
+    [{ sent: 100, arrived: 99, lost: 1 }, true],
     [{ sent: 99, arrived: 99 }, false],
     [{ sent: 100, arrived: 100, wrong: 1 }, false],
     [{ sent: 100, arrived: 100, problems: ['a connection did not close'] }, false],
@@ -20,6 +28,23 @@ describe('what came of a load', () => {
     it(`${JSON.stringify(values)} of 100 is ${right ? 'right' : 'wrong'}`, () => {
       expect(isRight(tally(values as Partial<Tally>))).toBe(right)
     })
+})
+
+describe('what was lost', () => {
+  const outcomes = [2, 0, 3].map((lost) => ({ load: load('datagrams'), tally: tally({ lost }) }))
+
+  it("is the hosts' own as far as their counters go", () => {
+    expect(lossLines(outcomes, { sockets: 4, links: 1 })).toEqual({
+      lines: ['  lost by hosts    4 at sockets that were full, 1 at links that were'],
+      wrong: [],
+    })
+  })
+
+  it("is the gateway's beyond that", () => {
+    expect(lossLines(outcomes, { sockets: 4, links: 0 }).wrong).toEqual([
+      '5 datagrams did not come back, and the hosts lost 4: 4 at sockets that were full, 0 at links that were',
+    ])
+  })
 })
 
 describe('the picture', () => {
@@ -31,13 +56,40 @@ describe('the picture', () => {
   it('ends in a table of what was sent and what arrived', () => {
     const outcomes = [
       { load: load('echoes'), tally: tally({ sent: 100, arrived: 100, bytes: 2_500_000 }) },
+      { load: load('datagrams'), tally: tally({ sent: 100, arrived: 98, lost: 2 }) },
       { load: load('ping'), tally: tally({ sent: 100, arrived: 7 }) },
     ]
     expect(trafficTable(outcomes)).toEqual([
-      '          sent  arrived  wrong  payload',
-      '  echoes   100      100      0   2.5 MB  right',
-      '  ping     100        7      0   0.0 MB  WRONG',
+      '             sent  arrived  lost  wrong  payload',
+      '  echoes      100      100     0      0   2.5 MB  right',
+      '  datagrams   100       98     2      0   0.0 MB   LOST',
+      '  ping        100        7     0      0   0.0 MB  WRONG',
     ])
+  })
+
+  it('tells what helpers came to, and what was announced in vain', () => {
+    const samples = parseMetrics(
+      [
+        'natloom_helper_cut_offs_total{shard="0",reason="slow"} 1',
+        'natloom_helper_cut_offs_total{shard="1",reason="done"} 2',
+        'natloom_helper_cut_offs_total{shard="1",reason="threw"} 0',
+        'natloom_announcements_refused_total{shard="0",reason="not-allowed"} 3',
+        'natloom_expectations_refused_total{shard="0",reason="full"} 4',
+        'natloom_expectations_removed_total{shard="0",cause="withdrawn"} 5',
+      ].join('\n'),
+    )
+    expect(gatewaySummary(gatewayFigures(samples), 0, '')).toEqual(
+      expect.arrayContaining([
+        '  helpers          cut off: done 2, slow 1; announcements refused: not-allowed 3',
+        '  expectations     refused: full 4; removed unmatched: withdrawn 5',
+      ]),
+    )
+    expect(gatewaySummary(gatewayFigures([]), 0, '')).toEqual(
+      expect.arrayContaining([
+        '  helpers          cut off: none; announcements refused: none',
+        '  expectations     refused: none; removed unmatched: none',
+      ]),
+    )
   })
 
   it('tells the shards apart', () => {
