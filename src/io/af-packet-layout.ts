@@ -11,6 +11,7 @@
 // Where a thread dispatches, it has the rings, and the shards have none. Control holds what system calls point at and
 // what a new worker on the same rings must know. Owner: the rings' driver, but for PORT_STATE.ring.
 
+import { CACHE_LINE } from '../memory/region.ts'
 import { BURST } from './driver.ts'
 import type { Address } from './syscalls.ts'
 
@@ -48,8 +49,7 @@ export const TP_STATUS_LENT = 0x10000
 
 // --- control: a block for poll(), then one for each port; offsets in bytes ---
 
-const LINE = 64
-const lines = (bytes: number): number => Math.ceil(bytes / LINE) * LINE
+const lines = (bytes: number): number => Math.ceil(bytes / CACHE_LINE) * CACHE_LINE
 
 // struct pollfd: int fd, short events, short revents
 export const POLLFD_BYTES = 8
@@ -87,7 +87,7 @@ export const PORT_STATE = {
    */
   lent: 40,
 } as const
-export const PORT_MESSAGES = LINE
+export const PORT_MESSAGES = CACHE_LINE
 export const PORT_IOVECS = PORT_MESSAGES + BATCH * MMSGHDR_BYTES
 const PORT_BYTES = PORT_IOVECS + BATCH * IOVEC_BYTES
 

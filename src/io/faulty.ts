@@ -11,6 +11,7 @@
 //
 // Owner: the shard, as of the driver.
 
+import { CACHE_LINE } from '../memory/region.ts'
 import { BURST, type Driver, VIRTIO_NET_HEADER } from './driver.ts'
 
 /** Of a frame, each from 0 to 1. A frame that is lost is neither of the others. */
@@ -156,7 +157,6 @@ const FEWEST_LARGE = 8
 const MOST_PLACES = 64
 /** At most this part of the scratch becomes places. */
 const SHARE = 4
-const LINE = 64
 
 export class FaultyDriver implements Driver {
   readonly packetMemory: ArrayBufferLike
@@ -190,7 +190,7 @@ export class FaultyDriver implements Driver {
     this.#placeBytes = share >= FEWEST_LARGE * LARGE_PLACE ? LARGE_PLACE : SMALL_PLACE
     const places = Math.min(MOST_PLACES, Math.floor(share / this.#placeBytes))
     const end = inner.scratchAt + inner.scratchLength
-    const first = Math.floor((end - places * this.#placeBytes) / LINE) * LINE
+    const first = Math.floor((end - places * this.#placeBytes) / CACHE_LINE) * CACHE_LINE
     for (let i = places - 1; i >= 0; i--) this.#free.push(first + i * this.#placeBytes + FRAME_AT)
     this.scratchAt = inner.scratchAt
     this.scratchLength = first - inner.scratchAt

@@ -25,7 +25,7 @@
 //   FREED      one a port           whoever frees              slots freed
 //   LOST       one a port           the injector               frames that found no slot
 
-import { sharedMemory } from '../memory/region.ts'
+import { CACHE_LINE, sharedMemory } from '../memory/region.ts'
 import { BURST, type Driver, VIRTIO_NET_HEADER } from './driver.ts'
 
 const BELL = 0
@@ -45,10 +45,9 @@ const LENT = 2
 const LENGTH_AT = 4
 const VIRTIO_AT = 8
 const FRAME_AT = VIRTIO_AT + VIRTIO_NET_HEADER
-const LINE = 64
 const MAX_WAIT_MS = 50
 
-const lines = (bytes: number): number => Math.ceil(bytes / LINE) * LINE
+const lines = (bytes: number): number => Math.ceil(bytes / CACHE_LINE) * CACHE_LINE
 
 export interface LoopbackOptions {
   /** How many interfaces; default 2. */
@@ -88,8 +87,8 @@ interface Shape {
 function shapeOf(options: LoopbackOptions): Shape {
   const { ports = 2, slots = 256, slotBytes = 66048, scratchBytes = 1 << 20 } = options
   const { shard = 0, shards = 1, sharedBytes = 0 } = options
-  if (slotBytes % LINE !== 0 || slotBytes <= LINE)
-    throw new RangeError(`loopback: slotBytes ${slotBytes}, allowed: multiples of ${LINE} above it`)
+  if (slotBytes % CACHE_LINE !== 0 || slotBytes <= CACHE_LINE)
+    throw new RangeError(`loopback: slotBytes ${slotBytes}, allowed: multiples of ${CACHE_LINE} above it`)
   if (slots < 1 || (slots & (slots - 1)) !== 0) throw new RangeError(`loopback: ${slots} slots, allowed: powers of two`)
   if (shard < 0 || shard >= shards) throw new RangeError(`loopback: shard ${shard}, allowed: 0 to ${shards - 1}`)
   const ringsAt = lines((PORT_WORDS + ports * WORDS_A_PORT) * 4)

@@ -10,7 +10,8 @@ declare const WebAssembly: {
   Memory: new (limits: { initial: number; maximum: number; shared: true }) => { buffer: SharedArrayBuffer }
 }
 
-const LINE = 64
+/** Bytes that processors move between their caches as one. */
+export const CACHE_LINE = 64
 const WASM_PAGE = 65536
 
 /** A page-aligned shared buffer of at least `bytes`, zeroed; pages are taken from the system when first touched. */
@@ -58,7 +59,7 @@ export class Region {
 
   #take(bytes: number): number {
     const at = this.#used
-    this.#used = at + Math.ceil(bytes / LINE) * LINE
+    this.#used = at + Math.ceil(bytes / CACHE_LINE) * CACHE_LINE
     if (this.#buffer && this.#used > this.#buffer.byteLength)
       throw new RangeError(`region of ${this.#buffer.byteLength} bytes is too small: ${this.#used} wanted`)
     return at

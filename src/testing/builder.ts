@@ -1,6 +1,7 @@
 // Builds whole, valid frames from a description: for tests, the lab and benches, where clarity counts and allocation
 // does not. Everything that a receiver checks (lengths, checksums) is computed; what a test wants broken, it breaks
-// afterwards with the setters of the header in question. Text is parsed by address.ts and throws its RangeErrors.
+// afterwards with the setters of the header in question. Addresses are text; what is no address throws the RangeError
+// of wire/address.ts.
 
 import { parseAddress, parseMac } from '../wire/address.ts'
 import * as checksum from '../wire/checksum.ts'
@@ -52,7 +53,7 @@ export interface UdpSpec {
   readonly checksum?: 'none'
 }
 
-/** A query or reply has id and seq and the payload; an error quotes `embedded`, an IPv4 packet. */
+/** A query or reply has id and seq and the payload; an error has `embedded`, the IPv4 packet that it is about. */
 export interface IcmpSpec {
   readonly type: number
   readonly code?: number
@@ -101,21 +102,21 @@ export function build(mem: DataView, at: number, spec: FrameSpec): number {
   const carried = carriedBy(spec)
   if ((spec.partialChecksum || spec.gso) && !spec.tcp && !spec.udp)
     throw new RangeError('a partial checksum: only TCP and UDP have one')
-  const totalLength = headerLen + carried.headerLen + carried.quoted.length + payload.length
+  const totalLength = headerLen + carried.headerLen + carried.embedded.length + payload.length
   if (totalLength > MAX_TOTAL_LENGTH)
     throw new RangeError(`a packet of ${totalLength} bytes: IPv4 has at most ${MAX_TOTAL_LENGTH}`)
 
   writeEthernet(mem, at, spec.eth ?? {})
-  writeIpv4(mem, ipAt, spec.ip, ipOptions, carried.protocol, totalLength)
+  writeIpv4(mem, ipAt, spec.ip, { options: ipOptions, protocol: carried.protocol, totalLength })
   carried.write(mem, transportAt, totalLength - headerLen)
-  const quotedAt = transportAt + carried.headerLen
-  copy(mem, quotedAt, carried.quoted)
-  copy(mem, quotedAt + carried.quoted.length, payload)
+  const embeddedAt = transportAt + carried.headerLen
+  copy(mem, embeddedAt, carried.embedded)
+  copy(mem, embeddedAt + carried.embedded.length, payload)
 
   virtioNet.clear(mem, at)
   if (spec.partialChecksum || spec.gso) writePartialChecksum(mem, at, ipAt, carried)
   else if (!spec.protocol && spec.udp?.checksum !== 'none') checksum.writeTransportChecksum(mem, ipAt)
-  if (spec.gso) writeGso(mem, at, spec.gso.size, quotedAt - at, carried.protocol)
+  if (spec.gso) writeGso(mem, at, spec.gso.size, embeddedAt - at, carried.protocol)
   return ethernet.HEADER_LEN + totalLength
 }
 
@@ -160,11 +161,11 @@ function fragment(whole: Uint8Array, payloadAt: number, start: number, end: numb
 
 // --- the layers ---
 
-/** What the IPv4 packet carries: how long its header is, what is quoted after that, and how it is written. */
+/** What the IPv4 packet carries: how long its header is, an ICMP error's embedded packet, and how it is written. */
 interface Carried {
   readonly protocol: number
   readonly headerLen: number
-  readonly quoted: Uint8Array
+  readonly embedded: Uint8Array
   /** `length` is that of the whole IPv4 payload. */
   write(mem: DataView, at: number, length: number): void
 }
@@ -175,7 +176,7 @@ function carriedBy(spec: FrameSpec): Carried {
   if (spec.tcp) return carriedTcp(spec.tcp)
   if (spec.udp) return carriedUdp(spec.udp)
   if (spec.icmp) return carriedIcmp(spec.icmp)
-  if (spec.protocol) return { protocol: spec.protocol.number, headerLen: 0, quoted: NOTHING, write() {} }
+  if (spec.protocol) return { protocol: spec.protocol.number, headerLen: 0, embedded: NOTHING, write() {} }
   throw new RangeError('a frame carries one of tcp, udp, icmp, protocol')
 }
 
@@ -186,9 +187,12 @@ function carriedTcp(spec: TcpSpec): Carried {
   return {
     protocol: ipv4.PROTO_TCP,
     headerLen,
-    quoted: NOTHING,
+    embedded: NOTHING,
     write(mem, at) {
-      tcp.emit(mem, at, spec.sport, spec.dport, spec.seq ?? 0, spec.ack ?? 0, flags, spec.window ?? DEFAULT_WINDOW)
+      tcp.emit(mem, at, spec.sport, spec.dport, flags)
+      tcp.setSeq(mem, at, spec.seq ?? 0)
+      tcp.setAck(mem, at, spec.ack ?? 0)
+      tcp.setWindow(mem, at, spec.window ?? DEFAULT_WINDOW)
       tcp.setHeaderLen(mem, at, headerLen)
       copy(mem, at + tcp.MIN_HEADER_LEN, options)
     },
@@ -198,14 +202,14 @@ function carriedTcp(spec: TcpSpec): Carried {
 const carriedUdp = (spec: UdpSpec): Carried => ({
   protocol: ipv4.PROTO_UDP,
   headerLen: udp.HEADER_LEN,
-  quoted: NOTHING,
+  embedded: NOTHING,
   write: (mem, at, length) => udp.emit(mem, at, spec.sport, spec.dport, length - udp.HEADER_LEN),
 })
 
 const carriedIcmp = (spec: IcmpSpec): Carried => ({
   protocol: ipv4.PROTO_ICMP,
   headerLen: icmp.HEADER_LEN,
-  quoted: spec.embedded ?? NOTHING,
+  embedded: spec.embedded ?? NOTHING,
   write(mem, at) {
     // The second word of a query is its identifier and sequence number; otherwise the two are written alike.
     const rest = spec.mtu ?? ((spec.id ?? 0) << 16) | (spec.seq ?? 0)
@@ -219,14 +223,14 @@ function writeEthernet(mem: DataView, at: number, spec: EthernetSpec): void {
   ethernet.setEtherType(mem, at, ethernet.TYPE_IPV4)
 }
 
-function writeIpv4(
-  mem: DataView,
-  at: number,
-  spec: Ipv4Spec,
-  options: Uint8Array,
-  protocol: number,
-  totalLength: number,
-): void {
+interface Ipv4Rest {
+  /** Padded. */
+  readonly options: Uint8Array
+  readonly protocol: number
+  readonly totalLength: number
+}
+
+function writeIpv4(mem: DataView, at: number, spec: Ipv4Spec, { options, protocol, totalLength }: Ipv4Rest): void {
   const flags = (spec.dontFragment ? ipv4.DONT_FRAGMENT : 0) | (spec.moreFragments ? ipv4.MORE_FRAGMENTS : 0)
   ipv4.setHeaderLen(mem, at, ipv4.MIN_HEADER_LEN + options.length)
   ipv4.setTos(mem, at, spec.tos ?? 0)

@@ -51,18 +51,16 @@ function printIpv4(mem: DataView, at: number, end: number): string {
   const src = formatAddress(ipv4.src(mem, at))
   const dst = formatAddress(ipv4.dst(mem, at))
   const protocol = ipv4.protocol(mem, at)
-  const payloadAt = at + headerLen
-  const payloadLength = totalLength - headerLen
+  const payload = { at: at + headerLen, end: packetEnd, length: totalLength - headerLen, protocol, src, dst }
   const word = ipv4.fragmentWord(mem, at)
   const offset = (word & ipv4.OFFSET_MASK) * 8
   const more = (word & ipv4.MORE_FRAGMENTS) !== 0
-  const name = PROTOCOLS[protocol] ?? `ip-proto-${protocol}`
   if (offset > 0) {
-    const id = ipv4.id(mem, at)
-    return `IP ${src} > ${dst}: ${name}, fragment id ${id} offset ${offset}${more ? '+' : ''}, length ${payloadLength}`
+    const fragment = `fragment id ${ipv4.id(mem, at)} offset ${offset}${more ? '+' : ''}`
+    return `IP ${src} > ${dst}: ${nameOf(protocol)}, ${fragment}, length ${payload.length}`
   }
   const marked = more ? `, fragment id ${ipv4.id(mem, at)} offset 0+` : ''
-  return `IP ${printTransport(mem, payloadAt, packetEnd, payloadLength, protocol, name, src, dst)}${marked}`
+  return `IP ${printTransport(mem, payload)}${marked}`
 }
 
 const PROTOCOLS: Readonly<Record<number, string>> = {
@@ -73,26 +71,31 @@ const PROTOCOLS: Readonly<Record<number, string>> = {
   [ipv4.PROTO_ESP]: 'esp',
 }
 
-/** `length` is what the IPv4 header claims; `end` is where the bytes end. */
-function printTransport(
-  mem: DataView,
-  at: number,
-  end: number,
-  length: number,
-  protocol: number,
-  name: string,
-  src: string,
-  dst: string,
-): string {
-  if (protocol === ipv4.PROTO_TCP) return printTcp(mem, at, end, length, src, dst)
-  if (protocol === ipv4.PROTO_UDP) return printUdp(mem, at, end, src, dst)
+const nameOf = (protocol: number): string => PROTOCOLS[protocol] ?? `ip-proto-${protocol}`
+
+/** What follows an IPv4 header, and what the header says of it. */
+interface Ipv4Payload {
+  readonly at: number
+  /** Where the bytes end; the packet may have been cut short. */
+  readonly end: number
+  /** As the header claims. */
+  readonly length: number
+  readonly protocol: number
+  readonly src: string
+  readonly dst: string
+}
+
+function printTransport(mem: DataView, payload: Ipv4Payload): string {
+  const { at, end, length, protocol, src, dst } = payload
+  if (protocol === ipv4.PROTO_TCP) return printTcp(mem, payload)
+  if (protocol === ipv4.PROTO_UDP) return printUdp(mem, payload)
   if (protocol === ipv4.PROTO_ICMP) return `${src} > ${dst}: ${printIcmp(mem, at, end, length)}`
-  return `${src} > ${dst}: ${name} ${length}`
+  return `${src} > ${dst}: ${nameOf(protocol)} ${length}`
 }
 
 const FLAG_LETTERS = 'FSRP.UEW'
 
-function printTcp(mem: DataView, at: number, end: number, length: number, src: string, dst: string): string {
+function printTcp(mem: DataView, { at, end, length, src, dst }: Ipv4Payload): string {
   if (end - at < tcp.MIN_HEADER_LEN) return `${src} > ${dst}: [|tcp]`
   const between = `${src}.${tcp.srcPort(mem, at)} > ${dst}.${tcp.dstPort(mem, at)}:`
   const headerLen = tcp.headerLen(mem, at)
@@ -142,17 +145,16 @@ function printOption(mem: DataView, at: number, kind: number, length: number): s
     return `TS val ${mem.getUint32(at + 2)} ecr ${mem.getUint32(at + 6)}`
   if (kind === tcp.OPTION_SACK) {
     const count = tcp.sackBlocks(mem, at)
-    const edge = (value: number): number => value >>> 0
-    const blocks = Array.from(
-      { length: count },
-      (_, i) => `{${edge(tcp.sackLeft(mem, at, i))}:${edge(tcp.sackRight(mem, at, i))}}`,
-    )
+    const blocks = Array.from({ length: count }, (_, i) => {
+      const block = tcp.sackBlock(at, i)
+      return `{${tcp.sackLeft(mem, block) >>> 0}:${tcp.sackRight(mem, block) >>> 0}}`
+    })
     return `sack ${count} ${blocks.join('')}`
   }
   return `unknown-${kind}`
 }
 
-function printUdp(mem: DataView, at: number, end: number, src: string, dst: string): string {
+function printUdp(mem: DataView, { at, end, src, dst }: Ipv4Payload): string {
   if (end - at < udp.HEADER_LEN) return `${src} > ${dst}: [|udp]`
   const length = udp.length(mem, at)
   const said = length < udp.HEADER_LEN ? `bad length ${length}` : `length ${length - udp.HEADER_LEN}`
@@ -200,13 +202,13 @@ function printError(mem: DataView, at: number, end: number): string {
 }
 
 function printUnreachable(mem: DataView, at: number, end: number, code: number): string {
-  const quotedAt = at + icmp.EMBEDDED
-  if (end - quotedAt < ipv4.MIN_HEADER_LEN) return `unreachable - #${code} [|icmp]`
-  const dst = formatAddress(ipv4.dst(mem, quotedAt))
+  const embeddedAt = at + icmp.EMBEDDED
+  if (end - embeddedAt < ipv4.MIN_HEADER_LEN) return `unreachable - #${code} [|icmp]`
+  const dst = formatAddress(ipv4.dst(mem, embeddedAt))
   if (code === icmp.NET_UNREACHABLE) return `net ${dst} unreachable`
   if (code === icmp.HOST_UNREACHABLE) return `host ${dst} unreachable`
-  if (code === icmp.PROTOCOL_UNREACHABLE) return `${dst} protocol ${ipv4.protocol(mem, quotedAt)} unreachable`
-  if (code === icmp.PORT_UNREACHABLE) return `${dst} ${printQuotedPort(mem, quotedAt, end)} unreachable`
+  if (code === icmp.PROTOCOL_UNREACHABLE) return `${dst} protocol ${ipv4.protocol(mem, embeddedAt)} unreachable`
+  if (code === icmp.PORT_UNREACHABLE) return `${dst} ${printEmbeddedPort(mem, embeddedAt, end)} unreachable`
   if (code === icmp.FRAGMENTATION_NEEDED) {
     const mtu = icmp.nextHopMtu(mem, at)
     return `${dst} unreachable - need to frag${mtu ? ` (mtu ${mtu})` : ''}`
@@ -215,10 +217,10 @@ function printUnreachable(mem: DataView, at: number, end: number, code: number):
   return `${dst} unreachable - #${code}`
 }
 
-function printQuotedPort(mem: DataView, quotedAt: number, end: number): string {
-  const protocol = ipv4.protocol(mem, quotedAt)
+function printEmbeddedPort(mem: DataView, embeddedAt: number, end: number): string {
+  const protocol = ipv4.protocol(mem, embeddedAt)
   const name = PROTOCOLS[protocol] ?? `protocol ${protocol}`
-  const portAt = quotedAt + ipv4.headerLen(mem, quotedAt)
+  const portAt = embeddedAt + ipv4.headerLen(mem, embeddedAt)
   if (protocol !== ipv4.PROTO_TCP && protocol !== ipv4.PROTO_UDP) return `${name} port`
   return portAt + 4 > end ? `${name} port` : `${name} port ${udp.dstPort(mem, portAt)}`
 }

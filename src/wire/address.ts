@@ -17,10 +17,10 @@ export interface Prefix {
   readonly length: number
 }
 
-/** As loaded to numeric order and back; both signed. */
+/** Turns an address as loaded into numeric order, and back; both are signed. */
 export const swap32 = (x: number): number => (x << 24) | ((x & 0xff00) << 8) | ((x >>> 8) & 0xff00) | (x >>> 24)
 
-/** The same for 16 bits; bits above them are ignored. */
+/** Swaps the two bytes of a 16-bit number; bits above them are ignored. */
 export const swap16 = (x: number): number => ((x & 0xff) << 8) | ((x >>> 8) & 0xff)
 
 export const contains = (prefix: Prefix, a: Addr): boolean => (a & prefix.mask) === prefix.address

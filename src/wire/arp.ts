@@ -35,7 +35,7 @@ export const target = (mem: DataView, at: number): Addr => mem.getInt32(at + TAR
 export const senderMacAt = (at: number): number => at + SENDER_MAC
 
 export interface Arp {
-  /** REQUEST or REPLY; others exist and mean nothing here. */
+  /** REQUEST or REPLY; other operations exist (RARP), and nothing here uses them. */
   readonly operation: number
   /** Six bytes. */
   readonly senderMac: Uint8Array

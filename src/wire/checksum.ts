@@ -40,7 +40,7 @@ export function sum(mem: DataView, at: number, length: number, start = 0): numbe
   return fold(fold(low) + fold(high))
 }
 
-/** A folded sum as a checksum and back. */
+/** Turns a folded sum into a checksum, and back. */
 export const complement = (folded: number): number => ~folded & 0xffff
 
 // --- RFC 1624: HC' = ~(~HC + ~m + m'), where ~m + m' is the delta ---
@@ -48,19 +48,19 @@ export const complement = (folded: number): number => ~folded & 0xffff
 /** What a sum gains when the 16 bits `from` become `to`. */
 export const delta16 = (from: number, to: number): number => fold((~from & 0xffff) + (to & 0xffff))
 
-/** The same for 32 bits: an address, a word of ports. */
+/** What a sum gains when 32 bits change: an address, a word of ports. */
 export const delta32 = (from: number, to: number): number =>
   fold((~from & 0xffff) + (~from >>> 16) + (to & 0xffff) + (to >>> 16))
 
-/** Two changes as one. */
+/** The delta of two changes together. */
 export const addDeltas = (a: number, b: number): number => fold(a + b)
 
 /** The checksum after a change of the data. */
 export const applyDelta = (checksum: number, delta: number): number => complement(fold(complement(checksum) + delta))
 
 /**
- * The same for a field that holds the sum of the pseudo-header only, not complemented (virtio-net NEEDS_CHECKSUM). Only
- * changes of the pseudo-header count: addresses and length, not ports.
+ * The checksum field after a change of the data, where the field holds the sum of the pseudo-header only, not
+ * complemented (virtio-net NEEDS_CHECKSUM). Only changes of the pseudo-header count: addresses and length, not ports.
  */
 export const applyDeltaToPartial = (field: number, delta: number): number => fold(field + delta)
 
@@ -107,7 +107,10 @@ export function transportChecksumOk(mem: DataView, ipAt: number): boolean {
   return transportSum(mem, ipAt) === 0xffff
 }
 
-/** Computes it in full, under the same conditions; other protocols stay as they are. */
+/**
+ * Computes the transport checksum in full and writes it, under the conditions of transportChecksumOk. A packet of
+ * another protocol stays as it is.
+ */
 export function writeTransportChecksum(mem: DataView, ipAt: number): void {
   const protocol = ipv4.protocol(mem, ipAt)
   const offset = checksumOffset(protocol)

@@ -19,18 +19,18 @@ export const fits = (_mem: DataView, at: number, end: number): boolean => end - 
 export const etherType = (mem: DataView, at: number): number => mem.getUint16(at + TYPE)
 /** The first four bytes of the destination, as loaded (signed). */
 export const dstHigh = (mem: DataView, at: number): number => mem.getInt32(at + DST, true)
-/** Its last two, as loaded. */
+/** The last two bytes of the destination, as loaded. */
 export const dstLow = (mem: DataView, at: number): number => mem.getUint16(at + DST + 4, true)
 /** The first four bytes of the source, as loaded (signed). */
 export const srcHigh = (mem: DataView, at: number): number => mem.getInt32(at + SRC, true)
-/** Its last two, as loaded. */
+/** The last two bytes of the source, as loaded. */
 export const srcLow = (mem: DataView, at: number): number => mem.getUint16(at + SRC + 4, true)
 /** Whether the destination is a group: multicast or broadcast. */
 export const isGroup = (mem: DataView, at: number): boolean => (mem.getUint8(at + DST) & 1) !== 0
 
 export const setEtherType = (mem: DataView, at: number, type: number): void => mem.setUint16(at + TYPE, type)
 
-/** Destination and source at once; the words come from addressWords. */
+/** Writes destination and source at once; the words come from addressWords. */
 export function setAddressWords(mem: DataView, at: number, w0: number, w1: number, w2: number): void {
   mem.setInt32(at, w0, true)
   mem.setInt32(at + 4, w1, true)
@@ -44,8 +44,8 @@ export function addressWords(dst: Uint8Array, src: Uint8Array): [w0: number, w1:
 }
 
 /**
- * Writes at `at` the header of an answer to the frame at `from`: to its source, from its destination, of its type. Both
- * may be the same place. The caller has seen that the destination is no group.
+ * Writes at `at` the header of an answer to the frame at `from`: source and destination change places, the type stays.
+ * `at` and `from` may be equal. The caller has seen that the destination is no group.
  */
 export function answerTo(mem: DataView, at: number, from: number): void {
   const high = dstHigh(mem, from)

@@ -1,4 +1,4 @@
-// ICMP, RFC 792, with RFC 950 (address mask), RFC 1191 (next-hop MTU), RFC 4884 (length of the quoted packet). Every
+// ICMP, RFC 792, with RFC 950 (address mask), RFC 1191 (next-hop MTU), RFC 4884 (length of the embedded packet). Every
 // function takes the memory a packet lies in and where its ICMP header begins. The checksum and the identifier are as
 // loaded, all else is in numeric order.
 
@@ -13,14 +13,14 @@ const SEQ = 6
 const NEXT_HOP_MTU = 6
 const REST = 4
 export const HEADER_LEN = 8
-/** Where an error quotes the packet that it is about, beginning with its IPv4 header. */
+/** Where the packet that an error is about is embedded, beginning with its IPv4 header. */
 export const EMBEDDED = 8
 
 export const ECHO_REPLY = 0
 export const UNREACHABLE = 3
 /** Deprecated by RFC 6633, still an error. */
 export const SOURCE_QUENCH = 4
-/** For the hosts of one link: nothing to forward. */
+/** Tells a host of a better router on its own link, so it is never forwarded. */
 export const REDIRECT = 5
 export const ECHO_REQUEST = 8
 export const TIME_EXCEEDED = 11
@@ -54,19 +54,19 @@ export const type = (mem: DataView, at: number): number => mem.getUint8(at + TYP
 export const code = (mem: DataView, at: number): number => mem.getUint8(at + CODE)
 /** As loaded. */
 export const checksum = (mem: DataView, at: number): number => mem.getUint16(at + CHECKSUM, true)
-/** Of queries and replies, as loaded: what a port is to TCP. */
+/** The identifier of a query or reply, as loaded: NAT translates it as it translates a port. */
 export const id = (mem: DataView, at: number): number => mem.getUint16(at + ID, true)
 export const seq = (mem: DataView, at: number): number => mem.getUint16(at + SEQ)
 /** Of UNREACHABLE with FRAGMENTATION_NEEDED; 0 from routers older than RFC 1191. */
 export const nextHopMtu = (mem: DataView, at: number): number => mem.getUint16(at + NEXT_HOP_MTU)
-/** Bytes of the quoted packet where extensions follow it (RFC 4884), else 0: it reaches to the end of the message. */
+/** Bytes of the embedded packet where extensions follow it (RFC 4884); 0 if it reaches to the end of the message. */
 export const originalLength = (mem: DataView, at: number): number => mem.getUint8(at + ORIGINAL_LENGTH) << 2
 
-/** Quotes the packet that it is about. */
+/** Whether a message of this type is an error: it embeds the packet that it is about. */
 export const isError = (type: number): boolean => type < 32 && ((ERRORS >>> type) & 1) !== 0
-/** Has an identifier and wants an answer. */
+/** Whether a message of this type is a query: it has an identifier and wants a reply. */
 export const isQuery = (type: number): boolean => type < 32 && ((QUERIES >>> type) & 1) !== 0
-/** Answers a query with its identifier. */
+/** Whether a message of this type is a reply: it has the identifier of the query that it answers. */
 export const isReply = (type: number): boolean => type < 32 && ((REPLIES >>> type) & 1) !== 0
 /** The type of query that a type of reply answers, or -1. */
 export const queryOf = (type: number): number => (isReply(type) ? (type === ECHO_REPLY ? ECHO_REQUEST : type - 1) : -1)
@@ -76,8 +76,8 @@ export const setId = (mem: DataView, at: number, value: number): void => mem.set
 const setChecksum = (mem: DataView, at: number, value: number): void => mem.setUint16(at + CHECKSUM, value, true)
 
 /**
- * Follows a change of the data by its delta. Zero is sent as ones: both are right unless the whole message is zeros (an
- * empty echo reply with identifier and sequence number 0), where only ones are.
+ * Repairs the checksum after a change of the data. Zero is sent as ones: both are right, unless the whole message is
+ * zeros (an empty echo reply with identifier and sequence number 0), where only ones are right.
  */
 export const adjustChecksum = (mem: DataView, at: number, delta: number): void =>
   setChecksum(mem, at, applyDelta(checksum(mem, at), delta) || 0xffff)
@@ -89,8 +89,8 @@ export function writeChecksum(mem: DataView, at: number, length: number): void {
 }
 
 /**
- * The header of an error; `rest` is its second word in numeric order: the next-hop MTU, a pointer << 24, mostly 0. The
- * checksum is left zero: call writeChecksum when the quoted packet stands after it.
+ * Writes the header of an error; `rest` is its second word in numeric order: the next-hop MTU, a pointer << 24, mostly
+ * 0. The checksum is left zero: call writeChecksum when the embedded packet stands after it.
  */
 export function writeError(mem: DataView, at: number, type: number, code: number, rest: number): void {
   mem.setUint8(at + TYPE, type)

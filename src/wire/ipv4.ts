@@ -23,7 +23,7 @@ export const PROTO_UDP = 17
 export const PROTO_GRE = 47
 export const PROTO_ESP = 50
 
-/** Of the fragment word; what is neither is reserved. The offset counts units of eight bytes. */
+/** Bits of the fragment word: two flags (a third one is reserved) and the offset, in units of eight bytes. */
 export const DONT_FRAGMENT = 0x4000
 export const MORE_FRAGMENTS = 0x2000
 export const OFFSET_MASK = 0x1fff
@@ -109,7 +109,7 @@ export function writeChecksum(mem: DataView, at: number): void {
 }
 
 /**
- * One less, and the checksum with it. As loaded, TTL is the low byte of its 16-bit word, so the word falls by one and
+ * Lowers the TTL by one and repairs the checksum. As loaded, TTL is the low byte of its 16-bit word, so the word falls by one and
  * RFC 1624's ~m + m' is 0xfffe. A TTL of 0 must not come here: the borrow would run into the protocol.
  */
 export function decrementTtl(mem: DataView, at: number): void {
@@ -119,7 +119,7 @@ export function decrementTtl(mem: DataView, at: number): void {
   mem.setInt32(at + TTL, (~folded << 16) | ((word & 0xffff) - 1), true)
 }
 
-/** Takes decrementTtl back: one more, and ~m + m' is 1. */
+/** Undoes decrementTtl: the word rises by one, and ~m + m' is 1. */
 export function restoreTtl(mem: DataView, at: number): void {
   const word = mem.getInt32(at + TTL, true)
   const sum = (~word >>> 16) + 1

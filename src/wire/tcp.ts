@@ -53,11 +53,11 @@ export const setAck = (mem: DataView, at: number, value: number): void => mem.se
 export const setHeaderLen = (mem: DataView, at: number, length: number): void =>
   mem.setUint8(at + DATA_OFFSET, length << 2)
 export const setFlags = (mem: DataView, at: number, value: number): void => mem.setUint8(at + FLAGS, value)
-const setWindow = (mem: DataView, at: number, value: number): void => mem.setUint16(at + WINDOW, value)
+export const setWindow = (mem: DataView, at: number, value: number): void => mem.setUint16(at + WINDOW, value)
 export const setChecksum = (mem: DataView, at: number, value: number): void => mem.setUint16(at + CHECKSUM, value, true)
 export const setUrgent = (mem: DataView, at: number, value: number): void => mem.setUint16(at + URGENT, value)
 
-/** Follows a change of the data by its delta. */
+/** Repairs the checksum after a change of the data, by what its sum gained (checksum.ts). */
 export const adjustChecksum = (mem: DataView, at: number, delta: number): void =>
   setChecksum(mem, at, applyDelta(checksum(mem, at), delta))
 
@@ -79,24 +79,18 @@ export const changeSeq = (mem: DataView, at: number, value: number, partial: boo
 export const changeAck = (mem: DataView, at: number, value: number, partial: boolean): void =>
   change(mem, at, at + ACK_NUMBER, value, partial)
 
-/** A header of 20 bytes; the checksum is left zero for writeTransportChecksum. */
-export function emit(
-  mem: DataView,
-  at: number,
-  srcPort: number,
-  dstPort: number,
-  seq: number,
-  ack: number,
-  flags: number,
-  window: number,
-): void {
+/**
+ * Writes a header of 20 bytes. Both numbers, the window and the urgent pointer are zero, for the setters; the checksum is
+ * zero, for writeTransportChecksum.
+ */
+export function emit(mem: DataView, at: number, srcPort: number, dstPort: number, flags: number): void {
   mem.setUint16(at + SRC_PORT, srcPort)
   mem.setUint16(at + DST_PORT, dstPort)
-  setSeq(mem, at, seq)
-  setAck(mem, at, ack)
+  setSeq(mem, at, 0)
+  setAck(mem, at, 0)
   setHeaderLen(mem, at, MIN_HEADER_LEN)
   setFlags(mem, at, flags)
-  setWindow(mem, at, window)
+  setWindow(mem, at, 0)
   setChecksum(mem, at, 0)
   setUrgent(mem, at, 0)
 }
@@ -162,24 +156,16 @@ export function windowScale(mem: DataView, at: number): number {
 
 /** How many blocks a SACK option (from findOption) holds, 0 to 4. */
 export const sackBlocks = (mem: DataView, option: number): number => (mem.getUint8(option + 1) - 2) >>> 3
-/** Where block `i` of it begins: its left edge, four bytes, then its right edge. */
-const sackBlock = (option: number, i: number): number => option + 2 + i * 8
-export const sackLeft = (mem: DataView, option: number, i: number): number => mem.getInt32(sackBlock(option, i))
-export const sackRight = (mem: DataView, option: number, i: number): number => mem.getInt32(sackBlock(option, i) + 4)
+/** Where block `i` of a SACK option begins: its left edge, four bytes, then its right edge. */
+export const sackBlock = (option: number, i: number): number => option + 2 + i * 8
+export const sackLeft = (mem: DataView, block: number): number => mem.getInt32(block)
+export const sackRight = (mem: DataView, block: number): number => mem.getInt32(block + 4)
 
-/** Changes block `i` of a SACK option. */
-export function changeSack(
-  mem: DataView,
-  at: number,
-  option: number,
-  i: number,
-  left: number,
-  right: number,
-  partial: boolean,
-): void {
-  change(mem, at, sackBlock(option, i), left, partial)
-  change(mem, at, sackBlock(option, i) + 4, right, partial)
-}
+/** Changes the left edge of a SACK block, and the checksum as change() does. */
+export const changeSackLeft = (mem: DataView, at: number, block: number, edge: number, partial: boolean): void =>
+  change(mem, at, block, edge, partial)
+export const changeSackRight = (mem: DataView, at: number, block: number, edge: number, partial: boolean): void =>
+  change(mem, at, block + 4, edge, partial)
 
 /**
  * Lowers the maximum segment size that a SYN announces to `maximum`, and repairs the checksum. With `partial` the

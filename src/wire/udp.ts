@@ -26,13 +26,13 @@ export const setPorts = (mem: DataView, at: number, word: number): void => mem.s
 export const setLength = (mem: DataView, at: number, value: number): void => mem.setUint16(at + LENGTH, value)
 export const setChecksum = (mem: DataView, at: number, value: number): void => mem.setUint16(at + CHECKSUM, value, true)
 
-/** Follows a change of the data by its delta: a zero stays zero, and a computed zero is sent as ones. */
+/** Repairs the checksum after a change of the data: a zero stays zero, and a computed zero is sent as ones. */
 export function adjustChecksum(mem: DataView, at: number, delta: number): void {
   const old = checksum(mem, at)
   if (old !== 0) setChecksum(mem, at, applyDelta(old, delta) || 0xffff)
 }
 
-/** The header of a datagram with this much payload; the checksum is left zero for writeTransportChecksum. */
+/** Writes the header of a datagram with this much payload; the checksum is left zero for writeTransportChecksum. */
 export function emit(mem: DataView, at: number, srcPort: number, dstPort: number, payloadLength: number): void {
   mem.setUint16(at + SRC_PORT, srcPort)
   mem.setUint16(at + DST_PORT, dstPort)

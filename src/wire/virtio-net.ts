@@ -1,8 +1,8 @@
 // The virtio-net header, virtio 1.2 section 5.1.6, as PACKET_VNET_HDR puts it before each frame: which checksum is
 // still to be computed, and whether a frame is a super-packet to be cut into segments. Ten bytes, native byte order
 // (little-endian here). Every function takes the memory a frame lies in and where its *Ethernet* header begins; the
-// virtio-net header ends there. Offsets in it count from the Ethernet header. Forwarded as received, it lets checksum
-// and segmentation offload pass through; whoever builds a frame clears it.
+// virtio-net header ends there. Offsets in it count from the Ethernet header. A frame that is forwarded keeps its header,
+// so that checksum and segmentation offload pass through; code that builds a frame clears it.
 
 import { complement, sum } from './checksum.ts'
 
@@ -16,7 +16,7 @@ const CHECKSUM_OFFSET = -2
 
 /** The checksum field holds the pseudo-header's sum; the rest from checksumStart on is still to be added. */
 export const NEEDS_CHECKSUM = 1
-/** Whoever received the frame has verified its transport checksum. */
+/** The transport checksum was verified when the frame was received. */
 export const DATA_VALID = 2
 
 export const GSO_NONE = 0
@@ -58,9 +58,10 @@ export function clear(mem: DataView, at: number): void {
 }
 
 /**
- * Turns the partial checksum of a frame of `length` bytes into a full one, for a link that can't: true if none is owed
- * any more. False leaves the frame as it is: the offsets are nonsense, or it is a super-packet, which has a checksum a
- * segment. A computed zero is written as ones: right for TCP too, where both mean the same, and what UDP wants.
+ * Turns the partial checksum of a frame of `length` bytes into a full one, for a link that can't compute it. Returns
+ * whether the frame's checksum is complete now. If not, the frame is as it was: the offsets are nonsense, or it is a
+ * super-packet, which has a checksum for each segment. A computed zero is written as ones, as UDP wants it; to TCP both
+ * mean the same.
  */
 export function completeChecksum(mem: DataView, at: number, length: number): boolean {
   if (!needsChecksum(mem, at)) return true

@@ -9,7 +9,7 @@ const ip = { src: '10.0.0.1', dst: '1.2.3.4' }
 const tcp = { sport: 5000, dport: 80 }
 const udp = { sport: 5000, dport: 53 }
 const printed = (bytes: Uint8Array): string => print(new DataView(bytes.buffer), bytes.byteOffset, bytes.length)
-const quoted = (spec: FrameSpec): Uint8Array => frame(spec).subarray(14)
+const packet = (spec: FrameSpec): Uint8Array => frame(spec).subarray(14)
 const options = (...bytes: number[]): Uint8Array => Uint8Array.from(bytes)
 
 describe('the printer says', () => {
@@ -56,23 +56,23 @@ describe('the printer says', () => {
     ],
     [{ ip, icmp: { type: 0, id: 7, seq: 2 } }, 'IP 10.0.0.1 > 1.2.3.4: ICMP echo reply, id 7, seq 2, length 8'],
     [
-      { ip, icmp: { type: 3, code: 3, embedded: quoted({ ip, udp }) } },
+      { ip, icmp: { type: 3, code: 3, embedded: packet({ ip, udp }) } },
       'IP 10.0.0.1 > 1.2.3.4: ICMP 1.2.3.4 udp port 53 unreachable, length 36',
     ],
     [
-      { ip, icmp: { type: 3, code: 1, embedded: quoted({ ip, udp }) } },
+      { ip, icmp: { type: 3, code: 1, embedded: packet({ ip, udp }) } },
       'IP 10.0.0.1 > 1.2.3.4: ICMP host 1.2.3.4 unreachable, length 36',
     ],
     [
-      { ip, icmp: { type: 3, code: 4, mtu: 1400, embedded: quoted({ ip, udp }) } },
+      { ip, icmp: { type: 3, code: 4, mtu: 1400, embedded: packet({ ip, udp }) } },
       'IP 10.0.0.1 > 1.2.3.4: ICMP 1.2.3.4 unreachable - need to frag (mtu 1400), length 36',
     ],
     [
-      { ip, icmp: { type: 3, code: 13, embedded: quoted({ ip, udp }) } },
+      { ip, icmp: { type: 3, code: 13, embedded: packet({ ip, udp }) } },
       'IP 10.0.0.1 > 1.2.3.4: ICMP host 1.2.3.4 unreachable - admin prohibited filter, length 36',
     ],
     [
-      { ip, icmp: { type: 11, embedded: quoted({ ip, udp }) } },
+      { ip, icmp: { type: 11, embedded: packet({ ip, udp }) } },
       'IP 10.0.0.1 > 1.2.3.4: ICMP time exceeded in-transit, length 36',
     ],
     [{ ip, icmp: { type: 3 } }, 'IP 10.0.0.1 > 1.2.3.4: ICMP unreachable - #0 [|icmp], length 8'],

@@ -55,8 +55,8 @@ export const echoSpec = (): fc.Arbitrary<FrameSpec> =>
     icmp: fc.record({ type: fc.constantFrom(0, 8, 13, 14), id: u16(), seq: u16() }),
     payload: payload(),
   })
-/** As much of a packet as routers quote: at least its header and eight bytes, or less from a bad one. */
-const quoted = (): fc.Arbitrary<Uint8Array> =>
+/** As much of a packet as routers embed in an error: at least its header and eight bytes, or less from a bad one. */
+const embedded = (): fc.Arbitrary<Uint8Array> =>
   fc
     .tuple(fc.oneof(tcpSpec(), udpSpec()), fc.integer({ min: 20, max: 80 }))
     .map(([spec, length]) => frame(spec).subarray(14, 14 + length))
@@ -66,7 +66,7 @@ const errorSpec = (): fc.Arbitrary<FrameSpec> =>
     icmp: fc.record({
       type: fc.constantFrom(3, 4, 5, 11, 12),
       code: fc.oneof(fc.integer({ min: 0, max: 4 }), fc.integer({ min: 0, max: 15 })),
-      embedded: fc.oneof(bytes(40), quoted()),
+      embedded: fc.oneof(bytes(40), embedded()),
     }),
   })
 

@@ -62,8 +62,8 @@ function readTransport(mem: DataView, ipAt: number, at: number, end: number): vo
 function readSack(mem: DataView, option: number): void {
   if (option === 0) return
   for (let i = 0; i < tcp.sackBlocks(mem, option); i++) {
-    tcp.sackLeft(mem, option, i)
-    tcp.sackRight(mem, option, i)
+    tcp.sackLeft(mem, tcp.sackBlock(option, i))
+    tcp.sackRight(mem, tcp.sackBlock(option, i))
   }
 }
 

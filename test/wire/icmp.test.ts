@@ -54,24 +54,24 @@ describe('a header', () => {
     expect(icmp.seq(mem, 0)).toBe(9)
   })
 
-  it('of an error has the next-hop MTU, and with extensions the length of what is quoted', () => {
+  it('of an error has the next-hop MTU, and with extensions the length of the embedded packet', () => {
     const { mem } = atEnd(Uint8Array.of(3, 4, 0, 0, 0, 32, 0x05, 0xdc))
     expect(icmp.nextHopMtu(mem, 0)).toBe(1500)
     expect(icmp.originalLength(mem, 0)).toBe(128)
   })
 
-  it('of an error is written before what it quotes, the checksum last', () => {
-    const quoted = frame({ ip: { src: '10.0.0.5', dst: '192.0.2.1' }, udp: { sport: 5000, dport: 53 } }).subarray(
+  it('of an error is written before the embedded packet, the checksum last', () => {
+    const embedded = frame({ ip: { src: '10.0.0.5', dst: '192.0.2.1' }, udp: { sport: 5000, dport: 53 } }).subarray(
       14,
       42,
     )
     const ip = { src: '10.0.0.1', dst: '10.0.0.5' }
-    const expected = frame({ ip, icmp: { type: 3, code: 4, mtu: 1400, embedded: quoted } })
+    const expected = frame({ ip, icmp: { type: 3, code: 4, mtu: 1400, embedded } })
     const made = expected.slice()
     made.fill(0xee, 34, 42)
     const { mem, ipAt } = viewOf(made)
     icmp.writeError(mem, ipAt + 20, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, 1400)
-    icmp.writeChecksum(mem, ipAt + 20, icmp.EMBEDDED + quoted.length)
+    icmp.writeChecksum(mem, ipAt + 20, icmp.EMBEDDED + embedded.length)
     expect(made).toEqual(expected)
     expect(transportChecksumOk(mem, ipAt)).toBe(true)
   })

@@ -49,7 +49,10 @@ describe('a TCP header', () => {
 
   it('is written to the same bytes, with the checksum left open', () => {
     const { mem } = atEnd(new Uint8Array(20).fill(0xee))
-    tcp.emit(mem, 0, 5000, 80, 0xfffffffe, -0x7fffffff, tcp.SYN | tcp.ACK | tcp.ECE | tcp.CWR, 64240)
+    tcp.emit(mem, 0, 5000, 80, tcp.SYN | tcp.ACK | tcp.ECE | tcp.CWR)
+    tcp.setSeq(mem, 0, 0xfffffffe)
+    tcp.setAck(mem, 0, -0x7fffffff)
+    tcp.setWindow(mem, 0, 64240)
     tcp.setChecksum(mem, 0, 0x3412)
     tcp.setUrgent(mem, 0, 7)
     expect(new Uint8Array(mem.buffer)).toEqual(bytes)
@@ -130,8 +133,8 @@ describe('TCP options', () => {
     const { mem, at } = segment([1, 1, 5, 18, 0, 0, 0, 1, 0, 0, 0, 9, 0xff, 0xff, 0xff, 0xf0, 0, 0, 0, 2], 'A')
     const sack = tcp.findOption(mem, at, tcp.OPTION_SACK)
     const blocks = Array.from({ length: tcp.sackBlocks(mem, sack) }, (_, i) => [
-      tcp.sackLeft(mem, sack, i),
-      tcp.sackRight(mem, sack, i),
+      tcp.sackLeft(mem, tcp.sackBlock(sack, i)),
+      tcp.sackRight(mem, tcp.sackBlock(sack, i)),
     ])
     expect(blocks).toEqual([
       [1, 9],

@@ -35,14 +35,17 @@ export function adjustAcknowledgement(i: number, row: number, direction: number)
   const option = tcp.findOption(mem, at, tcp.OPTION_SACK)
   if (option === 0) return
   const blocks = tcp.sackBlocks(mem, option)
-  for (let block = 0; block < blocks; block++) {
-    const left = tcp.sackLeft(mem, option, block)
-    const right = tcp.sackRight(mem, option, block)
+  for (let b = 0; b < blocks; b++) {
+    const block = tcp.sackBlock(option, b)
+    const left = tcp.sackLeft(mem, block)
+    const right = tcp.sackRight(mem, block)
     const from = toSender(row, 1 - direction, left, UP)
     const to = toSender(row, 1 - direction, right)
     // A block within a replacement says nothing about the sender's bytes: an empty one says nothing either.
     const empty = ((to - from) | 0) < 0
-    if (from !== left || to !== right) tcp.changeSack(mem, at, option, block, empty ? to : from, to, partial)
+    if (from === left && to === right) continue
+    tcp.changeSackLeft(mem, at, block, empty ? to : from, partial)
+    tcp.changeSackRight(mem, at, block, to, partial)
   }
 }
 

@@ -127,7 +127,8 @@ export function sendReset(i: number): void {
   if (at < 0) return
   const ip = at + ethernet.HEADER_LEN
   const reset = ip + ipv4.MIN_HEADER_LEN
-  tcp.emit(mem, reset, tcp.dstPort(mem, segment), tcp.srcPort(mem, segment), tcp.ack(mem, segment), 0, tcp.RST, 0)
+  tcp.emit(mem, reset, tcp.dstPort(mem, segment), tcp.srcPort(mem, segment), tcp.RST)
+  tcp.setSeq(mem, reset, tcp.ack(mem, segment))
   checksum.writeTransportChecksum(mem, ip)
   sendBy(port, at, ethernet.HEADER_LEN + length)
   counters[CELL.resetsSent]! += 1

@@ -155,10 +155,10 @@ function shiftAcknowledgement(mem: DataView, at: number, end: number, row: numbe
   if (!tcp.fits(mem, at, end) || tcp.optionsFault(mem, at)) return
   const option = tcp.findOption(mem, at, tcp.OPTION_SACK)
   const blocks = option === 0 ? 0 : tcp.sackBlocks(mem, option)
-  for (let block = 0; block < blocks; block++) {
-    const left = toReceiver(row, direction, tcp.sackLeft(mem, option, block), UP)
-    const right = toReceiver(row, direction, tcp.sackRight(mem, option, block))
-    tcp.changeSack(mem, at, option, block, left, right, false)
+  for (let b = 0; b < blocks; b++) {
+    const block = tcp.sackBlock(option, b)
+    tcp.changeSackLeft(mem, at, block, toReceiver(row, direction, tcp.sackLeft(mem, block), UP), false)
+    tcp.changeSackRight(mem, at, block, toReceiver(row, direction, tcp.sackRight(mem, block)), false)
   }
 }
 

@@ -31,7 +31,10 @@ export function segmentOf(bytes: Uint8Array): Segment {
     ack: tcp.ack(mem, at),
     flags: tcp.flags(mem, at),
     text: Buffer.from(bytes.subarray(payload, end)).toString('latin1'),
-    sack: Array.from({ length: blocks }, (_, i) => [tcp.sackLeft(mem, option, i), tcp.sackRight(mem, option, i)]),
+    sack: Array.from({ length: blocks }, (_, i) => {
+      const block = tcp.sackBlock(option, i)
+      return [tcp.sackLeft(mem, block), tcp.sackRight(mem, block)]
+    }),
     bytes,
   }
 }
