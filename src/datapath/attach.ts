@@ -147,6 +147,6 @@ function attachMemory(memory: ShardMemory, settings: ShardSettings, driver: Driv
   attach({ packetMemory: driver.packetMemory, ...cutTables(new Region(memory.tables), settings.connections) })
 }
 
-// Compiled, each is one bundle (see Decisions in this folder's README); from source, modules.
+// Compiled, each is one bundle (docs/decisions/0002); from source, modules.
 const fromSource = import.meta.url.endsWith('.ts')
 const bundle = (name: string): string => new URL(`./${name}.bundle.js`, import.meta.url).href

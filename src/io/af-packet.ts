@@ -1,6 +1,6 @@
 // The default driver: packet sockets with a memory-mapped receive ring (TPACKET_V2) and virtio-net headers, sent by
 // sendmmsg() straight out of that ring, each worker run to completion. Why these and not TPACKET_V3, a send ring or
-// AF_XDP: README.md. Authority: packet(7), Documentation/networking/packet_mmap.rst, sendmmsg(2).
+// AF_XDP: decision 0022. Authority: packet(7), Documentation/networking/packet_mmap.rst, sendmmsg(2).
 //
 // Owner: the shard that was given the rings. The kernel fills frames; a frame's status word says whose it is:
 //

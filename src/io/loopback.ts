@@ -141,7 +141,7 @@ export class LoopbackDriver implements Driver {
     const needed = shape.sharedAt + shape.sharedBytes
     this.packetMemory = options.packetMemory ?? sharedMemory(needed)
     if (this.packetMemory.byteLength < needed)
-      throw new RangeError(`loopback: an packet memory of ${this.packetMemory.byteLength} bytes, needed: ${needed}`)
+      throw new RangeError(`loopback: packet memory of ${this.packetMemory.byteLength} bytes, needed: ${needed}`)
     this.#shape = shape
     this.#base = (options.shard ?? 0) * shape.shardBytes
     this.ports = shape.ports

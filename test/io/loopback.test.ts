@@ -134,7 +134,7 @@ describe('loopback driver', () => {
     ['slots that are no power of two', () => new LoopbackDriver({ slots: 6 }), /powers of two/],
     ['slots that are not whole lines', () => new LoopbackDriver({ slotBytes: 100 }), /multiples of 64/],
     [
-      'an packet memory that is too small',
+      'packet memory that is too small',
       () => new LoopbackDriver({ packetMemory: new SharedArrayBuffer(64) }),
       /needed/,
     ],

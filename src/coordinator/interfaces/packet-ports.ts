@@ -98,7 +98,7 @@ export class PacketPorts {
     for (const [port, side] of this.#sides.entries()) this.#opened.setDispatch(port, programs.get(side)!)
   }
 
-  /** After the last worker's end: a view of an packet memory must not be touched any more. */
+  /** After the last worker's end: a view of packet memory must not be touched any more. */
   close(): void {
     this.#opened.close()
   }

@@ -1,7 +1,7 @@
 // Rings by which packets go from one thread to another: one for each pair of a producer (a shard, or the dispatcher) and
 // a consumer (a shard; a shard's ring to itself carries hairpin). Single producer, single consumer, nobody waits: a full
 // ring refuses. Entries are five numbers; the frames lie in the part of the packet memory that all threads share, or where they
-// were received, lent. Measured elsewhere: publishing an entry at a time costs ten times what publishing a burst does (README.md).
+// were received, lent. Measured elsewhere: publishing an entry at a time costs ten times what publishing a burst does (decision 0004).
 //
 //   word    writer     is                                          also
 //   HEAD    producer   entries before it are written               stored once a burst, after the entries
