@@ -146,6 +146,10 @@ export const METRICS = {
     { reason: 'not-established' },
     { reason: 'not-allowed' },
   ]),
+  helperSlowCalls: counter(
+    'helper_slow_calls',
+    'Calls of helpers that took longer than 100 ms, whether they computed or the thread was not run',
+  ),
 } as const satisfies Record<string, Metric>
 
 export type MetricKey = keyof typeof METRICS

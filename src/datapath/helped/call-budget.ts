@@ -11,6 +11,8 @@
 // a helper that nobody suspects are not measured by it: where the first long one began in it, nobody knows.
 // A finished result is always kept: what it has announced may not go out with an inside address. Owner: this thread.
 
+import { CELL } from '../../counters/counters.ts'
+import { counters } from '../../counters/own-counters.shard.ts'
 import type { Registered } from '../../helpers/registry.shard.ts'
 
 /** Milliseconds, from any beginning. */
@@ -26,6 +28,7 @@ const LONGEST_CALL = 100
 /** How long a helper is suspected after a call that took longer. */
 const SUSPICION = 60_000
 
+/** The processor time at a call's beginning, of a helper that nobody suspects. */
 const NOT_MEASURED = -1
 
 let clocks: CallClocks | undefined
@@ -52,6 +55,7 @@ export function isOverBudget(helper: Registered): boolean {
   if (clocks === undefined) return false
   const now = clocks.wall()
   if (now - wallAtBegin <= LONGEST_CALL) return false
+  counters[CELL.helperSlowCalls]! += 1
   const isMeasured = cpuAtBegin !== NOT_MEASURED
   if (isMeasured && clocks.cpu() - cpuAtBegin <= LONGEST_CALL) return false
   suspectedUntil.set(helper, now + SUSPICION)

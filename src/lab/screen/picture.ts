@@ -24,6 +24,7 @@ export interface GatewayFigures {
   readonly drops: Counts
   /** Connections that went on without their helper, announcements and expectations that came to nothing: by reason. */
   readonly cutOffs: Counts
+  readonly slowCalls: number
   readonly announcementsRefused: Counts
   readonly expectationsRefused: Counts
   readonly expectationsRemoved: Counts
@@ -51,6 +52,7 @@ export function gatewayFigures(samples: readonly Sample[]): GatewayFigures {
     },
     drops: countsOf(samples, 'natloom_dropped_packets_total', 'reason'),
     cutOffs: countsOf(samples, 'natloom_helper_cut_offs_total', 'reason'),
+    slowCalls: sum(samples, 'natloom_helper_slow_calls_total'),
     announcementsRefused: countsOf(samples, 'natloom_announcements_refused_total', 'reason'),
     expectationsRefused: countsOf(samples, 'natloom_expectations_refused_total', 'reason'),
     expectationsRemoved: countsOf(samples, 'natloom_expectations_removed_total', 'cause'),
@@ -132,7 +134,7 @@ export function gatewaySummary(figures: GatewayFigures, mostPorts: number, url: 
     `  ports used       ${count(figures.portsUsed)} at the end, ${count(mostPorts)} at most`,
     `  drops by reason  ${listed(figures.drops)}`,
     `  lost             ${count(lost.received)} not received in time, ${count(lost.sent)} refused by an interface, ${count(lost.handed)} with a crash`,
-    `  helpers          cut off: ${listed(figures.cutOffs)}; announcements refused: ${listed(figures.announcementsRefused)}`,
+    `  helpers          cut off: ${listed(figures.cutOffs)}; slow calls: ${count(figures.slowCalls)}; announcements refused: ${listed(figures.announcementsRefused)}`,
     `  expectations     refused: ${listed(figures.expectationsRefused)}; removed unmatched: ${listed(figures.expectationsRemoved)}`,
     `  metrics          ${url} (in the gateway's namespace, while it ran)`,
   ]

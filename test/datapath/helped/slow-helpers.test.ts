@@ -78,6 +78,7 @@ describe('a helper of which a call takes long', () => {
     const d = await ftp()
     for (let i = 0; i < 20; i++) expect(announce(d, PREEMPTED)).toBe(PORT_OUTSIDE)
     expect(slowOnes(d)).toBe(0)
+    expect(d.gateway.counter('helperSlowCalls')).toBe(20)
     expect(d.gateway.counter('expectationsRemoved', 1)).toBe(0)
   })
 

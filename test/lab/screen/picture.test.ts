@@ -73,6 +73,7 @@ describe('the picture', () => {
         'natloom_helper_cut_offs_total{shard="0",reason="slow"} 1',
         'natloom_helper_cut_offs_total{shard="1",reason="done"} 2',
         'natloom_helper_cut_offs_total{shard="1",reason="threw"} 0',
+        'natloom_helper_slow_calls_total{shard="0"} 6',
         'natloom_announcements_refused_total{shard="0",reason="not-allowed"} 3',
         'natloom_expectations_refused_total{shard="0",reason="full"} 4',
         'natloom_expectations_removed_total{shard="0",cause="withdrawn"} 5',
@@ -80,13 +81,13 @@ describe('the picture', () => {
     )
     expect(gatewaySummary(gatewayFigures(samples), 0, '')).toEqual(
       expect.arrayContaining([
-        '  helpers          cut off: done 2, slow 1; announcements refused: not-allowed 3',
+        '  helpers          cut off: done 2, slow 1; slow calls: 6; announcements refused: not-allowed 3',
         '  expectations     refused: full 4; removed unmatched: withdrawn 5',
       ]),
     )
     expect(gatewaySummary(gatewayFigures([]), 0, '')).toEqual(
       expect.arrayContaining([
-        '  helpers          cut off: none; announcements refused: none',
+        '  helpers          cut off: none; slow calls: 0; announcements refused: none',
         '  expectations     refused: none; removed unmatched: none',
       ]),
     )
