@@ -34,7 +34,7 @@ export function expectingBenches(): readonly (readonly [name: string, work: (tim
   attachExpectations(table, 0, 1, (at) => unreserveAt(externals, at))
   const draft = {
     ...{ key: KEY, src: 7, srcMask: -1, srcPort: 0, dst: 1, dstPort: 0, savedAddress: 5, savedPort: 0, flags: 0 },
-    ...{ helper: 1, childHelper: 0, class: 0, maxExpected: 255, timeout: 300, direction: 0, reservation: 0 },
+    ...{ helper: 1, childHelper: 0, class: 0, maxExpected: 255, timeout: 300, direction: 0 as const, reservation: 0 },
     ...{ masterRow: 1, masterGeneration: 0 },
   }
   for (let i = 0; i < STANDING; i++) {

@@ -2,9 +2,12 @@
 
 import { fault } from '#faults'
 import { attached } from '../memory/attached.ts'
+import type { Row } from '../memory/brand.ts'
 import { LIVE } from '../memory/rows.ts'
+import type { Addr, Ports } from '../wire/address.ts'
 import { CONN, CONN_SHIFT, cutConnections, KEY_MASK, TUPLE_WORDS } from './connection-table.ts'
-import { hashTuple } from './tuple.ts'
+import type { Direction, KeyWord } from './terms.ts'
+import { directionOf, hashTuple, rowOf } from './terms.ts'
 
 export const {
   rows: connections,
@@ -18,7 +21,7 @@ const { origSrc: ORIG_SRC, origDst: ORIG_DST, origPorts: ORIG_PORTS, state: STAT
 const { replySrc: REPLY_SRC, replyDst: REPLY_DST, replyPorts: REPLY_PORTS } = CONN
 
 /** The row is live and this direction of it has this tuple. */
-export function matches(row: number, direction: number, src: number, dst: number, ports: number, key: number): boolean {
+export function matches(row: Row, direction: Direction, src: Addr, dst: Addr, ports: Ports, key: KeyWord): boolean {
   const base = row << CONN_SHIFT
   const tuple = base + direction * TUPLE_WORDS
   const state = hot[base + STATE]!
@@ -32,17 +35,17 @@ export function matches(row: number, direction: number, src: number, dst: number
 }
 
 /** row << 1 | direction of the connection that a packet with this tuple belongs to, 0 if there is none. */
-export function findConnection(src: number, dst: number, ports: number, key: number, hash: number): number {
+export function findConnection(src: Addr, dst: Addr, ports: Ports, key: KeyWord, hash: number): number {
   const index = connectionIndex
   for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
     const ref = index.refAt(at)
-    if (matches(ref >> 1, ref & 1, src, dst, ports, key)) return ref
+    if (matches(rowOf(ref), directionOf(ref), src, dst, ports, key)) return ref
   }
   return 0
 }
 
 /** Makes a row whose fields are written visible: to readers, then to lookups, as confirmation does in netfilter. */
-export function confirm(row: number): void {
+export function confirm(row: Row): void {
   connections.commit(row)
   connectionIndex.insert(hashOf(row, 0), (row << 1) | 0)
   fault('connection found by its original tuple only')
@@ -50,7 +53,7 @@ export function confirm(row: number): void {
 }
 
 /** Takes a row out of the table. What it refers to is the caller's to release, afterwards. */
-export function remove(row: number): void {
+export function remove(row: Row): void {
   const original = hashOf(row, 0)
   const reply = hashOf(row, 1)
   connectionIndex.remove(original, (row << 1) | 0)
@@ -71,7 +74,7 @@ export function recoverConnections(): void {
   }
 }
 
-function hashOf(row: number, direction: number): number {
+function hashOf(row: Row, direction: Direction): number {
   const base = row << CONN_SHIFT
   const key = (hot[base + STATE]! ^ (direction << 8)) & KEY_MASK
   return direction === 0
@@ -79,6 +82,6 @@ function hashOf(row: number, direction: number): number {
     : hashTuple(hot[base + REPLY_SRC]!, hot[base + REPLY_DST]!, hot[base + REPLY_PORTS]!, key)
 }
 
-export const protocolOf = (row: number): number => hot[(row << CONN_SHIFT) + STATE]! & 0xff
+export const protocolOf = (row: Row): number => hot[(row << CONN_SHIFT) + STATE]! & 0xff
 /** Side by which the first packet came. */
-export const originOf = (row: number): number => (hot[(row << CONN_SHIFT) + STATE]! >> 8) & 1
+export const originOf = (row: Row): number => (hot[(row << CONN_SHIFT) + STATE]! >> 8) & 1

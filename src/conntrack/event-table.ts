@@ -1,5 +1,5 @@
 // The records of the event ring (memory/event-ring.ts), by what they tell: their words by name, for who writes them
-// (events.shard.ts) and whoever reads them. Addresses and ports are as loaded (tuple.ts).
+// (events.shard.ts) and whoever reads them. Addresses and ports are as loaded (terms.ts).
 
 import { BODY, EVENT_WORDS } from '../memory/event-ring.ts'
 import { layout } from '../memory/layout.ts'
@@ -49,7 +49,7 @@ export const PACKET_EVENT = layout(EVENT_WORDS, {
   src: BODY + 1,
   dst: BODY + 2,
   ports: BODY + 3,
-  /** verdict.ts */
+  /** terms.ts */
   verdict: BODY + 4,
   /** 0 original, 1 reply, -1: it belongs to no connection. */
   direction: BODY + 5,

@@ -1,16 +1,19 @@
 // What this shard tells about connections, expectations and packets (nf_conntrack_ecache.c): each function writes one
 // record into the shard's event ring (memory/event-ring.ts), if anybody wants to hear of it. Whoever reads them has the
-// records' words by name (event-table.ts); addresses and ports are as loaded (tuple.ts).
+// records' words by name (event-table.ts); addresses and ports are as loaded (terms.ts).
 //
 // Owner: the shard.
 
 import { attached } from '../memory/attached.ts'
+import type { Row } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
 import { cutEvents, EVENT, EventWriter } from '../memory/event-ring.ts'
+import type { Addr, Ports } from '../wire/address.ts'
 import { CONN, CONN_SHIFT } from './connection-table.ts'
 import { cold, hot } from './connections.shard.ts'
 import { EXPECT_EVENT, FLOW_EVENT, PACKET_EVENT } from './event-table.ts'
 import { EXPECTATION } from './expectation-table.ts'
+import type { Direction, KeyWord, Verdict } from './terms.ts'
 
 const events = new EventWriter(cutEvents(attached().events))
 const { records } = events
@@ -19,16 +22,16 @@ const { records } = events
 export const packetsWanted = (): boolean => events.wants(EVENT.packet)
 
 /** A connection has begun, and its row says all of it. */
-export function flowNew(row: number): void {
+export function flowNew(row: Row): void {
   if (events.wants(EVENT.flowNew)) flow(EVENT.flowNew, row)
 }
 
 /** A connection is about to end. */
-export function flowEnd(row: number): void {
+export function flowEnd(row: Row): void {
   if (events.wants(EVENT.flowEnd)) flow(EVENT.flowEnd, row)
 }
 
-function flow(kind: number, row: number): void {
+function flow(kind: number, row: Row): void {
   const at = events.begin(kind, now)
   if (at < 0) return
   const base = row << CONN_SHIFT
@@ -84,12 +87,12 @@ function expectation(kind: number, fields: Int32Array, slot: number, cause: numb
 
 /** What became of a packet. Ask packetsWanted() before. */
 export function packet(
-  key: number,
-  src: number,
-  dst: number,
-  ports: number,
-  verdict: number,
-  direction: number,
+  key: KeyWord,
+  src: Addr,
+  dst: Addr,
+  ports: Ports,
+  verdict: Verdict,
+  direction: Direction | -1,
   info: number,
   state: number,
 ): void {

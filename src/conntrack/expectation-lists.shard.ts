@@ -4,6 +4,7 @@
 // A slot leaves the table by whoever matches it or lets it expire; its node is dropped when it is next met, because the
 // generation that it was listed with has gone.
 
+import type { Handle, Row } from '../memory/brand.ts'
 import type { ExpectationTable } from './expectation-table.ts'
 import { EXPECTATION, generationIn, generationOf, STATE, slotOf, stateOf, WIDTH } from './expectation-table.ts'
 
@@ -29,7 +30,7 @@ export function attachExpectationLists(shared: ExpectationTable): void {
   listedAs = new Int32Array(shared.slots)
 }
 
-export function list(handle: number, masterRow: number): void {
+export function list(handle: Handle, masterRow: Row): void {
   const slot = slotOf(handle)
   if (listedAs[slot] !== 0) unlist(slot)
   const which = masterRow & mask
@@ -52,13 +53,13 @@ export function unlist(slot: number): void {
 }
 
 /** The master's newest expectation, 0 if it has none. Also one that is just being matched. */
-export const newestOf = (row: number, generation: number): number => standing(first[row & mask]!, row, generation)
+export const newestOf = (row: Row, generation: number): number => standing(first[row & mask]!, row, generation)
 
 /** The next older one of the same master; ask before `handle` is unlisted. */
-export const olderThan = (handle: number, row: number, generation: number): number =>
+export const olderThan = (handle: Handle, row: Row, generation: number): number =>
   standing(next[slotOf(handle)]!, row, generation)
 
-function standing(from: number, row: number, generation: number): number {
+function standing(from: number, row: Row, generation: number): number {
   let slot = from
   while (slot !== NONE) {
     const after = next[slot]!
@@ -70,12 +71,12 @@ function standing(from: number, row: number, generation: number): number {
   return 0
 }
 
-function isGone(slot: number, handle: number): boolean {
+function isGone(slot: number, handle: Handle): boolean {
   const word = table.word(slot)
   return stateOf(word) === STATE.free || generationOf(word) !== generationIn(handle)
 }
 
-function isOf(slot: number, row: number, generation: number): boolean {
+function isOf(slot: number, row: Row, generation: number): boolean {
   const base = slot * WIDTH
   return (
     table.fields[base + EXPECTATION.masterRow] === row &&

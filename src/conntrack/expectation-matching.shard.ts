@@ -5,7 +5,9 @@
 import { fault } from '#faults'
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
+import type { Handle } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
+import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
 import { CONN, CONN_SHIFT } from './connection-table.ts'
 import { connections, hot } from './connections.shard.ts'
 import { expectMatch } from './events.shard.ts'
@@ -25,6 +27,7 @@ import {
   unheld,
   WIDTH,
 } from './expectation-table.ts'
+import type { KeyWord } from './terms.ts'
 
 /** Another shard has matched what was found: how often to look again. */
 const TRIES = 4
@@ -33,7 +36,7 @@ const TRIES = 4
  * The newest expectation that a packet matches, claimed for this shard; 0 if there is none. To be settled within the same
  * packet by consume() or putBack(). Ask only if expected() > 0.
  */
-export function claim(key: number, src: number, dst: number, ports: number): number {
+export function claim(key: KeyWord, src: Addr, dst: Addr, ports: Ports): number {
   const bucket = bucketOf(key, dst, ports >>> 16)
   for (let tries = 0; tries < TRIES; tries++) {
     const handle = newestMatch(bucket, key, src, dst, ports)
@@ -47,7 +50,7 @@ export function claim(key: number, src: number, dst: number, ports: number): num
   return 0
 }
 
-function newestMatch(bucket: number, key: number, src: number, dst: number, ports: number): number {
+function newestMatch(bucket: number, key: KeyWord, src: Addr, dst: Addr, ports: Ports): number {
   let best = 0
   let bestTicket = 0
   for (let slot = bucket * BUCKET; slot < (bucket + 1) * BUCKET; slot++) {
@@ -61,7 +64,7 @@ function newestMatch(bucket: number, key: number, src: number, dst: number, port
   return best
 }
 
-function matches(base: number, key: number, src: number, dst: number, ports: number): boolean {
+function matches(base: number, key: KeyWord, src: Addr, dst: Addr, ports: Ports): boolean {
   const { fields } = table
   if (fields[base + EXPECTATION.dst] !== dst || fields[base + EXPECTATION.dstPort] !== ports >>> 16) return false
   if (fields[base + EXPECTATION.key] !== key) return false
@@ -80,7 +83,7 @@ function hasMaster(base: number): boolean {
 }
 
 /** The connection has come: the expectation is over. Its reservation is the caller's from now on, to be given back. */
-export function consume(handle: number): void {
+export function consume(handle: Handle): void {
   expectMatch(table.fields, slotOf(handle) * WIDTH)
   table.beginChange(shard)
   free(slotOf(handle), generationIn(handle))
@@ -90,7 +93,7 @@ export function consume(handle: number): void {
 }
 
 /** It stands again: it wasn't the one, or it is permanent, and the connection `hasCome`. */
-export function putBack(handle: number, hasCome = false): void {
+export function putBack(handle: Handle, hasCome = false): void {
   if (hasCome) expectMatch(table.fields, slotOf(handle) * WIDTH)
   table.settle(slotOf(handle), unheld(STATE.pending, generationIn(handle)))
   fault('slot put back')
@@ -98,7 +101,7 @@ export function putBack(handle: number, hasCome = false): void {
 }
 
 /** The port (by port index) that stands reserved for an inside endpoint, -1 if none. */
-export function reservedFor(protocol: number, address: number, port: number): number {
+export function reservedFor(protocol: ProtocolNumber, address: Addr, port: number): number {
   const first = insideBucket(protocol, address, port)
   for (let at = first; at < first + BUCKET; at++) {
     const handle = Atomics.load(table.inside, at)

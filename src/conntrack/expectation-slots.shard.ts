@@ -2,7 +2,9 @@
 // on, and its slots. Owner: the shard; slots by the rules of the table.
 
 import { fault } from '#faults'
+import type { Handle } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
+import type { Addr, ProtocolNumber } from '../wire/address.ts'
 import { attachExpectationLists } from './expectation-lists.shard.ts'
 import {
   BUCKET,
@@ -18,6 +20,7 @@ import {
   unheld,
   WIDTH,
 } from './expectation-table.ts'
+import type { KeyWord } from './terms.ts'
 
 const DESTINATION = 0x600
 const INSIDE_END = 0x700
@@ -45,26 +48,26 @@ export function attachExpectations(
 export const expected = (): number => table.count()
 
 /** A word of a slot that this shard has claimed, or of a handle that is known to stand. */
-export const field = (handle: number, word: number): number => table.fields[slotOf(handle) * WIDTH + word]!
+export const field = (handle: Handle, word: number): number => table.fields[slotOf(handle) * WIDTH + word]!
 
 /** Whether the expectation stands: it is neither over nor being matched. */
-export function isStanding(handle: number): boolean {
+export function isStanding(handle: Handle): boolean {
   const word = table.word(slotOf(handle))
   return stands(word) && generationOf(word) === generationIn(handle)
 }
 
-export const isPermanent = (handle: number): boolean => (field(handle, EXPECTATION.flags) & PERMANENT) !== 0
+export const isPermanent = (handle: Handle): boolean => (field(handle, EXPECTATION.flags) & PERMANENT) !== 0
 
 /** The bucket of a destination. */
-export const bucketOf = (key: number, dst: number, dstPort: number): number =>
+export const bucketOf = (key: KeyWord, dst: Addr, dstPort: number): number =>
   hash4(dst, dstPort, key, DESTINATION) & (table.buckets - 1)
 
 /** Where the bucket of an inside endpoint begins. */
-export const insideBucket = (protocol: number, address: number, port: number): number =>
+export const insideBucket = (protocol: ProtocolNumber, address: Addr, port: number): number =>
   (hash4(address, port, protocol, INSIDE_END) & (table.buckets - 1)) * BUCKET
 
 /** It has gone, and its slot may have another one. */
-export function isOver(handle: number): boolean {
+export function isOver(handle: Handle): boolean {
   const word = table.word(slotOf(handle))
   return stateOf(word) === STATE.free || generationOf(word) !== generationIn(handle)
 }

@@ -24,6 +24,7 @@
 // Owner: as above. `count` is what is not FREE, or more, never less: it is raised before a slot is taken and lowered after
 // it is free.
 
+import type { Handle } from '../memory/brand.ts'
 import { layout } from '../memory/layout.ts'
 import type { Region } from '../memory/region.ts'
 
@@ -35,7 +36,7 @@ const BUCKET_SHIFT = 3
 const MOST_SLOTS = 1 << 16
 
 export const WIDTH = 32
-/** Words of a slot. Addresses and ports as loaded (tuple.ts). */
+/** Words of a slot. Addresses and ports as loaded (terms.ts). */
 export const EXPECTATION = layout(WIDTH, {
   /** Protocol | side << 8: the side by which the expected packet arrives. */
   key: 0,
@@ -116,8 +117,8 @@ export const isKept = (word: number): boolean => stands(word) || stateOf(word) =
 
 // A handle (> 0) names a slot and which use of it.
 export const handleOf = (slot: number, generation: number): number => slot | (generation << 16)
-export const slotOf = (handle: number): number => handle & 0xffff
-export const generationIn = (handle: number): number => handle >>> 16
+export const slotOf = (handle: Handle): number => handle & 0xffff
+export const generationIn = (handle: Handle): number => handle >>> 16
 
 export const bucketOfSlot = (slot: number): number => slot >> BUCKET_SHIFT
 

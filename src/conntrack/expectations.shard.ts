@@ -12,7 +12,9 @@ import { fault } from '#faults'
 import { CELL } from '../counters/counters.ts'
 import { EXPECT_REFUSED, type ExpectRefusal } from '../counters/expect-refusals.ts'
 import { counters } from '../counters/own-counters.shard.ts'
+import type { Handle, Row } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
+import type { Addr } from '../wire/address.ts'
 import { CONN, CONN_SHIFT, KEY_MASK } from './connection-table.ts'
 import { hot } from './connections.shard.ts'
 import { expectEnd, expectNew } from './events.shard.ts'
@@ -49,14 +51,15 @@ import {
   unheld,
   WIDTH,
 } from './expectation-table.ts'
+import type { Direction, KeyWord } from './terms.ts'
 
 /** What is announced; the words of a slot (expectation-table.ts) that its publisher says. */
 export interface Draft {
-  key: number
-  src: number
+  key: KeyWord
+  src: Addr
   srcMask: number
   srcPort: number
-  dst: number
+  dst: Addr
   dstPort: number
   savedAddress: number
   savedPort: number
@@ -67,9 +70,9 @@ export interface Draft {
   maxExpected: number
   timeout: number
   /** A connection of this shard, and the generation of its row; row 0 for none. */
-  masterRow: number
+  masterRow: Row
   masterGeneration: number
-  direction: number
+  direction: Direction
   /** Port index + 1, 0 for none. */
   reservation: number
 }
@@ -265,7 +268,7 @@ function overlaps(base: number, draft: Draft): boolean {
 }
 
 /** So that the inside endpoint finds its reservation, should it send first; false if its bucket is full. */
-function hangInside(handle: number, draft: Draft): boolean {
+function hangInside(handle: Handle, draft: Draft): boolean {
   const first = insideBucket(draft.key & 0xff, draft.savedAddress, draft.savedPort)
   for (let at = first; at < first + BUCKET; at++) {
     const before = Atomics.load(table.inside, at)
@@ -277,7 +280,7 @@ function hangInside(handle: number, draft: Draft): boolean {
 
 // --- what stands ---
 
-function isSameAnnouncement(handle: number, draft: Draft): boolean {
+function isSameAnnouncement(handle: Handle, draft: Draft): boolean {
   const { fields } = table
   const base = slotOf(handle) * WIDTH
   return (
@@ -292,7 +295,7 @@ function isSameAnnouncement(handle: number, draft: Draft): boolean {
 }
 
 /** It waits anew; false if it says something else, or is over or being matched. */
-function refresh(handle: number, draft: Draft): boolean {
+function refresh(handle: Handle, draft: Draft): boolean {
   const { fields } = table
   const base = slotOf(handle) * WIDTH
   const isTheSame =
@@ -315,7 +318,7 @@ function refresh(handle: number, draft: Draft): boolean {
 }
 
 /** Lets it in, or not any longer; false if it is over or being matched. By its master's shard. */
-export function activate(handle: number, active: boolean): boolean {
+export function activate(handle: Handle, active: boolean): boolean {
   if (!isOurs(handle)) return false
   const slot = slotOf(handle)
   const generation = generationIn(handle)
@@ -326,7 +329,7 @@ export function activate(handle: number, active: boolean): boolean {
 }
 
 /** Takes an expectation back, with its reservation; false if it is over or being matched. By its master's shard. */
-export function withdraw(handle: number): boolean {
+export function withdraw(handle: Handle): boolean {
   if (!isOurs(handle)) return false
   table.beginChange(shard)
   const done = end(handle, CAUSE.withdrawn)
@@ -335,11 +338,11 @@ export function withdraw(handle: number): boolean {
 }
 
 /** A helper may say anything. */
-const isOurs = (handle: number): boolean =>
+const isOurs = (handle: Handle): boolean =>
   handle > 0 && slotOf(handle) < table.slots && field(handle, EXPECTATION.masterShard) === shard
 
 /** A connection of this shard is gone: what it still expects goes too. */
-export function endMaster(row: number, generation: number): void {
+export function endMaster(row: Row, generation: number): void {
   if (newestOf(row, generation) === 0) return
   table.beginChange(shard)
   for (let at = newestOf(row, generation); at !== 0; ) {
@@ -351,7 +354,7 @@ export function endMaster(row: number, generation: number): void {
 }
 
 /** Within a change. */
-function end(handle: number, cause: number): boolean {
+function end(handle: Handle, cause: number): boolean {
   const slot = slotOf(handle)
   const word = table.word(slot)
   if (!stands(word) || generationOf(word) !== generationIn(handle)) return false

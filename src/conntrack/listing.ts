@@ -5,7 +5,9 @@
 //
 // Owner: whoever reads has a view and a copy of one row; the table is its shard's.
 
+import type { Row } from '../memory/brand.ts'
 import { LIVE } from '../memory/rows.ts'
+import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
 import {
   ASSURED,
   CONN,
@@ -19,13 +21,14 @@ import {
   TUPLE_WORDS,
 } from './connection-table.ts'
 import { TCP_STATES, type TcpState } from './tcp-state.ts'
-import { destinationPort, sourcePort } from './tuple.ts'
+import type { Direction } from './terms.ts'
+import { destinationPort, type Side, sourcePort } from './terms.ts'
 
 /** One direction of a connection. */
 export interface ListedDirection {
   /** As loaded. */
   readonly source: number
-  readonly destination: number
+  readonly destination: Addr
   /** Numeric. Of an ICMP query or its answer both are the identifier, of protocols without ports 0. */
   readonly sourcePort: number
   readonly destinationPort: number
@@ -34,10 +37,10 @@ export interface ListedDirection {
 }
 
 export interface ListedConnection {
-  readonly row: number
-  readonly protocol: number
+  readonly row: Row
+  readonly protocol: ProtocolNumber
   /** Side by which the first packet came: 0 inside, 1 outside. The reply direction comes by the other. */
-  readonly origin: number
+  readonly origin: Side
   /** NONE for what is not TCP. */
   readonly tcpState: TcpState
   /** Of the query; 0 for what is not ICMP. */
@@ -53,17 +56,17 @@ export interface ListedConnection {
   /** An expectation let it in. */
   readonly expected: boolean
   /** Of one that was expected: whose, by shard, row and the generation of that row; row 0 for none. */
-  readonly master: { readonly shard: number; readonly row: number; readonly generation: number }
+  readonly master: { readonly shard: number; readonly row: Row; readonly generation: number }
   readonly original: ListedDirection
   readonly reply: ListedDirection
 }
 
 /** Addresses and ports word as loaded. */
 export interface ListedTuple {
-  readonly protocol: number
+  readonly protocol: ProtocolNumber
   readonly source: number
-  readonly destination: number
-  readonly ports: number
+  readonly destination: Addr
+  readonly ports: Ports
 }
 
 /** A row that changes hands so often while it is looked at is passed over. */
@@ -83,7 +86,7 @@ export class ConnectionListing {
   }
 
   /** The connection in this row at this second of the shards' clock; undefined if there is none, or it has expired. */
-  at(row: number, now: number): ListedConnection | undefined {
+  at(row: Row, now: number): ListedConnection | undefined {
     for (let tries = 0; tries < TRIES; tries++) {
       const before = this.#generation(row)
       if ((before & 1) !== 0) continue
@@ -94,7 +97,7 @@ export class ConnectionListing {
   }
 
   /** The original tuple of the connection that had this row in this generation; undefined if it has ended. */
-  originalOf(row: number, generation: number): ListedTuple | undefined {
+  originalOf(row: Row, generation: number): ListedTuple | undefined {
     if (row < 1 || row > this.rows || this.#generation(row) !== generation) return undefined
     const { words } = this.#view
     const base = row << CONN_SHIFT
@@ -107,11 +110,11 @@ export class ConnectionListing {
     return this.#generation(row) === generation ? tuple : undefined
   }
 
-  #generation(row: number): number {
+  #generation(row: Row): number {
     return Atomics.load(this.#view.words, (row << CONN_SHIFT) + CONN.generation)
   }
 
-  #read(row: number, now: number): ListedConnection | undefined {
+  #read(row: Row, now: number): ListedConnection | undefined {
     const { words, cold } = this.#view
     const base = row << CONN_SHIFT
     if ((words[base + CONN.state]! & LIVE) === 0) return undefined
@@ -124,9 +127,9 @@ export class ConnectionListing {
     return {
       row,
       protocol,
-      origin: (state >> 8) & 1,
+      origin: ((state >> 8) & 1) as Side,
       tcpState: TCP_STATES[(state & TCP_STATE_MASK) >> TCP_STATE_SHIFT] ?? 'NONE',
-      // As loaded: the query's type stands where the receiver's port would (conntrack/tuple.ts).
+      // As loaded: the query's type stands where the receiver's port would (conntrack/terms.ts).
       icmpType: protocol === ICMP ? copy[CONN.origPorts]! >>> 16 : 0,
       seenReply: (state & SEEN_REPLY) !== 0,
       assured: (state & ASSURED) !== 0,
@@ -141,7 +144,7 @@ export class ConnectionListing {
   }
 
   /** Of the copied row. */
-  #direction(direction: number, protocol: number, packetWraps: number, byteWraps: number): ListedDirection {
+  #direction(direction: Direction, protocol: ProtocolNumber, packetWraps: number, byteWraps: number): ListedDirection {
     const copy = this.#copy
     const tuple = direction * TUPLE_WORDS
     const ports = protocol === ICMP ? identifiers(copy[tuple + 2]!, direction) : copy[tuple + 2]!
@@ -157,7 +160,7 @@ export class ConnectionListing {
 }
 
 /** A ports word with an ICMP identifier in both halves. */
-function identifiers(ports: number, direction: number): number {
+function identifiers(ports: Ports, direction: Direction): number {
   const identifier = direction === 0 ? ports & 0xffff : ports >>> 16
   return identifier | (identifier << 16)
 }

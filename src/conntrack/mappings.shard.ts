@@ -2,7 +2,9 @@
 
 import { fault } from '#faults'
 import { attached } from '../memory/attached.ts'
+import type { Row } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
+import type { Addr, ProtocolNumber } from '../wire/address.ts'
 import { cutMappings, ENDED, MAPPING, SECOND } from './mapping-table.ts'
 
 const table = cutMappings(attached().mappings, attached().capacity)
@@ -12,7 +14,7 @@ const { index } = table
 export const mapping = mappings.words
 const SHIFT = 4
 
-export const mappingBase = (row: number): number => row << SHIFT
+export const mappingBase = (row: Row): number => row << SHIFT
 
 // Two kinds of key share the index; the domain in the last word keeps their hashes apart from each other's.
 const BY_INSIDE = 0x200
@@ -20,21 +22,21 @@ const BY_EXTERNAL = 0x300
 
 /** Of an inside endpoint, the same in every shard. */
 export const insideHash = (
-  address: number,
+  address: Addr,
   port: number,
-  remote: number,
+  remote: Addr,
   remotePort: number,
-  protocol: number,
+  protocol: ProtocolNumber,
 ): number => hash4(address, remote, port | (remotePort << 16), protocol | BY_INSIDE)
-const externalHash = (address: number, port: number, protocol: number): number =>
+const externalHash = (address: Addr, port: number, protocol: ProtocolNumber): number =>
   hash4(address, 0, port, protocol | BY_EXTERNAL)
 
 /** Ports as on the wire. 0 if there is none. */
 export function findByInside(
-  protocol: number,
-  address: number,
+  protocol: ProtocolNumber,
+  address: Addr,
   port: number,
-  remote: number,
+  remote: Addr,
   remotePort: number,
 ): number {
   const hash = insideHash(address, port, remote, remotePort, protocol)
@@ -54,7 +56,7 @@ export function findByInside(
   return 0
 }
 
-export function findByExternal(protocol: number, address: number, port: number): number {
+export function findByExternal(protocol: ProtocolNumber, address: Addr, port: number): number {
   const hash = externalHash(address, port, protocol)
   for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
     const row = index.refAt(at) >> 1
@@ -72,10 +74,10 @@ export function findByExternal(protocol: number, address: number, port: number):
 
 /** The external port is the caller's already. 0 if the table is full. */
 export function insertMapping(
-  protocol: number,
-  insideAddress: number,
+  protocol: ProtocolNumber,
+  insideAddress: Addr,
   insidePort: number,
-  remoteAddress: number,
+  remoteAddress: Addr,
   remotePort: number,
   externalAddress: number,
   externalPort: number,
@@ -115,14 +117,14 @@ const hashByExternal = (base: number): number =>
     mapping[base + MAPPING.flags]! & 0xff,
   )
 
-function list(row: number): void {
+function list(row: Row): void {
   if (!isSecond(row)) index.insert(hashByInside(row << SHIFT), row << 1)
   fault('mapping found by its inside end only')
   index.insert(hashByExternal(row << SHIFT), (row << 1) | 1)
 }
 
 /** Nothing new finds it from now on; its row and its port stay until the last connection is gone. */
-export function endMapping(row: number): void {
+export function endMapping(row: Row): void {
   const base = row << SHIFT
   if (hasEnded(row)) return
   if (!isSecond(row)) index.remove(hashByInside(base), row << 1)
@@ -143,18 +145,18 @@ export function recoverMappingRows(): void {
 }
 
 /** Then, when connections have been counted: one without any goes, one without a holder has ended. */
-export function recoverMapping(row: number): void {
+export function recoverMapping(row: Row): void {
   const base = row << SHIFT
   if (mapping[base + MAPPING.rows] === 0) mappings.retire(row)
   else if (mapping[base + MAPPING.holders] === 0) mapping[base + MAPPING.flags]! |= ENDED
   else if (!hasEnded(row)) list(row)
 }
 
-export function removeMapping(row: number): void {
+export function removeMapping(row: Row): void {
   endMapping(row)
   mappings.retire(row)
 }
 
-export const isSecond = (row: number): boolean => (mapping[(row << SHIFT) + MAPPING.flags]! & SECOND) !== 0
-export const mappingProtocol = (row: number): number => mapping[(row << SHIFT) + MAPPING.flags]! & 0xff
-export const hasEnded = (row: number): boolean => (mapping[(row << SHIFT) + MAPPING.flags]! & ENDED) !== 0
+export const isSecond = (row: Row): boolean => (mapping[(row << SHIFT) + MAPPING.flags]! & SECOND) !== 0
+export const mappingProtocol = (row: Row): number => mapping[(row << SHIFT) + MAPPING.flags]! & 0xff
+export const hasEnded = (row: Row): boolean => (mapping[(row << SHIFT) + MAPPING.flags]! & ENDED) !== 0

@@ -2,7 +2,9 @@
 
 import { fault } from '#faults'
 import { attached } from '../memory/attached.ts'
+import type { Row } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
+import type { Addr } from '../wire/address.ts'
 import { cutPermissions, PERMISSION } from './permission-table.ts'
 
 const table = cutPermissions(attached().permissions, attached().capacity)
@@ -14,7 +16,7 @@ const SHIFT = 3
 const DOMAIN = 0x400
 
 /** 0 if the remote endpoint may not send to the mapping. */
-export function findPermission(mapping: number, remoteAddress: number, remotePort: number): number {
+export function findPermission(mapping: number, remoteAddress: Addr, remotePort: number): number {
   const hash = hash4(mapping, remoteAddress, remotePort, DOMAIN)
   for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
     const row = index.refAt(at) >> 1
@@ -30,7 +32,7 @@ export function findPermission(mapping: number, remoteAddress: number, remotePor
 }
 
 /** Counts one connection more behind the permission, which it makes if need be; 0 if the table is full. */
-export function permit(mapping: number, remoteAddress: number, remotePort: number): number {
+export function permit(mapping: number, remoteAddress: Addr, remotePort: number): number {
   let row = findPermission(mapping, remoteAddress, remotePort)
   if (row === 0) {
     row = permissions.begin()
@@ -50,7 +52,7 @@ export function permit(mapping: number, remoteAddress: number, remotePort: numbe
 }
 
 /** One connection fewer; the last takes the permission with it. */
-export function withdraw(row: number): void {
+export function withdraw(row: Row): void {
   const base = row << SHIFT
   const left = words[base + PERMISSION.count]! - 1
   words[base + PERMISSION.count] = left

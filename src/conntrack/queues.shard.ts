@@ -6,6 +6,7 @@
 // a port of that address at once. All other unreplied connections share a queue, which frees rows only (their ports rest,
 // RFC 6888 REQ-8, or they have none), and so do closed TCP connections without a port of NAT's. Owner: the shard.
 
+import type { Row } from '../memory/brand.ts'
 import { cold } from './connections.shard.ts'
 
 let heads = new Int32Array(0)
@@ -24,7 +25,7 @@ export function attachQueues(externals: number): void {
   tails = new Int32Array(queueCount(externals))
 }
 
-export function enqueue(row: number, queue: number): void {
+export function enqueue(row: Row, queue: number): void {
   dequeue(row)
   const last = tails[queue]!
   cold.queue[row] = queue
@@ -36,7 +37,7 @@ export function enqueue(row: number, queue: number): void {
 }
 
 /** Does nothing to a row that is in no queue. */
-export function dequeue(row: number): void {
+export function dequeue(row: Row): void {
   const queue = cold.queue[row]!
   if (queue === 0) return
   const previous = cold.queuePrevious[row]!

@@ -6,7 +6,9 @@
 
 import { fault } from '#faults'
 import { DROP } from '../counters/drop-reasons.ts'
+import type { Row } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
+import type { Ports, ProtocolNumber } from '../wire/address.ts'
 import {
   ASSURED,
   CONN,
@@ -18,12 +20,21 @@ import {
   TCP_STATE_SHIFT,
 } from './connection-table.ts'
 import { cold, hot } from './connections.shard.ts'
-import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW, CT_RELATED } from './ctinfo.ts'
 import { dequeue } from './queues.shard.ts'
 import * as tcp from './tcp-state.ts'
+import type { Direction } from './terms.ts'
+import {
+  ACCEPT,
+  ACCEPT_AND_END,
+  CT_ESTABLISHED,
+  CT_IS_REPLY,
+  CT_NEW,
+  CT_RELATED,
+  destinationPort,
+  INSIDE,
+  REPEAT,
+} from './terms.ts'
 import { DEFAULT_TIMEOUTS, type Timeouts, tcpTimeouts } from './timeouts.ts'
-import { destinationPort, INSIDE } from './tuple.ts'
-import { ACCEPT, ACCEPT_AND_END, REPEAT } from './verdict.ts'
 
 const { state: STATE, lastSeen: LAST_SEEN, timeout: TIMEOUT } = CONN
 const TCP_FLAGS_ILLEGAL = DROP['tcp-flags']
@@ -45,14 +56,14 @@ export function attachTimeouts(wanted: Timeouts): void {
  * For a packet that tracking has accepted (nf_ct_get). An ICMP error about the connection is RELATED whatever else,
  * IS_REPLY added if it goes the way of its answers.
  */
-export function ctinfo(row: number, direction: number): number {
+export function ctinfo(row: Row, direction: Direction): number {
   if (direction === 1) return CT_ESTABLISHED + CT_IS_REPLY
   const word = hot[(row << CONN_SHIFT) + STATE]!
   if ((word & SEEN_REPLY) !== 0) return CT_ESTABLISHED
   return (word & EXPECTED) !== 0 ? CT_RELATED : CT_NEW
 }
 
-export function hasExpired(row: number): boolean {
+export function hasExpired(row: Row): boolean {
   const base = row << CONN_SHIFT
   return now - hot[base + LAST_SEEN]! >= hot[base + TIMEOUT]!
 }
@@ -64,7 +75,7 @@ export function newTcpState(flags: number): number {
 }
 
 /** Seconds that a connection in its first packet's state may wait for more. */
-export function firstTimeout(protocol: number, ports: number): number {
+export function firstTimeout(protocol: ProtocolNumber, ports: Ports): number {
   if (protocol === 6) return tcpTimeout[tcp.SYN_SENT]!
   if (protocol === 17) return destinationPort(ports) === DNS ? timeouts.udpDns : timeouts.udpUnreplied
   if (protocol === 1) return timeouts.icmp
@@ -79,7 +90,7 @@ function noteReply(base: number): void {
 }
 
 /** The timeout that a row's state asks for: they are two stores, and a crash may come between. */
-export function timeoutOf(row: number): number {
+export function timeoutOf(row: Row): number {
   const base = row << CONN_SHIFT
   const word = hot[base + STATE]!
   const protocol = word & 0xff
@@ -92,7 +103,7 @@ export function timeoutOf(row: number): number {
   return firstTimeout(protocol, ports)
 }
 
-export function trackTcp(base: number, direction: number, flags: number): number {
+export function trackTcp(base: number, direction: Direction, flags: number): number {
   const segment = tcp.SEGMENT_OF[flags]!
   if (segment === tcp.ILLEGAL) return TCP_FLAGS_ILLEGAL
   const word = hot[base + STATE]!
@@ -105,7 +116,7 @@ export function trackTcp(base: number, direction: number, flags: number): number
   return changeTcp(base, direction, segment, state, next)
 }
 
-function changeTcp(base: number, direction: number, segment: number, state: number, next: number): number {
+function changeTcp(base: number, direction: Direction, segment: number, state: number, next: number): number {
   if (next === tcp.INVALID) return TCP_STATE_INVALID
   if (next === tcp.IGNORE) return ACCEPT
   // A SYN in TIME_WAIT or CLOSE opens anew.
@@ -137,14 +148,14 @@ export function isClosed(base: number): boolean {
   return state === tcp.TIME_WAIT || state === tcp.CLOSE
 }
 
-export function trackUdp(base: number, direction: number): number {
+export function trackUdp(base: number, direction: Direction): number {
   const word = hot[base + STATE]!
   if ((word & ASSURED) !== 0) hot[base + LAST_SEEN] = now
   else changeUdp(base, direction, word)
   return ACCEPT
 }
 
-function changeUdp(base: number, direction: number, word: number): void {
+function changeUdp(base: number, direction: Direction, word: number): void {
   const row = base >> CONN_SHIFT
   if (direction === 1 && (word & SEEN_REPLY) === 0) {
     noteReply(base)
@@ -157,14 +168,14 @@ function changeUdp(base: number, direction: number, word: number): void {
 }
 
 /** A sender outside keeps alive only what the inside end has answered (RFC 4787 REQ-6 and its security note). */
-function refreshes(base: number, direction: number): boolean {
+function refreshes(base: number, direction: Direction): boolean {
   const word = hot[base + STATE]!
   const openedInside = ((word >> 8) & 1) === INSIDE
   return openedInside || direction === 1 || (word & SEEN_REPLY) !== 0
 }
 
 /** ICMP queries, and protocols of which only the addresses are known. */
-export function trackOther(base: number, direction: number, protocol: number): number {
+export function trackOther(base: number, direction: Direction, protocol: ProtocolNumber): number {
   if (direction === 1 && (hot[base + STATE]! & SEEN_REPLY) === 0) {
     noteReply(base)
     if (protocol === GRE) hot[base + TIMEOUT] = timeouts.greStream

@@ -4,6 +4,7 @@
 
 import { getRandomValues } from 'node:crypto'
 import { ExpectationTable } from '../conntrack/expectation-table.ts'
+import type { Side } from '../conntrack/terms.ts'
 import { counterBlock } from '../counters/counters.ts'
 import { type ShardMemory, type ShardSettings, tableBytes } from '../datapath/attach.ts'
 import { HandoverRings, handoverFrameBytes } from '../datapath/handover/handover-rings.ts'
@@ -113,7 +114,7 @@ function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array):
   const { inside, outside, workers, nat, forward, timeouts, capacity, icmp } = config
   const share = (total: number): number => Math.ceil(total / workers)
   const common = {
-    sides: [...inside.map(() => INSIDE), ...outside.map(() => OUTSIDE)],
+    sides: [...inside.map((): Side => INSIDE), ...outside.map((): Side => OUTSIDE)],
     shards: workers,
     // Of each life of a shard; shards.ts says which.
     restarted: false,

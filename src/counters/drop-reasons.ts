@@ -2,6 +2,8 @@
 // legend. A reason's number is its place in this list: append, never reorder (shards of a running gateway share it).
 // Authority for the checks behind them: RFC 1812 (router requirements), RFC 791, 768, 793/9293, 792, 5508.
 
+import type { Brand } from '../memory/brand.ts'
+
 export const DROP_REASONS = [
   // --- what is wrong with the packet itself (datapath/packet/parse.ts) ---
   ['frame-short', 'the frame ends before its Ethernet header does'],
@@ -63,10 +65,13 @@ export const DROP_REASONS = [
   ['edit-lost', "a segment of a rewritten line whose text was lost with the shard's thread"],
 ] as const satisfies readonly (readonly [string, string])[]
 
-export type DropReason = (typeof DROP_REASONS)[number][0]
+export type DropReasonName = (typeof DROP_REASONS)[number][0]
+
+/** A reason's number. It is a verdict too (conntrack/terms.ts). */
+export type DropReason = Brand<'DropReason'>
 
 /** Reason to number; the data plane imports single numbers from here as module constants. */
 export const DROP = Object.fromEntries(DROP_REASONS.map(([name], number) => [name, number])) as Record<
-  DropReason,
-  number
+  DropReasonName,
+  DropReason
 >

@@ -8,15 +8,15 @@
 // verdict, or OTHER_SHARD: the packet belongs to another shard.
 
 import { ILLEGAL, NONE, RST, SEGMENT_OF } from '../conntrack/tcp-state.ts'
+import { ACCEPT, destinationPort, INSIDE } from '../conntrack/terms.ts'
 import { newTcpState } from '../conntrack/track.shard.ts'
-import { destinationPort, INSIDE } from '../conntrack/tuple.ts'
-import { ACCEPT } from '../conntrack/verdict.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import { externalEntry } from '../nat/bindings.shard.ts'
 import { hasTransportPorts, openFromInside, openFromOutside, translates } from '../nat/opening.shard.ts'
 import { forwardTo } from '../nat/port-forwards.shard.ts'
 import { isNatPort, isShared } from '../nat/ports.shard.ts'
 import { ROUTE } from '../routing/fib.ts'
+import type { Addr, ProtocolNumber } from '../wire/address.ts'
 import { isLoopback, isThisNetwork } from '../wire/address.ts'
 import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
@@ -108,7 +108,7 @@ function admitByFaults(i: number): number {
 }
 
 /** The port of one of NAT's addresses that packet i goes to is NAT's too: leased, or dictated by a forward. */
-function isOurs(i: number, entry: number, protocol: number): boolean {
+function isOurs(i: number, entry: number, protocol: ProtocolNumber): boolean {
   const port = destinationPort(PORTS[i]!)
   return isNatPort(entry, protocol, port) || forwardTo(protocol, DST[i]!, port) !== undefined
 }
@@ -160,5 +160,5 @@ const asks = (i: number): boolean => icmp.isQuery(icmp.type(mem, L4[i]!))
 const strayIcmp = (i: number): number => (asks(i) ? DROP['no-mapping'] : DROP['icmp-no-query'])
 
 /** Link-local (RFC 3927 2.6.2), this network, loopback (RFC 1812 5.3.7). */
-const isNeverForwarded = (address: number): boolean =>
+const isNeverForwarded = (address: Addr): boolean =>
   (address & 0xffff) === 0xfea9 || isThisNetwork(address) || isLoopback(address)

@@ -3,10 +3,12 @@
 
 import { setFlagsFromString } from 'node:v8'
 import { type ConnectionView, viewConnections } from '../conntrack/connection-table.ts'
+import type { Side } from '../conntrack/terms.ts'
 import type { Timeouts } from '../conntrack/timeouts.ts'
 import { counterBlock } from '../counters/counters.ts'
 import type { Driver } from '../io/driver.ts'
 import { attach } from '../memory/attached.ts'
+import type { Milliseconds } from '../memory/brand.ts'
 import { cutEvents, type EventRing } from '../memory/event-ring.ts'
 import { bytesOf, Region } from '../memory/region.ts'
 import type { PortForward } from '../nat/port-forwards.shard.ts'
@@ -28,7 +30,7 @@ export interface ShardSettings {
   /** Key of the ownership rule's hash (ownership-rule.ts): a random 32-bit word, the same for all. */
   readonly ownerKey: number
   /** Side of each port: 0 inside, 1 outside. */
-  readonly sides: readonly number[]
+  readonly sides: readonly Side[]
   /** The secret key of this start (memory/siphash.ts): two random 32-bit words. */
   readonly hashKey: readonly [number, number]
   /** Connections that the table holds. */
@@ -79,16 +81,16 @@ export interface Wakers {
 /** The datapath of this thread. */
 export interface Dataplane {
   /** One turn of the loop at this time (milliseconds since the gateway's start); packets received. */
-  turn(milliseconds: number): number
+  turn(milliseconds: Milliseconds): number
   /** Sleeps until there is something to do, at most this long. */
-  sleep(timeoutMs: number): void
+  sleep(timeoutMs: Milliseconds): void
   /** Once before the first turn, then after each: what must be awaited before the next, if anything. Never rejects. */
   followHelpers(): Promise<void> | undefined
 }
 
 /** A shard, and what only a replay asks of it; shard.ts says what each does. */
 export interface Shard extends Dataplane {
-  catchUp(milliseconds: number): boolean
+  catchUp(milliseconds: Milliseconds): boolean
   asSentFromInside(mem: DataView, ip: number, end: number): void
   asSentFromOutside(mem: DataView, ip: number, end: number, outside: number): void
 }

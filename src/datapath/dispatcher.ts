@@ -6,10 +6,11 @@
 //
 // Its module state is a thread's, as a shard's is (shard.ts); it has counters, a place in the rings, and no tables.
 
-import { QUEUED } from '../conntrack/verdict.ts'
+import { QUEUED, type Side } from '../conntrack/terms.ts'
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import type { Driver } from '../io/driver.ts'
+import type { Milliseconds } from '../memory/brand.ts'
 import { setClock } from '../memory/clock.ts'
 import { Region } from '../memory/region.ts'
 import { Externals } from '../nat/externals.ts'
@@ -30,7 +31,7 @@ const LINK_COUNTS_EVERY_MS = 1000
 
 let driver: Driver
 let fib: Fib
-let sides: readonly number[] = []
+let sides: readonly Side[] = []
 let nextLinkCounts = 0
 
 /** Makes this thread the dispatcher; its number is that of the shards, in settings and rings. */
@@ -50,7 +51,7 @@ export function attachDispatcher(
 }
 
 /** One turn: a burst from each port. Returns packets received. */
-export function turn(milliseconds: number): number {
+export function turn(milliseconds: Milliseconds): number {
   setClock(milliseconds)
   let received = 0
   for (let port = 0; port < driver.ports; port++) received += runBurst(port)
@@ -63,7 +64,7 @@ export function turn(milliseconds: number): number {
 }
 
 /** Sleeps until a packet comes, at most `timeoutMs`. */
-export function sleep(timeoutMs: number): void {
+export function sleep(timeoutMs: Milliseconds): void {
   counters[CELL.sleeps]! += 1
   driver.wait(timeoutMs)
 }

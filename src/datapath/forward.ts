@@ -4,11 +4,13 @@
 
 import { CONN, CONN_SHIFT, HELPED, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { hot } from '../conntrack/connections.shard.ts'
-import { INSIDE } from '../conntrack/tuple.ts'
-import { ACCEPT, ACCEPT_AND_END } from '../conntrack/verdict.ts'
+import type { Direction } from '../conntrack/terms.ts'
+import { ACCEPT, ACCEPT_AND_END, INSIDE } from '../conntrack/terms.ts'
 import { DROP } from '../counters/drop-reasons.ts'
+import type { Row } from '../memory/brand.ts'
 import { endConnection, externalEntry } from '../nat/bindings.shard.ts'
 import { ROUTE } from '../routing/fib.ts'
+import type { Addr } from '../wire/address.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import { lengthOnLink } from './egress/fragmentation.ts'
 import { HAIRPIN_LINE, leave } from './egress/leave.ts'
@@ -29,7 +31,7 @@ const NO_ROUTE = DROP['no-route']
 const LINK_DOWN = DROP['link-down']
 
 /** What becomes of packet i of a live connection, going in `direction`. */
-export function forward(i: number, row: number, direction: number): number {
+export function forward(i: number, row: Row, direction: Direction): number {
   const base = row << CONN_SHIFT
   const ip = IP[i]!
   if (ipv4.ttl(mem, ip) <= 1) {
@@ -55,7 +57,7 @@ export function forward(i: number, row: number, direction: number): number {
 }
 
 /** The route does not lead out now: a neighbour to wait for, a link that is down, our own address, or no way at all. */
-function notNow(i: number, row: number, direction: number, line: number, destination: number): number {
+function notNow(i: number, row: Row, direction: Direction, line: number, destination: Addr): number {
   const port = routePort(line)
   if (side === INSIDE && routeType(line) === ROUTE.local && externalEntry(destination) >= 0)
     return forwardSlowly(i, row, direction, HAIRPIN_LINE)
@@ -63,7 +65,7 @@ function notNow(i: number, row: number, direction: number, line: number, destina
   return portIsUp(port) ? waitForNeighbour(i, line, destination) : LINK_DOWN
 }
 
-function forwardOversize(i: number, row: number, direction: number, line: number, mtu: number): number {
+function forwardOversize(i: number, row: Row, direction: Direction, line: number, mtu: number): number {
   if ((ipv4.fragmentWord(mem, IP[i]!) & ipv4.DONT_FRAGMENT) !== 0) {
     sendError(i, FRAGMENTATION_NEEDED, mtu)
     return TOO_BIG
@@ -72,7 +74,7 @@ function forwardOversize(i: number, row: number, direction: number, line: number
 }
 
 /** What is no plain sending: a hairpin, or in pieces. */
-function forwardSlowly(i: number, row: number, direction: number, line: number): number {
+function forwardSlowly(i: number, row: Row, direction: Direction, line: number): number {
   const base = row << CONN_SHIFT
   if ((hot[base + STATE]! & HELPED) !== 0) return forwardHelped(i, row, direction, line)
   const verdict = track(i, base, direction)

@@ -3,11 +3,18 @@
 
 import { CONN, CONN_SHIFT } from '../conntrack/connection-table.ts'
 import { findConnection, hot } from '../conntrack/connections.shard.ts'
-import { CT_IS_REPLY, CT_RELATED } from '../conntrack/ctinfo.ts'
 import { packet } from '../conntrack/events.shard.ts'
+import type { Verdict } from '../conntrack/terms.ts'
+import {
+  CT_IS_REPLY,
+  CT_RELATED,
+  directionOf,
+  HANDED_OVER,
+  hashTuple,
+  invertPorts,
+  QUEUED,
+} from '../conntrack/terms.ts'
 import { ctinfo } from '../conntrack/track.shard.ts'
-import { hashTuple, invertPorts } from '../conntrack/tuple.ts'
-import { HANDED_OVER, QUEUED } from '../conntrack/verdict.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import { embedded, embeddedPorts, protocol, readEmbedded } from './icmp/embedded-packet.ts'
 import {
@@ -58,7 +65,7 @@ function findEmbedded(i: number): number {
 }
 
 /** Packet i, noted before, has this verdict. One that another shard has now is told of there. */
-export function reportPacket(i: number, verdict: number): void {
+export function reportPacket(i: number, verdict: Verdict): void {
   if (verdict === HANDED_OVER) return
   // The ports of a fragment are known by now, if they ever will be.
   if (KIND[i] === LATER_FRAGMENT || KIND[i] === FIRST_FRAGMENT) ports = PORTS[i]!
@@ -70,7 +77,7 @@ export function reportPacket(i: number, verdict: number): void {
     packet(key, src, dst, ports, verdict, -1, -1, 0)
     return
   }
-  const direction = its & 1
+  const direction = directionOf(its)
   const info = kind === ICMP_ERROR ? CT_RELATED + direction * CT_IS_REPLY : ctinfo(its >> 1, direction)
   packet(key, src, dst, ports, verdict, direction, info, hot[((its >> 1) << CONN_SHIFT) + CONN.state]!)
 }

@@ -18,14 +18,13 @@
 // forward's route; POST_ROUTING, which translates the source, before send. natloom writes both at once, after the
 // route is known, by the row's two tuples.
 //
-// A verdict is an integer (conntrack/verdict.ts), a drop is the number of its reason: nothing here throws or allocates.
+// A verdict is an integer (conntrack/terms.ts), a drop is the number of its reason: nothing here throws or allocates.
 
 import { CONN_SHIFT, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { connectionIndex, findConnection, hot, matches } from '../conntrack/connections.shard.ts'
 import { packetsWanted } from '../conntrack/events.shard.ts'
+import { ACCEPT, directionOf, HANDED_OVER, hashTuple, INSIDE, NOT_OURS, QUEUED, REPEAT } from '../conntrack/terms.ts'
 import { hasExpired } from '../conntrack/track.shard.ts'
-import { hashTuple, INSIDE } from '../conntrack/tuple.ts'
-import { ACCEPT, HANDED_OVER, NOT_OURS, QUEUED, REPEAT } from '../conntrack/verdict.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import type { Driver } from '../io/driver.ts'
 import { endConnection } from '../nat/bindings.shard.ts'
@@ -207,8 +206,8 @@ function settle(i: number): number {
     const ref = REF[i]!
     const row = ref >> 1
     // An earlier packet of the burst may have ended the row or reused it: the tuple is compared here, not before.
-    if (ref !== 0 && matches(row, ref & 1, SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!) && !hasExpired(row)) {
-      const verdict = forward(i, row, ref & 1)
+    if (ref !== 0 && matches(row, directionOf(ref), SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!) && !hasExpired(row)) {
+      const verdict = forward(i, row, directionOf(ref))
       if (verdict !== REPEAT) return verdict
       endConnection(row)
     }
@@ -231,7 +230,7 @@ function flow(i: number): number {
     }
     const row = ref !== 0 ? ref >> 1 : side === INSIDE ? admitFromInside(i) : admitFromOutside(i)
     if (row <= 0) return notAdmitted(i, row)
-    const verdict = forward(i, row, ref & 1)
+    const verdict = forward(i, row, directionOf(ref))
     if (verdict !== REPEAT) return verdict
     endConnection(row)
   }
@@ -270,7 +269,7 @@ function fragment(i: number): number {
 /** Belongs to the connection that the first fragment has found or made; there is nothing to make one of. */
 function laterFragment(i: number): number {
   const ref = findConnection(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!, HASH[i]!)
-  return ref === 0 || hasExpired(ref >> 1) ? FRAGMENT_ORPHAN : forward(i, ref >> 1, ref & 1)
+  return ref === 0 || hasExpired(ref >> 1) ? FRAGMENT_ORPHAN : forward(i, ref >> 1, directionOf(ref))
 }
 
 function firstFragment(i: number): number {

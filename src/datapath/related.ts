@@ -5,10 +5,11 @@ import { putBack } from '../conntrack/expectation-matching.shard.ts'
 import { field } from '../conntrack/expectation-slots.shard.ts'
 import { EXPECTATION } from '../conntrack/expectation-table.ts'
 import { DROP } from '../counters/drop-reasons.ts'
-import { type Child, Expected, type Master, type Protocol } from '../helpers/helper.ts'
+import { type Child, Expected, type Master } from '../helpers/helper.ts'
 import { helperById } from '../helpers/registry.shard.ts'
+import type { Handle } from '../memory/brand.ts'
 import { claimFor, openExpected } from '../nat/expected.shard.ts'
-import { formatAddress, swap16 } from '../wire/address.ts'
+import { formatAddress, type ProtocolNumber, swap16 } from '../wire/address.ts'
 import { beginHelp } from './helped/helped-connections.ts'
 import { DST, KEY, PORTS, SRC, side } from './packet/burst.ts'
 
@@ -31,7 +32,7 @@ export function admitRelated(i: number, tcpState: number): number {
 }
 
 /** What the helper that expected it says of it. One that throws has nothing to say. */
-function ask(handle: number, i: number): Expected {
+function ask(handle: Handle, i: number): Expected {
   const expected = helperById(field(handle, EXPECTATION.helper))?.helper.expected
   if (expected === undefined) return Expected.Follow
   try {
@@ -41,9 +42,9 @@ function ask(handle: number, i: number): Expected {
   }
 }
 
-const protocolName = (protocol: number): Protocol => (protocol === 6 ? 'tcp' : 'udp')
+const protocolName = (protocol: ProtocolNumber): 'tcp' | 'udp' => (protocol === 6 ? 'tcp' : 'udp')
 
-function childOf(handle: number, i: number): Child {
+function childOf(handle: Handle, i: number): Child {
   return {
     tuple: {
       protocol: protocolName(KEY[i]! & 0xff),
@@ -58,7 +59,7 @@ function childOf(handle: number, i: number): Child {
   }
 }
 
-function masterOf(handle: number): Master {
+function masterOf(handle: Handle): Master {
   const ports = field(handle, EXPECTATION.masterPorts)
   return {
     tuple: {

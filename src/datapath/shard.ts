@@ -11,6 +11,7 @@ import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import { HelperList } from '../helpers/helper-list.ts'
 import type { Driver } from '../io/driver.ts'
+import type { Milliseconds } from '../memory/brand.ts'
 import { nowMs, setClock } from '../memory/clock.ts'
 import { attachRandom } from '../memory/random.ts'
 import { Region } from '../memory/region.ts'
@@ -109,7 +110,7 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
 }
 
 /** One turn of the loop at this time: a burst from each port, and what time demands. Returns packets received. */
-export function turn(milliseconds: number): number {
+export function turn(milliseconds: Milliseconds): number {
   setClock(milliseconds)
   // A turn that received anything is followed by the next one at once, so its time costs no look at the clock.
   if (lastReceived > 0) counters[CELL.busySeconds]! += (milliseconds - lastTurn) / 1000
@@ -138,7 +139,7 @@ export function turn(milliseconds: number): number {
  * it any more. What ends is the same, whatever shard it is in. True: there is more of it, to be called for once the
  * events are read, since their ring would not hold the end of every connection.
  */
-export function catchUp(milliseconds: number): boolean {
+export function catchUp(milliseconds: Milliseconds): boolean {
   if (toSweep === 0) {
     setClock(milliseconds)
     followExternals()
@@ -175,7 +176,7 @@ function housekeeping(): void {
 }
 
 /** Sleeps until there is something to do, at most `timeoutMs`. */
-export function sleep(timeoutMs: number): void {
+export function sleep(timeoutMs: Milliseconds): void {
   if (!fallAsleep()) return
   counters[CELL.sleeps]! += 1
   driver.wait(timeoutMs)

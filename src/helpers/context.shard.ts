@@ -13,16 +13,27 @@ import {
   TUPLE_WORDS,
 } from '../conntrack/connection-table.ts'
 import { hot, originOf, protocolOf } from '../conntrack/connections.shard.ts'
-import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW, CT_RELATED } from '../conntrack/ctinfo.ts'
 import { field } from '../conntrack/expectation-slots.shard.ts'
 import { ANY_SOURCE, EXPECTATION, INACTIVE, PERMANENT } from '../conntrack/expectation-table.ts'
 import { activate, withdraw } from '../conntrack/expectations.shard.ts'
 import { ESTABLISHED } from '../conntrack/tcp-state.ts'
+import type { Direction as ConntrackDirection } from '../conntrack/terms.ts'
+import {
+  CT_ESTABLISHED,
+  CT_IS_REPLY,
+  CT_NEW,
+  CT_RELATED,
+  destinationPort,
+  INSIDE,
+  invertPorts,
+  sourcePort,
+} from '../conntrack/terms.ts'
 import { ctinfo } from '../conntrack/track.shard.ts'
-import { destinationPort, INSIDE, invertPorts, sourcePort } from '../conntrack/tuple.ts'
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
+import type { Handle, Row } from '../memory/brand.ts'
 import { type Announce, announce, NOT_ALLOWED, WAIT } from '../nat/expected.shard.ts'
+import type { Addr, Ports } from '../wire/address.ts'
 import { formatAddress, parseAddress, swap16 } from '../wire/address.ts'
 import type {
   Announced,
@@ -74,7 +85,7 @@ export class Context implements HelperContext {
   /** Expectations made in this call. */
   readonly made: number[] = []
   #row = 0
-  #direction = 0
+  #direction: ConntrackDirection = 0
   #midLine = false
   #mostRewrites = 0
   /** Of the line in hand: where it begins, and how much was made and rewritten before it. */
@@ -85,8 +96,8 @@ export class Context implements HelperContext {
 
   begin(
     helper: Registered,
-    row: number,
-    direction: number,
+    row: Row,
+    direction: ConntrackDirection,
     state: unknown,
     text: string,
     midLine: boolean,
@@ -223,13 +234,13 @@ export class Context implements HelperContext {
     return undefined
   }
 
-  unexpect(handle: number): void {
+  unexpect(handle: Handle): void {
     this.isAtWork = true
     withdraw(handle)
     this.isAtWork = false
   }
 
-  activate(handle: number, active: boolean): void {
+  activate(handle: Handle, active: boolean): void {
     activate(handle, active)
   }
 
@@ -247,7 +258,7 @@ export class Context implements HelperContext {
 
 const isPort = (value: number, from: number): boolean => Number.isInteger(value) && value >= from && value <= 65535
 
-function tupleOf(row: number, src: number, dst: number, ports: number): Tuple {
+function tupleOf(row: Row, src: Addr, dst: Addr, ports: Ports): Tuple {
   const protocol: Protocol = protocolOf(row) === TCP ? 'tcp' : 'udp'
   return {
     protocol,

@@ -4,6 +4,7 @@
 // Most connections have no helper: whether any is bound to the server's port is one load, and only then bindings are
 // compared. Owner: this thread; every shard has the same, by the same numbers (the coordinator gives them).
 
+import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
 import { parseAddress, swap16 } from '../wire/address.ts'
 import type { ExpectClass, Helper, HelperMask, HelperTuple } from './helper.ts'
 
@@ -31,12 +32,12 @@ const UDP = 17
 /** A binding in words as loaded from a packet. */
 interface Bound {
   readonly id: number
-  readonly protocol: number
-  readonly src: number
+  readonly protocol: ProtocolNumber
+  readonly src: Addr
   readonly srcMask: number
-  readonly dst: number
+  readonly dst: Addr
   readonly dstMask: number
-  readonly ports: number
+  readonly ports: Ports
   readonly portsMask: number
 }
 
@@ -148,7 +149,7 @@ function noteCandidates(): void {
 }
 
 /** The number of the helper that reads a connection with this tuple, as its server sees it; 0 if none does. */
-export function findHelper(protocol: number, src: number, dst: number, ports: number): number {
+export function findHelper(protocol: ProtocolNumber, src: Addr, dst: Addr, ports: Ports): number {
   if (protocol !== TCP && protocol !== UDP) return 0
   if (candidates[protocol === TCP ? 0 : 1][ports >>> 16] === 0) return 0
   for (const each of bindings)

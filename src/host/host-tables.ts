@@ -1,15 +1,8 @@
 // What the kernel's tables mean for our ports: the listing made into a snapshot of the forwarding information base and
 // a plain report for the main thread. Pure functions; nothing here owns or asks anything.
 
-import {
-  type Addr,
-  type FibPort,
-  type FibRoute,
-  NEIGHBOUR,
-  type NeighbourState,
-  ROUTE,
-  type RouteType,
-} from '../routing/fib.ts'
+import { type FibPort, type FibRoute, NEIGHBOUR, type NeighbourState, ROUTE, type RouteType } from '../routing/fib.ts'
+import type { Addr } from '../wire/address.ts'
 import type { NetlinkSocket } from './netlink-socket.ts'
 import {
   type Address,

@@ -8,7 +8,7 @@
 //   takeBack     undoes all, and what a killed one left  any time after prepare, also twice
 // Never: a change that the state file doesn't know of yet.
 
-import type { Addr } from '../routing/fib.ts'
+import type { Addr } from '../wire/address.ts'
 import { reasonOf } from './errors.ts'
 import { type KernelNatRule, kernelNat } from './kernel-nat.ts'
 import { applyRules, type ForwardedPort, NFT_TABLES, removeTable } from './nft.ts'

@@ -17,7 +17,7 @@
 // A killed natloom leaves the rules behind, so the gateway fails closed; the next start replaces them.
 
 import { execFileSync } from 'node:child_process'
-import type { Addr } from '../routing/fib.ts'
+import type { Addr } from '../wire/address.ts'
 import { HostError, reasonOf } from './errors.ts'
 import type { PortRange } from './port-range.ts'
 import { TOOL_PATH } from './rights.ts'

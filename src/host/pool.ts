@@ -2,7 +2,7 @@
 // answers ARP for them. Authority: ip-route(8), RFC 826. The routes are ours by their protocol number; they vanish with
 // the interface and are laid again when it is back.
 
-import type { Addr } from '../routing/fib.ts'
+import type { Addr } from '../wire/address.ts'
 import { NETLINK_ROUTE, NetlinkError, NetlinkSocket } from './netlink-socket.ts'
 import { addLocalRoute, deleteLocalRoute, listAddresses, listLinks, listRoutes, TABLE_LOCAL } from './rtnetlink.ts'
 

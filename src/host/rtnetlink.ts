@@ -1,7 +1,7 @@
 // Links, addresses, routes and neighbours of IPv4 as the kernel tells and takes them. Authority: rtnetlink(7),
 // RFC 3549 section 3, linux/if_link.h, if_addr.h, rtnetlink.h, neighbour.h. Addresses are i32 as loaded from a packet.
 
-import type { Addr } from '../routing/fib.ts'
+import type { Addr } from '../wire/address.ts'
 import { attributes, bytesOf, int32, type Message, NLM_F_CREATE, NLM_F_EXCL, textOf } from './netlink.ts'
 import type { NetlinkSocket } from './netlink-socket.ts'
 

@@ -1,6 +1,6 @@
 // Which ports the host itself uses on addresses that it shares with NAT. Authority: sock_diag(7), linux/inet_diag.h.
 
-import type { Addr } from '../routing/fib.ts'
+import type { Addr } from '../wire/address.ts'
 import { attributes, type Message } from './netlink.ts'
 import { NETLINK_SOCK_DIAG, NetlinkSocket } from './netlink-socket.ts'
 import type { PortRange } from './port-range.ts'

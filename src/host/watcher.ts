@@ -17,7 +17,8 @@
 
 import { constants } from 'node:os'
 import { drain, errno, POLLIN, pollArray, SystemCallError } from '../io/syscalls.ts'
-import { type Addr, type Fib, FibCapacityError, type FibNeighbour, type FibOptions, NEIGHBOUR } from '../routing/fib.ts'
+import { type Fib, FibCapacityError, type FibNeighbour, type FibOptions, NEIGHBOUR } from '../routing/fib.ts'
+import type { Addr } from '../wire/address.ts'
 import { reasonOf } from './errors.ts'
 import {
   fibPorts,

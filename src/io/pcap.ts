@@ -6,7 +6,8 @@
 //
 // Both routers answer for whoever is behind them, so no neighbour is ever waited for. Owner: the thread that replays.
 
-import { type Addr, type FibPort, type FibRoute, type FibSnapshot, NEIGHBOUR, ROUTE } from '../routing/fib.ts'
+import { type FibPort, type FibRoute, type FibSnapshot, NEIGHBOUR, ROUTE } from '../routing/fib.ts'
+import type { Addr } from '../wire/address.ts'
 import { type Prefix, parseAddress, parseMac } from '../wire/address.ts'
 import { HEADER_LEN, TYPE_IPV4 } from '../wire/ethernet.ts'
 import { LoopbackDriver, type LoopbackOptions } from './loopback.ts'

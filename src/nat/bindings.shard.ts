@@ -37,12 +37,15 @@ import {
   UNREPLIED_OTHERS,
   unrepliedQueue,
 } from '../conntrack/queues.shard.ts'
+import type { KeyWord } from '../conntrack/terms.ts'
+import { hashTuple, INSIDE, invertPorts, keyWord, type Side } from '../conntrack/terms.ts'
 import { firstTimeout, hasExpired } from '../conntrack/track.shard.ts'
-import { hashTuple, INSIDE, invertPorts, keyWord } from '../conntrack/tuple.ts'
 import { CELL, protocolCell } from '../counters/counters.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import { counters } from '../counters/own-counters.shard.ts'
+import type { Row } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
+import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
 import { swap16 } from '../wire/address.ts'
 import { addDeltas, delta32 } from '../wire/checksum.ts'
 import { type Externals, spaceOf, VACANT } from './externals.ts'
@@ -82,7 +85,7 @@ export function followExternals(): void {
 }
 
 /** Its external address is gone, or has come back as another entry with port words of its own. */
-function isOnLostAddress(row: number): boolean {
+function isOnLostAddress(row: Row): boolean {
   const entry = entryOf.get(externalAddressOf(row))
   const bound = cold.mapping[row]!
   return entry === undefined || (bound !== 0 && mapping[mappingBase(bound) + MAPPING.external] !== entry)
@@ -92,16 +95,16 @@ function isOnLostAddress(row: number): boolean {
 export const activeEntries = (): readonly number[] => active
 
 /** The entry of one of NAT's addresses, -1 for any other. */
-export const externalEntry = (address: number): number => entryOf.get(address) ?? -1
+export const externalEntry = (address: Addr): number => entryOf.get(address) ?? -1
 
 /** The external end of a connection: where the outside sends to. */
-function externalAddressOf(row: number): number {
+function externalAddressOf(row: Row): number {
   const base = row << CONN_SHIFT
   return originOf(row) === INSIDE ? hot[base + CONN.replyDst]! : hot[base + CONN.origDst]!
 }
 
 /** No connection has this tuple; one whose time is over ends here. */
-export function isFree(src: number, dst: number, ports: number, key: number): boolean {
+export function isFree(src: Addr, dst: Addr, ports: Ports, key: KeyWord): boolean {
   const ref = findConnection(src, dst, ports, key, hashTuple(src, dst, ports, key))
   if (ref === 0) return true
   if (!hasExpired(ref >> 1)) return false
@@ -110,13 +113,13 @@ export function isFree(src: number, dst: number, ports: number, key: number): bo
 }
 
 export function makeConnection(
-  protocol: number,
-  origin: number,
+  protocol: ProtocolNumber,
+  origin: Side,
   bound: number,
   tcpState: number,
-  src: number,
-  dst: number,
-  ports: number,
+  src: Addr,
+  dst: Addr,
+  ports: Ports,
   replySrc: number,
   replyDst: number,
   replyPorts: number,
@@ -179,10 +182,10 @@ export function makeConnection(
 
 /** What translating adds to the IP header's checksum (low half, TTL included) and the transport's (high half). */
 function deltas(
-  protocol: number,
-  src: number,
-  dst: number,
-  ports: number,
+  protocol: ProtocolNumber,
+  src: Addr,
+  dst: Addr,
+  ports: Ports,
   newSrc: number,
   newDst: number,
   newPorts: number,
@@ -196,7 +199,7 @@ function deltas(
 }
 
 /** The inside end has sent: the remote end may answer. */
-export function permitRemote(row: number): void {
+export function permitRemote(row: Row): void {
   const bound = cold.mapping[row]!
   if (bound === 0) return
   const base = row << CONN_SHIFT
@@ -207,7 +210,7 @@ export function permitRemote(row: number): void {
 }
 
 /** Tracking has noted the first packet in the reply direction: from the inside end, it holds the mapping. */
-export function onReplySeen(row: number): void {
+export function onReplySeen(row: Row): void {
   const bound = cold.mapping[row]!
   if (originOf(row) === INSIDE || bound === 0) return
   fault('reply not answered')
@@ -216,32 +219,32 @@ export function onReplySeen(row: number): void {
 }
 
 /** A closed connection may be recycled. */
-export function onClosed(row: number): void {
+export function onClosed(row: Row): void {
   if (isClosedQueue(cold.queue[row]!)) return
   enqueue(row, closedQueueOf(row))
 }
 
 /** By the address whose port a connection's end frees at once, if there is one. */
-export function closedQueueOf(row: number): number {
+export function closedQueueOf(row: Row): number {
   const bound = cold.mapping[row]!
   return bound === 0 ? CLOSED_OTHERS : closedQueue(mapping[mappingBase(bound) + MAPPING.external]!)
 }
 
-export function unrepliedQueueOf(row: number): number {
+export function unrepliedQueueOf(row: Row): number {
   const bound = cold.mapping[row]!
   if (bound === 0 || protocolOf(row) !== TCP) return UNREPLIED_OTHERS
   return unrepliedQueue(mapping[mappingBase(bound) + MAPPING.external]!)
 }
 
-let endHelp: (row: number) => void = () => {}
+let endHelp: (row: Row) => void = () => {}
 
 /** `end` is called with each helped connection that is about to end. */
-export function onHelpedEnd(end: (row: number) => void): void {
+export function onHelpedEnd(end: (row: Row) => void): void {
   endHelp = end
 }
 
 /** Ends a connection and whatever lived by it only. */
-export function endConnection(row: number): void {
+export function endConnection(row: Row): void {
   const protocol = protocolOf(row)
   const bound = cold.mapping[row]!
   const permission = cold.permission[row]!
@@ -263,15 +266,15 @@ export function endConnection(row: number): void {
 }
 
 /** The inside end has taken part in the connection: it has sent, or announced it. */
-export const holds = (row: number): boolean => hasSent(row) || wasExpected(row)
+export const holds = (row: Row): boolean => hasSent(row) || wasExpected(row)
 
 /** The inside end has sent. */
-export const hasSent = (row: number): boolean => originOf(row) === INSIDE || hasReply(row)
+export const hasSent = (row: Row): boolean => originOf(row) === INSIDE || hasReply(row)
 
-const wasExpected = (row: number): boolean => (hot[(row << CONN_SHIFT) + CONN.state]! & EXPECTED) !== 0
+const wasExpected = (row: Row): boolean => (hot[(row << CONN_SHIFT) + CONN.state]! & EXPECTED) !== 0
 
 /** A packet has passed in the reply direction. */
-export const hasReply = (row: number): boolean => (hot[(row << CONN_SHIFT) + CONN.state]! & SEEN_REPLY) !== 0
+export const hasReply = (row: Row): boolean => (hot[(row << CONN_SHIFT) + CONN.state]! & SEEN_REPLY) !== 0
 
 export function holdMapping(bound: number, holder: boolean): void {
   const base = mappingBase(bound)
@@ -319,7 +322,7 @@ function recycleRow(): boolean {
 export const recyclePort = (entry: number): boolean =>
   recycle(oldest(closedQueue(entry))) || recycle(oldest(unrepliedQueue(entry)))
 
-function recycle(row: number): boolean {
+function recycle(row: Row): boolean {
   if (row === 0) return false
   counters[CELL.connectionsRecycled + (isClosedQueue(cold.queue[row]!) ? 0 : 1)]! += 1
   endConnection(row)
@@ -340,13 +343,13 @@ export function sweep(rows: number): void {
   }
 }
 
-function isOver(row: number): boolean {
+function isOver(row: Row): boolean {
   const bound = cold.mapping[row]!
   // Opened from outside, never answered, and the mapping that let it in is over.
   return hasExpired(row) || (bound !== 0 && hasEnded(bound) && !holds(row))
 }
 
-function endWhere(over: (row: number) => boolean): void {
+function endWhere(over: (row: Row) => boolean): void {
   for (let row = 1; row <= connections.highest; row++) {
     if (!connections.isLive(row) || !over(row)) continue
     endConnection(row)

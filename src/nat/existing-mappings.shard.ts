@@ -9,6 +9,7 @@
 import { ENDED, MAPPING, MAPPING_WORDS, type MappingView, SECOND } from '../conntrack/mapping-table.ts'
 import { insideHash } from '../conntrack/mappings.shard.ts'
 import { LIVE } from '../memory/rows.ts'
+import type { Addr, ProtocolNumber } from '../wire/address.ts'
 import { swap16 } from '../wire/address.ts'
 import { type Externals, spaceOf } from './externals.ts'
 import { reserveTaken } from './reservations.ts'
@@ -29,7 +30,13 @@ export function attachExistingMappings(shared: Externals, mappings: readonly Map
  * Reserves the external port of an inside endpoint's mapping in its owner's table, on the address of an entry: its port
  * index, or -1 if there is none. Address and port as loaded.
  */
-export function reserveExisting(owner: number, protocol: number, inside: number, port: number, entry: number): number {
+export function reserveExisting(
+  owner: number,
+  protocol: ProtocolNumber,
+  inside: Addr,
+  port: number,
+  entry: number,
+): number {
   const view = views[owner]
   if (view === undefined) return -1
   const { words, index } = view
@@ -52,7 +59,7 @@ export function reserveExisting(owner: number, protocol: number, inside: number,
   return -1
 }
 
-function isOf(words: Int32Array, base: number, protocol: number, inside: number, port: number): boolean {
+function isOf(words: Int32Array, base: number, protocol: ProtocolNumber, inside: Addr, port: number): boolean {
   const flags = words[base + MAPPING.flags]!
   return (
     (flags & (LIVE | ENDED | SECOND)) === LIVE &&

@@ -18,10 +18,13 @@ import { EXPECTATION } from '../conntrack/expectation-table.ts'
 import { expect, refuse } from '../conntrack/expectations.shard.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import { findByExternal, findByInside, insertMapping, mapping, mappingBase } from '../conntrack/mappings.shard.ts'
-import { INSIDE, keyWord, OUTSIDE } from '../conntrack/tuple.ts'
+import type { Direction, Side } from '../conntrack/terms.ts'
+import { INSIDE, keyWord, OUTSIDE, otherSide } from '../conntrack/terms.ts'
 import { CELL, protocolCell } from '../counters/counters.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import { counters } from '../counters/own-counters.shard.ts'
+import type { Handle, Row } from '../memory/brand.ts'
+import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
 import { swap16 } from '../wire/address.ts'
 import { externalEntry, isFree, makeConnection, makeRoomForRow } from './bindings.shard.ts'
 import { reserveExisting } from './existing-mappings.shard.ts'
@@ -35,7 +38,7 @@ import { DEFAULT_NAT, dependsOnAddress, type NatSettings } from './settings.ts'
 let externals: Externals
 let settings: NatSettings = DEFAULT_NAT
 /** The shard that owns the flows of an inside endpoint; port as loaded. */
-let ownerOf: (protocol: number, address: number, port: number) => number = () => 0
+let ownerOf: (protocol: ProtocolNumber, address: Addr, port: number) => number = () => 0
 
 export function attachExpected(shared: Externals, wanted: NatSettings, ownerOfInside: typeof ownerOf): void {
   externals = shared
@@ -45,10 +48,10 @@ export function attachExpected(shared: Externals, wanted: NatSettings, ownerOfIn
 
 /** What a helper announces; addresses and ports as loaded. */
 export interface Announce {
-  readonly protocol: number
+  readonly protocol: ProtocolNumber
   readonly port: number
   /** Another address than the sender's own, 0 for that. */
-  readonly address: number
+  readonly address: Addr
   readonly fromAnyone: boolean
   /** 0 for any. */
   readonly fromPort: number
@@ -70,13 +73,13 @@ export const NOT_ALLOWED = -4096
  * zero: what the peer is to be told are its fields dst and dstPort. WAIT; or why not: NOT_ALLOWED, or the complement of
  * a reason that is counted (counters/expect-refusals.ts).
  */
-export function announce(row: number, direction: number, wanted: Announce): number {
+export function announce(row: Row, direction: Direction, wanted: Announce): number {
   const base = row << CONN_SHIFT
   const own = base + direction * TUPLE_WORDS
   const other = base + (1 - direction) * TUPLE_WORDS
   const sender = hot[own]!
   const seenAs = hot[other + 1]!
-  const side = originOf(row) ^ direction
+  const side = (originOf(row) ^ direction) as Side
   const isThirdParty = wanted.address !== 0 && wanted.address !== sender
   // What is behind the NAT is opened by its owner only.
   if (isThirdParty && side === INSIDE) return NOT_ALLOWED
@@ -86,7 +89,7 @@ export function announce(row: number, direction: number, wanted: Announce): numb
   if (reservation === PENDING_LEASE) return WAIT
   if (reservation < 0) return refuse('no-port')
   return expect({
-    key: keyWord(wanted.protocol, 1 - side),
+    key: keyWord(wanted.protocol, otherSide(side)),
     src: wanted.fromAnyone ? 0 : hot[other]!,
     srcMask: wanted.fromAnyone ? 0 : -1,
     srcPort: wanted.fromPort,
@@ -111,7 +114,7 @@ const PENDING_LEASE = -1
 const NO_PORT = -2
 
 /** Port index + 1 of a port that is now reserved once more for an inside endpoint; PENDING_LEASE, NO_PORT. */
-function reservationFor({ protocol, port }: Announce, inside: number, external: number): number {
+function reservationFor({ protocol, port }: Announce, inside: Addr, external: number): number {
   const entry = externalEntry(external)
   if (entry < 0) return NO_PORT
   const owner = ownerOf(protocol, inside, port)
@@ -124,7 +127,7 @@ function reservationFor({ protocol, port }: Announce, inside: number, external: 
 }
 
 /** The port index of the endpoint, if another expectation or a mapping has one: reserved once more; -1 if there is none. */
-function existingPort(owner: number, protocol: number, inside: number, port: number, entry: number): number {
+function existingPort(owner: number, protocol: ProtocolNumber, inside: Addr, port: number, entry: number): number {
   const named = expected() > 0 ? reservedFor(protocol, inside, port) : -1
   const isNamedStill = (): boolean => reservedFor(protocol, inside, port) === named
   if (named >= 0 && entryOfPort(named) === entry && reserveTaken(externals, named, isNamedStill)) return named
@@ -132,7 +135,7 @@ function existingPort(owner: number, protocol: number, inside: number, port: num
 }
 
 /** An expectation for this tuple, claimed; 0 if there is none. */
-export const claimFor = (protocol: number, side: number, src: number, dst: number, ports: number): number =>
+export const claimFor = (protocol: ProtocolNumber, side: Side, src: Addr, dst: Addr, ports: Ports): number =>
   expected() === 0 ? 0 : claim(keyWord(protocol, side), src, dst, ports)
 
 /**
@@ -140,12 +143,12 @@ export const claimFor = (protocol: number, side: number, src: number, dst: numbe
  * way.
  */
 export function openExpected(
-  handle: number,
-  protocol: number,
-  side: number,
-  src: number,
-  dst: number,
-  ports: number,
+  handle: Handle,
+  protocol: ProtocolNumber,
+  side: Side,
+  src: Addr,
+  dst: Addr,
+  ports: Ports,
   tcpState: number,
 ): number {
   const row =
@@ -166,7 +169,7 @@ export function openExpected(
 }
 
 /** It has done its work: a permanent one stays, another one's reservation is ours now, and isn't needed any more. */
-function settle(handle: number): void {
+function settle(handle: Handle): void {
   if (isPermanent(handle)) {
     putBack(handle, true)
     return
@@ -177,11 +180,11 @@ function settle(handle: number): void {
 }
 
 function openToSaved(
-  handle: number,
-  protocol: number,
-  src: number,
-  dst: number,
-  ports: number,
+  handle: Handle,
+  protocol: ProtocolNumber,
+  src: Addr,
+  dst: Addr,
+  ports: Ports,
   tcpState: number,
 ): number {
   const inside = field(handle, EXPECTATION.savedAddress)
@@ -195,7 +198,7 @@ function openToSaved(
 }
 
 /** The mapping of an inside endpoint at the port that was reserved for it, made if need be. */
-function mappingFor(at: number, protocol: number, inside: number, insidePort: number, external: number): number {
+function mappingFor(at: number, protocol: ProtocolNumber, inside: Addr, insidePort: number, external: number): number {
   const port = swap16(portOfIndex(at))
   const there = findByExternal(protocol, external, port)
   if (there !== 0) {

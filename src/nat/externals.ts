@@ -24,13 +24,14 @@
 // Never: a second request before the first is answered.
 
 import type { Region } from '../memory/region.ts'
+import type { Addr, ProtocolNumber } from '../wire/address.ts'
 
 /** Spaces of ports: TCP, UDP and ICMP identifiers are given independently of each other. */
 export const TCP_SPACE = 0
 export const UDP_SPACE = 1
 export const ICMP_SPACE = 2
 export const SPACES = 3
-export const spaceOf = (protocol: number): number =>
+export const spaceOf = (protocol: ProtocolNumber): number =>
   protocol === 6 ? TCP_SPACE : protocol === 17 ? UDP_SPACE : ICMP_SPACE
 
 const PORTS = 65536
@@ -117,7 +118,7 @@ export class Externals {
    * The entry of an address, -1 if it is none of ours. By a map that follows the version, since owners are asked for
    * with many addresses too; the look at the version is a plain load, because it is one for each packet.
    */
-  find(address: number): number {
+  find(address: Addr): number {
     if (this.#version[0] !== this.#mappedVersion) this.#mapEntries()
     return this.#entryOf.get(address) ?? -1
   }
@@ -195,7 +196,7 @@ export class Externals {
   // --- the coordinator's side ---
 
   /** Puts an address in a vacant entry and returns its number; -1 if all are taken. Its blocks are nobody's yet. */
-  add(address: number, kind: typeof SHARED | typeof POOL): number {
+  add(address: Addr, kind: typeof SHARED | typeof POOL): number {
     for (let entry = 0; entry < this.capacity; entry++) {
       if (this.kindOf(entry) !== VACANT) continue
       const base = entry * ENTRY_WORDS

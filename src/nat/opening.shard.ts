@@ -13,11 +13,12 @@ import { expected } from '../conntrack/expectation-slots.shard.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import { findByExternal, findByInside, insertMapping, mapping, mappingBase } from '../conntrack/mappings.shard.ts'
 import { findPermission } from '../conntrack/permissions.shard.ts'
-import { INSIDE, invertPorts, keyWord, OUTSIDE } from '../conntrack/tuple.ts'
+import { INSIDE, invertPorts, keyWord, OUTSIDE, otherSide, type Side } from '../conntrack/terms.ts'
 import { CELL, protocolCell } from '../counters/counters.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import { hash4 } from '../memory/siphash.ts'
+import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
 import { swap16 } from '../wire/address.ts'
 import { activeEntries, externalEntry, isFree, makeConnection, makeRoomForRow, recyclePort } from './bindings.shard.ts'
 import { type Externals, entryOfPort, portOfIndex, spaceOf } from './externals.ts'
@@ -44,15 +45,15 @@ export function attachOpening(shared: Externals, wanted: NatSettings): void {
 /** False: connections are tracked only. */
 export const translates = (): boolean => settings.translate
 
-export const hasTransportPorts = (protocol: number): boolean =>
+export const hasTransportPorts = (protocol: ProtocolNumber): boolean =>
   protocol === TCP || protocol === UDP || protocol === ICMP
 
-/** The first packet of a connection from inside; ports word as conntrack/tuple.ts has it, or 0; flags of the state word. */
+/** The first packet of a connection from inside; ports word as conntrack/terms.ts has it, or 0; flags of the state word. */
 export function openFromInside(
-  protocol: number,
-  src: number,
-  dst: number,
-  ports: number,
+  protocol: ProtocolNumber,
+  src: Addr,
+  dst: Addr,
+  ports: Ports,
   tcpState: number,
   flags = 0,
 ): number {
@@ -90,9 +91,9 @@ export function openFromInside(
 /** A flow that a forward's inside endpoint opens itself leaves by the forward's external endpoint. */
 function openDictated(
   dictated: PortForward,
-  src: number,
-  dst: number,
-  ports: number,
+  src: Addr,
+  dst: Addr,
+  ports: Ports,
   tcpState: number,
   flags: number,
 ): number {
@@ -106,7 +107,13 @@ function openDictated(
 }
 
 /** The first packet from outside to an external endpoint. */
-export function openFromOutside(protocol: number, src: number, dst: number, ports: number, tcpState: number): number {
+export function openFromOutside(
+  protocol: ProtocolNumber,
+  src: Addr,
+  dst: Addr,
+  ports: Ports,
+  tcpState: number,
+): number {
   if (!settings.translate) return openUntranslated(protocol, OUTSIDE, src, dst, ports, tcpState, 0)
   const dictated = forwardTo(protocol, dst, swap16(ports >>> 16))
   if (dictated !== undefined) return openForwarded(dictated, src, dst, ports, tcpState)
@@ -123,7 +130,7 @@ export function openFromOutside(protocol: number, src: number, dst: number, port
 }
 
 /** Whoever sends to a forwarded endpoint gets to the server: a forward asks for no mapping and no permission. */
-function openForwarded(dictated: PortForward, src: number, dst: number, ports: number, tcpState: number): number {
+function openForwarded(dictated: PortForward, src: Addr, dst: Addr, ports: Ports, tcpState: number): number {
   const { protocol, toAddress, toPort } = dictated
   const answer = swap16(toPort) | ((ports & 0xffff) << 16)
   // The server may have opened it itself, or be reached by another forward.
@@ -133,26 +140,26 @@ function openForwarded(dictated: PortForward, src: number, dst: number, ports: n
 
 /** The answer is the tuple turned round, whoever has begun. */
 function openUntranslated(
-  protocol: number,
-  origin: number,
-  src: number,
-  dst: number,
-  ports: number,
+  protocol: ProtocolNumber,
+  origin: Side,
+  src: Addr,
+  dst: Addr,
+  ports: Ports,
   tcpState: number,
   flags: number,
 ): number {
   const answer = invertPorts(ports)
-  if (!isFree(dst, src, answer, keyWord(protocol, 1 - origin))) return ~DROP['no-free-tuple']
+  if (!isFree(dst, src, answer, keyWord(protocol, otherSide(origin)))) return ~DROP['no-free-tuple']
   return makeConnection(protocol, origin, 0, tcpState, src, dst, ports, dst, src, answer, flags)
 }
 
-function mayEnter(bound: number, remote: number, remotePort: number): boolean {
+function mayEnter(bound: number, remote: Addr, remotePort: number): boolean {
   if (!dependsOnAddress(settings.filtering)) return true
   return findPermission(bound, remote, dependsOnPort(settings.filtering) ? remotePort : 0) !== 0
 }
 
 /** GRE, ESP and the like: there is nothing to tell two inside hosts apart by, so the first has the remote address. */
-function openWithoutPorts(protocol: number, src: number, dst: number): number {
+function openWithoutPorts(protocol: ProtocolNumber, src: Addr, dst: Addr): number {
   if (!settings.protocols.includes(protocol)) return ~DROP['protocol-not-translated']
   const entry = pairedEntry(src)
   if (entry < 0) return ~DROP['no-external-address']
@@ -161,7 +168,7 @@ function openWithoutPorts(protocol: number, src: number, dst: number): number {
   return makeConnection(protocol, INSIDE, 0, 0, src, dst, 0, dst, external, 0)
 }
 
-function makeMapping(protocol: number, src: number, port: number, remote: number, remotePort: number): number {
+function makeMapping(protocol: ProtocolNumber, src: Addr, port: number, remote: Addr, remotePort: number): number {
   const entry = pairedEntry(src)
   if (entry < 0) return ~DROP['no-external-address']
   const space = spaceOf(protocol)
@@ -181,7 +188,7 @@ function makeMapping(protocol: number, src: number, port: number, remote: number
 }
 
 /** The port that an expectation has announced for this inside endpoint, which sends before anybody has come; else -1. */
-function takeNamed(protocol: number, src: number, port: number, entry: number): number {
+function takeNamed(protocol: ProtocolNumber, src: Addr, port: number, entry: number): number {
   if (expected() === 0) return -1
   const at = reservedFor(protocol, src, port)
   if (at < 0 || entryOfPort(at) !== entry) return -1
@@ -189,7 +196,7 @@ function takeNamed(protocol: number, src: number, port: number, entry: number): 
 }
 
 /** The external address of an inside address: rendezvous hashing, so that a change of the pool moves few of them. */
-function pairedEntry(inside: number): number {
+function pairedEntry(inside: Addr): number {
   let best = -1
   let bestWeight = -1
   for (const entry of activeEntries()) {

@@ -1,3 +1,4 @@
+import type { Addr, ProtocolNumber } from '../wire/address.ts'
 // Forwards: external endpoints that the operator has given to a server inside ("dictated", rule 2 of ownership/ownership-rule.ts).
 // Such an endpoint needs no mapping and no lease: what comes to it opens a connection to the server, whoever sends it,
 // and what the server itself sends from its port leaves by it (RFC 4787 REQ-1 would have it so, and FTP's port 20 needs
@@ -6,11 +7,11 @@
 /** Plain data: it is posted to shards. Addresses as loaded, ports numeric. */
 export interface PortForward {
   /** TCP or UDP, by number. */
-  readonly protocol: number
+  readonly protocol: ProtocolNumber
   /** null: every external address that there is. */
-  readonly address: number | null
+  readonly address: Addr | null
   readonly port: number
-  readonly toAddress: number
+  readonly toAddress: Addr
   readonly toPort: number
 }
 
@@ -18,7 +19,7 @@ let byExternal = new Map<number, readonly PortForward[]>()
 let byInside = new Map<number, readonly PortForward[]>()
 
 /** Protocols fit a byte. */
-const keyOf = (protocol: number, port: number): number => (protocol << 16) | port
+const keyOf = (protocol: ProtocolNumber, port: number): number => (protocol << 16) | port
 
 export function attachPortForwards(forwards: readonly PortForward[]): void {
   byExternal = grouped(forwards, ({ protocol, port }) => keyOf(protocol, port))
@@ -39,7 +40,7 @@ function grouped(
 }
 
 /** What is dictated for an endpoint of an external address: address as loaded, port numeric. */
-export function forwardTo(protocol: number, address: number, port: number): PortForward | undefined {
+export function forwardTo(protocol: ProtocolNumber, address: Addr, port: number): PortForward | undefined {
   const group = byExternal.get(keyOf(protocol, port))
   if (group === undefined) return undefined
   for (let i = 0; i < group.length; i++) if ((group[i]!.address ?? address) === address) return group[i]
@@ -47,7 +48,7 @@ export function forwardTo(protocol: number, address: number, port: number): Port
 }
 
 /** What is dictated for what an inside endpoint sends; the first of several. */
-export function forwardFrom(protocol: number, address: number, port: number): PortForward | undefined {
+export function forwardFrom(protocol: ProtocolNumber, address: Addr, port: number): PortForward | undefined {
   const group = byInside.get(keyOf(protocol, port))
   if (group === undefined) return undefined
   for (let i = 0; i < group.length; i++) if (group[i]!.toAddress === address) return group[i]

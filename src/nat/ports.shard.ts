@@ -15,6 +15,7 @@ import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import { now } from '../memory/clock.ts'
 import { random32 } from '../memory/random.ts'
+import type { ProtocolNumber } from '../wire/address.ts'
 import {
   type Externals,
   freedAt,
@@ -313,7 +314,7 @@ export function takeReserved(entry: number, space: number, port: number): boolea
 }
 
 /** The port (0..65535) lies in a block that some shard leases: on a shared address, it is NAT's and not the host's. */
-export function isNatPort(entry: number, protocol: number, port: number): boolean {
+export function isNatPort(entry: number, protocol: ProtocolNumber, port: number): boolean {
   return externals.ownerOfBlock(entry, spaceOf(protocol), Math.floor(port / externals.blockSize)) >= 0
 }
 

@@ -6,6 +6,7 @@
 
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
+import type { Ports } from '../wire/address.ts'
 import { spaceAt } from './externals.ts'
 
 /** Ports that there is room for at first; a power of two, as it is later. */
@@ -27,7 +28,7 @@ export function attachQuarantine(): void {
 const slotOf = (count: number): number => (count * 2) & (ring.length - 1)
 
 /** For so many ports more. When a block is leased, and not where a port is freed: that is on a packet's way. */
-export function makeRoomInQuarantine(ports: number): void {
+export function makeRoomInQuarantine(ports: Ports): void {
   mayBeQuarantined += ports
   if (quarantineRoom() >= mayBeQuarantined) return
   const larger = new Int32Array(2 * 2 ** Math.ceil(Math.log2(mayBeQuarantined)))
@@ -43,7 +44,7 @@ export function makeRoomInQuarantine(ports: number): void {
 }
 
 /** For so many less. */
-export function giveUpRoom(ports: number): void {
+export function giveUpRoom(ports: Ports): void {
   mayBeQuarantined -= ports
 }
 

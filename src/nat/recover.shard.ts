@@ -29,6 +29,7 @@ import { enqueue } from '../conntrack/queues.shard.ts'
 import { isClosed, timeoutOf } from '../conntrack/track.shard.ts'
 import { CELL, protocolCell } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
+import type { Row } from '../memory/brand.ts'
 import { swap16 } from '../wire/address.ts'
 import {
   closedQueueOf,
@@ -91,13 +92,13 @@ function correctCounts(cell: number, live: number): void {
   counters[CELL.connectionsExpired + cell] = Math.max(begun - live, ended)
 }
 
-const isClosedTcp = (row: number): boolean => protocolOf(row) === TCP && isClosed(row << CONN_SHIFT)
-const isUnreplied = (row: number): boolean => !hasReply(row) && !isClosedTcp(row)
-const lastSeenOf = (row: number): number => hot[(row << CONN_SHIFT) + CONN.lastSeen]!
-const createdOf = (row: number): number => cold.created[row]!
+const isClosedTcp = (row: Row): boolean => protocolOf(row) === TCP && isClosed(row << CONN_SHIFT)
+const isUnreplied = (row: Row): boolean => !hasReply(row) && !isClosedTcp(row)
+const lastSeenOf = (row: Row): number => hot[(row << CONN_SHIFT) + CONN.lastSeen]!
+const createdOf = (row: Row): number => cold.created[row]!
 
 /** In the order of a time, as they would have come; rows of one second in that of their numbers. */
-function queueUp(rows: Float64Array, timeOf: (row: number) => number, queueOf: (row: number) => number): void {
+function queueUp(rows: Float64Array, timeOf: (row: Row) => number, queueOf: (row: Row) => number): void {
   // Second and row in one exact number: sorting those takes a tenth of the time that a comparing function does.
   const range = connections.capacity + 1
   for (const key of rows.map((row) => timeOf(row) * range + row).sort()) {

@@ -13,6 +13,7 @@
 
 import { fault } from '#faults'
 import { cold, connections } from '../conntrack/connections.shard.ts'
+import type { Direction } from '../conntrack/terms.ts'
 import { attached } from '../memory/attached.ts'
 import {
   AT,
@@ -55,7 +56,7 @@ function rowFor(connection: number): number {
 export const isEdited = (connection: number): boolean => cold.sequences[connection] !== 0
 
 /** How many more edits of this direction fit. */
-export function roomForEdits(connection: number, direction: number): number {
+export function roomForEdits(connection: number, direction: Direction): number {
   const row = cold.sequences[connection]!
   if (row === 0) return free.length > 0 ? MOST_EDITS : 0
   return MOST_EDITS - countOf(words[directionOf(row, direction)]!)
@@ -67,7 +68,7 @@ export function roomForEdits(connection: number, direction: number): number {
  */
 export function addEdit(
   connection: number,
-  direction: number,
+  direction: Direction,
   at: number,
   lengthIn: number,
   lengthOut: number,
@@ -92,13 +93,13 @@ function offsetBehind(base: number): number {
 }
 
 /** What a sequence number behind all edits of a direction gains. */
-export function offsetOf(connection: number, direction: number): number {
+export function offsetOf(connection: number, direction: Direction): number {
   const row = cold.sequences[connection]!
   return row === 0 ? 0 : offsetBehind(directionOf(row, direction))
 }
 
 /** Edits that the receiver hasn't acknowledged. */
-export function editsInForce(connection: number, direction: number): number {
+export function editsInForce(connection: number, direction: Direction): number {
   const row = cold.sequences[connection]!
   return row === 0 ? 0 : countOf(words[directionOf(row, direction)]!)
 }
@@ -107,7 +108,7 @@ export const DOWN = 0
 export const UP = 1
 
 /** From the sender's numbering to the receiver's. Within a span: the beginning of its replacement, or its end. */
-export function toReceiver(connection: number, direction: number, number: number, round: 0 | 1 = DOWN): number {
+export function toReceiver(connection: number, direction: Direction, number: number, round: 0 | 1 = DOWN): number {
   const row = cold.sequences[connection]!
   if (row === 0) return number
   const base = directionOf(row, direction)
@@ -125,7 +126,7 @@ export function toReceiver(connection: number, direction: number, number: number
 }
 
 /** From the receiver's numbering back to the sender's. Within a replacement: the beginning of its span, or its end. */
-export function toSender(connection: number, direction: number, number: number, round: 0 | 1 = DOWN): number {
+export function toSender(connection: number, direction: Direction, number: number, round: 0 | 1 = DOWN): number {
   const row = cold.sequences[connection]!
   if (row === 0) return number
   const base = directionOf(row, direction)
@@ -149,7 +150,7 @@ function offsetOfFirst(base: number): number {
 }
 
 /** Whether a byte of [from, to) in the sender's numbering was replaced by an edit in force. */
-export function touchesEdit(connection: number, direction: number, from: number, to: number): boolean {
+export function touchesEdit(connection: number, direction: Direction, from: number, to: number): boolean {
   const row = cold.sequences[connection]!
   if (row === 0) return false
   const base = directionOf(row, direction)
@@ -163,7 +164,7 @@ export function touchesEdit(connection: number, direction: number, from: number,
 }
 
 /** The receiver has everything before `number` (its own numbering): edits that lie before it end. */
-export function endEdits(connection: number, direction: number, number: number): void {
+export function endEdits(connection: number, direction: Direction, number: number): void {
   const row = cold.sequences[connection]!
   if (row === 0) return
   const base = directionOf(row, direction)

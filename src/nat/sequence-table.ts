@@ -11,6 +11,8 @@
 // leaves a list that is right. Owner: the shard. In shared memory because a connection outlives its shard's thread, and
 // its sequence numbers must go on.
 
+import type { Direction } from '../conntrack/terms.ts'
+import type { Row } from '../memory/brand.ts'
 import type { Region } from '../memory/region.ts'
 
 /** Edits of one direction that may wait for their acknowledgement; a power of two. */
@@ -38,7 +40,7 @@ export const cutSequences = (region: Region, connections: number): Int32Array =>
   region.i32((editedConnections(connections) + 1) * ROW_WORDS)
 
 /** Where a direction's words begin: RANGE, then the ring. */
-export const directionOf = (row: number, direction: number): number => row * ROW_WORDS + direction * DIRECTION_WORDS
+export const directionOf = (row: Row, direction: Direction): number => row * ROW_WORDS + direction * DIRECTION_WORDS
 
 /** Where the edit of a running count lies in a direction that begins at `base`. */
 export const editAt = (base: number, count: number): number => base + 1 + (count & (MOST_EDITS - 1)) * EDIT_WORDS

@@ -14,7 +14,8 @@
 // but for exceptions that are left out: more than 512, or more than 4096 instructions hold. Those are handed over.
 // Pure, but for the leases, which it reads.
 
-import { INSIDE } from '../conntrack/tuple.ts'
+import type { Side } from '../conntrack/terms.ts'
+import { INSIDE } from '../conntrack/terms.ts'
 import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as bpf from './bpf-assembler.ts'
@@ -40,10 +41,10 @@ export interface OwnerProgram {
   readonly left: number
 }
 
-export const ownerProgram = (side: number, leases: Leases, rules: StaticRules): Uint8Array =>
+export const ownerProgram = (side: Side, leases: Leases, rules: StaticRules): Uint8Array =>
   compileOwner(side, leases, rules).program
 
-export function compileOwner(side: number, leases: Leases, rules: StaticRules): OwnerProgram {
+export function compileOwner(side: Side, leases: Leases, rules: StaticRules): OwnerProgram {
   if (leases.shards === 1) return { program: new Program().add(bpf.RET_K, 0).assemble(), left: 0 }
   const exceptions = exceptionsOf(side, leases, rules)
   for (let limit = MAX_EXCEPTIONS; ; limit >>= 1) {
@@ -72,7 +73,7 @@ const DST_PORT = 2
 const ICMP_TYPE = 0
 const ICMP_ID = 4
 
-function compile(side: number, leases: Leases, cases: readonly AddressCase[]): Uint8Array {
+function compile(side: Side, leases: Leases, cases: readonly AddressCase[]): Uint8Array {
   const program = new Program()
   const [source, destination] = side === INSIDE ? [NEAR, REMOTE_END] : [REMOTE_END, NEAR]
   const to = {

@@ -11,8 +11,10 @@
 // There may be more of them than a program holds. Then static rules stay, and of leases the widest runs; the owner of
 // the others is told wrong, and who gets their packets hands them over. Pure, but for the leases, which it reads.
 
-import { INSIDE } from '../conntrack/tuple.ts'
+import type { Side } from '../conntrack/terms.ts'
+import { INSIDE } from '../conntrack/terms.ts'
 import { type Externals, spaceOf, VACANT } from '../nat/externals.ts'
+import type { ProtocolNumber } from '../wire/address.ts'
 import { swap32 } from '../wire/address.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import type { Endpoints, Leases, StaticRules } from './ownership-rule.ts'
@@ -46,7 +48,7 @@ export interface Area {
   readonly firstAddress: number
   readonly lastAddress: number
   /** null: all. */
-  readonly protocol: number | null
+  readonly protocol: ProtocolNumber | null
   readonly firstPort: number
   readonly lastPort: number
   readonly answer: Answer
@@ -61,7 +63,7 @@ const LAST_PORT = 65535
 const LAST_ADDRESS = 0xffffffff
 
 /** Each with the addresses that it holds for; those that are worth most first. */
-export function exceptionsOf(side: number, leases: Leases, rules: StaticRules): Area[][] {
+export function exceptionsOf(side: Side, leases: Leases, rules: StaticRules): Area[][] {
   const isInside = side === INSIDE
   const dictated = (isInside ? rules.inside : rules.external).map(dictatedArea)
   const leased = isInside ? [] : leasedElsewhere(leases).sort((a, b) => width(b) - width(a))
@@ -77,7 +79,7 @@ export function exceptionsOf(side: number, leases: Leases, rules: StaticRules): 
 }
 
 /** By address, from 0 on. */
-export function casesOf(side: number, externals: Externals, exceptions: readonly (readonly Area[])[]): AddressCase[] {
+export function casesOf(side: Side, externals: Externals, exceptions: readonly (readonly Area[])[]): AddressCase[] {
   if (side === INSIDE) return addressCases(exceptions.flat(), CHOSEN)
   return addressCases([...exceptions.flat(), ...homes(externals)], REMOTE)
 }
@@ -146,7 +148,7 @@ function addressCases(areas: readonly Area[], usual: Answer): AddressCase[] {
 
 const portsAlike = (answer: Answer): PortCase[][] => PROTOCOLS.map(() => [{ first: 0, answer }])
 
-function portCases(areas: readonly Area[], protocol: number, usual: Answer): PortCase[] {
+function portCases(areas: readonly Area[], protocol: ProtocolNumber, usual: Answer): PortCase[] {
   const ofProtocol = areas.filter((area) => (area.protocol ?? protocol) === protocol)
   const cut = pieces(ofProtocol, (area) => [area.firstPort, area.lastPort], LAST_PORT)
   const cases = cut.map(({ first, covering }) => ({ first, answer: covering[0]?.answer ?? usual }))

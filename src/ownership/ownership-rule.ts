@@ -22,17 +22,19 @@
 // All numbers are in numeric order, 32 bits, as cBPF loads them; whether signed does not matter. Pure: what it is given
 // is only read.
 
-import { INSIDE } from '../conntrack/tuple.ts'
+import type { KeyWord, Side } from '../conntrack/terms.ts'
+import { INSIDE } from '../conntrack/terms.ts'
 import { type Externals, spaceOf } from '../nat/externals.ts'
 import type { PortForward } from '../nat/port-forwards.shard.ts'
+import type { Addr, ProtocolNumber } from '../wire/address.ts'
 import { swap32 } from '../wire/address.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 
 /** What a packet carries that decides who owns it. */
 export interface PacketNumbers {
-  readonly protocol: number
+  readonly protocol: ProtocolNumber
   readonly source: number
-  readonly destination: number
+  readonly destination: Addr
   /**
    * Of TCP and UDP. An ICMP query or its answer has its identifier here and in the destination port, since one number
    * serves both ends; everything else has 0.
@@ -50,14 +52,14 @@ export interface Leases {
   /** 1 or more. */
   readonly shards: number
   /** A random 32-bit word, drawn at each start: without it nobody can aim at one shard. */
-  readonly key: number
+  readonly key: KeyWord
   readonly externals: Externals
 }
 
 /** A set of endpoints: all whose address lies in a prefix and whose port lies in a range. */
 export interface Endpoints {
   /** null: every protocol; then with all ports. */
-  readonly protocol: number | null
+  readonly protocol: ProtocolNumber | null
   readonly network: number
   readonly mask: number
   /** Both included. ICMP identifiers count as ports: only a rule for all ports speaks for them. */
@@ -102,7 +104,7 @@ export const staticRules = (forwards: readonly PortForward[]): StaticRules => ({
 })
 
 /** The shard (0 .. shards-1) that a packet belongs to. Any packet has one, whether or not it is worth anything there. */
-export function ownerOf(side: number, packet: PacketNumbers, leases: Leases, rules: StaticRules): number {
+export function ownerOf(side: Side, packet: PacketNumbers, leases: Leases, rules: StaticRules): number {
   const { protocol, source, destination, sourcePort, destinationPort, fragment, quoted } = packet
   if (fragment !== undefined) return ownerOfFragment(protocol, source, destination, fragment, leases)
   if (quoted !== undefined)
@@ -121,20 +123,20 @@ export function ownerOf(side: number, packet: PacketNumbers, leases: Leases, rul
 
 /** Rule 6, without an object for who asks for each packet. */
 export const ownerOfFragment = (
-  protocol: number,
+  protocol: ProtocolNumber,
   source: number,
-  destination: number,
+  destination: Addr,
   identification: number,
   { key, shards }: Leases,
 ): number => mix(mix(mix(key, source), destination), withProtocol(protocol, identification)) % shards
 
 /** Rules 1 to 3, without an object for who asks for each packet. */
 export function ownerOfFlow(
-  side: number,
-  protocol: number,
+  side: Side,
+  protocol: ProtocolNumber,
   source: number,
   sourcePort: number,
-  destination: number,
+  destination: Addr,
   destinationPort: number,
   leases: Leases,
   rules: StaticRules,
@@ -153,13 +155,13 @@ export function ownerOfFlow(
   return spread(source, protocol, sourcePort, leases)
 }
 
-const hasPorts = (protocol: number): boolean =>
+const hasPorts = (protocol: ProtocolNumber): boolean =>
   protocol === PROTO_TCP || protocol === PROTO_UDP || protocol === PROTO_ICMP
 
 /** An even port and the odd one after it (RTP and RTCP, RFC 3550 section 11) count as one: a call stays in one shard. */
-const pairOf = (protocol: number, port: number): number => (protocol === PROTO_ICMP ? port : port >> 1)
+const pairOf = (protocol: ProtocolNumber, port: number): number => (protocol === PROTO_ICMP ? port : port >> 1)
 
-function includes(sets: readonly Endpoints[], protocol: number, address: number, port: number): boolean {
+function includes(sets: readonly Endpoints[], protocol: ProtocolNumber, address: Addr, port: number): boolean {
   for (let i = 0; i < sets.length; i++) {
     const set = sets[i]!
     if (
@@ -174,7 +176,7 @@ function includes(sets: readonly Endpoints[], protocol: number, address: number,
 }
 
 /** -1 if nobody leases the port's block, or the address is none of NAT's. */
-function lesseeOf(externals: Externals, protocol: number, address: number, port: number): number {
+function lesseeOf(externals: Externals, protocol: ProtocolNumber, address: Addr, port: number): number {
   const entry = externals.find(swap32(address))
   return entry < 0 ? -1 : externals.ownerOfBlock(entry, spaceOf(protocol), Math.floor(port / externals.blockSize))
 }
@@ -203,7 +205,7 @@ export function mix(x: number, word: number): number {
   return next >>> 0
 }
 
-const withProtocol = (protocol: number, number: number): number => (protocol << 16) | number
+const withProtocol = (protocol: ProtocolNumber, number: number): number => (protocol << 16) | number
 
-const spread = (address: number, protocol: number, port: number, { key, shards }: Leases): number =>
+const spread = (address: Addr, protocol: ProtocolNumber, port: number, { key, shards }: Leases): number =>
   mix(mix(key, address), withProtocol(protocol, port)) % shards

@@ -8,11 +8,18 @@ import {
   TCP_STATE_MASK,
   TCP_STATE_SHIFT,
 } from '../conntrack/connection-table.ts'
-import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW, CT_RELATED } from '../conntrack/ctinfo.ts'
 import { EXPECT_ENDS, EXPECT_EVENT, FLOW_EVENT, PACKET_EVENT } from '../conntrack/event-table.ts'
 import { EXPECTATION } from '../conntrack/expectation-table.ts'
 import { TCP_STATES } from '../conntrack/tcp-state.ts'
-import { destinationPort, invertPorts, sourcePort } from '../conntrack/tuple.ts'
+import {
+  CT_ESTABLISHED,
+  CT_IS_REPLY,
+  CT_NEW,
+  CT_RELATED,
+  destinationPort,
+  invertPorts,
+  sourcePort,
+} from '../conntrack/terms.ts'
 import { DROP_REASONS } from '../counters/drop-reasons.ts'
 import { EVENT, FRAME, KIND } from '../memory/event-ring.ts'
 import { LIVE } from '../memory/rows.ts'

@@ -12,11 +12,9 @@
 // the snapshot in force.
 
 import type { Region } from '../memory/region.ts'
+import type { Addr } from '../wire/address.ts'
 import { NeighbourRequests } from './neighbour-requests.ts'
 import { longestMatch, swapped, TrieBuilder, trieWords } from './prefix-trie.ts'
-
-/** An IPv4 address as loaded: the i32 read little-endian from the packet. */
-export type Addr = number
 
 /** `refused`: a blackhole, unreachable or prohibit route. */
 export const ROUTE = { none: 0, unicast: 1, local: 2, broadcast: 3, multicast: 4, refused: 5 } as const

@@ -5,8 +5,20 @@
 // loaded", a signed number): it is compared, hashed and stored, never computed with, so it is never swapped. Numeric
 // order exists only where people or ranges need it, by swap32.
 
+// Types that say what a number is, for the compiler alone (memory/brand.ts says how they behave).
+
 /** An IPv4 address as loaded: `mem.getInt32(at, true)`. */
-export type Addr = number
+export type Addr = number & { readonly brand?: 'Addr' }
+/** An IPv4 address in numeric order, signed: to be compared and counted. */
+export type AddrHost = number & { readonly brand?: 'AddrHost' }
+/** A port, or an ICMP identifier, as loaded: `mem.getUint16(at, true)`. */
+export type Port = number & { readonly brand?: 'Port' }
+/** The same in numeric order, 0 to 65535: to be compared and counted. */
+export type PortHost = number & { readonly brand?: 'PortHost' }
+/** Both ports of a header as loaded in one word, the source's in the low half (conntrack/terms.ts). */
+export type Ports = number & { readonly brand?: 'Ports' }
+/** A protocol number of the IPv4 header. */
+export type ProtocolNumber = number & { readonly brand?: 'Protocol' }
 
 export interface Prefix {
   /** As loaded; no bit outside the mask is set. */

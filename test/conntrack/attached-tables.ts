@@ -34,7 +34,7 @@ export async function attachTables(capacity: number) {
     permissions: await import('../../src/conntrack/permissions.shard.ts'),
     queues: await import('../../src/conntrack/queues.shard.ts'),
     track: await import('../../src/conntrack/track.shard.ts'),
-    tuple: await import('../../src/conntrack/tuple.ts'),
+    tuple: await import('../../src/conntrack/terms.ts'),
   }
 }
 

@@ -2,7 +2,7 @@
 // REQ-5 and REQ-6, RFC 5508 REQ-2, nf_conntrack_proto_{udp,icmp,generic,gre}.c.
 
 import { beforeEach, describe, expect, it } from 'vitest'
-import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW } from '../../src/conntrack/ctinfo.ts'
+import { CT_ESTABLISHED, CT_IS_REPLY, CT_NEW } from '../../src/conntrack/terms.ts'
 import type { FrameSpec } from '../../src/testing/builder.ts'
 import { Gateway } from '../datapath/gateway.ts'
 import { EXTERNAL, HOST, SERVER } from '../datapath/network.ts'

@@ -154,7 +154,7 @@ function announce(): void {
     ...{ key: KEY, src: SOURCES[draw(SOURCES.length)]!, srcMask: oneIn(3) ? 0 : -1, srcPort: oneIn(4) ? 20 : 0 },
     ...{ dst: 1, dstPort: 1 + draw(PORTS), savedAddress: serial, savedPort: 1 + draw(8), class: kind },
     ...{ flags: (oneIn(8) ? PERMANENT : 0) | (oneIn(8) ? INACTIVE : 0), helper: 1 + draw(3), childHelper: draw(4) },
-    ...{ maxExpected: MAX_EXPECTED[kind]!, timeout: 1 + draw(5), direction: draw(2), reservation },
+    ...{ maxExpected: MAX_EXPECTED[kind]!, timeout: 1 + draw(5), direction: draw(2) as 0 | 1, reservation },
     ...{ masterRow: row, masterGeneration: generationOfRow(row) },
   }
   publish(draft)

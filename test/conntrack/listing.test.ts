@@ -14,7 +14,7 @@ import {
 } from '../../src/conntrack/connection-table.ts'
 import { ConnectionListing } from '../../src/conntrack/listing.ts'
 import { ESTABLISHED } from '../../src/conntrack/tcp-state.ts'
-import { keyWord, portsWord } from '../../src/conntrack/tuple.ts'
+import { keyWord, portsWord } from '../../src/conntrack/terms.ts'
 import { allocate, Region } from '../../src/memory/region.ts'
 import { parseAddress, swap16 } from '../../src/wire/address.ts'
 

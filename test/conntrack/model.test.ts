@@ -4,6 +4,7 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { CONN, CONN_WORDS } from '../../src/conntrack/connection-table.ts'
+import type { Side } from '../../src/conntrack/terms.ts'
 import { type AttachedTables, attachTables } from './attached-tables.ts'
 
 const CAPACITY = 24
@@ -29,7 +30,7 @@ type Step =
       readonly do: 'insert'
       readonly original: Tuple
       readonly reply: Tuple
-      readonly side: number
+      readonly side: Side
       readonly timeout: number
     }
   | { readonly do: 'delete'; readonly which: number }
@@ -43,7 +44,7 @@ const step = (): fc.Arbitrary<Step> =>
         do: fc.constant('insert' as const),
         original: tuple(),
         reply: tuple(),
-        side: fc.nat(1),
+        side: fc.constantFrom<Side>(0, 1),
         timeout: fc.integer({ min: 1, max: 20 }),
       }),
     },
@@ -52,14 +53,14 @@ const step = (): fc.Arbitrary<Step> =>
   )
 
 /** As packets show it: the side that the tuple comes by is part of it. */
-const nameOf = ({ src, dst, ports }: Tuple, side: number): string => `${side} ${src} ${dst} ${ports}`
+const nameOf = ({ src, dst, ports }: Tuple, side: Side): string => `${side} ${src} ${dst} ${ports}`
 
-function find({ src, dst, ports }: Tuple, side: number): number {
+function find({ src, dst, ports }: Tuple, side: Side): number {
   const key = table.tuple.keyWord(TCP, side)
   return table.connections.findConnection(src, dst, ports, key, table.tuple.hashTuple(src, dst, ports, key))
 }
 
-function insert(original: Tuple, reply: Tuple, side: number, timeout: number): number {
+function insert(original: Tuple, reply: Tuple, side: Side, timeout: number): number {
   const { connections, hot, confirm } = table.connections
   const row = connections.begin()
   if (row === 0) return 0
@@ -88,7 +89,10 @@ describe('the connection table', () => {
         }
         for (const one of steps) {
           if (one.do === 'insert') {
-            const names: [string, string] = [nameOf(one.original, one.side), nameOf(one.reply, 1 - one.side)]
+            const names: [string, string] = [
+              nameOf(one.original, one.side),
+              nameOf(one.reply, table.tuple.otherSide(one.side)),
+            ]
             // Tuples are unique: whoever inserts has looked.
             if (tuples.has(names[0]) || tuples.has(names[1])) continue
             const row = insert(one.original, one.reply, one.side, one.timeout)
@@ -112,7 +116,7 @@ describe('the connection table', () => {
         }
         for (const { do: what, ...rest } of steps) {
           if (what !== 'insert' || !('original' in rest)) continue
-          for (const side of [0, 1])
+          for (const side of [0, 1] as const)
             for (const each of [rest.original, rest.reply])
               expect(find(each, side)).toBe(tuples.get(nameOf(each, side)) ?? 0)
         }

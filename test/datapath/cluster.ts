@@ -5,6 +5,7 @@
 
 import { expect, vi } from 'vitest'
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
+import type { Side } from '../../src/conntrack/terms.ts'
 import { DEFAULT_TIMEOUTS } from '../../src/conntrack/timeouts.ts'
 import { CELL } from '../../src/counters/counters.ts'
 import { DROP, DROP_REASONS } from '../../src/counters/drop-reasons.ts'
@@ -39,7 +40,7 @@ const VIRTIO = 10
 const REASONS = ['flow', 'fragment', 'known-fragment', 'icmp-error', 'hairpin', 'dispatch'] as const
 
 /** Which shard the kernel gives a frame to. */
-export type Deliver = (frame: Uint8Array, side: number, cluster: Cluster) => number
+export type Deliver = (frame: Uint8Array, side: Side, cluster: Cluster) => number
 /** As the compiled rule does. */
 export const toOwner: Deliver = (bytes, side, { leases, rules }) => {
   const packet = numbersOf(bytes)
@@ -205,7 +206,7 @@ export class Cluster {
     const eth = port === LAN ? { src: MAC.host, dst: MAC.lan } : { src: MAC.server, dst: MAC.wan }
     const bytes = spec instanceof Uint8Array ? spec : frame({ eth, ...spec })
     const header = virtio ?? (spec instanceof Uint8Array ? undefined : new Uint8Array(bytes.buffer, 0, VIRTIO))
-    const driver = this.drivers[this.deliver(bytes, port, this)]!
+    const driver = this.drivers[this.deliver(bytes, port as Side, this)]!
     if (!driver.inject(port, bytes, header)) throw new Error('the loopback ring is full')
   }
 

@@ -9,7 +9,7 @@ import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS, type Timeouts } from '../../src/conntrack/timeouts.ts'
 import { ExpectationGc } from '../../src/coordinator/expectations/expectation-gc.ts'
 import { CELL } from '../../src/counters/counters.ts'
-import { DROP, DROP_REASONS, type DropReason } from '../../src/counters/drop-reasons.ts'
+import { DROP, DROP_REASONS, type DropReasonName } from '../../src/counters/drop-reasons.ts'
 import {
   connectionsOf,
   countersOf,
@@ -251,7 +251,7 @@ export class Gateway {
     const sent = port === LAN ? this.inside(spec, virtio) : this.outside(spec, virtio)
     const fates = sent.length > 0 ? ['sent'] : []
     for (const [reason, count] of Object.entries(this.drops()))
-      if (count !== (drops[reason as DropReason] ?? 0)) fates.push(reason)
+      if (count !== (drops[reason as DropReasonName] ?? 0)) fates.push(reason)
     if (this.counter('notOurs', port) !== others[0]) fates.push('not-ours')
     if (this.counter('neighbourWaits') !== others[1]) fates.push('queued')
     return fates.join(' and ')
@@ -309,9 +309,9 @@ export class Gateway {
   }
 
   /** Drops counted so far, by reason, without zeros. */
-  drops(): Partial<Record<DropReason, number>> {
+  drops(): Partial<Record<DropReasonName, number>> {
     const counters = countersOf(this.#buffer)
-    const counted: Partial<Record<DropReason, number>> = {}
+    const counted: Partial<Record<DropReasonName, number>> = {}
     for (const [reason] of DROP_REASONS) {
       const count = counters[CELL.drops + DROP[reason]]!
       if (count > 0) counted[reason] = count

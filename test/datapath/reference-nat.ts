@@ -3,7 +3,7 @@
 // in numeric order, as ownerOf() takes them.
 
 import fc from 'fast-check'
-import { INSIDE } from '../../src/conntrack/tuple.ts'
+import { INSIDE } from '../../src/conntrack/terms.ts'
 import { bytesOf, Region } from '../../src/memory/region.ts'
 import { Externals, POOL, SHARED, SPACES, spaceOf } from '../../src/nat/externals.ts'
 import {

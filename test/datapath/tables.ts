@@ -14,8 +14,8 @@ import type * as Mappings from '../../src/conntrack/mappings.shard.ts'
 import type * as Permissions from '../../src/conntrack/permissions.shard.ts'
 import type * as Queues from '../../src/conntrack/queues.shard.ts'
 import { TCP_STATES, type TcpState } from '../../src/conntrack/tcp-state.ts'
+import type * as Tuple from '../../src/conntrack/terms.ts'
 import type * as Track from '../../src/conntrack/track.shard.ts'
-import type * as Tuple from '../../src/conntrack/tuple.ts'
 import { LIVE } from '../../src/memory/rows.ts'
 import type { Externals } from '../../src/nat/externals.ts'
 import type * as Ports from '../../src/nat/ports.shard.ts'
@@ -42,7 +42,7 @@ export const tablesOf = async (externals: Externals): Promise<Tables> => ({
   permissions: await import('../../src/conntrack/permissions.shard.ts'),
   queues: await import('../../src/conntrack/queues.shard.ts'),
   track: await import('../../src/conntrack/track.shard.ts'),
-  tuple: await import('../../src/conntrack/tuple.ts'),
+  tuple: await import('../../src/conntrack/terms.ts'),
   ports: await import('../../src/nat/ports.shard.ts'),
   quarantine: await import('../../src/nat/quarantine.shard.ts'),
   externals,

@@ -2,6 +2,7 @@
 // as it stands in memory: what its numbers are is read here with the plain accessors of wire/.
 
 import fc from 'fast-check'
+import type { Side } from '../../src/conntrack/terms.ts'
 import { POOL, SHARED, SPACES } from '../../src/nat/externals.ts'
 import {
   type Endpoints,
@@ -149,7 +150,7 @@ export const specs = (): fc.Arbitrary<FrameSpec> =>
 // --- owners ---
 
 /** The owner of the IPv4 packet that lies in `bytes`, shard 0 if it ends before what the rule asks for. */
-export function ownerOfBytes(side: number, bytes: Uint8Array, { leases, rules }: Gateway): number {
+export function ownerOfBytes(side: Side, bytes: Uint8Array, { leases, rules }: Gateway): number {
   const packet = numbersOf(bytes)
   return packet ? ownerOf(side, packet, leases, rules) : 0
 }

@@ -3,7 +3,8 @@
 
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { INSIDE, OUTSIDE } from '../../src/conntrack/tuple.ts'
+import type { Side } from '../../src/conntrack/terms.ts'
+import { INSIDE, OUTSIDE } from '../../src/conntrack/terms.ts'
 import { type Namespace, veth } from '../../src/lab/world/namespace.ts'
 import { instructions } from '../../src/ownership/bpf-assembler.ts'
 import { compileOwner, ownerProgram } from '../../src/ownership/ownership-bpf.ts'
@@ -37,7 +38,7 @@ describe(`a fanout group with the program of the ownership rule (seed ${seed})`,
   })
 
   /** Sends frames one by one; how many arrived at each member. */
-  function expectOwners(side: number, gateway: Gateway, frames: readonly Uint8Array[]): number[] {
+  function expectOwners(side: Side, gateway: Gateway, frames: readonly Uint8Array[]): number[] {
     members.setProgram(ownerProgram(side, gateway.leases, gateway.rules))
     const counts = new Array<number>(SHARDS).fill(0)
     for (const sent of frames) {

@@ -3,7 +3,8 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { INSIDE, OUTSIDE } from '../../src/conntrack/tuple.ts'
+import type { Side } from '../../src/conntrack/terms.ts'
+import { INSIDE, OUTSIDE } from '../../src/conntrack/terms.ts'
 import { bytesOf, Region } from '../../src/memory/region.ts'
 import { Externals, POOL, SPACES, TCP_SPACE } from '../../src/nat/externals.ts'
 import {
@@ -26,11 +27,11 @@ import { type Gateway, gateways, numbersOf, ownerOfBytes, sharedOut, specs } fro
 
 const NO_RULES: StaticRules = { external: [], inside: [] }
 const HEADER = 14
-const sides = (): fc.Arbitrary<number> => fc.constantFrom(INSIDE, OUTSIDE)
+const sides = (): fc.Arbitrary<Side> => fc.constantFrom<Side>(INSIDE, OUTSIDE)
 const packetsOf = (frames: Uint8Array[]): Uint8Array[] => frames.map((whole) => whole.subarray(HEADER))
 
 /** Each packet of a gateway's, by the program and by the rule. */
-function expectOwners(side: number, gateway: Gateway, packets: readonly Uint8Array[]): void {
+function expectOwners(side: Side, gateway: Gateway, packets: readonly Uint8Array[]): void {
   const program = ownerProgram(side, gateway.leases, gateway.rules)
   for (const packet of packets)
     expect(runBpf(program, packet), `${JSON.stringify(numbersOf(packet))}`).toBe(ownerOfBytes(side, packet, gateway))
@@ -111,7 +112,7 @@ describe('exceptions', () => {
     const packets = [NAT_ADDRESSES[1], 0xffffffff, 0xfffffffe, 0].flatMap((end) =>
       [0, 1, 65534, 65535].flatMap((port) => [tcpTo(port, end), tcpFrom(port, end)]),
     )
-    for (const side of [INSIDE, OUTSIDE]) expectOwners(side, gateway, packets)
+    for (const side of [INSIDE, OUTSIDE] as const) expectOwners(side, gateway, packets)
   })
 
   it('are none where all blocks are at home', () => {

@@ -3,7 +3,8 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { INSIDE, OUTSIDE } from '../../src/conntrack/tuple.ts'
+import type { Side } from '../../src/conntrack/terms.ts'
+import { INSIDE, OUTSIDE } from '../../src/conntrack/terms.ts'
 import { spaceOf } from '../../src/nat/externals.ts'
 import { type Leases, mix, ownerOf, type PacketNumbers, ROUND } from '../../src/ownership/ownership-rule.ts'
 import {
@@ -32,7 +33,7 @@ import {
   u32,
 } from '../datapath/reference-nat.ts'
 
-type Owner = (side: number, packet: PacketNumbers) => number
+type Owner = (side: Side, packet: PacketNumbers) => number
 
 const ownerBy =
   (leases: Leases): Owner =>
@@ -86,7 +87,7 @@ for (const kind of KINDS)
         }
       }))
 
-    const arrivals: [string, number, (flow: Flow) => PacketNumbers][] = [
+    const arrivals: [string, Side, (flow: Flow) => PacketNumbers][] = [
       ['inside', INSIDE, fromInside],
       ['outside', OUTSIDE, fromOutside],
     ]
@@ -150,7 +151,7 @@ describe('hairpin: two connections, of which each has one owner', () => {
 })
 
 describe('the owner of any packet', () => {
-  const sides = fc.constantFrom(INSIDE, OUTSIDE)
+  const sides = fc.constantFrom<Side>(INSIDE, OUTSIDE)
   const numbers = {
     protocol: fc.oneof(fc.constantFrom(ICMP, TCP, UDP, GRE), fc.nat(255)),
     source: u32(),
@@ -230,7 +231,7 @@ describe('load', () => {
   const server = { address: address('192.0.2.7'), port: 443 }
   const forwarded = { address: NAT_ADDRESSES[0], port: 8080 }
   const hostsOwn = { address: NAT_ADDRESSES[0], port: 22 }
-  const loads: [string, number, (i: number) => PacketNumbers][] = [
+  const loads: [string, Side, (i: number) => PacketNumbers][] = [
     ['many hosts with one port each', INSIDE, (i) => between(UDP, host(i), server)],
     ['one host with many pairs of ports', INSIDE, (i) => between(TCP, { ...host(0), port: 2 * i }, server)],
     ['one host with many ICMP identifiers', INSIDE, (i) => between(ICMP, { ...host(0), port: i }, server)],

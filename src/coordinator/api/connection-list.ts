@@ -7,6 +7,7 @@
 
 import { setImmediate } from 'node:timers/promises'
 import { ConnectionListing, type ListedConnection, type ListedDirection } from '../../conntrack/listing.ts'
+import { otherSide, type Side } from '../../conntrack/terms.ts'
 import { connectionsOf } from '../../datapath/attach.ts'
 import { type Leases, ownerOf, type StaticRules, staticRules } from '../../ownership/ownership-rule.ts'
 import { formatAddress, swap32 } from '../../wire/address.ts'
@@ -123,7 +124,7 @@ function connection(shard: number, listed: ListedConnection, by: Around): Connec
     ...(helper !== undefined && { helper }),
     ...(listed.master.row !== 0 && { master: masterOf(listed.master, by) }),
     original: direction(protocol, original, origin, by),
-    reply: direction(protocol, reply, 1 - origin, by),
+    reply: direction(protocol, reply, otherSide(origin), by),
   }
 }
 
@@ -136,7 +137,7 @@ function masterOf({ shard, row, generation }: ListedConnection['master'], { list
   }
 }
 
-function direction(protocol: number, listed: ListedDirection, side: number, by: Around): ConnectionDirection {
+function direction(protocol: number, listed: ListedDirection, side: Side, by: Around): ConnectionDirection {
   const { source, destination, sourcePort, destinationPort, packets, bytes } = listed
   const numbers = { protocol, source: swap32(source), destination: swap32(destination), sourcePort, destinationPort }
   return {

@@ -2,6 +2,7 @@
 // workers by number, and bound again to an interface that vanished and came back.
 // Owner: the coordinator; the shard that rings are lent to reads and writes its packet memory.
 
+import type { Side } from '../../conntrack/terms.ts'
 import { HostError } from '../../host/errors.ts'
 import type { LinkReport } from '../../host/host-tables.ts'
 import { configuredQdiscs } from '../../host/qdisc.ts'
@@ -44,17 +45,12 @@ export interface PacketPortsOptions {
 export class PacketPorts {
   readonly #opened: AfPacketPorts
   /** By port: inside or outside. */
-  readonly #sides: readonly number[]
+  readonly #sides: readonly Side[]
   /** By port: the interface that the sockets are bound to. */
   readonly #bound: number[]
 
   /** Throws AfPacketError, NetlinkError, SystemCallError, and leaves nothing open then. */
-  constructor(
-    config: PortsConfig,
-    sides: readonly number[],
-    links: readonly LinkReport[],
-    options: PacketPortsOptions,
-  ) {
+  constructor(config: PortsConfig, sides: readonly Side[], links: readonly LinkReport[], options: PacketPortsOptions) {
     const { io, dispatch } = config
     const { wakeFds, dispatcherWakeFd, sharedBytes } = options
     // A budget for each interface: with a dispatcher's thread it is one ring's.
@@ -93,7 +89,7 @@ export class PacketPorts {
   }
 
   /** Sets the programs by which the kernel dispatches: the owner of what comes by a side. Throws SystemCallError. */
-  setDispatch(programOf: (side: number) => Uint8Array): void {
+  setDispatch(programOf: (side: Side) => Uint8Array): void {
     const programs = new Map([...new Set(this.#sides)].map((side) => [side, programOf(side)]))
     for (const [port, side] of this.#sides.entries()) this.#opened.setDispatch(port, programs.get(side)!)
   }

@@ -15,7 +15,7 @@
 import type { PortRange } from '../../host/port-range.ts'
 import { type Externals, ICMP_SPACE, POOL, SHARED, SPACES, spaceOf, TCP_SPACE, UDP_SPACE } from '../../nat/externals.ts'
 import type { PortForward } from '../../nat/port-forwards.shard.ts'
-import type { Addr } from '../../routing/fib.ts'
+import type { Addr } from '../../wire/address.ts'
 
 /** RFC 6335: below are the system's ports, which no client sends from. */
 const POOL_PORTS: PortRange = { from: 1024, to: 65535 }

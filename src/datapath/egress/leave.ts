@@ -3,8 +3,8 @@
 
 import { TUPLE_WORDS } from '../../conntrack/connection-table.ts'
 import { hot } from '../../conntrack/connections.shard.ts'
-import { invertPorts, OUTSIDE } from '../../conntrack/tuple.ts'
-import { ACCEPT } from '../../conntrack/verdict.ts'
+import type { Direction } from '../../conntrack/terms.ts'
+import { ACCEPT, invertPorts, OUTSIDE } from '../../conntrack/terms.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import { BY_HAIRPIN, handOver } from '../handover/handover.ts'
@@ -22,7 +22,7 @@ const TOO_BIG = DROP['too-big']
 export const HAIRPIN_LINE = -1
 
 /** Translates packet i and lets it go by a route cache line, or as a hairpin; a verdict. */
-export function leave(i: number, base: number, direction: number, line: number): number {
+export function leave(i: number, base: number, direction: Direction, line: number): number {
   translate(i, base, direction)
   if (line === HAIRPIN_LINE) return leaveToOurselves(i, base, direction)
   const mtu = routeCache[line + ROUTE_MTU]!
@@ -35,7 +35,7 @@ export function leave(i: number, base: number, direction: number, line: number):
  * To an external endpoint of our own (RFC 4787 REQ-9): its source is translated, and it goes to whoever owns the endpoint
  * as if it had come from outside. Its time to live falls there.
  */
-function leaveToOurselves(i: number, base: number, direction: number): number {
+function leaveToOurselves(i: number, base: number, direction: Direction): number {
   ipv4.restoreTtl(mem, IP[i]!)
   const other = base + (1 - direction) * TUPLE_WORDS
   const ports = invertPorts(hot[other + 2]!)

@@ -3,13 +3,14 @@
 // their senders are told (ICMP 3/1, RFC 1812 4.3.3.1). The kernel does the asking: the watcher is told by a request
 // ring, and its answer comes with the next version of the forwarding information base. Owner: this thread.
 
-import { QUEUED } from '../../conntrack/verdict.ts'
+import { QUEUED } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { BURST } from '../../io/driver.ts'
 import { nowMs } from '../../memory/clock.ts'
 import { NEIGHBOUR } from '../../routing/fib.ts'
+import type { Addr } from '../../wire/address.ts'
 import { NOT_LENT } from '../handover/handover-rings.ts'
 import { AT, ingress, KNOWN_PORTS, LENGTH, TOKEN } from '../packet/burst.ts'
 import { bytesToKeep, dropKept, type KeptFrames, keepFrame, noFrames, pagesFree, pagesToKeep } from './kept-pages.ts'
@@ -34,9 +35,9 @@ const CHECK_EVERY = 100
 
 interface PendingQueue {
   readonly port: number
-  readonly gateway: number
+  readonly gateway: Addr
   /** An address behind it, to ask the routes again. */
-  readonly destination: number
+  readonly destination: Addr
   readonly since: number
   /** The kernel was seen asking: a failure after that is an answer to our request, not to an older one. */
   asked: boolean
@@ -69,7 +70,7 @@ export const isTimeToCheckPending = (): boolean =>
   queues.size > 0 && (version !== checkedVersion || nowMs >= checkAgainAt)
 
 /** Lets packet i wait for the next hop of a route cache line; QUEUED, or why it can't. */
-export function waitForNeighbour(i: number, line: number, destination: number): number {
+export function waitForNeighbour(i: number, line: number, destination: Addr): number {
   const port = routePort(line)
   const gateway = gatewayOf(destination)
   const name = port * 2 ** 32 + (gateway >>> 0)

@@ -6,6 +6,7 @@
 
 import { sharedMemory } from '../../memory/region.ts'
 import { type Fib, FOUND, NEIGHBOUR, ROUTE } from '../../routing/fib.ts'
+import type { Addr } from '../../wire/address.ts'
 
 /** 2 MB: as many as a large gateway has hosts behind it. */
 const LINES_LOG = 16
@@ -41,11 +42,11 @@ export function followRoutes(): void {
 }
 
 /** Where the two lines that may hold a destination begin. */
-export const routeCacheLineOf = (destination: number): number =>
+export const routeCacheLineOf = (destination: Addr): number =>
   (Math.imul(destination, 0x9e3779b1) >>> (33 - LINES_LOG)) * (2 * LINE_WORDS)
 
 /** The cache line for a destination. It may be overwritten by the next call. */
-export function routeLookup(destination: number): number {
+export function routeLookup(destination: Addr): number {
   const first = routeCacheLineOf(destination)
   if (routeCache[first + DESTINATION] === destination && routeCache[first + VERSION] === version) return first
   const second = first + LINE_WORDS
@@ -55,7 +56,7 @@ export function routeLookup(destination: number): number {
   return fill(first, destination)
 }
 
-function fill(line: number, destination: number): number {
+function fill(line: number, destination: Addr): number {
   fib.lookup(destination, found)
   const type = found[FOUND.type]!
   const port = found[FOUND.port]!
@@ -80,7 +81,7 @@ export const routePort = (line: number): number => ((routeCache[line + DETAIL]! 
 export const neighbourState = (line: number): number => (routeCache[line + DETAIL]! >> 16) & 0xff
 
 /** The next hop's address on the way to a destination. */
-export function gatewayOf(destination: number): number {
+export function gatewayOf(destination: Addr): number {
   fib.lookup(destination, found)
   return found[FOUND.gateway]!
 }
@@ -89,5 +90,5 @@ export const portIsUp = (port: number): boolean => fib.portUp(port)
 export const portAddress = (port: number): number => fib.portAddress(port)
 export const portMacHigh = (port: number): number => fib.portMacHigh(port)
 export const portMacLow = (port: number): number => fib.portMacLow(port)
-export const requestNeighbour = (shard: number, port: number, address: number): boolean =>
+export const requestNeighbour = (shard: number, port: number, address: Addr): boolean =>
   fib.requestNeighbour(shard, port, address)

@@ -3,8 +3,10 @@
 
 import { CONN, CONN_SHIFT, SEEN_REPLY } from '../../conntrack/connection-table.ts'
 import { cold, hot } from '../../conntrack/connections.shard.ts'
+import type { Direction } from '../../conntrack/terms.ts'
 import { isClosed, trackOther, trackTcp, trackUdp } from '../../conntrack/track.shard.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
+import type { Row } from '../../memory/brand.ts'
 import { onClosed, onReplySeen } from '../../nat/bindings.shard.ts'
 import * as checksum from '../../wire/checksum.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
@@ -19,7 +21,7 @@ const OFFLOADED = virtio.NEEDS_CHECKSUM | virtio.DATA_VALID
 const CLOSING = tcp.FIN | tcp.RST
 
 /** What packet i does to its connection: a verdict. */
-export function track(i: number, base: number, direction: number): number {
+export function track(i: number, base: number, direction: Direction): number {
   const before = hot[base + STATE]!
   const verdict = trackByProtocol(i, base, direction)
   const after = hot[base + STATE]!
@@ -27,7 +29,7 @@ export function track(i: number, base: number, direction: number): number {
   return verdict
 }
 
-function trackByProtocol(i: number, base: number, direction: number): number {
+function trackByProtocol(i: number, base: number, direction: Direction): number {
   const protocol = KEY[i]! & 0xff
   if (KIND[i] === LATER_FRAGMENT) return trackOther(base, direction, protocol)
   if (protocol === ipv4.PROTO_UDP) return trackUdp(base, direction)
@@ -51,7 +53,7 @@ function noteChange(base: number, before: number, after: number): void {
 }
 
 /** Counts are 32 bits in the row; a count that falls has wrapped. */
-export function count(base: number, row: number, direction: number, length: number): void {
+export function count(base: number, row: Row, direction: Direction, length: number): void {
   const packets = base + PACKETS + direction
   const bytes = base + BYTES + direction
   hot[packets] = hot[packets]! + 1

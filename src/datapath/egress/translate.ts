@@ -4,7 +4,9 @@
 
 import { CONN, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
 import { hot } from '../../conntrack/connections.shard.ts'
-import { invertPorts } from '../../conntrack/tuple.ts'
+import type { Direction } from '../../conntrack/terms.ts'
+import { invertPorts } from '../../conntrack/terms.ts'
+import type { ProtocolNumber } from '../../wire/address.ts'
 import { addDeltas, applyDelta, applyDeltaToPartial } from '../../wire/checksum.ts'
 import * as icmp from '../../wire/icmp.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
@@ -21,7 +23,7 @@ const TTL_UNDONE = 1
 const TTL_WORD = 8
 
 /** Rewrites packet i of the row at `base`, going in `direction`: addresses, ports, TTL, checksums. */
-export function translate(i: number, base: number, direction: number): void {
+export function translate(i: number, base: number, direction: Direction): void {
   const ip = IP[i]!
   const other = base + (1 - direction) * TUPLE_WORDS
   const delta = hot[base + CHECKSUM_DELTA + direction]!
@@ -44,7 +46,7 @@ export function translate(i: number, base: number, direction: number): void {
 
 function translateTransport(
   at: number,
-  protocol: number,
+  protocol: ProtocolNumber,
   answerPorts: number,
   delta: number,
   ipDelta: number,

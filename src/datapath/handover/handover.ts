@@ -4,11 +4,14 @@
 // Owner: this thread its outbox and inbox.
 
 import { fault } from '#faults'
-import { HANDED_OVER } from '../../conntrack/verdict.ts'
+import type { Side } from '../../conntrack/terms.ts'
+import { HANDED_OVER } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
+import type { DropReason } from '../../counters/drop-reasons.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { BURST, type Driver, VIRTIO_NET_HEADER } from '../../io/driver.ts'
+import type { Ports } from '../../wire/address.ts'
 import { AT, firstHop, fromRing, ingress, KNOWN_PORTS, LENGTH, mayHop, onward, PORTS, TOKEN } from '../packet/burst.ts'
 import { copyBytes } from '../packet/packet-memory.ts'
 import { ENTRY, type HandoverRings, handoverFrameBytes, Inbox, NOT_LENT, Outbox, SLOT_BYTES } from './handover-rings.ts'
@@ -76,13 +79,13 @@ function succeed(box: Inbox | undefined): void {
 }
 
 /** Hands packet i over as it lies in the packet memory now; the verdict, or why not. */
-export function handOver(i: number, owner: number, toSide: number, flags: number, reason: number): number {
+export function handOver(i: number, owner: number, toSide: Side, flags: number, reason: DropReason): number {
   if (!mayHop()) return HANDOVER_LOOP
   return give(i, owner, onward(toSide, flags), reason)
 }
 
 /** Gives packet i to a shard, marked as having come by `itsWay`. */
-export function give(i: number, owner: number, itsIngress: number, reason: number): number {
+export function give(i: number, owner: number, itsIngress: number, reason: DropReason): number {
   if (!outbox.hasRoom(owner)) return HANDOVER_FULL
   const at = AT[i]!
   const length = LENGTH[i]!
@@ -108,14 +111,14 @@ export function give(i: number, owner: number, itsIngress: number, reason: numbe
  * Hands over an error that this shard has built; false if there is no room. Its bytes are copied at once. It is a packet
  * of its own: how often the one that it is about was handed over doesn't count, and no error is made about it.
  */
-export function handOverBuilt(at: number, length: number, owner: number, toSide: number, flags: number): boolean {
+export function handOverBuilt(at: number, length: number, owner: number, toSide: Side, flags: number): boolean {
   if (length > MOST_COPIED || !outbox.hasRoom(owner)) return false
   copyOut(owner, at, length, firstHop(toSide, flags), 0)
   counters[CELL.handovers + BY_HAIRPIN]! += 1
   return true
 }
 
-function copyOut(owner: number, at: number, length: number, itsIngress: number, ports: number): void {
+function copyOut(owner: number, at: number, length: number, itsIngress: number, ports: Ports): void {
   const frame = driver.sharedAt + outbox.slotFor(owner) + FRAME_AT
   copyBytes(at - VIRTIO_NET_HEADER, frame - VIRTIO_NET_HEADER, length + VIRTIO_NET_HEADER)
   outbox.put(owner, frame, length, itsIngress, ports, NOT_LENT)

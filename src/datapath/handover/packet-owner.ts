@@ -2,8 +2,10 @@
 // is asked only about what this shard's tables don't know: a connection found in them is this shard's. With one shard
 // there is nothing to ask. Owner: this thread.
 
-import { INSIDE } from '../../conntrack/tuple.ts'
+import type { Side } from '../../conntrack/terms.ts'
+import { INSIDE } from '../../conntrack/terms.ts'
 import { type Leases, ownerOfFlow, ownerOfFragment, type StaticRules } from '../../ownership/ownership-rule.ts'
+import type { Addr, Ports, ProtocolNumber } from '../../wire/address.ts'
 import { swap16, swap32 } from '../../wire/address.ts'
 import * as icmp from '../../wire/icmp.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
@@ -50,7 +52,7 @@ function identifier(i: number): number {
 export const bothPorts = (id: number): number => id | (id << 16)
 
 /** Addresses and ports as loaded; of ICMP the ports word has the identifier twice. */
-export function ownerOfTuple(fromSide: number, protocol: number, src: number, dst: number, ports: number): number {
+export function ownerOfTuple(fromSide: Side, protocol: ProtocolNumber, src: Addr, dst: Addr, ports: Ports): number {
   if (leases.shards === 1) return 0
   return ownerOfFlow(
     fromSide,
@@ -65,9 +67,9 @@ export function ownerOfTuple(fromSide: number, protocol: number, src: number, ds
 }
 
 /** The same as `otherOwner` for a tuple. */
-export const otherOwnerOfTuple = (protocol: number, src: number, dst: number, ports: number): number =>
+export const otherOwnerOfTuple = (protocol: ProtocolNumber, src: Addr, dst: Addr, ports: Ports): number =>
   leases.shards === 1 ? -1 : other(ownerOfTuple(side, protocol, src, dst, ports))
 
 /** The shard that what an inside endpoint sends belongs to, whomever it sends to: rule 1. Port as loaded. */
-export const ownerOfInside = (protocol: number, address: number, port: number): number =>
+export const ownerOfInside = (protocol: ProtocolNumber, address: Addr, port: number): number =>
   ownerOfTuple(INSIDE, protocol, address, 0, port)

@@ -3,6 +3,7 @@
 
 import { CONN_SHIFT, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
 import { hot } from '../../conntrack/connections.shard.ts'
+import type { Direction } from '../../conntrack/terms.ts'
 import { nowMs } from '../../memory/clock.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import { HAIRPIN_LINE } from '../egress/leave.ts'
@@ -26,7 +27,7 @@ export function attachHeldBytes(): void {
 }
 
 /** What is held will go on after packet i's headers, as they are before translation. */
-export function keepHeaders(i: number, line: number, helped: HelpedConnection, direction: number): void {
+export function keepHeaders(i: number, line: number, helped: HelpedConnection, direction: Direction): void {
   helped.headers[direction as 0 | 1] = {
     packed: pack(i),
     transport: L4[i]! - AT[i]!,

@@ -4,10 +4,11 @@
 import { CONN, CONN_SHIFT, HELPED } from '../../conntrack/connection-table.ts'
 import { cold, connections, hot, protocolOf } from '../../conntrack/connections.shard.ts'
 import { endMaster } from '../../conntrack/expectations.shard.ts'
-import { invertPorts } from '../../conntrack/tuple.ts'
+import { invertPorts } from '../../conntrack/terms.ts'
 import { CELL, type CutOff, HELPER_CUT_OFFS } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { findHelper, helperById, type Registered, unregisterHelper } from '../../helpers/registry.shard.ts'
+import type { Row } from '../../memory/brand.ts'
 import { onHelpedEnd } from '../../nat/bindings.shard.ts'
 import { editsInForce, forgetEdits, isEdited } from '../../nat/sequence-edits.shard.ts'
 import { Stream } from './stream.ts'
@@ -16,7 +17,7 @@ const { state: STATE } = CONN
 
 /** What this thread knows of a connection that a helper reads, or has read until its edits are acknowledged. */
 export interface HelpedConnection {
-  readonly row: number
+  readonly row: Row
   /** undefined: cut off. */
   helper: Registered | undefined
   readonly state: unknown
@@ -62,7 +63,7 @@ export function attachHelpedConnections(tell: ((text: string) => void) | undefin
   onHelpedEnd(endHelp)
 }
 
-export const helpedConnectionOf = (row: number): HelpedConnection | undefined => helpedConnections.get(row)
+export const helpedConnectionOf = (row: Row): HelpedConnection | undefined => helpedConnections.get(row)
 
 /** A helper has thrown. */
 export function blame({ helper: { name } }: Registered, where: string, error: unknown): void {
@@ -73,7 +74,7 @@ export function blame({ helper: { name } }: Registered, where: string, error: un
 }
 
 /** A connection has begun: the helper that its expectation names reads it, else the one that its tuple is bound to. */
-export function beginHelp(row: number, named: number): void {
+export function beginHelp(row: Row, named: number): void {
   const base = row << CONN_SHIFT
   const id =
     named !== 0
@@ -109,7 +110,7 @@ export function beginHelp(row: number, named: number): void {
   counters[CELL.helped] = helpedConnections.size
 }
 
-function endHelp(row: number): void {
+function endHelp(row: Row): void {
   endMaster(row, hot[(row << CONN_SHIFT) + CONN.generation]!)
   forgetEdits(row)
   const helped = helpedConnections.get(row)

@@ -16,10 +16,12 @@ import { CONN, CONN_SHIFT, HELPED, TCP_STATE_MASK, TCP_STATE_SHIFT } from '../..
 import { cold, hot } from '../../conntrack/connections.shard.ts'
 import { withdraw } from '../../conntrack/expectations.shard.ts'
 import { ESTABLISHED } from '../../conntrack/tcp-state.ts'
-import { ACCEPT, ACCEPT_AND_END, QUEUED } from '../../conntrack/verdict.ts'
+import type { Direction } from '../../conntrack/terms.ts'
+import { ACCEPT, ACCEPT_AND_END, opposite, QUEUED } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
+import type { Row } from '../../memory/brand.ts'
 import { endConnection } from '../../nat/bindings.shard.ts'
 import { editsInForce, endEdits, isEdited, toSender, touchesEdit } from '../../nat/sequence-edits.shard.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
@@ -61,7 +63,7 @@ export function attachHelped(clocks: CallClocks | undefined, tell: ((text: strin
 }
 
 /** Packet i of a helped connection, by a route cache line or HAIRPIN_LINE; a verdict. */
-export function forwardHelped(i: number, row: number, direction: number, line: number): number {
+export function forwardHelped(i: number, row: Row, direction: Direction, line: number): number {
   const base = row << CONN_SHIFT
   const isTcp = (KEY[i]! & 0xff) === ipv4.PROTO_TCP
   // Bytes that were damaged on their way must not be what a stream believes.
@@ -74,7 +76,7 @@ export function forwardHelped(i: number, row: number, direction: number, line: n
   return gone
 }
 
-function datagram(i: number, row: number, base: number, direction: number, line: number): number {
+function datagram(i: number, row: Row, base: number, direction: Direction, line: number): number {
   const helped = helpedConnectionOf(row)
   if (helped?.helper === undefined) hot[base + STATE]! &= ~HELPED
   // A helper reads whole datagrams.
@@ -83,7 +85,7 @@ function datagram(i: number, row: number, base: number, direction: number, line:
 }
 
 /** Lets the helper read packet i, and writes it anew; false: it is to be dropped. */
-function readDatagram(i: number, helped: HelpedConnection, direction: number): boolean {
+function readDatagram(i: number, helped: HelpedConnection, direction: Direction): boolean {
   const text = datagramText(i)
   if (text === undefined) return true
   if (!call(helped, direction, text, true)) {
@@ -102,7 +104,7 @@ function readDatagram(i: number, helped: HelpedConnection, direction: number): b
 
 // --- TCP ---
 
-function segment(i: number, row: number, base: number, direction: number, line: number): number {
+function segment(i: number, row: Row, base: number, direction: Direction, line: number): number {
   const helped = helpedConnectionOf(row)
   if (KIND[i] !== FLOW) return fragment(i, row, base, direction, line, helped)
   if (helped === undefined) return adjust(i, row, base, direction, line)
@@ -115,7 +117,7 @@ function segment(i: number, row: number, base: number, direction: number, line: 
     return passOn(i, row, base, direction, line)
   }
   if ((flags & tcp.ACK) !== 0) {
-    acknowledge(helped, 1 - direction, tcp.ack(mem, at))
+    acknowledge(helped, opposite(direction), tcp.ack(mem, at))
     adjustAcknowledgement(i, row, direction)
   }
   const gone =
@@ -142,7 +144,7 @@ function begin(i: number, helped: HelpedConnection, stream: Stream, back: Stream
 }
 
 /** The receiver of what goes in `direction` has everything before `number`, in its numbering. */
-function acknowledge(helped: HelpedConnection, direction: number, number: number): void {
+function acknowledge(helped: HelpedConnection, direction: Direction, number: number): void {
   const stream = helped.streams[direction as 0 | 1]
   stream.acknowledge(number)
   if (helped.helper !== undefined) return
@@ -155,9 +157,9 @@ function acknowledge(helped: HelpedConnection, direction: number, number: number
 /** The segment's bytes into the stream, and what is accepted by it out. */
 function throughStream(
   i: number,
-  row: number,
+  row: Row,
   base: number,
-  direction: number,
+  direction: Direction,
   line: number,
   helped: HelpedConnection,
 ): number {
@@ -202,9 +204,9 @@ function throughStream(
 /** Behind a gap: kept until that is filled, if somebody reads. */
 function early(
   i: number,
-  row: number,
+  row: Row,
   base: number,
-  direction: number,
+  direction: Direction,
   line: number,
   helped: HelpedConnection,
   stream: Stream,
@@ -222,7 +224,7 @@ function early(
 }
 
 /** Nothing of the segment goes on now. What it acknowledges does, if that is news: the same again would be a sign of loss. */
-function acknowledgementOnly(i: number, base: number, direction: number, line: number, stream: Stream): number {
+function acknowledgementOnly(i: number, base: number, direction: Direction, line: number, stream: Stream): number {
   counters[CELL.helperHolds]! += 1
   const ack = tcp.ack(mem, L4[i]!)
   if (!before(stream.acknowledged, ack)) return QUEUED
@@ -233,7 +235,7 @@ function acknowledgementOnly(i: number, base: number, direction: number, line: n
 }
 
 /** After a packet: whether the connection holds anything, and whether there is anything left to do for it. */
-function note(helped: HelpedConnection, direction: number): void {
+function note(helped: HelpedConnection, direction: Direction): void {
   if (!helped.streams[direction as 0 | 1].holds) {
     helped.headers[direction as 0 | 1] = undefined
     if (!helped.streams[(1 - direction) as 0 | 1].holds) holding.delete(helped)
@@ -244,7 +246,7 @@ function note(helped: HelpedConnection, direction: number): void {
 // --- without a stream ---
 
 /** Nobody reads it, or nobody who knew it lives: numbers alone. */
-function adjust(i: number, row: number, base: number, direction: number, line: number): number {
+function adjust(i: number, row: Row, base: number, direction: Direction, line: number): number {
   if (!isEdited(row)) {
     cold.helper[row] = 0
     hot[base + STATE]! &= ~HELPED
@@ -255,7 +257,7 @@ function adjust(i: number, row: number, base: number, direction: number, line: n
   const length = END[i]! - at - tcp.headerLen(mem, at)
   if (length > 0 && touchesEdit(row, direction, seq, (seq + length) | 0)) return EDIT_LOST
   if ((tcp.flags(mem, at) & tcp.ACK) !== 0) {
-    endEdits(row, 1 - direction, tcp.ack(mem, at))
+    endEdits(row, opposite(direction), tcp.ack(mem, at))
     adjustAcknowledgement(i, row, direction)
   }
   return passOn(i, row, base, direction, line)
@@ -264,9 +266,9 @@ function adjust(i: number, row: number, base: number, direction: number, line: n
 /** No stream takes it; its header is adjusted if it has one. */
 function fragment(
   i: number,
-  row: number,
+  row: Row,
   base: number,
-  direction: number,
+  direction: Direction,
   line: number,
   helped: HelpedConnection | undefined,
 ): number {

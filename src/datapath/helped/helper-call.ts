@@ -4,6 +4,7 @@
 
 import { protocolOf } from '../../conntrack/connections.shard.ts'
 import { withdraw } from '../../conntrack/expectations.shard.ts'
+import type { Direction } from '../../conntrack/terms.ts'
 import { CELL, type CutOff } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { Context } from '../../helpers/context.shard.ts'
@@ -32,7 +33,7 @@ export const context = new Context()
 let isSlow = false
 
 /** Lets the helper read what is pending, if there still is one; false if it says that the packet is to be dropped. */
-export function read(helped: HelpedConnection, direction: number): boolean {
+export function read(helped: HelpedConnection, direction: Direction): boolean {
   const stream = helped.streams[direction as 0 | 1]
   const text = stream.pendingText
   if (text !== '' && helped.helper !== undefined) {
@@ -49,7 +50,7 @@ export function read(helped: HelpedConnection, direction: number): boolean {
 }
 
 /** What the helper has decided of a text that is pending. */
-function take(helped: HelpedConnection, direction: number, text: string): void {
+function take(helped: HelpedConnection, direction: Direction, text: string): void {
   const stream = helped.streams[direction as 0 | 1]
   const { mangled, heldFrom, mustWait } = context
   helped.waits[direction as 0 | 1] = mustWait
@@ -70,7 +71,7 @@ export const keepsTooMuch = ({ kept }: Stream): boolean =>
   kept > MOST_KEPT_OF_ONE || (bytesKept > MOST_KEPT && kept > FAIR_SHARE) || bytesKept > 2 * MOST_KEPT
 
 /** Calls the helper with a text; false: the packet is to be dropped. What else it asked for is in the context. */
-export function call(helped: HelpedConnection, direction: number, text: string, ended: boolean): boolean {
+export function call(helped: HelpedConnection, direction: Direction, text: string, ended: boolean): boolean {
   const helper = helped.helper!
   const { row, state } = helped
   const isTcp = protocolOf(row) === ipv4.PROTO_TCP

@@ -4,8 +4,10 @@
 // New ones have checksums of their own, but for what the link will compute (virtio-net NEEDS_CHECKSUM stays, with the
 // pseudo-header's sum anew); a super-packet stays one if it still is more than a segment. Owner: this thread.
 
-import { ACCEPT, HANDED_OVER } from '../../conntrack/verdict.ts'
+import type { Direction } from '../../conntrack/terms.ts'
+import { ACCEPT, HANDED_OVER, opposite } from '../../conntrack/terms.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
+import type { Row } from '../../memory/brand.ts'
 import { toReceiver, toSender, UP } from '../../nat/sequence-edits.shard.ts'
 import * as checksum from '../../wire/checksum.ts'
 import * as ethernet from '../../wire/ethernet.ts'
@@ -25,11 +27,11 @@ const MOST_IP = 65535
 const SMALLEST = 1
 
 /** Adjusts what packet i acknowledges of the other direction: the number, and SACK blocks. */
-export function adjustAcknowledgement(i: number, row: number, direction: number): void {
+export function adjustAcknowledgement(i: number, row: Row, direction: Direction): void {
   const at = L4[i]!
   const partial = virtio.needsChecksum(mem, AT[i]!)
   const ack = tcp.ack(mem, at)
-  const adjusted = toSender(row, 1 - direction, ack)
+  const adjusted = toSender(row, opposite(direction), ack)
   if (adjusted !== ack) tcp.changeAck(mem, at, adjusted, partial)
   if (tcp.headerLen(mem, at) === tcp.MIN_HEADER_LEN) return
   const option = tcp.findOption(mem, at, tcp.OPTION_SACK)
@@ -39,8 +41,8 @@ export function adjustAcknowledgement(i: number, row: number, direction: number)
     const block = tcp.sackBlock(option, b)
     const left = tcp.sackLeft(mem, block)
     const right = tcp.sackRight(mem, block)
-    const from = toSender(row, 1 - direction, left, UP)
-    const to = toSender(row, 1 - direction, right)
+    const from = toSender(row, opposite(direction), left, UP)
+    const to = toSender(row, opposite(direction), right)
     // A block within a replacement says nothing about the sender's bytes: an empty one says nothing either.
     const empty = ((to - from) | 0) < 0
     if (from === left && to === right) continue
@@ -50,7 +52,7 @@ export function adjustAcknowledgement(i: number, row: number, direction: number)
 }
 
 /** Lets packet i go on as it is, its sequence number adjusted. */
-export function passOn(i: number, row: number, base: number, direction: number, line: number): number {
+export function passOn(i: number, row: Row, base: number, direction: Direction, line: number): number {
   const at = L4[i]!
   const seq = tcp.seq(mem, at)
   const adjusted = toReceiver(row, direction, seq)
@@ -65,7 +67,7 @@ export function passOn(i: number, row: number, base: number, direction: number, 
 export function sendAccepted(
   i: number,
   base: number,
-  direction: number,
+  direction: Direction,
   line: number,
   stream: Stream,
   from: number,

@@ -9,6 +9,8 @@
 // Of bytes that come twice the first ones win, whatever a retransmission says: what the helper has read is what the
 // receiver gets. Owner: this thread; lost if it dies, sequence edits (nat/sequence-edits.shard.ts) are not.
 
+import type { Direction } from '../../conntrack/terms.ts'
+import type { Row } from '../../memory/brand.ts'
 import { nowMs } from '../../memory/clock.ts'
 import { addEdit, endEdits, toReceiver, toSender, UP } from '../../nat/sequence-edits.shard.ts'
 import { ByteQueue } from './byte-queue.ts'
@@ -38,8 +40,8 @@ export interface Replacement {
 }
 
 export class Stream {
-  readonly #row: number
-  readonly #direction: number
+  readonly #row: Row
+  readonly #direction: Direction
   started = false
   /** The number of the first byte. */
   first = 0
@@ -61,7 +63,7 @@ export class Stream {
   readonly #pending = new ByteQueue()
   #early: Early[] = []
 
-  constructor(row: number, direction: number) {
+  constructor(row: Row, direction: Direction) {
     this.#row = row
     this.#direction = direction
   }

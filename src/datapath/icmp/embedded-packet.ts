@@ -2,7 +2,7 @@
 // anyone decides about it: the shard that looks for its connection, the dispatcher that looks for its owner.
 // Owner: this thread; what was read last.
 
-import { invertPorts } from '../../conntrack/tuple.ts'
+import { invertPorts } from '../../conntrack/terms.ts'
 import * as icmp from '../../wire/icmp.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
@@ -18,7 +18,7 @@ const QUOTED_TRANSPORT = 8
 export let embedded = 0
 export let embeddedTransport = 0
 export let protocol = 0
-/** Its ports word, as conntrack/tuple.ts has it. */
+/** Its ports word, as conntrack/terms.ts has it. */
 export let embeddedPorts = 0
 /** What the ownership rule asks of its answer: that word turned round; of ICMP the identifier twice. */
 export let answerPorts = 0

@@ -5,16 +5,28 @@
 
 import { CONN_SHIFT, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
 import { findConnection, hot } from '../../conntrack/connections.shard.ts'
+import type { Direction } from '../../conntrack/terms.ts'
+import {
+  ACCEPT,
+  directionOf,
+  hashTuple,
+  INSIDE,
+  invertPorts,
+  keyWord,
+  NOT_OURS,
+  OUTSIDE,
+  opposite,
+} from '../../conntrack/terms.ts'
 import { hasExpired } from '../../conntrack/track.shard.ts'
-import { hashTuple, INSIDE, invertPorts, keyWord, OUTSIDE } from '../../conntrack/tuple.ts'
-import { ACCEPT, NOT_OURS } from '../../conntrack/verdict.ts'
 import { CELL } from '../../counters/counters.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
+import type { Row } from '../../memory/brand.ts'
 import { externalEntry } from '../../nat/bindings.shard.ts'
 import { isShared } from '../../nat/ports.shard.ts'
 import { isEdited, toSender } from '../../nat/sequence-edits.shard.ts'
 import { ROUTE } from '../../routing/fib.ts'
+import type { Addr, Ports } from '../../wire/address.ts'
 import { addDeltas, applyDelta, delta32 } from '../../wire/checksum.ts'
 import * as icmp from '../../wire/icmp.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
@@ -59,7 +71,7 @@ export function handleIcmpError(i: number): number {
   // An error is sent to whoever sent the packet: anything else is forged (RFC 5927).
   if (DST[i] !== src) return UNRELATED
 
-  const direction = ref & 1
+  const direction = directionOf(ref)
   const other = (row << CONN_SHIFT) + (1 - direction) * TUPLE_WORDS
   const sender = hot[other]!
   const line = routeLookup(sender)
@@ -85,7 +97,7 @@ export function handleIcmpError(i: number): number {
 }
 
 /** Error and quote become what the quoted packet's sender must see; `dst` is where the quote was sent to. */
-function translateError(i: number, dst: number, sender: number, remote: number, ports: number): void {
+function translateError(i: number, dst: Addr, sender: Addr, remote: Addr, ports: Ports): void {
   turnBack(i, sender, remote, ports)
   ipv4.setDst(mem, IP[i]!, sender)
   // From the other end itself, it is translated like any packet from there; from inside, so is a router on the way,
@@ -99,14 +111,14 @@ function translateError(i: number, dst: number, sender: number, remote: number, 
 }
 
 /** An error about a hairpin's second half: its first half's shard turns it back once more, as if it came from outside. */
-function handBack(i: number, dst: number, sender: number, remote: number, ports: number): number {
+function handBack(i: number, dst: Addr, sender: Addr, remote: Addr, ports: Ports): number {
   translateError(i, dst, sender, remote, ports)
   const owner = ownerOfTuple(OUTSIDE, protocol, remote, sender, invertPorts(ports))
   return handOver(i, owner, OUTSIDE, HAIRPIN, BY_HAIRPIN)
 }
 
 /** The quoted packet's sender is an external endpoint of ours: it came by hairpin. */
-const turnsBack = (line: number, sender: number): boolean =>
+const turnsBack = (line: number, sender: Addr): boolean =>
   side === INSIDE && routeType(line) === ROUTE.local && externalEntry(sender) >= 0
 
 /** About a packet of the kernel's, its own or forwarded, or about nothing that we know. */
@@ -124,15 +136,15 @@ const leadsAcross = (line: number): boolean =>
  * Where a helper has changed lengths, the quote has the receiver's numbering; its sender looks whether the number is one
  * that it has sent (RFC 5927 4.1). The error goes in `direction`, the quoted packet went the other way.
  */
-function turnSequenceBack(i: number, row: number, direction: number): void {
+function turnSequenceBack(i: number, row: Row, direction: Direction): void {
   if (protocol !== ipv4.PROTO_TCP || !isEdited(row)) return
   const hasChecksum = END[i]! - embeddedTransport >= TCP_CHECKSUM_END
-  const seq = toSender(row, 1 - direction, tcp.seq(mem, embeddedTransport))
+  const seq = toSender(row, opposite(direction), tcp.seq(mem, embeddedTransport))
   tcp.changeSeq(mem, embeddedTransport, seq, !hasChecksum)
 }
 
 /** Makes the quote what its sender had sent: addresses, ports, and what it has of checksums (RFC 5508 REQ-4). */
-function turnBack(i: number, sender: number, remote: number, ports: number): void {
+function turnBack(i: number, sender: Addr, remote: Addr, ports: Ports): void {
   const addresses = addDeltas(delta32(ipv4.src(mem, embedded), sender), delta32(ipv4.dst(mem, embedded), remote))
   ipv4.setSrc(mem, embedded, sender)
   ipv4.setDst(mem, embedded, remote)

@@ -5,10 +5,11 @@
 // Never an error about an ICMP error, a later fragment, or a packet that was sent to or from a group (RFC 1122 3.2.2),
 // and no more than the rate limit allows. Owner: this thread.
 
-import { invertPorts, OUTSIDE } from '../../conntrack/tuple.ts'
+import { invertPorts, OUTSIDE } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { nowMs } from '../../memory/clock.ts'
+import type { ProtocolNumber } from '../../wire/address.ts'
 import { isLimitedBroadcast, isMulticast } from '../../wire/address.ts'
 import * as checksum from '../../wire/checksum.ts'
 import * as ethernet from '../../wire/ethernet.ts'
@@ -135,7 +136,7 @@ export function sendReset(i: number): void {
 }
 
 /** Ethernet and IPv4 header of an answer to packet i, `length` bytes from the IPv4 header on; -1 without room. */
-function beginReply(i: number, length: number, protocol: number, source: number, tos: number): number {
+function beginReply(i: number, length: number, protocol: ProtocolNumber, source: number, tos: number): number {
   const at = scratchFrame(ethernet.HEADER_LEN + length)
   if (at < 0) return -1
   const ip = at + ethernet.HEADER_LEN

@@ -2,30 +2,33 @@
 // begins, because V8 has no prefetch: the loads of one stage overlap, and the next finds them in cache (measured: 3.3
 // times the rate at a million flows, reference in bench/README.md). Owner: this thread; nothing here is shared.
 
+import type { KeyWord, Ref, Side } from '../../conntrack/terms.ts'
 import { BURST } from '../../io/driver.ts'
+import type { Column } from '../../memory/brand.ts'
+import type { Addr, Ports } from '../../wire/address.ts'
 
 /** A packet's place behind the burst's: for one that this thread makes itself while a burst is in hand. */
 export const SPARE = BURST
 
-const column = (): Int32Array => new Int32Array(BURST + 1)
+const column = <T extends number = number>(): Column<T> => new Int32Array(BURST + 1) as Column<T>
 
 /** Ethernet header in the packet memory, and bytes from there. */
 export const AT = column()
 export const LENGTH = column()
-/** What stage 1 found: one of the kinds below, or a verdict (conntrack/verdict.ts, zero and above a drop reason). */
+/** What stage 1 found: one of the kinds below, or a verdict (conntrack/terms.ts, zero and above a drop reason). */
 export const KIND = column()
 /** IPv4 header, transport header, and the end of the packet by its own length fields. */
 export const IP = column()
 export const L4 = column()
 export const END = column()
-/** The tuple as conntrack/tuple.ts defines it, and its hash. */
-export const SRC = column()
-export const DST = column()
-export const PORTS = column()
-export const KEY = column()
+/** The tuple as conntrack/terms.ts defines it, and its hash. */
+export const SRC = column<Addr>()
+export const DST = column<Addr>()
+export const PORTS = column<Ports>()
+export const KEY = column<KeyWord>()
 export const HASH = column()
 /** Row << 1 | direction that the index suggests; 0 if nothing; to be verified. */
-export const REF = column()
+export const REF = column<Ref>()
 
 // Kinds are below the verdicts.
 /** Has a tuple: to be looked up. */
@@ -42,7 +45,7 @@ export const FIRST_FRAGMENT = -20
 /** Of a frame that another thread has lent us what Driver.giveBack() takes; else NOT_LENT. */
 export const TOKEN = column()
 /** Of a fragment that was handed over (PORTS_KNOWN) its ports. */
-export const KNOWN_PORTS = column()
+export const KNOWN_PORTS = column<Ports>()
 
 // How a burst came, in one word: port in bits 0-7, side in bit 8, hand-overs behind it in bits 9-10, then:
 /** A hairpin's second half: it came from inside (by `port`), its source is translated, its side is outside. */
@@ -52,26 +55,26 @@ export const PORTS_KNOWN = 1 << 12
 const HOP = 1 << 9
 const HOPS_MASK = 3 << 9
 
-export const ingressOf = (fromPort: number, fromSide: number): number => fromPort | (fromSide << 8)
+export const ingressOf = (fromPort: number, fromSide: Side): number => fromPort | (fromSide << 8)
 const portOf = (ingress: number): number => ingress & 0xff
 export const mayHop = (): boolean => (ingress & HOPS_MASK) !== HOPS_MASK
 /** The way of what is handed over from the burst in hand, with these flags and by this side. */
-export const onward = (toSide: number, flags: number): number =>
+export const onward = (toSide: Side, flags: number): number =>
   ingressOf(port, toSide) | ((ingress & HOPS_MASK) + HOP) | flags
 
 /** The same of a packet that was made here. */
-export const firstHop = (toSide: number, flags: number): number => ingressOf(port, toSide) | HOP | flags
+export const firstHop = (toSide: Side, flags: number): number => ingressOf(port, toSide) | HOP | flags
 
-/** The burst in hand: how it came, and of that the port and the side (conntrack/tuple.ts). */
+/** The burst in hand: how it came, and of that the port and the side (conntrack/terms.ts). */
 export let ingress = 0
 export let port = 0
-export let side = 0
+export let side: Side = 0
 /** Whence its frames: a driver's ring, or elsewhere; only a ring's can be lent. */
 export let fromRing = false
 
 export function beginBurst(itsIngress: number, isFromRing: boolean): void {
   ingress = itsIngress
   port = portOf(itsIngress)
-  side = (itsIngress >> 8) & 1
+  side = ((itsIngress >> 8) & 1) as Side
   fromRing = isFromRing
 }

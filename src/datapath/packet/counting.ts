@@ -1,29 +1,31 @@
 // What a burst adds to the counters: what came, and what became of it. The one place where a drop is counted.
 
-import { NOT_OURS } from '../../conntrack/verdict.ts'
+import type { Side, Verdict } from '../../conntrack/terms.ts'
+import { NOT_OURS } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
+import type { Ports } from '../../wire/address.ts'
 import * as ethernet from '../../wire/ethernet.ts'
 import { LENGTH } from './burst.ts'
 
 const DROPS = CELL.drops
 
 /** Once a packet: by whoever took it from an interface, and not again when it has waited or was handed over. */
-export function countReceived(bySide: number, received: number): void {
+export function countReceived(bySide: Side, received: number): void {
   let bytes = 0
   for (let i = 0; i < received; i++) bytes += Math.max(0, LENGTH[i]! - ethernet.HEADER_LEN)
   counters[CELL.receivedPackets + bySide]! += received
   counters[CELL.receivedBytes + bySide]! += bytes
 }
 
-export function countVerdict(bySide: number, verdict: number): void {
+export function countVerdict(bySide: Side, verdict: Verdict): void {
   if (verdict >= 0) counters[DROPS + verdict]! += 1
   else if (verdict === NOT_OURS) counters[CELL.notOurs + bySide]! += 1
 }
 
 /** What interfaces have refused and lost: cheaper to copy now and then than to keep. */
 export function copyLinkCounts(
-  driver: { readonly ports: number; sendFailures(port: number): number; receiveLosses(port: number): number },
+  driver: { readonly ports: Ports; sendFailures(port: number): number; receiveLosses(port: number): number },
   sideOf: ArrayLike<number>,
 ): void {
   for (let side = 0; side < 2; side++) {

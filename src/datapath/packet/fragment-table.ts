@@ -5,13 +5,16 @@
 // Owner: the shard that owns fragments by rule 6 of the ownership rule (ownership-rule.ts). The records are its private memory:
 // they may be lost with it.
 
+import type { Verdict } from '../../conntrack/terms.ts'
 import type { Timeouts } from '../../conntrack/timeouts.ts'
+import type { Row } from '../../memory/brand.ts'
 import { now } from '../../memory/clock.ts'
 import { HashIndex } from '../../memory/hash-index.ts'
 import { layout } from '../../memory/layout.ts'
 import { bytesOf, Region, sharedMemory } from '../../memory/region.ts'
 import { Rows } from '../../memory/rows.ts'
 import { hash4 } from '../../memory/siphash.ts'
+import type { Addr, Ports } from '../../wire/address.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import { DST, END, IP, KEY, L4, SRC } from './burst.ts'
 import { mem } from './packet-memory.ts'
@@ -64,7 +67,7 @@ export function attachFragmentTable(timeouts: Pick<Timeouts, 'fragment'>): void 
 }
 
 const idAndKey = (i: number): number => ipv4.id(mem, IP[i]!) | (KEY[i]! << 16)
-const hashOf = (src: number, dst: number, id: number): number => hash4(src, dst, id, DOMAIN)
+const hashOf = (src: Addr, dst: Addr, id: number): number => hash4(src, dst, id, DOMAIN)
 
 /** The record of packet i's datagram, 0 if there is none. */
 export function findRecord(i: number): number {
@@ -82,7 +85,7 @@ export function findRecord(i: number): number {
 }
 
 /** Records a first fragment's ports; a datagram that begins again begins anew. 0 if the table is full. */
-export function recordFirst(i: number, ports: number): number {
+export function recordFirst(i: number, ports: Ports): number {
   const old = findRecord(i)
   if (old !== 0) forget(old)
   const row = rows.begin()
@@ -108,21 +111,21 @@ export function recordFirst(i: number, ports: number): number {
   return row
 }
 
-export const portsOf = (row: number): number => words[(row << SHIFT) + RECORD.ports]!
+export const portsOf = (row: Row): number => words[(row << SHIFT) + RECORD.ports]!
 /** What became of the first fragment. */
-export const verdictOf = (row: number): number => words[(row << SHIFT) + RECORD.verdict]!
-export const setVerdict = (row: number, verdict: number): void => {
+export const verdictOf = (row: Row): number => words[(row << SHIFT) + RECORD.verdict]!
+export const setVerdict = (row: Row, verdict: Verdict): void => {
   words[(row << SHIFT) + RECORD.verdict] = verdict
 }
 
 /** Whose the flow is; -1: this shard's. */
-export const ownerOfRecord = (row: number): number => words[(row << SHIFT) + RECORD.owner]!
-export const setOwner = (row: number, owner: number): void => {
+export const ownerOfRecord = (row: Row): number => words[(row << SHIFT) + RECORD.owner]!
+export const setOwner = (row: Row, owner: number): void => {
   words[(row << SHIFT) + RECORD.owner] = owner
 }
 
 /** Counts packet i's payload; the datagram's last missing piece ends its record. */
-export function countFragment(row: number, i: number): void {
+export function countFragment(row: Row, i: number): void {
   const base = row << SHIFT
   const word = ipv4.fragmentWord(mem, IP[i]!)
   const payload = END[i]! - L4[i]!
@@ -137,7 +140,7 @@ export function expireFragments(): void {
 }
 
 /** The datagram is complete, too old, or not to be followed. */
-export function forget(row: number): void {
+export function forget(row: Row): void {
   const base = row << SHIFT
   const older = words[base + RECORD.older]!
   const newer = words[base + RECORD.newer]!

@@ -2,10 +2,10 @@
 // its own, and nothing after this stage reads past END. The checks are those of RFC 1812 5.2.2 and of the transport
 // protocols' own documents; lengths are checked before whatever they allow to read.
 
-import { keyWord } from '../../conntrack/tuple.ts'
-import { NOT_OURS } from '../../conntrack/verdict.ts'
+import { keyWord, NOT_OURS } from '../../conntrack/terms.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { hash4 } from '../../memory/siphash.ts'
+import type { Ports, ProtocolNumber } from '../../wire/address.ts'
 import * as checksum from '../../wire/checksum.ts'
 import * as ethernet from '../../wire/ethernet.ts'
 import * as icmp from '../../wire/icmp.ts'
@@ -98,7 +98,7 @@ function parseFragment(word: number, payload: number): number {
  * The transport header: fills PORTS; the kind, or what is wrong. Of a first fragment (`whole` false) it may not demand
  * more than that the header is there.
  */
-export function parseTransport(i: number, protocol: number, whole: boolean): number {
+export function parseTransport(i: number, protocol: ProtocolNumber, whole: boolean): number {
   if (protocol === ipv4.PROTO_TCP) return parseTcp(i, whole)
   if (protocol === ipv4.PROTO_UDP) return parseUdp(i, whole)
   if (protocol === ipv4.PROTO_ICMP) return parseIcmp(i, whole)
@@ -126,7 +126,7 @@ function parseUdp(i: number, whole: boolean): number {
   return setPorts(i, udp.ports(mem, at))
 }
 
-function setPorts(i: number, ports: number): number {
+function setPorts(i: number, ports: Ports): number {
   if ((ports & 0xffff) === 0 || ports >>> 16 === 0) return PORT_ZERO
   PORTS[i] = ports
   return FLOW

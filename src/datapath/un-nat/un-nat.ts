@@ -16,12 +16,15 @@ import { reservedFor } from '../../conntrack/expectation-matching.shard.ts'
 import { expected } from '../../conntrack/expectation-slots.shard.ts'
 import { MAPPING } from '../../conntrack/mapping-table.ts'
 import { findByInside, mapping, mappingBase } from '../../conntrack/mappings.shard.ts'
+import type { Direction } from '../../conntrack/terms.ts'
+import { directionOf, hashTuple, INSIDE, invertPorts, keyWord, opposite } from '../../conntrack/terms.ts'
 import { hasExpired } from '../../conntrack/track.shard.ts'
-import { hashTuple, INSIDE, invertPorts, keyWord } from '../../conntrack/tuple.ts'
+import type { Row } from '../../memory/brand.ts'
 import { type Externals, entryOfPort, portOfIndex } from '../../nat/externals.ts'
 import { hasTransportPorts } from '../../nat/opening.shard.ts'
 import { isEdited, toReceiver, UP } from '../../nat/sequence-edits.shard.ts'
 import { dependsOnAddress, dependsOnPort, type NatSettings } from '../../nat/settings.ts'
+import type { Addr, Ports, ProtocolNumber } from '../../wire/address.ts'
 import { swap16 } from '../../wire/address.ts'
 import * as checksum from '../../wire/checksum.ts'
 import * as icmp from '../../wire/icmp.ts'
@@ -55,7 +58,7 @@ export function asSentInside(mem: DataView, ip: number, end: number): void {
   if (readablePorts(mem, ip, end) && ipv4.protocol(mem, ip) === ipv4.PROTO_TCP) {
     const at = ip + ipv4.headerLen(mem, ip)
     const ref = find(ipv4.src(mem, ip), ipv4.dst(mem, ip), tcp.ports(mem, at), ipv4.PROTO_TCP)
-    if (ref !== 0) shiftAcknowledgement(mem, at, end, ref >> 1, 1 - (ref & 1))
+    if (ref !== 0) shiftAcknowledgement(mem, at, end, ref >> 1, opposite(directionOf(ref)))
   }
 }
 
@@ -79,11 +82,18 @@ function readablePorts(mem: DataView, ip: number, end: number): boolean {
   return need !== undefined && headerLength >= ipv4.MIN_HEADER_LEN && end - ip - headerLength >= need
 }
 
-function unNatFlow(mem: DataView, ip: number, at: number, end: number, protocol: number, outside: number): void {
+function unNatFlow(
+  mem: DataView,
+  ip: number,
+  at: number,
+  end: number,
+  protocol: ProtocolNumber,
+  outside: number,
+): void {
   const [inside, remote] = [ipv4.dst(mem, ip), ipv4.src(mem, ip)]
   const ports = protocol === ipv4.PROTO_ICMP ? icmpPorts(mem, at) : tcp.ports(mem, at)
   const ref = find(inside, remote, invertPorts(ports), protocol)
-  if (ref !== 0 && protocol === ipv4.PROTO_TCP) shiftAcknowledgement(mem, at, end, ref >> 1, ref & 1)
+  if (ref !== 0 && protocol === ipv4.PROTO_TCP) shiftAcknowledgement(mem, at, end, ref >> 1, directionOf(ref))
   if (outside === 0) return
   findExternal(ref, protocol, inside, remote, invertPorts(ports), outside)
   const delta = checksum.addDeltas(checksum.delta32(inside, address), checksum.delta16(ports >>> 16, port))
@@ -100,7 +110,7 @@ function unNatFlow(mem: DataView, ip: number, at: number, end: number, protocol:
   redirect(mem, ip, address)
 }
 
-/** As tuple.ts has them: an answer's identifier stands where its receiver's port would. */
+/** As conntrack/terms.ts has them: an answer's identifier stands where its receiver's port would. */
 function icmpPorts(mem: DataView, at: number): number {
   const type = icmp.type(mem, at)
   if (icmp.isReply(type)) return icmp.queryOf(type) | (icmp.id(mem, at) << 16)
@@ -108,7 +118,7 @@ function icmpPorts(mem: DataView, at: number): number {
 }
 
 /** The connection of what an inside end sends: row << 1 | direction, 0 for none. */
-function find(inside: number, remote: number, ports: number, protocol: number): number {
+function find(inside: Addr, remote: Addr, ports: Ports, protocol: ProtocolNumber): number {
   const key = keyWord(protocol, INSIDE)
   const ref = findConnection(inside, remote, ports, key, hashTuple(inside, remote, ports, key))
   return ref !== 0 && hasExpired(ref >> 1) ? 0 : ref
@@ -117,15 +127,15 @@ function find(inside: number, remote: number, ports: number, protocol: number): 
 /** Where a peer sends to reach an inside end whose packets have these ports; into `address` and `port`. */
 function findExternal(
   ref: number,
-  protocol: number,
-  inside: number,
-  remote: number,
-  ports: number,
+  protocol: ProtocolNumber,
+  inside: Addr,
+  remote: Addr,
+  ports: Ports,
   outside: number,
 ): void {
   const insidePort = ports & 0xffff
   if (ref !== 0) {
-    const other = ((ref >> 1) << CONN_SHIFT) + (1 - (ref & 1)) * TUPLE_WORDS
+    const other = ((ref >> 1) << CONN_SHIFT) + opposite(directionOf(ref)) * TUPLE_WORDS
     address = hot[other + 1]!
     port = hot[other + 2]! >>> 16
     return
@@ -148,7 +158,7 @@ function findExternal(
 }
 
 /** What a segment acknowledges of `direction`, in the numbers of that direction's receiver; SACK blocks too. */
-function shiftAcknowledgement(mem: DataView, at: number, end: number, row: number, direction: number): void {
+function shiftAcknowledgement(mem: DataView, at: number, end: number, row: Row, direction: Direction): void {
   if ((tcp.flags(mem, at) & tcp.ACK) === 0 || !isEdited(row)) return
   tcp.changeAck(mem, at, toReceiver(row, direction, tcp.ack(mem, at)), false)
   // Malformed, it won't get far.
@@ -182,7 +192,7 @@ function unNatError(mem: DataView, ip: number, at: number, end: number, outside:
   const ref = find(inside, remote, ports, protocol)
   findExternal(ref, protocol, inside, remote, ports, outside)
   if (ref !== 0 && protocol === ipv4.PROTO_TCP && isEdited(ref >> 1))
-    tcp.setSeq(mem, transport, toReceiver(ref >> 1, ref & 1, tcp.seq(mem, transport)))
+    tcp.setSeq(mem, transport, toReceiver(ref >> 1, directionOf(ref), tcp.seq(mem, transport)))
   ipv4.setSrc(mem, embedded, address)
   ipv4.writeChecksum(mem, embedded)
   if (isIcmp) icmp.setId(mem, transport, port)

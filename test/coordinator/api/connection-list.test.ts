@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { CONN, CONN_WORDS } from '../../../src/conntrack/connection-table.ts'
-import { keyWord, portsWord } from '../../../src/conntrack/tuple.ts'
+import { keyWord, portsWord } from '../../../src/conntrack/terms.ts'
 import { loadConfig } from '../../../src/control/config.ts'
 import { type Connection, connectionList } from '../../../src/coordinator/api/connection-list.ts'
 import { allocateMemory, type GatewayMemory } from '../../../src/coordinator/memory.ts'

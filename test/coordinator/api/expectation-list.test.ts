@@ -11,7 +11,7 @@ import {
   unheld,
   WIDTH,
 } from '../../../src/conntrack/expectation-table.ts'
-import { keyWord, portsWord } from '../../../src/conntrack/tuple.ts'
+import { keyWord, portsWord } from '../../../src/conntrack/terms.ts'
 import { type Expectation, expectationList } from '../../../src/coordinator/api/expectation-list.ts'
 import type { LoadedHelper } from '../../../src/coordinator/helpers/helper-manager.ts'
 import { allocate } from '../../../src/memory/region.ts'

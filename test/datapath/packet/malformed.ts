@@ -1,7 +1,7 @@
 // Malformed packets of every kind, as a sender inside might send them: what is wrong, the reason they are dropped for,
 // and the bytes. Header checksums are right unless they are what is wrong.
 
-import type { DropReason } from '../../../src/counters/drop-reasons.ts'
+import type { DropReasonName } from '../../../src/counters/drop-reasons.ts'
 import { type FrameSpec, frame } from '../../../src/testing/builder.ts'
 import * as ipv4 from '../../../src/wire/ipv4.ts'
 import { HOST, MAC, SERVER } from '../network.ts'
@@ -12,7 +12,7 @@ const L4 = 34
 const FROM = `${HOST}:5000`
 const TO = `${SERVER}:6000`
 
-export type Malformed = readonly [what: string, reason: DropReason, bytes: Uint8Array]
+export type Malformed = readonly [what: string, reason: DropReasonName, bytes: Uint8Array]
 
 const built = (spec: FrameSpec): Uint8Array => frame({ eth: { src: MAC.host, dst: MAC.lan }, ...spec })
 

@@ -1,0 +1,19 @@
+// Types that say what a number is. They exist for the compiler alone: at run time each is a plain number. A plain number
+// (a literal, a sum, a load from a table) becomes any of them without a cast; one of them never becomes another, so that
+// a row can't be passed for an address, nor an address in numeric order for one as loaded.
+
+/** A number that is a `Name`; several names, separated by |, for a type that takes in others. */
+export type Brand<Name extends string> = number & { readonly brand?: Name }
+
+/** A typed array whose numbers are all of one kind. */
+export type Column<T extends number> = Int32Array & { [index: number]: T }
+
+/** A row of a table (memory/rows.ts); row 0 is never used and means none. */
+export type Row = Brand<'Row'>
+
+/** A handle of an expectation: its slot and the generation of its use (conntrack/expectation-table.ts). */
+export type Handle = Brand<'Handle'>
+
+/** Since the gateway's start, where nothing else is said. */
+export type Seconds = Brand<'Seconds'>
+export type Milliseconds = Brand<'Milliseconds'>
