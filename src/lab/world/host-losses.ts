@@ -13,16 +13,21 @@ export interface HostLosses {
 
 /** Of the UDP rows of /proc/net/snmp: names, then values. */
 const UDP_ROW = /^Udp: (.*)$/gm
-/** Of an interface in /proc/net/dev, the twelfth number: what was dropped instead of sent. */
+/** Of an interface in /proc/net/dev, which begins with this: sixteen numbers. */
+const INTERFACES = 'Inter-|'
+const INTERFACE_ROW = /^ *[^\s:]+: *(\d+(?: +\d+){15}) *$/gm
+/** The twelfth of them: what was dropped instead of sent. */
 const DROPPED_COLUMN = 11
 
 /** What /proc/net/snmp and /proc/net/dev, one after the other, say was lost. */
 export function readHostLosses(text: string): HostLosses {
-  const [names = [], values = []] = [...text.matchAll(UDP_ROW)].map(([, row]) => (row as string).split(' '))
-  const sockets = Number(values[names.indexOf('RcvbufErrors')] ?? 0)
+  const [udp = '', interfaces = ''] = text.split(INTERFACES)
+  const [names = [], values = []] = [...udp.matchAll(UDP_ROW)].map(([, row]) => (row as string).split(' '))
+  const sockets = Number(values[names.indexOf('RcvbufErrors')])
   let links = 0
-  for (const [, numbers] of text.matchAll(/^ *[^\s:]+: *((?:\d+ *){16})$/gm))
-    links += Number((numbers as string).trim().split(/ +/)[DROPPED_COLUMN])
+  for (const [, numbers] of interfaces.matchAll(INTERFACE_ROW))
+    links += Number((numbers as string).split(/ +/)[DROPPED_COLUMN])
+  if (!Number.isInteger(sockets + links)) throw new Error(`these are no counters of a host:\n${text}`)
   return { sockets, links }
 }
 

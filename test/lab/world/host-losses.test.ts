@@ -9,7 +9,7 @@ describe('the counters of a host', () => {
   it('are read from its tables, by name and by column', () => {
     const text = [
       'Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors',
-      'Udp: 100 2 9 50 7 1',
+      'Udp: 123456789 2 9 123456789 7 1',
       'UdpLite: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors',
       'UdpLite: 0 0 0 0 3 0',
       'Inter-|   Receive                                                |  Transmit',
@@ -19,6 +19,10 @@ describe('the counters of a host', () => {
       '  wan0:      1       1    0    0    0     0          0         0        1       1    0    6    0     0       0          0',
     ].join('\n')
     expect(readHostLosses(text)).toEqual({ sockets: 7, links: 11 })
+  })
+
+  it('are nothing to guess', () => {
+    expect(() => readHostLosses('')).toThrow('no counters')
   })
 })
 
