@@ -1,17 +1,50 @@
+// Two projects. `unit` needs no root, no network namespace and no Debian package: any user may run it, anywhere. `host`
+// is the rest, in files named *.host.test.ts: the kernel, real programs, the lab.
+
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import { TEST_LIMIT_MS } from './test/patience.ts'
 
 const source = (path: string) => new URL(path, import.meta.url).pathname
+
+const HOST = 'test/**/*.host.test.ts'
+
+/** Files of `host` wait for others most of their time, each for itself: they begin first, the longest before the rest. */
+const LONGEST = [
+  'lab/kill',
+  'lab/scenarios/ftp',
+  'lab/scenarios/forward',
+  'lab/kernel-helpers',
+  'coordinator/lifecycle',
+]
+
+class WaitingFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId, project }: TestSpecification): number => {
+      if (project.name !== 'host') return LONGEST.length + 1
+      const place = LONGEST.findIndex((name) => moduleId.endsWith(`/${name}.host.test.ts`))
+      return place < 0 ? LONGEST.length : place
+    }
+    return (await super.sort(files)).toSorted((a, b) => rank(a) - rank(b))
+  }
+}
 
 export default defineConfig({
   // Tests run from source; a test that crashes shards has test/faults/crash.ts instead.
   resolve: { alias: { '#faults': source('src/memory/no-faults.ts') } },
   test: {
-    include: ['test/**/*.test.ts'],
     // One process a file: a shard's memory is module-level state, and koffi's mappings belong to a process.
     pool: 'forks',
+    // More than there are processors: where one waits, another runs.
+    maxWorkers: availableParallelism() + 2,
+    sequence: { sequencer: WaitingFirst },
     globalSetup: ['test/leftovers.ts'],
     testTimeout: TEST_LIMIT_MS,
     hookTimeout: TEST_LIMIT_MS,
+    projects: [
+      { extends: true, test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [HOST] } },
+      { extends: true, test: { name: 'host', include: [HOST] } },
+    ],
   },
 })

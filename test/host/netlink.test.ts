@@ -1,9 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { attributes, bytesOf, errorOf, message, messages, NLMSG_ERROR } from '../../src/host/netlink.ts'
-import { NETLINK_ROUTE, NetlinkError, NetlinkSocket } from '../../src/host/netlink-socket.ts'
-import { useNeighbour } from '../../src/host/rtnetlink.ts'
-import { addr } from './inside.ts'
 
 describe('netlink messages', () => {
   const attribute = fc.tuple(fc.integer({ min: 0, max: 0x3fff }), fc.uint8Array({ maxLength: 40 }))
@@ -54,16 +51,5 @@ describe('netlink messages', () => {
     expect(errorOf(plain)).toEqual({ errno: 22, text: '' })
     const [explained] = messages(message(NLMSG_ERROR, 0x200, 1, body, [[1, Buffer.from('Invalid prefix\0')]]))
     expect(errorOf(explained)).toEqual({ errno: 22, text: 'Invalid prefix' })
-  })
-
-  it('that the kernel refuses are errors with a code and what was attempted', () => {
-    const socket = new NetlinkSocket(NETLINK_ROUTE)
-    try {
-      const attempt = () => useNeighbour(socket, 0x7fffffff, addr('10.0.0.1'), true)
-      expect(attempt).toThrow(NetlinkError)
-      expect(attempt).toThrow(/^resolving a neighbour: the kernel answers ENODEV/)
-    } finally {
-      socket.close()
-    }
   })
 })

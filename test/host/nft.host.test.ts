@@ -1,63 +1,16 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { applyRules, NFT_TABLES, type RuleSet, removeTable, ruleText } from '../../src/host/nft.ts'
+import { applyRules, NFT_TABLES, removeTable } from '../../src/host/nft.ts'
 import { type Namespace, run, veth } from '../../src/lab/world/namespace.ts'
 import { testNamespace } from '../leftovers.ts'
 import { addr, inside } from './inside.ts'
+import { RULES } from './rule-set.ts'
 import { Socket } from './sockets-inside.ts'
 
 const GRE = 47
 const ICMP = 1
-const TCP = 6
-const UDP = 17
-
-const RULES: RuleSet = {
-  inside: ['lan0', 'lan1'],
-  outside: ['wan0'],
-  present: new Set(['lan0', 'lan1', 'wan0']),
-  shared: [addr('203.0.113.2')],
-  pool: [addr('203.0.113.50')],
-  // 20480-20543 is a block in which the host has a socket.
-  hidden: [
-    { from: 16384, to: 20479 },
-    { from: 20544, to: 60991 },
-  ],
-  protocols: [GRE],
-  forwarded: [
-    { protocol: UDP, address: null, port: 2121 },
-    // Of another protocol, and of an address that isn't shared.
-    { protocol: TCP, address: null, port: 5000 },
-    { protocol: UDP, address: addr('203.0.113.3'), port: 5000 },
-  ],
-}
 
 /** The code of an ICMP destination unreachable in an IPv4 packet: 0 network, 3 port. */
 const unreachableCode = (packet: string): number => (packet.charCodeAt(20) === 3 ? packet.charCodeAt(21) : -1)
-
-describe('the script for nft', () => {
-  it('has a chain only for an interface that is there, and names the missing ones in the sets', () => {
-    const text = ruleText({ ...RULES, present: new Set(['wan0']) })
-    expect(text).toContain('device "wan0"')
-    expect(text).not.toContain('device "lan0"')
-    expect(text).toContain('oifname { "lan0", "lan1", "wan0" } drop')
-  })
-
-  it('hides no ports while nothing is shared', () => {
-    const text = ruleText({ ...RULES, shared: [], pool: [] })
-    expect(text).not.toContain('dport')
-    expect(text).not.toContain('ip protocol')
-    expect(text).not.toContain('ip daddr')
-  })
-
-  it('drops what would be forwarded between inside and outside, whatever the ingress rules let through', () => {
-    const text = ruleText(RULES)
-    expect(text).toContain('iifname { "lan0", "lan1" } oifname { "wan0" } drop')
-    expect(text).toContain('iifname { "wan0" } oifname { "lan0", "lan1", "wan0" } drop')
-  })
-
-  it('refuses a name that nft would take for something else', () => {
-    expect(() => ruleText({ ...RULES, outside: ['wan*'] })).toThrow(/"wan\*" can't be used in nft rules: rename it/)
-  })
-})
 
 describe('ingress rules', () => {
   let gateway: Namespace
