@@ -1,16 +1,16 @@
 // Dispatch by the kernel: the receive sockets that all shards have on one interface form a group, and a classic BPF
-// program says for each packet which member gets it. Runs on the coordinator.
-// Authority: packet(7) PACKET_FANOUT, net/packet/af_packet.c (fanout_add, packet_notifier), linux/filter.h.
+// program says for each packet which member gets it. Authority: packet(7) PACKET_FANOUT, net/packet/af_packet.c
+// (fanout_add, packet_notifier), linux/filter.h. Owner: the coordinator.
 //
-// Member number is shard number. A member is numbered by the order of joining until the link goes down, and after that
-// by the order in which the sockets were made, so both are the shards' order. A socket leaves its group only by being
-// closed, and can't be bound again while it is in one.
+// A member's number is its shard's number. The kernel numbers members by the order in which they joined until the link
+// goes down, and after that by the order in which the sockets were made: so both orders are that of the shards. A socket
+// leaves its group only by being closed, and can't be bound again while it is in a group.
 //
-//   a socket is          packets               then
-//   closed off           refused by a filter   it is bound, and joins: it would receive everything in between
-//   joined               refused               all others have joined, and there is a program: without, all is member 0's
-//   open                 as the program says   setProgram() replaces the program; nothing is lost
-// Never: opening before the last has joined; joining out of order.
+//   a socket is   packets               it stays so until
+//   closed off    refused by a filter   it is bound and joins its group; unfiltered it would receive everything meanwhile
+//   joined        refused by a filter   all members have joined and there is a program; without one, member 0 gets all
+//   open          as the program says   it is closed; setProgram() replaces the program, and nothing is lost
+// Never: a socket opened before the last one has joined; joining in another order than that of the shards.
 
 import {
   addressOf,
@@ -27,9 +27,9 @@ import {
 const PACKET_FANOUT = 18
 const PACKET_FANOUT_DATA = 22
 const FANOUT_CBPF = 6
-/** PACKET_IGNORE_OUTGOING has no effect on a socket in a group. */
+/** The group's own PACKET_IGNORE_OUTGOING: the socket option has no effect on a member. */
 const FANOUT_IGNORE_OUTGOING = 0x4000
-/** The kernel finds a number that no other group of this network namespace has. */
+/** The kernel chooses a group number that is free in this network namespace. */
 const FANOUT_UNIQUE_ID = 0x2000
 const TYPE_AND_FLAGS = 16
 const ID_MASK = 0xffff
@@ -39,11 +39,11 @@ const INSTRUCTION_BYTES = 8
 const RET_K = 6
 const REFUSE_ALL = Uint8Array.of(RET_K, 0, 0, 0, 0, 0, 0, 0)
 
-/** Before it is bound: the socket receives nothing until its group opens. */
+/** To be called before the socket is bound: it receives nothing until its group opens. */
 export const closeOff = (fd: number): void => void setProgramOption(fd, SOL_SOCKET, SO_ATTACH_FILTER, REFUSE_ALL)
 
 export class FanoutGroup {
-  /** By shard, made in this order, closed off, bound. */
+  /** By shard. All are closed off and bound. */
   readonly #fds: readonly number[]
   #id = 0
   #joined = 0
@@ -59,7 +59,10 @@ export class FanoutGroup {
     return this.#program
   }
 
-  /** An array of struct sock_filter. The program sees a packet from its network header on, and returns a shard. */
+  /**
+   * Sets or replaces the program, an array of struct sock_filter. It sees a packet from its network header on and returns
+   * a shard's number.
+   */
   setProgram(program: Uint8Array): void {
     this.#program = program
     if (this.#isOpen) setProgramOption(this.#fds[0]!, SOL_PACKET, PACKET_FANOUT_DATA, program)
@@ -67,8 +70,8 @@ export class FanoutGroup {
   }
 
   /**
-   * Goes as far as it can towards being open; false if the kernel takes no more members at present: before Linux 6.13
-   * the link must be up. Throws SystemCallError.
+   * Joins the members and opens the group, as far as that is possible now. Returns false if the kernel takes no members
+   * at present: before Linux 6.13 the link must be up. Throws SystemCallError.
    */
   settle(): boolean {
     for (; this.#joined < this.#fds.length; this.#joined++) if (!this.#join(this.#fds[this.#joined]!)) return false
@@ -99,9 +102,9 @@ function fanoutOf(fd: number): number {
   return new DataView(value.buffer).getUint32(0, true)
 }
 
-/** Options that take a struct sock_fprog: u16 length in instructions, then at 8 the address of the first one. */
+/** Sets an option that takes a struct sock_fprog: u16 number of instructions, at 8 the address of the first one. */
 function setProgramOption(fd: number, level: number, option: number, program: Uint8Array): void {
-  // Shared memory, because the heap's moves.
+  // Shared memory has a fixed address; the garbage collector may move what lies on the heap.
   const instructions = new Uint8Array(new SharedArrayBuffer(program.length))
   instructions.set(program)
   const fprog = new DataView(new ArrayBuffer(16))

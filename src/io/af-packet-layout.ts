@@ -1,15 +1,16 @@
-// What the coordinator (af-packet-open.ts) and the shard's driver (af-packet.ts) must agree on: the kernel's structures
-// and where everything lies in the packet memory. Authority: packet(7), linux/if_packet.h (struct tpacket2_hdr), sendmmsg(2),
+// What the coordinator (af-packet-open.ts) and the driver (af-packet.ts) must agree on: the kernel's structures and where
+// everything lies in the packet memory. Authority: packet(7), linux/if_packet.h (struct tpacket2_hdr), sendmmsg(2),
 // poll(2); the x86-64 and arm64 ABI of 64-bit Linux.
 //
-// The packet memory is one address range for the rings of all shards, reserved at once and filled by MAP_FIXED mappings. Each set of rings has a part:
+// The packet memory is one address range, reserved at once and filled by MAP_FIXED mappings. Each driver has a part of it:
 //
 //   [ shard 0 ][ shard 1 ] ... [ the dispatcher, where a thread dispatches ][ shared ]
 //   a part:  [ receive ring of port 0 | ... of port P-1 | scratch | control ]
-//              kernel memory, shared with the socket      the shard's, both
+//              kernel memory, shared with the socket      written by the driver alone
 //
-// Where a thread dispatches, it has the rings, and the shards have none. Control holds what system calls point at and
-// what a new worker on the same rings must know. Owner: the rings' driver, but for PORT_STATE.ring.
+// Where a thread dispatches, it has the receive rings, and the shards have none. Control holds what system calls point at
+// and what a worker must know that goes on with a dead one's rings. Owner of a part: the driver that was given its rings,
+// except PORT_STATE.socket, which only the coordinator writes.
 
 import { CACHE_LINE } from '../memory/region.ts'
 import { BURST } from './driver.ts'
@@ -20,16 +21,16 @@ import type { Address } from './syscalls.ts'
 export const FRAME_BYTES = 66048
 export const BLOCK_BYTES = 4 << 20
 export const FRAMES_A_BLOCK = 63
-/** Below it, the bursts that build up while the thread isn't scheduled are lost. */
+/** A smaller ring loses the packets that come while the thread isn't scheduled. */
 export const MIN_RING_BYTES = 16 << 20
 
-/** Where frame i begins in its ring: the rest of a block after its last frame is unused. */
+/** Where frame i begins, from the begin of its ring. The rest of a block after its last frame is unused. */
 export const frameOffset = (i: number): number => {
   const block = (i / FRAMES_A_BLOCK) | 0
   return block * BLOCK_BYTES + (i - block * FRAMES_A_BLOCK) * FRAME_BYTES
 }
 
-/** The frame that a place in a ring belongs to. */
+/** The number of the frame that a byte of a ring belongs to; the opposite of frameOffset. */
 export const frameAt = (offset: number): number => {
   const block = (offset / BLOCK_BYTES) | 0
   return block * FRAMES_A_BLOCK + (((offset - block * BLOCK_BYTES) / FRAME_BYTES) | 0)
@@ -44,7 +45,7 @@ export const TP_MAC_NET = 3
 export const TP_STATUS_KERNEL = 0
 export const TP_STATUS_USER = 1
 export const TP_STATUS_VLAN_VALID = 0x10
-/** Ours alone: the kernel neither sets it nor fills a frame whose status isn't 0, and bit 0 is clear. */
+/** natloom's own: the kernel doesn't set this bit, nor fill a frame whose status isn't 0. Bit 0 is clear beside it. */
 export const TP_STATUS_LENT = 0x10000
 
 // --- control: a block for poll(), then one for each port; offsets in bytes ---
@@ -62,28 +63,28 @@ export const IOVEC_BYTES = 16
 /** Messages that one sendmmsg() takes; more are sent early. */
 export const BATCH = BURST
 
-/** What outlives a worker, at the begin of a port's block. */
+/** What must outlive a worker, as offsets from the begin of a port's block. */
 export const PORT_STATE = {
   /** i32: the frame that receive() looks at next. */
   next: 0,
-  /** i32: the first frame that release() has not given back; equal to `next` outside a burst. */
-  held: 4,
-  /** f64: frames that the link refused to send. */
+  /** i32: the first frame that release() has not given back yet; equal to `next` outside a burst. */
+  unreleased: 4,
+  /** f64: count of frames that the link refused to send. */
   sendFailures: 8,
-  /** f64: frames lost because the ring was full. */
+  /** f64: count of frames lost because the ring was full. */
   receiveLosses: 16,
-  /** f64: frames skipped because they bore a VLAN tag. */
+  /** f64: count of frames skipped because they bore a VLAN tag. */
   tagged: 24,
   /**
-   * i32: counts what the coordinator does to the descriptor, odd while it puts another socket in its place. It is the
-   * only writer.
+   * i32: counts the steps by which the coordinator gives the descriptor another socket: odd while it does so. Written by
+   * the coordinator alone.
    */
   socket: 32,
-  /** i32: what `socket` said when the ring that lies in the packet memory was mapped. */
+  /** i32: the value of `socket` when the ring that lies in the packet memory was mapped. */
   mapped: 36,
   /**
-   * Two i32: which frames of the burst from `held` on are lent, a bit each. Their status says so only until they are
-   * given back, which may be before the burst is released.
+   * Two i32: which frames of the burst, counted from `unreleased`, are lent, a bit each. The status word of a frame says
+   * so only until the frame is given back, which may be before the burst is released.
    */
   lent: 40,
 } as const
@@ -93,31 +94,32 @@ const PORT_BYTES = PORT_IOVECS + BATCH * IOVEC_BYTES
 
 /** One pollfd for each port, then the wake descriptor's. */
 const pollBytes = (ports: number): number => lines((ports + 1) * POLLFD_BYTES)
-/** From the begin of control. */
+/** Where a port's block begins, from the begin of control. */
 export const portControl = (ports: number, port: number): number => pollBytes(ports) + port * PORT_BYTES
 export const controlBytes = (ports: number): number => portControl(ports, ports)
 
 /**
- * Everything a worker needs to drive its ports: plain data, to be posted. The coordinator owns the descriptors and the
- * mapping for the process's life, so a worker that takes a dead one's place goes on with the same rings.
+ * Everything that a driver needs to know of its part of the packet memory: plain data, which is posted to a worker. The
+ * coordinator owns descriptors and mappings as long as the process lives, so a worker that follows a dead one goes on
+ * with the same rings.
  */
 export interface AfPacketRings {
   readonly packetMemoryAddress: Address
   readonly packetMemoryLength: number
-  /** Offsets from the packet memory's begin, as all places are. Ring i begins at ringsAt + i * ringBytes. */
+  /** An offset from the packet memory's begin, as all that follow. Port i's ring begins at ringsAt + i * ringBytes. */
   readonly ringsAt: number
-  /** Of each port, whole blocks; 0 where a dispatcher has the rings. */
+  /** Length of each port's ring, in whole blocks; 0 where a dispatcher has the rings. */
   readonly ringBytes: number
-  /** Of each ring. */
+  /** How many frames a ring has. */
   readonly frames: number
   readonly scratchAt: number
   readonly scratchLength: number
   readonly controlAt: number
-  /** All shards'. */
+  /** The range that all shards share. */
   readonly sharedAt: number
   readonly sharedLength: number
-  /** An eventfd: `signal(wakeFd)` in any thread ends the driver's wait(). It stays its maker's to close. */
+  /** An eventfd: `signal(wakeFd)` in any thread ends the driver's wait(). Its maker closes it. */
   readonly wakeFd: number
-  /** A receiveFd of -1: no ring. */
+  /** By port; receiveFd is -1 where there is no ring. */
   readonly ports: readonly { readonly name: string; readonly receiveFd: number; readonly sendFd: number }[]
 }

@@ -1,11 +1,11 @@
-// Control plane of af-packet: makes the sockets and receive rings of all shards, maps them side by side into one packet memory,
-// and binds them again to an interface that came back. Runs on the coordinator, which keeps what it makes: descriptors
-// and mappings are lent to workers by number (see AfPacketSeat).
-// Authority: packet(7), net/packet/af_packet.c (bind, notifier), mmap(2).
+// Control plane of af-packet: makes the sockets and receive rings of all shards, maps them side by side into one packet
+// memory, and binds them again to an interface that came back. Authority: packet(7), net/packet/af_packet.c (bind,
+// notifier), mmap(2).
 //
-// Owner: the coordinator, but for one thing. Sockets in a fanout group can't be bound again: for an interface that is
-// back new ones are made, and take the descriptors of the old. Their rings take the place of the old in the packet memory
-// when the shard has read and given back the last frame there, and by the shard itself (af-packet.ts).
+// Owner: the coordinator, which keeps descriptors and mappings and tells them to workers as numbers (AfPacketRings). One
+// thing the driver does: sockets in a fanout group can't be bound again, so for an interface that came back new sockets
+// are made, and get the descriptors of the old ones. The driver maps a new ring over the old one when it has read and
+// given back the last frame there (af-packet.ts).
 
 import { closeOff, FanoutGroup } from './af-packet-fanout.ts'
 import {
@@ -17,7 +17,7 @@ import {
   PORT_STATE,
   portControl,
 } from './af-packet-layout.ts'
-import { bindTo, ETH_P_ALL, NOTHING, packetSocket, prepareReceiving, prepareSending } from './af-packet-sockets.ts'
+import { bindTo, ETH_P_ALL, ETH_P_NONE, packetSocket, prepareReceiving, prepareSending } from './af-packet-sockets.ts'
 import { AfPacketError } from './errors.ts'
 import {
   type Address,
@@ -37,29 +37,29 @@ import {
 } from './syscalls.ts'
 
 const SCRATCH_BYTES = 8 << 20
-/** Packets are i32 offsets. */
-const MAX_ARENA_BYTES = 2 ** 31 - 1
+/** A packet is named by an i32 offset. */
+const MAX_PACKET_MEMORY_BYTES = 2 ** 31 - 1
 
 export interface AfPacketOptions {
-  /** Becomes ports 0, 1, ... in this order. The index is the one in the calling thread's network namespace. */
+  /** Ports 0, 1, ... in this order. An index is the one in the calling thread's network namespace. */
   readonly interfaces: readonly Interface[]
   readonly shards: number
-  /** Of each receive ring, at least 16 MiB, rounded down to whole blocks of 4 MiB. Taken from the kernel at once. */
+  /** Size of each receive ring, at least 16 MiB, rounded down to blocks of 4 MiB. The kernel allocates it at once. */
   readonly ringBytes: number
-  /** By port: send past the queue discipline (faster; ends any shaping on that interface). */
+  /** By port: whether to send past the queue discipline (faster; ends any shaping on that interface). */
   readonly qdiscBypass: readonly boolean[]
-  /** By shard: an eventfd that ends the driver's wait(); stays the caller's. */
+  /** By shard: an eventfd that ends the driver's wait(). The caller closes it. */
   readonly wakeFds: readonly number[]
-  /** Of the range that all shards share; default 0. */
+  /** Size of the range that all shards share; default 0. */
   readonly sharedBytes?: number
   /**
-   * Who sends a packet to its shard. The kernel: each shard has receive rings of its own. A thread: it has the rings, in
-   * one set of rings behind the shards', and they have none.
+   * What takes a packet to its shard. The kernel: each shard has receive rings of its own. A thread: it alone has receive
+   * rings, in a part of its own behind those of the shards.
    */
   readonly dispatch: 'kernel' | 'thread'
-  /** The thread's eventfd, where one dispatches. */
+  /** The eventfd of the thread, where a thread dispatches. */
   readonly dispatcherWakeFd?: number
-  /** Of each shard's rings; default 8 MiB, page-aligned up. */
+  /** Size of the scratch area in each part, rounded up to whole pages; default 8 MiB. */
   readonly scratchBytes?: number
 }
 
@@ -69,11 +69,12 @@ interface Interface {
 }
 
 /**
- * Opens all shards' ports in the calling thread's network namespace. Throws AfPacketError, SystemCallError, and then
- * leaves nothing open. Where the kernel dispatches among several shards, nothing is received before setDispatch().
+ * Opens the ports of all shards in the calling thread's network namespace. If it throws (AfPacketError,
+ * SystemCallError), nothing stays open. Where the kernel dispatches among several shards, nothing is received before
+ * setDispatch().
  */
 export function openAfPacket(options: AfPacketOptions): AfPacketPorts {
-  const plan = ringsOf(options)
+  const plan = layOut(options)
   const last = plan[plan.length - 1]!
   const { packetMemoryLength } = last
   const opened: number[] = []
@@ -99,12 +100,13 @@ export function openAfPacket(options: AfPacketOptions): AfPacketPorts {
   }
 }
 
-/** What openAfPacket() has opened, for as long as the process lives. */
+/** All that openAfPacket() has opened. */
 export class AfPacketPorts {
   /** By shard. */
   readonly rings: readonly AfPacketRings[]
-  /** Of the thread that dispatches, where one does. */
+  /** Those of the thread that dispatches, where one does. */
   readonly dispatcherRings: AfPacketRings | undefined
+  /** The shards' and the dispatcher's. */
   readonly #all: readonly AfPacketRings[]
   /** By port, where the kernel dispatches among several shards. */
   readonly #groups: (FanoutGroup | undefined)[]
@@ -116,18 +118,18 @@ export class AfPacketPorts {
     this.#groups = [...groups]
   }
 
-  /** Sets the program by which the kernel dispatches what comes by a port; nothing where it has nothing to decide. */
+  /** Sets the program by which the kernel dispatches what a port receives. Without effect where the kernel doesn't. */
   setDispatch(port: number, program: Uint8Array): void {
     this.#groups[port]?.setProgram(program)
   }
 
   /**
-   * Binds a port to its interface again after that vanished and came back under another index; the drivers go on. A
-   * link that only went down and up needs nothing: the kernel hooks it in again. Throws AfPacketError, SystemCallError.
+   * Binds a port to its interface again after the interface vanished and came back under another index; the drivers go
+   * on. After a link was down the kernel does so by itself. Throws AfPacketError, SystemCallError.
    */
   rebind(port: number, index: number): void {
     const { name } = this.#all[0]!.ports[port]!
-    for (const { ports } of this.#all) bindTo(ports[port]!.sendFd, name, index, NOTHING)
+    for (const { ports } of this.#all) bindTo(ports[port]!.sendFd, name, index, ETH_P_NONE)
     const group = this.#groups[port]
     if (group) this.#groups[port] = this.#remake(port, { name, index }, group.program)
     else
@@ -135,12 +137,18 @@ export class AfPacketPorts {
         if (ports[port]!.receiveFd >= 0) bindTo(ports[port]!.receiveFd, name, index, ETH_P_ALL)
   }
 
-  /** After any change of a link: what waited for it to be up is done. False if it still waits. Throws SystemCallError. */
+  /**
+   * To be called after any change of a link: does what had to wait until the link is up. Returns false if it still has
+   * to wait. Throws SystemCallError.
+   */
   settle(port: number): boolean {
     return this.#groups[port]?.settle() ?? true
   }
 
-  /** Gives everything back but the eventfds. When all workers have ended: a view of the packet memory must not be touched after. */
+  /**
+   * Gives everything back but the eventfds. To be called when all workers have ended, because a view of unmapped memory
+   * must not be touched.
+   */
   close(): void {
     for (const { ports } of this.#all)
       for (const { receiveFd, sendFd } of ports) {
@@ -156,7 +164,7 @@ export class AfPacketPorts {
     const fds = this.#all.map(({ ports }) => ports[port]!.receiveFd)
     try {
       for (const { ringBytes } of this.#all) bindTo(receiver(name, ringBytes, true, made), name, index, ETH_P_ALL)
-      for (const [shard, rings] of this.#all.entries()) replace(rings, port, made[shard]!)
+      for (const [shard, rings] of this.#all.entries()) replaceSocket(rings, port, made[shard]!)
     } finally {
       for (const fd of made) close(fd)
     }
@@ -166,8 +174,8 @@ export class AfPacketPorts {
   }
 }
 
-/** The shard may look at any time: it sees that the descriptor is being given another socket, and then that it was. */
-function replace({ packetMemoryAddress, controlAt, ports }: AfPacketRings, port: number, fd: number): void {
+/** Gives a port's descriptor another socket. The driver, which may look at any time, sees it by PORT_STATE.socket. */
+function replaceSocket({ packetMemoryAddress, controlAt, ports }: AfPacketRings, port: number, fd: number): void {
   const at = packetMemoryAddress + controlAt + portControl(ports.length, port) + PORT_STATE.socket
   const count = new Int32Array(viewOf(at, 4))
   Atomics.add(count, 0, 1)
@@ -175,8 +183,8 @@ function replace({ packetMemoryAddress, controlAt, ports }: AfPacketRings, port:
   Atomics.add(count, 0, 1)
 }
 
-/** Where everything will lie. Throws AfPacketError if it is too much. */
-function ringsOf(options: AfPacketOptions): AfPacketRings[] {
+/** Lays out the packet memory: the parts of all shards and of the dispatcher. Throws AfPacketError if it is too large. */
+function layOut(options: AfPacketOptions): AfPacketRings[] {
   const { interfaces, shards, wakeFds, sharedBytes = 0, dispatch, dispatcherWakeFd = -1 } = options
   const blocks = Math.floor(options.ringBytes / BLOCK_BYTES)
   const rings = { ringBytes: blocks * BLOCK_BYTES, frames: blocks * FRAMES_A_BLOCK }
@@ -186,26 +194,26 @@ function ringsOf(options: AfPacketOptions): AfPacketRings[] {
       'ring-size',
       `a receive ring of ${options.ringBytes} bytes, allowed: ${MIN_RING_BYTES} (16 MiB) or more for each interface`,
     )
-  const kinds = Array.from({ length: shards }, (_, shard) => ({
+  const drivers = Array.from({ length: shards }, (_, shard) => ({
     ...(dispatch === 'kernel' ? rings : none),
     wakeFd: wakeFds[shard]!,
   }))
-  if (dispatch === 'thread') kinds.push({ ...rings, wakeFd: dispatcherWakeFd })
+  if (dispatch === 'thread') drivers.push({ ...rings, wakeFd: dispatcherWakeFd })
 
   const scratchLength = pages(options.scratchBytes ?? SCRATCH_BYTES)
   const sharedLength = pages(sharedBytes)
   let end = 0
-  const places = kinds.map((kind) => {
-    const scratchAt = end + interfaces.length * kind.ringBytes
+  const parts = drivers.map((driver) => {
+    const scratchAt = end + interfaces.length * driver.ringBytes
     const controlAt = scratchAt + scratchLength
-    const place = { ...kind, ringsAt: end, scratchAt, scratchLength, controlAt }
+    const part = { ...driver, ringsAt: end, scratchAt, scratchLength, controlAt }
     end = controlAt + pages(controlBytes(interfaces.length))
-    return place
+    return part
   })
   const packetMemoryLength = end + sharedLength
-  if (packetMemoryLength > MAX_ARENA_BYTES) throw tooLarge(options, rings.ringBytes, packetMemoryLength)
+  if (packetMemoryLength > MAX_PACKET_MEMORY_BYTES) throw tooLarge(options, rings.ringBytes, packetMemoryLength)
   const packetMemory = { packetMemoryAddress: 0, packetMemoryLength, sharedAt: end, sharedLength }
-  return places.map((place) => ({ ...packetMemory, ...place, ports: [] }))
+  return parts.map((part) => ({ ...packetMemory, ...part, ports: [] }))
 }
 
 function tooLarge(
@@ -221,13 +229,13 @@ function tooLarge(
   )
 }
 
-/** The rings with their sockets, its part of the packet memory mapped. The receiving ones are not bound yet. */
+/** Makes the sockets of one driver and maps its part of the packet memory. Receiving sockets are not bound yet. */
 function openRings(rings: AfPacketRings, options: AfPacketOptions, isGroup: boolean, opened: number[]): AfPacketRings {
   const { packetMemoryAddress, ringsAt, ringBytes, scratchAt, controlAt } = rings
   const ports = options.interfaces.map(({ name, index }, port) => {
     const sendFd = packetSocket(opened)
     prepareSending(sendFd, options.qdiscBypass[port] ?? false)
-    bindTo(sendFd, name, index, NOTHING)
+    bindTo(sendFd, name, index, ETH_P_NONE)
     if (ringBytes === 0) return { name, sendFd, receiveFd: -1 }
     const receiveFd = receiver(name, ringBytes, isGroup, opened)
     const ring = packetMemoryAddress + ringsAt + port * ringBytes

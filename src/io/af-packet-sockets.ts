@@ -28,9 +28,9 @@ const PACKET_IGNORE_OUTGOING = 23
 const TPACKET_V2 = 1
 const ARPHRD_ETHER = 1
 
-/** Protocols to bind to: of a socket that receives, and of one that only sends. */
+/** Protocols to bind a socket to: everything for one that receives, none for one that only sends. */
 export const ETH_P_ALL = 3
-export const NOTHING = 0
+export const ETH_P_NONE = 0
 
 // struct sockaddr_ll
 const SOCKADDR_LL_BYTES = 20
@@ -40,7 +40,7 @@ const SLL_HATYPE = 8
 
 const SEND_BUFFER_BYTES = 16 << 20
 
-/** Protocol 0: it receives nothing before it is bound. */
+/** Makes a socket and notes it in `opened`. Its protocol is 0, so it receives nothing before it is bound. */
 export function packetSocket(opened: number[]): number {
   try {
     const fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
@@ -53,11 +53,14 @@ export function packetSocket(opened: number[]): number {
   }
 }
 
-/** Makes its ring, to be mapped. The order matters: version, header and reserve shape the frames of the ring that is made last. */
+/**
+ * Makes the receive ring of a socket, to be mapped. The order matters: version, header and reserve are set first, because
+ * they shape the frames of the ring.
+ */
 export function prepareReceiving(fd: number, name: string, ringBytes: number): void {
   setsockoptInt(fd, SOL_PACKET, PACKET_VERSION, TPACKET_V2)
   setsockoptInt(fd, SOL_PACKET, PACKET_VNET_HDR, 1)
-  // Moves the Ethernet header by two bytes, and so the IPv4 header onto four.
+  // Moves the Ethernet header by two bytes, so that the IPv4 header lies on a multiple of four.
   setsockoptInt(fd, SOL_PACKET, PACKET_RESERVE, 2)
   setsockoptInt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
   const blocks = ringBytes / BLOCK_BYTES
@@ -68,7 +71,8 @@ export function prepareReceiving(fd: number, name: string, ringBytes: number): v
     if (error instanceof SystemCallError && error.code === 'ENOMEM')
       throw new AfPacketError(
         'ring-memory',
-        `the kernel has no ${ringBytes >> 20} MiB for the receive ring of ${name}: free memory, or make the ring smaller`,
+        `the kernel has no ${ringBytes >> 20} MiB for the receive ring of ${name}: free memory, or make the ring ` +
+          'smaller',
       )
     throw error
   }
@@ -81,7 +85,7 @@ export function prepareSending(fd: number, qdiscBypass: boolean): void {
     setsockoptInt(fd, SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
   } catch (error) {
     if (!(error instanceof SystemCallError && error.code === 'EPERM')) throw error
-    // In a user namespace: as much as net.core.wmem_max allows.
+    // In a user namespace only net.core.wmem_max bytes may be had.
     setsockoptInt(fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
   }
 }

@@ -2,20 +2,21 @@
 // sendmmsg() straight out of that ring, each worker run to completion. Why these and not TPACKET_V3, a send ring or
 // AF_XDP: decision 0022. Authority: packet(7), Documentation/networking/packet_mmap.rst, sendmmsg(2).
 //
-// Owner: the shard that was given the rings. The kernel fills frames; a frame's status word says whose it is:
+// Owner: the thread that was given the rings, called the shard here. The kernel fills frames; a frame's status word says
+// who may touch it:
 //
-//   status             whose     then
-//   0                  kernel's  it fills the frame, stores the status last
-//   bit 0              shard's   receive() lists it, once; send() may point at it
-//   0x10000            another's lend() stored it; release() passes it over, giveBack() or reclaim() stores 0
-//   0 again            kernel's  release() stored it, frames in ring order
-// Never: storing 0 in a frame that was not listed, or by release() in one that was lent in its burst: it may have come
-// back and been filled anew; leaving a frame behind (the kernel stops at it, and the last one
-// filled makes poll() return at once).
+//   status    who             what happens next
+//   0         the kernel      it fills the frame and stores the status last
+//   bit 0     the shard       receive() lists the frame once; send() may point at it; release() stores 0, in ring order
+//   0x10000   another thread  lend() has stored it; release() passes the frame over; giveBack() or reclaim() stores 0
+// Never: storing 0 in a frame that was not listed; storing 0 by release() in a frame that was lent in its burst (it may
+// have been given back and filled again); leaving a frame out (the kernel stops at it, and if it is the last one that
+// was filled, poll() returns at once each time).
 //
-// Order of memory: the kernel stores a frame, then its status; we must not load the frame before the status. x86 keeps
-// loads in order and stores behind earlier loads, so plain accesses do there, at a tenth of the cost of Atomics
-// (0.6-0.9 against 8-14 ns); elsewhere Atomics are used. What other threads store, lent frames, is by Atomics everywhere.
+// Memory order: the kernel stores a frame, then its status, so the frame must not be loaded before the status. x86 keeps
+// loads in order and stores behind earlier loads; plain accesses suffice there, at a tenth of the cost of Atomics
+// (0.6-0.9 against 8-14 ns). Other processors need Atomics. The status of lent frames, which other threads store, is
+// accessed by Atomics on all processors.
 
 import { constants } from 'node:os'
 import {
@@ -40,7 +41,7 @@ import {
   TP_STATUS_USER,
   TP_STATUS_VLAN_VALID,
 } from './af-packet-layout.ts'
-import { BURST, type Driver, VIRTIO_NET_HEADER } from './driver.ts'
+import { BURST, type Driver, MAX_WAIT_MS, VIRTIO_NET_HEADER } from './driver.ts'
 import {
   type Address,
   drain,
@@ -63,9 +64,8 @@ import {
 
 const { EAGAIN, EINTR, EMSGSIZE, EINVAL, ENOBUFS } = constants.errno
 const ORDERED = process.arch === 'x64' || process.arch === 'ia32'
-const MAX_WAIT_MS = 50
 /** How often a batch is offered again to a link whose queue is full, before the rest of it is dropped. */
-const PATIENCE = 16
+const OFFERS = 16
 const PACKET_STATISTICS = 6
 const TWO_32 = 2 ** 32
 
@@ -80,16 +80,19 @@ export class AfPacketDriver implements Driver {
   readonly #rings: AfPacketRings
   /** The packet memory in i32 words. */
   readonly #words: Int32Array
+  /** How many frames a ring has. */
   readonly #frames: number
+  /** By port, as the words of PORT_STATE. */
   readonly #next: Int32Array
-  readonly #held: Int32Array
+  readonly #unreleased: Int32Array
+  /** By port: how many frames flush() has to send. */
   readonly #queued: Int32Array
-  /** By port: frames of the present burst are lent, PORT_STATE.lent says which. */
+  /** By port: whether any frame of the present burst is lent. PORT_STATE.lent says which. */
   readonly #anyLent: Uint8Array
-  /** The running counts in control, as the packet memory's f64 cells. */
+  /** The packet memory in f64 cells, for the running counts in control. */
   readonly #counts: Float64Array
   readonly #pollAddress: Address
-  /** Struct tpacket_stats or an int; the kernel writes it. */
+  /** A socket option's value, written by the kernel: struct tpacket_stats or an int. */
   readonly #optionValue = new Uint8Array(8)
   readonly #optionWords = new Uint32Array(this.#optionValue.buffer)
 
@@ -105,7 +108,7 @@ export class AfPacketDriver implements Driver {
     this.#counts = new Float64Array(this.packetMemory)
     this.#frames = rings.frames
     this.#next = new Int32Array(this.ports)
-    this.#held = new Int32Array(this.ports)
+    this.#unreleased = new Int32Array(this.ports)
     this.#queued = new Int32Array(this.ports)
     this.#anyLent = new Uint8Array(this.ports)
     this.#pollAddress = rings.packetMemoryAddress + rings.controlAt
@@ -123,7 +126,7 @@ export class AfPacketDriver implements Driver {
     const ring = this.#ring(port)
     let next = this.#next[port]
     let count = 0
-    // As many frames are looked at as a burst has, listed or not: tagged ones can't hold the shard up.
+    // At most a burst of frames is looked at, so that a flood of tagged ones doesn't keep the shard here.
     for (let looked = 0; looked < BURST; looked++) {
       const frame = ring + frameOffset(next)
       const word = frame >> 2
@@ -131,7 +134,7 @@ export class AfPacketDriver implements Driver {
       if ((status & TP_STATUS_USER) === 0) break
       if (++next === this.#frames) next = 0
       if ((status & TP_STATUS_VLAN_VALID) !== 0) {
-        // The tag was taken off before the ring: untagged it would pass for traffic of this interface.
+        // The kernel took the tag off, and without it the frame would pass for traffic of this interface.
         this.#count(port, PORT_STATE.tagged, 1)
         continue
       }
@@ -143,7 +146,7 @@ export class AfPacketDriver implements Driver {
     words[this.#control(port, PORT_STATE.next) >> 2] = next
     if (count === 0) {
       this.release(port)
-      if (this.#state(port, PORT_STATE.socket) !== this.#state(port, PORT_STATE.mapped)) this.#mapAnew(port)
+      if (this.#state(port, PORT_STATE.socket) !== this.#state(port, PORT_STATE.mapped)) this.#mapNewRing(port)
     }
     return count
   }
@@ -152,16 +155,16 @@ export class AfPacketDriver implements Driver {
     const words = this.#words
     const ring = this.#ring(port)
     const next = this.#next[port]
-    let held = this.#held[port]
-    if (this.#anyLent[port] !== 0) held = this.#releaseUnlent(port)
-    while (held !== next) {
-      const status = ((ring + frameOffset(held)) >> 2) + TP_STATUS
+    let frame = this.#unreleased[port]
+    if (this.#anyLent[port] !== 0) frame = this.#releaseUnlent(port)
+    while (frame !== next) {
+      const status = ((ring + frameOffset(frame)) >> 2) + TP_STATUS
       if (ORDERED) words[status] = TP_STATUS_KERNEL
       else Atomics.store(words, status, TP_STATUS_KERNEL)
-      if (++held === this.#frames) held = 0
+      if (++frame === this.#frames) frame = 0
     }
-    this.#held[port] = next
-    words[this.#control(port, PORT_STATE.held) >> 2] = next
+    this.#unreleased[port] = next
+    words[this.#control(port, PORT_STATE.unreleased) >> 2] = next
     if (this.#anyLent[port] !== 0) this.#forgetLent(port)
   }
 
@@ -171,25 +174,25 @@ export class AfPacketDriver implements Driver {
     if (inRings < 0 || inRings >= this.ports * ringBytes) return -1
     const port = Math.floor(inRings / ringBytes)
     const frame = frameAt(inRings - port * ringBytes)
-    const place = (frame - this.#held[port] + this.#frames) % this.#frames
-    if (place >= (this.#next[port] - this.#held[port] + this.#frames) % this.#frames) return -1
+    const i = (frame - this.#unreleased[port] + this.#frames) % this.#frames
+    if (i >= (this.#next[port] - this.#unreleased[port] + this.#frames) % this.#frames) return -1
     const token = this.#ring(port) + frameOffset(frame)
-    // In this order: a thread that dies in between leaves a frame whose status says it all.
+    // The status first: #takeOver() reads the rest from it if the thread dies before the next line.
     Atomics.store(this.#words, (token >> 2) + TP_STATUS, TP_STATUS_LENT)
-    this.#noteLent(port, place)
+    this.#noteLent(port, i)
     return token
   }
 
   giveBack(token: number): void {
-    // A dead consumer's successor may give back what that one had given back already.
+    // Compared first: the successor of a thread that died may give back what that thread had given back already.
     Atomics.compareExchange(this.#words, (token >> 2) + TP_STATUS, TP_STATUS_LENT, TP_STATUS_KERNEL)
   }
 
-  reclaim(named: ReadonlySet<number>): void {
+  reclaim(inUse: ReadonlySet<number>): void {
     for (let port = 0; port < this.ports; port++)
       for (let frame = 0; frame < this.#frames; frame++) {
         const token = this.#ring(port) + frameOffset(frame)
-        if (!named.has(token)) this.giveBack(token)
+        if (!inUse.has(token)) this.giveBack(token)
       }
   }
 
@@ -218,21 +221,21 @@ export class AfPacketDriver implements Driver {
     return this.#counts[this.#control(port, PORT_STATE.sendFailures) >> 3]
   }
 
-  /** A system call: ask once a second, not once a burst. */
+  /** Costs a system call: to be asked once a second, not once a burst. */
   receiveLosses(port: number): number {
     if (this.#frames === 0) return 0
-    // The kernel counts from the last asking: tp_packets, tp_drops.
+    // tp_packets, tp_drops: the kernel counts anew after each call.
     getsockopt(this.#rings.ports[port].receiveFd, SOL_PACKET, PACKET_STATISTICS, this.#optionValue)
     this.#count(port, PORT_STATE.receiveLosses, this.#optionWords[1])
     return this.#counts[this.#control(port, PORT_STATE.receiveLosses) >> 3]
   }
 
-  /** Frames skipped since the start because they bore a VLAN tag: VLANs are named as interfaces of their own. */
+  /** Frames skipped since the start because they bore a VLAN tag: a VLAN has an interface of its own. */
   taggedFrames(port: number): number {
     return this.#counts[this.#control(port, PORT_STATE.tagged) >> 3]
   }
 
-  /** Gives held frames back and forgets what was queued. Sockets and memory stay the coordinator's. */
+  /** Releases the present burst and forgets what was queued. Sockets and memory are the coordinator's to close. */
   close(): void {
     for (let port = 0; port < this.ports; port++) {
       this.#queued[port] = 0
@@ -245,25 +248,25 @@ export class AfPacketDriver implements Driver {
     const messages = this.#rings.packetMemoryAddress + this.#control(port, PORT_MESSAGES)
     const count = this.#queued[port]
     this.#queued[port] = 0
-    let patience = PATIENCE
+    let offers = OFFERS
     let next = 0
     while (next < count) {
       const taken = sendmmsg(fd, messages + next * MMSGHDR_BYTES, count - next, MSG_DONTWAIT)
       if (taken > 0) {
         next += taken
-        patience = PATIENCE
+        offers = OFFERS
         continue
       }
       const error = errno()
       if (error === EINTR) continue
       if (error === EMSGSIZE || error === EINVAL) {
-        // This one frame is wrong for the link; those behind it are not.
+        // Only this frame is wrong for the link; those behind it may be right.
         this.#count(port, PORT_STATE.sendFailures, 1)
         next++
         continue
       }
-      if ((error === EAGAIN || error === ENOBUFS) && patience-- > 0) continue
-      // A full queue, or the link is down or gone: the rest would fare no better.
+      if ((error === EAGAIN || error === ENOBUFS) && offers-- > 0) continue
+      // The link's queue is full, or the link is down or gone: the rest could not be sent either.
       this.#count(port, PORT_STATE.sendFailures, count - next)
       return
     }
@@ -283,56 +286,61 @@ export class AfPacketDriver implements Driver {
     this.#words[pollfd + 1] = POLLIN
   }
 
-  /** What a dead worker had listed may be half rewritten: it is given back unread. What it had lent is not: reclaim(). */
+  /**
+   * Goes on after a worker that died with these rings. Frames that it had listed may be half rewritten, so they are
+   * released unread. Frames that it had lent stay so until reclaim().
+   */
   #takeOver(port: number): void {
-    const held = this.#state(port, PORT_STATE.held)
+    const first = this.#state(port, PORT_STATE.unreleased)
     const next = this.#state(port, PORT_STATE.next)
-    this.#held[port] = held
+    this.#unreleased[port] = first
     this.#next[port] = next
-    // It may have died between releasing its last burst and forgetting what of that was lent.
-    if (held === next) this.#forgetLent(port)
-    for (let frame = held, place = 0; frame !== next; place++) {
+    // The worker may have died after releasing its last burst, before it forgot which frames of that were lent.
+    if (first === next) this.#forgetLent(port)
+    for (let frame = first, i = 0; frame !== next; i++) {
       const status = ((this.#ring(port) + frameOffset(frame)) >> 2) + TP_STATUS
-      if (this.#isLent(port, place) || Atomics.load(this.#words, status) === TP_STATUS_LENT) this.#noteLent(port, place)
+      if (this.#isLent(port, i) || Atomics.load(this.#words, status) === TP_STATUS_LENT) this.#noteLent(port, i)
       if (++frame === this.#frames) frame = 0
     }
     this.release(port)
   }
 
-  /** Returns the end of the burst: nothing is left to release. */
+  /** Gives back what is not lent of the present burst; returns the burst's end. */
   #releaseUnlent(port: number): number {
     const next = this.#next[port]
-    for (let frame = this.#held[port], place = 0; frame !== next; place++) {
-      if (!this.#isLent(port, place))
+    for (let frame = this.#unreleased[port], i = 0; frame !== next; i++) {
+      if (!this.#isLent(port, i))
         Atomics.store(this.#words, ((this.#ring(port) + frameOffset(frame)) >> 2) + TP_STATUS, TP_STATUS_KERNEL)
       if (++frame === this.#frames) frame = 0
     }
     return next
   }
 
-  #noteLent(port: number, place: number): void {
-    this.#words[this.#lentWord(port, place)] |= 1 << (place & 31)
+  /** Frame i of the present burst is lent. */
+  #noteLent(port: number, i: number): void {
+    this.#words[this.#lentWord(port, i)] |= 1 << (i & 31)
     this.#anyLent[port] = 1
   }
 
-  #isLent(port: number, place: number): boolean {
-    return (this.#words[this.#lentWord(port, place)] & (1 << (place & 31))) !== 0
+  #isLent(port: number, i: number): boolean {
+    return (this.#words[this.#lentWord(port, i)] & (1 << (i & 31))) !== 0
   }
 
   #forgetLent(port: number): void {
-    for (let place = 0; place < BURST; place += 32) this.#words[this.#lentWord(port, place)] = 0
+    for (let i = 0; i < BURST; i += 32) this.#words[this.#lentWord(port, i)] = 0
     this.#anyLent[port] = 0
   }
 
-  #lentWord(port: number, place: number): number {
-    return (this.#control(port, PORT_STATE.lent) >> 2) + (place >> 5)
+  /** Which i32 word has frame i's bit. */
+  #lentWord(port: number, i: number): number {
+    return (this.#control(port, PORT_STATE.lent) >> 2) + (i >> 5)
   }
 
   /**
-   * The coordinator has put another socket in the place of the one whose ring lies here (af-packet-open.ts). That one
-   * gets no packets any more: once the last is read and given back, the other's ring is mapped over it.
+   * Maps the ring of the socket that the coordinator has given the descriptor (af-packet-open.ts) over the ring of the
+   * old socket. The old one gets no packets any more, but it stays until its last frame is read and given back.
    */
-  #mapAnew(port: number): void {
+  #mapNewRing(port: number): void {
     const words = this.#words
     const ring = this.#ring(port)
     const { packetMemoryAddress, ringBytes, ports } = this.#rings
@@ -340,39 +348,43 @@ export class AfPacketDriver implements Driver {
       if (Atomics.load(words, ((ring + frameOffset(frame)) >> 2) + TP_STATUS) !== TP_STATUS_KERNEL) return
     const count = this.#control(port, PORT_STATE.socket) >> 2
     let socket: number
-    // Once more if it was replaced again meanwhile: odd while that goes on, for the time of one system call.
+    // Repeated if the coordinator replaced the socket meanwhile. The count is odd only for the time of a system call.
     do {
       socket = Atomics.load(words, count)
       mmap(packetMemoryAddress + ring, ringBytes, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, ports[port].receiveFd)
     } while ((socket & 1) !== 0 || Atomics.load(words, count) !== socket)
-    this.#next[port] = this.#held[port] = 0
+    this.#next[port] = this.#unreleased[port] = 0
     words[this.#control(port, PORT_STATE.next) >> 2] = 0
-    words[this.#control(port, PORT_STATE.held) >> 2] = 0
+    words[this.#control(port, PORT_STATE.unreleased) >> 2] = 0
     words[this.#control(port, PORT_STATE.mapped) >> 2] = socket
   }
 
+  /** Where a port's ring begins. */
   #ring(port: number): number {
     return this.#rings.ringsAt + port * this.#rings.ringBytes
   }
 
-  /** An i32 of PORT_STATE. */
-  #state(port: number, what: number): number {
-    return this.#words[this.#control(port, what) >> 2]
+  /** Reads an i32 of PORT_STATE. */
+  #state(port: number, field: number): number {
+    return this.#words[this.#control(port, field) >> 2]
   }
 
+  /** What poll() has said of a descriptor. */
   #revents(entry: number): number {
     return this.#words[((this.#rings.controlAt + entry * POLLFD_BYTES) >> 2) + 1] >>> 16
   }
 
+  /** Where something of a port's control block lies. */
   #control(port: number, offset: number): number {
     return this.#rings.controlAt + portControl(this.ports, port) + offset
   }
 
-  #count(port: number, what: number, by: number): void {
-    this.#counts[this.#control(port, what) >> 3] += by
+  /** Adds to an f64 of PORT_STATE. */
+  #count(port: number, field: number, by: number): void {
+    this.#counts[this.#control(port, field) >> 3] += by
   }
 
-  /** Stores the address of a place in the packet memory, in two halves: a BigInt would be allocated for each packet. */
+  /** Stores an address in the packet memory in two halves, because a BigInt would be allocated for each packet. */
   #setAddress(at: number, target: number): void {
     const address = this.#rings.packetMemoryAddress + target
     const high = Math.floor(address / TWO_32)

@@ -1,5 +1,5 @@
-// What a capture is to its readers, and the bytes of its file: taken in order and in pieces, so that its size doesn't
-// matter. Owner: whoever opened the file.
+// What a capture is to its readers, and the bytes of its file, which are read in order and in pieces, so that a capture
+// of any size can be read. Owner: the code that opened the file closes it.
 
 import { closeSync, openSync, readSync } from 'node:fs'
 import { PcapError } from './errors.ts'
@@ -7,27 +7,27 @@ import { PcapError } from './errors.ts'
 export interface Captured {
   /** From 1 on, as capture tools count. */
   readonly number: number
-  /** Since 1970, and the nanoseconds of that second. */
+  /** Time: seconds since 1970, and nanoseconds of that second. */
   readonly seconds: number
   readonly nanoseconds: number
-  /** LINKTYPE_..., of the interface that it came by. */
+  /** The LINKTYPE_... number of the interface that it was captured on. */
   readonly link: number
   /** What was captured of the frame; valid until the next one is read. */
   readonly bytes: Buffer
-  /** As long as it was on the wire. */
+  /** How long the frame was on the wire. */
   readonly originalLength: number
 }
 
 export interface Capture {
   readonly format: 'pcap' | 'pcapng'
-  /** Whether any time is finer than a microsecond; of pcapng, as far as it has been read. */
+  /** Whether any time is finer than a microsecond. In pcapng that is known as far as the file has been read. */
   readonly hasNanoseconds: boolean
-  /** Undefined at the end. Throws PcapError. */
+  /** The next frame, undefined at the end. Throws PcapError. */
   next(): Captured | undefined
   close(): void
 }
 
-/** More than any link has; a larger number is damage. */
+/** The largest frame: more than any link carries, so that a larger number is damage. */
 export const MOST_BYTES = 1 << 20
 
 const BUFFER = 1 << 18
@@ -35,7 +35,7 @@ const BUFFER = 1 << 18
 /** The bytes of a file, taken in order. */
 export class FileBytes {
   readonly path: string
-  /** Of what take() returns next. */
+  /** Where in the file the byte lies that take() returns next. */
   offset = 0
   readonly #file: number
   #buffer = Buffer.alloc(BUFFER)
@@ -59,7 +59,7 @@ export class FileBytes {
     return bytes
   }
 
-  /** The same, left where they are. */
+  /** As take(), but the next call returns these bytes again. */
   peek(count: number): Buffer {
     if (this.#to - this.#from < count) this.#fill(count)
     return this.#buffer.subarray(this.#from, Math.min(this.#from + count, this.#to))
@@ -86,7 +86,7 @@ export class FileBytes {
     }
   }
 
-  /** What is missing at the end. */
+  /** The error for a file that ends too early. */
   truncated(what: string, needed: number, found: number): PcapError {
     return new PcapError(
       'PCAP_TRUNCATED',
@@ -100,6 +100,7 @@ export class FileBytes {
   }
 }
 
+/** Why a file can't be used, in words. */
 export const reasonOf = (error: unknown): string => {
   const { code } = error as NodeJS.ErrnoException
   if (code === 'ENOENT') return 'there is no such file'

@@ -1,36 +1,38 @@
-// What every packet driver is to the datapath, whatever lies behind it. A driver belongs to one shard (one thread).
+// What every packet driver is to the datapath, whatever lies behind it. Owner: a driver belongs to one thread, a shard or
+// the dispatcher.
 //
-// A packet is a number: where its Ethernet header begins in the driver's packet memory, one stretch of memory that holds the
-// receive rings of all ports and a scratch area. Nothing is sliced or copied on the way through.
+// A packet is named by a number: where its Ethernet header begins in the packet memory, one range that holds the receive
+// rings of all ports and a scratch area. Nothing is sliced or copied on the way through.
 //
-//   [ ring of port 0 | ring of port 1 | ... | scratch ]   a shard's own part, one behind the other
-//   [ shared ]                                              all shards' (frames on their way from one to another)
+//   [ ring of port 0 | ring of port 1 | ... | scratch ]   a part for each shard, one behind the other
+//   [ shared ]                                            for all shards: frames on their way from one to another
 //
-// Ten bytes before each frame stands its virtio-net header (see wire/virtio-net.ts): zeros where the driver's link
-// knows no offloads. Received and sent frames both have it, so a super-packet goes through whole.
+// The ten bytes before each frame are its virtio-net header (wire/virtio-net.ts), zeros where the link knows no offloads.
+// Received and sent frames both have it, so that a super-packet goes through whole.
 //
-// Life of a frame                      who          then
-//   filled by the link                 driver       receive() lists it
-//   in the burst                       shard        read, rewritten in place, perhaps listed by send()
-//   listed by send()                   shard        its bytes stay as they are until flush() returns
-//   flushed                            driver       the link has taken or refused it
-//   lent                             shard        lend(): another thread has it now; release() passes it over, and
-//                                                   whoever has it calls giveBack() when its bytes may change
-//   released                           shard        release(port) gives back all that receive(port) listed: the bytes
-//                                                   may change at any time after
+// Life of a frame       who       what it may do
+//   filled by the link  driver    receive() lists it
+//   in the burst        shard     reads it, rewrites it in place, lists it by send()
+//   listed by send()    shard     leaves its bytes as they are until flush() returns
+//   flushed             driver    nothing more: the link has taken or refused it
+//   lent by lend()      another   reads and sends it, then calls giveBack(); release() passes the frame over
+//   released            driver    release(port) gives back all that receive(port) listed: bytes may change from now on
 // Never: touching a frame after release(); release(port) between send() and flush(); two receive(port) without a
-// release(port) between them; keeping a frame back (what must wait is copied out, or the ring stalls).
+// release(port) between them; keeping a frame (what must wait is copied out, or the ring stops).
 
-/** As many packets as one receive() lists at most. */
+/** The most packets that one receive() lists. */
 export const BURST = 64
 
-/** The virtio-net header's place: this many bytes before the Ethernet header. */
+/** The longest that wait() sleeps: a thread inside a system call can't be terminated. */
+export const MAX_WAIT_MS = 50
+
+/** Length of the virtio-net header, which lies before the Ethernet header. */
 export const VIRTIO_NET_HEADER = 10
 
 export interface Driver {
   /** Where packets lie. */
   readonly packetMemory: ArrayBufferLike
-  /** Byte range of the packet memory that the shard may use as it likes. */
+  /** Byte range of the packet memory that is the shard's own, for frames that it builds. */
   readonly scratchAt: number
   readonly scratchLength: number
   /** Byte range of the packet memory that all shards share; empty where there is one shard. */
@@ -47,22 +49,22 @@ export interface Driver {
   /** Gives back every frame that the last receive() on this port listed. */
   release(port: number): void
   /**
-   * Leaves a frame of the present burst to another thread: release() passes it over, and its ring goes on behind it.
-   * Returns its token for giveBack(), or -1 if it is none of the burst (in scratch, another shard's, released).
-   * Briefly, for what is too large to be copied: the link stops when it comes round.
+   * Leaves a frame of the present burst to another thread: release() passes it over. Returns the token for giveBack(), or
+   * -1 if the frame is not of this burst (in scratch, in another shard's ring, released). For frames too large to be
+   * copied, and for a short time: the link can't fill the ring past a lent frame.
    */
   lend(at: number): number
-  /** By whoever was lent the frame, in any thread with a driver over the same packet memory: the link may have it again. */
+  /** Ends a lend(): the link may fill the frame again. Any thread with a driver over the same memory may call it. */
   giveBack(token: number): void
-  /** After a crash: gives back what this shard's driver had lent and no token of `named` stands for. */
-  reclaim(named: ReadonlySet<number>): void
-  /** Queues a frame (its virtio-net header included) for a port. */
+  /** After a crash: gives back all frames that this shard had lent, except those whose token is in `inUse`. */
+  reclaim(inUse: ReadonlySet<number>): void
+  /** Queues a frame for a port; its virtio-net header is sent with it. */
   send(port: number, at: number, length: number): void
   /** Hands everything queued to the links, in order. What a link refuses is counted, not tried again. */
   flush(): void
   /**
-   * Sleeps until a frame has arrived, another thread woke it (each driver says how), or the time is over: at most
-   * 50 ms, whatever is asked. Waking is remembered: one that comes before wait() ends the next one at once.
+   * Sleeps until a frame has arrived, another thread wakes it (each driver says how), or the time is over (at most
+   * MAX_WAIT_MS). A thread that is woken while it doesn't sleep returns from its next wait() at once.
    */
   wait(timeoutMs: number): void
 

@@ -1,3 +1,6 @@
+// The errors of packet I/O, each with a code. Thrown by the control plane and by readers of captures, never on the packet
+// path.
+
 export type AfPacketErrorCode = 'interface-missing' | 'not-ethernet' | 'not-permitted' | 'ring-size' | 'ring-memory'
 
 /** Why the packet sockets can't be had; the message says what to do. */
@@ -23,7 +26,7 @@ export type PcapErrorCode =
 export class PcapError extends Error {
   override readonly name = 'PcapError'
   readonly code: PcapErrorCode
-  /** A wrong file on the command line, as a wrong option is. */
+  /** Of the command: a wrong file is wrong usage, as a wrong option is. */
   readonly exitCode = 2
   constructor(code: PcapErrorCode, message: string, options?: ErrorOptions) {
     super(message, options)

@@ -1,34 +1,34 @@
 // A driver without a kernel: tests and benches put frames in and take out what was sent. It obeys the ring rules that
-// a real link imposes: fixed slots filled in order, a frame that isn't given back keeps its slot and stops what comes
-// round to it, a full ring loses what arrives. Authority: the contract in driver.ts.
+// a real link imposes: slots are filled in order, a frame that isn't given back keeps its slot and stops the ring there, a
+// full ring loses what arrives. Authority: the contract in driver.ts.
 //
-// Arena, all of it shared memory, one for all shards. Another thread may inject, wake and give back through a
-// LoopbackDriver of its own over the same packet memory, made with the same options (what was sent is collected only by the one
-// that flushes), and a driver may take a dead one's place:
+// The packet memory is shared memory, one for all shards. Another thread may inject, wake and give back through a
+// LoopbackDriver of its own over the same packet memory, made with the same options; what was sent is collected by the
+// one that flushes. A new driver may follow a dead one.
 //
 //   [ shard 0: words | slots of port 0 | slots of port 1 | ... | scratch ][ shard 1: ... ] ... [ shared ]
 //   slot:  state i32 @0 | length u32 @4 | virtio-net header @8 | frame @18 (so that the IPv4 header lies on 4 bytes)
 //
-//   state    whose           then
-//   FREE     the injector's  it fills the slot and counts INJECTED
-//   FILLED   the shard's     receive() lists it, once
-//   LENT     another's       lend() stored it; release() passes it over; giveBack() or reclaim() frees it
-//   FREE     the injector's  again
+//   state    who may touch it   what happens next
+//   FREE     the injector       it fills the slot and counts INJECTED
+//   FILLED   the shard          receive() lists it, once; release() frees it
+//   LENT     another thread     lend() has stored it; release() passes it over; giveBack() or reclaim() frees it
 // Never: freeing a slot that is LENT by release(); filling a slot that is not FREE.
 //
-// Words, running counts that wrap at 2^32:
-//   BELL       one                  whoever injects or wakes   a sleeper waits on it
-//   WOKEN      one                  whoever wakes; the shard   set by wake(), cleared by wait()
-//   INJECTED   one a port           the injector               slots filled
-//   LISTED     one a port           the shard                  slots that receive() has listed
-//   RELEASED   one a port           the shard                  slots that release() has passed; never runs past LISTED
-//   FREED      one a port           whoever frees              slots freed
-//   LOST       one a port           the injector               frames that found no slot
+// Words, running counts that wrap at 2^32 (but for WOKEN):
+//   word       how many     written by              says
+//   DOORBELL   one          injectors, wakers       a sleeper waits until it changes
+//   WOKEN      one          wakers, the shard       set by wake(), cleared by wait()
+//   INJECTED   one a port   the injector            slots filled
+//   LISTED     one a port   the shard               slots that receive() has listed
+//   RELEASED   one a port   the shard               slots that release() has passed; never runs past LISTED
+//   FREED      one a port   the shard, borrowers    slots freed
+//   LOST       one a port   the injector            frames that found no free slot
 
 import { CACHE_LINE, sharedMemory } from '../memory/region.ts'
-import { BURST, type Driver, VIRTIO_NET_HEADER } from './driver.ts'
+import { BURST, type Driver, MAX_WAIT_MS, VIRTIO_NET_HEADER } from './driver.ts'
 
-const BELL = 0
+const DOORBELL = 0
 const WOKEN = 1
 const PORT_WORDS = 2
 const INJECTED = 0
@@ -45,7 +45,6 @@ const LENT = 2
 const LENGTH_AT = 4
 const VIRTIO_AT = 8
 const FRAME_AT = VIRTIO_AT + VIRTIO_NET_HEADER
-const MAX_WAIT_MS = 50
 
 const lines = (bytes: number): number => Math.ceil(bytes / CACHE_LINE) * CACHE_LINE
 
@@ -56,14 +55,14 @@ export interface LoopbackOptions {
   readonly slots?: number
   /** Bytes of a slot, a multiple of 64; what doesn't fit is cut off. Default 66048: a super-packet, as in af-packet. */
   readonly slotBytes?: number
-  /** Of each shard; default 1 MiB. */
+  /** Size of each shard's scratch; default 1 MiB. */
   readonly scratchBytes?: number
-  /** Whose driver it is, among how many over one packet memory; default 0 of 1. */
+  /** Which shard's driver it is, of how many over one packet memory; default 0 of 1. */
   readonly shard?: number
   readonly shards?: number
-  /** What all shards share, behind the last one's part; default 0. */
+  /** Size of the range that all shards share, behind the last one's part; default 0. */
   readonly sharedBytes?: number
-  /** Memory to use, at least arenaBytes(options); default: its own. */
+  /** Memory to use, at least packetMemoryBytes(options); default: memory of its own. */
   readonly packetMemory?: SharedArrayBuffer
   /** Plays a link that refuses to send: true counts a failure. The frame is a view, valid during the call. */
   readonly refuse?: (port: number, frame: Uint8Array) => boolean
@@ -98,7 +97,7 @@ function shapeOf(options: LoopbackOptions): Shape {
   return { ports, slots, slotBytes, ringsAt, scratchAt, scratchBytes, shardBytes, sharedAt, sharedBytes }
 }
 
-/** Of the whole packet memory, which all shards' drivers are given. */
+/** How large the packet memory must be that the drivers of all shards are given. */
 export function packetMemoryBytes(options: LoopbackOptions = {}): number {
   const { sharedAt, sharedBytes } = shapeOf(options)
   return sharedAt + sharedBytes
@@ -119,12 +118,15 @@ export class LoopbackDriver implements Driver {
   /** Where this shard's part begins. */
   readonly #base: number
   readonly #mem: DataView
-  /** What LISTED and RELEASED say, by port. */
+  /** By port, as LISTED and RELEASED. */
   readonly #listed: Int32Array
   readonly #released: Int32Array
-  /** Of the present burst. The state says it only until the frame is given back, which may be before release(). */
+  /**
+   * Slots of the present burst that are lent. A slot's state says so only until it is given back, which may be before
+   * release().
+   */
   readonly #lent = new Set<number>()
-  /** A driver that only injects or gives back must not touch what the shard's own driver holds. */
+  /** Whether #takeOver() was called: only for the shard, as a driver that just injects must not release its frames. */
   #tookOver = false
   readonly #queuedPort = new Int32Array(BURST)
   readonly #queuedAt = new Int32Array(BURST)
@@ -166,8 +168,8 @@ export class LoopbackDriver implements Driver {
   // --- the far end of the links ---
 
   /**
-   * A frame arrives on a port, with a virtio-net header of 10 bytes or zeros for one. False if the ring is full: the
-   * frame is lost and counted. One thread injects into a port.
+   * A frame arrives on a port, with this virtio-net header of 10 bytes or one of zeros. Returns false if the ring is full:
+   * the frame is lost and counted. Only one thread may inject into a port.
    */
   inject(port: number, frame: Uint8Array, virtioHeader?: Uint8Array): boolean {
     if (port < 0 || port >= this.ports) throw new RangeError(`loopback: port ${port}, allowed: 0 to ${this.ports - 1}`)
@@ -188,11 +190,11 @@ export class LoopbackDriver implements Driver {
     this.#bytes.set(length < frame.length ? frame.subarray(0, length) : frame, slot + FRAME_AT)
     Atomics.store(this.#words, slot >> 2, FILLED)
     Atomics.add(this.#words, this.#word(port, INJECTED), 1)
-    this.#ring()
+    this.#ringDoorbell()
     return true
   }
 
-  /** Frames injected into a port and not yet released by the shard, or given back by whoever was lent them. */
+  /** Frames injected into a port whose slots are not free again: neither released nor, if lent, given back. */
   pending(port: number): number {
     return (
       (Atomics.load(this.#words, this.#word(port, INJECTED)) - Atomics.load(this.#words, this.#word(port, FREED))) | 0
@@ -204,7 +206,7 @@ export class LoopbackDriver implements Driver {
     return this.#sent[port].map((copy) => copy.subarray(VIRTIO_NET_HEADER))
   }
 
-  /** The same, and forgets them; with their virtio-net headers before the frames if asked. */
+  /** As sent(), and forgets them. Each frame has its virtio-net header in front if asked for. */
   takeSent(port: number, withVirtioHeader = false): Uint8Array[] {
     const copies = this.#sent[port].splice(0)
     return withVirtioHeader ? copies : copies.map((copy) => copy.subarray(VIRTIO_NET_HEADER))
@@ -215,10 +217,10 @@ export class LoopbackDriver implements Driver {
     return this.#sentFrames[port]
   }
 
-  /** Ends a wait(), the present or the next one. From any thread. */
+  /** Ends the present wait(), or the next one. Any thread may call it. */
   wake(): void {
     Atomics.store(this.#words, this.#own(WOKEN), 1)
-    this.#ring()
+    this.#ringDoorbell()
   }
 
   // --- the shard's side ---
@@ -258,8 +260,8 @@ export class LoopbackDriver implements Driver {
     const inRings = at - this.#base - ringsAt
     if (inRings < 0 || at - this.#base >= scratchAt) return -1
     const port = Math.floor(inRings / (slots * slotBytes))
-    const place = (Math.floor(inRings / slotBytes) - port * slots - this.#released[port]) & (slots - 1)
-    if (place >= ((this.#listed[port] - this.#released[port]) | 0)) return -1
+    const i = (Math.floor(inRings / slotBytes) - port * slots - this.#released[port]) & (slots - 1)
+    if (i >= ((this.#listed[port] - this.#released[port]) | 0)) return -1
     const slot = at - (inRings % slotBytes)
     this.#lent.add(slot)
     Atomics.store(this.#words, slot >> 2, LENT)
@@ -274,12 +276,12 @@ export class LoopbackDriver implements Driver {
     Atomics.add(this.#words, wordAt(base, port, FREED), 1)
   }
 
-  reclaim(named: ReadonlySet<number>): void {
+  reclaim(inUse: ReadonlySet<number>): void {
     if (!this.#tookOver) this.#takeOver()
     for (let port = 0; port < this.ports; port++)
       for (let i = 0; i < this.#shape.slots; i++) {
         const slot = this.#slot(port, i)
-        if (!named.has(slot)) this.giveBack(slot)
+        if (!inUse.has(slot)) this.giveBack(slot)
       }
   }
 
@@ -307,10 +309,10 @@ export class LoopbackDriver implements Driver {
   }
 
   wait(timeoutMs: number): void {
-    // The bell is read before the queues are looked at: what rings in between ends the wait at once.
-    const bell = Atomics.load(this.#words, this.#own(BELL))
+    // The doorbell is read before the rings are looked at, so that a frame that comes in between ends the wait at once.
+    const rung = Atomics.load(this.#words, this.#own(DOORBELL))
     const idle = Atomics.load(this.#words, this.#own(WOKEN)) === 0 && !this.#anyReady()
-    if (idle) Atomics.wait(this.#words, this.#own(BELL), bell, Math.min(timeoutMs, MAX_WAIT_MS))
+    if (idle) Atomics.wait(this.#words, this.#own(DOORBELL), rung, Math.min(timeoutMs, MAX_WAIT_MS))
     Atomics.store(this.#words, this.#own(WOKEN), 0)
   }
 
@@ -333,7 +335,10 @@ export class LoopbackDriver implements Driver {
     return false
   }
 
-  /** What a dead driver of this shard had listed may be half rewritten: it is given back unread. What it lent is not. */
+  /**
+   * Goes on after a driver of this shard that died. Frames that it had listed may be half rewritten, so they are released
+   * unread. Frames that it had lent stay so until reclaim().
+   */
   #takeOver(): void {
     this.#tookOver = true
     for (let port = 0; port < this.ports; port++) {
@@ -342,32 +347,35 @@ export class LoopbackDriver implements Driver {
       this.#released[port] = released
       for (let i = 0; i < ((this.#listed[port] - released) | 0); i++) {
         const slot = this.#slot(port, released + i)
-        // FREE: it was lent, and whoever had it has given it back.
+        // A slot of the burst that is FREE was lent, and given back already.
         if (Atomics.load(this.#words, slot >> 2) !== FILLED) this.#lent.add(slot)
       }
       this.release(port)
     }
   }
 
-  #ring(): void {
-    Atomics.add(this.#words, this.#own(BELL), 1)
-    Atomics.notify(this.#words, this.#own(BELL))
+  #ringDoorbell(): void {
+    Atomics.add(this.#words, this.#own(DOORBELL), 1)
+    Atomics.notify(this.#words, this.#own(DOORBELL))
   }
 
+  /** Which i32 is this shard's DOORBELL or WOKEN. */
   #own(word: number): number {
     return (this.#base >> 2) + word
   }
 
+  /** Which i32 is a port's word. */
   #word(port: number, word: number): number {
     return wordAt(this.#base, port, word)
   }
 
+  /** Where the slot begins that comes after `count` others. */
   #slot(port: number, count: number): number {
     const { ringsAt, slots, slotBytes } = this.#shape
     return this.#base + ringsAt + (port * slots + (count & (slots - 1))) * slotBytes
   }
 }
 
-/** Where a port's word lies among the packet memory's, for the shard whose part begins at `base`. */
+/** Which i32 of the packet memory is a port's word, for the shard whose part begins at `base`. */
 const wordAt = (base: number, port: number, word: number): number =>
   (base >> 2) + PORT_WORDS + port * WORDS_A_PORT + word

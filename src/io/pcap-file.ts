@@ -1,22 +1,23 @@
 // Capture files, read from front to back and written: pcap (draft-ietf-opsawg-pcap: either byte order, micro- or
-// nanoseconds) here, pcapng in pcap-ng.ts. What the frames are is pcap-link.ts's.
+// nanoseconds) here, pcapng in pcap-ng.ts. Where the packet lies in a frame, pcap-link.ts tells.
 //
-// Damage is an error with the place where it was found; what came before it has been read by then.
-// Owner: whoever opened the file.
+// Damage is an error that names the place where it was found; the frames before it have been read by then.
+// Owner: the code that opened a file closes it.
 
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { type Capture, FileBytes, MOST_BYTES, reasonOf } from './capture.ts'
 import { PcapError } from './errors.ts'
+import { LINK_ETHERNET } from './pcap-link.ts'
 import { readPcapng, SECTION_HEADER } from './pcap-ng.ts'
 
 const MICROSECONDS = 0xa1b2c3d4
 const NANOSECONDS = 0xa1b23c4d
 const FILE_HEADER = 24
 const RECORD_HEADER = 16
-/** Above are bits about a frame check sequence. */
+/** The bits above are about a frame check sequence. */
 const LINK_MASK = 0xffff
 
-/** What other files begin with, and what to do with them. */
+/** Files that are taken for captures: what they begin with, by which mask, and what to do with them. */
 const OTHERS = [
   [0x1f8b0000, 0xffff0000, 'is compressed by gzip: gunzip it first'],
   [0x28b52ffd, 0xffffffff, 'is compressed by zstd: unzstd it first'],
@@ -27,7 +28,7 @@ const OTHERS = [
   [0x34cdb2a1, 0xffffffff, 'is a pcap capture of a modified kind: convert it, as by `editcap -F pcap`'],
 ] as const
 
-/** Opens a capture. Throws PcapError for what is none. */
+/** Opens a capture. Throws PcapError if the file is none. */
 export function openCapture(path: string): Capture {
   const file = new FileBytes(path)
   try {
@@ -89,8 +90,9 @@ function readPcap(file: FileBytes, isLittle: boolean, isNano: boolean): Capture 
   }
 }
 
-const LINK_ETHERNET = 1
+/** tcpdump's own. */
 const SNAPLEN = 262144
+/** So many bytes are written at once. */
 const WRITE_AT = 1 << 18
 
 /** Writes a pcap file of Ethernet frames, in this machine's order: little-endian. Throws PcapError. */

@@ -1,9 +1,11 @@
 // Where a captured frame's network packet begins, by the link that it was captured on
 // (draft-ietf-opsawg-pcaplinktype, LINKTYPE_...). VLAN tags are passed over: a capture on a trunk is one network here.
 
+import { TYPE_ARP, TYPE_IPV4, TYPE_IPV6, TYPE_VLAN } from '../wire/ethernet.ts'
+
 const LINK_NULL = 0
-const LINK_ETHERNET = 1
-/** LINKTYPE_RAW has 101; 12 and 14 are what some systems write in its place. */
+export const LINK_ETHERNET = 1
+/** LINKTYPE_RAW is 101; some systems write 12 or 14 for it. */
 const RAW = [101, 12, 14]
 const LINK_LOOP = 108
 const LINK_LINUX_COOKED = 113
@@ -11,14 +13,12 @@ const LINK_IPV4 = 228
 const LINK_IPV6 = 229
 const LINK_LINUX_COOKED2 = 276
 
-const IPV4 = 0x0800
-const IPV6 = 0x86dd
-const ARP = 0x0806
-const VLANS = [0x8100, 0x88a8, 0x9100]
+/** 802.1Q, 802.1ad, and what came before 802.1ad. */
+const VLANS = [TYPE_VLAN, 0x88a8, 0x9100]
 const MOST_TAGS = 4
 
 const AF_INET = 2
-/** Linux, the BSDs, macOS: each has its own. */
+/** IPv6's address family, which differs among Linux, the BSDs and macOS. */
 const AF_INET6 = [10, 24, 28, 30]
 
 const SUPPORTED = [
@@ -32,7 +32,7 @@ const SUPPORTED = [
   LINK_LINUX_COOKED2,
 ]
 
-/** For messages. */
+/** The supported links, for messages. */
 export const LINKS_IN_WORDS =
   'Ethernet (1), raw IP (101, 228, 229), Linux cooked (113, 276), BSD null and loop (0, 108)'
 
@@ -51,29 +51,29 @@ export function ipv4In(link: number, frame: Buffer): number | PassedOver {
   return 'link'
 }
 
-/** The EtherType stands at `at`, what it is about behind it, tags in between. */
+/** For a frame with an EtherType at `at`, then perhaps VLAN tags, then the packet. */
 function byEtherType(frame: Buffer, at: number): number | PassedOver {
   for (let tags = 0; tags <= MOST_TAGS; tags++, at += 4) {
     if (frame.length < at + 2) return 'short'
     const type = frame.readUInt16BE(at)
-    if (!VLANS.includes(type)) return type === IPV4 ? at + 2 : nameOf(type)
+    if (!VLANS.includes(type)) return type === TYPE_IPV4 ? at + 2 : nameOf(type)
   }
   return 'not-ip'
 }
 
-/** The protocol stands in front, what it is about behind the whole header. */
+/** For LINUX_SLL2, which has the EtherType first and the packet behind a header of 20 bytes. */
 function cooked2(frame: Buffer): number | PassedOver {
   if (frame.length < 20) return 'short'
   const type = frame.readUInt16BE(0)
-  if (!VLANS.includes(type)) return type === IPV4 ? 20 : nameOf(type)
-  // Its header ends in the address; a tag and the type that it stands before follow.
+  if (!VLANS.includes(type)) return type === TYPE_IPV4 ? 20 : nameOf(type)
+  // Behind the header a tag follows, then the EtherType of the tagged packet.
   const inner = byEtherType(frame.subarray(20), 2)
   return typeof inner === 'number' ? 20 + inner : inner
 }
 
-const nameOf = (type: number): PassedOver => (type === IPV6 ? 'ipv6' : type === ARP ? 'arp' : 'not-ip')
+const nameOf = (type: number): PassedOver => (type === TYPE_IPV6 ? 'ipv6' : type === TYPE_ARP ? 'arp' : 'not-ip')
 
-/** The address family is in the order of the machine that captured (null), or of the network (loop). */
+/** For a header of an address family, in the byte order of the machine that captured (null) or of the network (loop). */
 function byFamily(frame: Buffer): number | PassedOver {
   if (frame.length < 4) return 'short'
   const families = [frame.readUInt32LE(), frame.readUInt32BE()]

@@ -1,6 +1,6 @@
 // pcapng (draft-ietf-opsawg-pcapng): blocks in sections, each section with a byte order and interfaces of its own, each
-// interface with its link type and clock. Read are the blocks that carry packets and what is needed to read those;
-// whatever else there is (name resolution, statistics, comments) is passed over.
+// interface with its link type and clock. Read are the blocks with packets, and those that are needed to understand them;
+// other blocks (name resolution, statistics, comments) are passed over.
 
 import { type Capture, type Captured, type FileBytes, MOST_BYTES } from './capture.ts'
 import { PcapError } from './errors.ts'
@@ -8,13 +8,13 @@ import { PcapError } from './errors.ts'
 /** A palindrome, so that it is the same in either byte order. */
 export const SECTION_HEADER = 0x0a0d0d0a
 const INTERFACE = 1
-/** Obsolete, and still written. */
+/** The obsolete packet block, which some programs still write. */
 const PACKET = 2
 const SIMPLE_PACKET = 3
 const ENHANCED_PACKET = 6
 
 const BYTE_ORDER = 0x1a2b3c4d
-/** Type and length in front, length behind. */
+/** What every block has around its contents: type and length before, the length again behind. */
 const AROUND = 12
 const MOST_BLOCK = 16 << 20
 
@@ -26,9 +26,9 @@ const MICROSECOND = 6
 interface Interface {
   readonly link: number
   readonly snaplen: number
-  /** Ticks of its clock a second. */
+  /** How many ticks of its clock make a second. */
   readonly ticks: bigint
-  /** Seconds to be added. */
+  /** Seconds to be added to each time. */
   readonly offset: bigint
 }
 
@@ -50,7 +50,7 @@ class Reader {
   #isLittle = true
   #interfaces: Interface[] = []
   #number = 0
-  /** Of the last packet that had one: a simple packet block has no time. */
+  /** The time of the last packet that had one, for simple packet blocks, which have none. */
   #time = { seconds: 0, nanoseconds: 0 }
 
   constructor(file: FileBytes) {
@@ -80,7 +80,7 @@ class Reader {
     this.#interfaces = []
   }
 
-  /** What a block has between its lengths. */
+  /** Takes a block of this length; returns what it has between its two lengths. */
   #block(length: number): Buffer {
     if (length < AROUND || length % 4 !== 0 || length > MOST_BLOCK) throw this.#damaged(`a block of ${length} bytes`)
     const whole = this.#file.peek(length)
@@ -124,23 +124,29 @@ class Reader {
     return this.#packet(block, this.#u16(block, 0), 4)
   }
 
-  /** Time, lengths and bytes of a packet, as both kinds of blocks have them. */
+  /** Reads time, lengths and bytes of a packet, which both kinds of block have alike from `at` on. */
   #packet(block: Buffer, index: number, at: number): Captured {
-    const its = this.#interfaces[index]
-    if (!its) throw this.#damaged(`a packet of interface ${index}, which is not described`)
+    const described = this.#interfaces[index]
+    if (!described) throw this.#damaged(`a packet of interface ${index}, which is not described`)
     const time = (BigInt(this.#u32(block, at)) << 32n) | BigInt(this.#u32(block, at + 4))
     this.#time = {
-      seconds: Number(time / its.ticks + its.offset),
-      nanoseconds: Number(((time % its.ticks) * 1_000_000_000n) / its.ticks),
+      seconds: Number(time / described.ticks + described.offset),
+      nanoseconds: Number(((time % described.ticks) * 1_000_000_000n) / described.ticks),
     }
-    return this.#captured(block, its, this.#u32(block, at + 8), this.#u32(block, at + 12), at + 16)
+    return this.#captured(block, described, this.#u32(block, at + 8), this.#u32(block, at + 12), at + 16)
   }
 
   #simple(block: Buffer): Captured {
-    const its = this.#interfaces[0]
-    if (!its || block.length < 4) throw this.#damaged('a packet of an interface that is not described')
+    const described = this.#interfaces[0]
+    if (!described || block.length < 4) throw this.#damaged('a packet of an interface that is not described')
     const original = this.#u32(block, 0)
-    return this.#captured(block, its, Math.min(original, its.snaplen || original, block.length - 4), original, 4)
+    return this.#captured(
+      block,
+      described,
+      Math.min(original, described.snaplen || original, block.length - 4),
+      original,
+      4,
+    )
   }
 
   #captured(block: Buffer, { link }: Interface, length: number, originalLength: number, at: number): Captured {

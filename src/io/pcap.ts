@@ -1,10 +1,11 @@
-// The driver of a replay: frames come from a capture and go into captures. Behind it is a loopback (the ring rules of a
-// real link); in front, what a capture lacks. Its packets are given links with an Ethernet header, whatever they were
-// captured on, and routes and neighbours that never change stand where the netlink watcher's would.
+// The driver of a replay: frames come from a capture and go into captures. It is a loopback (with the ring rules of a real
+// link), and adds what a capture lacks: an Ethernet header for each packet, whatever link it was captured on, and the
+// routes and neighbours of a network that never changes, in place of what netlink tells on a real host.
 //
 //   inside hosts -- INSIDE_ROUTER -- port 0, INSIDE -- gateway -- OUTSIDE, port 1 -- OUTSIDE_ROUTER -- everybody else
 //
-// Both routers answer for whoever is behind them, so no neighbour is ever waited for. Owner: the thread that replays.
+// All hosts are behind one of the two routers, whose MAC addresses are known, so no packet waits for a neighbour.
+// Owner: the thread that replays.
 
 import { type FibPort, type FibRoute, type FibSnapshot, NEIGHBOUR, ROUTE } from '../routing/fib.ts'
 import type { Addr } from '../wire/address.ts'
@@ -15,17 +16,17 @@ import { LoopbackDriver, type LoopbackOptions } from './loopback.ts'
 const INSIDE = 0
 const OUTSIDE = 1
 
-/** By port: the gateway's own address, and that of the router behind which everybody is. Locally administered. */
+/** By port: the MAC address of the gateway, and that of the router on this link. Locally administered. */
 export const PCAP_MACS = [
   { own: '02:6e:6c:00:00:01', router: '02:6e:6c:00:01:01' },
   { own: '02:6e:6c:00:00:02', router: '02:6e:6c:00:02:01' },
 ] as const
 
-/** RFC 7600: for a router that has to say something and has no address. */
+/** The source of ICMP errors from a router without an address (RFC 7600). */
 const OWN_ADDRESS = parseAddress('192.0.0.8')
-/** Link-local, so nobody in a capture is routed to them. */
+/** Link-local addresses, which no packet in a capture is routed to. */
 const ROUTERS = [parseAddress('169.254.0.1'), parseAddress('169.254.0.2')] as const
-/** Super-packets are captured whole, and go on whole. */
+/** A capture may have super-packets, which are not cut. */
 const MTU = 65535
 
 export interface StaticNetwork {
@@ -34,7 +35,7 @@ export interface StaticNetwork {
   readonly outsideAddress: Addr
 }
 
-/** What a host would have of routes and neighbours: inside prefixes behind port 0, all else behind port 1. */
+/** Ports, routes and neighbours of this network: inside prefixes behind port 0, all other addresses behind port 1. */
 export function staticNetwork({ inside, outsideAddress }: StaticNetwork): FibSnapshot {
   const port = (number: 0 | 1, address: Addr): FibPort => ({
     up: true,
@@ -58,7 +59,7 @@ export function staticNetwork({ inside, outsideAddress }: StaticNetwork): FibSna
     ports: [port(INSIDE, OWN_ADDRESS), port(OUTSIDE, outsideAddress || OWN_ADDRESS)],
     routes: [
       ...inside.map(({ address, length }) => route(address, length, { port: INSIDE, gateway: ROUTERS[INSIDE] })),
-      // Of the same length as one of inside it is the second choice.
+      // Where 0.0.0.0/0 is an inside prefix, the metric makes this route the second choice.
       route(0, 0, { gateway: ROUTERS[OUTSIDE], metric: 1 }),
       ...(outsideAddress === 0 ? [] : [route(outsideAddress, 32, local)]),
     ],

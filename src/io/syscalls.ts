@@ -92,8 +92,14 @@ export function getsockopt(fd: number, level: number, name: number, value: Uint8
 export const mmap = (at: Address, length: number, prot: number, flags: number, fd: number): Address =>
   checked('mmap', call.mmap(at, length, prot, flags, fd, 0))
 export const munmap = (at: Address, length: number): number => checked('munmap', call.munmap(at, length))
-/** False if the kernel doesn't take the advice: it is nothing to rely on. */
-export const madvise = (at: Address, length: number, advice: number): boolean => call.madvise(at, length, advice) === 0
+/**
+ * Asks for large pages under a buffer, which must not have been touched yet (madvise(2); "madvise" is Debian's and
+ * Ubuntu's setting for transparent huge pages). A lookup at random in 100 MB of pages of 4 KB misses the processor's
+ * address cache with nearly every access: measured with bench/pipeline.ts at a million flows. Returns false if the kernel
+ * refuses.
+ */
+export const adviseHugePages = (buffer: ArrayBufferLike): boolean =>
+  call.madvise(addressOf(new Uint8Array(buffer)), buffer.byteLength, MADV_HUGEPAGE) === 0
 export const eventfd = (): number => checked('eventfd', call.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC))
 /** Moves this thread (sockets made afterwards too) into the namespace that `fd` refers to. */
 export const setns = (fd: number, type: number): number => checked('setns', call.setns(fd, type))
@@ -163,5 +169,5 @@ export const MAP_PRIVATE = 2
 export const MAP_FIXED = 0x10
 export const MAP_ANONYMOUS = 0x20
 export const MAP_NORESERVE = 0x4000
-export const MADV_HUGEPAGE = 14
+const MADV_HUGEPAGE = 14
 export const CLONE_NEWNET = 0x40000000

@@ -129,7 +129,7 @@ export function frame(spec: FrameSpec): Uint8Array {
 }
 
 /**
- * The fragments of an unfragmented frame, in order, each with `size` bytes of IPv4 payload (a multiple of 8) but the last.
+ * The fragments of an unfragmented frame, in order. All but the last have `size` bytes of IPv4 payload, a multiple of 8.
  * @throws RangeError if `size` is no positive multiple of 8.
  */
 export function fragments(whole: Uint8Array, size: number): Uint8Array[] {

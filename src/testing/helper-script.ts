@@ -1,6 +1,14 @@
-// A helper without a gateway: what a client and a server send each other, in any pieces, and what the other one
-// receives. A stand-in for the helper context (src/helpers/context.shard.ts) in thirty lines of rules: streams that hold what
-// the helper asks for, expectations as they would stand, spans rewritten as asked. What a real context refuses is refused.
+// For authors of helpers: tries a helper without a gateway. A Script is a client, a server and the NAT between them, in
+// memory. `client(bytes)` and `server(bytes)` send, in pieces of any size, and return what the other side receives;
+// `expected` says which connections would be let in, `edits` which spans were rewritten, `held()` what waits for more:
+//
+//   const script = new Script(ftp, { externalPort: () => 51234 })
+//   script.server('220 ready\r\n')
+//   script.client('PORT 10,0,0,5,156,64\r\n')   // 'PORT 203,0,113,1,200,34\r\n'
+//   script.expected                             // [{ from: 'server', protocol: 'tcp', to: '10.0.0.5:40000', ... }]
+//
+// The Script stands in for the helper context of a shard (src/helpers/context.shard.ts) and refuses what that one
+// refuses. A larger example: the tutorial in src/helpers/README.md.
 
 import type {
   Announced,
@@ -18,12 +26,13 @@ const SERVER: Endpoint = { address: '192.0.2.7', port: 21 }
 export const EXTERNAL = '203.0.113.1'
 
 export interface ScriptOptions {
-  /** Who is behind the NAT; 'none': nobody is translated. Default: the client. */
+  /** Which side is behind the NAT; with 'none' nothing is translated. Default: the client. */
   readonly inside?: 'client' | 'server' | 'none'
-  /** The external port that stands for a port inside. Default: the same (port preservation). */
+  /** Which external port the NAT takes for a port inside. Default: the same (port preservation). */
   readonly externalPort?: (port: number) => number
-  /** No external port is to be had. */
+  /** The NAT has no external port left, so expect() of the inside is refused. */
   readonly exhausted?: boolean
+  /** Whether packets have been seen both ways. Default: true. */
   readonly established?: boolean
   /** Default: 50003. */
   readonly clientPort?: number
@@ -32,9 +41,9 @@ export interface ScriptOptions {
 export interface Expectation {
   readonly from: 'client' | 'server' | 'anyone'
   readonly protocol: string
-  /** As the sender named it. */
+  /** The endpoint as its sender named it. */
   readonly to: string
-  /** As its peer reaches it. */
+  /** The endpoint as the peer is told it, and reaches it. */
   readonly told: string
 }
 
@@ -45,14 +54,20 @@ export interface Edit {
   readonly is: string
 }
 
-/** What has come of a dialogue: by a script, or by a gateway (gateway-script.ts). */
+/** What has come of a dialogue, played by a Script or, in natloom's own tests, by a real gateway. */
 export interface Played {
   readonly edits: readonly Edit[]
+  /** The most bytes that were held at a time. */
   readonly mostHeld: number
+  /** All that was ever expected, refused announcements left out. */
   readonly everExpected: readonly Expectation[]
+  /** The address that the sender of this direction has for itself. */
   ownAddress(direction: Direction): string
+  /** All bytes that were sent in this direction. */
   sent(direction: Direction): string
+  /** All bytes that have arrived at the other side. */
   received(direction: Direction): string
+  /** Bytes that were sent and have not gone on, because the helper waits for more. */
   held(direction: Direction): string
 }
 
@@ -63,11 +78,10 @@ interface Side {
   received: string
 }
 
-type Standing = Expectation & { readonly handle: number; readonly class: number }
+type Open = Expectation & { readonly handle: number; readonly class: number }
 
 export class Script implements Played {
   readonly edits: Edit[] = []
-  /** The most bytes that were held at a time. */
   mostHeld = 0
   isDone = false
   established: boolean
@@ -77,7 +91,7 @@ export class Script implements Played {
   readonly #sides: Record<Direction, Side> = { original: side(), reply: side() }
   readonly #original: Tuple
   readonly #translated: Tuple
-  #standing: Standing[] = []
+  #open: Open[] = []
   #handles = 0
   #everExpected: Expectation[] = []
 
@@ -103,16 +117,16 @@ export class Script implements Played {
           : { protocol, src: this.#original.src, dst: { address: '10.0.0.5', port } }
   }
 
-  /** The address that a side has for itself. */
   ownAddress(direction: Direction): string {
     return direction === 'original' ? this.#original.src.address : this.#translated.dst.address
   }
 
-  /** Sends; what reaches the server by it. */
+  /** The client sends `bytes`, the last ones if `ended`; returns what the server receives thereby. */
   client(bytes: string, ended = false): string {
     return this.#send('original', bytes, ended)
   }
 
+  /** The server sends `bytes`; returns what the client receives thereby. */
   server(bytes: string, ended = false): string {
     return this.#send('reply', bytes, ended)
   }
@@ -133,12 +147,11 @@ export class Script implements Played {
     return this.#sides[direction].received
   }
 
-  /** What stands expected, oldest first. */
+  /** Expectations that are open, oldest first. */
   get expected(): Expectation[] {
-    return this.#standing.map(({ from, protocol, to, told }) => ({ from, protocol, to, told }))
+    return this.#open.map(({ from, protocol, to, told }) => ({ from, protocol, to, told }))
   }
 
-  /** All that was ever expected, refused ones left out. */
   get everExpected(): readonly Expectation[] {
     return this.#everExpected
   }
@@ -167,7 +180,7 @@ export class Script implements Played {
     return gone
   }
 
-  /** What the other direction holds goes on as well. */
+  /** The helper is done with the connection: what either direction holds goes on as it is. */
   #end(): void {
     this.isDone = true
     for (const each of Object.values(this.#sides)) {
@@ -180,7 +193,8 @@ export class Script implements Played {
     let gone = ''
     let at = 0
     for (const { at: from, length, replacement } of mangled) {
-      if (from + length > text.length) throw new Error('rewritten, and held: nothing may go on half rewritten')
+      if (from + length > text.length)
+        throw new Error('the helper has rewritten bytes that it holds: nothing may go on half rewritten')
       this.edits.push({ direction, was: text.slice(from, from + length), is: replacement })
       gone += text.slice(at, from) + replacement
       at = from + length
@@ -210,7 +224,7 @@ export class Script implements Played {
       },
       expect: (announcement) => this.#expect(direction, isFromInside, announcement),
       unexpect: (handle) => {
-        this.#standing = this.#standing.filter((each) => each.handle !== handle)
+        this.#open = this.#open.filter((each) => each.handle !== handle)
       },
       activate: () => {},
       mangle: (at, length, replacement) => call.mangle(at, length, replacement),
@@ -230,16 +244,19 @@ export class Script implements Played {
       told: `${told.address}:${told.port}`,
     }
     this.#everExpected.push(expectation)
-    return { ...told, handle: this.#stand(expectation, announcement.class ?? 0) }
+    return { ...told, handle: this.#add(expectation, announcement.class ?? 0) }
   }
 
-  /** The same one once more waits anew; one more than there may be makes the oldest go. Its handle. */
-  #stand(expectation: Expectation, kind: number): number {
-    this.#standing = this.#standing.filter((each) => each.to !== expectation.to || each.class !== kind)
+  /**
+   * Opens an expectation and returns its handle. An open one of the same endpoint and class is replaced; where the class
+   * is full, its oldest one goes.
+   */
+  #add(expectation: Expectation, kind: number): number {
+    this.#open = this.#open.filter((each) => each.to !== expectation.to || each.class !== kind)
     const most = this.#helper.classes?.[kind]?.maxExpected ?? this.#helper.maxExpected ?? 1
-    const peers = this.#standing.filter((each) => each.class === kind)
-    if (peers.length >= most) this.#standing = this.#standing.filter((each) => each !== peers[0])
-    this.#standing.push({ ...expectation, class: kind, handle: ++this.#handles })
+    const peers = this.#open.filter((each) => each.class === kind)
+    if (peers.length >= most) this.#open = this.#open.filter((each) => each !== peers[0])
+    this.#open.push({ ...expectation, class: kind, handle: ++this.#handles })
     return this.#handles
   }
 }

@@ -3,7 +3,7 @@
 
 import type { ShardMemory, ShardSettings } from '../../datapath/attach.ts'
 import type { AfPacketRings } from '../../io/af-packet-layout.ts'
-import type { FaultPlan } from '../../io/faulty.ts'
+import type { FaultPlan } from '../../io/fault-plan.ts'
 import { signal } from '../../io/syscalls.ts'
 import type { GatewayMemory } from '../memory.ts'
 import { Supervisor, type SupervisorOptions, type WorkerSlot } from './supervisor.ts'
