@@ -1,11 +1,11 @@
 // This shard's connections: finding, confirming and removing rows of its table (connection-table.ts). Owner: the shard.
 
-import { fault } from '#faults'
 import { attached } from '../memory/attached.ts'
 import type { Row } from '../memory/brand.ts'
 import { LIVE } from '../memory/rows.ts'
 import type { Addr, Ports } from '../wire/address.ts'
 import { CONN, CONN_SHIFT, cutConnections, KEY_MASK, TUPLE_WORDS } from './connection-table.ts'
+import { fault } from './fault-points.ts'
 import type { Direction, KeyWord } from './terms.ts'
 import { directionOf, hashTuple, rowOf } from './terms.ts'
 

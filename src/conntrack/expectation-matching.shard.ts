@@ -2,7 +2,6 @@
 // endpoint against what is reserved for it. A match covers destination, port and protocol exactly, the source by its mask,
 // and takes the newest. Owner: the shard; slots by the rules of the table (expectation-table.ts).
 
-import { fault } from '#faults'
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import type { Handle } from '../memory/brand.ts'
@@ -27,6 +26,7 @@ import {
   unheld,
   WIDTH,
 } from './expectation-table.ts'
+import { fault } from './fault-points.ts'
 import type { KeyWord } from './terms.ts'
 
 /** Another shard has matched what was found: how often to look again. */

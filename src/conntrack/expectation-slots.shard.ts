@@ -1,7 +1,6 @@
 // What announcing (expectations.shard.ts) and matching (expectation-matching.shard.ts) have in common: the table that this shard works
 // on, and its slots. Owner: the shard; slots by the rules of the table.
 
-import { fault } from '#faults'
 import type { Handle } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
 import type { Addr, ProtocolNumber } from '../wire/address.ts'
@@ -20,6 +19,7 @@ import {
   unheld,
   WIDTH,
 } from './expectation-table.ts'
+import { fault } from './fault-points.ts'
 import type { KeyWord } from './terms.ts'
 
 const DESTINATION = 0x600

@@ -26,7 +26,7 @@
 
 import type { Handle } from '../memory/brand.ts'
 import { layout } from '../memory/layout.ts'
-import type { Region } from '../memory/region.ts'
+import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'
 
 /** So many slots for each: a bucket of eight has two on average if all stand, and is full for one announcement in 900. */
 const SLOTS_EACH = 4
@@ -133,11 +133,10 @@ export const deadlineWord = (second: number, generation: number): number =>
 /** Seconds that are left at this second, 0 or less if its time is over. */
 export const secondsLeft = (deadline: number, second: number): number => ((deadline - second) << 10) >> 10
 
-const LINE = 16 // i32 words of a cache line
 const COUNT = 0
-const TICKET = LINE
-const LIMIT = 2 * LINE
-const GLOBAL_WORDS = 3 * LINE
+const TICKET = CACHE_LINE_WORDS
+const LIMIT = 2 * CACHE_LINE_WORDS
+const GLOBAL_WORDS = 3 * CACHE_LINE_WORDS
 
 export interface ExpectationOptions {
   /** Expectations at a time, 1 to 16384. */
@@ -167,7 +166,7 @@ export class ExpectationTable {
     if (this.slots > MOST_SLOTS) throw new RangeError(`${capacity} expectations, at most ${MOST_SLOTS / SLOTS_EACH}`)
     this.buckets = this.slots / BUCKET
     this.#globals = region.i32(GLOBAL_WORDS)
-    this.#changing = region.i32(shards * LINE)
+    this.#changing = region.i32(shards * CACHE_LINE_WORDS)
     this.states = region.i32(this.slots)
     this.inside = region.i32(this.slots)
     this.fields = region.i32(this.slots * WIDTH)
@@ -205,15 +204,15 @@ export class ExpectationTable {
 
   /** Around whatever moves the count: who finds all shards' words even, and later unchanged, has seen it at rest. */
   beginChange(shard: number): void {
-    Atomics.store(this.#changing, shard * LINE, this.#changing[shard * LINE]! | 1)
+    Atomics.store(this.#changing, shard * CACHE_LINE_WORDS, this.#changing[shard * CACHE_LINE_WORDS]! | 1)
   }
 
   endChange(shard: number): void {
-    Atomics.store(this.#changing, shard * LINE, (this.#changing[shard * LINE]! | 1) + 1)
+    Atomics.store(this.#changing, shard * CACHE_LINE_WORDS, (this.#changing[shard * CACHE_LINE_WORDS]! | 1) + 1)
   }
 
   changeWord(shard: number): number {
-    return Atomics.load(this.#changing, shard * LINE)
+    return Atomics.load(this.#changing, shard * CACHE_LINE_WORDS)
   }
 
   word(slot: number): number {

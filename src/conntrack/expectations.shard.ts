@@ -8,7 +8,6 @@
 //
 // Owner: the shard; slots by the rules of the table.
 
-import { fault } from '#faults'
 import { CELL } from '../counters/counters.ts'
 import { EXPECT_REFUSED, type ExpectRefusal } from '../counters/expect-refusals.ts'
 import { counters } from '../counters/own-counters.shard.ts'
@@ -51,6 +50,7 @@ import {
   unheld,
   WIDTH,
 } from './expectation-table.ts'
+import { fault } from './fault-points.ts'
 import type { Direction, KeyWord } from './terms.ts'
 
 /** What is announced; the words of a slot (expectation-table.ts) that its publisher says. */

@@ -1,10 +1,10 @@
 // This shard's mappings: finding, making and ending rows of its table (mapping-table.ts). Owner: the shard.
 
-import { fault } from '#faults'
 import { attached } from '../memory/attached.ts'
 import type { Row } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
 import type { Addr, ProtocolNumber } from '../wire/address.ts'
+import { fault } from './fault-points.ts'
 import { cutMappings, ENDED, MAPPING, SECOND } from './mapping-table.ts'
 
 const table = cutMappings(attached().mappings, attached().capacity)

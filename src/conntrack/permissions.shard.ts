@@ -1,10 +1,10 @@
 // This shard's permissions: asking, granting and withdrawing (permission-table.ts). Owner: the shard.
 
-import { fault } from '#faults'
 import { attached } from '../memory/attached.ts'
 import type { Row } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
 import type { Addr } from '../wire/address.ts'
+import { fault } from './fault-points.ts'
 import { cutPermissions, PERMISSION } from './permission-table.ts'
 
 const table = cutPermissions(attached().permissions, attached().capacity)

@@ -4,7 +4,6 @@
 //
 // Sequence windows (I-IV of the window test) will be tested where trackTcp() begins, on untranslated numbers.
 
-import { fault } from '#faults'
 import { DROP } from '../counters/drop-reasons.ts'
 import type { Row } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
@@ -20,6 +19,7 @@ import {
   TCP_STATE_SHIFT,
 } from './connection-table.ts'
 import { cold, hot } from './connections.shard.ts'
+import { fault } from './fault-points.ts'
 import { dequeue } from './queues.shard.ts'
 import * as tcp from './tcp-state.ts'
 import type { Direction } from './terms.ts'

@@ -10,9 +10,8 @@
 // Owner: the coordinator the version and the text; each shard its own report (the version it has followed, and what went
 // wrong with it), stored in the order fault, version.
 
-import type { Region } from '../memory/region.ts'
+import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'
 
-const LINE = 16 // i32 words of a cache line
 const VERSION = 0
 const LENGTH = 1
 const FAULT_LENGTH = 1
@@ -27,9 +26,9 @@ export class HelperList {
   readonly #faults: Uint8Array
 
   constructor(region: Region, shards: number) {
-    this.#words = region.i32(LINE)
+    this.#words = region.i32(CACHE_LINE_WORDS)
     this.#text = region.u8(TEXT_BYTES)
-    this.#reports = region.i32(shards * LINE)
+    this.#reports = region.i32(shards * CACHE_LINE_WORDS)
     this.#faults = region.u8(shards * FAULT_BYTES)
   }
 
@@ -64,9 +63,9 @@ export class HelperList {
   /** What the shard has reported last. */
   reportOf(shard: number): { readonly version: number; readonly fault: string } {
     for (;;) {
-      const version = Atomics.load(this.#reports, shard * LINE + VERSION)
-      const fault = textOf(this.#faults, shard * FAULT_BYTES, this.#reports[shard * LINE + FAULT_LENGTH]!)
-      if (Atomics.load(this.#reports, shard * LINE + VERSION) === version) return { version, fault }
+      const version = Atomics.load(this.#reports, shard * CACHE_LINE_WORDS + VERSION)
+      const fault = textOf(this.#faults, shard * FAULT_BYTES, this.#reports[shard * CACHE_LINE_WORDS + FAULT_LENGTH]!)
+      if (Atomics.load(this.#reports, shard * CACHE_LINE_WORDS + VERSION) === version) return { version, fault }
     }
   }
 
@@ -74,11 +73,11 @@ export class HelperList {
   async followed(shard: number, version: number, withinMs: number): Promise<boolean> {
     const until = performance.now() + withinMs
     for (;;) {
-      const reported = Atomics.load(this.#reports, shard * LINE + VERSION)
+      const reported = Atomics.load(this.#reports, shard * CACHE_LINE_WORDS + VERSION)
       if (reported === version) return true
       const left = until - performance.now()
       if (left <= 0) return false
-      const waiting = Atomics.waitAsync(this.#reports, shard * LINE + VERSION, reported, left)
+      const waiting = Atomics.waitAsync(this.#reports, shard * CACHE_LINE_WORDS + VERSION, reported, left)
       if (waiting.async) await waiting.value
     }
   }
@@ -89,9 +88,9 @@ export class HelperList {
   report(shard: number, version: number, fault: string): void {
     const bytes = Buffer.from(fault).subarray(0, FAULT_BYTES)
     this.#faults.set(bytes, shard * FAULT_BYTES)
-    this.#reports[shard * LINE + FAULT_LENGTH] = bytes.length
-    Atomics.store(this.#reports, shard * LINE + VERSION, version)
-    Atomics.notify(this.#reports, shard * LINE + VERSION)
+    this.#reports[shard * CACHE_LINE_WORDS + FAULT_LENGTH] = bytes.length
+    Atomics.store(this.#reports, shard * CACHE_LINE_WORDS + VERSION, version)
+    Atomics.notify(this.#reports, shard * CACHE_LINE_WORDS + VERSION)
   }
 }
 

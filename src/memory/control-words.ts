@@ -17,9 +17,8 @@
 // stores the order and then looks at the thread's number. So either the worker sees that it must not begin, or its
 // thread is known and its end can be awaited.
 
-import type { Region } from './region.ts'
+import { CACHE_LINE_WORDS, type Region } from './region.ts'
 
-const LINE = 16 // i32 words of a cache line
 const STOP = 0
 const RUN = 1
 const EPOCH_SHIFT = 4
@@ -31,9 +30,9 @@ export class ControlWords {
   readonly #bell: Int32Array
 
   constructor(region: Region, workers: number) {
-    this.#orders = region.i32(workers * LINE)
-    this.#heartbeats = region.i32(workers * LINE)
-    this.#threads = region.i32(workers * LINE)
+    this.#orders = region.i32(workers * CACHE_LINE_WORDS)
+    this.#heartbeats = region.i32(workers * CACHE_LINE_WORDS)
+    this.#threads = region.i32(workers * CACHE_LINE_WORDS)
     this.#bell = region.i32(1)
   }
 
@@ -41,33 +40,33 @@ export class ControlWords {
 
   /** Orders a new worker to run and every older one to end; the epoch that the new one is to be given. */
   start(worker: number): number {
-    const epoch = (Atomics.load(this.#orders, worker * LINE) >>> EPOCH_SHIFT) + 1
-    Atomics.store(this.#heartbeats, worker * LINE, 0)
-    Atomics.store(this.#threads, worker * LINE, 0)
-    Atomics.store(this.#orders, worker * LINE, (epoch << EPOCH_SHIFT) | RUN)
+    const epoch = (Atomics.load(this.#orders, worker * CACHE_LINE_WORDS) >>> EPOCH_SHIFT) + 1
+    Atomics.store(this.#heartbeats, worker * CACHE_LINE_WORDS, 0)
+    Atomics.store(this.#threads, worker * CACHE_LINE_WORDS, 0)
+    Atomics.store(this.#orders, worker * CACHE_LINE_WORDS, (epoch << EPOCH_SHIFT) | RUN)
     return epoch
   }
 
   /** The worker ends after its turn; wake it if it may sleep. */
   stop(worker: number): void {
-    const epoch = Atomics.load(this.#orders, worker * LINE) >>> EPOCH_SHIFT
-    Atomics.store(this.#orders, worker * LINE, (epoch << EPOCH_SHIFT) | STOP)
+    const epoch = Atomics.load(this.#orders, worker * CACHE_LINE_WORDS) >>> EPOCH_SHIFT
+    Atomics.store(this.#orders, worker * CACHE_LINE_WORDS, (epoch << EPOCH_SHIFT) | STOP)
   }
 
   /** Milliseconds since the gateway's start at the worker's last turn, as an i32 that wraps; 0 before the first turn. */
   heartbeat(worker: number): number {
-    return Atomics.load(this.#heartbeats, worker * LINE)
+    return Atomics.load(this.#heartbeats, worker * CACHE_LINE_WORDS)
   }
 
   /** True once the worker has turned; false if it has not within this time. */
   async firstBeat(worker: number, withinMs: number): Promise<boolean> {
-    const waiting = Atomics.waitAsync(this.#heartbeats, worker * LINE, 0, withinMs)
+    const waiting = Atomics.waitAsync(this.#heartbeats, worker * CACHE_LINE_WORDS, 0, withinMs)
     return (waiting.async ? await waiting.value : waiting.value) !== 'timed-out'
   }
 
   /** The number of the thread (`threadId`) that the last started worker runs in; 0 if it has not begun. */
   thread(worker: number): number {
-    return Atomics.load(this.#threads, worker * LINE)
+    return Atomics.load(this.#threads, worker * CACHE_LINE_WORDS)
   }
 
   /** How often the bell was rung, modulo 2^32. */
@@ -85,23 +84,23 @@ export class ControlWords {
 
   /** Before the worker touches anything that is its place's; false: it must not. */
   enter(worker: number, epoch: number, thread: number): boolean {
-    Atomics.store(this.#threads, worker * LINE, thread)
+    Atomics.store(this.#threads, worker * CACHE_LINE_WORDS, thread)
     return this.mayRun(worker, epoch)
   }
 
   /** Whether the worker of this epoch is to go on. Once a turn: it is also what lets the thread be terminated. */
   mayRun(worker: number, epoch: number): boolean {
-    return Atomics.load(this.#orders, worker * LINE) === ((epoch << EPOCH_SHIFT) | RUN)
+    return Atomics.load(this.#orders, worker * CACHE_LINE_WORDS) === ((epoch << EPOCH_SHIFT) | RUN)
   }
 
   /** A plain store: it may be seen late, but not by the seconds that supervision counts in. */
   beat(worker: number, milliseconds: number): void {
-    this.#heartbeats[worker * LINE] = milliseconds | 0 || 1
+    this.#heartbeats[worker * CACHE_LINE_WORDS] = milliseconds | 0 || 1
   }
 
   /** Once, after the first beat: whoever waits for it is told. */
   hasBegun(worker: number): void {
-    Atomics.notify(this.#heartbeats, worker * LINE)
+    Atomics.notify(this.#heartbeats, worker * CACHE_LINE_WORDS)
   }
 
   /** Calls the coordinator, who looks what there is to do for whom. */

@@ -14,7 +14,7 @@
 //
 // Owner: as the table says.
 
-import type { Region } from './region.ts'
+import { CACHE_LINE_WORDS, type Region } from './region.ts'
 
 /** Kinds of events, a bit each. What else a record holds conntrack/events.shard.ts says. */
 export const EVENT = { flowNew: 1, flowEnd: 2, expectNew: 4, expectMatch: 8, expectEnd: 16, packet: 32 } as const
@@ -34,13 +34,12 @@ export const BODY = 4
 /** A power of two: a burst of 64 packets that each end a connection and begin one is far below it. */
 export const EVENT_SLOTS = 4096
 
-const LINE = 16 // i32 words of a cache line: words of different writers never share one
 const WANTED_AT = 0
 const FRAME_AT = 1
-const TAIL_AT = LINE
-const HEAD_AT = 2 * LINE
-const LOST_AT = 2 * LINE + 1
-const CONTROL_WORDS = 3 * LINE
+const TAIL_AT = CACHE_LINE_WORDS
+const HEAD_AT = 2 * CACHE_LINE_WORDS
+const LOST_AT = 2 * CACHE_LINE_WORDS + 1
+const CONTROL_WORDS = 3 * CACHE_LINE_WORDS
 
 export interface EventRing {
   readonly control: Int32Array

@@ -7,7 +7,7 @@
 // of SIMD compares. Owner: the shard whose table it indexes, the only writer. It is derived: a shard that starts
 // again on old memory clears it and inserts every live row.
 
-import { fault } from '#faults'
+import { fault } from './fault-points.ts'
 import type { Region } from './region.ts'
 
 export class HashIndex {

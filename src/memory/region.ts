@@ -12,6 +12,8 @@ declare const WebAssembly: {
 
 /** Bytes that processors move between their caches as one. */
 export const CACHE_LINE = 64
+/** i32 words of one: words of different writers never share one, or each store would take it from the other. */
+export const CACHE_LINE_WORDS = CACHE_LINE / 4
 const WASM_PAGE = 65536
 
 /** A page-aligned shared buffer of at least `bytes`, zeroed; pages are taken from the system when first touched. */

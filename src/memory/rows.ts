@@ -12,7 +12,7 @@
 // that is only right together with another store. Rows with an even generation and LIVE are the only truth: free
 // list, index and counts are derived from them.
 
-import { fault } from '#faults'
+import { fault } from './fault-points.ts'
 import type { Region } from './region.ts'
 
 /** In a row's flags word: the row holds something. */

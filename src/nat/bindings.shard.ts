@@ -8,7 +8,6 @@
 //
 // Functions that make a connection return its row (above zero), or the complement (~) of a drop reason.
 
-import { fault } from '#faults'
 import { CONN, CONN_SHIFT, EXPECTED, HELPED, SEEN_REPLY, TCP_STATE_SHIFT } from '../conntrack/connection-table.ts'
 import {
   cold,
@@ -49,6 +48,7 @@ import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
 import { swap16 } from '../wire/address.ts'
 import { addDeltas, delta32 } from '../wire/checksum.ts'
 import { type Externals, spaceOf, VACANT } from './externals.ts'
+import { fault } from './fault-points.ts'
 import { followLeases, freePort, intendToFree } from './ports.shard.ts'
 import { DEFAULT_NAT, dependsOnPort, type NatSettings } from './settings.ts'
 

@@ -8,7 +8,6 @@
 //
 // When the connection has come, the reservation turns into a mapping. Owner: the shard.
 
-import { fault } from '#faults'
 import { CONN, CONN_SHIFT, EXPECTED, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { cold, hot, originOf } from '../conntrack/connections.shard.ts'
 import { flowNew } from '../conntrack/events.shard.ts'
@@ -29,6 +28,7 @@ import { swap16 } from '../wire/address.ts'
 import { externalEntry, isFree, makeConnection, makeRoomForRow } from './bindings.shard.ts'
 import { reserveExisting } from './existing-mappings.shard.ts'
 import { type Externals, entryOfPort, portOfIndex, spaceOf } from './externals.ts'
+import { fault } from './fault-points.ts'
 import { openFromInside } from './opening.shard.ts'
 import { forwardFrom } from './port-forwards.shard.ts'
 import { askFor, takeReserved } from './ports.shard.ts'

@@ -23,7 +23,7 @@
 //   DENIED     there was none to be had           coordinator
 // Never: a second request before the first is answered.
 
-import type { Region } from '../memory/region.ts'
+import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'
 import type { Addr, ProtocolNumber } from '../wire/address.ts'
 
 /** Spaces of ports: TCP, UDP and ICMP identifiers are given independently of each other. */
@@ -62,7 +62,6 @@ const BLOCKS_KEPT = 2
 
 /** More than any gateway has. */
 const MOST_SHARDS = 64
-const LINE = 16 // i32 words of a cache line: each shard writes to its own
 
 /** Of a port index (Externals.portIndex): its external address's entry, and the port (0..65535). */
 export const entryOfPort = (at: number): number => Math.floor(at / PORTS / SPACES)
@@ -78,7 +77,7 @@ export class Externals {
   readonly portWords: Int32Array
   /** [0] counts every change of entries or leases. */
   readonly #version: Int32Array
-  /** [shard * LINE] port index + 1 or 0 for none, [shard * LINE + 1] its word while it is taken. */
+  /** [shard * CACHE_LINE_WORDS] port index + 1 or 0 for none, [shard * CACHE_LINE_WORDS + 1] its word while it is taken. */
   readonly #intents: Int32Array
   readonly #requests: Int32Array
   /** By address, as it was at a version; this thread's. */
@@ -94,7 +93,7 @@ export class Externals {
     this.#entries = region.i32(options.capacity * ENTRY_WORDS)
     this.#owners = region.i32(options.capacity * SPACES * this.blocksPerSpace)
     this.portWords = region.i32(options.capacity * SPACES * PORTS)
-    this.#intents = region.i32(MOST_SHARDS * LINE)
+    this.#intents = region.i32(MOST_SHARDS * CACHE_LINE_WORDS)
     this.#requests = region.i32(MOST_SHARDS * options.capacity * SPACES)
   }
 
@@ -155,14 +154,14 @@ export class Externals {
 
   /** The shard is about to take or to free a port; `taken` is the word that it has while it is taken. */
   intend(shard: number, at: number, taken: number): void {
-    this.#intents[shard * LINE] = 0
-    this.#intents[shard * LINE + 1] = taken
-    this.#intents[shard * LINE] = at + 1
+    this.#intents[shard * CACHE_LINE_WORDS] = 0
+    this.#intents[shard * CACHE_LINE_WORDS + 1] = taken
+    this.#intents[shard * CACHE_LINE_WORDS] = at + 1
   }
 
   /** The port (by portIndex()) that the shard was last about to take or to free, and its word while taken; -1 for none. */
   intentOf(shard: number): readonly [at: number, taken: number] {
-    return [this.#intents[shard * LINE]! - 1, this.#intents[shard * LINE + 1]!]
+    return [this.#intents[shard * CACHE_LINE_WORDS]! - 1, this.#intents[shard * CACHE_LINE_WORDS + 1]!]
   }
 
   /** Another shard than this one has set the port's word, or is about to free it. */

@@ -7,7 +7,6 @@
 //
 // Functions that make a connection return its row (above zero), or the complement (~) of a drop reason.
 
-import { fault } from '#faults'
 import { reservedFor } from '../conntrack/expectation-matching.shard.ts'
 import { expected } from '../conntrack/expectation-slots.shard.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
@@ -22,6 +21,7 @@ import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
 import { swap16 } from '../wire/address.ts'
 import { activeEntries, externalEntry, isFree, makeConnection, makeRoomForRow, recyclePort } from './bindings.shard.ts'
 import { type Externals, entryOfPort, portOfIndex, spaceOf } from './externals.ts'
+import { fault } from './fault-points.ts'
 import { forwardFrom, forwardTo, type PortForward } from './port-forwards.shard.ts'
 import { isLeasePending, takePort, takeReserved } from './ports.shard.ts'
 import { DEFAULT_NAT, dependsOnAddress, dependsOnPort, type NatSettings } from './settings.ts'

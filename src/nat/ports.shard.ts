@@ -10,7 +10,6 @@
 // this thread. A word may be taken under our hands by another shard's reservation: then the next is tried.
 // All of it is O(1) in the number of ports, also when none is left.
 
-import { fault } from '#faults'
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import { now } from '../memory/clock.ts'
@@ -33,6 +32,7 @@ import {
   wasFreed,
   withContent,
 } from './externals.ts'
+import { fault } from './fault-points.ts'
 import {
   attachQuarantine,
   beginQuarantine,
@@ -358,7 +358,7 @@ const freedNow = (space: number): number => (quarantineOf(space) > 0 ? freedAt(n
 export function endQuarantine(): void {
   for (let at = nextOutOfQuarantine(now - REST); at >= 0; at = nextOutOfQuarantine(now - REST)) {
     if (!clearRest(at)) continue
-    fault('rest ended')
+    fault('quarantine ended')
     becomeUsable(at)
   }
   relist()

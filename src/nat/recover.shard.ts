@@ -12,7 +12,6 @@
 //
 // Owner: the shard, in its first turn, as soon as it knows the time. Nothing else looks at its tables before.
 
-import { fault } from '#faults'
 import { CONN, CONN_SHIFT } from '../conntrack/connection-table.ts'
 import { cold, connections, hot, protocolOf, recoverConnections } from '../conntrack/connections.shard.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
@@ -41,6 +40,7 @@ import {
   unrepliedQueueOf,
 } from './bindings.shard.ts'
 import { type Externals, spaceOf } from './externals.ts'
+import { fault } from './fault-points.ts'
 import { intendToFree, recoverPorts } from './ports.shard.ts'
 import { recoverEdits } from './sequence-edits.shard.ts'
 

@@ -4,9 +4,9 @@
 //
 // Owner: none; every change is a compare-and-swap of the whole word.
 
-import { fault } from '#faults'
 import { random32 } from '../memory/random.ts'
 import { type Externals, isTaken, RESERVATION, RESERVATIONS, wasFreed, withContent } from './externals.ts'
+import { fault } from './fault-points.ts'
 
 /** Blocks of the owner that are looked through for a free port before there is none. */
 const BLOCKS_TRIED = 16

@@ -11,10 +11,10 @@
 //
 // Numbers wrap at 2^32 and are compared by the sign of their difference. Owner: the shard.
 
-import { fault } from '#faults'
 import { cold, connections } from '../conntrack/connections.shard.ts'
 import type { Direction } from '../conntrack/terms.ts'
 import { attached } from '../memory/attached.ts'
+import { fault } from './fault-points.ts'
 import {
   AT,
   countOf,

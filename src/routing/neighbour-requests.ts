@@ -3,10 +3,9 @@
 //
 // A request lost because a ring is full is asked again with the next packet for the same next hop.
 
-import type { Region } from '../memory/region.ts'
+import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'
 
 const SLOTS = 256
-const LINE = 16 // i32 words of a cache line: heads and tails are written by different threads
 
 export class NeighbourRequests {
   readonly #heads: Int32Array
@@ -15,33 +14,33 @@ export class NeighbourRequests {
   readonly #shards: number
 
   constructor(region: Region, shards: number) {
-    this.#heads = region.i32(shards * LINE)
-    this.#tails = region.i32(shards * LINE)
+    this.#heads = region.i32(shards * CACHE_LINE_WORDS)
+    this.#tails = region.i32(shards * CACHE_LINE_WORDS)
     this.#slots = region.i32(shards * SLOTS * 2)
     this.#shards = shards
   }
 
   /** By the shard's own thread only. False if its ring is full. */
   put(shard: number, port: number, address: number): boolean {
-    const head = this.#heads[shard * LINE]
-    if (((head - Atomics.load(this.#tails, shard * LINE)) | 0) >= SLOTS) return false
+    const head = this.#heads[shard * CACHE_LINE_WORDS]
+    if (((head - Atomics.load(this.#tails, shard * CACHE_LINE_WORDS)) | 0) >= SLOTS) return false
     const slot = (shard * SLOTS + (head & (SLOTS - 1))) * 2
     this.#slots[slot] = port
     this.#slots[slot + 1] = address
-    Atomics.store(this.#heads, shard * LINE, (head + 1) | 0)
+    Atomics.store(this.#heads, shard * CACHE_LINE_WORDS, (head + 1) | 0)
     return true
   }
 
   /** By the watcher's thread only. */
   take(each: (port: number, address: number) => void): void {
     for (let shard = 0; shard < this.#shards; shard++) {
-      const head = Atomics.load(this.#heads, shard * LINE)
-      let tail = this.#tails[shard * LINE]
+      const head = Atomics.load(this.#heads, shard * CACHE_LINE_WORDS)
+      let tail = this.#tails[shard * CACHE_LINE_WORDS]
       for (; tail !== head; tail = (tail + 1) | 0) {
         const slot = (shard * SLOTS + (tail & (SLOTS - 1))) * 2
         each(this.#slots[slot], this.#slots[slot + 1])
       }
-      Atomics.store(this.#tails, shard * LINE, tail)
+      Atomics.store(this.#tails, shard * CACHE_LINE_WORDS, tail)
     }
   }
 }

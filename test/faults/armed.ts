@@ -2,7 +2,7 @@
 // vi.mock('#faults', () => import('./armed.ts')).
 // The state is on the global object, because a gateway in a test has a shard's modules anew at each start.
 
-import type { FaultPoint } from '../../src/memory/fault-points.ts'
+import type { FaultPoint } from './points.ts'
 
 export class Crash extends Error {
   readonly point: FaultPoint
@@ -28,12 +28,12 @@ const holder = globalThis as { [ARMED]?: Armed }
 holder[ARMED] ??= { left: Number.POSITIVE_INFINITY, only: undefined, crashedAt: undefined }
 const armed = holder[ARMED]
 
-export function fault(point: FaultPoint): void {
+export function faultPoint(point: string): void {
   if (armed.only !== undefined && armed.only !== point) return
   if (armed.left-- > 0) return
   disarm()
-  armed.crashedAt = point
-  throw new Crash(point)
+  armed.crashedAt = point as FaultPoint
+  throw new Crash(point as FaultPoint)
 }
 
 /** A crash comes after so many points, or after so many times that `only` this one was reached. */

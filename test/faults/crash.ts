@@ -1,5 +1,5 @@
 // What `#faults` is under `node --conditions=natloom-faults`: worker threads that crash, in one way or another, at the
-// points that the code names (src/memory/fault-points.ts). It does so as the environment says:
+// points that the code names (fault-points.ts in each layer). It does so as the environment says:
 //
 //   NATLOOM_FAULTS=seed=1,every=5000,kinds=throw|exit|overflow
 //
@@ -9,11 +9,10 @@
 // Without the variable nothing crashes, and the main thread never does. Owner: each thread its own countdown.
 
 import { isMainThread, threadId } from 'node:worker_threads'
-import type { FaultPoint } from '../../src/memory/fault-points.ts'
 
 const overflow = (depth: number): number => 1 + overflow(depth + 1)
 
-const KINDS: Readonly<Record<string, (point: FaultPoint) => void>> = {
+const KINDS: Readonly<Record<string, (point: string) => void>> = {
   throw: (point) => {
     throw new Error(`crashed as ordered: ${point}`)
   },
@@ -52,7 +51,7 @@ const draw = orders ? mixed(Math.imul(orders.seed, 0x9e3779b1) + threadId) : 0
 /** Points to pass before the crash. */
 let left = orders ? Math.floor((draw / 2 ** 32) * (2 * orders.every - 1)) : Number.POSITIVE_INFINITY
 
-export function fault(point: FaultPoint): void {
+export function faultPoint(point: string): void {
   if (left-- > 0 || !orders) return
   // Whatever may still run in a thread that has crashed doesn't crash once more.
   left = Number.POSITIVE_INFINITY

@@ -25,8 +25,8 @@
 // it gives back all that no ring has: what lies released in a slot proves nothing, since frames are lent again.
 // All counts run on and wrap at 2^32. Owner: as the table says.
 
-import { fault } from '#faults'
-import type { Region } from '../../memory/region.ts'
+import { CACHE_LINE_WORDS, type Region } from '../../memory/region.ts'
+import { fault } from '../fault-points.ts'
 
 /**
  * Entries of a ring, a power of two. A shard's rings carry what came to the wrong one; a dispatcher's carry everything,
@@ -36,7 +36,6 @@ const SHARD_SLOTS = 512
 const DISPATCHER_SLOTS = 4096
 /** Hand-overs of one packet (datapath/packet/burst.ts): into so many rings, one after the other, a lent frame may come. */
 const MOST_HANDOVERS = 3
-const LINE = 16 // i32 words of a cache line: words of different writers never share one
 
 const NEXT = 0
 const TAIL = 1
@@ -86,9 +85,9 @@ export class HandoverRings {
 
   constructor(region: Region, shards: number) {
     this.shards = shards
-    this.heads = region.i32(ringCount(shards) * LINE)
-    this.consumed = region.i32(ringCount(shards) * LINE)
-    this.doors = region.i32(shards * LINE)
+    this.heads = region.i32(ringCount(shards) * CACHE_LINE_WORDS)
+    this.consumed = region.i32(ringCount(shards) * CACHE_LINE_WORDS)
+    this.doors = region.i32(shards * CACHE_LINE_WORDS)
     this.entries = region.i32(slotCount(shards) * ENTRY_WORDS)
   }
 
@@ -115,8 +114,8 @@ export class HandoverRings {
   hasMail(consumer: number): boolean {
     for (let producer = 0; producer < producers(this.shards); producer++) {
       const ring = this.ring(producer, consumer)
-      const tail = Atomics.load(this.consumed, ring * LINE + TAIL)
-      if (Atomics.load(this.heads, ring * LINE) !== tail) return true
+      const tail = Atomics.load(this.consumed, ring * CACHE_LINE_WORDS + TAIL)
+      if (Atomics.load(this.heads, ring * CACHE_LINE_WORDS) !== tail) return true
     }
     return false
   }
@@ -135,8 +134,8 @@ export class HandoverRings {
   }
 
   #addTokens(ring: number, tokens: Set<number>): void {
-    const tail = Atomics.load(this.consumed, ring * LINE + TAIL)
-    const head = Atomics.load(this.heads, ring * LINE)
+    const tail = Atomics.load(this.consumed, ring * CACHE_LINE_WORDS + TAIL)
+    const head = Atomics.load(this.heads, ring * CACHE_LINE_WORDS)
     for (let count = tail; count !== head; count = (count + 1) | 0)
       tokens.add(Atomics.load(this.entries, this.entryAt(ring, count) + ENTRY.lent) - 1)
   }
@@ -171,8 +170,8 @@ export class Outbox {
     this.#written = new Uint8Array(rings.shards)
     for (let consumer = 0; consumer < rings.shards; consumer++) {
       const ring = rings.ring(producer, consumer)
-      this.#head[consumer] = Atomics.load(rings.heads, ring * LINE)
-      this.#tail[consumer] = Atomics.load(rings.consumed, ring * LINE + TAIL)
+      this.#head[consumer] = Atomics.load(rings.heads, ring * CACHE_LINE_WORDS)
+      this.#tail[consumer] = Atomics.load(rings.consumed, ring * CACHE_LINE_WORDS + TAIL)
     }
   }
 
@@ -181,7 +180,7 @@ export class Outbox {
     const head = this.#head[consumer]!
     if (((head - this.#tail[consumer]!) | 0) < this.#slots) return true
     const { consumed } = this.#rings
-    const tail = Atomics.load(consumed, this.#rings.ring(this.#producer, consumer) * LINE + TAIL)
+    const tail = Atomics.load(consumed, this.#rings.ring(this.#producer, consumer) * CACHE_LINE_WORDS + TAIL)
     this.#tail[consumer] = tail
     return ((head - tail) | 0) < this.#slots
   }
@@ -219,11 +218,11 @@ export class Outbox {
     for (let consumer = 0; consumer < shards; consumer++) {
       if (this.#written[consumer] === 0) continue
       this.#written[consumer] = 0
-      Atomics.store(heads, this.#rings.ring(this.#producer, consumer) * LINE, this.#head[consumer]!)
-      fault('head shown, bell not rung')
-      Atomics.add(doors, consumer * LINE + BELL, 1)
-      if (Atomics.load(doors, consumer * LINE + ASLEEP) === 0) continue
-      if (Atomics.exchange(doors, consumer * LINE + ASLEEP, 0) === 1) wake(consumer)
+      Atomics.store(heads, this.#rings.ring(this.#producer, consumer) * CACHE_LINE_WORDS, this.#head[consumer]!)
+      fault('head shown, doorbell not rung')
+      Atomics.add(doors, consumer * CACHE_LINE_WORDS + BELL, 1)
+      if (Atomics.load(doors, consumer * CACHE_LINE_WORDS + ASLEEP) === 0) continue
+      if (Atomics.exchange(doors, consumer * CACHE_LINE_WORDS + ASLEEP, 0) === 1) wake(consumer)
     }
   }
 
@@ -252,10 +251,10 @@ export class Inbox {
     this.producers = producers(rings.shards)
     this.#rings = rings
     this.#consumer = consumer
-    this.#door = consumer * LINE
+    this.#door = consumer * CACHE_LINE_WORDS
     this.#next = new Int32Array(this.producers)
     for (let producer = 0; producer < this.producers; producer++)
-      this.#next[producer] = Atomics.load(rings.consumed, rings.ring(producer, consumer) * LINE + NEXT)
+      this.#next[producer] = Atomics.load(rings.consumed, rings.ring(producer, consumer) * CACHE_LINE_WORDS + NEXT)
     this.#heard = Atomics.load(rings.doors, this.#door + BELL)
   }
 
@@ -273,7 +272,7 @@ export class Inbox {
     const { heads, consumed, entries } = this.#rings
     const ring = this.#rings.ring(producer, this.#consumer)
     const first = this.#next[producer]!
-    const ready = (Atomics.load(heads, ring * LINE) - first) | 0
+    const ready = (Atomics.load(heads, ring * CACHE_LINE_WORDS) - first) | 0
     if (ready === 0) return 0
     if (ready > this.fullest) this.fullest = ready
     const ingress = entries[this.#rings.entryAt(ring, first) + ENTRY.ingress]
@@ -284,7 +283,7 @@ export class Inbox {
     }
     if (count < ready) this.#left = true
     this.#next[producer] = first + count
-    consumed[ring * LINE + NEXT] = first + count
+    consumed[ring * CACHE_LINE_WORDS + NEXT] = first + count
     return count
   }
 
@@ -304,7 +303,7 @@ export class Inbox {
   /** The listed entries are done with; what was lent among them has been given back or passed on before. */
   release(producer: number): void {
     const ring = this.#rings.ring(producer, this.#consumer)
-    Atomics.store(this.#rings.consumed, ring * LINE + TAIL, this.#next[producer]!)
+    Atomics.store(this.#rings.consumed, ring * CACHE_LINE_WORDS + TAIL, this.#next[producer]!)
   }
 
   /**
@@ -317,7 +316,7 @@ export class Inbox {
     for (let producer = 0; producer < this.producers; producer++) {
       const ring = this.#rings.ring(producer, this.#consumer)
       for (
-        let count = Atomics.load(consumed, ring * LINE + TAIL);
+        let count = Atomics.load(consumed, ring * CACHE_LINE_WORDS + TAIL);
         count !== this.#next[producer];
         count = (count + 1) | 0
       ) {
@@ -337,7 +336,7 @@ export class Inbox {
     const { entries, heads } = this.#rings
     const to = entries[entry + ENTRY.passedTo]! - 1
     if (to < 0) return false
-    const head = Atomics.load(heads, this.#rings.ring(this.#consumer, to) * LINE)
+    const head = Atomics.load(heads, this.#rings.ring(this.#consumer, to) * CACHE_LINE_WORDS)
     return ((head - entries[entry + ENTRY.passedAt]!) | 0) > 0
   }
 

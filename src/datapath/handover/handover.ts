@@ -3,7 +3,6 @@
 // A frame that has been handed over three times, or that finds a full ring, is dropped: nobody waits for anybody.
 // Owner: this thread its outbox and inbox.
 
-import { fault } from '#faults'
 import type { Side } from '../../conntrack/terms.ts'
 import { HANDED_OVER } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
@@ -12,6 +11,7 @@ import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { BURST, type Driver, VIRTIO_NET_HEADER } from '../../io/driver.ts'
 import type { Ports } from '../../wire/address.ts'
+import { fault } from '../fault-points.ts'
 import { AT, firstHop, fromRing, ingress, KNOWN_PORTS, LENGTH, mayHop, onward, PORTS, TOKEN } from '../packet/burst.ts'
 import { copyBytes } from '../packet/packet-memory.ts'
 import { ENTRY, type HandoverRings, handoverFrameBytes, Inbox, NOT_LENT, Outbox, SLOT_BYTES } from './handover-rings.ts'

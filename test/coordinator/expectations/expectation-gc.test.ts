@@ -5,7 +5,6 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { viewConnections } from '../../../src/conntrack/connection-table.ts'
 import { EXPECTATION, type ExpectationTable } from '../../../src/conntrack/expectation-table.ts'
 import { ExpectationGc } from '../../../src/coordinator/expectations/expectation-gc.ts'
-import type { FaultPoint } from '../../../src/memory/fault-points.ts'
 import { allocate } from '../../../src/memory/region.ts'
 import { Externals, POOL, RESERVATION, RESERVATIONS, TCP_SPACE } from '../../../src/nat/externals.ts'
 import { parseAddress, swap16 } from '../../../src/wire/address.ts'
@@ -21,6 +20,7 @@ import {
   SERVER,
 } from '../../conntrack/expecting.ts'
 import { arm, crashOf, disarm } from '../../faults/armed.ts'
+import type { FaultPoint } from '../../faults/points.ts'
 
 vi.mock('#faults', () => import('../../faults/armed.ts'))
 

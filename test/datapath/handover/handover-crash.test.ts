@@ -3,9 +3,9 @@
 // frame is the link's again, once what is on its way has arrived, and packets go through as before.
 
 import { describe, expect, it, vi } from 'vitest'
-import { type FaultPoint, HANDOVER_POINTS } from '../../../src/memory/fault-points.ts'
 import { frame } from '../../../src/testing/builder.ts'
 import { arm, crashOf, disarm } from '../../faults/armed.ts'
+import { type FaultPoint, HANDOVER_POINTS } from '../../faults/points.ts'
 import { Cluster, type Deliver, toDispatcher, toNeighbour, toOwner } from '../cluster.ts'
 import { HOST, LAN, MAC, SERVER, WAN } from '../network.ts'
 import { decode, fromOf, tcpSegment, udp } from '../packets.ts'
@@ -154,8 +154,8 @@ describe('a thread that crashes between showing entries and ringing the bell', (
     const owner = toOwner(frame({ eth: FROM_LAN, ...packet }), LAN, cluster)
     cluster.sleep(owner)
     cluster.inject(LAN, packet)
-    arm(0, 'head shown, bell not rung')
-    expect(crashOf(() => cluster.turnOne(1 - owner))).toBe('head shown, bell not rung')
+    arm(0, 'head shown, doorbell not rung')
+    expect(crashOf(() => cluster.turnOne(1 - owner))).toBe('head shown, doorbell not rung')
     await cluster.restart(1 - owner)
     cluster.turn()
     expect(cluster.taken(WAN)).toHaveLength(1)

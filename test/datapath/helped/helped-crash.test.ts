@@ -3,8 +3,8 @@
 
 import { describe, expect, it, vi } from 'vitest'
 import { type Helper, Verdict } from '../../../src/helpers/helper.ts'
-import { type FaultPoint, HELPED_POINTS } from '../../../src/memory/fault-points.ts'
 import { arm, crashOf, disarm } from '../../faults/armed.ts'
+import { type FaultPoint, HELPED_POINTS } from '../../faults/points.ts'
 import { SERVER } from '../network.ts'
 import { tcpSegment } from '../packets.ts'
 import { connectionsOf } from '../tables.ts'

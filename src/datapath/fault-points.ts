@@ -1,0 +1,23 @@
+// Where a test may crash a shard in the hand-over between shards: between two steps of a change that is more than one store. Each name says
+// what has just been done; what a crash there leaves behind, and who mends it, is in the README of this folder. In the
+// product the function is empty (memory/no-faults.ts).
+// None lies on the way of an established packet but these: once a burst, or once a lent frame.
+
+import { faultPoint } from '#faults'
+
+/** Those that only several shards reach, or a hairpin. */
+export const HANDOVER_POINTS = [
+  'frame lent',
+  'frame passed on',
+  'burst not shown',
+  'head shown, doorbell not rung',
+  'entries listed',
+  'lent frames given back',
+  "predecessor's entry dropped",
+  "predecessor's entries dropped",
+] as const
+
+export type DatapathFaultPoint = (typeof HANDOVER_POINTS)[number]
+
+/** Does nothing, but in tests that crash shards. */
+export const fault: (point: DatapathFaultPoint) => void = faultPoint
