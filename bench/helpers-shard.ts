@@ -70,7 +70,7 @@ class BenchGateway implements PacketGateway {
       expectations: 64,
       timeouts: DEFAULT_TIMEOUTS,
       nat: { ...DEFAULT_NAT, preservePorts: true, parity: false },
-      forwards: inside === 'server' ? [forwardTo(helper)] : [],
+      portForwards: inside === 'server' ? [forwardTo(helper)] : [],
       icmpErrorsPerSecond: 1000,
     }
     const fib = allocate((region) => new Fib(region, settings.fib))

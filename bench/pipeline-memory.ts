@@ -53,7 +53,7 @@ export const settingsOf = (flows: number, shard: number, shards: number): ShardS
   expectations: 64,
   timeouts: DEFAULT_TIMEOUTS,
   nat: { ...DEFAULT_NAT, parity: false },
-  forwards: [],
+  portForwards: [],
   icmpErrorsPerSecond: 1000,
 })
 

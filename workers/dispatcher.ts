@@ -1,7 +1,7 @@
 // The dispatcher's thread: attaches memory and sockets, turns until it is ordered to end. What a turn does is in
 // src/datapath/dispatcher.ts.
 
-import type { DispatcherTask } from '../src/coordinator/workers/shards.ts'
+import type { DispatcherTask } from '../src/coordinator/workers/entry-points.ts'
 import { attachDispatcher } from '../src/datapath/attach.ts'
 import { run } from './run.ts'
 

@@ -3,7 +3,7 @@
 
 import { writeSync } from 'node:fs'
 import { threadId } from 'node:worker_threads'
-import type { ShardTask } from '../src/coordinator/workers/shards.ts'
+import type { ShardTask } from '../src/coordinator/workers/entry-points.ts'
 import type { attachDispatcher, attachShard } from '../src/datapath/attach.ts'
 import { AfPacketDriver } from '../src/io/af-packet.ts'
 import { FaultyDriver } from '../src/io/faulty.ts'

@@ -1,7 +1,7 @@
 // A shard's thread: attaches memory and sockets, turns until it is ordered to end. What a turn does is in
 // src/datapath/shard.ts.
 
-import type { ShardTask } from '../src/coordinator/workers/shards.ts'
+import type { ShardTask } from '../src/coordinator/workers/entry-points.ts'
 import { attachShard } from '../src/datapath/attach.ts'
 import { run } from './run.ts'
 

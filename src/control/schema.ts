@@ -6,7 +6,7 @@
 import * as z from 'zod'
 import { type AddressRange, parseAddressRange } from '../coordinator/address-range.ts'
 import { BUILTIN_HELPERS, isModulePath, isServer } from '../coordinator/helpers/helper-config.ts'
-import { faultOfForwards, parseEndpoint } from '../coordinator/port-forwards.ts'
+import { faultOfPortForwards, parseEndpoint } from '../coordinator/port-forwards.ts'
 import { parseListen } from '../metrics/listen.ts'
 import { alike, nearest } from './nearest.ts'
 import { PROTOCOL_NUMBERS } from './protocols.ts'
@@ -309,7 +309,7 @@ function forwardFault({ forward, nat }: Shape): string | undefined {
   if (!Array.isArray(forward) || !forward.every(isForward) || !Array.isArray(pool) || !pool.every(rangeOf))
     return undefined
   if (!Number.isInteger(ports?.from) || !Number.isInteger(ports?.to)) return undefined
-  return faultOfForwards(forward, pool, ports)
+  return faultOfPortForwards(forward, pool, ports)
 }
 
 const isForward = (forward: Partial<Shape['forward'][number]> | null): boolean =>

@@ -1,5 +1,6 @@
-// The addresses that a pool's entry stands for: an address, a range or a prefix. Numbers are in numeric order, because
-// ranges count (203.0.113.1 is 0xcb007101); swap32() makes packets' addresses of them.
+// The addresses that an entry of nat.pool stands for: one address, a range or a prefix. Ends of a range are in numeric
+// order (203.0.113.1 is 0xcb007101), because addresses of a range are counted; swap32() turns them into addresses as
+// loaded from a packet.
 
 import { type Addr, parseAddress, parsePrefix, swap32 } from '../wire/address.ts'
 
@@ -11,7 +12,7 @@ export interface AddressRange {
 
 const numeric = (address: Addr): number => swap32(address) >>> 0
 
-/** @throws RangeError if the text is none of the three, or a range runs backwards. */
+/** Throws RangeError if the text is none of the three, or a range's last address is below its first. */
 export function parseAddressRange(text: string): AddressRange {
   if (text.includes('/')) {
     const { address, length } = parsePrefix(text)
@@ -24,7 +25,7 @@ export function parseAddressRange(text: string): AddressRange {
   return range
 }
 
-/** Every address of a pool, as loaded, in the order of its entries. @throws RangeError as above. */
+/** Every address of a pool, as loaded, in the order of its entries. Throws RangeError as above. */
 export const poolAddresses = (entries: readonly string[]): Addr[] =>
   entries
     .map(parseAddressRange)

@@ -1,9 +1,9 @@
-// What a gateway is told at its start: plain data, checked and complete. control/ makes it from natloom.yaml and the
-// environment (control/schema.ts names each key, its default and what is allowed); the coordinator takes it as it is
-// and hands each shard the numbers that it needs. Durations are whole seconds, addresses and interfaces are text.
+// A gateway's configuration: plain data, checked and complete. control/ makes it from natloom.yaml and the environment
+// (control/schema.ts has each key, its default and what is allowed); the coordinator takes it as it is and gives each
+// shard the numbers that it needs (memory.ts). Durations are whole seconds, addresses and interfaces are text.
 
 import type { HelperRequest } from './helpers/helper-manager.ts'
-import type { ForwardConfig } from './port-forwards.ts'
+import type { PortForwardConfig } from './port-forwards.ts'
 
 /** RFC 4787 sections 4.1 and 5: how much of the remote endpoint a mapping, or the filter before it, depends on. */
 export type Dependence = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent'
@@ -20,7 +20,7 @@ type TcpState =
   | 'CLOSE'
   | 'SYN_SENT2'
 
-/** How long a connection lives without traffic; what conntrack/timeouts.ts takes. */
+/** How long a connection lives without traffic, as conntrack/timeouts.ts takes it. */
 export interface Timeouts {
   readonly tcp: Readonly<Record<TcpState, number>> & { readonly NONE: 0 }
   /** Before there was traffic both ways. */
@@ -34,7 +34,7 @@ export interface Timeouts {
   readonly generic: number
   readonly greUnreplied: number
   readonly greStream: number
-  /** The record that remembers where a fragmented packet's later fragments go. */
+  /** The record of a fragmented packet, by which its later fragments are forwarded. */
   readonly fragment: number
 }
 
@@ -42,54 +42,54 @@ export interface GatewayConfig {
   /** Interface names, at least one each, none on both sides. Ports 0..P-1 are `inside` and then `outside`, in order. */
   readonly inside: readonly string[]
   readonly outside: readonly string[]
-  /** Shards, and so threads. */
+  /** The number of shards, each a thread. */
   readonly workers: number
   readonly dispatch: 'kernel' | 'thread'
   readonly supervision: {
-    /** Threads replaced at most in that time, all together; one more, and the gateway ends. */
+    /** How many failed threads are replaced within that time, all workers together. One more ends the gateway. */
     readonly restarts: number
     readonly withinSeconds: number
   }
   readonly io: {
     readonly driver: 'af-packet'
-    /** Receive memory of one interface, divided among the shards. */
+    /** Receive memory of each interface, divided among the shards. */
     readonly ringMegabytes: number
     readonly qdisc: 'auto' | 'honour' | 'bypass'
   }
   readonly nat: {
     /**
      * `203.0.113.1`, `203.0.113.1-203.0.113.9` or `203.0.113.0/28` (a prefix stands for all of its addresses);
-     * coordinator/address-range.ts reads them. Empty: the outside interface's own address, shared with the host.
+     * address-range.ts parses them. Empty: the outside interface's own address, shared with the host.
      */
     readonly pool: readonly string[]
-    /** Ports in a block: a power of two. */
+    /** The number of ports in a block: a power of two. */
     readonly blockSize: number
-    /** The ports that NAT takes of an address shared with the host, both included; blocks cut by an end are not used. */
+    /** NAT's ports on an address shared with the host, both ends included; a block that an end cuts is not used. */
     readonly ports: { readonly from: number; readonly to: number }
     readonly mapping: Dependence
     readonly filtering: Dependence
     readonly preservePorts: boolean
     readonly parity: boolean
-    /** Numbers of the protocols without ports that are translated; never 1, 6 or 17. */
+    /** Protocols without ports that are translated, by number; never ICMP, TCP or UDP. */
     readonly protocols: readonly number[]
-    /** False: a replay only tracks. No key of the configuration says it. */
+    /** False in a replay that only tracks. Not a key of natloom.yaml. */
     readonly translate?: boolean
-    /** The kernel masquerades on an outside interface too, to ports outside of `ports`: the operator says so. */
+    /** The operator's word that the kernel's own masquerading on an outside interface keeps out of `ports`. */
     readonly sharedWithKernelNat: boolean
   }
-  /** No two have the same external endpoint; coordinator/port-forwards.ts reads them. */
-  readonly forward: readonly ForwardConfig[]
-  /** Loaded at the start, in this order. */
+  /** Port forwards; no two have the same external endpoint. port-forwards.ts parses them. */
+  readonly forward: readonly PortForwardConfig[]
+  /** Helpers, in the order in which they are loaded at the start. */
   readonly helpers: readonly HelperRequest[]
   readonly timeouts: Timeouts
   readonly capacity: {
     /** Rows for connections, all shards together. */
     readonly connections: number
-    /** Expectations at a time, of all shards: 1 to 16384. */
+    /** Expectations in force at a time, all shards together: 1 to 16384. */
     readonly expectations: number
   }
   readonly icmp: {
-    /** ICMP errors that the gateway sends itself, all shards together. 0: none. */
+    /** ICMP errors that the gateway itself sends at most, all shards together. 0: none. */
     readonly errorsPerSecond: number
   }
   readonly api: {
@@ -97,7 +97,7 @@ export interface GatewayConfig {
     readonly socket: string
   }
   readonly metrics: {
-    /** `address:port`; metrics/listen.ts reads it. */
+    /** `address:port`; metrics/listen.ts parses it. */
     readonly listen: string
   }
   readonly log: {
@@ -108,8 +108,8 @@ export interface GatewayConfig {
   /** Where the next start finds what a killed gateway could not take back. */
   readonly statePath: string
   /**
-   * What the lab and tests do to packets on their way (io/faulty.ts has the words). By the variable NATLOOM_LAB_FAULTS;
-   * no key of the configuration says it.
+   * Faults that the lab and tests inject into the packet sockets, in the words of io/fault-plan.ts. Set by the variable
+   * NATLOOM_LAB_FAULTS; not a key of natloom.yaml.
    */
   readonly labFaults?: string | undefined
 }

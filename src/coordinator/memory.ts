@@ -1,6 +1,6 @@
-// The gateway's shared memory, and what each shard is told about it. Sizes follow from the configuration alone, so the
-// coordinator and every shard cut the same buffers in the same way.
-// Owner: the coordinator makes the buffers; who writes what in them is said where each is cut.
+// The gateway's shared memory, and what each shard is told about it. All sizes follow from the configuration, so that the
+// coordinator and every shard lay out the same buffers in the same way.
+// Owner: the coordinator allocates the buffers; the module that lays one out says who writes what in it.
 
 import { getRandomValues } from 'node:crypto'
 import { ExpectationTable } from '../conntrack/expectation-table.ts'
@@ -16,14 +16,17 @@ import { Externals } from '../nat/externals.ts'
 import { Fib, type FibOptions } from '../routing/fib.ts'
 import { poolAddresses } from './address-range.ts'
 import type { GatewayConfig } from './config.ts'
-import { parseForward } from './port-forwards.ts'
+import { parsePortForward } from './port-forwards.ts'
 
 const INSIDE = 0
 const OUTSIDE = 1
-/** An outside interface has one address at a time; the others are for those that change before their end is seen. */
+/**
+ * Entries for external addresses at least: an outside interface has one address at a time, but an earlier one keeps its
+ * entry until every shard has seen that it ended.
+ */
 const FEWEST_EXTERNALS = 8
 
-/** Rows of the tables that the dispatcher is given as every worker is: it tracks nothing. */
+/** Rows of the dispatcher's own tables: it has some because every worker has, and tracks nothing. */
 const DISPATCHER_ROWS = 16
 
 export interface GatewayMemory {
@@ -31,7 +34,7 @@ export interface GatewayMemory {
   readonly settings: readonly ShardSettings[]
   readonly shards: readonly ShardMemory[]
   readonly counters: readonly Float64Array[]
-  /** Of the thread that dispatches, where one does. */
+  /** The same of the dispatcher, if a thread dispatches. */
   readonly dispatcher?: {
     readonly settings: ShardSettings
     readonly memory: ShardMemory
@@ -41,19 +44,19 @@ export interface GatewayMemory {
   readonly expectations: ExpectationTable
   readonly helperList: HelperList
   readonly fib: { readonly buffer: SharedArrayBuffer; readonly options: FibOptions; readonly view: Fib }
-  /** What all shards need of the packets' packet memory together: places for frames that are handed over. */
+  /** Bytes of packet memory that all shards share: slots for frames that are handed over. */
   readonly sharedPacketMemory: number
-  /** Of `workers` places: the shards and, behind them, a dispatcher. */
+  /** Control words of `workers` workers: the shards and, behind them, the dispatcher. */
   readonly control: { readonly buffer: SharedArrayBuffer; readonly words: ControlWords; readonly workers: number }
 }
 
-/** What sizes and settings follow from. */
+/** The part of the configuration that sizes and settings follow from. */
 export type MemoryConfig = Pick<
   GatewayConfig,
   'inside' | 'outside' | 'workers' | 'dispatch' | 'nat' | 'forward' | 'timeouts' | 'capacity' | 'icmp'
 >
 
-/** `random` fills words with keys: secret ones, but where a run is to be repeated. */
+/** `random` fills words with keys: secret ones in a gateway, the same ones each time in a replay. */
 export function allocateMemory(
   config: MemoryConfig,
   random: (words: Int32Array) => Int32Array = getRandomValues,
@@ -94,7 +97,7 @@ export function allocateMemory(
   }
 }
 
-/** It is number N among N shards, and counts as they do. */
+/** Its shard number is the number of shards, and it has counters as they have. */
 function dispatcher(memoryOf: (tables: SharedArrayBuffer) => ShardMemory, of: ShardSettings) {
   const settings = { ...of, shard: of.shards, connections: DISPATCHER_ROWS }
   const memory = memoryOf(tablesOf(settings))
@@ -104,7 +107,7 @@ function dispatcher(memoryOf: (tables: SharedArrayBuffer) => ShardMemory, of: Sh
 function tablesOf(settings: ShardSettings): SharedArrayBuffer {
   const tables = sharedMemory(tableBytes(settings))
   assertAligned(tables)
-  // Where the kernel won't, lookups are slower, and that is all.
+  // If the kernel refuses, lookups are slower and nothing else changes.
   adviseHugePages(tables)
   return tables
 }
@@ -115,7 +118,7 @@ function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array):
   const common = {
     sides: [...inside.map((): Side => INSIDE), ...outside.map((): Side => OUTSIDE)],
     shards: workers,
-    // Of each life of a shard; shards.ts says which.
+    // Those of a shard's first thread; workers/shards.ts sets them for each thread.
     restarted: false,
     epoch: 1,
     ownerKey: ownerKey!,
@@ -136,7 +139,7 @@ function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array):
       parity: nat.parity,
       protocols: nat.protocols,
     },
-    forwards: forward.map(parseForward),
+    portForwards: forward.map(parsePortForward),
     icmpErrorsPerSecond: share(icmp.errorsPerSecond),
   }
   return Array.from({ length: workers }, (_, shard) => ({ shard, ...common }))

@@ -1,5 +1,5 @@
-// What has been done and must be undone, in reverse order. Each step of the start leaves its undoing here as soon as it
-// has taken effect, so that a start that fails half-way, a stop and a failure all end in the same way.
+// What has been done and must be undone, the newest first. Each step of the start pushes its undoing as soon as it has
+// taken effect, so that a start that fails half-way, a stop and a failure all end in the same way.
 
 export interface Problem {
   /** What could not be undone. */
@@ -15,12 +15,13 @@ interface Step {
 export class UndoStack {
   readonly #steps: Step[] = []
 
-  add(what: string, undo: () => unknown): void {
+  /** `undo` may return a promise. */
+  push(what: string, undo: () => unknown): void {
     this.#steps.push({ what, undo })
   }
 
-  /** Undoes everything, the newest first; a step that fails doesn't keep those below it from being undone. */
-  async run(): Promise<Problem[]> {
+  /** Undoes every step, the newest first, and empties the stack. A step that fails doesn't keep older ones from it. */
+  async unwind(): Promise<Problem[]> {
     const problems: Problem[] = []
     for (let step = this.#steps.pop(); step; step = this.#steps.pop()) {
       try {

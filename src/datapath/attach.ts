@@ -42,7 +42,7 @@ export interface ShardSettings {
   readonly timeouts: Timeouts
   readonly nat: NatSettings
   /** In the order of the configuration; none share an external endpoint. */
-  readonly forwards: readonly PortForward[]
+  readonly portForwards: readonly PortForward[]
   readonly icmpErrorsPerSecond: number
 }
 

@@ -46,7 +46,7 @@ export function attachDispatcher(
   sides = settings.sides
   fib = new Fib(new Region(memory.fib), settings.fib)
   const externals = new Externals(new Region(memory.externals), settings.externals)
-  attachPacketOwner(shard, { shards, key: ownerKey, externals }, staticRules(settings.forwards))
+  attachPacketOwner(shard, { shards, key: ownerKey, externals }, staticRules(settings.portForwards))
   attachHandover(driver, new HandoverRings(new Region(memory.handover), shards), shard, restarted, wakers.shard)
 }
 

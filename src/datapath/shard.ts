@@ -76,7 +76,7 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   attachPorts(externals, settings.shard, settings.shards, wakers.coordinator)
   attachBindings(externals, settings.nat)
   attachOpening(externals, settings.nat)
-  attachPortForwards(settings.forwards)
+  attachPortForwards(settings.portForwards)
   const { shard, shards, epoch } = settings
   const expectations = new ExpectationTable(new Region(memory.expectations), {
     capacity: settings.expectations,
@@ -90,7 +90,7 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   attachLocalReplies(settings.icmpErrorsPerSecond)
   attachPendingPackets(settings.shard, wakers.watcher)
   const leases = { shards: settings.shards, key: settings.ownerKey, externals }
-  const rules = settings.nat.translate ? staticRules(settings.forwards) : UNTRANSLATED
+  const rules = settings.nat.translate ? staticRules(settings.portForwards) : UNTRANSLATED
   attachPacketOwner(settings.shard, leases, rules)
   const rings = new HandoverRings(new Region(memory.handover), settings.shards)
   attachHandover(driver, rings, settings.shard, settings.restarted, wakers.shard)

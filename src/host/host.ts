@@ -5,7 +5,7 @@
 //   prepare      no                                      first
 //   apply        yes, after the state file says how      once after prepare; takes over what a killed one left
 //   update       rules and pool routes                   after apply, as often as addresses or interfaces change
-//   takeBack     undoes all, and what a killed one left  any time after prepare, also twice
+//   undo         undoes all, and what a killed one left  any time after prepare, also twice
 // Never: a change that the state file doesn't know of yet.
 
 import type { Addr } from '../wire/address.ts'
@@ -70,7 +70,7 @@ export class Host {
     return kernelNat(this.#plan.outside, this.#plan.natPorts)
   }
 
-  /** Throws HostError; what was done until then is undone by `takeBack`. */
+  /** Throws HostError; what was done until then is undone by `undo`. */
   apply(): void {
     const before = this.#state
     const current = readPortRange()
@@ -88,7 +88,7 @@ export class Host {
   }
 
   /**
-   * After a change of addresses or of the host's sockets, or when an interface is back. Nothing after takeBack: a late
+   * After a change of addresses or of the host's sockets, or when an interface is back. Nothing after undo: a late
    * notification must not bring the rules back. Throws HostError.
    */
   update(changes: HostUpdate = {}): void {
@@ -101,7 +101,7 @@ export class Host {
   }
 
   /** Undoes what it can and returns what it could not; the state file stays until nothing is left to undo. */
-  takeBack(): string[] {
+  undo(): string[] {
     const state = this.#state
     if (!state) return []
     const problems: string[] = []

@@ -5,7 +5,7 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { GatewayMemory } from '../coordinator/memory.ts'
-import { workerFile } from '../coordinator/workers/worker-file.ts'
+import { workerFile } from '../coordinator/workers/entry-points.ts'
 import { HandoverRings } from '../datapath/handover/handover-rings.ts'
 import { packetMemoryBytes } from '../io/loopback.ts'
 import { Region, sharedMemory } from '../memory/region.ts'

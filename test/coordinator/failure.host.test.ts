@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { loadConfig } from '../../src/control/config.ts'
-import { GatewayError } from '../../src/coordinator/errors.ts'
 import { Gateway } from '../../src/coordinator/gateway.ts'
 import { allocateMemory } from '../../src/coordinator/memory.ts'
-import { RestartLimit } from '../../src/coordinator/workers/restarts.ts'
+import { ThreadError } from '../../src/coordinator/workers/errors.ts'
+import { RestartLimit } from '../../src/coordinator/workers/restart-limit.ts'
 import { Shards, type ShardsOptions } from '../../src/coordinator/workers/shards.ts'
 import type { AfPacketRings } from '../../src/io/af-packet-layout.ts'
 import { CLONE_NEWNET, close, open, setns, signal } from '../../src/io/syscalls.ts'
@@ -140,7 +140,7 @@ describe('a shard that ends though nobody stopped it', () => {
 
 describe('a shard that can’t begin', () => {
   it('is a failed start, which names the shard and the reason', async () => {
-    const failures: GatewayError[] = []
+    const failures: ThreadError[] = []
     const shards = new Shards({
       memory: allocateMemory(configuration()),
       packetRings: [{ wakeFd: -1 } as AfPacketRings],
@@ -154,7 +154,7 @@ describe('a shard that can’t begin', () => {
     })
     const refusal = await shards.forwarding().catch((error: unknown) => error)
     await shards.stop()
-    expect(refusal).toBeInstanceOf(GatewayError)
+    expect(refusal).toBeInstanceOf(ThreadError)
     expect(refusal).toMatchObject({
       code: 'GATEWAY_THREAD',
       exitCode: 4,

@@ -1,4 +1,4 @@
-import type { Timers } from '../../src/coordinator/throttle.ts'
+import type { Timers } from '../../src/coordinator/interfaces/throttle.ts'
 
 /** A clock that goes when it is told to, and what is due by it. */
 export class Story implements Timers {

@@ -1,30 +1,30 @@
 import { describe, expect, it } from 'vitest'
 import { UndoStack } from '../../src/coordinator/undo-stack.ts'
 
-describe('taking back', () => {
+describe('the undo stack', () => {
   it('undoes the newest first, and waits for each', async () => {
     const undone: string[] = []
-    const takeBack = new UndoStack()
-    takeBack.add('first', () => undone.push('first'))
-    takeBack.add('second', async () => {
+    const undo = new UndoStack()
+    undo.push('first', () => undone.push('first'))
+    undo.push('second', async () => {
       await new Promise(setImmediate)
       undone.push('second')
     })
-    takeBack.add('third', () => undone.push('third'))
-    expect(await takeBack.run()).toEqual([])
+    undo.push('third', () => undone.push('third'))
+    expect(await undo.unwind()).toEqual([])
     expect(undone).toEqual(['third', 'second', 'first'])
   })
 
   it('goes on after a step that fails, and tells which', async () => {
     const undone: string[] = []
     const refused = new Error('refused')
-    const takeBack = new UndoStack()
-    takeBack.add('first', () => undone.push('first'))
-    takeBack.add('second', () => {
+    const undo = new UndoStack()
+    undo.push('first', () => undone.push('first'))
+    undo.push('second', () => {
       throw refused
     })
-    takeBack.add('third', () => Promise.reject(refused))
-    expect(await takeBack.run()).toEqual([
+    undo.push('third', () => Promise.reject(refused))
+    expect(await undo.unwind()).toEqual([
       { what: 'third', error: refused },
       { what: 'second', error: refused },
     ])
@@ -33,10 +33,10 @@ describe('taking back', () => {
 
   it('undoes nothing twice', async () => {
     let times = 0
-    const takeBack = new UndoStack()
-    takeBack.add('once', () => times++)
-    await takeBack.run()
-    await takeBack.run()
+    const undo = new UndoStack()
+    undo.push('once', () => times++)
+    await undo.unwind()
+    await undo.unwind()
     expect(times).toBe(1)
   })
 })

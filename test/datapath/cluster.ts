@@ -119,7 +119,7 @@ export class Cluster {
       expectations: 64,
       timeouts: DEFAULT_TIMEOUTS,
       nat: { ...DEFAULT_NAT, ...nat },
-      forwards,
+      portForwards: forwards,
       icmpErrorsPerSecond: 1000,
     }))
     const fib = allocate((region) => new Fib(region, { ports: 2, shards }))

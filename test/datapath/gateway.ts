@@ -131,7 +131,7 @@ export class Gateway {
       expectations: 64,
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
       nat: { ...DEFAULT_NAT, ...options.nat },
-      forwards: options.forwards ?? [],
+      portForwards: options.forwards ?? [],
       icmpErrorsPerSecond: options.icmpErrorsPerSecond ?? 1000,
     }
     const fib = allocate((region) => new Fib(region, settings.fib))

@@ -69,7 +69,7 @@ describe('what natloom changes on its host', () => {
     })
     return host
   }
-  const takeBack = (host: Host) => inside(gateway, () => host.takeBack())
+  const undo = (host: Host) => inside(gateway, () => host.undo())
 
   /** A natloom of its own process that has applied its plan. */
   const running = async (changes: Partial<HostPlan> = {}): Promise<ChildProcess> => {
@@ -109,14 +109,14 @@ describe('what natloom changes on its host', () => {
     expect(rules()).toContain('203.0.113.2 meta l4proto { tcp, udp } th dport 16384-60991 drop')
     expect(poolRoutes()).toHaveLength(2)
     expect(stateExists()).toBe(true)
-    expect(takeBack(host)).toEqual([])
+    expect(undo(host)).toEqual([])
     expectNothingLeft()
-    expect(takeBack(host)).toEqual([])
+    expect(undo(host)).toEqual([])
   })
 
   it('is not brought back by a late notification', () => {
     const host = started()
-    takeBack(host)
+    undo(host)
     inside(gateway, () => host.update({ shared: [addr('203.0.113.3')] }))
     expectNothingLeft()
   })
@@ -131,19 +131,19 @@ describe('what natloom changes on its host', () => {
 
   it('leaves the port range alone where it is right already, or nothing is shared', () => {
     inside(gateway, () => writePortRange(MOVED))
-    takeBack(started())
+    undo(started())
     expect(portRange()).toEqual(MOVED)
     inside(gateway, () => writePortRange(FOREIGN))
     const host = started({ hostPortRange: null })
     expect(portRange()).toEqual(FOREIGN)
-    takeBack(host)
+    undo(host)
     expect(portRange()).toEqual(FOREIGN)
   })
 
   it('does not overwrite a port range that somebody set meanwhile', () => {
     const host = started()
     inside(gateway, () => writePortRange(FOREIGN))
-    expect(takeBack(host)).toEqual([])
+    expect(undo(host)).toEqual([])
     expect(portRange()).toEqual(FOREIGN)
   })
 
@@ -156,7 +156,7 @@ describe('what natloom changes on its host', () => {
     inside(gateway, () => host.apply())
     expect(poolRoutes().map((route) => route.split(' ')[1])).toEqual(['203.0.113.51', '203.0.113.52'])
     expect(rules().match(/chain outside0/g)).toHaveLength(1)
-    expect(takeBack(host)).toEqual([])
+    expect(undo(host)).toEqual([])
     expectNothingLeft()
   })
 
@@ -164,18 +164,18 @@ describe('what natloom changes on its host', () => {
     await killed({ pool: [addr('203.0.113.50')] })
     const host = new Host(plan)
     inside(gateway, () => host.prepare())
-    expect(takeBack(host)).toEqual([])
+    expect(undo(host)).toEqual([])
     expectNothingLeft()
   })
 
   it('after several kills still knows the first original, and a change between them', async () => {
     await killed()
     await killed()
-    takeBack(started())
+    undo(started())
     expect(portRange()).toEqual(DEBIAN)
     await killed()
     inside(gateway, () => writePortRange(FOREIGN))
-    takeBack(started())
+    undo(started())
     expect(portRange()).toEqual(FOREIGN)
   })
 
@@ -204,7 +204,7 @@ describe('what natloom changes on its host', () => {
   })
 
   it('is never guessed from a state file that can’t be read', () => {
-    takeBack(started())
+    undo(started())
     for (const text of ['', '{"format":', '{"format":2}', 'null']) {
       writeFileSync(plan.statePath ?? '', text)
       expect(
@@ -239,7 +239,7 @@ describe('what natloom changes on its host', () => {
     inside(gateway, () => host.update())
     expect(poolRoutes()).toHaveLength(2)
     expect(rules()).toContain('device "wan0"')
-    expect(takeBack(host)).toEqual([])
+    expect(undo(host)).toEqual([])
     expectNothingLeft()
   })
 
@@ -248,7 +248,7 @@ describe('what natloom changes on its host', () => {
     gateway.ip('route add local 203.0.113.60 dev wan0 table local')
     gateway.ip('route add local 203.0.113.61 dev wan0 table local proto 99')
     const host = started({ pool: [addr('203.0.113.60')] })
-    takeBack(host)
+    undo(host)
     expect(rules()).toContain('table ip mine')
     expect(gateway.ip('route show table local')).toMatch(/203\.0\.113\.60 .*\n.*203\.0\.113\.61/)
   })
@@ -259,9 +259,9 @@ describe('what natloom changes on its host', () => {
     writeFileSync(path, readFileSync(path, 'utf8').replace('netdev natloom', 'no such family'))
     const hindered = new Host(plan)
     inside(gateway, () => hindered.prepare())
-    expect(takeBack(hindered)).toEqual([expect.stringMatching(/nft -f - failed/)])
+    expect(undo(hindered)).toEqual([expect.stringMatching(/nft -f - failed/)])
     expect([portRange(), poolRoutes().length, stateExists()]).toEqual([DEBIAN, 0, true])
-    expect(takeBack(host)).toEqual([])
+    expect(undo(host)).toEqual([])
     expectNothingLeft()
   })
 })

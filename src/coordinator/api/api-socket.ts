@@ -1,11 +1,11 @@
-// The name of the API's unix socket: there while the gateway runs, gone after it, and whose it is.
+// The path of the API's unix socket: made at the start, removed at the stop, never taken from another gateway.
 //
-//   what has the name                  becomes
-//   nothing                            ours
-//   a socket that somebody listens at  stays: an error, the other gateway goes on
-//   a socket that nobody listens at    taken away, as a killed gateway leaves it, then ours
-//   anything else                      stays: an error
-// Never: a socket that others than its owner may connect to, not even for a moment (mode 0600 from the first).
+//   what is at the path                       then
+//   nothing                                   the socket is made
+//   a socket at which a process listens       an error; it belongs to another gateway, which goes on
+//   a socket at which no process listens      left by a killed gateway: removed, and the socket is made
+//   anything else                             an error; it stays
+// Never: a socket that other users may connect to, not even for a moment (mode 0600 from the first).
 
 import { once } from 'node:events'
 import { linkSync, lstatSync, mkdirSync, renameSync, unlinkSync } from 'node:fs'
@@ -13,7 +13,7 @@ import { connect, type Server } from 'node:net'
 import { dirname } from 'node:path'
 
 type ApiErrorCode =
-  /** Another gateway serves there. */
+  /** Another gateway listens at the path. */
   | 'API_SOCKET_IN_USE'
   /** The socket can't be made. */
   | 'API_SOCKET'
@@ -30,12 +30,12 @@ class ApiError extends Error {
 const CHANGE = 'or set api.socket or NATLOOM_API_SOCKET to another path'
 const NOT_OTHERS = 0o177
 
-/** Resolves once the server listens there; closing it takes the name back. Throws ApiError. */
+/** Resolves once the server listens at the path; closing the server removes it. Throws ApiError. */
 export async function listenAt(server: Server, path: string): Promise<void> {
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
     if (await tryToListen(server, path)) return
-    await takeStaleAway(path)
+    await removeStale(path)
     if (await tryToListen(server, path)) return
   } catch (error) {
     if (error instanceof ApiError) throw error
@@ -50,9 +50,9 @@ export async function listenAt(server: Server, path: string): Promise<void> {
 const inUse = (path: string): ApiError =>
   new ApiError('API_SOCKET_IN_USE', `another natloom serves its API at api.socket ${path}: stop it, ${CHANGE}`)
 
-/** False if something has the name. */
+/** False if something is at the path. */
 async function tryToListen(server: Server, path: string): Promise<boolean> {
-  // The name is made within listen(), and nothing else runs meanwhile.
+  // The file is made within listen(), synchronously: no other code runs under this umask.
   const before = process.umask(NOT_OTHERS)
   try {
     server.listen(path)
@@ -68,11 +68,11 @@ async function tryToListen(server: Server, path: string): Promise<boolean> {
   }
 }
 
-async function takeStaleAway(path: string): Promise<void> {
+async function removeStale(path: string): Promise<void> {
   if (!lstatSync(path).isSocket())
     throw new ApiError('API_SOCKET', `api.socket ${path} is there and is no socket: remove it, ${CHANGE}`)
   if (await answers(path)) throw inUse(path)
-  // Another gateway may have replaced it since: what is taken away is asked once more.
+  // Another gateway may have replaced it since: the socket is moved aside and tried once more before it is removed.
   const aside = `${path}.${process.pid}`
   renameSync(path, aside)
   try {

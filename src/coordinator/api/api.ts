@@ -1,9 +1,9 @@
-// The gateway's API for the command line and other programs of this host: HTTP on a unix socket that only its own user
-// may connect to. Main thread; long answers are streamed. What is asked for and can't be done is answered by a status and
+// The gateway's API for the command line and other programs on this host: HTTP on a unix socket that only its own user
+// may connect to. Main thread; long answers are streamed. A request that can't be fulfilled is answered by a status and
 // `{"error": {"code", "message"}}`.
 //
 //   GET    /connections     every shard's connections as a JSON array, one a line (connection-list.ts)
-//   GET    /expectations    what stands expected, the same way (expectation-list.ts)
+//   GET    /expectations    the expectations in force, in the same form (expectation-list.ts)
 //   GET    /helpers         the helpers in force, in the order in which they were loaded (helper-manager.ts)
 //   POST   /helpers         {module, ports?, servers?, options?}: loads one; 201, and the helper
 //   DELETE /helpers/NAME    unloads one; 200, and the helper
@@ -12,13 +12,13 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { HelperError, type HelperErrorCode } from '../errors.ts'
+import { HelperError, type HelperErrorCode } from '../helpers/errors.ts'
 import type { HelperRequest, LoadedHelper } from '../helpers/helper-manager.ts'
 import { ApiRefusal, helperRequest } from './api-requests.ts'
 import { listenAt } from './api-socket.ts'
 
 export interface ApiOptions {
-  /** Absolute path; the directory is made if it isn't there. */
+  /** Absolute path; its directory is made if it doesn't exist. */
   readonly socket: string
   /** The text of the answer, in pieces. */
   connections(): AsyncIterable<string>
@@ -61,14 +61,14 @@ export class ApiServer {
   /** Resolves once it answers. Throws ApiError. */
   static async start(options: ApiOptions): Promise<ApiServer> {
     const server = createServer((request, response) => {
-      // A reader that goes away before the end is no fault.
+      // A client that closes the connection before the end is no fault.
       serve(request, response, options).catch(() => response.destroy())
     })
     await listenAt(server, options.socket)
     return new ApiServer(server)
   }
 
-  /** Takes the socket away; ends answers that are under way. */
+  /** Removes the socket and ends answers that are under way. */
   async close(): Promise<void> {
     const closed = once(this.#server, 'close')
     this.#server.close()
@@ -95,7 +95,7 @@ async function answerTo(request: IncomingMessage, options: ApiOptions): Promise<
 }
 
 async function routed(request: IncomingMessage, { connections, expectations, helpers }: ApiOptions): Promise<Answer> {
-  // Whatever it is: who is still sending doesn't hear why it is refused.
+  // Read first, whatever is asked for: a client that is still sending would not see why it is refused.
   const body = await bodyOf(request)
   const path = request.url?.split('?', 1)[0] ?? ''
   const only = (method: string): boolean => request.method === method
@@ -116,7 +116,7 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   let bytes = 0
   for await (const piece of request as AsyncIterable<Buffer>) {
     bytes += piece.length
-    // The rest is taken, and forgotten.
+    // What is over the limit is read and discarded.
     if (bytes <= MOST_BYTES) pieces.push(piece)
   }
   if (bytes > MOST_BYTES) throw new ApiRefusal(413, 'API_REQUEST', `at most ${MOST_BYTES} bytes`)

@@ -1,28 +1,31 @@
-// Every shard's connections as JSON, one a line, with the shard that has each and the owner that the rule names for
-// either direction (ownership/ownership-rule.ts): three numbers that are equal, or something is wrong.
+// Every shard's connections as JSON, one a line. Beside the shard that has the connection stands the owner that the
+// ownership rule (ownership/ownership-rule.ts) names for either direction: unless the three numbers are equal, something
+// is wrong.
 //
-// The main thread also follows the kernel and watches the shards, so a long list must not keep it: rows are read in
-// slices of a bounded number, the event loop has its turn after each, and the next one is made when the reader has
-// taken the last. (Measured: a million connections in 5 s, the loop kept for 7 ms at a time, once for 50.)
+// The main thread also follows the kernel and watches the shards, so a long list must not block it: rows are read in
+// slices of a bounded number, the event loop runs after each slice, and the next slice is read when the reader has taken
+// the last. (Measured: a million connections in 5 s, the loop blocked for 7 ms at a time, once for 50.)
+// Owner: nobody; reads the shards' tables.
 
 import { setImmediate } from 'node:timers/promises'
 import { ConnectionListing, type ListedConnection, type ListedDirection } from '../../conntrack/listing.ts'
 import { otherSide, type Side } from '../../conntrack/terms.ts'
-import { connectionsOf } from '../../datapath/attach.ts'
+import { connectionsOf, type ShardMemory, type ShardSettings } from '../../datapath/attach.ts'
+import type { Externals } from '../../nat/externals.ts'
 import { type Leases, ownerOf, type StaticRules, staticRules } from '../../ownership/ownership-rule.ts'
 import { formatAddress, swap32 } from '../../wire/address.ts'
-import type { GatewayMemory } from '../memory.ts'
+import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../../wire/ipv4.ts'
 import { type TupleText, tupleText } from './expectation-list.ts'
 
 export interface ConnectionDirection {
   readonly source: string
   readonly destination: string
-  /** TCP and UDP. */
+  /** TCP and UDP only. */
   readonly sourcePort?: number
   readonly destinationPort?: number
   readonly packets: number
   readonly bytes: number
-  /** The shard that owns a packet with this tuple that comes by this direction's side. */
+  /** The shard that owns a packet with this tuple that comes by the side that this direction comes from. */
   readonly owner: number
 }
 
@@ -31,41 +34,46 @@ export interface Connection {
   readonly shard: number
   readonly row: number
   readonly protocol: number
-  /** Side by which its first packet came. */
+  /** The side by which its first packet came. */
   readonly origin: 'inside' | 'outside'
-  /** Of TCP. */
+  /** TCP only. */
   readonly state?: string
-  /** Of ICMP: the query's type and the identifiers on either side. */
+  /** ICMP only: the query's type and the identifiers on either side. */
   readonly icmp?: { readonly type: number; readonly id: number; readonly replyId: number }
-  /** Seconds that it lives without a packet. */
+  /** Seconds after which it ends if no packet comes. */
   readonly timeout: number
   /** A packet has come in the reply direction. */
   readonly seenReply: boolean
   readonly assured: boolean
-  /** Row of its mapping in the shard's table; null for protocols without ports. */
+  /** The row of its mapping in the shard's table; null for protocols without ports. */
   readonly mapping: number | null
-  /** The helper that reads it. */
+  /** The name of the helper that reads it. */
   readonly helper?: string
-  /** The connection that announced it, and its original tuple; null if that one has ended since. */
+  /** The connection that announced this one, and its original tuple: null if it has ended since. */
   readonly master?: { readonly shard: number; readonly row: number; readonly original: TupleText | null }
   readonly original: ConnectionDirection
   readonly reply: ConnectionDirection
 }
 
-/** Connections of a slice, and rows looked at for them: a few milliseconds of work. */
+/** Most connections in a slice, and most rows looked at for them: a few milliseconds of work. */
 const SLICE_CONNECTIONS = 512
 const SLICE_ROWS = 65_536
 
-const ICMP = 1
-const TCP = 6
-const UDP = 17
+/** The part of a gateway's memory (coordinator/memory.ts) that the list is read from. */
+export interface ConnectionSources {
+  /** By shard. */
+  readonly settings: readonly ShardSettings[]
+  /** By shard. */
+  readonly shards: readonly ShardMemory[]
+  readonly externals: Externals
+}
 
 /**
- * The text of a JSON array in pieces. `clock` tells the second of the shards' clock, `helperName` the name of the helper
- * with a number.
+ * The text of a JSON array in pieces. `clock` returns the second of the shards' clock, `helperName` the name of the
+ * helper with this number.
  */
 export async function* connectionList(
-  memory: GatewayMemory,
+  memory: ConnectionSources,
   clock: () => number,
   helperName: (id: number) => string | undefined = () => undefined,
 ): AsyncGenerator<string> {
@@ -77,7 +85,7 @@ export async function* connectionList(
   const listings = memory.shards.map(
     ({ tables }, shard) => new ConnectionListing(connectionsOf(tables, memory.settings[shard]!)),
   )
-  const by: Around = { leases, rules: staticRules(memory.settings[0]!.forwards), listings, helperName }
+  const sources: Sources = { leases, rules: staticRules(memory.settings[0]!.portForwards), listings, helperName }
   let separator = '[\n'
   for (const [shard, listing] of listings.entries()) {
     for (let row = 1; row <= listing.rows; ) {
@@ -86,7 +94,7 @@ export async function* connectionList(
       const lines: string[] = []
       for (; row <= end && lines.length < SLICE_CONNECTIONS; row++) {
         const listed = listing.at(row, now)
-        if (listed) lines.push(JSON.stringify(connection(shard, listed, by)))
+        if (listed) lines.push(JSON.stringify(connection(shard, listed, sources)))
       }
       if (lines.length > 0) {
         yield separator + lines.join(',\n')
@@ -98,37 +106,37 @@ export async function* connectionList(
   yield separator === ',\n' ? '\n]\n' : '[]\n'
 }
 
-/** What a connection is shown with: by which packets are divided among shards, all shards' rows, names. */
-interface Around {
+/** What a connection's owners, master and helper are found by. */
+interface Sources {
   readonly leases: Leases
   readonly rules: StaticRules
   readonly listings: readonly ConnectionListing[]
   helperName(id: number): string | undefined
 }
 
-function connection(shard: number, listed: ListedConnection, by: Around): Connection {
+function connection(shard: number, listed: ListedConnection, sources: Sources): Connection {
   const { row, protocol, origin, tcpState, icmpType, timeout, seenReply, assured, mapping, original, reply } = listed
-  const helper = by.helperName(listed.helper)
+  const helper = sources.helperName(listed.helper)
   const icmp = { type: icmpType, id: original.sourcePort, replyId: reply.sourcePort }
   return {
     shard,
     row,
     protocol,
     origin: origin === 0 ? 'inside' : 'outside',
-    ...(protocol === TCP ? { state: tcpState } : {}),
-    ...(protocol === ICMP ? { icmp } : {}),
+    ...(protocol === PROTO_TCP ? { state: tcpState } : {}),
+    ...(protocol === PROTO_ICMP ? { icmp } : {}),
     timeout,
     seenReply,
     assured,
     mapping: mapping === 0 ? null : mapping,
     ...(helper !== undefined && { helper }),
-    ...(listed.master.row !== 0 && { master: masterOf(listed.master, by) }),
-    original: direction(protocol, original, origin, by),
-    reply: direction(protocol, reply, otherSide(origin), by),
+    ...(listed.master.row !== 0 && { master: masterOf(listed.master, sources) }),
+    original: direction(protocol, original, origin, sources),
+    reply: direction(protocol, reply, otherSide(origin), sources),
   }
 }
 
-function masterOf({ shard, row, generation }: ListedConnection['master'], { listings }: Around) {
+function masterOf({ shard, row, generation }: ListedConnection['master'], { listings }: Sources) {
   const tuple = listings[shard]?.originalOf(row, generation)
   return {
     shard,
@@ -137,15 +145,15 @@ function masterOf({ shard, row, generation }: ListedConnection['master'], { list
   }
 }
 
-function direction(protocol: number, listed: ListedDirection, side: Side, by: Around): ConnectionDirection {
+function direction(protocol: number, listed: ListedDirection, side: Side, sources: Sources): ConnectionDirection {
   const { source, destination, sourcePort, destinationPort, packets, bytes } = listed
   const numbers = { protocol, source: swap32(source), destination: swap32(destination), sourcePort, destinationPort }
   return {
     source: formatAddress(source),
     destination: formatAddress(destination),
-    ...(protocol === TCP || protocol === UDP ? { sourcePort, destinationPort } : {}),
+    ...(protocol === PROTO_TCP || protocol === PROTO_UDP ? { sourcePort, destinationPort } : {}),
     packets,
     bytes,
-    owner: ownerOf(side, numbers, by.leases, by.rules),
+    owner: ownerOf(side, numbers, sources.leases, sources.rules),
   }
 }

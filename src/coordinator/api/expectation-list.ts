@@ -1,9 +1,11 @@
-// What stands expected, as JSON: one array with a line each. The table is small and read in one go; each slot is as it was
-// at a moment (conntrack/expectation-table.ts, copy()).
+// The expectations in force as JSON: an array, one expectation a line. The table is small, so it is read in one go; each
+// slot is a snapshot (conntrack/expectation-table.ts, copy()).
+// Owner: nobody; reads the expectation table.
 
 import {
   ANY_SOURCE,
   EXPECTATION,
+  type ExpectationTable,
   generationOf,
   handleOf,
   INACTIVE,
@@ -11,54 +13,54 @@ import {
   secondsLeft,
   WIDTH,
 } from '../../conntrack/expectation-table.ts'
-import { spaceOf } from '../../nat/externals.ts'
+import { type Externals, spaceOf } from '../../nat/externals.ts'
 import { formatAddress, formatPrefix, swap16, swap32 } from '../../wire/address.ts'
+import { PROTO_TCP, PROTO_UDP } from '../../wire/ipv4.ts'
 import type { LoadedHelper } from '../helpers/helper-manager.ts'
-import type { GatewayMemory } from '../memory.ts'
 
 export interface TupleText {
   readonly source: string
   readonly destination: string
-  /** TCP and UDP. */
+  /** TCP and UDP only. */
   readonly sourcePort?: number
   readonly destinationPort?: number
 }
 
 export interface Expectation {
-  /** 6 or 17. */
+  /** TCP or UDP by number. */
   readonly protocol: number
   /** The side by which the expected connection's first packet arrives. */
   readonly origin: 'inside' | 'outside'
-  /** Seconds that it still waits. */
+  /** Seconds until it expires. */
   readonly timeout: number
-  /** An address, or a prefix; 0.0.0.0/0 is anyone. */
+  /** An address or a prefix; 0.0.0.0/0 is any source. */
   readonly source: string
   /** 0: any. */
   readonly sourcePort: number
-  /** As the packet arrives. */
+  /** The destination of the packet as it arrives, before translation. */
   readonly destination: string
   readonly destinationPort: number
-  /** As it was announced, before translation. */
+  /** The endpoint as the master's payload named it, before translation. */
   readonly announced: { readonly address: string; readonly port: number }
-  /** The shard that the first packet will come to, if that follows from the destination. */
+  /** The shard that will own the first packet, if that follows from the destination alone. */
   readonly owner: number | null
   readonly helper: string
-  /** Of a helper with several classes. */
+  /** The expectation's class, if its helper has several. */
   readonly class?: string
-  /** Reads the expected connection. */
+  /** The name of the helper that will read the expected connection. */
   readonly childHelper?: string
   readonly permanent: boolean
   readonly inactive: boolean
-  /** A port is kept free for it. */
+  /** Whether an external port is reserved for it. */
   readonly reserved: boolean
-  /** Where the connection is that announced it, and its original tuple. */
+  /** The connection that announced it: where it is, and its original tuple. */
   readonly master: { readonly shard: number; readonly row: number; readonly original: TupleText }
 }
 
 export interface ExpectationSources {
-  readonly memory: Pick<GatewayMemory, 'expectations' | 'externals'>
+  readonly memory: { readonly expectations: ExpectationTable; readonly externals: Externals }
   readonly helpers: readonly LoadedHelper[]
-  /** Of the shards' clock. */
+  /** The second of the shards' clock. */
   readonly second: number
 }
 
@@ -96,7 +98,7 @@ function expectation(slot: Int32Array, { memory, helpers, second }: ExpectationS
     destinationPort,
     announced: { address: formatAddress(at('savedAddress')), port: port('savedPort') },
     owner: isOutside ? lesseeOf(memory.externals, protocol, at('dst'), destinationPort) : null,
-    // It has been unloaded just now.
+    // Unknown if the helper was unloaded just now.
     helper: helper?.name ?? `helper-${at('helper')}`,
     ...(helper && helper.classes.length > 1 && { class: helper.classes[at('class')]?.name ?? String(at('class')) }),
     ...(child && { childHelper: child.name }),
@@ -111,26 +113,26 @@ function expectation(slot: Int32Array, { memory, helpers, second }: ExpectationS
   }
 }
 
-/** As loaded. */
+/** Address and mask as loaded. */
 const sourceText = (address: number, mask: number): string =>
   mask === -1 ? formatAddress(address) : formatPrefix({ address: address & mask, mask, length: 32 - zerosBelow(mask) })
 
-/** A netmask's bits from its end that are not set. */
+/** How many bits at the end of a netmask are not set. */
 const zerosBelow = (mask: number): number => (mask === 0 ? 32 : 31 - Math.clz32(swap32(mask) & -swap32(mask)))
 
-/** Of a dictated or an inside endpoint the owner depends on who sends. */
-function lesseeOf(externals: GatewayMemory['externals'], protocol: number, address: number, port: number) {
+/** The lessee of the destination's port block; null for endpoints whose owner depends on the sender (rule 2). */
+function lesseeOf(externals: Externals, protocol: number, address: number, port: number) {
   const entry = externals.find(address)
   if (entry < 0) return null
   const lessee = externals.ownerOfBlock(entry, spaceOf(protocol), Math.floor(port / externals.blockSize))
   return lessee < 0 ? null : lessee
 }
 
-/** Addresses and ports word as loaded. */
+/** Addresses and the ports word as loaded. */
 export const tupleText = (protocol: number, src: number, dst: number, ports: number): TupleText => ({
   source: formatAddress(src),
   destination: formatAddress(dst),
-  ...(protocol === 6 || protocol === 17
+  ...(protocol === PROTO_TCP || protocol === PROTO_UDP
     ? { sourcePort: swap16(ports & 0xffff), destinationPort: swap16(ports >>> 16) }
     : {}),
 })

@@ -1,18 +1,20 @@
-// Keeps the expectation table in order: what has waited too long, whose master is gone, what a worker left behind that
-// died. Shards look at deadlines and masters themselves when they match; this gives slots and reserved ports back.
+// Garbage collection of the expectation table (conntrack/expectation-table.ts): ends expectations whose time is over,
+// whose master has ended or whose helper was unloaded, and repairs what a failed worker left half done. Shards check
+// deadline and master themselves when they match; only slots and reserved ports are given back here.
 //
-//   left by a crash                          mended
+//   left by a failed worker                  repair
 //   a slot BUSY                              freed
-//   a slot SETTLING or ENDING                freed, its port no longer reserved
-//   a slot CLAIMED                           PENDING again: the connection that had come tries once more
-//   a count that is too high                 lowered, when it was seen at rest
-//   a reservation that no slot names         given back, when it was seen twice
-// At rest is the count while no shard is within a change: their change words are even, and the same before and after the
-// slots were counted. A reservation is no slot's for a moment while a shard makes one or has matched one, within one turn:
-// so it is given back if the port's word and the slots that name it are what they were at an earlier look, and every shard
-// has ended a turn since.
+//   a slot SETTLING or ENDING                freed, and its port's reservation given back
+//   a slot CLAIMED                           PENDING again: the connection that had matched may match once more
+//   a count that is too high                 lowered, once no shard was changing it
+//   a reservation that no slot names         given back, once two looks agree
+// Each shard has a change word that is odd while it changes what is counted. No shard was changing the count if all words
+// were even, and the same, before and after the slots were counted.
+// While a shard makes a reservation, or has matched an expectation, no slot names the port for a moment within one turn.
+// So a reservation is given back only if the port's word and the slots that name it are the same at two looks, and every
+// shard has ended a turn in between.
 //
-// Owner: main thread, the only one that changes slots as COORDINATOR.
+// Owner: main thread, the only one that holds slots as COORDINATOR.
 
 import { CONN, CONN_SHIFT, type ConnectionView } from '../../conntrack/connection-table.ts'
 import {
@@ -31,12 +33,11 @@ import {
   WIDTH,
 } from '../../conntrack/expectation-table.ts'
 import { CELL } from '../../counters/counters.ts'
-import { connectionsOf } from '../../datapath/attach.ts'
+import { connectionsOf, type ShardMemory, type ShardSettings } from '../../datapath/attach.ts'
 import { type Externals, SPACES, VACANT, withContent } from '../../nat/externals.ts'
 import { ofReservations, reservationsIn, unreserveAt } from '../../nat/reservations.ts'
-import type { GatewayMemory } from '../memory.ts'
 
-/** External addresses whose port words are read in one look: half a million words take a millisecond. */
+/** External addresses whose port words are read at one look: half a million words take a millisecond. */
 const ENTRIES_A_LOOK = 8
 const PORTS = 65536
 
@@ -47,31 +48,33 @@ export interface ExpectationGcOptions {
   readonly connections: readonly ConnectionView[]
   /** Second of the shards' clock. */
   now(): number
-  /** How many turns a shard has ended. */
+  /** How many turns the shard has ended. */
   turns(shard: number): number
-  /** Words of a slot whose time is over; not to be kept. */
+  /** Called with the words of a slot that expired; the array is reused. */
   expired?(slot: Int32Array): void
 }
 
-/** Reservations of a port that no slot names. */
+/** A port with more reservations than slots that name it, as one look saw it. */
 interface Leak {
   readonly word: number
+  /** How many reservations no slot names. */
   readonly excess: number
-  /** Handles of the slots that name it, in the order of slots. */
+  /** Handles of the slots that name the port, in the order of slots. */
   readonly names: readonly number[]
+  /** By shard: turns ended until that look. */
   readonly turns: readonly number[]
 }
 
 export class ExpectationGc {
-  /** Ended here since the gateway's start. */
+  /** Expectations ended here since the gateway's start, by cause. */
   readonly ended = { expired: 0, 'master-ended': 0, 'helper-gone': 0 }
-  /** Mended since then. */
+  /** Repairs since the gateway's start. */
   readonly mended = { slot: 0, count: 0, reservation: 0 }
   readonly #options: ExpectationGcOptions
   readonly #copy = new Int32Array(WIDTH)
   /** Suspected leaks by port index. */
   readonly #leaks = new Map<number, Leak>()
-  /** Entries whose ports are still to be looked at, because a worker has died. */
+  /** How many external addresses are still to be looked through, because a worker has failed. */
   #entriesLeft = 0
   #nextEntry = 0
 
@@ -92,24 +95,24 @@ export class ExpectationGc {
     const { table } = this.#options
     for (let slot = 0; slot < table.slots; slot++) if (stands(table.word(slot))) this.#endIfOver(slot)
     this.#correctCount()
-    this.#settleLeaks()
-    this.#lookForLeaks()
+    this.#giveBackLeaks()
+    this.#findLeaks()
   }
 
-  /** A shard's thread is gone, and no other has begun: settles what it held. */
+  /** Settles the slots that a failed shard held. Its thread has exited, and no other has begun. */
   reclaim(shard: number): void {
     const { table } = this.#options
-    // A dispatcher expects nothing.
+    // The dispatcher, whose number is above the shards', has no expectations.
     if (shard >= table.shards) return
     for (let slot = 0; slot < table.slots; slot++) {
       const word = table.word(slot)
-      if (isHeld(word) && holderOf(word) === shard) this.#settle(slot, word)
+      if (isHeld(word) && holderOf(word) === shard) this.#reclaimSlot(slot, word)
     }
     if ((table.changeWord(shard) & 1) !== 0) table.endChange(shard)
     this.#entriesLeft = this.#options.externals.capacity
   }
 
-  /** A helper is unregistered: what it expects goes, and what it was to read is read by none. */
+  /** A helper was unloaded: ends its expectations, and removes it as child helper from others'. */
   dropHelper(helper: number): void {
     const { table } = this.#options
     for (let slot = 0; slot < table.slots; slot++) {
@@ -132,7 +135,7 @@ export class ExpectationGc {
     const word = table.word(slot)
     const cause = stands(word) ? this.#cause(slot) : undefined
     if (!cause || !table.change(slot, word, held(STATE.ending, generationOf(word), COORDINATOR, 0))) return
-    // Refreshed between our look and our change, or it was another one's fields that we saw.
+    // The shard may have refreshed it, or published another one in this slot, before we held the slot: look again.
     const isStill = this.#cause(slot)
     if (isStill === 'expired') this.#report(slot)
     if (isStill) this.#free(slot, isStill)
@@ -156,7 +159,7 @@ export class ExpectationGc {
     expired?.(this.#copy)
   }
 
-  /** A slot that is the coordinator's. */
+  /** Frees a slot that is held as COORDINATOR. */
   #free(slot: number, cause: keyof ExpectationGc['ended']): void {
     this.#release(slot, generationOf(this.#options.table.word(slot)))
     this.ended[cause]++
@@ -170,13 +173,13 @@ export class ExpectationGc {
     if (reservation !== 0) unreserveAt(externals, reservation - 1)
   }
 
-  #settle(slot: number, word: number): void {
+  #reclaimSlot(slot: number, word: number): void {
     const { table } = this.#options
     const generation = generationOf(word)
     this.mended.slot++
     if (stateOf(word) === STATE.claimed) table.settle(slot, unheld(STATE.pending, generation))
     else if (stateOf(word) === STATE.busy) {
-      // What its fields say may be an earlier expectation's.
+      // Its fields may be an earlier expectation's, so they name no reservation to give back.
       table.settle(slot, unheld(STATE.free, generation))
       table.countDown(1)
     } else this.#release(slot, generation)
@@ -188,8 +191,8 @@ export class ExpectationGc {
     const count = table.count()
     let used = 0
     for (let slot = 0; slot < table.slots; slot++) if (stateOf(table.word(slot)) !== STATE.free) used++
-    const isAtRest = before.every((word, shard) => (word & 1) === 0 && word === table.changeWord(shard))
-    if (!isAtRest || count === used) return
+    const isUnchanging = before.every((word, shard) => (word & 1) === 0 && word === table.changeWord(shard))
+    if (!isUnchanging || count === used) return
     table.countDown(count - used)
     this.mended.count++
   }
@@ -204,8 +207,8 @@ export class ExpectationGc {
     return Array.from({ length: table.shards }, (_, shard) => turns(shard))
   }
 
-  /** After a worker's death every external address is gone through once, some at each look. */
-  #lookForLeaks(): void {
+  /** After a worker has failed every external address is looked through once, a few at each look. */
+  #findLeaks(): void {
     const { externals } = this.#options
     if (this.#entriesLeft === 0) return
     const names = this.#namedPorts()
@@ -225,7 +228,7 @@ export class ExpectationGc {
     }
   }
 
-  #settleLeaks(): void {
+  #giveBackLeaks(): void {
     if (this.#leaks.size === 0) return
     const { portWords } = this.#options.externals
     const turns = this.#turns()
@@ -245,7 +248,7 @@ export class ExpectationGc {
     }
   }
 
-  /** Handles of slots by the port that they name. */
+  /** By port index: handles of the slots that name the port. */
   #namedPorts(): Map<number, number[]> {
     const { table } = this.#options
     const names = new Map<number, number[]>()
@@ -263,8 +266,24 @@ export class ExpectationGc {
   }
 }
 
-/** Of a gateway; `now` is the second of its shards' clock. */
-export function keeperOf(memory: GatewayMemory, now: () => number): ExpectationGc {
+/** The part of a gateway's memory (coordinator/memory.ts) that is looked at. */
+export interface ExpectationMemory {
+  readonly expectations: ExpectationTable
+  readonly externals: Externals
+  /** By shard. */
+  readonly shards: readonly ShardMemory[]
+  /** By shard. */
+  readonly settings: readonly ShardSettings[]
+  /** By shard. */
+  readonly counters: readonly Float64Array[]
+}
+
+/** For a gateway; `now` returns the second of its shards' clock, `expired` is as in the options. */
+export function expectationGcOf(
+  memory: ExpectationMemory,
+  now: () => number,
+  expired?: (slot: Int32Array) => void,
+): ExpectationGc {
   const { expectations: table, externals, shards, settings, counters } = memory
   return new ExpectationGc({
     table,
@@ -272,6 +291,7 @@ export function keeperOf(memory: GatewayMemory, now: () => number): ExpectationG
     connections: shards.map(({ tables }, shard) => connectionsOf(tables, settings[shard]!)),
     now,
     turns: (shard) => counters[shard]![CELL.turns]!,
+    ...(expired && { expired }),
   })
 }
 

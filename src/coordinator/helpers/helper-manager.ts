@@ -11,7 +11,7 @@
 import type { Helper } from '../../helpers/helper.ts'
 import type { HelperList } from '../../helpers/helper-list.ts'
 import { bindingsOf, type HelperEntry, type HelperOptions, loadHelper } from '../../helpers/load.ts'
-import { HelperError } from '../errors.ts'
+import { HelperError } from './errors.ts'
 
 /** More than a shard that is just being replaced needs. */
 const FOLLOWED_WITHIN_MS = 15_000

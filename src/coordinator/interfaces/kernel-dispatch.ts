@@ -1,23 +1,24 @@
-// Keeps the kernel's dispatch true to the leases: the programs that send a packet to its shard have them compiled in
-// (ownership/ownership-rule.ts), so they are replaced when leases change, ten times a second at most. A packet that an older
-// program sends to the wrong shard is handed on by that one: late is slower, not wrong.
+// Keeps the kernel's dispatch programs in step with the leases. The programs send each packet to the shard that owns it
+// and have the leases compiled in (ownership/ownership-bpf.ts), so they are replaced after a change, at most ten times a
+// second. A shard that gets a packet by an outdated program hands it over to the owner: slower, not wrong.
 
-import { Throttle, type Timers } from '../throttle.ts'
+import { Throttle, type Timers } from './throttle.ts'
 
 const EVERY_MS = 100
 
 export interface KernelDispatchOptions {
-  /** Changes with every change of leases (nat/externals.ts). */
+  /** A number that every change of leases changes (nat/externals.ts). */
   version(): number
-  /** Compiles the programs anew and sets them. What it throws is told, and it is tried again at the next change. */
+  /** Compiles the programs anew and sets them. If it throws, it is called again at the next change. */
   replace(): void
+  /** `replace` has thrown. */
   failed(error: unknown): void
 }
 
 export class KernelDispatch {
   readonly #options: KernelDispatchOptions
   readonly #throttle: Throttle
-  /** What the programs in force were compiled by. */
+  /** The version of the leases that the programs in force were compiled from. */
   #version: number | undefined
 
   constructor(options: KernelDispatchOptions, timers?: Timers) {
@@ -25,7 +26,7 @@ export class KernelDispatch {
     this.#throttle = new Throttle(EVERY_MS, () => this.#replace(), timers)
   }
 
-  /** Leases may have changed. */
+  /** To be called after every change of leases; may be called without one. */
   follow(): void {
     if (this.#options.version() !== this.#version) this.#throttle.ask()
   }
@@ -36,7 +37,7 @@ export class KernelDispatch {
 
   #replace(): void {
     const { version, replace, failed } = this.#options
-    // Asked first: what changes while it is compiled is compiled once more.
+    // Read before the programs are compiled: a change that comes meanwhile has them compiled once more.
     const compiled = version()
     try {
       replace()

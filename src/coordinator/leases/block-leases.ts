@@ -1,15 +1,16 @@
-// Where port blocks move from shard to shard. A block's home is the shard of its number (external-addresses.ts); one
-// that runs short of an address's ports asks, rings the bell, and is lent a block that nobody uses.
+// Lends port blocks from shard to shard. A block's home is the shard number `block mod shards` (external-addresses.ts). A
+// shard that runs short of an address's ports writes a request, rings the doorbell, and is lent a block of which no port
+// is in use.
 // Owner: the coordinator, the only writer of leases (nat/externals.ts).
 //
-//   block        leased by       then
-//   home         its home        taken back and lent when another shard asks and none of its ports is in use
-//   away         a borrower      taken back and returned once none is in use and the borrower has others
-// Never: a block with a port in use moves; a shard asks and gets no answer.
+//   block        leased by       next
+//   home         its home        lent when another shard asks and none of its ports is in use
+//   away         a borrower      returned once none of its ports is in use and the borrower has blocks to spare
+// Never: a block with a port in use moves; a request stays without an answer.
 
 import { type Externals, isTaken, SPACES, VACANT, wasFreed } from '../../nat/externals.ts'
 
-/** A borrower that has fewer blocks with a free port would ask again at once. */
+/** A borrower that kept fewer blocks with a free port would soon ask again. */
 const FREE_BLOCKS_KEPT = 4
 
 interface LeaseRequest {
@@ -18,11 +19,11 @@ interface LeaseRequest {
   readonly space: number
 }
 
-/** What shards ask for, as nat/externals.ts keeps it. */
+/** The requests that shards have written into shared memory (nat/externals.ts). */
 export interface LeaseRequests {
-  /** Those without an answer. */
+  /** Those that have no answer yet. */
   requests(): Iterable<LeaseRequest>
-  /** Moves a block of which nothing is in use to the shard, from the one that has most; false if there is none. */
+  /** Leases a block without a port in use to the shard, from the shard that has most of them. False if there is none. */
   moveFreeBlock(entry: number, space: number, toShard: number): boolean
   answer(shard: number, entry: number, space: number, granted: boolean): void
 }
@@ -31,15 +32,15 @@ export interface BlockLeasesOptions {
   readonly externals: Externals
   readonly requests: LeaseRequests
   readonly shards: number
-  /** Leases have changed. */
+  /** Called after leases have changed. */
   changed(): void
-  /** A shard has its answers. */
+  /** Called for each shard whose requests are answered. */
   wake(shard: number): void
 }
 
 export class BlockLeases {
   readonly #options: BlockLeasesOptions
-  /** Nobody else lends, so most of the time there is nothing to look for. */
+  /** False while every block is at its home: then there is nothing to return. */
   #mayBeAway = false
 
   constructor(options: BlockLeasesOptions) {
@@ -64,20 +65,20 @@ export class BlockLeases {
     for (const shard of answered) wake(shard)
   }
 
-  /** Returns what is lent and not in use. To be called now and then. */
-  bringHome(): void {
+  /** Returns lent blocks that are not in use. To be called every few seconds. */
+  returnIdle(): void {
     if (!this.#mayBeAway) return
     this.#mayBeAway = false
     const { externals, changed } = this.#options
     let hasChanged = false
     for (let entry = 0; entry < externals.capacity; entry++) {
       if (externals.kindOf(entry) === VACANT) continue
-      for (let space = 0; space < SPACES; space++) if (this.#bringHome(entry, space)) hasChanged = true
+      for (let space = 0; space < SPACES; space++) if (this.#returnIdleIn(entry, space)) hasChanged = true
     }
     if (hasChanged) changed()
   }
 
-  #bringHome(entry: number, space: number): boolean {
+  #returnIdleIn(entry: number, space: number): boolean {
     const { externals } = this.#options
     const blocks = Array.from({ length: externals.blocksPerSpace }, (_, block) => block)
     const away = blocks.filter((block) => this.#isAway(entry, space, block))
@@ -106,7 +107,7 @@ export class BlockLeases {
     return block % this.#options.shards
   }
 
-  /** Neither in use nor resting. */
+  /** Whether the block has a port that is neither in use nor in quarantine. */
   #hasFreePort(entry: number, space: number, block: number): boolean {
     const { externals } = this.#options
     const first = externals.portIndex(entry, space, block * externals.blockSize)

@@ -1,48 +1,51 @@
-// Which external addresses there are and which of their port blocks are leased: the pool's, or the outside interface's
-// own address, shared with the host. Authority: RFC 4787 REQ-1..3 (what NAT does with them: nat/ports.shard.ts).
-// Owner: this is the only writer of addresses and leases in nat/externals.ts, and of what the host hides for them.
+// The external addresses, and which of their port blocks are leased: all addresses of the pool or, without a pool, the
+// outside interface's own address, shared with the host. Authority: RFC 4787 REQ-1..3 (how NAT chooses among the ports:
+// nat/ports.shard.ts).
+// Owner: the only writer of the addresses in nat/externals.ts, and of what the host hides from the kernel for them;
+// writes leases, as block-leases.ts does.
 //
-// A block of a pool's address with a port that a forward dictates is leased to nobody: the forward has it.
+// A block of a pool's address that holds a forwarded port is leased to no shard.
 //
 // On a shared address a block in which the host has a socket is the host's:
 //
-//   block      leased   hidden   because
+//   block      leased   hidden   while
 //   NAT's      yes      yes      the host has no socket in it
-//   draining   partly   yes      the host has one since, NAT still has ports in use: what was free is taken back
-//   host's     no       no       NAT has none in use any more
-// Hidden comes before leased, and unhidden after taken back. Never: a leased block that the kernel may answer for.
+//   draining   partly   yes      the host has a socket in it, and NAT still has ports in use: its free spaces are taken back
+//   host's     no       no       the host has a socket in it, and NAT has no port in use any more
+// A block is hidden before it is leased, and unhidden after it was taken back. Never: a leased block that the kernel may
+// answer for.
 
 import type { PortRange } from '../../host/port-range.ts'
 import { type Externals, ICMP_SPACE, POOL, SHARED, SPACES, spaceOf, TCP_SPACE, UDP_SPACE } from '../../nat/externals.ts'
 import type { PortForward } from '../../nat/port-forwards.shard.ts'
 import type { Addr } from '../../wire/address.ts'
 
-/** RFC 6335: below are the system's ports, which no client sends from. */
+/** RFC 6335 section 6: ports below 1024 are the system's, which no client sends from. */
 const POOL_PORTS: PortRange = { from: 1024, to: 65535 }
 
 export interface ExternalAddressesOptions {
   readonly externals: Externals
   readonly shards: number
-  /** Addresses that are NAT's alone; if there are any, none is shared. */
+  /** Addresses that are NAT's alone. If there are any, no address is shared. */
   readonly pool: readonly Addr[]
-  /** NAT's ports of a shared address. */
+  /** NAT's ports on a shared address. */
   readonly ports: PortRange
-  /** On a shared address their ports lie outside of `ports`. */
-  readonly forwards: readonly PortForward[]
-  /** Local ports in `ports` that the host has sockets on, for an address. */
+  /** On a shared address their external ports lie outside of `ports`. */
+  readonly portForwards: readonly PortForward[]
+  /** The ports within `ports` that the host has sockets on at this address. */
   portsInUse(address: Addr): ReadonlySet<number>
-  /** Brings the host in line: shared addresses and the ports of them that the kernel must not see. */
+  /** Has the host hide these ports of the shared addresses from the kernel. */
   hide(shared: readonly Addr[], hidden: readonly PortRange[]): void
-  /** Addresses or leases have changed. */
+  /** Called after addresses or leases may have changed. */
   changed(): void
 }
 
 export class ExternalAddresses {
   readonly #options: ExternalAddressesOptions
   readonly #blocks: readonly number[]
-  /** The entry of the shared address, -1 while there is none. */
+  /** Entry of the shared address in nat/externals.ts, -1 while there is none. */
   #entry = -1
-  /** What the host was last brought in line with: without a shared address it is so already. */
+  /** The arguments of the last call of `hide`, as JSON: at first the host hides nothing for a shared address. */
   #hidden = JSON.stringify([[], []])
 
   constructor(options: ExternalAddressesOptions) {
@@ -52,7 +55,7 @@ export class ExternalAddresses {
       const entry = options.externals.add(address, POOL)
       for (const block of wholeBlocks(POOL_PORTS, options.externals.blockSize))
         for (let space = 0; space < SPACES; space++)
-          if (!this.#isForwarded(address, space, block)) this.#lease(entry, space, block)
+          if (!this.#hasPortForward(address, space, block)) this.#lease(entry, space, block)
     }
   }
 
@@ -61,15 +64,15 @@ export class ExternalAddresses {
     return this.#entry < 0 ? undefined : this.#options.externals.addressOf(this.#entry)
   }
 
-  /** How many addresses NAT has to give ports of. */
+  /** The number of external addresses. */
   get count(): number {
     return this.#options.pool.length + (this.#entry < 0 ? 0 : 1)
   }
 
   /**
-   * The outside interface's address is this one now (none: it has lost it); connections on another one end. `renewed`:
-   * the host's rules or routes went with an interface, and are made again. True if the address is news.
-   * Throws what `portsInUse` and `hide` throw; the next call goes on from there.
+   * Takes the outside interface's present address; undefined if it has none. Connections on the address before it end.
+   * `renewed`: the host's rules or routes vanished with an interface and must be made again. True if the address has
+   * changed. Throws what `portsInUse` and `hide` throw; the next call goes on from there.
    */
   follow(address: Addr | undefined, renewed = false): boolean {
     const { externals, pool } = this.#options
@@ -82,7 +85,7 @@ export class ExternalAddresses {
     return isNews
   }
 
-  /** Looks at the host's sockets: takes back what became the host's, leases what is no longer. Throws as `follow`. */
+  /** Looks at the host's sockets: takes back blocks that have one now, leases blocks that have none. Throws as `follow`. */
   refresh(): void {
     const shared = this.shared
     const host = shared === undefined ? new Set<number>() : this.#hostBlocks(shared)
@@ -93,13 +96,13 @@ export class ExternalAddresses {
     this.#options.changed()
   }
 
-  #isForwarded(address: Addr, space: number, block: number): boolean {
-    const { forwards, externals } = this.#options
-    return forwards.some(
-      (forward) =>
-        (forward.address ?? address) === address &&
-        spaceOf(forward.protocol) === space &&
-        Math.floor(forward.port / externals.blockSize) === block,
+  #hasPortForward(address: Addr, space: number, block: number): boolean {
+    const { portForwards, externals } = this.#options
+    return portForwards.some(
+      (portForward) =>
+        (portForward.address ?? address) === address &&
+        spaceOf(portForward.protocol) === space &&
+        Math.floor(portForward.port / externals.blockSize) === block,
     )
   }
 
@@ -124,7 +127,7 @@ export class ExternalAddresses {
     this.#hidden = wanted
   }
 
-  /** ICMP identifiers are no sockets: all of them are NAT's. */
+  /** The host has no sockets in the space of ICMP identifiers: NAT has all of its blocks. */
   #leaseAll(host: ReadonlySet<number>): void {
     for (const block of this.#blocks) {
       this.#lease(this.#entry, ICMP_SPACE, block)
@@ -134,21 +137,21 @@ export class ExternalAddresses {
     }
   }
 
-  /** A block's home is the shard of its number. */
+  /** Leases a block to its home shard, unless it is leased already. */
   #lease(entry: number, space: number, block: number): void {
     const { externals, shards } = this.#options
     if (externals.ownerOfBlock(entry, space, block) < 0) externals.lease(entry, space, block, block % shards)
   }
 }
 
-/** Blocks that lie within the range as a whole. */
+/** The blocks that lie wholly within the range. */
 function wholeBlocks({ from, to }: PortRange, size: number): number[] {
   const first = Math.ceil(from / size)
   const end = Math.floor((to + 1) / size)
   return Array.from({ length: Math.max(0, end - first) }, (_, i) => first + i)
 }
 
-/** Ports of these blocks, which are in order. */
+/** The ports of these blocks, which are in ascending order, as ranges. */
 function rangesOf(blocks: readonly number[], size: number): PortRange[] {
   const ranges: { from: number; to: number }[] = []
   for (const block of blocks) {

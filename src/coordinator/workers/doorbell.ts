@@ -1,5 +1,6 @@
-// The coordinator's ear: shards ring when they want something of it (memory/control-words.ts). Several rings before it
-// looks are one.
+// The main thread's end of the doorbell, a word that shards raise when they want something of the coordinator
+// (memory/control-words.ts). Several rings before the main thread looks count as one. Waiting for a ring doesn't block the
+// event loop (Atomics.waitAsync) and doesn't keep the process alive.
 
 import type { ControlWords } from '../../memory/control-words.ts'
 
@@ -7,7 +8,7 @@ export class Doorbell {
   readonly #words: ControlWords
   #isHeard = true
 
-  /** Calls `rung` after each ring from now on. Doesn't keep the process alive. */
+  /** Calls `rung` after each ring from now on. */
   constructor(words: ControlWords, rung: () => void) {
     this.#words = words
     this.#listen(rung)
@@ -15,7 +16,7 @@ export class Doorbell {
 
   stop(): void {
     this.#isHeard = false
-    // Lets the listener go.
+    // Wakes the pending wait, which then ends.
     this.#words.ring()
   }
 

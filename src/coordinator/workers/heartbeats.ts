@@ -1,14 +1,15 @@
-// Which workers still turn. One that is alive raises its heartbeat at least every 50 ms, asleep or busy; one whose
-// heartbeat was the same at several looks in a row is wedged (a helper's endless loop, a system call that does not
-// return) or starved. Looks are counted, not time, so that a suspended machine doesn't look like a dead worker.
+// Tells which workers still turn. A live worker raises its heartbeat at least every 50 ms, whether it is busy or sleeps.
+// A worker whose heartbeat was the same at several looks in a row is silent: wedged (a helper's endless loop, a system
+// call that does not return) or starved. Looks are counted instead of time, so that a suspended machine doesn't look like
+// a dead worker. Reads heartbeats only; each worker writes its own (memory/control-words.ts).
 
 import type { ControlWords } from '../../memory/control-words.ts'
 
-/** What is called a worker's end, in looks. */
+/** Silent for so many looks, a worker counts as dead. */
 const SILENT_LOOKS = 5
-/** Before its first turn: it loads its code, and one that goes on with a dead one's memory makes its indices anew. */
+/** The same before its first turn: it loads its code and, on the memory of a failed thread, rebuilds its indices. */
 const SILENT_LOOKS_AT_START = 10
-/** Time between two looks. */
+/** Milliseconds between two looks. */
 export const LOOK_EVERY_MS = 1000
 
 export class Heartbeats {
@@ -31,18 +32,18 @@ export class Heartbeats {
     }
   }
 
-  /** Another worker begins in this place. */
+  /** A new thread begins for this worker. */
   begin(worker: number): void {
     this.#last[worker] = 0
     this.#silent[worker] = 0
   }
 
-  /** The workers that were silent at the last five looks, before their first turn at ten. */
+  /** The workers that were silent for the last five looks or, before their first turn, for ten. */
   silent(): number[] {
     return [...this.#silent.keys()].filter((worker) => this.looks(worker) >= this.#limit(worker))
   }
 
-  /** At so many looks in a row the worker was silent. */
+  /** For how many looks in a row the worker has been silent. */
   looks(worker: number): number {
     return this.#silent[worker]!
   }

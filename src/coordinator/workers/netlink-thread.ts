@@ -1,4 +1,5 @@
-// The netlink watcher's thread as the main thread has it: started, heard, ended. What it does is in host/watcher.ts.
+// The netlink watcher's thread, seen from the main thread: started, its reports passed on, stopped. What the thread does
+// is in host/watcher.ts; its entry point is workers/netlink.ts.
 
 import { Worker } from 'node:worker_threads'
 import { reasonOf } from '../../host/errors.ts'
@@ -6,20 +7,20 @@ import type { LinkReport } from '../../host/host-tables.ts'
 import type { NetlinkThreadData, WatcherReport } from '../../host/watcher.ts'
 import { signal } from '../../io/syscalls.ts'
 import { sharedMemory } from '../../memory/region.ts'
-import { GatewayError } from '../errors.ts'
-import { workerFile } from './worker-file.ts'
+import { workerFile } from './entry-points.ts'
+import { ThreadError } from './errors.ts'
 
 export interface NetlinkThreadOptions extends Omit<NetlinkThreadData, 'stop'> {
-  /** Our interfaces or their addresses are not what they were; also once before `started` resolves. */
+  /** Our interfaces or their addresses have changed; also called once before `started` resolves. */
   changed(links: readonly LinkReport[]): void
-  /** The kernel's tables don't fit; the message says which. */
+  /** The kernel's tables don't fit into the shared memory; the message says which. */
   overflow(message: string): void
-  /** The thread has ended though nobody stopped it. */
-  failed(error: GatewayError): void
+  /** The thread has ended without having been stopped. */
+  failed(error: ThreadError): void
 }
 
 export class NetlinkThread {
-  /** Resolves once the first snapshot is published. Throws GatewayError GATEWAY_THREAD. */
+  /** Resolves once the first snapshot is published. Throws ThreadError. */
   readonly started: Promise<void>
   readonly #worker: Worker
   readonly #ended: Promise<void>
@@ -36,7 +37,7 @@ export class NetlinkThread {
     })
     this.#ended = new Promise((resolve) => this.#worker.once('exit', () => resolve()))
     const failure = this.#ended.then(
-      () => new GatewayError('GATEWAY_THREAD', `the thread that watches the kernel's routes failed: ${reason}`),
+      () => new ThreadError(`the thread that watches the kernel's routes failed: ${reason}`),
     )
     this.started = new Promise((resolve, reject) => {
       this.#worker.on('message', (report: WatcherReport) => {

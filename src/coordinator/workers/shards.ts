@@ -1,58 +1,42 @@
-// The workers of a gateway: a shard each, and the dispatcher if packets are dispatched by a thread. What each is given;
-// that there is one in each place is supervisor.ts.
+// A gateway's workers: its shards and, where a thread dispatches packets, the dispatcher. Says what each worker thread is
+// given; supervisor.ts keeps one running in each slot.
 
 import type { ShardMemory, ShardSettings } from '../../datapath/attach.ts'
 import type { AfPacketRings } from '../../io/af-packet-layout.ts'
 import type { FaultPlan } from '../../io/fault-plan.ts'
 import { signal } from '../../io/syscalls.ts'
-import type { GatewayMemory } from '../memory.ts'
+import type { ControlWords } from '../../memory/control-words.ts'
+import { type ShardTask, workerFile } from './entry-points.ts'
 import { Supervisor, type SupervisorOptions, type WorkerSlot } from './supervisor.ts'
-import { workerFile } from './worker-file.ts'
 
-/** What `workers/shard.ts` is given: plain data, shared memory, descriptors by number. */
-export interface ShardTask {
-  /** Which shard it is, and which of its lives. */
-  readonly settings: ShardSettings
-  readonly memory: ShardMemory
-  readonly packetRings: AfPacketRings
-  /** `workers`: how many the control words are cut for. */
-  readonly control: { readonly buffer: SharedArrayBuffer; readonly workers: number }
-  /** The eventfd that wakes the netlink watcher. */
-  readonly watcherFd: number
-  /** By shard: the eventfd that wakes it. */
-  readonly wakeFds: readonly number[]
-  /** The gateway's start in milliseconds of the machine's monotonic clock (process.hrtime). */
-  readonly startedAt: number
-  /** Of tests and the lab. */
-  readonly faults?: FaultPlan | undefined
+/** The part of a gateway's memory (coordinator/memory.ts) that its workers are given. */
+export interface WorkersMemory {
+  /** By shard. */
+  readonly settings: readonly ShardSettings[]
+  /** By shard. */
+  readonly shards: readonly ShardMemory[]
+  readonly dispatcher?: { readonly settings: ShardSettings; readonly memory: ShardMemory }
+  readonly control: { readonly buffer: SharedArrayBuffer; readonly words: ControlWords; readonly workers: number }
 }
 
-/** What `workers/dispatcher.ts` is given: the same, its shard being the number of shards. */
-export type DispatcherTask = ShardTask
-
 interface WorkersOptions {
-  readonly memory: GatewayMemory
+  readonly memory: WorkersMemory
   /** By shard. */
   readonly packetRings: readonly AfPacketRings[]
-  /** Where a thread dispatches. */
+  /** Given if a thread dispatches. */
   readonly dispatcherRings?: AfPacketRings | undefined
+  /** The eventfd that wakes the netlink watcher. */
   readonly watcherFd: number
-  /** As in the task. */
+  /** The gateway's start in milliseconds of the machine's monotonic clock. */
   readonly startedAt: number
   readonly faults?: FaultPlan | undefined
 }
 
 export interface ShardsOptions extends WorkersOptions, Omit<SupervisorOptions, 'words' | 'slots' | 'now'> {}
 
-/** A place for each shard, and the dispatcher's. */
-export function workerSlotsOf({
-  memory,
-  packetRings,
-  dispatcherRings,
-  watcherFd,
-  startedAt,
-  faults,
-}: WorkersOptions): WorkerSlot[] {
+/** A slot for each shard and, behind them, one for the dispatcher. */
+export function workerSlotsOf(options: WorkersOptions): WorkerSlot[] {
+  const { memory, packetRings, dispatcherRings, watcherFd, startedAt, faults } = options
   const { settings, shards, dispatcher, control } = memory
   const common = {
     control: { buffer: control.buffer, workers: control.workers },
@@ -61,32 +45,26 @@ export function workerSlotsOf({
     startedAt,
     faults,
   }
-  const slot = (
-    name: string,
-    file: string,
-    of: ShardSettings,
-    memory: ShardMemory,
-    packetRings: AfPacketRings,
-  ): WorkerSlot => ({
+  const slot = (name: string, file: string, given: Pick<ShardTask, 'settings' | 'memory' | 'packetRings'>) => ({
     name,
     file,
-    task: (epoch): ShardTask => ({ settings: { ...of, epoch, restarted: epoch > 1 }, memory, packetRings, ...common }),
-    wake: () => signal(packetRings.wakeFd),
+    task(epoch: number): ShardTask {
+      return { ...given, ...common, settings: { ...given.settings, epoch, restarted: epoch > 1 } }
+    },
+    wake: () => signal(given.packetRings.wakeFd),
   })
   const slots = packetRings.map((packetRings, shard) =>
-    slot(`shard ${shard}`, workerFile('shard'), settings[shard]!, shards[shard]!, packetRings),
+    slot(`shard ${shard}`, workerFile('shard'), { settings: settings[shard]!, memory: shards[shard]!, packetRings }),
   )
   if (dispatcher && dispatcherRings)
-    slots.push(
-      slot('the dispatcher', workerFile('dispatcher'), dispatcher.settings, dispatcher.memory, dispatcherRings),
-    )
+    slots.push(slot('the dispatcher', workerFile('dispatcher'), { ...dispatcher, packetRings: dispatcherRings }))
   return slots
 }
 
 export class Shards extends Supervisor {
   readonly #slots: readonly WorkerSlot[]
 
-  /** Starts the threads. `stop` is due from now on. */
+  /** Starts the threads: from now on `stop` must be called some time. */
   constructor(options: ShardsOptions) {
     const { memory, startedAt } = options
     const slots = workerSlotsOf(options)
@@ -95,12 +73,12 @@ export class Shards extends Supervisor {
     this.#slots = slots
   }
 
-  /** Makes a sleeping shard turn. */
+  /** Wakes a shard if it sleeps. */
   wake(shard: number): void {
     this.#slots[shard]!.wake()
   }
 
-  /** Makes every worker turn that sleeps. */
+  /** Wakes every worker that sleeps. */
   wakeAll(): void {
     for (const { wake } of this.#slots) wake()
   }

@@ -1,42 +1,45 @@
-// Keeps a worker in each place: starts it, watches it, puts another in its stead when it fails. Workers outlive threads,
-// since all that a worker knows for long is in shared memory.
+// Keeps a thread running in each worker slot: starts it, watches its heartbeat, starts another one when it fails. A worker
+// (a shard, the dispatcher) outlives its threads, because its tables are in shared memory.
 //
-//   place      means                                          then
-//   starting   a worker was started and has not turned yet    turning, ending
-//   turning    its heartbeat moves                            ending
-//   ending     its task has failed, or it was aborted because starting, or the gateway's end
-//              it did not turn: its thread's end is awaited
-// Never: a new worker before the old one's thread is gone, or two would write one memory.
+//   a slot is  while                                              next
+//   starting   its thread was started and has not turned yet      turning, ending
+//   turning    the heartbeat moves                                ending
+//   ending     the thread's task has failed, or was aborted       starting, or the gateway ends
+//              because the heartbeat stood still; the thread's
+//              exit is awaited
+// Never: a new thread before the old one has exited, or two would write the same memory.
 //
-// While the gateway starts, and once more threads have failed than the limit allows, a failure is the gateway's.
+// A failure while the gateway starts, and one failure more than the limit allows, end the gateway.
+// Owner: the main thread. The order words are written by the supervisor, heartbeats by the workers
+// (memory/control-words.ts).
 
 import type { ControlWords } from '../../memory/control-words.ts'
-import { GatewayError } from '../errors.ts'
+import { ThreadError } from './errors.ts'
 import { Heartbeats, LOOK_EVERY_MS } from './heartbeats.ts'
-import type { RestartLimit } from './restarts.ts'
-import { type Life, ThreadPool } from './thread-pool.ts'
+import type { RestartLimit } from './restart-limit.ts'
+import { type RunningTask, ThreadPool } from './thread-pool.ts'
 
 const FIRST_TURN_WITHIN_MS = 10_000
 const LAST_TURN_WITHIN_MS = 2000
-/** A thread that is silent at so many looks was aborted long ago, and can't be ended. */
+/** A thread whose heartbeat stands still for so many looks was aborted long ago and can't be ended. */
 const UNENDING_LOOKS = 20
 
-/** Where a worker belongs; its number is its index. */
+/** A worker as the supervisor starts it. The worker's number is the slot's index. */
 export interface WorkerSlot {
-  /** `shard 3`. */
+  /** For people: `shard 3`. */
   readonly name: string
   /** The compiled file whose default function turns until it is ordered to end. */
   readonly file: string
-  /** What that function is given. */
+  /** The argument of that function; `epoch` counts the threads that this slot has had. */
   task(epoch: number): unknown
-  /** Makes the worker look at its order, should it sleep. */
+  /** Wakes the worker if it sleeps, so that it reads its order word. */
   wake(): void
 }
 
 interface Failure {
   readonly worker: string
   readonly reason: string
-  /** Of the one that failed. */
+  /** The epoch of the thread that failed. */
   readonly epoch: number
 }
 
@@ -46,33 +49,33 @@ export interface SupervisorOptions {
   readonly limit: RestartLimit
   /** Milliseconds since the gateway's start. */
   now(): number
-  /** A worker's thread is gone, and no other has begun in its place: what it held of common memory is to be settled. */
+  /** A worker's thread has exited and no other has begun: the callee settles what it held in memory that all share. */
   gone(worker: number): void
-  /** A worker has failed, and another is about to take its place. */
+  /** A worker's thread has failed, and another one is about to be started. */
   replacing(failure: Failure): void
-  /** It turns, `milliseconds` after the last turn of the one before. */
+  /** The new thread turns, `milliseconds` after the last turn of the one before. */
   replaced(worker: { readonly worker: string; readonly epoch: number; readonly milliseconds: number }): void
   /** The gateway can't go on. Called once. */
-  failed(error: GatewayError): void
+  failed(error: ThreadError): void
 }
 
 export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #pool: ThreadPool
   readonly #heartbeats: Heartbeats
-  /** By worker. */
-  readonly #lives: Life[]
+  /** By worker: the task of its present thread. */
+  readonly #tasks: RunningTask[]
   readonly #beganAt: number[] = []
   readonly #restarts: number[]
-  /** Those that were aborted, and why. */
+  /** By worker: why its task was aborted. */
   readonly #aborted = new Map<number, string>()
   readonly #failure: Promise<never>
-  #reject: (error: GatewayError) => void = () => {}
+  #reject: (error: ThreadError) => void = () => {}
   #looking: NodeJS.Timeout | undefined
   #isForwarding = false
   #isOver = false
 
-  /** Starts the threads. `stop` is due from now on. */
+  /** Starts the threads: from now on `stop` must be called some time. */
   constructor(options: SupervisorOptions) {
     this.#options = options
     const { words, slots } = options
@@ -81,25 +84,25 @@ export class Supervisor {
     this.#failure = new Promise((_, reject) => {
       this.#reject = reject
     })
-    // Whoever waits for the first turns is told by it; nobody else needs to.
+    // forwarding() rejects with it. Where nobody waits for that, the rejection must not end the process.
     this.#failure.catch(() => {})
     this.#pool = new ThreadPool(words, slots.length)
-    this.#lives = slots.map((_, worker) => this.#begin(worker))
+    this.#tasks = slots.map((_, worker) => this.#begin(worker))
   }
 
-  /** Resolves when every worker has turned once. Throws GatewayError GATEWAY_THREAD. */
+  /** Resolves when every worker has turned once. Throws ThreadError. */
   async forwarding(): Promise<void> {
     const { words, slots } = this.#options
     const first = slots.map(async ({ name }, worker) => {
       if (await words.firstBeat(worker, FIRST_TURN_WITHIN_MS)) return
-      throw new GatewayError('GATEWAY_THREAD', `${name} did not begin within ${FIRST_TURN_WITHIN_MS / 1000} s`)
+      throw new ThreadError(`${name} did not begin within ${FIRST_TURN_WITHIN_MS / 1000} s`)
     })
     await Promise.race([Promise.all(first), this.#failure])
     this.#isForwarding = true
     this.#looking = setInterval(() => this.#look(), LOOK_EVERY_MS)
   }
 
-  /** Names of the workers that don't turn: silent ones, and those that another is just taking the place of. */
+  /** Names of the workers that don't turn: their heartbeat stands still, or they are just being replaced. */
   notTurning(): string[] {
     const silent = this.#heartbeats.silent()
     const { words, slots } = this.#options
@@ -108,19 +111,19 @@ export class Supervisor {
     )
   }
 
-  /** How often another worker took this place. */
+  /** How often the worker's thread was replaced. */
   restarts(worker: number): number {
     return this.#restarts[worker]!
   }
 
-  /** Milliseconds since the worker turned last, before its first turn since it was started. */
+  /** Milliseconds since the worker's last turn or, before its first turn, since its thread was started. */
   heartbeatAge(worker: number): number {
     const { words, now } = this.#options
     // Both wrap, so their difference is right.
     return Math.max(0, (Math.floor(now()) - (words.heartbeat(worker) || this.#beganAt[worker]!)) | 0)
   }
 
-  /** Lets every worker finish its turn; a thread that doesn't is terminated. None is left afterwards. */
+  /** Lets every worker finish its turn and terminates the threads that don't. No thread is left afterwards. */
   async stop(): Promise<void> {
     this.#isOver = true
     clearInterval(this.#looking)
@@ -131,19 +134,19 @@ export class Supervisor {
     await this.#pool.close(LAST_TURN_WITHIN_MS)
   }
 
-  #begin(worker: number): Life {
+  #begin(worker: number): RunningTask {
     const { words, slots, now } = this.#options
     const { file, task } = slots[worker]!
     const epoch = words.start(worker)
     this.#heartbeats.begin(worker)
     this.#aborted.delete(worker)
     this.#beganAt[worker] = Math.floor(now())
-    const life = this.#pool.run(worker, file, task(epoch))
-    life.over.then((reason) => this.#over(worker, epoch, reason))
-    return life
+    const running = this.#pool.run(worker, file, task(epoch))
+    running.ended.then((reason) => this.#onEnded(worker, epoch, reason))
+    return running
   }
 
-  #over(worker: number, epoch: number, endedBy: string): void {
+  #onEnded(worker: number, epoch: number, endedBy: string): void {
     if (this.#isOver) return
     const { slots, limit } = this.#options
     const { name } = slots[worker]!
@@ -159,14 +162,14 @@ export class Supervisor {
     replacing(failure)
     const lastTurn = now() - this.heartbeatAge(worker)
     this.#restarts[worker]! += 1
-    this.#lives[worker] = this.#begin(worker)
+    this.#tasks[worker] = this.#begin(worker)
     this.#tellWhenItTurns(worker, failure.epoch + 1, lastTurn)
   }
 
   async #tellWhenItTurns(worker: number, epoch: number, lastTurn: number): Promise<void> {
     const { words, slots, replaced, now } = this.#options
     const turns = words.firstBeat(worker, FIRST_TURN_WITHIN_MS)
-    if (!(await Promise.race([turns, this.#lives[worker]!.over.then(() => false)])) || this.#isOver) return
+    if (!(await Promise.race([turns, this.#tasks[worker]!.ended.then(() => false)])) || this.#isOver) return
     replaced({ worker: slots[worker]!.name, epoch, milliseconds: Math.round(now() - lastTurn) })
   }
 
@@ -183,14 +186,14 @@ export class Supervisor {
 
   #abort(worker: number, reason: string): void {
     this.#aborted.set(worker, reason)
-    this.#lives[worker]!.abort()
+    this.#tasks[worker]!.abort()
   }
 
   #fail(message: string): void {
     if (this.#isOver) return
     this.#isOver = true
     clearInterval(this.#looking)
-    const error = new GatewayError('GATEWAY_THREAD', message)
+    const error = new ThreadError(message)
     this.#reject(error)
     this.#options.failed(error)
   }

@@ -1,29 +1,30 @@
-// The threads that workers run in, by piscina: one endless task each. What this adds to it is certainty: a life is over
-// when nothing can touch the memory it was given any more.
+// The threads that workers run in: piscina's, with one endless task each. This file adds a guarantee: a task counts as
+// ended only when its thread has exited, so that nothing can touch the memory that the task was given any more.
 //
 //   a task ends by                   piscina                                     here
-//   throw, stack overflow            rejects; the thread lives                   the thread is ended
+//   throw, stack overflow            rejects; the thread lives                   the thread is terminated
 //   process.exit, heap exhaustion    drops the thread, rejects, starts another   its exit is awaited
 //   abort (wedged)                   rejects at once; terminates the thread      its exit is awaited
-//   return                           resolves; the thread lives                  the thread is ended
-// Which thread it was the worker has said itself (memory/control-words.ts).
+//   return                           resolves; the thread lives                  the thread is terminated
+// Piscina doesn't tell which thread a task ran in; the worker writes its thread number into a control word
+// (memory/control-words.ts).
 //
-// Never: a second task in a thread. Its modules hold the memory of the first (datapath/attach.ts), so a thread that a
-// worker has entered is passed over until it is gone.
+// Never: a second task in a thread. Its modules are bound to the memory of the first (datapath/attach.ts), so the load
+// balancer passes over a thread that a worker has entered until that thread has exited.
 
 import type { Worker } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { reasonOf } from '../../host/errors.ts'
 import type { ControlWords } from '../../memory/control-words.ts'
 
-/** A worker allocates next to nothing while it runs. One that does is to end alone, before the host has no memory. */
+/** A worker allocates next to nothing while it runs. One that leaks ends alone, before the host is out of memory. */
 const HEAP_MEGABYTES = 256
 
-/** One task in one thread. */
-export interface Life {
-  /** Resolves with the reason when it is over. */
-  readonly over: Promise<string>
-  /** Ends it by force, also if it has not begun. */
+/** A task and the one thread that it runs in. */
+export interface RunningTask {
+  /** Resolves with the reason when the thread has exited. */
+  readonly ended: Promise<string>
+  /** Ends the task by force, also if it has not begun. */
   abort(): void
 }
 
@@ -31,12 +32,12 @@ export class ThreadPool {
   readonly #words: ControlWords
   readonly #size: number
   readonly #pool: Piscina
-  /** By thread number: all that were given a task and live. */
+  /** By thread number: every thread that was given a task and has not exited. */
   readonly #threads = new Map<number, Worker>()
   readonly #tasks = new Set<Promise<unknown>>()
   #closing = false
 
-  /** `size` workers, numbered as the words are. */
+  /** For `size` workers, numbered as in the control words. */
   constructor(words: ControlWords, size: number) {
     this.#words = words
     this.#size = size
@@ -52,24 +53,24 @@ export class ThreadPool {
         return threads.find(({ id, currentUsage }) => currentUsage === 0 && !this.#isSpent(id)) ?? null
       },
     })
-    // Of a thread that fails without a task. Whose it was has been told, and piscina replaces it.
+    // Emitted for a thread that fails while it has no task: its task's end was reported already, and piscina replaces it.
     this.#pool.on('error', () => {})
   }
 
-  /** Runs the file's default function in a thread that has run nothing. The worker was started by the words. */
-  run(worker: number, filename: string, task: unknown): Life {
+  /** Runs the file's default function in a fresh thread. The worker's order word already says that it may run. */
+  run(worker: number, filename: string, task: unknown): RunningTask {
     const force = new AbortController()
     const result = this.#pool.run(task, { filename, signal: force.signal }).then(() => 'it ended', reasonOf)
     this.#tasks.add(result)
-    const over = result.then(async (reason) => {
+    const ended = result.then(async (reason) => {
       this.#tasks.delete(result)
       await this.#endOf(worker)
       return reason
     })
-    return { over, abort: () => force.abort() }
+    return { ended, abort: () => force.abort() }
   }
 
-  /** Waits so long for tasks that were told to end, then ends all threads. None is left afterwards. */
+  /** Waits up to `patienceMs` for tasks that were told to end, then ends all threads. None is left afterwards. */
   async close(patienceMs: number): Promise<void> {
     this.#closing = true
     let late: NodeJS.Timeout | undefined
@@ -80,19 +81,19 @@ export class ThreadPool {
     clearTimeout(late)
     const threads = [...this.#threads.values()]
     await this.#pool.destroy()
-    // Piscina waits for those only that it has not dropped.
+    // destroy() doesn't wait for threads that piscina has dropped.
     await Promise.all(threads.map((thread) => thread.terminate()))
   }
 
-  /** When it resolves, the worker that was last started in this place has no thread any more. */
+  /** Resolves when the thread of the worker's last task has exited. */
   async #endOf(worker: number): Promise<void> {
     this.#words.stop(worker)
     const thread = this.#threads.get(this.#words.thread(worker))
-    // Piscina would start another thread while all are to end: close() ends it then.
+    // Terminating a thread makes piscina start another one. While everything ends, close() terminates the threads.
     if (!this.#closing) await thread?.terminate()
   }
 
-  /** Piscina forgets a thread before it has ended, so each is kept here from before its first task. */
+  /** Piscina drops a thread before it has exited, so each thread is kept here from before its first task. */
   #followThreads(): void {
     for (const thread of this.#pool.threads) {
       const { threadId } = thread

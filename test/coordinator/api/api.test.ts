@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ApiServer } from '../../../src/coordinator/api/api.ts'
-import { HelperError } from '../../../src/coordinator/errors.ts'
+import { HelperError } from '../../../src/coordinator/helpers/errors.ts'
 import type { LoadedHelper } from '../../../src/coordinator/helpers/helper-manager.ts'
 import { testFolder } from '../../leftovers.ts'
 

@@ -30,7 +30,7 @@ const BLOCK = 300
 let table: ExpectationTable
 let externals: Externals
 let shards: Expecting[]
-let keeper: ExpectationGc
+let gc: ExpectationGc
 let second: number
 let turns: number[]
 let expired: number[]
@@ -49,7 +49,7 @@ beforeEach(async () => {
   second = 1000
   turns = [1, 1]
   expired = []
-  keeper = new ExpectationGc({
+  gc = new ExpectationGc({
     table,
     externals,
     connections: shards.map(({ memory }) => viewConnections(memory, 8)),
@@ -69,7 +69,7 @@ const portOf = (port: number) => ({ dstPort: swap16(port), savedPort: swap16(por
 function lookAgain(times = 1): void {
   for (let i = 0; i < times; i++) {
     turns = turns.map((ended) => ended + 1)
-    keeper.look()
+    gc.look()
   }
 }
 
@@ -78,12 +78,12 @@ describe('what is over', () => {
     shard(0).expect(draft({ timeout: 30, reservation: reserve() }))
     shard(0).expect(draft({ ...portOf(40001), timeout: 31 }))
     second = 1029
-    keeper.look()
-    expect([keeper.count, namedPorts(), expired]).toEqual([2, 1, []])
+    gc.look()
+    expect([gc.count, namedPorts(), expired]).toEqual([2, 1, []])
     second = 1030
-    keeper.look()
-    expect([keeper.count, namedPorts(), expired]).toEqual([1, 0, [swap16(40000)]])
-    expect(keeper.ended).toEqual({ expired: 1, 'master-ended': 0, 'helper-gone': 0 })
+    gc.look()
+    expect([gc.count, namedPorts(), expired]).toEqual([1, 0, [swap16(40000)]])
+    expect(gc.ended).toEqual({ expired: 1, 'master-ended': 0, 'helper-gone': 0 })
   })
 
   it('is not, if it was announced again', () => {
@@ -91,7 +91,7 @@ describe('what is over', () => {
     shard(0).setSecond(1029)
     shard(0).expect(draft({ timeout: 30 }))
     second = 1058
-    keeper.look()
+    gc.look()
     expect(shard(0).isStanding(handle)).toBe(true)
   })
 
@@ -99,30 +99,30 @@ describe('what is over', () => {
     const handle = shard(0).expect(draft({ timeout: 30 }))
     expect(met(1)).toBe(handle)
     second = 1030
-    keeper.look()
-    expect(keeper.count).toBe(1)
+    gc.look()
+    expect(gc.count).toBe(1)
     shard(1).putBack(handle)
-    keeper.look()
-    expect(keeper.count).toBe(0)
+    gc.look()
+    expect(gc.count).toBe(0)
   })
 
   it('ends with its master, whose shard may not have come to say so', () => {
     const { row, generation } = master(shard(1))
     shard(1).expect(draft({ masterRow: row, masterGeneration: generation, reservation: reserve() }))
-    keeper.look()
-    expect(keeper.count).toBe(1)
+    gc.look()
+    expect(gc.count).toBe(1)
     shard(1).connections.connections.retire(row)
     master(shard(1))
-    keeper.look()
-    expect([keeper.count, namedPorts(), keeper.ended['master-ended']]).toEqual([0, 0, 1])
+    gc.look()
+    expect([gc.count, namedPorts(), gc.ended['master-ended']]).toEqual([0, 0, 1])
   })
 
   it('ends with its helper; others’ children are read by none then', () => {
     shard(0).expect(draft({ helper: 1, reservation: reserve() }))
     const other = shard(0).expect(draft({ ...portOf(40001), helper: 2, childHelper: 1 }))
     const third = shard(0).expect(draft({ ...portOf(40002), helper: 2, childHelper: 3 }))
-    keeper.dropHelper(1)
-    expect([keeper.count, namedPorts()]).toEqual([2, 0])
+    gc.dropHelper(1)
+    expect([gc.count, namedPorts()]).toEqual([2, 0])
     const children = [other, third].map((handle) => shard(0).field(handle, EXPECTATION.childHelper))
     expect(children).toEqual([0, 3])
     expect(met(1, 40001)).toBe(other)
@@ -144,9 +144,9 @@ describe('what a shard leaves that dies', () => {
       const reservation = reserve()
       arm(0, point)
       expect(crashOf(() => shard(0).expect(draft({ reservation })))).toBe(point)
-      keeper.reclaim(0)
+      gc.reclaim(0)
       lookAgain(2)
-      expect([keeper.count, namedPorts()]).toEqual([stands, stands])
+      expect([gc.count, namedPorts()]).toEqual([stands, stands])
       expect(met(1) !== 0).toBe(stands === 1)
     })
 
@@ -163,9 +163,9 @@ describe('what a shard leaves that dies', () => {
       const handle = shard(0).expect(draft({ reservation: reserve() }))
       arm(0, point)
       expect(crashOf(() => act(handle))).toBe(point)
-      keeper.reclaim(0)
+      gc.reclaim(0)
       lookAgain(2)
-      expect([keeper.count, namedPorts()]).toEqual([0, 0])
+      expect([gc.count, namedPorts()]).toEqual([0, 0])
     })
 
   for (const point of ['slot claimed', 'slot about to be freed'] as const)
@@ -179,10 +179,10 @@ describe('what a shard leaves that dies', () => {
         }),
       ).toBe(point)
       expect(met(0)).toBe(0)
-      keeper.reclaim(0)
+      gc.reclaim(0)
       expect(met(0)).toBe(0)
-      keeper.reclaim(1)
-      expect([keeper.count, namedPorts()]).toEqual([1, 1])
+      gc.reclaim(1)
+      expect([gc.count, namedPorts()]).toEqual([1, 1])
       expect(met(0)).toBe(handle)
     })
 
@@ -191,35 +191,35 @@ describe('what a shard leaves that dies', () => {
     const common = { masterRow: row, masterGeneration: generation, maxExpected: 2 }
     const first = shard(0).expect(draft({ ...common, ...portOf(1) }))
     const second = shard(0).expect(draft({ ...common, ...portOf(2) }))
-    keeper.reclaim(0)
+    gc.reclaim(0)
     shard(0).recoverExpectations()
     const third = shard(0).expect(draft({ ...common, ...portOf(3) }))
     expect([first, second, third].map(shard(0).isStanding)).toEqual([false, true, true])
     shard(0).endMaster(row, generation)
-    expect(keeper.count).toBe(0)
+    expect(gc.count).toBe(0)
   })
 })
 
 describe('a reservation that no slot names', () => {
   it('is left to a shard that may be about to name it', () => {
-    keeper.reclaim(1)
+    gc.reclaim(1)
     const reservation = reserve()
-    keeper.look()
+    gc.look()
     // That shard hasn't ended its turn, the other has ended many.
     turns = [1, 50]
-    keeper.look()
+    gc.look()
     expect(namedPorts()).toBe(1)
     shard(0).expect(draft({ reservation }))
     lookAgain(3)
-    expect([keeper.count, namedPorts(), keeper.mended.reservation]).toEqual([1, 1, 0])
+    expect([gc.count, namedPorts(), gc.mended.reservation]).toEqual([1, 1, 0])
   })
 
   it('is left as long as the slots that name the port change', () => {
     const at = reserve() - 1
     shard(0).expect(draft({ reservation: at + 1 }))
     reservations.reserveTaken(externals, at, () => true)
-    keeper.reclaim(1)
-    keeper.look()
+    gc.reclaim(1)
+    gc.look()
     // What was in somebody's hand is in a slot now, what was in a slot is in somebody's hand.
     shard(1).expect(draft({ ...portOf(40001), reservation: at + 1 }))
     const handle = met(1)
@@ -228,27 +228,27 @@ describe('a reservation that no slot names', () => {
     expect(namedPorts()).toBe(2)
     reservations.unreserveAt(externals, at)
     lookAgain(3)
-    expect([keeper.count, namedPorts(), keeper.mended.reservation]).toEqual([1, 1, 0])
+    expect([gc.count, namedPorts(), gc.mended.reservation]).toEqual([1, 1, 0])
   })
 
   it('is given back if it stays so, of several as many as there are too many', () => {
     const at = reserve() - 1
     for (let i = 0; i < 3; i++) reservations.reserveTaken(externals, at, () => true)
     shard(0).expect(draft({ reservation: at + 1 }))
-    keeper.reclaim(1)
-    keeper.look()
+    gc.reclaim(1)
+    gc.look()
     expect(namedPorts()).toBe(4)
     lookAgain(1)
-    expect([namedPorts(), keeper.mended.reservation]).toEqual([1, 3])
+    expect([namedPorts(), gc.mended.reservation]).toEqual([1, 3])
   })
 })
 
 it('the count is left alone while a shard changes it', () => {
   table.beginChange(0)
   table.countUp()
-  keeper.look()
+  gc.look()
   expect(table.count()).toBe(1)
   table.endChange(0)
-  keeper.look()
-  expect([table.count(), keeper.mended.count]).toEqual([0, 1])
+  gc.look()
+  expect([table.count(), gc.mended.count]).toEqual([0, 1])
 })

@@ -3,7 +3,7 @@
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
-import type { HelperError } from '../../../src/coordinator/errors.ts'
+import type { HelperError } from '../../../src/coordinator/helpers/errors.ts'
 import { HelperManager } from '../../../src/coordinator/helpers/helper-manager.ts'
 import type * as InForce from '../../../src/datapath/helped/helpers-in-force.ts'
 import { HelperList } from '../../../src/helpers/helper-list.ts'
@@ -26,7 +26,7 @@ interface Shard {
 let folder: string
 let list: HelperList
 let shards: Shard[]
-let desk: HelperManager
+let manager: HelperManager
 let dropped: number[]
 /** What the shards are doing. */
 let following: Promise<unknown>
@@ -51,7 +51,7 @@ beforeEach(async () => {
   for (let number = 0; number < SHARDS; number++) shards.push(await shard(number))
   dropped = []
   following = Promise.resolve()
-  desk = new HelperManager({
+  manager = new HelperManager({
     list,
     shards: SHARDS,
     wake: () => {
@@ -87,20 +87,20 @@ async function refusalOf(step: Promise<unknown>): Promise<Pick<HelperError, 'cod
 
 describe('a helper that is loaded', () => {
   it('reads connections in every shard, until it is unloaded', async () => {
-    const loaded = await desk.load({ module: 'irc' })
+    const loaded = await manager.load({ module: 'irc' })
     expect(loaded).toMatchObject({ name: 'irc', id: 1, module: 'irc', protocol: 'tcp', ports: [6667], servers: [] })
     expect(readBy(TCP, '192.0.2.7', 6667)).toEqual(['irc', 'irc'])
-    expect(desk.list()).toEqual([loaded])
-    expect(desk.nameOf(1)).toBe('irc')
-    await desk.unload('irc')
+    expect(manager.list()).toEqual([loaded])
+    expect(manager.nameOf(1)).toBe('irc')
+    await manager.unload('irc')
     expect(readBy(TCP, '192.0.2.7', 6667)).toEqual([undefined, undefined])
-    expect(desk.list()).toEqual([])
+    expect(manager.list()).toEqual([])
     expect(shards.map(({ detached }) => detached)).toEqual([[1], [1]])
     expect(dropped).toEqual([1])
   })
 
   it('is bound to the ports and servers that are named', async () => {
-    await desk.load({ module: 'ftp', ports: [21, 2121], servers: ['192.0.2.0/24', '198.51.100.7'] })
+    await manager.load({ module: 'ftp', ports: [21, 2121], servers: ['192.0.2.0/24', '198.51.100.7'] })
     for (const [server, port, name] of [
       ['192.0.2.200', 21, 'ftp'],
       ['192.0.2.200', 2121, 'ftp'],
@@ -109,32 +109,32 @@ describe('a helper that is loaded', () => {
       ['192.0.2.200', 22, undefined],
     ] as const)
       expect(readBy(TCP, server, port), `${server}:${port}`).toEqual([name, name])
-    expect(desk.list()).toMatchObject([{ ports: [21, 2121], servers: ['192.0.2.0/24', '198.51.100.7'] }])
+    expect(manager.list()).toMatchObject([{ ports: [21, 2121], servers: ['192.0.2.0/24', '198.51.100.7'] }])
   })
 
   it('may be a user’s, by the path of its module, with options', async () => {
-    await desk.load({ module: moduleOf(BEACON), options: { port: 9999 } })
+    await manager.load({ module: moduleOf(BEACON), options: { port: 9999 } })
     expect(readBy(UDP, '192.0.2.7', 9999)).toEqual(['beacon', 'beacon'])
   })
 
   it('is imported anew when it is loaded again', async () => {
     const module = moduleOf(BEACON)
-    await desk.load({ module })
-    await desk.unload('beacon')
+    await manager.load({ module })
+    await manager.unload('beacon')
     writeFileSync(module, BEACON.replace('9000', '9001'))
-    await desk.load({ module })
+    await manager.load({ module })
     expect(readBy(UDP, '192.0.2.7', 9001)).toEqual(['beacon', 'beacon'])
     expect(readBy(UDP, '192.0.2.7', 9000)).toEqual([undefined, undefined])
   })
 
   it('has a number that nobody had lately', async () => {
-    expect([(await desk.load({ module: 'ftp' })).id, (await desk.load({ module: 'irc' })).id]).toEqual([1, 2])
-    await desk.unload('ftp')
-    expect((await desk.load({ module: 'ftp' })).id).toBe(3)
+    expect([(await manager.load({ module: 'ftp' })).id, (await manager.load({ module: 'irc' })).id]).toEqual([1, 2])
+    await manager.unload('ftp')
+    expect((await manager.load({ module: 'ftp' })).id).toBe(3)
   })
 
   it('is followed by a shard that begins later, as one that takes a dead one’s place', async () => {
-    await desk.load({ module: 'tftp' })
+    await manager.load({ module: 'tftp' })
     shards[1] = await shard(1)
     await shards[1].follow()
     expect(readBy(UDP, '192.0.2.7', 69)).toEqual(['tftp', 'tftp'])
@@ -147,13 +147,13 @@ describe('a helper that is loaded', () => {
         if (globalThis.isGone) throw new Error('gone')
         return { name: 'fading', tuple: { proto: 'tcp', dstPort: 7 }, help() {} }
       }`)
-    await desk.load({ module })
-    expect(desk.faults()).toEqual([])
+    await manager.load({ module })
+    expect(manager.faults()).toEqual([])
     vi.stubGlobal('isGone', true)
     onTestFinished(() => void vi.unstubAllGlobals())
     shards[1] = await shard(1)
     await shards[1].follow()
-    expect(desk.faults()).toEqual(['in shard 1: fading: gone'])
+    expect(manager.faults()).toEqual(['in shard 1: fading: gone'])
     expect(readBy(TCP, '192.0.2.7', 7)).toEqual(['fading', undefined])
   })
 })
@@ -162,10 +162,10 @@ describe('those of the configuration', () => {
   it('are tried before there are shards, and followed when they begin', async () => {
     const waiting = shards
     shards = []
-    await desk.begin([{ module: 'ftp' }, { module: 'tftp', ports: [6969] }])
+    await manager.begin([{ module: 'ftp' }, { module: 'tftp', ports: [6969] }])
     shards = waiting
     await Promise.all(shards.map(({ follow }) => follow()))
-    await desk.settled()
+    await manager.settled()
     expect(readBy(TCP, '192.0.2.7', 21)).toEqual(['ftp', 'ftp'])
     expect(readBy(UDP, '192.0.2.7', 6969)).toEqual(['tftp', 'tftp'])
   })
@@ -185,31 +185,31 @@ describe('what is refused changes nothing', () => {
   for (const [what, text, reason] of modules)
     it(`a module ${what}`, async () => {
       const module = text === '' ? join(folder, 'nowhere.mjs') : moduleOf(text)
-      const { code, message } = await refusalOf(desk.load({ module }))
+      const { code, message } = await refusalOf(manager.load({ module }))
       expect(code).toBe('HELPER_MODULE')
       expect(message).toContain(`the helper ${module} can't be loaded: `)
       expect(message).toMatch(reason)
       expect(list.version()).toBe(0)
-      expect(desk.list()).toEqual([])
+      expect(manager.list()).toEqual([])
     })
 
   it('options of a module that takes none', async () => {
     const module = moduleOf('export default { name: "x", tuple: { proto: "tcp", dstPort: 1 }, help() {} }')
-    expect((await refusalOf(desk.load({ module, options: { a: 1 } }))).message).toMatch(/it takes no options/)
+    expect((await refusalOf(manager.load({ module, options: { a: 1 } }))).message).toMatch(/it takes no options/)
   })
 
   it('a name that there is not, and one that there is', async () => {
-    expect(await refusalOf(desk.load({ module: 'sip' }))).toEqual({
+    expect(await refusalOf(manager.load({ module: 'sip' }))).toEqual({
       code: 'HELPER_MODULE',
       message: "the helper sip can't be loaded: there is no helper sip: ftp, irc, tftp",
     })
-    await desk.load({ module: 'ftp' })
-    expect((await refusalOf(desk.load({ module: 'ftp' }))).code).toBe('HELPER_EXISTS')
-    expect(await refusalOf(desk.unload('irc'))).toEqual({
+    await manager.load({ module: 'ftp' })
+    expect((await refusalOf(manager.load({ module: 'ftp' }))).code).toBe('HELPER_EXISTS')
+    expect(await refusalOf(manager.unload('irc'))).toEqual({
       code: 'HELPER_UNKNOWN',
       message: 'there is no helper irc: loaded are ftp',
     })
-    expect(desk.list()).toHaveLength(1)
+    expect(manager.list()).toHaveLength(1)
   })
 
   it('a module that one shard can’t load: it is undone in all', async () => {
@@ -220,21 +220,21 @@ describe('what is refused changes nothing', () => {
         if (++calls === 3) throw new Error('not here')
         return { name: 'picky', tuple: { proto: 'tcp', dstPort: 7 }, help() {} }
       }`)
-    const { code, message } = await refusalOf(desk.load({ module }))
+    const { code, message } = await refusalOf(manager.load({ module }))
     expect(code).toBe('HELPER_SHARD')
     expect(message).toMatch(/^in shard \d: picky: not here$/)
     await following
     expect(readBy(TCP, '192.0.2.7', 7)).toEqual([undefined, undefined])
-    expect(desk.list()).toEqual([])
+    expect(manager.list()).toEqual([])
     expect(dropped).toEqual([1])
   })
 })
 
 describe('several at once', () => {
   it('are done one after the other', async () => {
-    const loads = ['ftp', 'irc', 'tftp'].map((module) => desk.load({ module }))
-    const gone = desk.unload('irc')
+    const loads = ['ftp', 'irc', 'tftp'].map((module) => manager.load({ module }))
+    const gone = manager.unload('irc')
     await Promise.all([...loads, gone])
-    expect(desk.list().map(({ name, id }) => `${name} ${id}`)).toEqual(['ftp 1', 'tftp 3'])
+    expect(manager.list().map(({ name, id }) => `${name} ${id}`)).toEqual(['ftp 1', 'tftp 3'])
   })
 })

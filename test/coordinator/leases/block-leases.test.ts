@@ -16,7 +16,7 @@ let asked: [shard: number, space: number][]
 let toGive: number[]
 /** What was done, in order. */
 let story: string[]
-let desk: BlockLeases
+let leases: BlockLeases
 
 beforeEach(() => {
   externals = allocate((region) => new Externals(region, { capacity: 2, blockSize: BLOCK_SIZE })).view
@@ -26,7 +26,7 @@ beforeEach(() => {
   asked = []
   toGive = []
   story = []
-  desk = new BlockLeases({
+  leases = new BlockLeases({
     externals,
     requests: {
       requests: () => asked.map(([shard, space]) => ({ shard, entry, space })),
@@ -49,7 +49,7 @@ beforeEach(() => {
 function lend(block: number, shard: number, space = TCP_SPACE): void {
   asked = [[shard, space]]
   toGive = [block]
-  desk.serve()
+  leases.serve()
   asked = []
   story = []
 }
@@ -69,7 +69,7 @@ describe('shards that ask for a block', () => {
       [0, UDP_SPACE],
     ]
     toGive = [301, 302]
-    desk.serve()
+    leases.serve()
     expect(story).toEqual([
       'shard 0, space 0: granted',
       'shard 2, space 1: granted',
@@ -80,12 +80,12 @@ describe('shards that ask for a block', () => {
 
   it('are told that there is none, too', () => {
     asked = [[1, TCP_SPACE]]
-    desk.serve()
+    leases.serve()
     expect(story).toEqual(['shard 1, space 0: refused', 'wake shard 1'])
   })
 
   it('that have not asked are left alone', () => {
-    desk.serve()
+    leases.serve()
     expect(story).toEqual([])
   })
 })
@@ -94,7 +94,7 @@ describe('a block that is lent', () => {
   it('goes home when nobody uses it', () => {
     lend(301, 0)
     lend(302, 1, UDP_SPACE)
-    desk.bringHome()
+    leases.returnIdle()
     expect([lessee(301), lessee(302, UDP_SPACE)]).toEqual([1, 2])
     expect(story).toEqual(['leases changed'])
   })
@@ -102,11 +102,11 @@ describe('a block that is lent', () => {
   it('stays while one of its ports is in use', () => {
     lend(301, 0)
     fill([301], MAPPED, BLOCK_SIZE - 1)
-    desk.bringHome()
+    leases.returnIdle()
     expect(lessee(301)).toBe(0)
     expect(story).toEqual([])
     fill([301], 0)
-    desk.bringHome()
+    leases.returnIdle()
     expect(lessee(301)).toBe(1)
   })
 
@@ -117,18 +117,18 @@ describe('a block that is lent', () => {
     fill(full.slice(4), freedAt(0))
     lend(301, 0)
     lend(304, 0)
-    desk.bringHome()
+    leases.returnIdle()
     // Of five blocks with a free port one may go.
     expect([lessee(301), lessee(304)]).toEqual([1, 0])
-    desk.bringHome()
+    leases.returnIdle()
     expect(lessee(304)).toBe(0)
     fill(full.slice(0, 1), 0)
-    desk.bringHome()
+    leases.returnIdle()
     expect(lessee(304)).toBe(1)
   })
 
   it('is no matter where every block is at home', () => {
-    desk.bringHome()
+    leases.returnIdle()
     expect(story).toEqual([])
   })
 })

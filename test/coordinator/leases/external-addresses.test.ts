@@ -33,7 +33,7 @@ const addresses = (pool: readonly string[] = [], shards = 1, forwards: readonly 
     shards,
     pool: pool.map(parseAddress),
     ports: PORTS,
-    forwards,
+    portForwards: forwards,
     portsInUse: () => hostPorts,
     hide(shared, hidden) {
       if (nftFails) throw new Error('nft failed')

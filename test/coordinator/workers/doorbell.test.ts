@@ -1,4 +1,4 @@
-// The bell is rung by other threads: here by one that rings as often as it is told.
+// The doorbell is rung by other threads: here by one that rings as often as it is told.
 
 import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
@@ -11,7 +11,7 @@ import { allocate } from '../../../src/memory/region.ts'
 const RINGER = new URL('../../../dist/test/coordinator/workers/ringer.js', import.meta.url)
 
 let control: { buffer: SharedArrayBuffer; view: ControlWords }
-let bell: Doorbell
+let doorbell: Doorbell
 let heard: number
 let hear: () => void
 
@@ -19,16 +19,16 @@ beforeEach(() => {
   control = allocate((region) => new ControlWords(region, 1))
   heard = 0
   hear = () => {}
-  bell = new Doorbell(control.view, () => {
+  doorbell = new Doorbell(control.view, () => {
     heard++
     hear()
   })
 })
-afterEach(() => bell.stop())
+afterEach(() => doorbell.stop())
 
 const ringTimes = (times: number) => new Worker(RINGER, { workerData: { buffer: control.buffer, times } })
 
-describe('the bell', () => {
+describe('the doorbell', () => {
   it('is heard when another thread rings', async () => {
     const hearing = new Promise<void>((resolve) => {
       hear = resolve
@@ -46,7 +46,7 @@ describe('the bell', () => {
   })
 
   it('is not heard any more after the end', async () => {
-    bell.stop()
+    doorbell.stop()
     control.view.ring()
     await setImmediate()
     expect(heard).toBe(0)

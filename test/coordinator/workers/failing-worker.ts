@@ -1,5 +1,5 @@
 // A worker as a thread pool runs it: turns, and fails as the test orders. Whatever it does it keeps writing its epoch
-// into a word of its place, and looks whether anybody else does.
+// into a word of its slot, and looks whether another thread does.
 
 import { threadId } from 'node:worker_threads'
 import { ControlWords } from '../../../src/memory/control-words.ts'
@@ -11,7 +11,7 @@ export interface FailingTask {
   readonly epoch: number
   /** By worker: how it is to fail, as an index of FAILURES. The worker takes its order away. */
   readonly orders: SharedArrayBuffer
-  /** By worker: the epoch of whoever wrote last. */
+  /** By worker: the epoch of the thread that wrote last. */
   readonly writers: SharedArrayBuffer
   /** By worker: how often a worker saw that another wrote too. */
   readonly intrusions: SharedArrayBuffer

@@ -47,7 +47,7 @@ describe('a shard', () => {
     expect(heartbeats.silent()).toEqual([0, 1])
   })
 
-  it('is looked at anew when another worker begins in its place', () => {
+  it('is looked at anew when a new thread begins for it', () => {
     looks(1, [0, 1])
     looks(5, [0])
     words.start(1)

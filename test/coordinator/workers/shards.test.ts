@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { loadConfig } from '../../../src/control/config.ts'
 import { allocateMemory } from '../../../src/coordinator/memory.ts'
-import { type ShardTask, workerSlotsOf } from '../../../src/coordinator/workers/shards.ts'
+import type { ShardTask } from '../../../src/coordinator/workers/entry-points.ts'
+import { workerSlotsOf } from '../../../src/coordinator/workers/shards.ts'
 import type { WorkerSlot } from '../../../src/coordinator/workers/supervisor.ts'
 import type { AfPacketRings } from '../../../src/io/af-packet-layout.ts'
 
@@ -9,7 +10,7 @@ const ringsOf = (wakeFd: number) => ({ wakeFd }) as AfPacketRings
 const SHARD_RINGS = [ringsOf(10), ringsOf(11)]
 const DISPATCHER_RINGS = ringsOf(12)
 
-function placesFor(dispatch: 'kernel' | 'thread'): WorkerSlot[] {
+function slotsFor(dispatch: 'kernel' | 'thread'): WorkerSlot[] {
   const interfaces = { NATLOOM_CONFIG: '/dev/null', NATLOOM_INSIDE: 'lan0', NATLOOM_OUTSIDE: 'wan0' }
   const { config } = loadConfig({ env: { ...interfaces, NATLOOM_WORKERS: '2', NATLOOM_DISPATCH: dispatch } })
   return workerSlotsOf({
@@ -20,22 +21,22 @@ function placesFor(dispatch: 'kernel' | 'thread'): WorkerSlot[] {
     startedAt: 5,
   })
 }
-const taskOf = (place: WorkerSlot, epoch: number) => place.task(epoch) as ShardTask
+const taskOf = (slot: WorkerSlot, epoch: number) => slot.task(epoch) as ShardTask
 
-let places: WorkerSlot[]
+let slots: WorkerSlot[]
 beforeAll(() => {
-  places = placesFor('thread')
+  slots = slotsFor('thread')
 })
 
 describe('the workers of a gateway', () => {
   it('are its shards where the kernel dispatches, and the dispatcher where a thread does', () => {
-    expect(placesFor('kernel').map(({ name }) => name)).toEqual(['shard 0', 'shard 1'])
-    expect(places.map(({ name }) => name)).toEqual(['shard 0', 'shard 1', 'the dispatcher'])
-    expect(places.map(({ file }) => file.replace(/^.*\//, ''))).toEqual(['shard.js', 'shard.js', 'dispatcher.js'])
+    expect(slotsFor('kernel').map(({ name }) => name)).toEqual(['shard 0', 'shard 1'])
+    expect(slots.map(({ name }) => name)).toEqual(['shard 0', 'shard 1', 'the dispatcher'])
+    expect(slots.map(({ file }) => file.replace(/^.*\//, ''))).toEqual(['shard.js', 'shard.js', 'dispatcher.js'])
   })
 
   it('know who they are, and share what is everybody’s', () => {
-    const tasks = places.map((place) => taskOf(place, 1))
+    const tasks = slots.map((slot) => taskOf(slot, 1))
     expect(tasks.map(({ settings, packetRings }) => [settings.shard, settings.shards, packetRings.wakeFd])).toEqual([
       [0, 2, 10],
       [1, 2, 11],
@@ -48,7 +49,7 @@ describe('the workers of a gateway', () => {
   })
 
   it('are told whether somebody was there before them', () => {
-    const lives = [1, 2, 3].map((epoch) => taskOf(places[1]!, epoch).settings)
+    const lives = [1, 2, 3].map((epoch) => taskOf(slots[1]!, epoch).settings)
     expect(lives.map(({ epoch, restarted }) => [epoch, restarted])).toEqual([
       [1, false],
       [2, true],

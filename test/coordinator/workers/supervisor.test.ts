@@ -2,8 +2,8 @@
 
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { GatewayError } from '../../../src/coordinator/errors.ts'
-import { RestartLimit } from '../../../src/coordinator/workers/restarts.ts'
+import type { ThreadError } from '../../../src/coordinator/workers/errors.ts'
+import { RestartLimit } from '../../../src/coordinator/workers/restart-limit.ts'
 import { Supervisor } from '../../../src/coordinator/workers/supervisor.ts'
 import { ControlWords } from '../../../src/memory/control-words.ts'
 import { allocate, sharedMemory } from '../../../src/memory/region.ts'
@@ -29,7 +29,7 @@ let intrusions: Int32Array
 let gone: { readonly worker: number; readonly restarts: number }[]
 let replacing: Told[]
 let replaced: Told[]
-let failures: GatewayError[]
+let failures: ThreadError[]
 let tellMore: () => void
 
 function supervise(limit = MANY_RESTARTS, file = WORKER_FILE): void {

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { RestartLimit } from '../../../src/coordinator/workers/restarts.ts'
+import { RestartLimit } from '../../../src/coordinator/workers/restart-limit.ts'
 
 let now: number
 const allowedAfter = (seconds: number, limit: RestartLimit): boolean => {

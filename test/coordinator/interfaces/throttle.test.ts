@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { Throttle } from '../../src/coordinator/throttle.ts'
-import { Story } from './story.ts'
+import { Throttle } from '../../../src/coordinator/interfaces/throttle.ts'
+import { Story } from '../story.ts'
 
 let story: Story
 let done: number[]

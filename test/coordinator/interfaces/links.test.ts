@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { linkChanges } from '../../../src/coordinator/interfaces/link-changes.ts'
+import { linkChanges } from '../../../src/coordinator/interfaces/links.ts'
 import type { LinkReport } from '../../../src/host/host-tables.ts'
 
 const UP: LinkReport = {

@@ -1,9 +1,10 @@
-// Does something soon after it was asked for, and not more often than once in a time: however often leases change, the
-// kernel gets a new program ten times a second at most. What is asked for meanwhile is done once, at the end of the time.
+// Runs an action soon after it was asked for, but at most once in a given time. What is asked for in between runs once,
+// at the end of that time: however often leases change, the kernel gets at most ten new dispatch programs a second.
 
-/** Where time comes from; Node's timers, in tests a story. */
+/** A source of time: Node's timers, or a test's virtual ones. */
 export interface Timers {
   now(): number
+  /** Returns a function that cancels the timer. */
   after(milliseconds: number, act: () => void): () => void
 }
 
@@ -27,7 +28,7 @@ export class Throttle {
     else this.#cancel = this.#timers.after(wait, () => this.#run())
   }
 
-  /** What was asked for and is still due is not done any more. */
+  /** Cancels a run that is still due. */
   stop(): void {
     this.#cancel?.()
     this.#cancel = undefined

@@ -1,5 +1,5 @@
-// How often a thread that failed is replaced before the gateway gives up: so many in a time, in a window that slides.
-// All threads count together: what fails in one (a packet that no code is prepared for) soon fails in the next.
+// How many failed threads are replaced before the gateway gives up: at most `restarts` within a sliding window of
+// `withinSeconds`. All threads count together, because a packet that makes one shard fail soon makes the next one fail.
 
 export interface RestartLimitOptions {
   readonly restarts: number
@@ -9,16 +9,16 @@ export interface RestartLimitOptions {
 export class RestartLimit {
   readonly #options: RestartLimitOptions
   readonly #now: () => number
-  /** When the last ones were, oldest first. */
+  /** Times of the replacements within the window, oldest first. */
   #times: number[] = []
 
-  /** `now` in milliseconds of a clock that never goes back. */
+  /** `now` returns milliseconds of a monotonic clock. */
   constructor(options: RestartLimitOptions, now: () => number) {
     this.#options = options
     this.#now = now
   }
 
-  /** Counts one more, unless it is one too many. */
+  /** Whether one more thread may be replaced. If so, it is counted. */
   allows(): boolean {
     const { restarts, withinSeconds } = this.#options
     const now = this.#now()
@@ -28,7 +28,7 @@ export class RestartLimit {
     return true
   }
 
-  /** For whoever has to be told. */
+  /** The limit as an error message names it. */
   get text(): string {
     const { restarts, withinSeconds } = this.#options
     return restarts === 0 ? 'none is replaced' : `${restarts} were replaced within ${withinSeconds} s already`
