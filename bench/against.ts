@@ -1,25 +1,20 @@
-// `npm run bench:against -- REV`: has the pipeline become slower since a revision? Builds that one in a worktree of its
-// own (other-build.ts), then runs both pipelines by turns (by-turns.ts). Prints every round and the ratio of the medians:
-// above 1, this tree is the slower one. No verdict: it ends with 0 whatever the ratio is.
+// `npm run bench:against -- REV`: has the pipeline become slower since a revision? Builds that revision in a worktree of
+// its own (other-build.ts), then runs both pipelines by turns (by-turns.ts). Prints every round and the ratio of the
+// medians: above 1, this tree is slower. It gives no verdict: the exit code is 0 whatever the ratio is.
 //
 //   --rounds N           7 by default
 //   --flows N,M          1000,1000000 by default
-//   --seconds N          a measure, 2 by default
+//   --seconds N          of each measurement, 2 by default
 //   --out FILE           bench/results/against-COMMIT.json by default
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { wholeNumber } from './arguments.ts'
 import { byTurns, flowsText, type Measured, ns, type Plan, times } from './by-turns.ts'
 import { describeMachine, machine } from './machine.ts'
 import { OtherBuild, revisionAt } from './other-build.ts'
-
-function positive(option: string, text: string): number {
-  const value = Number(text)
-  if (Number.isInteger(value) && value > 0) return value
-  throw new RangeError(`${option} ${text}: a whole number above 0 is asked for`)
-}
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
@@ -37,9 +32,9 @@ async function main(): Promise<void> {
     process.exit(2)
   }
   const plan: Plan = {
-    rounds: positive('--rounds', values.rounds),
-    flows: values.flows.split(',').map((flows) => positive('--flows', flows)),
-    seconds: positive('--seconds', values.seconds),
+    rounds: wholeNumber('--rounds', values.rounds),
+    flows: values.flows.split(',').map((flows) => wholeNumber('--flows', flows)),
+    seconds: wholeNumber('--seconds', values.seconds),
   }
   const root = fileURLToPath(new URL('../..', import.meta.url))
   const [on, now] = [machine(), revisionAt(root)]

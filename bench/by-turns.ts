@@ -1,12 +1,13 @@
-// Two builds of natloom, measured by turns: each round has a process of either build, each build runs its own pipeline bench
-// (pipeline.ts). What drifts on the machine falls on both, and a table's pages come to lie elsewhere in every process.
+// Two builds of natloom, measured by turns: in each round a process of either build runs that build's own pipeline bench
+// (pipeline.ts). So a machine that becomes slower slows both, and each figure comes from many processes, because a table's
+// pages lie elsewhere in every process.
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { run, type Surroundings } from './other-build.ts'
 import { type Summary, summary } from './statistics.ts'
 
-/** The same path in every revision that has a pipeline bench. */
+/** The pipeline bench. Every revision that has one has it at this path. */
 const PIPELINE = 'dist/bench/pipeline.js'
 
 export interface Plan {
@@ -32,7 +33,7 @@ export interface Measured {
   readonly rounds: readonly Round[]
   readonly before: Summary
   readonly now: Summary
-  /** Of the medians: now to before. */
+  /** The median of now, divided by that of before. */
   readonly ratio: number
 }
 

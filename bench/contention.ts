@@ -1,5 +1,5 @@
-// Whether shards are in each other's way: the pipeline (pipeline.ts) as two shards at once, in two threads on common
-// memory as in a gateway, and in two processes that share nothing. False sharing would make the threads slower.
+// Whether shards slow each other down: the pipeline (pipeline.ts) as two shards at once, in two threads on common memory
+// as in a gateway, and in two processes that share nothing. False sharing would make the threads slower.
 //
 //   node dist/bench/contention.js [FLOWS [ROUNDS]]
 //
@@ -55,6 +55,5 @@ const ns = (value: number): string => `${value.toFixed(1)} ns a packet`
 console.log(`${flows} flows a shard, two shards at once, ${rounds} rounds of ${SECONDS} s, medians`)
 console.log(`two processes  ${ns(processes)}`)
 console.log(`two threads    ${ns(threads)}`)
-console.log(
-  `ratio          ${ratio.median.toFixed(2)} (${ratio.least.toFixed(2)} to ${ratio.most.toFixed(2)}), wanted at most 1.15`,
-)
+const [middle, least, most] = [ratio.median, ratio.least, ratio.most].map((value) => value.toFixed(2))
+console.log(`ratio          ${middle} (${least} to ${most}), wanted at most 1.15`)

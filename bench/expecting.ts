@@ -1,5 +1,5 @@
-// What an expectation costs, for functions.ts: a shard's tables are module-level state, so memory is attached here first
-// and the shard's modules imported after.
+// What an expectation costs, for functions.ts. A shard's tables are module-level state, so memory is attached here before
+// the shard's modules are imported.
 
 import { cutConnections } from '../src/conntrack/connection-table.ts'
 import { ExpectationTable } from '../src/conntrack/expectation-table.ts'
@@ -9,8 +9,8 @@ import { allocate, Region } from '../src/memory/region.ts'
 import { Externals, POOL, TCP_SPACE } from '../src/nat/externals.ts'
 
 const CAPACITY = 4096
-/** Of other masters, as on a gateway with as many FTP sessions in a listing. */
-const STANDING = 1000
+/** Open expectations of other masters, as on a gateway with as many FTP sessions in a listing. */
+const OPEN = 1000
 const MASTERS = 256
 const KEY = 6 | (1 << 8)
 
@@ -25,7 +25,7 @@ const { expect, withdraw } = await import('../src/conntrack/expectations.shard.t
 const { claim } = await import('../src/conntrack/expectation-matching.shard.ts')
 const { reserveFor, unreserveAt } = await import('../src/nat/reservations.ts')
 
-/** Each does one thing `times` times. */
+/** By name, functions that do one thing `times` times. */
 export function expectingBenches(): readonly (readonly [name: string, work: (times: number) => number])[] {
   const table = allocate((region) => new ExpectationTable(region, { capacity: CAPACITY, shards: 2 })).view
   const externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: 64 })).view
@@ -37,14 +37,14 @@ export function expectingBenches(): readonly (readonly [name: string, work: (tim
     ...{ helper: 1, childHelper: 0, class: 0, maxExpected: 255, timeout: 300, direction: 0 as const, reservation: 0 },
     ...{ masterRow: 1, masterGeneration: 0 },
   }
-  for (let i = 0; i < STANDING; i++) {
+  for (let i = 0; i < OPEN; i++) {
     draft.masterRow = 2 + (i % (MASTERS - 2))
     draft.dstPort = i
     expect(draft)
   }
   draft.masterRow = 1
   draft.maxExpected = 1
-  let port = STANDING
+  let port = OPEN
   const next = (): number => (port = (port + 1) & 0xffff)
   return [
     [
@@ -86,7 +86,7 @@ export function expectingBenches(): readonly (readonly [name: string, work: (tim
       },
     ],
     [
-      `new connection that none of ${STANDING} expects`,
+      `new connection that none of ${OPEN} expects`,
       (times) => {
         let sink = 0
         for (let i = 0; i < times; i++) if (expected() > 0) sink ^= claim(KEY, 7, 2, next() << 16)

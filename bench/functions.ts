@@ -1,6 +1,6 @@
 // `npm run bench`: what the hot path's functions cost, and the pipeline as a whole, in nanoseconds. Hash, lookup and
-// expectations by mitata, a burst at a time, in this process; the pipeline in a process a table size (pipeline.ts), because a
-// shard's tables are module-level state. Prints a table and keeps bench/results/functions.json.
+// expectations are measured by mitata, a burst at a time, in this process; the pipeline in a process for each table size
+// (pipeline.ts), because a shard's tables are module-level state. Prints a table and keeps bench/results/functions.json.
 
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -14,22 +14,17 @@ import { bytesOf, Region, sharedMemory } from '../src/memory/region.ts'
 import { attachHashKey, hash4 } from '../src/memory/siphash.ts'
 import { expectingBenches } from './expecting.ts'
 import { describeMachine, machine } from './machine.ts'
+import type { PipelineResult } from './pipeline-memory.ts'
 
 const FLOWS = [1_000, 100_000, 1_000_000]
-/** What is wanted of the pipeline, nanoseconds a packet at most. */
+/** What the pipeline may cost at most, in nanoseconds a packet, by the number of flows. */
 const WANTED: Record<number, number> = { 1000: 60, 1000000: 110 }
-/** Of publishing an expectation, whatever is said behind that. */
+/** The benches whose names begin so publish an expectation, which may cost this much at most. */
 const PUBLISHING = 'expectation published'
 const WANTED_OF_PUBLISHING = 2000
 const RUNS = 5
-/** More than fit in any cache, a whole number of bursts. */
+/** How many lookups are drawn: more than any cache has room for, and a whole number of bursts. */
 const PICKS = BURST * 16_384
-
-interface PipelineResult {
-  readonly flows: number
-  readonly nanosecondsPerPacket: number
-  readonly dropped: number
-}
 
 for (const flag of INLINING) setFlagsFromString(flag)
 attachHashKey(0x1234567, 0x7654321)
@@ -56,7 +51,7 @@ async function benchLookup(flows: number): Promise<void> {
   const index = cut(new Region(sharedMemory(bytesOf(cut))))
   const hashes = Int32Array.from({ length: flows * 2 }, (_, i) => hash4(i, 0, 0, 0))
   for (let i = 0; i < hashes.length; i++) index.insert(hashes[i]!, i + 2)
-  // Drawn beforehand: what is measured is the lookup, not the drawing.
+  // Drawn beforehand, so that only the lookup is measured.
   const wanted = Int32Array.from({ length: PICKS }, () => hashes[(Math.random() * hashes.length) | 0]!)
   let next = 0
   await bench(`lookup in the index of ${flows.toLocaleString('en')} flows`, BURST, () => {
@@ -71,7 +66,7 @@ async function benchExpectations(): Promise<void> {
   for (const [name, work] of expectingBenches()) await bench(name, BURST, () => work(BURST))
 }
 
-/** The median of several processes: where a table's pages come to lie differs from one to the next. */
+/** The median of several processes, because a table's pages lie elsewhere in every process. */
 function benchPipeline(flows: number): PipelineResult {
   const script = fileURLToPath(new URL('./pipeline.js', import.meta.url))
   const runs = Array.from({ length: RUNS }, () => {

@@ -1,4 +1,4 @@
-// The sessions that helpers are tried with.
+// The sessions that bench:helpers tries helpers with, alone (helpers.ts) and in a shard (helpers-shard.ts).
 
 import {
   type Dialogue,

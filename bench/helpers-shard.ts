@@ -1,7 +1,7 @@
-// Helpers in a shard, over a driver without a kernel: one process for each kind of session, because a shard's tables are
-// module-level state. How `npm run bench:helpers` gets what it says of shards. Prints one JSON object.
+// The part of `npm run bench:helpers` that runs helpers in a shard, over a driver without a kernel: one process for each
+// kind of session, because a shard's tables are module-level state. Prints one JSON object.
 //
-//   node dist/bench/helpers-shard.js fuzz SESSION STREAMS    mutated sessions, held against what scripts say of them
+//   node dist/bench/helpers-shard.js fuzz SESSION STREAMS    mutated sessions, compared with what scripts say of them
 //   node dist/bench/helpers-shard.js cost                    what a packet of a helped connection costs
 
 import { performance } from 'node:perf_hooks'
@@ -36,13 +36,13 @@ import { SESSIONS } from './helpers-sessions.ts'
 import { put } from './helpers-spied.ts'
 
 const BLOCK = 64
-/** In pass(), milliseconds between turns: long enough to be over soon, and at the end a round of the expiry sweep. */
+/** In pass(), virtual milliseconds between turns: long steps first, and short ones in the end for the expiry sweep. */
 const STEP_MS = 30_000
 const SWEEP_MS = 1300
 const TURN_MS = 63
 
 class BenchGateway implements PacketGateway {
-  /** Milliseconds of the turns since it was emptied. */
+  /** How long each turn took, in milliseconds; emptied by the caller. */
   readonly turns: number[] = []
   readonly #driver: LoopbackDriver
   readonly #shard: Dataplane
@@ -90,8 +90,8 @@ class BenchGateway implements PacketGateway {
       expectations: allocate((region) => new ExpectationTable(region, { capacity: 64, shards: 1 })).buffer,
       helperList: helperList.buffer,
     }
-    const bells = { watcher() {}, shard() {}, coordinator() {} }
-    return new BenchGateway(driver, await attachShard(memory, settings, driver, bells), helperList.view)
+    const doorbells = { watcher() {}, shard() {}, coordinator() {} }
+    return new BenchGateway(driver, await attachShard(memory, settings, driver, doorbells), helperList.view)
   }
 
   private constructor(driver: LoopbackDriver, shard: Dataplane, helperList: HelperList) {
@@ -100,7 +100,7 @@ class BenchGateway implements PacketGateway {
     this.#shard = shard
   }
 
-  /** A built-in helper by its name, or this one. */
+  /** Loads a built-in helper by its name, or the helper given. */
   async help(helper: Helper | string): Promise<void> {
     const isBuiltIn = typeof helper === 'string'
     if (!isBuiltIn) put(helper)
@@ -185,7 +185,7 @@ const inSegments = (said: Said): Said[] =>
     Array.from({ length: said[1].length / LONGEST }, () => LONGEST),
   ).filter(([, bytes]) => bytes !== '')
 
-/** Microseconds of a turn of the shard with one packet in it: this one's, the median of many. */
+/** How many packets are measured, after as many that are not; each is alone in its turn of the shard. */
 const TIMES = 4000
 const WARM = 4000
 
@@ -198,7 +198,7 @@ async function cost(): Promise<void> {
     ['an announcement', (i) => client(`PORT 10,0,0,5,156,${i & 63}`)],
   ]
   for (const isHelped of [false, true]) {
-    // Without the noting that scripts need: it is the helper's cost that counts.
+    // The built-in helper itself, not spied(): what scripts note down costs time, too.
     if (isHelped) await gateway.gateway.help('ftp')
     for (const [kind, said] of kinds) {
       const times = timesOf(gateway, said)
@@ -214,7 +214,7 @@ function timesOf(gateway: HelpedGateway<BenchGateway>, said: (i: number) => Said
   const { turns } = gateway.gateway
   let wire: GatewayScript | undefined
   for (let i = 0; i < WARM + TIMES; i++) {
-    // Anew now and then: what a script remembers grows.
+    // A new script now and then, because what a script remembers grows.
     if (i % 500 === 0) {
       wire?.close()
       wire = gateway.connect()

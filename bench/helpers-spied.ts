@@ -1,12 +1,12 @@
-// A user's helper module, as a shard imports one: it hands over the helper that this process has put here, because a
-// bundled shard has modules of its own.
+// A helper module as a user would write it, for a shard to import: its helper is the one that this process has put into a
+// global variable. A bundled shard has modules of its own, so nothing else is common to both.
 
 import type { Helper } from '../src/helpers/helper.ts'
 
-const place = globalThis as { natloomBenchHelper?: Helper }
+const common = globalThis as { natloomBenchHelper?: Helper }
 
 export const put = (helper: Helper): void => {
-  place.natloomBenchHelper = helper
+  common.natloomBenchHelper = helper
 }
 
-export default (): Helper => place.natloomBenchHelper!
+export default (): Helper => common.natloomBenchHelper!

@@ -1,5 +1,5 @@
 // `npm run bench:helpers`: a million streams of mutated sessions through the helpers, as scripts; some more through a
-// shard, each held against what its script says; and what a packet of a helped connection costs. Ends with 1 if anything
+// shard, each compared with what its script says; and what a packet of a helped connection costs. Ends with 1 if a helper
 // threw, expected a third party, rewrote what was not announced, held too much, or cost more than is wanted.
 //
 //   node dist/bench/helpers.js [STREAMS [STREAMS THROUGH A SHARD]]
@@ -16,7 +16,7 @@ import { describeMachine, machine } from './machine.ts'
 
 const streams = Number(process.argv[2] ?? 1_000_000)
 const throughShard = Number(process.argv[3] ?? 20_000)
-/** Microseconds, of a packet of a helped control connection, all in all. */
+/** What a packet of a helped control connection may cost in all, in microseconds. */
 const WANTED_US = 10
 const MOST_SHOWN = 10
 
@@ -73,7 +73,8 @@ for (const [where, all] of [
   for (const { title, streams: count, expected, rewritten, faults: found } of all)
     console.log(
       `${title.padEnd(28)} ${where.padEnd(8)} ${count.toLocaleString('en').padStart(9)} streams, ` +
-        `${expected.toLocaleString('en')} expected, ${rewritten.toLocaleString('en')} rewritten, ${found.length} faults`,
+        `${expected.toLocaleString('en')} expected, ${rewritten.toLocaleString('en')} rewritten, ` +
+        `${found.length} faults`,
     )
 for (const fault of faults.slice(0, MOST_SHOWN)) console.log(fault)
 for (const [what, cost] of Object.entries(costs))

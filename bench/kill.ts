@@ -1,15 +1,15 @@
-// `npm run bench:kill`: shards of a running gateway crash again and again under traffic. Nothing that was established may
-// break, every connection must be in the shard that owns it afterwards, and the gap in the traffic that each crash makes is
-// measured: the longest time in which nothing came back of a datagram a millisecond, of a stream that the crashed shard
-// carries. Ends with 1 if anything broke.
+// `npm run bench:kill`: shards of a running gateway crash again and again under traffic. No established connection may
+// break, and afterwards every connection must be in the shard that owns it. Measured is the gap that each crash makes in a
+// stream that the crashed shard carries: of a datagram sent each millisecond, the longest time in which none came back.
+// Ends with 1 if anything broke.
 //
 //   --crashes N                 30 by default
 //   --workers N                 2 by default
 //   --dispatch kernel|thread    kernel by default
 //   --every MS                  between two crashes of one shard, 1000 by default (--by atomics)
-//   --points N                  that a shard passes between two crashes, 20000 by default (--by faults); a successor passes some too
-//   --seed N                    as printed by another run
-//   --by atomics|faults         where: at Atomics operations, or at the crash points of a build that has them
+//   --points N                  crash points that a shard passes between two crashes, 20000 by default (--by faults)
+//   --seed N                    as printed by a run that is to be repeated
+//   --by atomics|faults         where to crash: at Atomics operations, or at the crash points of a build that has them
 //   --out FILE                  bench/results/kill.json by default
 
 import { once } from 'node:events'
@@ -23,6 +23,7 @@ import { startServices } from '../src/lab/scenarios/scenario.ts'
 import { ECHO_PORT, type Flow } from '../src/lab/traffic/traffic.ts'
 import { Processes } from '../src/lab/world/processes.ts'
 import { INSIDE_HOSTS, removeLeftovers, SERVER, Topology } from '../src/lab/world/topology.ts'
+import { wholeNumber } from './arguments.ts'
 import { gapsOf } from './kill/gaps.ts'
 import { type Crash, CrashingGateway, hasFaults, MEANS } from './kill/gateway.ts'
 import type { StreamsOptions, StreamsReport } from './kill/streams.ts'
@@ -30,9 +31,9 @@ import { describeMachine, machine } from './machine.ts'
 import { summary } from './statistics.ts'
 
 const FAMILY = 'natloom-kill'
-/** Of each thread before it may crash: streams are opened meanwhile, and what the machine does to them is seen. */
+/** How long no thread crashes at first: streams are opened, and the machine's own pauses are seen. */
 const CALM_MS = 1500
-/** A crash, its successor, and the time to the next crash: twice what it may be. */
+/** The most that passes from one crash to the next: twice what is expected. */
 const SLOWEST_MS = 5000
 const SETTLES_WITHIN_MS = 3000
 const STOPS_WITHIN_MS = 10_000
@@ -50,11 +51,8 @@ const { values: options } = parseArgs({
   },
 })
 
-function positive(name: 'crashes' | 'workers' | 'every' | 'points' | 'seed'): number {
-  const value = Number(options[name])
-  if (Number.isInteger(value) && value > 0) return value
-  throw new RangeError(`--${name} ${options[name]}: a whole number above 0 is asked for`)
-}
+const positive = (name: 'crashes' | 'workers' | 'every' | 'points' | 'seed'): number =>
+  wholeNumber(`--${name}`, options[name])
 
 function means(): (typeof MEANS)[number] {
   const by = MEANS.find((one) => one === options.by)
@@ -105,14 +103,14 @@ async function run(topology: Topology, processes: Processes, wanted: number): Pr
   }
   const streams = processes.startModule(topology.lan, new URL('./kill/streams.js', import.meta.url), asked)
   await Promise.race([once(streams.child, 'message'), failed])
-  // Enough for one shard alone to crash so often, and to be replaced each time.
+  // Enough time for one shard alone to crash that often and to be replaced each time.
   const patience = Math.max(CALM_MS + 2 * everyMs, SLOWEST_MS) * (wanted + 5)
   const late = delay(patience, undefined, { ref: false }).then(() => {
     throw new Error(`${crashes.length} of ${wanted} crashes within ${patience / 1000} s`)
   })
   late.catch(() => {})
   await Promise.race([allCrashed, failed, late])
-  // The last one's successor is to carry traffic, too.
+  // The successor of the last shard that crashed must carry traffic, too.
   await Promise.race([delay(SETTLES_WITHIN_MS), failed])
   streams.child.send('end')
   const [report] = (await Promise.race([once(streams.child, 'message'), failed])) as [StreamsReport]

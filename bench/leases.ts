@@ -1,5 +1,5 @@
-// A million random operations on ports by several shards' threads while blocks move between them: how fast, and that no
-// port is given twice and none is lost (test/nat/lease-threads.ts). Ends with 1 if one was.
+// A million random operations on ports by the threads of several shards while blocks move between them. Shows how fast
+// they are, and that no port is given twice and none is lost (test/nat/lease-threads.ts); ends with 1 if one was.
 //
 //   node dist/bench/leases.js [OPERATIONS [SEED]]
 

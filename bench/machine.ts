@@ -1,11 +1,11 @@
-// What a figure was measured on: no number of a bench is kept without it.
+// The machine that a figure was measured on; every result that a bench keeps has it beside it.
 
 import { readFileSync } from 'node:fs'
 import { availableParallelism, cpus, release, totalmem, version } from 'node:os'
 
 export interface Machine {
   readonly cpu: string
-  /** That this process may use. */
+  /** How many this process may use. */
   readonly cores: number
   readonly memoryGiB: number
   readonly virtual: boolean

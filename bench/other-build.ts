@@ -1,6 +1,6 @@
 // Another revision of natloom, built beside this one: a temporary git worktree, its own dependencies, its own dist/.
-// Owner: the process whose id stands in the folder's name. It removes the worktree at its end, whatever that end is; what
-// a killed process left is removed by the next one.
+// Owner: the process whose id stands in the folder's name. It removes the worktree when it ends, however it ends; the next
+// process removes what a killed one left.
 
 import { execFile, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
@@ -14,7 +14,7 @@ const MODULES = 'node_modules'
 
 const execute = promisify(execFile)
 
-/** Runs a program to its end; what it wrote to standard output. An error shows what it wrote. */
+/** Runs a program to its end; returns what it wrote to standard output. An error shows all that it wrote. */
 export async function run(folder: string, signal: AbortSignal, program: string, ...args: string[]): Promise<string> {
   try {
     const { stdout } = await execute(program, args, { cwd: folder, encoding: 'utf8', maxBuffer: 1 << 26, signal })
@@ -26,7 +26,7 @@ export async function run(folder: string, signal: AbortSignal, program: string, 
   }
 }
 
-/** Git answers at once: nothing else runs meanwhile. */
+/** Runs git and waits for it: it ends at once. */
 function git(root: string, ...args: string[]): string {
   const { status, stdout, stderr, error } = spawnSync('git', args, { cwd: root, encoding: 'utf8' })
   if (error) throw error
@@ -37,11 +37,11 @@ function git(root: string, ...args: string[]): string {
 export interface Revision {
   readonly commit: string
   readonly subject: string
-  /** Files that differ from the commit: a figure with any is no figure of that commit. */
+  /** How many files differ from the commit. If any do, a figure is not the commit's. */
   readonly modified: number
 }
 
-/** What is checked out at `root`. */
+/** The revision that is checked out at `root`. */
 export function revisionAt(root: string): Revision {
   const modified = git(root, 'status', '--porcelain').split('\n').filter(Boolean).length
   return { ...describe(root, 'HEAD'), modified }
@@ -56,7 +56,7 @@ function describe(root: string, revision: string): Omit<Revision, 'modified'> {
 
 const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}`)
 
-/** Worktrees of processes that were killed before they could remove them. */
+/** Removes worktrees of processes that were killed before they could do so. */
 function removeLeftovers(root: string): void {
   for (const line of git(root, 'worktree', 'list', '--porcelain').split('\n')) {
     const path = line.replace(/^worktree /, '')
@@ -78,10 +78,10 @@ const sameLock = (root: string, folder: string): boolean => {
   return here === there
 }
 
-/** What goes on around long work. */
+/** What long work needs from its caller: somewhere to report to, and a signal that ends it. */
 export interface Surroundings {
   say(line: string): void
-  /** Aborted when somebody asks for the end. */
+  /** Aborted when the work is to end early. */
   readonly signal: AbortSignal
 }
 

@@ -1,5 +1,5 @@
-// What the pipeline's bench works on: memory, routes and leases as a gateway of so many shards has them, and which flows
-// a shard owns.
+// What the pipeline's bench works on: memory, routes and leases as in a gateway of so many shards, and the flows that each
+// shard owns.
 
 import { ExpectationTable } from '../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
@@ -13,11 +13,10 @@ import { DEFAULT_NAT } from '../src/nat/settings.ts'
 import { NO_RULES, ownerOfFlow } from '../src/ownership/ownership-rule.ts'
 import { Fib, NEIGHBOUR, ROUTE } from '../src/routing/fib.ts'
 import { parseAddress, parseMac, swap32 } from '../src/wire/address.ts'
+import { PROTO_TCP, PROTO_UDP } from '../src/wire/ipv4.ts'
 
 const LAN = 0
 const WAN = 1
-const TCP = 6
-const UDP = 17
 const INSIDE = 0
 export const MACS = {
   lan: '02:00:00:00:01:01',
@@ -25,7 +24,7 @@ export const MACS = {
   host: '02:00:00:00:01:05',
   far: '02:00:00:00:02:fe',
 }
-/** Enough external addresses that every flow has a port of its own. */
+/** So many flows get one external address, which is few enough for each to have a port of its own. */
 const PORTS = 32768
 
 export interface BenchMemory extends Omit<ShardMemory, 'tables'> {
@@ -109,7 +108,7 @@ export function ownedBy(shard: number, memory: BenchMemory, settings: ShardSetti
   const leases = { shards: settings.shards, key: settings.ownerKey, externals }
   const ids = new Int32Array(count)
   for (let id = 0, found = 0; found < count; id++) {
-    const protocol = isTcpId(id) ? TCP : UDP
+    const protocol = isTcpId(id) ? PROTO_TCP : PROTO_UDP
     const source = swap32(insideAddressOf(id))
     if (ownerOfFlow(INSIDE, protocol, source, insidePortOf(id), 0, 80, leases, NO_RULES) === shard) ids[found++] = id
   }

@@ -1,5 +1,5 @@
-// Times established flows through the whole pipeline, packet generation excluded: how `npm run bench` gets its
-// "pipeline" lines. One process a table size, because a shard's tables are module-level state. Prints one JSON object.
+// Times established flows through the whole pipeline, packet generation excluded; `npm run bench` shows it as "pipeline".
+// One process for each table size, because a shard's tables are module-level state. Prints one JSON object.
 // bench/contention.ts runs it as one of several shards, in a process of its own or in a thread on common memory.
 //
 //   node dist/bench/pipeline.js FLOWS [SECONDS [SHARD SHARDS]]
@@ -43,14 +43,14 @@ const argument = (i: number, otherwise: number): number => Number(process.argv[i
 const flows = argument(2, 0)
 const seconds = argument(3, 3)
 /** Which of how many shards this is. */
-const place = argument(4, 0)
+const own = argument(4, 0)
 const shards = argument(5, 1)
 if (!Number.isInteger(flows) || flows < 1) {
   console.error('usage: pipeline.js FLOWS [SECONDS [SHARD SHARDS]]')
   process.exit(2)
 }
 
-/** Lists frames that the bench has written; remembers what was sent. */
+/** Lists frames that the bench has written, and remembers the last frame that was sent. */
 class BenchDriver implements Driver {
   readonly ports = 2
   readonly scratchAt = BURST * STRIDE + 64
@@ -97,12 +97,12 @@ class BenchDriver implements Driver {
 }
 
 const driver = new BenchDriver()
-const settings = settingsOf(flows, place, shards)
+const settings = settingsOf(flows, own, shards)
 const memory = (workerData as BenchMemory | null) ?? makeMemory(flows, shards)
 
 const startGateway = (): Promise<Dataplane> => {
   const { tables, ...common } = memory
-  return attachShard({ tables: tables[place]!, ...common }, settings, driver, {
+  return attachShard({ tables: tables[own]!, ...common }, settings, driver, {
     watcher() {},
     shard() {},
     coordinator() {},
@@ -110,7 +110,7 @@ const startGateway = (): Promise<Dataplane> => {
 }
 
 /** Flow f of this bench is the f-th that this shard owns. */
-const ids = ownedBy(place, memory, settings, flows)
+const ids = ownedBy(own, memory, settings, flows)
 
 // Flow f: inside endpoint, remote endpoint, and the external endpoint once it is known.
 const external = new Int32Array(flows)
@@ -154,8 +154,8 @@ function runBurst(count: number, fromInside: boolean): void {
 }
 
 /**
- * Opens flows: three packets of TCP, two of UDP. V8 compiles for what it has seen until then, and a gateway that sees
- * nothing but first packets for its first seconds is none: so a few are opened and used before the rest.
+ * Opens flows: three packets of TCP, two of UDP. V8 compiles for the packets that it has seen. No gateway sees only first
+ * packets in its first seconds, so the caller opens a few flows and uses them before it opens the rest.
  */
 function openFlows(from: number, end: number): void {
   for (let flow = from; flow < end; flow++) {
@@ -173,7 +173,7 @@ function openFlows(from: number, end: number): void {
   }
 }
 
-/** Nanoseconds a packet in the median burst: a burst during which the machine did something else doesn't count. */
+/** Nanoseconds a packet in the median burst, so that bursts in which the machine did something else don't count. */
 function measure(among: number, milliseconds: number): number {
   const times: number[] = []
   const until = performance.now() + milliseconds
@@ -213,7 +213,7 @@ measure(flows, seconds * 1000)
 const before = driver.sent
 const perPacket = measure(flows, seconds * 1000)
 if (driver.sent === before) throw new Error('no packet went through')
-const dropped = countersOf(memory.tables[place]!)
+const dropped = countersOf(memory.tables[own]!)
   .subarray(CELL.drops, CELL.sendFailures)
   .reduce((sum, count) => sum + count, 0)
 const result: PipelineResult = { flows, nanosecondsPerPacket: Number(perPacket.toFixed(1)), dropped }

@@ -1,10 +1,10 @@
-// A proof: one command run again and again, on a quiet machine and beside busy loops, that must be right every time and leave
-// nothing behind: no process, no network namespace. `prove:tests` and `prove:lab` are two such commands (prove.ts).
+// A proof: one command that is run again and again, on a quiet machine and beside busy loops. It must be right every time
+// and leave nothing behind: no process, no network namespace. `prove:tests` and `prove:lab` are proofs (prove.ts).
 //
-//   what a run starts           is known by                                     ends
-//   its processes               a mark in their environment, a new one a run    with the run: those that live on are named
-//   network namespaces          the process whose id stands in their names      with the run: others' runs go on meanwhile
-//   busy loops                  their own ids                                   with the phase, or when this process is gone
+//   what a run starts     how it is known                               when it must have ended
+//   processes             a mark in their environment, new each run     with the run; those that still run are named
+//   network namespaces    the id of a process in their names            with the run, if that process has ended
+//   busy loops            their ids                                     with the phase, or when this process has ended
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
@@ -15,27 +15,27 @@ import { setTimeout as delay } from 'node:timers/promises'
 
 const MARK = 'NODE_PROOF_RUN'
 const NETNS = '/run/netns'
-/** A program whose starter is gone is told so, and needs a moment to go itself: seconds, on a machine without time. */
+/** A program is told when its starter has ended, and then needs a moment to end: seconds, on a busy machine. */
 const SETTLES_WITHIN_MS = 10_000
 const LOOK_EVERY_MS = 200
 const BUSY = 'const starter = process.ppid; while (process.ppid === starter) for (let i = 0; i < 1e8; i++);'
 
 export interface Phase {
   readonly runs: number
-  /** Busy loops beside each run. */
+  /** How many busy loops run beside each run. */
   readonly loops: number
 }
 
 export interface Proof {
   readonly command: readonly [string, ...string[]]
   readonly phases: readonly Phase[]
-  /** A run that takes longer hangs: it is killed, and wrong. */
+  /** A run that takes longer hangs: it is killed and counts as wrong. */
   readonly withinMs: number
   /** Whether to go on after a wrong run. */
   readonly keepGoing: boolean
-  /** How long what a run has started may take to go once the run has ended. */
+  /** How long the processes and namespaces of a run may still be there when it has ended. */
   readonly settlesWithinMs?: number
-  /** Where the names of network namespaces are. */
+  /** The folder that has the names of network namespaces. */
   readonly namespaces?: string
 }
 
@@ -45,7 +45,7 @@ export interface Run {
   readonly seconds: number
   /** Exit code, or the signal that ended it. */
   readonly ended: number | string
-  /** Of the machine at the run's end, its last minute. */
+  /** The machine's load in the last minute of the run. */
   readonly load: number
   readonly leftBehind: readonly string[]
   readonly output: readonly string[]
@@ -54,17 +54,17 @@ export interface Run {
 const entries = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : [])
 const isAlive = (pid: string): boolean => existsSync(`/proc/${pid}`)
 
-/** `natloom-lab-123-456-lan` is of process 123: as long as that lives, it is no leftover. */
+/** Whether the process is still there that owns a namespace: `natloom-lab-123-456-lan` is owned by process 123. */
 const isOwned = (namespace: string): boolean => (namespace.match(/\d+/g) ?? []).some(isAlive)
 
-/** Processes whose environment has the mark; those of other users can't be read, and are not ours. */
+/** Processes whose environment has the mark. Those of other users can't be read, so this run hasn't started them. */
 function marked(mark: string): string[] {
   return entries('/proc').flatMap((pid) => {
     if (!/^\d+$/.test(pid)) return []
     try {
       if (!readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`${MARK}=${mark}`)) return []
       const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim()
-      // A zombie has no command line: whoever started it hasn't asked for its end yet.
+      // A zombie has no command line: it has ended, and its parent hasn't waited for it yet.
       return command === '' ? [] : [`process ${pid}: ${command.slice(0, 200)}`]
     } catch {
       return []
@@ -72,13 +72,13 @@ function marked(mark: string): string[] {
   })
 }
 
-/** What is there that a run must not leave. */
+/** Processes and namespaces that a run must not leave behind. */
 function leftovers(mark: string, before: ReadonlySet<string>, netns: string): string[] {
   const namespaces = entries(netns).filter((name) => !before.has(name) && !isOwned(name))
   return [...marked(mark), ...namespaces.map((name) => `network namespace ${name}`)]
 }
 
-/** What is there when all that is about to go has gone. */
+/** What `look` still finds when it finds nothing more, or after so long. */
 async function settled(look: () => string[], withinMs: number): Promise<string[]> {
   const until = performance.now() + withinMs
   let left = look()

@@ -1,6 +1,6 @@
-// `npm run prove:tests`, `npm run prove:lab`: that `npm test` and `npm run lab -- ftp` are right every time, also on a machine
-// that has no time (proof.ts). Prints what came of each run and keeps all of it in bench/results/. Ends with 1 at the
-// first wrong one.
+// `npm run prove:tests`, `npm run prove:lab`: proves that `npm test` and `npm run lab -- ftp` are right every time, also on
+// a busy machine (proof.ts). Prints the result of each run and keeps all of it in bench/results/. Ends with 1 at the first
+// run that is wrong.
 //
 //   node dist/bench/prove.js tests|lab [option ...] [-- argument of the command ...]
 //
@@ -8,13 +8,14 @@
 //   --loaded N        runs beside busy loops: 2 of the tests, 10 of the lab by default
 //   --loops N         busy loops, 6 by default
 //   --within N        minutes after which a run hangs, 60 by default
-//   --keep-going      also after a wrong one
+//   --keep-going      also after a wrong run
 //   --out FILE        bench/results/prove-tests.json or prove-lab.json by default
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { wholeNumber } from './arguments.ts'
 import { describeMachine, machine } from './machine.ts'
 import { revisionAt } from './other-build.ts'
 import { type Proof, prove, type Run } from './proof.ts'
@@ -24,7 +25,7 @@ interface Subject {
   readonly argument: readonly string[]
   readonly quiet: string
   readonly loaded: string
-  /** The lines of its output that say what came of it. */
+  /** Matches the lines of its output that sum up the run. */
   readonly verdict: RegExp
 }
 
@@ -39,7 +40,7 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
   },
 }
 
-/** Of a right run its end is enough; of a wrong one nobody knows yet what will be asked. */
+/** How many lines of a right run's output are kept; of a wrong one, all. */
 const KEPT_LINES = 100
 const SHOWN_LINES = 40
 const MINUTE_MS = 60_000
@@ -50,11 +51,7 @@ const usage = (): never => {
   process.exit(2)
 }
 
-function whole(option: string, text: string): number {
-  const value = Number(text)
-  if (Number.isInteger(value) && value >= 0) return value
-  throw new RangeError(`${option} ${text}: a whole number is asked for`)
-}
+const whole = (option: string, text: string): number => wholeNumber(option, text, 0)
 
 async function main(): Promise<boolean> {
   const { values, positionals } = parseArgs({
@@ -104,7 +101,7 @@ async function main(): Promise<boolean> {
     )
     for (const line of leftBehind) console.log(`  left behind: ${line}`)
     if (!right) for (const line of output.slice(-SHOWN_LINES)) console.log(`  | ${line}`)
-    // After each run: what a long proof has shown so far must not be lost with it.
+    // Written after each run, so that a proof that is interrupted has kept what it has shown so far.
     const result = { date: began, machine: on, revision: of, command, asked, runs }
     mkdirSync(dirname(out), { recursive: true })
     writeFileSync(out, `${JSON.stringify(result, null, 2)}\n`)

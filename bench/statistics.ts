@@ -1,5 +1,5 @@
-// Medians and spreads. A median, because one round that the machine spent elsewhere must not move the figure; its
-// spread beside it, because that is what the machine does.
+// Medians and spreads. A median doesn't move when the machine did something else during one round; the spread beside it
+// shows how much the machine does so.
 
 export interface Summary {
   readonly median: number
@@ -19,5 +19,5 @@ export function summary(values: readonly number[]): Summary {
   }
 }
 
-/** Half of the way from least to most, as a share of the median. */
+/** Half of the distance between least and most, as a share of the median. */
 export const spread = ({ median, least, most }: Summary): number => (most - least) / 2 / median

@@ -1,12 +1,13 @@
-// `npm run bench:wire`: natloom against the kernel's own NAT (nft masquerade), in one interleaved run. Both stand in
-// the same namespaces, one after the other, in each round; the order changes from round to round, so that neither gets
-// the warmer machine. No nft rule beside each one's own, no neighbour set by hand, each starts with empty tables.
+// `npm run bench:wire`: natloom against the kernel's own NAT (nft masquerade), in one interleaved run. In each round both
+// are measured in the same namespaces, one after the other; the order changes from round to round, so that neither always
+// gets the warmer machine. There are no nft rules but their own, no neighbours set by hand, and both start with empty
+// tables.
 //
 //   --rounds N          5 by default
 //   --seconds N         of each throughput, 2 by default
 //   --quick             one round of one second
 //   --only NAME         kernel, natloom or bare alone
-//   --bare              also a forwarder that does nothing: what packet sockets cost on this machine (wire/bare.ts)
+//   --bare              also a forwarder without NAT: what packet sockets alone cost on this machine (wire/bare.ts)
 //   --measure TEXT      only measures whose name contains this
 //   --out FILE          bench/results/wire.json by default; a run that isn't whole goes to wire.local.json
 
@@ -15,6 +16,7 @@ import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Processes } from '../src/lab/world/processes.ts'
 import { removeLeftovers, SERVER, Topology } from '../src/lab/world/topology.ts'
+import { wholeNumber } from './arguments.ts'
 import { describeMachine, machine } from './machine.ts'
 import { type Summary, spread, summary } from './statistics.ts'
 import { CONTENDERS, type Contender, contenderNamed, startContender } from './wire/gateways.ts'
@@ -35,12 +37,6 @@ const { values: options } = parseArgs({
     out: { type: 'string' },
   },
 })
-
-function positive(name: string, text: string): number {
-  const value = Number(text)
-  if (Number.isInteger(value) && value > 0) return value
-  throw new RangeError(`--${name} ${text}: a whole number above 0 is asked for`)
-}
 
 function contenders(): readonly Contender[] {
   if (options.only === undefined) return options.bare ? CONTENDERS : CONTENDERS.filter((kind) => kind !== 'bare')
@@ -78,7 +74,7 @@ const range = (of: Summary): string => `${shown(of.median)} ±${(spread(of) * 10
 const valuesOf = (rounds: readonly Round[], kind: Contender, measure: Measure): number[] =>
   rounds.flatMap((round) => round[kind]?.[measure.name] ?? [])
 
-/** A gateway over the kernel, each round by itself: what slows the machine down slows both. */
+/** A gateway's figures divided by the kernel's of the same round, since a slower machine slows both. */
 function ratios(rounds: readonly Round[], kind: Contender, measure: Measure): number[] {
   const kernel = valuesOf(rounds, 'kernel', measure)
   const others = kind === 'kernel' ? [] : valuesOf(rounds, kind, measure)
@@ -87,7 +83,7 @@ function ratios(rounds: readonly Round[], kind: Contender, measure: Measure): nu
 
 interface Row extends Pick<Measure, 'name' | 'unit' | 'better' | 'wanted'> {
   readonly figures: { readonly [kind in Contender]?: Summary }
-  /** Over the kernel's. */
+  /** Divided by the kernel's. */
   readonly ratios: { readonly [kind in Contender]?: Summary }
 }
 
@@ -129,8 +125,8 @@ function table(rows: readonly Row[], kinds: readonly Contender[]): string[] {
 }
 
 async function main(): Promise<void> {
-  const rounds = options.quick ? 1 : positive('rounds', options.rounds)
-  const seconds = options.quick ? 1 : positive('seconds', options.seconds)
+  const rounds = options.quick ? 1 : wholeNumber('--rounds', options.rounds)
+  const seconds = options.quick ? 1 : wholeNumber('--seconds', options.seconds)
   const kinds = contenders()
   const measures = MEASURES.filter(({ name }) => name.includes(options.measure))
   if (measures.length === 0) throw new RangeError(`--measure ${options.measure}: no measure has that in its name`)

@@ -1,32 +1,32 @@
-// Crashes shards of a gateway that knows nothing of it: loaded before natloom by `node --import`, hence in each of its
-// threads, it throws out of an Atomics operation of a shard's or the dispatcher's thread. Those are the points where a
-// shard publishes: the words of ports, rows, rings, orders and sleepers; so a crash leaves one half of something behind.
-// Which thread crashes when, at which operation and at its how manieth, is drawn from a seed. (The crash points that the
-// code itself names, `#faults`, are finer; which of the two is in use says bench/kill.ts.)
+// Crashes shards of a gateway that knows nothing of it. `node --import` loads this module before natloom, in each of its
+// threads, and it throws out of an Atomics operation of a shard's or the dispatcher's thread. By Atomics a shard publishes
+// words of ports, rows, rings, orders and sleepers, so a crash leaves something half done. A seed decides which thread
+// crashes, when, and at which operation. The crash points that the code itself names (`#faults`) are finer; bench/kill.ts
+// says which of the two is used.
 
 import { isMainThread, threadId } from 'node:worker_threads'
 
-/** In the environment as JSON; the name is one that natloom leaves to others. */
+/** The environment variable that has Crashes as JSON. natloom ignores variables of the lab. */
 export const CRASHES = 'NATLOOM_LAB_CRASHES'
 
 export interface Crashes {
   readonly seed: number
   /** Between two crashes of one shard, on average. */
   readonly everyMs: number
-  /** From a thread's start: so long none crashes that the gateway began with. */
+  /** How long after its start a thread doesn't crash. */
   readonly calmMs: number
 }
 
 const OPERATIONS = ['load', 'store', 'add', 'exchange', 'compareExchange'] as const
-/** At most so many of the drawn operation pass first. */
+/** The most operations of the drawn kind that pass before the one that crashes. */
 const DEEPEST = 64
-/** The operation that was drawn may never come: after this long, any does. */
+/** If the drawn operation does not come within this time, any other one crashes. */
 const PATIENCE_MS = 300
 
-/** The entry file of piscina's threads; the watcher has its own, and its end is the gateway's. */
+/** Shards and dispatcher are threads of piscina. The watcher is not, and its crash would end the gateway. */
 const isShard = (): boolean => !isMainThread && /piscina/.test(process.argv[1] ?? '')
 
-/** Mulberry32: numbers in [0, 1) that a seed decides. */
+/** Random numbers in [0, 1) from a seed, by Mulberry32. */
 function numbers(seed: number): () => number {
   let state = seed | 0
   return () => {

@@ -1,17 +1,17 @@
-// Which pause of which stream a crash has made: the longest that surrounds it, of the streams that the crashed shard
-// carries. What is no crash's is the machine's.
+// Finds the gap that each crash has made: among the streams that the crashed shard carried, the longest pause around the
+// moment of the crash. Pauses at other times are the machine's own.
 
 import type { Connection } from '../../src/control/api.ts'
 import type { Crash } from './gateway.ts'
 import type { Pause, StreamReport } from './streams.ts'
 
-/** The log's line is written after the crash, and by another thread. */
+/** The log tells of a crash some time after it, because another thread writes it. */
 const SLACK_MS = 50
 
 export interface Gaps {
-  /** By crash, in milliseconds; 0: no stream has noticed. */
+  /** By crash, in milliseconds; 0 if no stream had a pause then. */
   readonly gaps: readonly number[]
-  /** The longest that no crash explains. */
+  /** The longest pause that no crash explains. */
   readonly calm: number
 }
 
@@ -32,9 +32,9 @@ export function gapsOf(
   const carried = streams.map((stream) => ({ worker: `shard ${shardOf(stream)}`, pauses: stream.pauses }))
   const explained = new Set<Pause>()
   const gaps = crashes.map((crash) => {
-    // A dispatcher carries all.
-    const its = carried.filter(({ worker }) => worker === crash.worker || !crash.worker.startsWith('shard'))
-    const pauses = its.flatMap(({ pauses }) => pauses).filter((pause) => surrounds(pause, crash))
+    // The dispatcher carries all streams.
+    const affected = carried.filter(({ worker }) => worker === crash.worker || !crash.worker.startsWith('shard'))
+    const pauses = affected.flatMap(({ pauses }) => pauses).filter((pause) => surrounds(pause, crash))
     for (const pause of pauses) explained.add(pause)
     return longest(pauses)
   })

@@ -1,5 +1,5 @@
-// The gateway whose shards crash: the real `natloom run`, told to crash by crasher.ts or by the crash points of its own
-// that a build for tests has (`#faults`), its log read as it is written.
+// The gateway whose shards crash: the real `natloom run`, with crasher.ts or with the crash points that a build for tests
+// has (`#faults`). Its log is read as it is written, for it tells of each crash.
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -22,10 +22,10 @@ export const hasFaults = (): boolean => {
 
 /** A worker that failed and was replaced. */
 export interface Crash {
-  /** `shard 1`. */
+  /** As the log names it: `shard 1`. */
   readonly worker: string
   readonly reason: string
-  /** Date.now() of the log. */
+  /** The time in the log, as Date.now() counts. */
   readonly at: number
 }
 
@@ -33,9 +33,9 @@ export interface CrashingOptions extends Crashes {
   readonly workers: number
   readonly dispatch: string
   readonly by: Means
-  /** Crash points that a thread passes before it crashes, on average; `faults` counts these, not time. */
+  /** With `faults`: how many crash points a thread passes before it crashes, on average. */
   readonly points: number
-  /** Called at each. */
+  /** Called at each crash. */
   crashed(crash: Crash): void
 }
 
@@ -44,7 +44,8 @@ export class CrashingGateway {
   readonly program: Program
   readonly #crashed: (crash: Crash) => void
   #forwarding: () => void = () => {}
-  #rest = ''
+  /** The begin of a line of the log whose end has not come yet. */
+  #partial = ''
 
   constructor(topology: Topology, processes: Processes, options: CrashingOptions) {
     const { seed, everyMs, calmMs, workers, dispatch, by, points, crashed } = options
@@ -66,7 +67,7 @@ export class CrashingGateway {
         NATLOOM_WORKERS: String(workers),
         NATLOOM_DISPATCH: dispatch,
         NATLOOM_SUPERVISION_RESTARTS: '1000',
-        // Flows that come and go are to end, too, and not to pile up for a successor to go through.
+        // Short times, so that flows that are over are deleted, too, and a successor has few of them to go through.
         NATLOOM_TIMEOUTS_TCP_TRANSITORY: '10',
         NATLOOM_TIMEOUTS_TCP_CLOSING: '5',
         NATLOOM_TIMEOUTS_UDP: '5',
@@ -76,7 +77,7 @@ export class CrashingGateway {
     this.program.child.stderr?.on('data', (text: string) => this.#read(text))
   }
 
-  /** Resolves once it forwards. */
+  /** Resolves when it forwards packets. */
   async forwards(): Promise<void> {
     const forwarding = new Promise<void>((resolve) => {
       this.#forwarding = resolve
@@ -95,8 +96,8 @@ export class CrashingGateway {
   }
 
   #read(text: string): void {
-    const lines = (this.#rest + text).split('\n')
-    this.#rest = lines.pop() ?? ''
+    const lines = (this.#partial + text).split('\n')
+    this.#partial = lines.pop() ?? ''
     for (const line of lines) {
       if (!line.startsWith('{')) continue
       const { msg, worker, reason, time } = JSON.parse(line)

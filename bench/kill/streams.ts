@@ -1,6 +1,6 @@
-// In the LAN host: what must outlive the crashes of the gateway's shards. UDP streams that send a numbered datagram a
-// millisecond to an echo service and note every pause in what comes back; TCP connections that send a piece, wait for its
-// echo, and send the next; and, beside them, flows that come and go, so that a shard is often found inserting or
+// Runs in the LAN host: traffic that must outlive the crashes of the gateway's shards. UDP streams send a numbered datagram
+// each millisecond to an echo service and note every pause in the echoes; TCP connections send a piece, wait for its echo,
+// and send the next; flows of one question come and go beside them, so that a crash often finds a shard inserting or
 // deleting. Runs until it is told to end, then asks each stream and connection once more.
 
 import { createSocket, type Socket as Datagrams } from 'node:dgram'
@@ -17,7 +17,7 @@ export interface StreamsOptions {
   readonly connections: number
 }
 
-/** Nothing came for longer than a stream's rhythm explains. Times are Date.now(). */
+/** A time in which nothing came, longer than a stream's rhythm explains. Both ends are Date.now(). */
 export interface Pause {
   readonly from: number
   readonly to: number
@@ -33,7 +33,7 @@ export interface StreamReport {
 export interface StreamsReport {
   readonly streams: readonly StreamReport[]
   readonly connections: readonly { readonly flow: Flow; readonly pieces: number }[]
-  /** Flows that came and went, and of those the ones that got no answer in time: their first packet met a crash. */
+  /** Flows of one question, and how many of them got no answer in time because their first packet met a crash. */
   readonly fleeting: { readonly begun: number; readonly unanswered: number }
   readonly problems: readonly string[]
 }
@@ -43,7 +43,7 @@ const PIECE = 2000
 const BETWEEN_PIECES_MS = 5
 const BETWEEN_FLEETING_MS = 5
 const FLEETING_PATIENCE_MS = 3000
-/** A connection whose piece takes longer is broken: TCP has tried again many times. */
+/** If the echo of a piece takes longer, the connection is broken: TCP has sent it again many times. */
 const TCP_PATIENCE_MS = 15_000
 const LAST_WORD_WITHIN_MS = 5000
 
@@ -95,7 +95,7 @@ class Stream {
     this.#socket.send(datagram)
   }
 
-  /** Whether it is answered still; what was lost in a pause was lost. */
+  /** Checks that the stream is still answered; what was lost in a pause is no problem. */
   async end(): Promise<StreamReport> {
     const { port: sourcePort } = this.#socket.address()
     const flow = { protocol: UDP, source: this.#source, sourcePort, destination: host, destinationPort: port } as const
@@ -111,7 +111,7 @@ class Stream {
   }
 }
 
-/** Echoes pieces until the end; how many. */
+/** Sends pieces, each after the echo of the last, until the end; returns how many. */
 async function converse(socket: Socket, number: number): Promise<number> {
   let pieces = 0
   while (!ending) {
@@ -136,7 +136,7 @@ async function echoed(socket: Socket, piece: Buffer, patience: number): Promise<
 async function open(source: string): Promise<Socket> {
   const socket = connect({ host, port, localAddress: source })
   await once(socket, 'connect', { signal: AbortSignal.timeout(TCP_PATIENCE_MS) })
-  // Told by whoever waits for data, or never.
+  // once() rejects for code that waits for data; without this, an error at another time would end the process.
   socket.on('error', () => {})
   return socket
 }

@@ -1,6 +1,6 @@
-// In the gateway: frames from one interface to the other through natloom's own driver, with nothing done to them but
-// their Ethernet addresses. No tracking, no translation, no check: what is slower than the kernel here is the price of
-// packet sockets on this machine, and no gateway built on them can be faster.
+// Runs in the gateway: forwards frames from one interface to the other through natloom's own driver and changes only their
+// Ethernet addresses. Without tracking, translation and checks, it shows the price of packet sockets on this machine: no
+// gateway that is built on them can be faster.
 
 import { AfPacketDriver } from '../../src/io/af-packet.ts'
 import { openAfPacket } from '../../src/io/af-packet-open.ts'
@@ -30,7 +30,7 @@ const driver = new AfPacketDriver(rings[0]!)
 const mem = new DataView(driver.packetMemory)
 const at = new Int32Array(BURST)
 const length = new Int32Array(BURST)
-/** By port: what a frame that leaves by it begins with, and what one that comes by it is addressed to. */
+/** By port: the MAC addresses of a frame that leaves by it, and the destination of a frame that comes by it. */
 const words = links.map(({ mac, host }) => ethernet.addressWords(parseMac(host), parseMac(mac)))
 const own = links.map(({ mac }) => new DataView(parseMac(mac).buffer))
 

@@ -1,5 +1,5 @@
-// In the LAN host: connect, ask, read the answer to its end, close; several at a time in blocking threads, each
-// connection from a source port that none had before. The server closes first, as a web server does.
+// Runs in the LAN host: opens a connection, asks, reads the answer to its end and closes, in several blocking threads at
+// once. Each connection has a source port that none had before. The server closes first, as a web server does.
 
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { close, errno, recv, send } from '../../src/io/syscalls.ts'
@@ -14,7 +14,7 @@ export interface ConnectionsClient {
 
 export interface ConnectionsMade {
   readonly made: number
-  /** By what failed. */
+  /** How many failed, by the step that did. */
   readonly failures: Readonly<Record<string, number>>
   readonly seconds: number
 }

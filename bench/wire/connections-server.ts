@@ -1,5 +1,5 @@
-// In the outside host: accepts, reads a request, answers and closes, in as many blocking threads as connections come at
-// a time. The threads share the listener by its descriptor.
+// Runs in the outside host: accepts a connection, reads a request, answers and closes, in as many blocking threads as there
+// are connections at a time. The threads share the listener by its descriptor.
 
 import { isMainThread, Worker, workerData } from 'node:worker_threads'
 import { close, recv, send } from '../../src/io/syscalls.ts'
@@ -10,7 +10,7 @@ export interface ConnectionsServer {
   readonly threads: number
 }
 
-/** The server ends itself when nobody has come for so long. */
+/** The server ends when no connection has come for so long. */
 const PATIENCE_S = 5
 const MESSAGE = 64
 

@@ -1,4 +1,4 @@
-// In the outside host: returns each UDP datagram to its sender, from a thread that does nothing else.
+// Runs in the outside host: returns each UDP datagram to its sender, from a thread that does nothing else.
 
 import { boundUdpSocket, receiveFrom, sendTo } from './sockets.ts'
 
@@ -14,7 +14,7 @@ const fd = boundUdpSocket(port, PATIENCE_S)
 const bytes = new Uint8Array(2048)
 const from = new Uint8Array(16)
 process.send?.('ready')
-// Ends when nobody has asked for a while, or by a signal.
+// Ends when no datagram has come for a while, or by a signal.
 for (let length = 0; length >= 0; ) {
   length = receiveFrom(fd, bytes, from)
   if (length >= 0) sendTo(fd, bytes, length, from)

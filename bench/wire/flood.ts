@@ -1,5 +1,5 @@
-// In the LAN host: sends UDP datagrams as fast as it can, over so many flows in turn. A flow is a socket, so a source
-// port, of its own. What of it arrives is counted elsewhere (services.ts).
+// Runs in the LAN host: sends UDP datagrams as fast as it can, over so many flows in turn. Each flow is a socket, and so a
+// source port, of its own. services.ts counts what arrives.
 
 import { close, send } from '../../src/io/syscalls.ts'
 import { address, connectedUdpSocket } from './sockets.ts'

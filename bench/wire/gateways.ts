@@ -1,5 +1,5 @@
-// What the bench puts between LAN and outside: natloom, the kernel's NAT, and on request `bare`, a forwarder that does
-// nothing (bare.ts). Addresses stay as they are through it, so for its turn the outside is given a route to the LAN.
+// What the bench puts between LAN and outside: natloom, the kernel's NAT, or `bare`, a forwarder without NAT (bare.ts).
+// `bare` leaves addresses as they are, so the outside gets a route to the LAN while it runs.
 
 import { once } from 'node:events'
 import { startGateway } from '../../src/lab/gateway/gateway.ts'

@@ -1,5 +1,5 @@
-// What is measured through a gateway, each with the tool that measures it. A measure starts what it needs in the LAN
-// and the outside, takes its figure, and ends it.
+// What is measured through a gateway. Each measure starts the programs that it needs in the LAN and the outside host,
+// takes its figure, and ends them.
 
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -23,7 +23,7 @@ export interface Measure {
   readonly name: string
   readonly unit: string
   readonly better: 'more' | 'less'
-  /** natloom's figure over the kernel's that the project asks for: at least, or where less is better at most. */
+  /** The project's aim for natloom's figure divided by the kernel's: at least, or at most where less is better. */
   readonly wanted?: number
   take(bench: Bench): Promise<number>
 }
@@ -31,17 +31,17 @@ export interface Measure {
 const IPERF_PORT = 5201
 const FLOOD_PORT = 9
 const ECHO_PORT = 7
-/** Ports of the connections' server, a new one for each measurement: no tuple comes twice. */
+/** The port of the connections' server: a new one for each measurement, so that no tuple comes twice. */
 let connectionsPort = 10_000
 
 const AT_A_TIME = 4
-/** The kernel's NAT loses a connection in some ten thousands, too: one in so many is said, more end the bench. */
+/** The kernel's NAT, too, loses one connection in some ten thousand. More than one in so many end the bench. */
 const MOST_FAILURES = 1000
 const FLOOD_PAYLOAD = 64
 const WARM_UP_MS = 500
 const GAP_MS = 2
 const REQUESTS_A_SECOND = 400
-/** A program that takes so much longer than it should is stuck. */
+/** A program that takes longer by this much hangs. */
 const GRACE_MS = 15_000
 
 const module = (name: string): URL => new URL(`./${name}.js`, import.meta.url)
@@ -62,9 +62,11 @@ async function stop(program: Program): Promise<void> {
   await program.within(GRACE_MS)
 }
 
-function tcp(streams: number, direction: 'out' | 'back', wanted?: number): Measure {
+const DIRECTIONS = { out: 'inside to outside', back: 'outside to inside' } as const
+
+function tcp(streams: number, direction: keyof typeof DIRECTIONS, wanted?: number): Measure {
   return {
-    name: `TCP ${streams} stream${streams > 1 ? 's' : ''}, ${direction === 'out' ? 'inside to outside' : 'outside to inside'}`,
+    name: `TCP ${streams} stream${streams > 1 ? 's' : ''}, ${DIRECTIONS[direction]}`,
     unit: 'Gb/s',
     better: 'more',
     ...(wanted === undefined ? {} : { wanted }),

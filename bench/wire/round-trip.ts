@@ -1,5 +1,5 @@
-// In the LAN host: UDP requests to an echo, one at a time, with gaps that let everything on the way fall asleep. The
-// measure is the time from before a send to after its answer was read.
+// Runs in the LAN host: sends UDP requests to an echo, one at a time, with gaps in which everything on the path falls
+// asleep. Measured is the time from before a send until its answer has been read.
 
 import { close, pollArray, recv, send } from '../../src/io/syscalls.ts'
 import { summary } from '../statistics.ts'

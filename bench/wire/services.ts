@@ -1,5 +1,5 @@
-// In the outside host: swallows the flood and says, whenever asked, how many packets its interface has received by now.
-// The interface's own counter is the measure: a reader of the socket would take the processor from the gateway.
+// Runs in the outside host: discards the flood and says, when asked, how many packets its interface has received. The
+// interface's own counter is read, because a program that reads the socket would take the processor from the gateway.
 
 import { readFileSync } from 'node:fs'
 import { boundUdpSocket } from './sockets.ts'
@@ -16,7 +16,7 @@ export interface Count {
 
 const { floodPort, interface: name } = JSON.parse(process.argv[2] ?? '{}') as Services
 
-// Bound and never read: what doesn't fit is dropped there, and nobody answers with an ICMP error.
+// Bound and never read: the kernel drops what doesn't fit, and sends no ICMP error for a closed port.
 boundUdpSocket(floodPort, 1)
 
 process.on('message', () => {

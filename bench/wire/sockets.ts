@@ -1,5 +1,5 @@
-// Blocking sockets for load: a connection made, asked and closed through net.Socket costs Node more than the gateway
-// under test, so the load would measure itself. Every wait is bounded by SO_RCVTIMEO and SO_SNDTIMEO (socket(7)).
+// Blocking sockets for load. A connection through net.Socket costs Node more than it costs the gateway under test, so
+// the bench would measure its own load. Every wait is bounded by SO_RCVTIMEO and SO_SNDTIMEO (socket(7)).
 
 import koffi from 'koffi'
 import {
@@ -22,10 +22,12 @@ const call = {
   listen: libc.func('int listen(int fd, int backlog)'),
   accept: libc.func('int accept(int fd, intptr_t address, intptr_t length)'),
   recvfrom: libc.func(
-    'intptr_t recvfrom(int fd, _Out_ uint8_t *buffer, uintptr_t length, int flags, _Out_ uint8_t *address, _Inout_ uint32_t *addressLength)',
+    'intptr_t recvfrom(int fd, _Out_ uint8_t *buffer, uintptr_t length, int flags, ' +
+      '_Out_ uint8_t *address, _Inout_ uint32_t *addressLength)',
   ),
   sendto: libc.func(
-    'intptr_t sendto(int fd, const uint8_t *buffer, uintptr_t length, int flags, const uint8_t *address, uint32_t addressLength)',
+    'intptr_t sendto(int fd, const uint8_t *buffer, uintptr_t length, int flags, ' +
+      'const uint8_t *address, uint32_t addressLength)',
   ),
 }
 
@@ -80,10 +82,10 @@ export function listener(port: number, patienceSeconds: number): number {
   return fd
 }
 
-/** The next connection, or a negative number after the listener's patience. It inherits that patience. */
+/** The next connection, or a negative number if none comes in time. It has the same time limits as its listener. */
 export const accept = (fd: number): number => call.accept(fd, 0, 0)
 
-/** A connection from a port of one's own choice; a negative number if it fails. */
+/** A connection from this source port; a negative number if it fails. */
 export function connection(fromPort: number, to: Uint8Array, patienceSeconds: number): number {
   const fd = bounded(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), patienceSeconds)
   setsockoptInt(fd, SOL_SOCKET, SO_REUSEADDR, 1)
@@ -93,7 +95,7 @@ export function connection(fromPort: number, to: Uint8Array, patienceSeconds: nu
   return -1
 }
 
-/** Receives a datagram and fills `from`; its length, negative if none came in time. */
+/** Receives a datagram and fills `from`; returns its length, negative if none came in time. */
 export const receiveFrom = (fd: number, buffer: Uint8Array, from: Uint8Array): number =>
   call.recvfrom(fd, buffer, buffer.length, 0, from, [ADDRESS_LENGTH])
 
