@@ -3,6 +3,7 @@
 // Owner: the shard is the only writer of its block; everyone may read it at any time.
 
 import type { Region } from '../memory/region.ts'
+import type { ProtocolNumber } from '../wire/address.ts'
 import { DROP_REASONS } from './drop-reasons.ts'
 import { EXPECT_REFUSALS } from './expect-refusals.ts'
 
@@ -25,7 +26,7 @@ export const HELPER_CUT_OFFS = [
   'threw',
   /** Its calls took longer than their time budget (datapath/helped/call-budget.ts). */
   'slow',
-  /** What it held was neither completed in time, nor given up. */
+  /** Bytes that it held were neither completed nor let go in time. */
   'held-too-long',
   'held-again',
   'held-too-much',
@@ -171,5 +172,5 @@ const CELLS = Object.values(METRICS).reduce((sum, metric) => sum + metric.cells.
 export const counterBlock = (region: Region): Float64Array => region.f64(CELLS)
 
 /** Cell of a protocol in the metrics that are split by protocol. */
-export const protocolCell = (protocol: number): number =>
+export const protocolCell = (protocol: ProtocolNumber): number =>
   protocol === 6 ? 0 : protocol === 17 ? 1 : protocol === 1 ? 2 : 3

@@ -1,5 +1,5 @@
-// Why an expectation may be refused: one list of reasons that makes the counter and the metric. Those below `no-port` are
-// the expectation table's (conntrack/expectations.shard.ts), the others are said by who announces.
+// Why an expectation may be refused: one list of reasons that makes the counter and the metric. Those below `no-port`
+// are the expectation table's (conntrack/expectations.shard.ts), the others are said by who announces.
 
 /** Order is memory layout: append. */
 export const EXPECT_REFUSALS = [

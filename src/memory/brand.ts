@@ -1,6 +1,6 @@
-// Types that say what a number is. They exist for the compiler alone: at run time each is a plain number. A plain number
-// (a literal, a sum, a load from a table) becomes any of them without a cast; one of them never becomes another, so that
-// a row can't be passed for an address, nor an address in numeric order for one as loaded.
+// Types that say what a number is. They exist for the compiler alone: at run time each is a plain number. A plain
+// number (a literal, a sum, a load from a table) becomes any of them without a cast; one of them never becomes another,
+// so that a row can't be passed for an address, nor an address in numeric order for one as loaded.
 
 /** A number that is a `Name`; several names, separated by |, for a type that takes in others. */
 export type Brand<Name extends string> = number & { readonly brand?: Name }

@@ -1,21 +1,21 @@
 // What the coordinator orders a worker to do, and the worker's signs of life. A busy worker reads no messages: it looks
 // at one word a turn. Workers are the shards 0..N-1 and, if there is one, the dispatcher: N.
-// Owner: the coordinator stores orders; each worker stores its own heartbeat and thread; the bell is anybody's. Words of
-// different writers lie on cache lines of their own, so that a look at an order costs nothing as long as that stays
-// the same.
+// Owner: the coordinator stores orders; each worker stores its own heartbeat and thread; every thread may ring the
+// doorbell. Words of different writers lie on cache lines of their own, so that reading an order that has not changed
+// costs nothing.
 //
 //   order word = epoch << 4 | command
 //
-//   order                the worker that was given this epoch      every other worker in this place
+//   order                the worker that was given this epoch      every other worker of this slot
 //   0                    ends                                      ends
 //   epoch, RUN           turns                                     ends
 //   epoch, STOP          ends                                      ends
-// The epoch is raised with each start of a worker. Never: two workers in one place; a worker that goes on after another
-// was started there.
+// The epoch is raised with each start of a worker. Never: two workers in one slot; a worker that goes on after another
+// was started in it.
 //
-// Whose thread it is: a worker first stores its thread's number and then looks at its order; whoever ends it first
-// stores the order and then looks at the thread's number. So either the worker sees that it must not begin, or its
-// thread is known and its end can be awaited.
+// Which thread a worker runs in: the worker first stores its thread's number and then reads its order; the coordinator,
+// to end it, first stores the order and then reads the thread's number. So either the worker sees that it must not
+// begin, or the coordinator knows its thread and can await its end.
 
 import { CACHE_LINE_WORDS, type Region } from './region.ts'
 
@@ -27,13 +27,13 @@ export class ControlWords {
   readonly #orders: Int32Array
   readonly #heartbeats: Int32Array
   readonly #threads: Int32Array
-  readonly #bell: Int32Array
+  readonly #doorbell: Int32Array
 
   constructor(region: Region, workers: number) {
     this.#orders = region.i32(workers * CACHE_LINE_WORDS)
     this.#heartbeats = region.i32(workers * CACHE_LINE_WORDS)
     this.#threads = region.i32(workers * CACHE_LINE_WORDS)
-    this.#bell = region.i32(1)
+    this.#doorbell = region.i32(1)
   }
 
   // --- the coordinator's side ---
@@ -53,7 +53,9 @@ export class ControlWords {
     Atomics.store(this.#orders, worker * CACHE_LINE_WORDS, (epoch << EPOCH_SHIFT) | STOP)
   }
 
-  /** Milliseconds since the gateway's start at the worker's last turn, as an i32 that wraps; 0 before the first turn. */
+  /**
+   * Milliseconds since the gateway's start at the worker's last turn, as an i32 that wraps; 0 before the first turn.
+   */
   heartbeat(worker: number): number {
     return Atomics.load(this.#heartbeats, worker * CACHE_LINE_WORDS)
   }
@@ -69,26 +71,29 @@ export class ControlWords {
     return Atomics.load(this.#threads, worker * CACHE_LINE_WORDS)
   }
 
-  /** How often the bell was rung, modulo 2^32. */
+  /** How often the doorbell was rung, modulo 2^32. */
   rings(): number {
-    return Atomics.load(this.#bell, 0)
+    return Atomics.load(this.#doorbell, 0)
   }
 
-  /** Resolves when the bell was rung more often than this. Doesn't keep the process alive. */
+  /** Resolves when the doorbell was rung more often than this. Doesn't keep the process alive. */
   async nextRing(rings: number): Promise<void> {
-    const waiting = Atomics.waitAsync(this.#bell, 0, rings)
+    const waiting = Atomics.waitAsync(this.#doorbell, 0, rings)
     if (waiting.async) await waiting.value
   }
 
   // --- the worker's side ---
 
-  /** Before the worker touches anything that is its place's; false: it must not. */
+  /** Called before the worker touches the memory of its slot; false: another worker has the slot, and it must end. */
   enter(worker: number, epoch: number, thread: number): boolean {
     Atomics.store(this.#threads, worker * CACHE_LINE_WORDS, thread)
     return this.mayRun(worker, epoch)
   }
 
-  /** Whether the worker of this epoch is to go on. Once a turn: it is also what lets the thread be terminated. */
+  /**
+   * Whether the worker of this epoch is to go on. Asked once a turn; the atomic load is also where the thread can be
+   * terminated.
+   */
   mayRun(worker: number, epoch: number): boolean {
     return Atomics.load(this.#orders, worker * CACHE_LINE_WORDS) === ((epoch << EPOCH_SHIFT) | RUN)
   }
@@ -98,14 +103,14 @@ export class ControlWords {
     this.#heartbeats[worker * CACHE_LINE_WORDS] = milliseconds | 0 || 1
   }
 
-  /** Once, after the first beat: whoever waits for it is told. */
+  /** Called once, after the first beat: wakes firstBeat(). */
   hasBegun(worker: number): void {
     Atomics.notify(this.#heartbeats, worker * CACHE_LINE_WORDS)
   }
 
-  /** Calls the coordinator, who looks what there is to do for whom. */
+  /** Wakes the coordinator, which then looks at every queue that a worker may have filled. */
   ring(): void {
-    Atomics.add(this.#bell, 0, 1)
-    Atomics.notify(this.#bell, 0)
+    Atomics.add(this.#doorbell, 0, 1)
+    Atomics.notify(this.#doorbell, 0)
   }
 }

@@ -1,22 +1,22 @@
-// What a shard tells about its connections, expectations and packets, as it happens: a ring of records of fixed width in
-// the shard's own memory. Single writer, single reader; nobody waits for the reader: a full ring loses the record, and
-// says so in the next one.
+// Events of a shard's connections, expectations and packets, as they happen: a ring of records of fixed width in the
+// shard's own memory, with one writer and one reader. The writer never waits: a record that finds the ring full is
+// lost, and the next record says how many were.
 //
 //   word     writer   is
-//   WANTED   reader   a bit for each kind that anybody wants to hear of; 0: nothing is written, which costs one load
+//   WANTED   reader   a bit for each kind that the reader wants; 0: nothing is written, which costs one load
 //   FRAME    reader   what the next records belong to (replay: the frame's number); copied into each
 //   TAIL     reader   records before it are read; stored after they are
 //   HEAD     shard    records before it are written; stored after they are
 //   LOST     shard    records that found the ring full
 //
 // Never: a record written at or after TAIL + the ring's slots; a record read at or after HEAD. All counts wrap at 2^32.
-// A shard that starts again goes on at HEAD: what its predecessor was writing was never there.
+// A shard that starts again goes on at HEAD: a record that its predecessor had not finished does not exist.
 //
 // Owner: as the table says.
 
 import { CACHE_LINE_WORDS, type Region } from './region.ts'
 
-/** Kinds of events, a bit each. What else a record holds conntrack/events.shard.ts says. */
+/** Kinds of events, a bit each. conntrack/events.shard.ts says what the rest of a record holds. */
 export const EVENT = { flowNew: 1, flowEnd: 2, expectNew: 4, expectMatch: 8, expectEnd: 16, packet: 32 } as const
 export const ALL_BUT_PACKETS = EVENT.flowNew | EVENT.flowEnd | EVENT.expectNew | EVENT.expectMatch | EVENT.expectEnd
 
@@ -60,7 +60,7 @@ export class EventWriter {
     this.records = records
   }
 
-  /** Somebody wants to hear of one of these kinds. A plain load: that a wish is heard some packets late does no harm. */
+  /** Whether the reader wants one of these kinds. A plain load: it may see a change some packets late. */
   wants(kinds: number): boolean {
     return (this.#control[WANTED_AT]! & kinds) !== 0
   }
@@ -97,12 +97,12 @@ export class EventReader {
     this.#lost = Atomics.load(control, LOST_AT)
   }
 
-  /** From now on these kinds (EVENT) are told of; what is in the ring stays there. */
+  /** From now on the writer records these kinds (EVENT); what is in the ring stays there. */
   want(kinds: number): void {
     Atomics.store(this.#control, WANTED_AT, kinds)
   }
 
-  /** What happens from now on belongs to this frame. */
+  /** Records written from now on belong to this frame. */
   setFrame(frame: number): void {
     Atomics.store(this.#control, FRAME_AT, frame)
   }
@@ -114,7 +114,7 @@ export class EventReader {
   drain(each: (records: Int32Array, at: number) => void, gap: (lost: number) => void): number {
     const control = this.#control
     const tail = control[TAIL_AT]!
-    // Before HEAD: what is lost later is told of next time.
+    // Read before HEAD: records lost after this are reported by the next call.
     const lost = Atomics.load(control, LOST_AT)
     const head = Atomics.load(control, HEAD_AT)
     for (let count = tail; count !== head; count = (count + 1) | 0) {
@@ -122,7 +122,7 @@ export class EventReader {
       this.#tellGap(this.#records[at + LOST_BEFORE]!, gap)
       each(this.#records, at)
     }
-    // Whoever lost these found the ring as full as it was before this was called.
+    // These were lost behind the last record: the ring was full until now.
     this.#tellGap(lost, gap)
     Atomics.store(control, TAIL_AT, head)
     return (head - tail) | 0

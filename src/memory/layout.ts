@@ -4,7 +4,10 @@
 
 import type { Region } from './region.ts'
 
-/** Names the i32 words of a row that is `width` words long. A name given twice, or beyond the row, is a programming error. */
+/**
+ * Names the i32 words of a row that is `width` words long. A name given twice, or beyond the row, is a programming
+ * error.
+ */
 export function layout<const Fields extends Record<string, number>>(width: number, fields: Fields): Readonly<Fields> {
   const seen = new Set<number>()
   for (const [name, word] of Object.entries(fields)) {

@@ -75,7 +75,7 @@ export function bytesOf(cut: (region: Region) => unknown): number {
   return region.used
 }
 
-/** Memory for whatever `cut` cuts out of a region, and what it returned. */
+/** A buffer just large enough for what `cut` takes of a region, and what `cut` returned for it. */
 export function allocate<T>(cut: (region: Region) => T): { buffer: SharedArrayBuffer; view: T } {
   const buffer = sharedMemory(bytesOf(cut))
   return { buffer, view: cut(new Region(buffer)) }

@@ -12,6 +12,7 @@
 // that is only right together with another store. Rows with an even generation and LIVE are the only truth: free
 // list, index and counts are derived from them.
 
+import type { Row } from './brand.ts'
 import { fault } from './fault-points.ts'
 import type { Region } from './region.ts'
 
@@ -48,7 +49,7 @@ export class Rows {
   }
 
   /** Takes a free row for writing, its generation odd; 0 if the table is full. */
-  begin(): number {
+  begin(): Row {
     if (this.#freeCount === 0) return 0
     const row = this.#free[--this.#freeCount]!
     if (row > this.highest) this.highest = row
@@ -59,7 +60,7 @@ export class Rows {
   }
 
   /** The fields are written: the row is true from now on. */
-  commit(row: number): void {
+  commit(row: Row): void {
     const base = row * this.width
     this.words[base + this.#flags]! |= LIVE
     fault('row live, generation odd')
@@ -67,7 +68,7 @@ export class Rows {
     fault('row committed')
   }
 
-  retire(row: number): void {
+  retire(row: Row): void {
     const base = row * this.width
     Atomics.add(this.words, base + this.#generation, 1)
     fault('row retiring')
@@ -100,7 +101,7 @@ export class Rows {
     this.used = capacity - this.#freeCount
   }
 
-  isLive(row: number): boolean {
+  isLive(row: Row): boolean {
     return (this.words[row * this.width + this.#flags]! & LIVE) !== 0
   }
 }

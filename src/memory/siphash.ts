@@ -1,7 +1,7 @@
-// HalfSipHash-1-3 over four 32-bit words: the connection table's keyed hash. It keeps a sender who does not know the key
-// from choosing tuples that collide; the key is drawn at each start and never leaves the process. Authority: Aumasson
-// and Bernstein, "SipHash: a fast short-input PRF", and its 32-bit variant as Linux uses it for hash tables on 32-bit
-// machines (include/linux/siphash.h: hsiphash_4u32). It is no message authentication code.
+// HalfSipHash-1-3 over four 32-bit words: the connection table's keyed hash. It keeps a sender who does not know the
+// key from choosing tuples that collide; the key is drawn at each start and never leaves the process. Authority:
+// Aumasson and Bernstein, "SipHash: a fast short-input PRF", and its 32-bit variant as Linux uses it for hash tables on
+// 32-bit machines (include/linux/siphash.h: hsiphash_4u32). It is no message authentication code.
 //
 // Owner: the key is this thread's own. Shards that share a table attach the same key.
 //

@@ -1,6 +1,6 @@
-// Where a test may crash a shard in port words, bindings and what connects them: between two steps of a change that is more than one store. Each name says
-// what has just been done; what a crash there leaves behind, and who mends it, is in the README of this folder. In the
-// product the function is empty (memory/no-faults.ts).
+// Where a test may crash a shard in port words, bindings and what connects them: between two steps of a change that
+// is more than one store. Each name says what has just been done; what a crash there leaves behind, and who mends
+// it, is in the README of this folder. In the product the function is empty (memory/no-faults.ts).
 
 import { faultPoint } from '#faults'
 

@@ -12,9 +12,9 @@
 // the snapshot in force.
 
 import type { Region } from '../memory/region.ts'
-import type { Addr } from '../wire/address.ts'
+import { type Addr, isLimitedBroadcast, isMulticast, swap32 } from '../wire/address.ts'
 import { NeighbourRequests } from './neighbour-requests.ts'
-import { longestMatch, swapped, TrieBuilder, trieWords } from './prefix-trie.ts'
+import { longestMatch, TrieBuilder, trieWords } from './prefix-trie.ts'
 
 /** `refused`: a blackhole, unreachable or prohibit route. */
 export const ROUTE = { none: 0, unicast: 1, local: 2, broadcast: 3, multicast: 4, refused: 5 } as const
@@ -125,9 +125,6 @@ const STATE = 2
 const HEADER = 3 // three words
 const ROW = 8
 
-const BROADCAST = -1
-const isMulticast = (address: Addr): boolean => (address & 0xf0) === 0xe0
-
 const hashOf = (port: number, address: Addr): number => {
   const mixed = Math.imul(address ^ (port << 5), 0x9e3779b1)
   return Math.imul(mixed ^ (mixed >>> 15), 0x85ebca6b) >>> 12
@@ -170,9 +167,10 @@ export class Fib {
 
   /** Fills FOUND.words words of `out` from one snapshot. No route: type `none`, port -1, the rest 0. */
   lookup(destination: Addr, out: Int32Array): void {
-    if (destination === BROADCAST || isMulticast(destination)) {
+    const isBroadcast = isLimitedBroadcast(destination)
+    if (isBroadcast || isMulticast(destination)) {
       nothing(out)
-      out[FOUND.type] = destination === BROADCAST ? ROUTE.broadcast : ROUTE.multicast
+      out[FOUND.type] = isBroadcast ? ROUTE.broadcast : ROUTE.multicast
       return
     }
     // Plain loads may be late on machines that order them weakly, but not by the length of a publication.
@@ -240,7 +238,7 @@ export class Fib {
 
   #find(side: number, destination: Addr, out: Int32Array): void {
     nothing(out)
-    const value = longestMatch(this.#trie, side * this.#trieWords, swapped(destination))
+    const value = longestMatch(this.#trie, side * this.#trieWords, swap32(destination))
     if (value === 0) return
     const routes = this.#routes
     const route = (side * this.#routeCapacity + value - 1) * ROW
@@ -297,7 +295,7 @@ export class Fib {
       this.#routes[row + GATEWAY] = gateway
       this.#routes[row + SOURCE] = source === 0 && ours >= 0 ? this.#ports[ours + ADDRESS] : source
       this.#routes[row + MTU] = mtu === 0 || (link > 0 && link < mtu) ? link : mtu
-      trie.add(swapped(destination), length, number + 1)
+      trie.add(swap32(destination), length, number + 1)
     }
   }
 

@@ -4,6 +4,7 @@
 // A request lost because a ring is full is asked again with the next packet for the same next hop.
 
 import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'
+import type { Addr } from '../wire/address.ts'
 
 const SLOTS = 256
 
@@ -21,7 +22,7 @@ export class NeighbourRequests {
   }
 
   /** By the shard's own thread only. False if its ring is full. */
-  put(shard: number, port: number, address: number): boolean {
+  put(shard: number, port: number, address: Addr): boolean {
     const head = this.#heads[shard * CACHE_LINE_WORDS]
     if (((head - Atomics.load(this.#tails, shard * CACHE_LINE_WORDS)) | 0) >= SLOTS) return false
     const slot = (shard * SLOTS + (head & (SLOTS - 1))) * 2
@@ -32,7 +33,7 @@ export class NeighbourRequests {
   }
 
   /** By the watcher's thread only. */
-  take(each: (port: number, address: number) => void): void {
+  take(each: (port: number, address: Addr) => void): void {
     for (let shard = 0; shard < this.#shards; shard++) {
       const head = Atomics.load(this.#heads, shard * CACHE_LINE_WORDS)
       let tail = this.#tails[shard * CACHE_LINE_WORDS]

@@ -1,6 +1,6 @@
 // Longest prefix match (RFC 1812 section 5.2.4.3) in shared memory: a binary trie without one-way branches (PATRICIA),
 // so a lookup visits only prefixes that differ, and n prefixes need at most 2n + 1 nodes.
-// Owner: whoever builds it; everyone may read a finished one. Zeroed memory is an empty trie.
+// Owner: the thread that builds it; every thread may read a finished one. Zeroed memory is an empty trie.
 //
 // Node 0 is the root, the prefix of length 0. A child number 0 is no child, a value 0 no value.
 
@@ -12,10 +12,6 @@ const WORDS = 8 // half a cache line: a node never straddles two
 
 /** Words that a trie of this many prefixes takes. */
 export const trieWords = (prefixes: number): number => (2 * prefixes + 1) * WORDS
-
-/** An address as loaded from a packet (network order read little-endian) as a number in host order, or back. */
-export const swapped = (address: number): number =>
-  (address << 24) | ((address & 0xff00) << 8) | ((address >>> 8) & 0xff00) | (address >>> 24)
 
 /** The leading `length` bits of a number in host order. A shift by 32 is a shift by 0 here, hence the branch. */
 const leading = (bits: number, length: number): number => (length === 0 ? 0 : bits & (-1 << (32 - length)))
@@ -79,7 +75,8 @@ export class TrieBuilder {
 
 /**
  * The value of the longest prefix that covers an address (host order), 0 if none does. It ends after at most 33 nodes
- * and reads inside `words` only, even while the memory is being rewritten under it; the caller then discards the answer.
+ * and reads inside `words` only, even while the memory is being rewritten under it; the caller then discards the
+ * answer.
  */
 export function longestMatch(words: Int32Array, at: number, address: number): number {
   let value = 0
