@@ -10,7 +10,7 @@
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { connections } from '../control/api.ts'
+import { connections } from '../control/api-client.ts'
 import { EXIT } from '../control/exit-codes.ts'
 import { METRICS_URL, startGateway } from './gateway/gateway.ts'
 import { DISPATCHES, type Dispatch, GATEWAYS, type Gateway, type GatewayKind } from './gateway/gateway-options.ts'

@@ -23,10 +23,10 @@ import { ALL_BUT_PACKETS, EVENT, EventReader } from '../memory/event-ring.ts'
 import { POOL, SPACES } from '../nat/externals.ts'
 import { type Leases, NO_RULES, ownerOf, type StaticRules, UNTRANSLATED } from '../ownership/ownership-rule.ts'
 import { type Addr, formatAddress, type Prefix, parsePrefix } from '../wire/address.ts'
-import { Lines } from './lines.ts'
+import { completeChecksums, isReadable, numbersFromInside, sideOf, sourceOf } from './captured-packets.ts'
+import { Lines } from './event-lines.ts'
 import type { Done, Side } from './messages.ts'
-import { completeChecksums, isReadable, numbersFromInside, sideOf, sourceOf } from './packets.ts'
-import { ReplayShards } from './shards.ts'
+import { ReplayShards } from './replay-shards.ts'
 
 export interface ReplayHelper {
   /** A built-in's name, or an absolute path. */

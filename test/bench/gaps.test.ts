@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { gapsOf } from '../../bench/kill/gaps.ts'
-import type { Connection } from '../../src/control/api.ts'
+import type { Connection } from '../../src/control/api-client.ts'
 
 const stream = (sourcePort: number, ...pauses: readonly (readonly [from: number, to: number])[]) => ({
   flow: { protocol: 17, source: '10.0.0.2', sourcePort, destination: '203.0.113.2', destinationPort: 7 } as const,

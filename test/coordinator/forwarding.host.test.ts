@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { Connection } from '../../src/control/api.ts'
+import type { Connection } from '../../src/control/api-client.ts'
 import {
   GATEWAY_INSIDE,
   GATEWAY_OUTSIDE,

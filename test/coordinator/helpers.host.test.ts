@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { Connection, Expectation, Helper } from '../../src/control/api.ts'
+import type { Connection, Expectation, Helper } from '../../src/control/api-client.ts'
 import { GATEWAY_OUTSIDE, SERVER } from '../../src/lab/world/topology.ts'
 import { type Natloom, Network } from './network.ts'
 

@@ -4,7 +4,7 @@
 //   a connection is in one shard; both of its directions are owned by that shard; a flow that the lab's traffic had an
 //   answer on is there, and has seen packets both ways.
 
-import type { Connection } from '../../control/api.ts'
+import type { Connection } from '../../control/api-client.ts'
 import type { Flow } from '../traffic/traffic.ts'
 import { type Sample, sum, sumBy } from './metrics-text.ts'
 

@@ -2,7 +2,7 @@
 // where the connection comes to. Both ends are ours (scripted-peer.ts), so that they can wait while the gateway is asked; the
 // protocol is FTP's, at its own port. The kernel's gateway can't be asked where it has what: of it, the lines are told.
 
-import { type Connection, connections, type Expectation, expectations } from '../../control/api.ts'
+import { type Connection, connections, type Expectation, expectations } from '../../control/api-client.ts'
 import type { Gateway } from '../gateway/gateway-options.ts'
 import type { ScriptedPeerRequests } from '../traffic/scripted-peer.ts'
 import { Remote } from '../world/remote.ts'

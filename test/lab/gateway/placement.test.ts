@@ -1,7 +1,7 @@
 // The lab's check of which shard has which connection, by lists that are right and lists that are not.
 
 import { describe, expect, it } from 'vitest'
-import type { Connection } from '../../../src/control/api.ts'
+import type { Connection } from '../../../src/control/api-client.ts'
 import { parseMetrics } from '../../../src/lab/gateway/metrics-text.ts'
 import { needlessHandovers, Placement } from '../../../src/lab/gateway/placement.ts'
 import type { Flow } from '../../../src/lab/traffic/traffic.ts'

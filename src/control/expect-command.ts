@@ -4,8 +4,8 @@
 // come to.
 
 import type { Writable } from 'node:stream'
-import { answerOf, type Expectation, expectations } from './api.ts'
-import { flowText, type Output, write } from './conntrack.ts'
+import { answerOf, type Expectation, expectations } from './api-client.ts'
+import { flowText, type Output, write } from './conntrack-command.ts'
 
 const AF_INET = 2
 

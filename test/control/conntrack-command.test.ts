@@ -5,8 +5,8 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { apiSocket, type Connection } from '../../src/control/api.ts'
-import { listConnections, textOf } from '../../src/control/conntrack.ts'
+import { apiSocket, type Connection } from '../../src/control/api-client.ts'
+import { listConnections, textOf } from '../../src/control/conntrack-command.ts'
 import { natloom, temporaryFile } from './command.ts'
 
 const TCP: Connection = {

@@ -1,9 +1,9 @@
 // `natloom expect -L` and `natloom helper`: the text, and what is said of a wrong command line.
 
 import { describe, expect, it } from 'vitest'
-import type { Expectation, Helper } from '../../src/control/api.ts'
-import { expectationText } from '../../src/control/expect.ts'
-import { helperText } from '../../src/control/helper.ts'
+import type { Expectation, Helper } from '../../src/control/api-client.ts'
+import { expectationText } from '../../src/control/expect-command.ts'
+import { helperText } from '../../src/control/helper-command.ts'
 import { natloom } from './command.ts'
 
 const FTP: Expectation = {

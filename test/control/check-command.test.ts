@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { effectiveConfig } from '../../src/control/check.ts'
+import { effectiveConfig } from '../../src/control/check-command.ts'
 import { loadConfig } from '../../src/control/config.ts'
 import { jsonSchema } from '../../src/control/json-schema.ts'
 import { KEYS } from '../../src/control/keys.ts'

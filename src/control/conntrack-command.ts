@@ -5,7 +5,7 @@
 
 import { once } from 'node:events'
 import type { Writable } from 'node:stream'
-import { answerOf, type Connection, connections } from './api.ts'
+import { answerOf, type Connection, connections } from './api-client.ts'
 
 export const OUTPUTS = ['text', 'json'] as const
 export type Output = (typeof OUTPUTS)[number]

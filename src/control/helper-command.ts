@@ -2,8 +2,8 @@
 
 import type { Writable } from 'node:stream'
 import { isModulePath, moduleAt } from '../coordinator/helpers/helper-config.ts'
-import { type Helper, helpers, loadHelper, unloadHelper } from './api.ts'
-import { type Output, write } from './conntrack.ts'
+import { type Helper, helpers, loadHelper, unloadHelper } from './api-client.ts'
+import { type Output, write } from './conntrack-command.ts'
 import { EXIT } from './exit-codes.ts'
 
 export interface LoadOptions {

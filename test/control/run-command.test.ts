@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import pino from 'pino'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { loadConfig } from '../../src/control/config.ts'
-import { type RunningGateway, run } from '../../src/control/run.ts'
+import { type RunningGateway, run } from '../../src/control/run-command.ts'
 
 const { config } = loadConfig({ env: { NATLOOM_INSIDE: 'lan0', NATLOOM_OUTSIDE: 'wan0' } })
 
