@@ -10,7 +10,7 @@ const EVERYTHING = ['src', 'workers', 'bench', 'test', 'scripts']
 const folder = (name) => `^src/${name}/`
 
 /** What is declared for all threads and works on none's memory: importable above the datapath. */
-const CONTRACTS = ['^src/datapath/shard-contract\\.ts$', '^src/datapath/handover/handover-rings\\.ts$']
+const CONTRACTS = ['^src/datapath/shard-(contract|tables)\\.ts$', '^src/datapath/handover/handover-rings\\.ts$']
 const HELPER_API = ['^src/helpers/(helper|notations)\\.ts$']
 /** How helpers are named, found and loaded; and the API. */
 const HELPER_LOADING = ['^src/helpers/(builtin|helper|helper-list|load)\\.ts$']

@@ -3,8 +3,9 @@
 
 import { ExpectationTable } from '../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
-import { type ShardMemory, type ShardSettings, tableBytes } from '../src/datapath/attach.ts'
 import { HandoverRings } from '../src/datapath/handover/handover-rings.ts'
+import type { ShardMemory, ShardSettings } from '../src/datapath/shard-contract.ts'
+import { tableBytes } from '../src/datapath/shard-tables.ts'
 import { HelperList } from '../src/helpers/helper-list.ts'
 import { adviseHugePages } from '../src/io/syscalls.ts'
 import { allocate, Region, sharedMemory } from '../src/memory/region.ts'

@@ -2,13 +2,13 @@
 // sockets: time and packets come by message, what was sent goes back by message.
 
 import { parentPort, workerData } from 'node:worker_threads'
-import { attachShard } from '../src/datapath/attach.ts'
+import { attachReplayShard } from '../src/datapath/un-nat/attach-replay-shard.ts'
 import { PcapDriver } from '../src/io/pcap.ts'
 import type { Done, Order, ReplayShard, Side } from '../src/replay/messages.ts'
 
 const { memory, settings, driver: options } = workerData as ReplayShard
 const driver = new PcapDriver(options)
-const shard = await attachShard(memory, settings, driver, { watcher() {}, shard() {}, coordinator() {} })
+const shard = await attachReplayShard(memory, settings, driver, { watcher() {}, shard() {}, coordinator() {} })
 await shard.followHelpers()
 let now = 0
 /** There is more to do of what the present second demands. */
@@ -24,8 +24,8 @@ function obey(order: Order): Done {
   if (order.what === 'play') {
     const { packet, from, outside } = order
     const mem = new DataView(packet.buffer, packet.byteOffset, packet.byteLength)
-    if (from === 'inside') shard.asSentFromInside(mem, 0, packet.length)
-    else shard.asSentFromOutside(mem, 0, packet.length, outside)
+    if (from === 'inside') shard.asSentInside(mem, 0, packet.length)
+    else shard.asSentOutside(mem, 0, packet.length, outside)
     driver.play(from === 'inside' ? 0 : 1, packet)
   }
   while (shard.turn(now) > 0);

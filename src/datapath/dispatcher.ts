@@ -17,7 +17,6 @@ import { Externals } from '../nat/externals.ts'
 import { staticRules } from '../ownership/ownership-rule.ts'
 import { Fib } from '../routing/fib.ts'
 import * as ipv4 from '../wire/ipv4.ts'
-import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
 import { attachHandover, BY_DISPATCH, give, publishHandOvers } from './handover/handover.ts'
 import { HandoverRings } from './handover/handover-rings.ts'
 import { attachPacketOwner, ownerOfFragments, ownerOfPacket, ownerOfTuple } from './handover/packet-owner.ts'
@@ -26,6 +25,7 @@ import { AT, beginBurst, FLOW, FRAGMENT, ingress, ingressOf, KIND, LENGTH, side 
 import { copyLinkCounts, countReceived, countVerdict } from './packet/counting.ts'
 import { mem } from './packet/packet-memory.ts'
 import { parseBurst } from './packet/parse.ts'
+import type { ShardMemory, ShardSettings, Wakers } from './shard-contract.ts'
 
 const LINK_COUNTS_EVERY_MS = 1000
 

@@ -1,13 +1,14 @@
-// How a shard's own memory is cut into tables: by the shard, and by whoever reads them. Owner: the shard.
+// How a shard's own memory is cut into tables, and how other threads look at them. Owner: the shard; all others read.
 
-import { cutConnections } from '../conntrack/connection-table.ts'
+import { type ConnectionView, cutConnections, viewConnections } from '../conntrack/connection-table.ts'
 import { cutMappings, type MappingView, viewMappings } from '../conntrack/mapping-table.ts'
 import { cutPermissions } from '../conntrack/permission-table.ts'
 import { counterBlock } from '../counters/counters.ts'
 import type { Attached } from '../memory/attached.ts'
-import { cutEvents } from '../memory/event-ring.ts'
+import { cutEvents, type EventRing } from '../memory/event-ring.ts'
 import { bytesOf, Region } from '../memory/region.ts'
 import { cutSequences } from '../nat/sequence-table.ts'
+import type { ShardSettings } from './shard-contract.ts'
 
 type Tables = Omit<Attached, 'packetMemory'>
 
@@ -27,3 +28,18 @@ export function cutTables(region: Region, capacity: number): Tables {
 /** Anyone's view of a shard's mappings; nat/existing-mappings.shard.ts reads it. */
 export const mappingsOf = (tables: SharedArrayBuffer, capacity: number): MappingView =>
   viewMappings(cutTables(new Region(tables), capacity).mappings, capacity)
+
+/** Bytes of a shard's own tables. */
+export const tableBytes = (settings: ShardSettings): number =>
+  bytesOf((region) => cutTables(region, settings.connections))
+
+/** Anyone's view of a shard's connections; conntrack/listing.ts reads it. */
+export const connectionsOf = (tables: SharedArrayBuffer, settings: ShardSettings): ConnectionView =>
+  viewConnections(cutTables(new Region(tables), settings.connections).connections, settings.connections)
+
+/** A shard's event ring, for its one reader. */
+export const eventsOf = (tables: SharedArrayBuffer, settings: ShardSettings): EventRing =>
+  cutEvents(cutTables(new Region(tables), settings.connections).events)
+
+/** Anyone's view of a shard's counters. */
+export const countersOf = (tables: SharedArrayBuffer): Float64Array => counterBlock(new Region(tables))

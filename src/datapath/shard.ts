@@ -27,7 +27,6 @@ import { recover } from '../nat/recover.shard.ts'
 import { unreserveAt } from '../nat/reservations.ts'
 import { staticRules, UNTRANSLATED } from '../ownership/ownership-rule.ts'
 import { Fib } from '../routing/fib.ts'
-import type { ShardMemory, ShardSettings, Wakers } from './attach.ts'
 import { attachKeptPages, KEPT_BYTES } from './egress/kept-pages.ts'
 import { attachPendingPackets, isTimeToCheckPending } from './egress/pending-packets.ts'
 import { attachRoutes, followRoutes } from './egress/route-cache.ts'
@@ -44,8 +43,8 @@ import { copyLinkCounts } from './packet/counting.ts'
 import { attachFragmentTable, expireFragments } from './packet/fragment-table.ts'
 import { attachPacketMemory } from './packet/packet-memory.ts'
 import { attachPipeline, runBurst, runHandedOver, runHeld, runPending } from './pipeline.ts'
+import type { ShardMemory, ShardSettings, Wakers } from './shard-contract.ts'
 import { mappingsOf } from './shard-tables.ts'
-import { asSentInside, asSentOutside, attachUnNat } from './un-nat/un-nat.ts'
 
 /** The expiry sweep goes round the table in about a second, in this many steps. */
 const SWEEPS_A_SECOND = 16
@@ -54,9 +53,6 @@ const SWEEP_EVERY = 1000 / SWEEPS_A_SECOND
 let driver: Driver
 let nextSweep = 0
 let nextSecond = 0
-/** Rows that catchUp() has not looked at, and how many it looks at in one call. */
-let toSweep = 0
-const ROWS_AT_ONCE = 1024
 /** The memory is a dead shard's, and its rows have not been looked at yet. */
 let mustRecover = false
 let externals: Externals
@@ -101,10 +97,8 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   )
   attachHelped(wakers.callClocks, wakers.tell)
   attachPipeline(driver)
-  attachUnNat(externals, settings.nat)
   nextSweep = 0
   nextSecond = 0
-  toSweep = 0
   mustRecover = settings.restarted
   lastReceived = 0
 }
@@ -134,31 +128,10 @@ export function turn(milliseconds: Milliseconds): number {
   return received
 }
 
-/**
- * What time demands by now, where time is told in jumps: a replay calls this as often as it likes, and turn() does none of
- * it any more. What ends is the same, whatever shard it is in. True: there is more of it, to be called for once the
- * events are read, since their ring would not hold the end of every connection.
- */
-export function catchUp(milliseconds: Milliseconds): boolean {
-  if (toSweep === 0) {
-    setClock(milliseconds)
-    followExternals()
-    toSweep = connections.highest
-    nextSweep = Number.POSITIVE_INFINITY
-  }
-  const rows = Math.min(toSweep, ROWS_AT_ONCE)
-  sweep(rows)
-  toSweep -= rows
-  if (toSweep > 0) return true
-  endQuarantine()
-  expireFragments()
-  return false
+/** From now on turn() expires nothing and copies no counts: a replay does so itself (un-nat/replay-shard.ts). */
+export function endHousekeeping(): void {
+  nextSweep = Number.POSITIVE_INFINITY
 }
-
-/** As un-nat.ts has them. */
-export const asSentFromInside = (mem: DataView, ip: number, end: number): void => asSentInside(mem, ip, end)
-export const asSentFromOutside = (mem: DataView, ip: number, end: number, outside: number): void =>
-  asSentOutside(mem, ip, end, outside)
 
 /** What changes in the list of helpers, if anything has: to be awaited between turns. */
 export const followHelpers = (): Promise<void> | undefined => followHelperList()

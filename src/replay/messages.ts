@@ -1,7 +1,7 @@
 // What the main thread of a replay and its shards tell each other. Lock-step: a shard does nothing but what it is told,
 // and has done it when it answers.
 
-import type { ShardMemory, ShardSettings } from '../datapath/attach.ts'
+import type { ShardMemory, ShardSettings } from '../datapath/shard-contract.ts'
 import type { PcapDriverOptions } from '../io/pcap.ts'
 import type { Addr } from '../wire/address.ts'
 

@@ -10,17 +10,10 @@ import { DEFAULT_TIMEOUTS, type Timeouts } from '../../src/conntrack/timeouts.ts
 import { ExpectationGc } from '../../src/coordinator/expectations/expectation-gc.ts'
 import { CELL } from '../../src/counters/counters.ts'
 import { DROP, DROP_REASONS, type DropReasonName } from '../../src/counters/drop-reasons.ts'
-import {
-  connectionsOf,
-  countersOf,
-  type Dataplane,
-  eventsOf,
-  type ShardMemory,
-  type ShardSettings,
-  tableBytes,
-} from '../../src/datapath/attach.ts'
 import { HandoverRings, handoverFrameBytes } from '../../src/datapath/handover/handover-rings.ts'
 import type { CallClocks } from '../../src/datapath/helped/call-budget.ts'
+import type { Dataplane, ShardMemory, ShardSettings } from '../../src/datapath/shard-contract.ts'
+import { connectionsOf, countersOf, eventsOf, tableBytes } from '../../src/datapath/shard-tables.ts'
 import type { Helper } from '../../src/helpers/helper.ts'
 import { HelperList } from '../../src/helpers/helper-list.ts'
 import type { Binding } from '../../src/helpers/registry.shard.ts'

@@ -33,7 +33,8 @@ import {
   WIDTH,
 } from '../../conntrack/expectation-table.ts'
 import { CELL } from '../../counters/counters.ts'
-import { connectionsOf, type ShardMemory, type ShardSettings } from '../../datapath/attach.ts'
+import type { ShardMemory, ShardSettings } from '../../datapath/shard-contract.ts'
+import { connectionsOf } from '../../datapath/shard-tables.ts'
 import { type Externals, SPACES, VACANT, withContent } from '../../nat/externals.ts'
 import { ofReservations, reservationsIn, unreserveAt } from '../../nat/reservations.ts'
 

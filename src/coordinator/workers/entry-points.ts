@@ -3,7 +3,7 @@
 // data is declared in host/watcher.ts, a replay's in replay/messages.ts.
 
 import { fileURLToPath } from 'node:url'
-import type { ShardMemory, ShardSettings } from '../../datapath/attach.ts'
+import type { ShardMemory, ShardSettings } from '../../datapath/shard-contract.ts'
 import type { AfPacketRings } from '../../io/af-packet-layout.ts'
 import type { FaultPlan } from '../../io/fault-plan.ts'
 

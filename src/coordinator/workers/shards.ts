@@ -1,7 +1,7 @@
 // A gateway's workers: its shards and, where a thread dispatches packets, the dispatcher. Says what each worker thread is
 // given; supervisor.ts keeps one running in each slot.
 
-import type { ShardMemory, ShardSettings } from '../../datapath/attach.ts'
+import type { ShardMemory, ShardSettings } from '../../datapath/shard-contract.ts'
 import type { AfPacketRings } from '../../io/af-packet-layout.ts'
 import type { FaultPlan } from '../../io/fault-plan.ts'
 import { signal } from '../../io/syscalls.ts'

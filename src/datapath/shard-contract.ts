@@ -1,0 +1,81 @@
+// What a shard is told, what memory it works on, and what its thread's loop asks of it: the contract between the datapath
+// and the threads above it (coordinator, replay, workers). Types alone: whoever imports them needs no attached memory.
+
+import type { Side } from '../conntrack/terms.ts'
+import type { Timeouts } from '../conntrack/timeouts.ts'
+import type { Milliseconds } from '../memory/brand.ts'
+import type { PortForward } from '../nat/port-forwards.shard.ts'
+import type { NatSettings } from '../nat/settings.ts'
+import type { FibOptions } from '../routing/fib.ts'
+import type { CallClocks } from './helped/call-budget.ts'
+
+/** What a shard must know; plain data, posted to its worker. */
+export interface ShardSettings {
+  /** Its number; the dispatcher's is the number of shards. */
+  readonly shard: number
+  /** How many shards there are. */
+  readonly shards: number
+  /** The memory is a dead shard's: what is derived from its rows is made again. */
+  readonly restarted: boolean
+  /** Which life of the shard this is, from 1 on (memory/control-words.ts). */
+  readonly epoch: number
+  /** Key of the ownership rule's hash (ownership-rule.ts): a random 32-bit word, the same for all. */
+  readonly ownerKey: number
+  /** Side of each port: 0 inside, 1 outside. */
+  readonly sides: readonly Side[]
+  /** The secret key of this start (memory/siphash.ts): two random 32-bit words. */
+  readonly hashKey: readonly [number, number]
+  /** Connections that the table holds. */
+  readonly connections: number
+  readonly externals: { readonly capacity: number; readonly blockSize: number }
+  readonly fib: FibOptions
+  /** Expectations at a time, of all shards. */
+  readonly expectations: number
+  readonly timeouts: Timeouts
+  readonly nat: NatSettings
+  /** In the order of the configuration; none share an external endpoint. */
+  readonly portForwards: readonly PortForward[]
+  readonly icmpErrorsPerSecond: number
+}
+
+/** The buffers a shard works on. */
+export interface ShardMemory {
+  /** Its own tables and counters. */
+  readonly tables: SharedArrayBuffer
+  /** By shard: all shards' tables, of which it reads the mappings. */
+  readonly peers: readonly SharedArrayBuffer[]
+  /** External addresses, leases, port words: all shards'. */
+  readonly externals: SharedArrayBuffer
+  /** Routes and neighbours: all shards'. */
+  readonly fib: SharedArrayBuffer
+  /** Rings from shard to shard: all shards'. */
+  readonly handover: SharedArrayBuffer
+  /** What helpers have announced: all shards'. */
+  readonly expectations: SharedArrayBuffer
+  /** Which helpers are in force: all shards'. */
+  readonly helperList: SharedArrayBuffer
+}
+
+/** How a shard makes other threads look. Each may be called at any time and wakes a sleeper once. */
+export interface Wakers {
+  /** The netlink watcher: a neighbour is asked for. */
+  watcher(): void
+  /** Another shard: something is in a ring for it. */
+  shard(shard: number): void
+  /** The coordinator: a port block is asked for. */
+  coordinator(): void
+  /** To measure helpers by; without them they are not. */
+  readonly callClocks?: CallClocks
+  /** Somebody who writes a helper: what is wrong with it, in a line. */
+  readonly tell?: (text: string) => void
+}
+
+/** The datapath of this thread. */
+export interface Dataplane {
+  /** One turn of the loop at this time (milliseconds since the gateway's start); packets received. */
+  turn(milliseconds: Milliseconds): number
+  /** Sleeps until there is something to do, at most this long. */
+  sleep(timeoutMs: Milliseconds): void
+  /** Once before the first turn, then after each: what must be awaited before the next, if anything. Never rejects. */
+  followHelpers(): Promise<void> | undefined
+}
