@@ -20,7 +20,7 @@ attach({
   ...{ events: new Region(), counters: cut(counterBlock), capacity: MASTERS },
   connections: cut((region) => cutConnections(region, MASTERS)),
 })
-const { attachExpectations, expected } = await import('../src/conntrack/expectation-slots.shard.ts')
+const { attachExpectations, expectCount } = await import('../src/conntrack/expectation-slots.shard.ts')
 const { expect, withdraw } = await import('../src/conntrack/expectations.shard.ts')
 const { claim } = await import('../src/conntrack/expectation-matching.shard.ts')
 const { reserveFor, unreserveAt } = await import('../src/nat/reservations.ts')
@@ -89,7 +89,7 @@ export function expectingBenches(): readonly (readonly [name: string, work: (tim
       `new connection that none of ${OPEN} expects`,
       (times) => {
         let sink = 0
-        for (let i = 0; i < times; i++) if (expected() > 0) sink ^= claim(KEY, 7, 2, next() << 16)
+        for (let i = 0; i < times; i++) if (expectCount() > 0) sink ^= claim(KEY, 7, 2, next() << 16)
         return sink
       },
     ],

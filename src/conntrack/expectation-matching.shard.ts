@@ -34,7 +34,7 @@ const TRIES = 4
 
 /**
  * The newest expectation that a packet matches, claimed for this shard; 0 if there is none. To be settled within the same
- * packet by consume() or putBack(). Ask only if expected() > 0.
+ * packet by consume() or putBack(). Ask only if expectCount() > 0.
  */
 export function claim(key: KeyWord, src: Addr, dst: Addr, ports: Ports): number {
   const bucket = bucketOf(key, dst, ports >>> 16)

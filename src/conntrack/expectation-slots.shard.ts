@@ -45,7 +45,7 @@ export function attachExpectations(
 }
 
 /** How many stand, in all shards: while it is 0, no new connection needs to ask. */
-export const expected = (): number => table.count()
+export const expectCount = (): number => table.count()
 
 /** A word of a slot that this shard has claimed, or of a handle that is known to stand. */
 export const field = (handle: Handle, word: number): number => table.fields[slotOf(handle) * WIDTH + word]!

@@ -20,7 +20,7 @@ import {
   remove,
 } from '../conntrack/connections.shard.ts'
 import { flowEnd, flowNew } from '../conntrack/events.shard.ts'
-import { expected } from '../conntrack/expectation-slots.shard.ts'
+import { expectCount } from '../conntrack/expectation-slots.shard.ts'
 import { endMaster } from '../conntrack/expectations.shard.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import { endMapping, hasEnded, mapping, mappingBase, removeMapping } from '../conntrack/mappings.shard.ts'
@@ -251,7 +251,7 @@ export function endConnection(row: Row): void {
   const holder = holds(row)
   if ((hot[(row << CONN_SHIFT) + CONN.state]! & HELPED) !== 0) endHelp(row)
   // Its helper may have left it before.
-  else if (expected() > 0) endMaster(row, hot[(row << CONN_SHIFT) + CONN.generation]!)
+  else if (expectCount() > 0) endMaster(row, hot[(row << CONN_SHIFT) + CONN.generation]!)
   flowEnd(row)
   dequeue(row)
   fault('connection out of its queue')

@@ -12,7 +12,7 @@ import { CONN, CONN_SHIFT, EXPECTED, TUPLE_WORDS } from '../conntrack/connection
 import { cold, hot, originOf } from '../conntrack/connections.shard.ts'
 import { flowNew } from '../conntrack/events.shard.ts'
 import { claim, consume, putBack, reservedFor } from '../conntrack/expectation-matching.shard.ts'
-import { expected, field, isPermanent } from '../conntrack/expectation-slots.shard.ts'
+import { expectCount, field, isPermanent } from '../conntrack/expectation-slots.shard.ts'
 import { EXPECTATION } from '../conntrack/expectation-table.ts'
 import { expect, refuse } from '../conntrack/expectations.shard.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
@@ -128,7 +128,7 @@ function reservationFor({ protocol, port }: Announce, inside: Addr, external: nu
 
 /** The port index of the endpoint, if another expectation or a mapping has one: reserved once more; -1 if there is none. */
 function existingPort(owner: number, protocol: ProtocolNumber, inside: Addr, port: number, entry: number): number {
-  const named = expected() > 0 ? reservedFor(protocol, inside, port) : -1
+  const named = expectCount() > 0 ? reservedFor(protocol, inside, port) : -1
   const isNamedStill = (): boolean => reservedFor(protocol, inside, port) === named
   if (named >= 0 && entryOfPort(named) === entry && reserveTaken(externals, named, isNamedStill)) return named
   return dependsOnAddress(settings.mapping) ? -1 : reserveExisting(owner, protocol, inside, port, entry)
@@ -136,7 +136,7 @@ function existingPort(owner: number, protocol: ProtocolNumber, inside: Addr, por
 
 /** An expectation for this tuple, claimed; 0 if there is none. */
 export const claimFor = (protocol: ProtocolNumber, side: Side, src: Addr, dst: Addr, ports: Ports): number =>
-  expected() === 0 ? 0 : claim(keyWord(protocol, side), src, dst, ports)
+  expectCount() === 0 ? 0 : claim(keyWord(protocol, side), src, dst, ports)
 
 /**
  * The first packet of an expected connection: its row, or the complement of a drop reason. The claim is settled either

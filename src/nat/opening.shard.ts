@@ -8,7 +8,7 @@
 // Functions that make a connection return its row (above zero), or the complement (~) of a drop reason.
 
 import { reservedFor } from '../conntrack/expectation-matching.shard.ts'
-import { expected } from '../conntrack/expectation-slots.shard.ts'
+import { expectCount } from '../conntrack/expectation-slots.shard.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import { findByExternal, findByInside, insertMapping, mapping, mappingBase } from '../conntrack/mappings.shard.ts'
 import { findPermission } from '../conntrack/permissions.shard.ts'
@@ -189,7 +189,7 @@ function makeMapping(protocol: ProtocolNumber, src: Addr, port: number, remote: 
 
 /** The port that an expectation has announced for this inside endpoint, which sends before anybody has come; else -1. */
 function takeNamed(protocol: ProtocolNumber, src: Addr, port: number, entry: number): number {
-  if (expected() === 0) return -1
+  if (expectCount() === 0) return -1
   const at = reservedFor(protocol, src, port)
   if (at < 0 || entryOfPort(at) !== entry) return -1
   return takeReserved(entry, spaceOf(protocol), portOfIndex(at)) ? portOfIndex(at) : -1

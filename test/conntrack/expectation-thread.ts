@@ -209,7 +209,7 @@ function refresh(): void {
 function claim(): void {
   const source = SOURCES[draw(SOURCES.length)]!
   const [sourcePort, port] = [oneIn(2) ? 20 : 21, 1 + draw(PORTS)]
-  if (table.expected() === 0) return
+  if (table.expectCount() === 0) return
   const handle = table.claim(KEY, source, 1, sourcePort | (port << 16))
   if (handle === 0) return
   const at = ledgerAt(handle)

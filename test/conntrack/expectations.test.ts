@@ -53,12 +53,12 @@ describe('what an expectation lets in', () => {
   it('is the connection that was announced, whichever shard meets it, once', () => {
     const handle = shard.expect(draft())
     expect(handle).toBeGreaterThan(0)
-    expect(shard.expected()).toBe(1)
+    expect(shard.expectCount()).toBe(1)
     expect(met(other)).toBe(handle)
     expect(other.field(handle, EXPECTATION.savedAddress)).toBe(parseAddress(CLIENT))
     expect(met(shard)).toBe(0)
     other.consume(handle)
-    expect(shard.expected()).toBe(0)
+    expect(shard.expectCount()).toBe(0)
     expect(met(shard)).toBe(0)
   })
 
@@ -113,7 +113,7 @@ describe('what an expectation lets in', () => {
       expect(other.isPermanent(handle)).toBe(true)
       other.putBack(handle, true)
     }
-    expect(shard.expected()).toBe(1)
+    expect(shard.expectCount()).toBe(1)
   })
 
   it('lets nothing in while it is inactive', () => {
@@ -123,7 +123,7 @@ describe('what an expectation lets in', () => {
     expect(isLetIn()).toBe(true)
     expect(shard.activate(handle, false)).toBe(true)
     expect(isLetIn()).toBe(false)
-    expect(shard.expected()).toBe(1)
+    expect(shard.expectCount()).toBe(1)
   })
 })
 
@@ -133,7 +133,7 @@ describe('an announcement made once more', () => {
     shard.setSecond(1020)
     expect(shard.expect(draft({ timeout: 30, reservation: 78 }))).toBe(handle)
     expect(shard.released).toEqual([77])
-    expect(shard.expected()).toBe(1)
+    expect(shard.expectCount()).toBe(1)
     other.setSecond(1049)
     expect(isLetIn()).toBe(true)
   })
@@ -143,7 +143,7 @@ describe('an announcement made once more', () => {
     const after = shard.expect(draft({ reservation: 79, savedPort: swap16(50) }))
     expect([shard.isStanding(before), shard.isStanding(after)]).toEqual([false, true])
     expect(shard.released).toEqual([77])
-    expect(shard.expected()).toBe(1)
+    expect(shard.expectCount()).toBe(1)
     expect(other.field(met(other), EXPECTATION.savedPort)).toBe(swap16(50))
   })
 })
@@ -160,7 +160,7 @@ describe('one more than its class may have', () => {
     const second = master(shard, 50004)
     shard.expect(draft({ ...portOf(42000), masterRow: second.row, masterGeneration: second.generation }))
     expect(handles.map(shard.isStanding)).toEqual([false, true, true])
-    expect(shard.expected()).toBe(4)
+    expect(shard.expectCount()).toBe(4)
   })
 
   it('is refused while all that stand are being matched', () => {
@@ -199,7 +199,7 @@ describe('what is refused', () => {
   it('a ninth to the same endpoint, whoever it is from', () => {
     const handles = Array.from({ length: 9 }, (_, i) => shard.expect(draft({ src: `192.0.2.${i}`, maxExpected: 255 })))
     expect(handles[8]).toBe(~EXPECT_REFUSED['bucket-full'])
-    expect(shard.expected()).toBe(8)
+    expect(shard.expectCount()).toBe(8)
   })
 
   it('one more than the gateway holds, until one goes', () => {
@@ -208,7 +208,7 @@ describe('what is refused', () => {
     expect(handles[10]).toBe(~EXPECT_REFUSED['global-limit'])
     expect(shard.withdraw(handles[3]!)).toBe(true)
     expect(shard.expect(draft({ ...portOf(2000), maxExpected: 255 }))).toBeGreaterThan(0)
-    expect(shard.expected()).toBe(10)
+    expect(shard.expectCount()).toBe(10)
   })
 })
 
@@ -227,7 +227,7 @@ describe('an expectation ends', () => {
     expect(shard.released).toEqual([0])
     expect(shard.isStanding(handles[2]!)).toBe(true)
     other.consume(handles[1]!)
-    expect(shard.expected()).toBe(1)
+    expect(shard.expectCount()).toBe(1)
   })
 
   it('without being told, where the shard that meets it is the dead master’s', () => {
@@ -253,7 +253,7 @@ describe('an expectation ends', () => {
     it(`a helper that names ${handle}, which none is, does no harm`, () => {
       shard.expect(draft())
       expect([shard.withdraw(handle), shard.activate(handle, true)]).toEqual([false, false])
-      expect(shard.expected()).toBe(1)
+      expect(shard.expectCount()).toBe(1)
     })
 })
 

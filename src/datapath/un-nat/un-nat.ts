@@ -13,7 +13,7 @@
 import { CONN_SHIFT, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
 import { findConnection, hot } from '../../conntrack/connections.shard.ts'
 import { reservedFor } from '../../conntrack/expectation-matching.shard.ts'
-import { expected } from '../../conntrack/expectation-slots.shard.ts'
+import { expectCount } from '../../conntrack/expectation-slots.shard.ts'
 import { MAPPING } from '../../conntrack/mapping-table.ts'
 import { findByInside, mapping, mappingBase } from '../../conntrack/mappings.shard.ts'
 import type { Direction } from '../../conntrack/terms.ts'
@@ -151,7 +151,7 @@ function findExternal(
     port = mapping[mappingBase(bound) + MAPPING.ports]! >>> 16
     return
   }
-  const reserved = expected() === 0 ? -1 : reservedFor(protocol, inside, insidePort)
+  const reserved = expectCount() === 0 ? -1 : reservedFor(protocol, inside, insidePort)
   if (reserved < 0) return
   address = externals.addressOf(entryOfPort(reserved))
   port = swap16(portOfIndex(reserved))
