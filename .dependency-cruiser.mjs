@@ -15,27 +15,28 @@ const HELPER_API = ['^src/helpers/(helper|notations)\\.ts$']
 /** How helpers are named, found and loaded; and the API. */
 const HELPER_LOADING = ['^src/helpers/(builtin|helper|helper-list|load)\\.ts$']
 
-const HELPER = '^src/helpers/(?!(helper|notations|builtin|context\\.shard|registry\\.shard|load|helper-list)\\.ts$)'
+const HELPER =
+  '^src/helpers/(?!(helper|notations|builtin|context\\.shard|registry\\.shard|load|helper-list|declaration)\\.ts$)'
 
 /** [layer, its files, what it may import beside itself], from the bottom to the top. */
 const LAYERS = [
   ['wire', [folder('wire')], []],
   ['memory', [folder('memory')], []],
   ['counters', [folder('counters')], ['memory'].map(folder)],
-  ['routing', [folder('routing')], ['memory'].map(folder)],
+  ['routing', [folder('routing')], ['wire', 'memory'].map(folder)],
   ['conntrack', [folder('conntrack')], ['wire', 'memory', 'counters'].map(folder)],
   ['nat', [folder('nat')], ['conntrack', 'wire', 'memory', 'counters'].map(folder)],
   [
     'ownership',
     [folder('ownership')],
-    [folder('wire'), '^src/conntrack/tuple\\.ts$', '^src/nat/(externals|port-forward-rules)\\.ts$'],
+    [folder('wire'), '^src/conntrack/terms\\.ts$', '^src/nat/(externals|port-forward-rules)\\.ts$'],
   ],
   ['the helper API', HELPER_API, [folder('wire')]],
   ['a helper', [HELPER], HELPER_API],
   ['the list of helpers', ['^src/helpers/builtin\\.ts$'], [HELPER, ...HELPER_API]],
   [
     "helpers' context, registry and loading",
-    ['^src/helpers/(context\\.shard|registry\\.shard|load|helper-list)\\.ts$'],
+    ['^src/helpers/(context\\.shard|registry\\.shard|load|helper-list|declaration)\\.ts$'],
     [folder('helpers'), ...['nat', 'conntrack', 'wire', 'memory', 'counters'].map(folder)],
   ],
   ['io', [folder('io')], ['wire', 'memory', 'routing'].map(folder)],
@@ -48,7 +49,7 @@ const LAYERS = [
     ],
   ],
   ['metrics', [folder('metrics')], ['memory', 'counters'].map(folder)],
-  ['host', [folder('host')], [...['memory', 'routing'].map(folder), '^src/io/syscalls\\.ts$']],
+  ['host', [folder('host')], [...['wire', 'memory', 'routing'].map(folder), '^src/io/syscalls\\.ts$']],
   [
     'the coordinator',
     [folder('coordinator')],
@@ -72,7 +73,7 @@ const LAYERS = [
   [
     'control',
     ['^src/control/(?!main\\.ts$)'],
-    [...['control', 'coordinator', 'metrics', 'replay', 'wire'].map(folder), '^src/nat/port-forward-rules\\.ts$'],
+    [...['control', 'coordinator', 'metrics', 'replay', 'wire'].map(folder)],
   ],
   ['the command line', ['^src/control/main\\.ts$'], ['control', 'coordinator', 'metrics', 'lab'].map(folder)],
   ['testing', [folder('testing')], [...['wire', 'memory'].map(folder), ...HELPER_API]],

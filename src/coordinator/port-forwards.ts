@@ -3,7 +3,7 @@
 // nat/port-forwards.shard.ts. `:21` stands for that port of every external address, whichever there are.
 
 import type { PortRange } from '../host/port-range.ts'
-import type { PortForward } from '../nat/port-forwards.shard.ts'
+import type { PortForward } from '../nat/port-forward-rules.ts'
 import { type Addr, formatAddress, parseAddress } from '../wire/address.ts'
 import { PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import { poolAddresses } from './address-range.ts'

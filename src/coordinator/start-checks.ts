@@ -4,7 +4,7 @@
 import { endianness } from 'node:os'
 import type { Host } from '../host/host.ts'
 import { portsInUse } from '../host/sockets.ts'
-import type { PortForward } from '../nat/port-forwards.shard.ts'
+import type { PortForward } from '../nat/port-forward-rules.ts'
 import type { Addr } from '../wire/address.ts'
 import type { GatewayConfig } from './config.ts'
 import { portForwardText } from './port-forwards.ts'

@@ -4,7 +4,7 @@
 import type { Side } from '../conntrack/terms.ts'
 import type { Timeouts } from '../conntrack/timeouts.ts'
 import type { Milliseconds } from '../memory/brand.ts'
-import type { PortForward } from '../nat/port-forwards.shard.ts'
+import type { PortForward } from '../nat/port-forward-rules.ts'
 import type { NatSettings } from '../nat/settings.ts'
 import type { FibOptions } from '../routing/fib.ts'
 import type { CallClocks } from './helped/call-budget.ts'

@@ -6,8 +6,8 @@ import { isAbsolute } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { formatAddress, parseAddress, parsePrefix } from '../wire/address.ts'
 import { BUILTIN } from './builtin.ts'
+import { type Binding, helperFault } from './declaration.ts'
 import type { Helper, HelperModule } from './helper.ts'
-import { type Binding, helperFault } from './registry.shard.ts'
 
 export type HelperOptions = Readonly<Record<string, unknown>>
 

@@ -6,13 +6,8 @@
 
 import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
 import { parseAddress, swap16 } from '../wire/address.ts'
-import type { ExpectClass, Helper, HelperMask, HelperTuple } from './helper.ts'
-
-/** A tuple to be bound to; several of them serve several ports or servers. */
-export interface Binding {
-  readonly tuple: HelperTuple
-  readonly mask?: HelperMask | undefined
-}
+import { type Binding, classesOf, helperFault } from './declaration.ts'
+import type { ExpectClass, Helper } from './helper.ts'
 
 export interface Registered {
   /** 1 to 255, the same in every shard for as long as the gateway runs. */
@@ -23,9 +18,6 @@ export interface Registered {
 
 /** More than anybody needs; the number is a byte. */
 export const MOST_HELPERS = 255
-const MOST_CLASSES = 4
-const DEFAULT_CLASS = { maxExpected: 1, timeoutSeconds: 300 }
-const NAME = /^[a-z][a-z0-9-]{0,14}$/
 const TCP = 6
 const UDP = 17
 
@@ -45,34 +37,6 @@ const registered = new Map<number, Registered>()
 let bindings: Bound[] = []
 /** By protocol (0 TCP, 1 UDP) and server port as loaded: 1 if a binding may match. */
 const candidates = [new Uint8Array(65536), new Uint8Array(65536)] as const
-
-/** What is wrong with a helper, in words; undefined if nothing is. */
-export function helperFault(helper: Helper): string | undefined {
-  if (typeof helper !== 'object' || helper === null) return 'a helper is an object with name, tuple and help()'
-  if (typeof helper.name !== 'string' || !NAME.test(helper.name))
-    return `name ${JSON.stringify(helper.name)}: a letter, then letters, digits and hyphens, at most 15 in all, lower case`
-  if (helper.tuple?.proto !== 'tcp' && helper.tuple?.proto !== 'udp') return `tuple.proto: 'tcp' or 'udp'`
-  if (typeof helper.help !== 'function') return 'help: a function of the context'
-  const classes = classesOf(helper)
-  if (classes.length < 1 || classes.length > MOST_CLASSES) return `classes: 1 to ${MOST_CLASSES} of them`
-  for (const { maxExpected, timeoutSeconds } of classes) {
-    if (!isWhole(maxExpected, 1, 255)) return `maxExpected ${maxExpected}: a whole number from 1 to 255`
-    if (!isWhole(timeoutSeconds, 1, 65535)) return `timeoutSeconds ${timeoutSeconds}: a whole number from 1 to 65535`
-  }
-  return undefined
-}
-
-const isWhole = (value: number, from: number, to: number): boolean =>
-  Number.isInteger(value) && value >= from && value <= to
-
-const classesOf = (helper: Helper): readonly ExpectClass[] =>
-  helper.classes ?? [
-    {
-      name: 'default',
-      maxExpected: helper.maxExpected ?? DEFAULT_CLASS.maxExpected,
-      timeoutSeconds: helper.expectTimeoutSeconds ?? DEFAULT_CLASS.timeoutSeconds,
-    },
-  ]
 
 /**
  * Connections that begin from now on are read by it, where a binding matches: its own tuple, unless others are given.

@@ -1,19 +1,10 @@
-import type { Addr, ProtocolNumber } from '../wire/address.ts'
-// Forwards: external endpoints that the operator has given to a server inside ("dictated", rule 2 of ownership/ownership-rule.ts).
-// Such an endpoint needs no mapping and no lease: what comes to it opens a connection to the server, whoever sends it,
-// and what the server itself sends from its port leaves by it (RFC 4787 REQ-1 would have it so, and FTP's port 20 needs
-// it). A connection by a forward has mapping 0. Owner: this thread its copy of what is configured.
+// This thread's port forwards, found by either end (port-forward-rules.ts). Such an endpoint needs no mapping and no lease:
+// what comes to it opens a connection to the server, whoever sends it, and what the server itself sends from its port
+// leaves by it (RFC 4787 REQ-1 would have it so, and FTP's port 20 needs it). A connection by a forward has mapping 0.
+// Owner: this thread, which keeps a copy of what is configured.
 
-/** Plain data: it is posted to shards. Addresses as loaded, ports numeric. */
-export interface PortForward {
-  /** TCP or UDP, by number. */
-  readonly protocol: ProtocolNumber
-  /** null: every external address that there is. */
-  readonly address: Addr | null
-  readonly port: number
-  readonly toAddress: Addr
-  readonly toPort: number
-}
+import type { Addr, ProtocolNumber } from '../wire/address.ts'
+import type { PortForward } from './port-forward-rules.ts'
 
 let byExternal = new Map<number, readonly PortForward[]>()
 let byInside = new Map<number, readonly PortForward[]>()

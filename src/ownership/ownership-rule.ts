@@ -25,7 +25,7 @@
 import type { KeyWord, Side } from '../conntrack/terms.ts'
 import { INSIDE } from '../conntrack/terms.ts'
 import { type Externals, spaceOf } from '../nat/externals.ts'
-import type { PortForward } from '../nat/port-forwards.shard.ts'
+import type { PortForward } from '../nat/port-forward-rules.ts'
 import type { Addr, ProtocolNumber } from '../wire/address.ts'
 import { swap32 } from '../wire/address.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'

@@ -4,8 +4,8 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { helperFault } from '../../src/helpers/declaration.ts'
 import type { Helper } from '../../src/helpers/helper.ts'
-import { helperFault } from '../../src/helpers/registry.shard.ts'
 import type { ScriptOptions } from '../../src/testing/helper-script.ts'
 import { type Dialogue, everyCut, outcomeOf, play } from '../helpers/dialogues.ts'
 import { faultsOf, mutated, randomOf, recut } from '../helpers/mutations.ts'

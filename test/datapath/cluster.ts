@@ -18,7 +18,7 @@ import type { registerHelper } from '../../src/helpers/registry.shard.ts'
 import { LoopbackDriver, type LoopbackOptions, packetMemoryBytes } from '../../src/io/loopback.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, SHARED, SPACES } from '../../src/nat/externals.ts'
-import type { PortForward } from '../../src/nat/port-forwards.shard.ts'
+import type { PortForward } from '../../src/nat/port-forward-rules.ts'
 import { DEFAULT_NAT, type NatSettings } from '../../src/nat/settings.ts'
 import {
   type Leases,

@@ -3,7 +3,7 @@
 // it in a Script.
 
 import type { Announced, Announcement, Direction, Helper, HelperContext } from '../../src/helpers/helper.ts'
-import type { PortForward } from '../../src/nat/port-forwards.shard.ts'
+import type { PortForward } from '../../src/nat/port-forward-rules.ts'
 import { frame } from '../../src/testing/builder.ts'
 import type { Edit, Expectation, Played } from '../../src/testing/helper-script.ts'
 import { parseAddress } from '../../src/wire/address.ts'

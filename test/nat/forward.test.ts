@@ -2,7 +2,7 @@
 // from its port comes from there, and neither mapping nor port is used (rule 2 of ownership/ownership-rule.ts).
 
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { PortForward } from '../../src/nat/port-forwards.shard.ts'
+import type { PortForward } from '../../src/nat/port-forward-rules.ts'
 import { parseAddress } from '../../src/wire/address.ts'
 import { Cluster, type Deliver, toDispatcher, toFirst, toNeighbour, toOwner } from '../datapath/cluster.ts'
 import { Gateway } from '../datapath/gateway.ts'

@@ -8,7 +8,7 @@ import { checkLayers } from '../../scripts/checks/layers.ts'
 import { findingsIn } from './tree.ts'
 
 const MODULES = [
-  ...['wire/tcp', 'memory/region', 'counters/counters', 'routing/fib', 'conntrack/tuple', 'conntrack/track.shard'],
+  ...['wire/tcp', 'memory/region', 'counters/counters', 'routing/fib', 'conntrack/terms', 'conntrack/track.shard'],
   ...['nat/externals', 'nat/ports.shard', 'ownership/ownership-rule', 'helpers/helper', 'helpers/load', 'helpers/ftp'],
   ...['helpers/context.shard', 'io/driver', 'io/syscalls', 'io/af-packet', 'datapath/shard-contract'],
   ...[
@@ -33,18 +33,18 @@ const MAY_IMPORT: readonly (readonly [string, string])[] = [
   ['src/wire/x.ts', 'wire/'],
   ['src/memory/x.ts', 'memory/'],
   ['src/counters/x.ts', `(counters|memory)/`],
-  ['src/routing/x.ts', `(routing|memory)/`],
+  ['src/routing/x.ts', `(routing|memory|wire)/`],
   ['src/conntrack/x.ts', `(conntrack|${SHARED})/[a-z-]+\\.ts`],
   ['src/conntrack/x.shard.ts', `(conntrack|${SHARED})/`],
   ['src/nat/x.shard.ts', `(nat|conntrack|${SHARED})/`],
-  ['src/ownership/x.ts', `(ownership|wire)/|conntrack/tuple|nat/externals`],
+  ['src/ownership/x.ts', `(ownership|wire)/|conntrack/terms|nat/externals`],
   ['src/helpers/irc.ts', API],
   ['src/helpers/registry.shard.ts', `(helpers|nat|conntrack|${SHARED})/`],
   ['src/io/x.ts', '(io|wire|memory|routing)/'],
   ['src/datapath/x.ts', `(datapath|helpers|ownership|nat|conntrack|routing|${SHARED})/|io/driver`],
   ['src/datapath/icmp/x.ts', `(datapath|helpers|ownership|nat|conntrack|routing|${SHARED})/|io/driver`],
   ['src/metrics/x.ts', '(metrics|memory|counters)/'],
-  ['src/host/x.ts', '(host|memory|routing)/|io/syscalls'],
+  ['src/host/x.ts', '(host|memory|routing|wire)/|io/syscalls'],
   [
     'src/coordinator/x.ts',
     `(coordinator|routing|ownership|io|host|metrics|${SHARED})/|${LAYOUTS}|helpers/(helper|load)\\.ts|${CONTRACTS}`,

@@ -17,7 +17,7 @@
 
 import type { PortRange } from '../../host/port-range.ts'
 import { type Externals, ICMP_SPACE, POOL, SHARED, SPACES, spaceOf, TCP_SPACE, UDP_SPACE } from '../../nat/externals.ts'
-import type { PortForward } from '../../nat/port-forwards.shard.ts'
+import type { PortForward } from '../../nat/port-forward-rules.ts'
 import type { Addr } from '../../wire/address.ts'
 
 /** RFC 6335 section 6: ports below 1024 are the system's, which no client sends from. */
