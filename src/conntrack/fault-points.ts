@@ -1,7 +1,7 @@
 // Where a test may crash a shard in the tables of connections, mappings, permissions and expectations: between two
 // steps of a change that is more than one store. Each name says what has just been done; what a crash there leaves
-// behind, and who mends it, is in the README of this folder. In the product the function is empty (memory/no-
-// faults.ts).
+// behind, and who mends it, is in the README of this folder. In the product the function is empty
+// (memory/no-faults.ts).
 
 import { faultPoint } from '#faults'
 

@@ -1,6 +1,6 @@
 // What every helper promises (src/helpers/helper.ts), as tests. A helper's own test file calls describeHelper() with
-// sessions of its protocol. What a context refuses by itself is refused by the one used here as well (helpers/script.ts):
-// what is tested is that a helper does no harm with what it may do.
+// sessions of its protocol. What a context refuses by itself is refused by the one used here as well
+// (src/testing/helper-script.ts): what is tested is that a helper does no harm with what it may do.
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
