@@ -1,5 +1,5 @@
-// A shard's thread in a replay: does what it is told (src/replay/messages.ts), and answers when it is done. No clock, no
-// sockets: time and packets come by message, what was sent goes back by message.
+// A shard's thread in a replay: does what it is told (src/replay/messages.ts), and answers when it is done. No clock,
+// no sockets: time and packets come by message, what was sent goes back by message.
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { attachReplayShard } from '../src/datapath/un-nat/attach-replay-shard.ts'

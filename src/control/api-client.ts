@@ -1,5 +1,5 @@
-// The client of a running gateway's API (coordinator/api/api.ts): HTTP over its unix socket. Answers are read as they come,
-// a line at a time, so that a million connections need no memory.
+// The client of a running gateway's API (coordinator/api/api.ts): HTTP over its unix socket. Answers are read a line at
+// a time as they come, so that a list of a million connections needs no memory.
 
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
@@ -12,23 +12,23 @@ import { EXIT } from './exit-codes.ts'
 import { DEFAULT_API_SOCKET } from './schema.ts'
 import { readSources, type SourceOptions, valueAt } from './sources.ts'
 
-/** What `GET /connections` says of each. */
+/** A connection as `GET /connections` lists it. */
 export type Connection = ListedConnection
 
-/** What `GET /expectations` says of each. */
+/** An expectation as `GET /expectations` lists it. */
 export type Expectation = ListedExpectation
 
-/** What `GET /helpers` says of each. */
+/** A helper as `GET /helpers` lists it. */
 export type Helper = LoadedHelper
 
 type ApiClientErrorCode =
-  /** Nobody listens there. */
+  /** No process listens at the socket. */
   | 'API_NO_GATEWAY'
-  /** The socket is another user's. */
+  /** The socket belongs to another user. */
   | 'API_RIGHTS'
-  /** The gateway ended, or knows nothing of it. */
+  /** The gateway ended before its answer did, or has no such path. */
   | 'API_ANSWER'
-  /** The gateway has said why not. */
+  /** The gateway refused, and said why. */
   | 'API_REFUSED'
 
 class ApiClientError extends Error {
@@ -42,25 +42,25 @@ class ApiClientError extends Error {
   }
 }
 
-/** Where the gateway that this configuration describes has its API. The rest of the configuration is not asked. */
+/** The API's socket of the gateway that this configuration describes; the rest of the configuration is not checked. */
 export function apiSocket(options: SourceOptions): string {
   const path = valueAt(readSources(options).tree, ['api', 'socket'])
   return typeof path === 'string' ? path : DEFAULT_API_SOCKET
 }
 
-/** What is asked for, if it is not to be read only. */
-interface Asked {
+/** A request that is no plain GET. */
+interface Change {
   readonly method: 'POST' | 'DELETE'
   readonly body?: string
 }
 
-/** The lines of an answer. Throws ApiClientError, also in the middle: what came until then was not all. */
-export async function* answerOf(socket: string, path: string, { method, body }: Partial<Asked> = {}) {
+/** The lines of an answer. Throws ApiClientError, also after some lines: then the answer was not complete. */
+export async function* answerOf(socket: string, path: string, { method, body }: Partial<Change> = {}) {
   try {
-    const asked = request({ socketPath: socket, path, agent: false, method: method ?? 'GET' }).end(body)
-    const [response] = (await once(asked, 'response')) as [IncomingMessage]
-    // What goes wrong from now on is the answer's to say.
-    asked.on('error', () => {})
+    const sent = request({ socketPath: socket, path, agent: false, method: method ?? 'GET' }).end(body)
+    const [response] = (await once(sent, 'response')) as [IncomingMessage]
+    // From now on errors are reported by the response; the request repeats them.
+    sent.on('error', () => {})
     const { statusCode = 0 } = response
     if (statusCode >= 300) throw await refused(socket, path, response)
     let failure: Error | undefined
@@ -77,10 +77,10 @@ export async function* answerOf(socket: string, path: string, { method, body }: 
 /** Every connection of every shard. Throws ApiClientError. */
 export const connections = (socket: string): AsyncGenerator<Connection> => elements(socket, '/connections')
 
-/** All that stands expected. Throws ApiClientError. */
+/** Every expectation in force. Throws ApiClientError. */
 export const expectations = (socket: string): AsyncGenerator<Expectation> => elements(socket, '/expectations')
 
-/** Of an array with one a line. */
+/** The elements of a JSON array that has one element a line. */
 async function* elements<T>(socket: string, path: string): AsyncGenerator<T> {
   for await (const line of answerOf(socket, path))
     if (line.startsWith('{')) yield JSON.parse(line.replace(/,$/, '')) as T
@@ -97,13 +97,13 @@ export const loadHelper = (socket: string, wanted: HelperRequest): Promise<Helpe
 export const unloadHelper = (socket: string, name: string): Promise<Helper> =>
   value(socket, `/helpers/${encodeURIComponent(name)}`, { method: 'DELETE' })
 
-async function value<T>(socket: string, path: string, asked?: Asked): Promise<T> {
+async function value<T>(socket: string, path: string, change?: Change): Promise<T> {
   let text = ''
-  for await (const line of answerOf(socket, path, asked)) text += line
+  for await (const line of answerOf(socket, path, change)) text += line
   return JSON.parse(text) as T
 }
 
-/** What an answer that is none says. */
+/** The error that a refusal by the gateway stands for. */
 async function refused(socket: string, path: string, response: IncomingMessage): Promise<ApiClientError> {
   const said = await json(response).catch(() => undefined)
   const { code, message } = (said as { error?: { code?: string; message?: string } } | undefined)?.error ?? {}

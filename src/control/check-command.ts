@@ -1,4 +1,5 @@
-// `natloom check`: the configuration in force as a natloom.yaml of its own, each value with where it was set.
+// `natloom check`: prints the configuration in force as a complete natloom.yaml, with a comment beside each value that
+// tells which line or variable has set it.
 
 import { Document, isNode, isSeq } from 'yaml'
 import type { Loaded } from './config.ts'
@@ -6,13 +7,15 @@ import { KEYS } from './keys.ts'
 import { ELEMENT_SHORTHANDS } from './schema.ts'
 import { timeoutSettings } from './timeouts.ts'
 
-/** As one word where that says all. Paths are absolute: the file may be put elsewhere. */
+/**
+ * An element of `helpers`: one word if that says all. Paths are absolute, so that the output may be stored anywhere.
+ */
 function helperElement({ module, ...more }: Loaded['config']['helpers'][number]): unknown {
   const [key] = Object.entries(ELEMENT_SHORTHANDS.helpers!(module))
   return Object.keys(more).length === 0 ? module : { ...Object.fromEntries([key!]), ...more }
 }
 
-/** A complete configuration file; read again without an environment, it gives the same configuration. */
+/** A complete configuration file: read again without variables, it gives the same configuration. */
 export function effectiveConfig({ config, settings, sources }: Loaded): string {
   const timeouts = timeoutSettings(settings.timeouts.preset, config.timeouts)
   const helpers = config.helpers.map(helperElement)

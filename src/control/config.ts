@@ -1,5 +1,6 @@
-// From what was written (sources.ts) to what the gateway is told: checked against the schema, all problems at once,
-// each with the key as the user wrote it, the value, and what is allowed.
+// Makes the gateway's configuration (coordinator/config.ts) of what file and environment say (sources.ts): checked
+// against the schema, all problems reported at once, each with the key as the user wrote it, the value, and what is
+// allowed.
 
 import { availableParallelism, totalmem } from 'node:os'
 import type * as z from 'zod'
@@ -46,10 +47,10 @@ function problemsOf(issue: z.core.$ZodIssue, sources: Sources): Problem[] {
   if (issue.code === 'unrecognized_keys') return issue.keys.map((name) => unknownKey(path, name, sources))
   const value = valueAt(sources.tree, path)
   if (value === undefined) {
-    // The file that can't be read may well have it.
+    // A file that can't be read may well set the key.
     if (!sources.complete) return []
     const variable = VARIABLES.find((key) => keyName(key.path) === keyName(path))?.variable
-    // Of a mapping in a list there is a place to name, but no variable of its own.
+    // A key of a mapping in a list has no variable of its own; the error names the line of the mapping.
     if (variable === undefined)
       return [{ where: locate(path.slice(0, -1), sources, path), what: `not set; allowed: ${issue.message}` }]
     return [{ where: keyName(path), what: `not set; set it in the file or by ${variable}: ${issue.message}` }]
@@ -57,7 +58,7 @@ function problemsOf(issue: z.core.$ZodIssue, sources: Sources): Problem[] {
   return [{ where: locate(path, sources), what: `${JSON.stringify(value)} is not allowed; allowed: ${issue.message}` }]
 }
 
-/** A variable names its key by itself; a line of a file is told with it. */
+/** Where a value was set: a variable, or a line of the file with the key. */
 function locate(path: Path, sources: Sources, meant = path): string {
   const origin = sources.origin(path)
   if (origin === undefined) return keyName(meant)
@@ -76,11 +77,11 @@ function unknownKey(section: Path, name: string, sources: Sources): Problem {
 
 const BYTES_A_CONNECTION = 512
 
-/** A 16th of the host's memory, at half a kilobyte a connection with all that hangs on it. */
+/** As many connections as fit into a 16th of the host's memory; half a kilobyte each, with mapping and indices. */
 const connectionsFor = (memory: number): number =>
   Math.min(262_144, Math.max(16_384, Math.floor(memory / 16 / BYTES_A_CONNECTION)))
 
-/** One core is left to the kernel, which delivers to us, and to the host's own programs. */
+/** One core is left to the kernel, which delivers the packets, and to the host's own programs. */
 const workersFor = (cores: number): number => Math.min(MAX_WORKERS, Math.max(1, cores - 1))
 
 function configOf(settings: Settings, sources: Sources): GatewayConfig {

@@ -1,7 +1,8 @@
-// `natloom conntrack -L`: the connections of a running gateway, as JSON or as Linux writes them.
-// Authority for the text: net/netfilter/nf_conntrack_standalone.c, ct_seq_show() (/proc/net/nf_conntrack), with `shard=`
-// behind it, `helper=` as conntrack(8) has it, and `master=`: the original tuple of the connection that announced it. natloom has no marks, zones and reference counts; what Linux would write for them in an ordinary
-// case stands there, so that whoever reads the one can read the other.
+// `natloom conntrack -L`: lists the connections of a running gateway, as JSON or as Linux writes them. Authority for
+// the text: net/netfilter/nf_conntrack_standalone.c, ct_seq_show() (/proc/net/nf_conntrack). Behind it stand `shard=`,
+// `helper=` as conntrack(8) prints it, and `master=`, the original tuple of the connection that announced this one.
+// natloom has no marks, zones and reference counts; the text has what Linux writes for them by default, so that a
+// program that reads one can read the other.
 
 import { once } from 'node:events'
 import type { Writable } from 'node:stream'
@@ -19,7 +20,7 @@ export async function listConnections(socket: string, output: Output, to: Writab
   else for await (const connection of connections(socket)) await write(to, textOf(connection))
 }
 
-/** `10.0.0.2:5000>192.0.2.7:21`; of one that has ended since, nothing is left to be named. */
+/** `10.0.0.2:5000>192.0.2.7:21`, or `ended` for a master of which no tuple is left. */
 export const flowText = (tuple: NonNullable<Connection['master']>['original']): string =>
   tuple === null ? 'ended' : `${tuple.source}:${tuple.sourcePort}>${tuple.destination}:${tuple.destinationPort}`
 
@@ -54,7 +55,7 @@ const ECHO_REQUEST = 8
 
 function icmpOf({ icmp }: Connection, isReply: boolean): string {
   if (!icmp) return ''
-  // An echo is answered by type 0, every other query by the type after its own.
-  const answer = icmp.type === ECHO_REQUEST ? 0 : icmp.type + 1
-  return `type=${isReply ? answer : icmp.type} code=0 id=${isReply ? icmp.replyId : icmp.id} `
+  // RFC 792: the reply to an echo request is type 0, the reply to every other query is the query's type plus 1.
+  const replyType = icmp.type === ECHO_REQUEST ? 0 : icmp.type + 1
+  return `type=${isReply ? replyType : icmp.type} code=0 id=${isReply ? icmp.replyId : icmp.id} `
 }

@@ -1,16 +1,17 @@
-// An error as its reader needs it. By convention, not by class (host/, io/ and metrics/ may not import control/), the
-// control plane's errors have a `code` of their own and a message that says what is wrong and what to do; `exitCode`
-// if it is not "the host lacks something". Everything else is a fault of natloom, and comes with its stack.
+// Turns an error into the text and the exit code that a user gets. Errors of the control plane are recognised by
+// convention, since the folders below must not import control/: they have a `code` of their own and a message that says
+// what is wrong and what to do, and an `exitCode` unless it is "the host lacks something". Every other error is a fault
+// of natloom and is printed with its stack.
 
 import { EXIT } from './exit-codes.ts'
 
 interface Explanation {
-  /** For standard error, without a line end. */
+  /** For standard error; without a newline at the end. */
   readonly text: string
   readonly exitCode: number
 }
 
-/** errno names and Node's own codes: `EINVAL`, `ERR_INVALID_ARG_TYPE`. */
+/** Names of errno and codes of Node itself: `EINVAL`, `ERR_INVALID_ARG_TYPE`. */
 const FOREIGN_CODE = /^E[A-Z0-9_]+$/
 
 const RIGHTS =

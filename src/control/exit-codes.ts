@@ -1,8 +1,8 @@
-// What the process says when it ends. The one list: scripts, the systemd unit and deploy/README.md rely on it.
-// Ended by a second SIGINT or SIGTERM before everything was taken back: 128 and the signal's number, as shells do.
+// The exit codes of natloom, all of them: scripts, the systemd unit and deploy/README.md rely on them. Besides, a
+// second SIGINT or SIGTERM ends the process at once with 128 plus the signal's number, as shells report it.
 
 export const EXIT = {
-  /** Did what was asked; for `run`: was told to stop, and took everything back. */
+  /** Success; for `run`: stopped by a signal, and everything was undone. */
   ok: 0,
   /** A fault of natloom itself: the stack is printed. */
   unexpected: 1,
@@ -10,6 +10,6 @@ export const EXIT = {
   configuration: 2,
   /** The host lacks something: an interface, a right, a tool, a free port; for `conntrack`, a running gateway. */
   host: 3,
-  /** The gateway ran, and something that it can't live without failed. */
+  /** The gateway ran, and something that it can't go on without failed. */
   gatewayFailed: 4,
 } as const

@@ -1,7 +1,7 @@
-// `natloom expect -L`: what a running gateway expects, as JSON or as Linux writes it.
-// Authority for the text: net/netfilter/nf_conntrack_expect.c, exp_seq_show() (/proc/net/nf_conntrack_expect), with what
-// Linux has no word for behind it: where the connection was announced and by whom, as announced, and whose shard it will
-// come to.
+// `natloom expect -L`: lists the expectations of a running gateway, as JSON or as Linux writes them. Authority for the
+// text: net/netfilter/nf_conntrack_expect.c, exp_seq_show() (/proc/net/nf_conntrack_expect). Behind it stand what Linux
+// doesn't have: the master connection and its shard, the endpoint as announced, and the shard that will own the
+// expected connection.
 
 import type { Writable } from 'node:stream'
 import { answerOf, type Expectation, expectations } from './api-client.ts'
@@ -30,5 +30,5 @@ export function expectationText(expectation: Expectation): string {
   ].join(' ')
 }
 
-/** Linux writes an address, and no mask. */
+/** Linux writes the address without the mask. */
 const withoutPrefix = (source: string): string => source.split('/')[0]!

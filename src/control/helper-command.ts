@@ -12,7 +12,7 @@ export interface LoadOptions {
   readonly options?: string
 }
 
-/** A command line that can't be meant. */
+/** The command line has a value that is not allowed. */
 class HelperCommandError extends Error {
   override readonly name = 'HelperCommandError'
   readonly code = 'HELPER_COMMAND'
@@ -43,7 +43,7 @@ export async function unload(socket: string, name: string, to: Writable): Promis
   await write(to, `unloaded ${(await unloadHelper(socket, name)).name}: its connections go on without it`)
 }
 
-/** `ftp: tcp port 21 of any server, 1 expected at a time, for 300 s`, and where it is from. */
+/** `ftp: tcp port 21 of any server, 1 expected at a time, for 300 s` and, for a user's module, its path. */
 export function helperText({ name, module, protocol, ports, servers, options, classes }: Helper): string {
   const where = ports.length === 0 ? 'every port' : `port ${ports.join(', ')}`
   const limits = classes.map(
@@ -68,7 +68,7 @@ function optionsOf(text: string): Readonly<Record<string, unknown>> {
     const value: unknown = JSON.parse(text)
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>
   } catch {
-    // Said below.
+    // Refused below.
   }
   throw new HelperCommandError(`--options ${text} is not allowed; allowed: a JSON object, such as '{"loose":true}'`)
 }

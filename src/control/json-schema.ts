@@ -13,12 +13,12 @@ export interface SchemaNode {
   readonly anyOf?: readonly SchemaNode[]
 }
 
-/** Without the shorthands: each section is an object. */
+/** The schema without shorthands: every section is an object. */
 export function plainSchema(): SchemaNode {
   return z.toJSONSchema(schema, {
     io: 'input',
     override: ({ jsonSchema }) => {
-      // A section's default is what its keys' defaults make of it.
+      // A section has no default of its own: it follows from the defaults of its keys.
       if (jsonSchema.type === 'object') delete jsonSchema.default
     },
   }) as SchemaNode

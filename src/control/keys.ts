@@ -9,7 +9,9 @@ type Path = readonly PropertyKey[]
 export interface Key {
   readonly path: readonly string[]
   readonly variable: string
-  /** The value that a variable's text stands for; text that can't be one is left as it is, for the check to refuse. */
+  /**
+   * The value that a variable's text stands for. Text that is no such value is returned as it is: the check refuses it.
+   */
   readonly read: (text: string) => unknown
 }
 
@@ -36,7 +38,7 @@ function reader(node: SchemaNode, name: string | undefined): (text: string) => u
       .map(element)
 }
 
-/** An element that is a mapping is written as its values, in the order of the schema: `tcp :21 10.0.0.5:21`. */
+/** In a variable, an element that is a mapping is its values in the schema's order: `tcp :21 10.0.0.5:21`. */
 function elementReader(items: SchemaNode | undefined): (text: string) => unknown {
   const names = Object.keys(items?.properties ?? {})
   if (names.length === 0) return items?.type === 'string' ? readText : readNumber
@@ -53,7 +55,7 @@ function keysBelow(node: SchemaNode, path: readonly string[]): Key[] {
 
 export const KEYS: readonly Key[] = keysBelow(plainSchema(), [])
 
-/** The keys that a section may have, or a mapping that is an element of a list. */
+/** The keys that a section, or a mapping in a list, may have. */
 export function namesAt(section: Path): string[] {
   let node: SchemaNode | undefined = plainSchema()
   for (const part of section)
@@ -64,7 +66,7 @@ export function namesAt(section: Path): string[] {
 const mappingOf = (node: SchemaNode | undefined): SchemaNode | undefined =>
   node?.anyOf?.find(({ properties }) => properties) ?? node
 
-/** Shorthands come first, so that the key's own variable, if both are set, has the last word. */
+/** Shorthands come first, so that the key's own variable wins if both are set. */
 export const VARIABLES: readonly Key[] = [
   ...Object.entries(SHORTHANDS).map(([name, word]) => ({
     path: [name, word],
@@ -77,6 +79,6 @@ export const VARIABLES: readonly Key[] = [
 /** Names the configuration file itself; `--config` wins over it. */
 export const CONFIG_VARIABLE = `${PREFIX}CONFIG`
 
-/** Whether a variable is meant for the configuration; the lab has some of its own, and a build that crashes on purpose. */
+/** Whether a variable belongs to the configuration, and not to the lab or to tests that make a shard crash. */
 export const isVariable = (name: string): boolean =>
   name.startsWith(PREFIX) && !name.startsWith(`${PREFIX}LAB_`) && name !== `${PREFIX}FAULTS`

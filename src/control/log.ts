@@ -1,18 +1,18 @@
-// The log: pino to standard error, main thread only. JSON for machines, a line of text for people.
+// The log: pino to standard error, main thread only; JSON for machines, a line of text for people.
 
 import pino from 'pino'
 import type { GatewayConfig } from '../coordinator/config.ts'
 
 const STDERR = 2
 
-/** Standard error, or what a test puts in its place. `write` gets one whole line. */
+/** Standard error, or a test's substitute. `write` is called with one whole line. */
 export interface LogTarget {
   readonly isTTY?: boolean | undefined
   write(line: string): unknown
 }
 
 export function createLog({ level, format }: GatewayConfig['log'], target?: LogTarget): pino.Logger {
-  // Synchronous, so that the last words before an exit are not lost.
+  // Synchronous, so that the last lines before an exit are not lost.
   const destination = target ?? pino.destination({ dest: STDERR, sync: true })
   const isTerminal = (target ?? process.stderr).isTTY === true
   const asText = format === 'text' || (format === 'auto' && isTerminal)

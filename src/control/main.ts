@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// The command line. Each command loads only what it needs: `check` works without packet sockets, `lab` without a gateway.
+// The command line. Each command loads only the modules that it needs: `check` works where packet sockets can't be
+// opened, `lab` loads no gateway.
 
 import type { Writable } from 'node:stream'
 import { Command, CommanderError, Option } from 'commander'
@@ -50,12 +51,12 @@ interface ListOptions extends GatewayOptions {
   readonly output: Output
 }
 
-/** Asks the running gateway; what it says goes to standard output. */
+/** Asks the running gateway and writes its answer to standard output. */
 async function ask(
   { config: file, socket }: GatewayOptions,
   question: (socket: string, to: Writable) => Promise<void>,
 ): Promise<number> {
-  // `natloom conntrack -L | head` has seen enough.
+  // In `natloom conntrack -L | head` the reader closes the pipe when it has seen enough.
   process.stdout.once('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(EXIT.ok)
     throw error

@@ -1,5 +1,6 @@
-// "Did you mean": the name that the fewest typing errors lead to (Damerau-Levenshtein distance, optimal string
-// alignment: one insertion, deletion, substitution or swap of neighbours each count once).
+// "Did you mean": the candidate that the fewest typing errors turn into the given name. Authority: the
+// Damerau-Levenshtein distance in its optimal string alignment form: an insertion, a deletion, a substitution and a
+// swap of neighbours count one each.
 
 function distance(a: string, b: string): number {
   let beforeLast: number[] = []
@@ -18,7 +19,7 @@ function distance(a: string, b: string): number {
   return last[b.length]!
 }
 
-/** The candidate nearest to `name`, by what `spelling` makes of both; the first of equals. */
+/** The candidate whose spelling is nearest to `name`; of several equally near ones the first. */
 export function nearest<T>(name: string, candidates: readonly T[], spelling: (candidate: T) => string): T | undefined {
   let best: T | undefined
   let least = Number.POSITIVE_INFINITY
@@ -32,6 +33,6 @@ export function nearest<T>(name: string, candidates: readonly T[], spelling: (ca
   return best
 }
 
-/** Whether two names are alike enough to be the same one mistyped. */
+/** Whether one name is probably the other one mistyped. */
 export const alike = (a: string, b: string): boolean =>
   distance(a.toLowerCase(), b.toLowerCase()) <= Math.max(1, Math.floor(Math.max(a.length, b.length) / 3))

@@ -1,5 +1,5 @@
-// Names of the protocols without ports that people route through a NAT. Numbers: IANA's registry of protocol numbers,
-// names as in /etc/protocols.
+// The names that `nat.protocols` takes: protocols without ports that people route through a NAT. Authority: IANA's
+// registry of protocol numbers; names as in /etc/protocols.
 
 export const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
   igmp: 2,

@@ -1,5 +1,6 @@
-// `natloom replay`: a capture through the datapath, in virtual time; no gateway, no privileges. What happened goes to files
-// or to standard output, a summary of it to standard error.
+// `natloom replay`: sends a capture through the datapath in virtual time, without a gateway and without privileges
+// (replay/replay.ts). Reads the command's options; events go to a file or to standard output, a summary to standard
+// error.
 
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { moduleAt } from '../coordinator/helpers/helper-config.ts'
@@ -8,7 +9,7 @@ import { type Addr, type Prefix, parseAddress, parsePrefix } from '../wire/addre
 import { EXIT } from './exit-codes.ts'
 import { MAX_WORKERS } from './schema.ts'
 
-/** As the command line has them. */
+/** The options as the command line gives them. */
 export interface ReplayArguments {
   readonly inside?: readonly string[]
   readonly outsideAddress: string
@@ -22,13 +23,13 @@ export interface ReplayArguments {
   readonly completeChecksums: boolean
 }
 
-/** Documentation's (RFC 5737): nobody in a capture has it. */
+/** An address for documentation (RFC 5737), which no host in a capture has. */
 export const DEFAULT_OUTSIDE = '203.0.113.1'
 const DEFAULT_HELPERS: readonly ReplayHelper[] = [{ module: 'ftp', ports: [] }]
 const STANDARD_OUTPUT = 1
 const WRITE_AT = 1 << 16
 
-/** A command line that can't be meant. */
+/** An option has a value that is not allowed. */
 class ReplayCommandError extends Error {
   override readonly name = 'ReplayCommandError'
   readonly code = 'REPLAY_COMMAND'
@@ -134,7 +135,7 @@ class LineFile {
         done += writeSync(this.#file, bytes, done)
       } catch (error) {
         const { code } = error as NodeJS.ErrnoException
-        // Who reads has seen enough.
+        // The reader has closed the pipe.
         if (code === 'EPIPE') return
         if (code !== 'EAGAIN') throw error
       }

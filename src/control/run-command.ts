@@ -1,9 +1,10 @@
-// `natloom run` from its configuration to its exit code: start, wait for a signal or the gateway's own end, stop.
+// `natloom run`, from the configuration to the exit code: starts the gateway, waits for a signal or the gateway's own
+// end, stops it.
 //
 //   signal                       while starting            while running       while stopping
 //   first SIGINT/TERM/HUP        stop after the start      stop                (was the first)
 //   second                       exit at once              exit at once        exit at once
-// An exit at once leaves the host's rules and settings as they are: the next start takes them back.
+// An exit at once leaves the host's rules and settings as they are: the next start undoes them.
 
 import { constants } from 'node:os'
 import type { Logger } from 'pino'
@@ -12,7 +13,7 @@ import { EXIT } from './exit-codes.ts'
 
 export interface RunningGateway {
   readonly metricsUrl: string
-  /** Takes everything back. */
+  /** Undoes everything. */
   stop(reason: string): Promise<void>
   /** Resolves with an exit code after a failure that the gateway can't go on from. */
   readonly done: Promise<number>
@@ -22,7 +23,7 @@ export interface RunOptions {
   readonly config: GatewayConfig
   readonly log: Logger
   start(config: GatewayConfig, log: Logger): Promise<RunningGateway>
-  /** Where signals come from: the process. */
+  /** The process, which signals come from. */
   readonly signals: {
     on(signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void): unknown
     off(signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void): unknown

@@ -1,25 +1,26 @@
-// Every key of natloom.yaml: its name, default, and what is allowed. From here come the environment variables
-// (keys.ts), the check at the start (config.ts) and the JSON schema for editors (json-schema.ts).
-// An error's text is always what *is* allowed, so that it reads on after "allowed: ".
-// Defaults by RFC 4787, 5382, 5508 (NAT behaviour) and RFC 6056 (ports), where those speak.
+// Every key of natloom.yaml: its name, its default, and what is allowed. The environment variables (keys.ts), the check
+// at the start (config.ts) and the JSON schema for editors (json-schema.ts) are derived from it. The text of an error
+// always says what *is* allowed, so that it reads on after "allowed: ". Authority for defaults: RFC 4787, 5382 and 5508
+// (NAT behaviour), RFC 6056 (choice of ports).
 
 import * as z from 'zod'
 import { type AddressRange, parseAddressRange } from '../coordinator/address-range.ts'
 import { BUILTIN_HELPERS, isModulePath, isServer } from '../coordinator/helpers/helper-config.ts'
 import { faultOfPortForwards, parseEndpoint } from '../coordinator/port-forwards.ts'
 import { parseListen } from '../metrics/listen.ts'
+import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import { alike, nearest } from './nearest.ts'
 import { PROTOCOL_NUMBERS } from './protocols.ts'
 
-/** A section given as one word sets this key: `timeouts: linux` is `timeouts: { preset: linux }`. */
+/** The key that a section given as one word sets: `timeouts: linux` is `timeouts: { preset: linux }`. */
 export const SHORTHANDS: Readonly<Record<string, string>> = { io: 'driver', timeouts: 'preset' }
 
-/** So may an element of a list: `helpers: [ftp, ./mine.js]` is `helpers: [{ name: ftp }, { path: ./mine.js }]`. */
+/** The same for elements of a list: `helpers: [ftp, ./mine.js]` is `helpers: [{ name: ftp }, { path: ./mine.js }]`. */
 export const ELEMENT_SHORTHANDS: Readonly<Record<string, (word: string) => Readonly<Record<string, string>>>> = {
   helpers: (word) => (isModulePath(word) ? { path: word } : { name: word }),
 }
 
-/** Addresses of a pool together; each takes 768 KB of address space for its port words. */
+/** Most addresses in a pool; each takes 768 KB of address space for its port words. */
 const MAX_POOL_ADDRESSES = 1024
 
 export const MAX_WORKERS = 64
@@ -61,7 +62,7 @@ function rangeOf(text: string): AddressRange | undefined {
   }
 }
 
-/** What the entries together go beyond. */
+/** Which limit the entries exceed together. */
 function poolLimit(entries: readonly string[]): string | undefined {
   const ranges = entries.map(rangeOf).filter((range) => range !== undefined)
   ranges.sort((a, b) => a.first - b.first)
@@ -83,7 +84,7 @@ function isEndpoint(text: string, needsAddress: boolean): boolean {
   }
 }
 
-const forwards = () =>
+const portForwards = () =>
   z.array(
     section({
       proto: choice('tcp', 'udp').describe('tcp or udp.'),
@@ -96,7 +97,7 @@ const forwards = () =>
 const PATH = 'the path of a module, which begins with ./, ../ or /'
 const SERVER = 'an IPv4 address, or a prefix without bits behind its length (192.0.2.0/24)'
 
-/** With the name that was meant, where one is near. */
+/** The names that are allowed and, where one is near, the name that was probably meant. */
 function helperNames(written: unknown): string {
   const names = `${BUILTIN_HELPERS.join(', ')}, or ${PATH}`
   const meant = nearest(String(written), BUILTIN_HELPERS, (name) => name)
@@ -137,11 +138,11 @@ const helpers = () =>
     .refine((list) => new Set(list.map(({ name, path }) => name ?? path)).size === list.length, 'each helper once')
 
 const PROTOCOL = `${Object.keys(PROTOCOL_NUMBERS).join(', ')}, or a number from 0 to 255 but 1, 6 and 17`
-const withPorts = new Set([1, 6, 17])
+const WITH_PORTS: ReadonlySet<number> = new Set([PROTO_ICMP, PROTO_TCP, PROTO_UDP])
 const protocol = () => {
   const number = z.int(PROTOCOL).min(0, PROTOCOL).max(255, PROTOCOL)
   return z.union(
-    [z.enum(Object.keys(PROTOCOL_NUMBERS)), number.refine((number) => !withPorts.has(number), PROTOCOL)],
+    [z.enum(Object.keys(PROTOCOL_NUMBERS)), number.refine((number) => !WITH_PORTS.has(number), PROTOCOL)],
     PROTOCOL,
   )
 }
@@ -149,7 +150,7 @@ const protocol = () => {
 const LISTEN = 'address:port, such as 127.0.0.1:9464, [::1]:9464 or 0.0.0.0:9464'
 
 export const DEFAULT_API_SOCKET = '/run/natloom/api.sock'
-/** unix(7): 108 bytes with the zero at the end. */
+/** unix(7): a path has 108 bytes with its terminating zero. */
 const MAX_SOCKET_PATH = 107
 const SOCKET = `an absolute path of at most ${MAX_SOCKET_PATH} bytes`
 
@@ -213,7 +214,7 @@ const shape = section({
       .default(false)
       .describe('The kernel masquerades on an outside interface too, and was told to stay out of nat.ports.'),
   }).prefault({}),
-  forward: forwards()
+  forward: portForwards()
     .default([])
     .describe(
       'External ports that belong to servers inside; as a variable `tcp :21 10.0.0.5:21`, separated by commas.',
@@ -277,7 +278,8 @@ const shape = section({
 
 type Shape = z.output<typeof shape>
 
-// Asked even when single keys are wrong, so that all problems come at once: each looks at what it needs itself.
+// These checks run even if single keys are wrong, so that all problems are reported at once; so each of them must check
+// the values that it reads.
 const always = () => true
 
 export const schema = shape
@@ -296,23 +298,23 @@ export const schema = shape
     }),
   )
   .check(
-    z.refine((settings: Shape) => forwardFault(settings) === undefined, {
+    z.refine((settings: Shape) => portForwardFault(settings) === undefined, {
       when: always,
       path: ['forward'],
-      error: (issue) => forwardFault(issue.input as Shape),
+      error: (issue) => portForwardFault(issue.input as Shape),
     }),
   )
 
-/** Asked when each forward is right by itself; what else is wrong is said there. */
-function forwardFault({ forward, nat }: Shape): string | undefined {
+/** Checked once each port forward is valid by itself; until then the error of that one is enough. */
+function portForwardFault({ forward, nat }: Shape): string | undefined {
   const { pool, ports } = nat ?? {}
-  if (!Array.isArray(forward) || !forward.every(isForward) || !Array.isArray(pool) || !pool.every(rangeOf))
+  if (!Array.isArray(forward) || !forward.every(isPortForward) || !Array.isArray(pool) || !pool.every(rangeOf))
     return undefined
   if (!Number.isInteger(ports?.from) || !Number.isInteger(ports?.to)) return undefined
   return faultOfPortForwards(forward, pool, ports)
 }
 
-const isForward = (forward: Partial<Shape['forward'][number]> | null): boolean =>
+const isPortForward = (forward: Partial<Shape['forward'][number]> | null): boolean =>
   (forward?.proto === 'tcp' || forward?.proto === 'udp') &&
   isEndpoint(forward.from ?? '', false) &&
   isEndpoint(forward.to ?? '', true)

@@ -1,5 +1,5 @@
-// What the file and the environment say, as one tree, and where each value of it was written: an error names the line
-// or the variable that its reader has to change.
+// Reads the configuration file and the environment into one tree, and remembers which line or variable has set each
+// value: an error names the one that its reader has to change.
 
 import { readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
@@ -10,9 +10,9 @@ import { ELEMENT_SHORTHANDS, SHORTHANDS } from './schema.ts'
 
 export const DEFAULT_FILE = '/etc/natloom/natloom.yaml'
 
-/** Something that a person has to change, and where. */
+/** A mistake in the configuration, and where to correct it. */
 export interface Problem {
-  /** `natloom.yaml:4: nat.blockSize`, or a variable's name. */
+  /** `natloom.yaml:4: nat.blockSize`, or the name of a variable. */
   readonly where: string
   readonly what: string
 }
@@ -21,19 +21,21 @@ export type Path = readonly PropertyKey[]
 export type Tree = { [name: string]: unknown }
 
 export interface Sources {
-  /** What was set, still unchecked. */
+  /** The values that were set, not checked yet. */
   readonly tree: Tree
   readonly problems: readonly Problem[]
-  /** Whose paths are relative to it: the file's folder, or the working directory for what a variable says. */
+  /** What paths in the value are relative to: the file's folder or, for a value set by a variable, `.`. */
   folder(path: Path): string
-  /** False if the file could not be read: what is missing from the tree may stand in it. */
+  /** False if the file could not be read: it may set what is missing from the tree. */
   readonly complete: boolean
-  /** The variable, or file and line, that set the value at a path; undefined for what nobody set. */
+  /** The variable, or the file and line, that has set the value at a path; undefined for a default. */
   origin(path: Path): string | undefined
 }
 
 export interface SourceOptions {
-  /** As given by `--config`; without it NATLOOM_CONFIG, then the default file if there is one. */
+  /**
+   * The argument of `--config`. Without it NATLOOM_CONFIG names the file, else it is the default file if that exists.
+   */
   readonly file?: string | undefined
   readonly env: Readonly<Record<string, string | undefined>>
 }
@@ -52,7 +54,7 @@ export function valueAt(tree: Tree, path: Path): unknown {
 interface FileSource {
   readonly tree: Tree
   readonly problems: readonly Problem[]
-  /** File and line in which a path, or the nearest above it that is there, was written. */
+  /** File and line of the value at a path or, if it isn't there, of the nearest section above it. */
   line(path: Path): string
 }
 
@@ -91,7 +93,7 @@ function parseFile(name: string, text: string): FileSource {
   }
 }
 
-/** A key without a value counts as not set: so stands a section in the file whose keys are all commented out. */
+/** A key without a value counts as not set: a section whose keys are all commented out is such a key. */
 function withoutNulls(tree: Tree): Tree {
   const set = Object.entries(tree).filter(([, value]) => value !== null)
   return Object.fromEntries(set.map(([name, value]) => [name, isTree(value) ? withoutNulls(value) : value]))
@@ -108,7 +110,7 @@ function expandShorthands(tree: Tree): Tree {
   return Object.fromEntries(expanded)
 }
 
-/** Where the last part of the path that exists begins: a key in a mapping, an element in a list. */
+/** The offset of the last part of the path that exists: a key in a mapping, an element in a list. */
 function offsetOf(contents: Node | null, path: Path): number {
   let node: unknown = contents
   let offset = 0
@@ -128,7 +130,7 @@ function offsetOf(contents: Node | null, path: Path): number {
   return offset
 }
 
-/** The environment wins over the file, key by key. An empty variable counts as not set, as compose files write it. */
+/** The environment wins over the file, key by key. An empty variable counts as not set: compose files write it so. */
 export function readSources({ file, env }: SourceOptions): Sources {
   const named = file ?? (env[CONFIG_VARIABLE] || undefined)
   const source = readFile(named)
@@ -148,7 +150,7 @@ export function readSources({ file, env }: SourceOptions): Sources {
       problems.push({ where: name, what: `no such variable; the nearest is ${nearest(name, known, (known) => known)}` })
   }
 
-  /** The variable that set the value, the list around it, or something in it. */
+  /** The variable that has set the value, a list that contains it, or a part of it. */
   const variableAt = (path: Path): string | undefined => {
     const name = keyName(path)
     for (const [key, variable] of variables)
@@ -164,7 +166,7 @@ export function readSources({ file, env }: SourceOptions): Sources {
   }
 }
 
-/** A section that the file wrote as something else stays as it is, for the check to refuse. */
+/** If the file has something else in place of a section, it stays: the check refuses it. */
 function put(tree: Tree, path: readonly string[], value: unknown): void {
   let section = tree
   for (const name of path.slice(0, -1)) {

@@ -1,4 +1,4 @@
-// What `timeouts:` stands for: one value a state, from a preset and the keys beside it.
+// The section `timeouts` as one value for each state of a connection: a preset's, replaced by the keys beside it.
 // Authority: `rfc` RFC 5382 REQ-5 (TCP), RFC 7857 2.1 and 2.2 (closing), RFC 4787 REQ-5 (UDP), RFC 5508 REQ-2 (ICMP),
 // what they leave open as in Linux; `linux` net/netfilter/nf_conntrack_proto_{tcp,udp,icmp,generic,gre}.c of 6.12.
 
@@ -67,11 +67,11 @@ export function timeoutsOf(settings: TimeoutSettings): Timeouts {
   }
 }
 
-/** What two or more states have in common, if anything. */
+/** The value that all of these states have, undefined if they differ. */
 const common = (first: number, ...others: number[]): number | undefined =>
   others.every((other) => other === first) ? first : undefined
 
-/** The way back, for people: what to set beside a preset to get these timeouts. Undefined where states differ. */
+/** The inverse, for `natloom check`: keys beside a preset that give these timeouts. Undefined where states differ. */
 export function timeoutSettings(preset: TimeoutSettings['preset'], timeouts: Timeouts): TimeoutSettings {
   const { tcp, udpUnreplied, udpStream, greUnreplied, ...single } = timeouts
   return {

@@ -11,12 +11,12 @@
 //   sockets and rings         interfaces/packet-ports.ts           bound again to an interface that is back
 //   kernel dispatch           interfaces/kernel-dispatch.ts        follows leases
 //   port range, rules         host/host.ts                         follow interfaces, addresses and the host's sockets
-//   addresses and leases      leases/external-addresses.ts         follow the outside address; look at sockets every 10 s
+//   addresses and leases      leases/external-addresses.ts         follow the outside address and, every 10 s, sockets
 //   leases on request         leases/block-leases.ts               lent when a shard asks; returned every 10 s
-//   shards                    workers/shards.ts                    replaced if they fail; too many failures end the gateway
+//   shards                    workers/shards.ts                    replaced if they fail, up to a limit
 //   API, metrics              services.ts
-// Packets are hidden from the kernel before a shard may translate them, and the kernel gets them back after the last shard
-// has ended.
+// Packets are hidden from the kernel before a shard may translate them, and the kernel gets them back after the last
+// shard has ended.
 
 import type { Logger } from 'pino'
 import { reasonOf } from '../host/errors.ts'

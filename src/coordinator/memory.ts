@@ -1,5 +1,5 @@
-// The gateway's shared memory, and what each shard is told about it. All sizes follow from the configuration, so that the
-// coordinator and every shard lay out the same buffers in the same way.
+// The gateway's shared memory, and what each shard is told about it. All sizes follow from the configuration, so that
+// the coordinator and every shard lay out the same buffers in the same way.
 // Owner: the coordinator allocates the buffers; the module that lays one out says who writes what in it.
 
 import { getRandomValues } from 'node:crypto'

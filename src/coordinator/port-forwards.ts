@@ -1,6 +1,6 @@
-// Port forwards as the configuration's key `forward` writes them: `{ proto: tcp, from: :21, to: 10.0.0.5:21 }`. Reads them
-// into numbers, writes them for people, and finds which can't stand together. What a port forward does to a packet is in
-// nat/port-forwards.shard.ts. `:21` stands for that port of every external address, whichever there are.
+// Port forwards as the configuration's key `forward` writes them: `{ proto: tcp, from: :21, to: 10.0.0.5:21 }`. Reads
+// them into numbers, writes them for people, and finds which can't stand together. What a port forward does to a packet
+// is in nat/port-forwards.shard.ts. `:21` stands for that port of every external address, whichever there are.
 
 import type { PortRange } from '../host/port-range.ts'
 import type { PortForward } from '../nat/port-forward-rules.ts'
@@ -41,8 +41,8 @@ export const portForwardText = ({ protocol, address, port, toAddress, toPort }: 
 }
 
 /**
- * Why port forwards, each of them valid by itself, can't stand together or with the external addresses. The text reads on
- * after "allowed: ". Undefined if they can.
+ * Why port forwards, each of them valid by itself, can't stand together or with the external addresses. The text reads
+ * on after "allowed: ". Undefined if they can.
  */
 export function faultOfPortForwards(
   portForwards: readonly PortForwardConfig[],

@@ -1,5 +1,6 @@
 // What would make a gateway harmful or useless on this host, asked at the start before anything is changed. Each check
-// throws GatewayError with what to do. Rights, tools and interfaces are checked by host/rights.ts and interfaces/links.ts.
+// throws GatewayError with what to do. Rights, tools and interfaces are checked by host/rights.ts and
+// interfaces/links.ts.
 
 import { endianness } from 'node:os'
 import type { Host } from '../host/host.ts'

@@ -12,7 +12,8 @@
 // The ingress rules ask the routes (fib), and that answer may be wrong there (seen with Linux 6.18): for a segment of a
 // socket of this very machine (a container behind a veth), whose interface has by chance the same number in its
 // namespace as ours has here, the kernel takes the interface that it came by for its route. What slips through so is
-// dropped at the forward hook, where the route is known; alone that hook would be too late, after TTL and MTU were seen.
+// dropped at the forward hook, where the route is known; alone that hook would be too late, after TTL and MTU were
+// seen.
 //
 // A killed natloom leaves the rules behind, so the gateway fails closed; the next start replaces them.
 

@@ -1,6 +1,6 @@
 // The shards' counters as Prometheus metrics. Nothing is copied between scrapes: each metric reads its cells from
-// shared memory when it is asked. The list of metrics, their help and labels is counters/counters.ts; here each gets the
-// label `shard`. Authority: Prometheus' text exposition format; names as `promtool check metrics` wants them.
+// shared memory when it is asked. The list of metrics, their help and labels is counters/counters.ts; here each gets
+// the label `shard`. Authority: Prometheus' text exposition format; names as `promtool check metrics` wants them.
 
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { CELL, METRICS, type Metric, type MetricKey } from '../counters/counters.ts'

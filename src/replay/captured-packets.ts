@@ -63,8 +63,8 @@ function numbers(mem: DataView, at: number, end: number, isQuote = false): Packe
 
 /**
  * Completes the checksums that the capturing host had left to its network card: the transport's field holds the
- * pseudo-header's sum alone, with or without the length in it, or nothing; so does the IP header's. True if there was one
- * to complete. A packet that was not captured whole stays as it is.
+ * pseudo-header's sum alone, with or without the length in it, or nothing; so does the IP header's. True if there was
+ * one to complete. A packet that was not captured whole stays as it is.
  */
 export function completeChecksums(packet: Uint8Array): boolean {
   const mem = viewOf(packet)

@@ -1,5 +1,5 @@
-// The events of a replay as lines of JSON: one object each, addresses dotted, ports as numbers, in the order in which they
-// happened. Owner: main thread, the only reader of the shards' rings.
+// The events of a replay as lines of JSON: one object each, addresses dotted, ports as numbers, in the order in which
+// they happened. Owner: main thread, the only reader of the shards' rings.
 
 import {
   CONN,
@@ -52,7 +52,9 @@ const ends = (src: number, dst: number, ports: number): Ends => ({
   dport: destinationPort(ports),
 })
 
-/** Of ICMP the ports word has the identifier where its sender's port would be, and the query's type at the other end. */
+/**
+ * Of ICMP the ports word has the identifier where its sender's port would be, and the query's type at the other end.
+ */
 const query = (src: number, dst: number, ports: number) => ({
   src: formatAddress(src),
   dst: formatAddress(dst),

@@ -17,7 +17,9 @@ export type Side = 'inside' | 'outside'
 export type Order =
   /** It is so many milliseconds: what time demands is done. */
   | { readonly what: 'time'; readonly milliseconds: number }
-  /** An IPv4 packet has come, as the inside sees it; `outside` is the gateway's address, 0 where nothing is translated. */
+  /**
+   * An IPv4 packet has come, as the inside sees it; `outside` is the gateway's address, 0 where nothing is translated.
+   */
   | {
       readonly what: 'play'
       readonly milliseconds: number

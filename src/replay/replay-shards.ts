@@ -26,7 +26,9 @@ export class ReplayShards {
     this.#heard = heard
   }
 
-  /** Resolves when each has loaded its helpers. `heard` is called after each step of one of them: it has told events. */
+  /**
+   * Resolves when each has loaded its helpers. `heard` is called after each step of one of them: it has told events.
+   */
   static async start(
     { settings, shards, sharedPacketMemory }: GatewayMemory,
     heard: () => void,

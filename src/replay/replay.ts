@@ -1,6 +1,6 @@
-// A capture through the datapath of a gateway, in virtual time (`natloom replay`). The capture is as the inside saw it; a
-// packet from outside is first made what its peer would have sent (datapath/un-nat/un-nat.ts). Time is the capture's: it
-// begins with the first frame and ends with the last, so nothing expires at the end.
+// A capture through the datapath of a gateway, in virtual time (`natloom replay`). The capture is as the inside saw it;
+// a packet from outside is first made what its peer would have sent (datapath/un-nat/un-nat.ts). Time is the capture's:
+// it begins with the first frame and ends with the last, so nothing expires at the end.
 //
 //   frame -> IPv4 packet -> checksum completed -> side -> [a new second: what is over ends] -> its shard, until all are idle
 //                                                                     events, what was sent -> files

@@ -1,10 +1,10 @@
 // Every shard's connections as JSON, one a line. Beside the shard that has the connection stands the owner that the
-// ownership rule (ownership/ownership-rule.ts) names for either direction: unless the three numbers are equal, something
-// is wrong.
+// ownership rule (ownership/ownership-rule.ts) names for either direction: unless the three numbers are equal,
+// something is wrong.
 //
 // The main thread also follows the kernel and watches the shards, so a long list must not block it: rows are read in
-// slices of a bounded number, the event loop runs after each slice, and the next slice is read when the reader has taken
-// the last. (Measured: a million connections in 5 s, the loop blocked for 7 ms at a time, once for 50.)
+// slices of a bounded number, the event loop runs after each slice, and the next slice is read when the reader has
+// taken the last. (Measured: a million connections in 5 s, the loop blocked for 7 ms at a time, once for 50.)
 // Owner: nobody; reads the shards' tables.
 
 import { setImmediate } from 'node:timers/promises'

@@ -1,5 +1,5 @@
-// The expectations in force as JSON: an array, one expectation a line. The table is small, so it is read in one go; each
-// slot is a snapshot (conntrack/expectation-table.ts, copy()).
+// The expectations in force as JSON: an array, one expectation a line. The table is small, so it is read in one go;
+// each slot is a snapshot (conntrack/expectation-table.ts, copy()).
 // Owner: nobody; reads the expectation table.
 
 import {

@@ -8,11 +8,10 @@
 //   a slot CLAIMED                           PENDING again: the connection that had matched may match once more
 //   a count that is too high                 lowered, once no shard was changing it
 //   a reservation that no slot names         given back, once two looks agree
-// Each shard has a change word that is odd while it changes what is counted. No shard was changing the count if all words
-// were even, and the same, before and after the slots were counted.
-// While a shard makes a reservation, or has matched an expectation, no slot names the port for a moment within one turn.
-// So a reservation is given back only if the port's word and the slots that name it are the same at two looks, and every
-// shard has ended a turn in between.
+// Each shard has a change word that is odd while it changes what is counted. No shard was changing the count if all
+// words were even, and the same, before and after the slots were counted. While a shard makes a reservation, or has
+// matched an expectation, no slot names the port for a moment within one turn. So a reservation is given back only if
+// the port's word and the slots that name it are the same at two looks, and every shard has ended a turn in between.
 //
 // Owner: main thread, the only one that holds slots as COORDINATOR.
 

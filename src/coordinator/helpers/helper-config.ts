@@ -1,4 +1,5 @@
-// What a configuration may say of helpers: names of built-in ones, paths of modules, addresses of servers.
+// What a configuration, the command line and the API may say of a helper: the name of a built-in one or the path of a
+// module, and addresses of servers.
 
 import { isAbsolute, resolve } from 'node:path'
 import { BUILTIN } from '../../helpers/builtin.ts'
@@ -6,13 +7,13 @@ import { parseAddress, parsePrefix } from '../../wire/address.ts'
 
 export const BUILTIN_HELPERS: readonly string[] = Object.keys(BUILTIN)
 
-/** A name has neither a slash nor a dot in front. */
+/** Whether the text is the path of a module, and not a name: it begins with `/`, `./` or `../`. */
 export const isModulePath = (text: string): boolean => isAbsolute(text) || /^\.{1,2}\//.test(text)
 
-/** The absolute path of a module; what is no path is a name, and stays. */
+/** The absolute path of a module, relative to a folder; a name is returned as it is. */
 export const moduleAt = (folder: string, text: string): string => (isModulePath(text) ? resolve(folder, text) : text)
 
-/** An address, or a prefix without bits behind its length. */
+/** Whether the text is an address, or a prefix without bits behind its length. */
 export function isServer(text: string): boolean {
   try {
     if (text.includes('/')) parsePrefix(text)

@@ -1,28 +1,30 @@
-// Helpers at run time: loads, unloads and lists them, for the configuration and for the API. A helper is tried in the
-// main thread first, so what is wrong with it is said before any shard hears of it; then it is in the list that all
-// shards follow (helpers/helper-list.ts), and what fails in one of them is undone in all.
+// Helpers at run time: loads, unloads and lists them, for the configuration and for the API. A helper is imported in
+// the main thread first, so that its faults are reported before any shard is involved. Then it is entered into the list
+// in shared memory that all shards follow (helpers/helper-list.ts). If one shard fails to load it, it is removed from
+// all.
 //
-//   load      tried here, given a number, listed, followed by every shard; or undone
-//   unload    no longer listed, followed by every shard (they forget it), then its expectations go
-// One after the other. Never: a number given again while a shard may still know the helper that had it.
+//   load      imported here, given a number, entered into the list, loaded by every shard; or all of it undone
+//   unload    removed from the list, forgotten by every shard, then its expectations are ended
+// Requests are handled one after the other. Never: a number is given again while a shard may still know the helper that
+// had it before.
 //
-// Owner: the main thread; it alone writes the list.
+// Owner: the main thread, the only writer of the list.
 
 import type { Helper } from '../../helpers/helper.ts'
 import type { HelperList } from '../../helpers/helper-list.ts'
 import { bindingsOf, type HelperEntry, type HelperOptions, loadHelper } from '../../helpers/load.ts'
 import { HelperError } from './errors.ts'
 
-/** More than a shard that is just being replaced needs. */
+/** Longer than it takes to replace a failed shard. */
 const FOLLOWED_WITHIN_MS = 15_000
 const MOST_HELPERS = 255
 
 export interface HelperRequest {
-  /** A built-in's name, or the absolute path of a module. */
+  /** The name of a built-in helper, or the absolute path of a module. */
   readonly module: string
-  /** The server's ports, instead of the helper's own. */
+  /** The server's ports, instead of the one that the helper names. */
   readonly ports?: readonly number[] | undefined
-  /** Addresses or prefixes of servers; without any, all. */
+  /** Addresses or prefixes of the servers; all servers if there are none. */
   readonly servers?: readonly string[] | undefined
   readonly options?: HelperOptions | undefined
 }
@@ -32,20 +34,20 @@ export interface LoadedHelper {
   readonly id: number
   readonly module: string
   readonly protocol: 'tcp' | 'udp'
-  /** The server's; empty: every port. */
+  /** The server's ports; empty: every port. */
   readonly ports: readonly number[]
   readonly servers: readonly string[]
   readonly options: HelperOptions
-  /** What it may expect of one connection. */
+  /** The classes of its expectations, with their limits for one connection. */
   readonly classes: readonly { readonly name: string; readonly maxExpected: number; readonly timeoutSeconds: number }[]
 }
 
 export interface HelperManagerOptions {
   readonly list: HelperList
   readonly shards: number
-  /** Makes every shard turn. */
+  /** Wakes every shard, so that it reads the list. */
   wake(): void
-  /** Its expectations go. */
+  /** Ends the helper's expectations. */
   drop(id: number): void
 }
 
@@ -60,26 +62,26 @@ export class HelperManager {
   #loads = 0
   #lastId = 0
   #version = 0
-  /** What is under way. */
+  /** Settles when the requests made so far have been handled. */
   #queue: Promise<unknown> = Promise.resolve()
 
   constructor(options: HelperManagerOptions) {
     this.#options = options
   }
 
-  /** Before there are shards: tried and listed, followed when they begin. Throws HelperError. */
+  /** Loads helpers before there are shards, which load them when they begin. Throws HelperError. */
   async begin(requests: readonly HelperRequest[]): Promise<void> {
-    for (const request of requests) this.#loaded = [...this.#loaded, await this.#tried(request)]
+    for (const request of requests) this.#loaded = [...this.#loaded, await this.#entryOf(request)]
     this.#publish()
   }
 
-  /** Resolves when every shard has what is listed. Throws HelperError HELPER_SHARD. */
+  /** Resolves when every shard has loaded all listed helpers. Throws HelperError HELPER_SHARD. */
   async settled(): Promise<void> {
-    const fault = await this.#followed()
+    const fault = await this.#awaitShards()
     if (fault !== undefined) throw new HelperError('HELPER_SHARD', fault)
   }
 
-  /** What shards could not load: one that takes a dead one's place does without, if a module isn't there any more. */
+  /** Which shards could not load which helper. A replaced shard goes on without a helper whose module has vanished. */
   faults(): readonly string[] {
     const reports = Array.from({ length: this.#options.shards }, (_, shard) => this.#options.list.reportOf(shard))
     return reports.flatMap(({ fault }, shard) => (fault === '' ? [] : [`in shard ${shard}: ${fault}`]))
@@ -93,11 +95,11 @@ export class HelperManager {
     return this.#loaded.find(({ entry }) => entry.id === id)?.entry.name
   }
 
-  /** Resolves when every shard reads new connections with it. Throws HelperError, and nothing has changed then. */
+  /** Resolves when every shard reads new connections with it. If it throws HelperError, nothing has changed. */
   load(request: HelperRequest): Promise<LoadedHelper> {
-    return this.#inTurn(async () => {
+    return this.#queued(async () => {
       const before = this.#loaded
-      const added = await this.#tried(request)
+      const added = await this.#entryOf(request)
       this.#loaded = [...before, added]
       try {
         this.#publish()
@@ -105,7 +107,7 @@ export class HelperManager {
       } catch (error) {
         this.#loaded = before
         this.#publish()
-        await this.#forgotten(added.entry.id)
+        await this.#endExpectations(added.entry.id)
         throw error
       }
       return added.shown
@@ -114,17 +116,17 @@ export class HelperManager {
 
   /** Resolves when no shard knows it any more. Throws HelperError HELPER_UNKNOWN. */
   unload(name: string): Promise<LoadedHelper> {
-    return this.#inTurn(async () => {
+    return this.#queued(async () => {
       const going = this.#loaded.find(({ entry }) => entry.name === name)
       if (!going) throw new HelperError('HELPER_UNKNOWN', `there is no helper ${name}: ${this.#names()}`)
       this.#loaded = this.#loaded.filter((each) => each !== going)
       this.#publish()
-      await this.#forgotten(going.entry.id)
+      await this.#endExpectations(going.entry.id)
       return going.shown
     })
   }
 
-  #inTurn<T>(step: () => Promise<T>): Promise<T> {
+  #queued<T>(step: () => Promise<T>): Promise<T> {
     const done = this.#queue.then(step)
     this.#queue = done.catch(() => {})
     return done
@@ -135,9 +137,9 @@ export class HelperManager {
     return names.length === 0 ? 'none is loaded' : `loaded are ${names.join(', ')}`
   }
 
-  async #tried({ module, ports = [], servers = [], options = {} }: HelperRequest): Promise<Loaded> {
+  async #entryOf({ module, ports = [], servers = [], options = {} }: HelperRequest): Promise<Loaded> {
     const load = ++this.#loads
-    const helper = await this.#made(module, options, load)
+    const helper = await this.#import(module, options, load)
     const { name, tuple } = helper
     if (this.#loaded.some(({ entry }) => entry.name === name))
       throw new HelperError('HELPER_EXISTS', `there is a helper ${name} already: unload it first`)
@@ -163,7 +165,7 @@ export class HelperManager {
     return { entry, shown }
   }
 
-  async #made(module: string, options: HelperOptions, load: number): Promise<Helper> {
+  async #import(module: string, options: HelperOptions, load: number): Promise<Helper> {
     try {
       return await loadHelper({ module, options, load })
     } catch (error) {
@@ -172,7 +174,7 @@ export class HelperManager {
     }
   }
 
-  /** The one that was free longest. */
+  /** The number that has been free the longest. */
   #freeId(): number {
     for (let step = 1; step <= MOST_HELPERS; step++) {
       const id = ((this.#lastId + step - 1) % MOST_HELPERS) + 1
@@ -193,8 +195,8 @@ export class HelperManager {
     wake()
   }
 
-  /** What went wrong in which shard; undefined if all have followed. */
-  async #followed(): Promise<string | undefined> {
+  /** Waits until every shard has loaded the present list. Resolves with the first fault, undefined if there is none. */
+  async #awaitShards(): Promise<string | undefined> {
     const { list, shards } = this.#options
     const version = this.#version
     const each = Array.from({ length: shards }, async (_, shard) => {
@@ -205,9 +207,9 @@ export class HelperManager {
     return (await Promise.all(each)).find((fault) => fault !== undefined) ?? this.faults()[0]
   }
 
-  /** Shards announce nothing for it any more: what stands is the last of it. */
-  async #forgotten(id: number): Promise<void> {
-    await this.#followed()
+  /** Ends the helper's expectations, once no shard can publish another one. */
+  async #endExpectations(id: number): Promise<void> {
+    await this.#awaitShards()
     this.#options.drop(id)
   }
 }

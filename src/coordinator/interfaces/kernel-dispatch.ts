@@ -1,6 +1,6 @@
 // Keeps the kernel's dispatch programs in step with the leases. The programs send each packet to the shard that owns it
-// and have the leases compiled in (ownership/ownership-bpf.ts), so they are replaced after a change, at most ten times a
-// second. A shard that gets a packet by an outdated program hands it over to the owner: slower, not wrong.
+// and have the leases compiled in (ownership/ownership-bpf.ts), so they are replaced after a change, at most ten times
+// a second. A shard that gets a packet by an outdated program hands it over to the owner: slower, not wrong.
 
 import { Throttle, type Timers } from './throttle.ts'
 

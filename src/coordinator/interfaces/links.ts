@@ -1,5 +1,5 @@
-// What the netlink watcher's reports of the gateway's interfaces mean to the coordinator: whether it can run on them, what
-// an operator reads when they come and go, and which outside address they have. Nothing is kept here.
+// What the netlink watcher's reports of the gateway's interfaces mean to the coordinator: whether it can run on them,
+// what an operator reads when they come and go, and which outside address they have. Nothing is kept here.
 
 import { HostError } from '../../host/errors.ts'
 import type { LinkReport } from '../../host/host-tables.ts'

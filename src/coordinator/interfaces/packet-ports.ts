@@ -1,6 +1,6 @@
 // The packet sockets and receive rings of all shards: opened in shard order, so that each socket's place in its fanout
-// group is its shard's number, kept for the process's life, lent to worker threads by file descriptor, and bound again to
-// an interface that vanished and came back.
+// group is its shard's number, kept for the process's life, lent to worker threads by file descriptor, and bound again
+// to an interface that vanished and came back.
 // Owner: the coordinator opens, binds and closes them; the shard that rings are lent to reads and writes them.
 
 import type { Side } from '../../conntrack/terms.ts'
@@ -73,7 +73,9 @@ export class PacketPorts {
     return isBack
   }
 
-  /** Sets the kernel's dispatch programs; `programOf` compiles the one for packets from a side. Throws SystemCallError. */
+  /**
+   * Sets the kernel's dispatch programs; `programOf` compiles the one for packets from a side. Throws SystemCallError.
+   */
   setDispatch(programOf: (side: Side) => Uint8Array): void {
     const programs = new Map([...new Set(this.#sides)].map((side) => [side, programOf(side)]))
     for (const [port, side] of this.#sides.entries()) this.#opened.setDispatch(port, programs.get(side)!)

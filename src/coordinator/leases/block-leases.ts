@@ -1,6 +1,6 @@
-// Lends port blocks from shard to shard. A block's home is the shard number `block mod shards` (external-addresses.ts). A
-// shard that runs short of an address's ports writes a request, rings the doorbell, and is lent a block of which no port
-// is in use.
+// Lends port blocks from shard to shard. A block's home is the shard number `block mod shards` (external-addresses.ts).
+// A shard that runs short of an address's ports writes a request, rings the doorbell, and is lent a block of which no
+// port is in use.
 // Owner: the coordinator, the only writer of leases (nat/externals.ts).
 //
 //   block        leased by       next
@@ -23,7 +23,9 @@ interface LeaseRequest {
 export interface LeaseRequests {
   /** Those that have no answer yet. */
   requests(): Iterable<LeaseRequest>
-  /** Leases a block without a port in use to the shard, from the shard that has most of them. False if there is none. */
+  /**
+   * Leases a block without a port in use to the shard, from the shard that has most of them. False if there is none.
+   */
   moveFreeBlock(entry: number, space: number, toShard: number): boolean
   answer(shard: number, entry: number, space: number, granted: boolean): void
 }

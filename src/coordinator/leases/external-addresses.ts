@@ -10,10 +10,10 @@
 //
 //   block      leased   hidden   while
 //   NAT's      yes      yes      the host has no socket in it
-//   draining   partly   yes      the host has a socket in it, and NAT still has ports in use: its free spaces are taken back
+//   draining   partly   yes      the host has a socket in it, and NAT still has ports of TCP or UDP in use
 //   host's     no       no       the host has a socket in it, and NAT has no port in use any more
-// A block is hidden before it is leased, and unhidden after it was taken back. Never: a leased block that the kernel may
-// answer for.
+// A block is hidden before it is leased, and unhidden after it was taken back. Never: a leased block that the kernel
+// may answer for.
 
 import type { PortRange } from '../../host/port-range.ts'
 import { type Externals, ICMP_SPACE, POOL, SHARED, SPACES, spaceOf, TCP_SPACE, UDP_SPACE } from '../../nat/externals.ts'
@@ -85,7 +85,9 @@ export class ExternalAddresses {
     return isNews
   }
 
-  /** Looks at the host's sockets: takes back blocks that have one now, leases blocks that have none. Throws as `follow`. */
+  /**
+   * Looks at the host's sockets: takes back blocks that have one now, leases blocks that have none. Throws as `follow`.
+   */
   refresh(): void {
     const shared = this.shared
     const host = shared === undefined ? new Set<number>() : this.#hostBlocks(shared)

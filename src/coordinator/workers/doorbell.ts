@@ -1,6 +1,6 @@
 // The main thread's end of the doorbell, a word that shards raise when they want something of the coordinator
-// (memory/control-words.ts). Several rings before the main thread looks count as one. Waiting for a ring doesn't block the
-// event loop (Atomics.waitAsync) and doesn't keep the process alive.
+// (memory/control-words.ts). Several rings before the main thread looks count as one. Waiting for a ring doesn't block
+// the event loop (Atomics.waitAsync) and doesn't keep the process alive.
 
 import type { ControlWords } from '../../memory/control-words.ts'
 

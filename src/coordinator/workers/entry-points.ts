@@ -1,6 +1,6 @@
-// The threads' entry points: the compiled file that each kind of thread starts from, and what it is given. Threads start
-// from dist/, also when the code that starts them runs uncompiled (tests): a worker thread has no compiler. The watcher's
-// data is declared in host/watcher.ts, a replay's in replay/messages.ts.
+// The threads' entry points: the compiled file that each kind of thread starts from, and what it is given. Threads
+// start from dist/, also when the code that starts them runs uncompiled (tests): a worker thread has no compiler. The
+// watcher's data is declared in host/watcher.ts, a replay's in replay/messages.ts.
 
 import { fileURLToPath } from 'node:url'
 import type { ShardMemory, ShardSettings } from '../../datapath/shard-contract.ts'

@@ -1,7 +1,7 @@
-// Tells which workers still turn. A live worker raises its heartbeat at least every 50 ms, whether it is busy or sleeps.
-// A worker whose heartbeat was the same at several looks in a row is silent: wedged (a helper's endless loop, a system
-// call that does not return) or starved. Looks are counted instead of time, so that a suspended machine doesn't look like
-// a dead worker. Reads heartbeats only; each worker writes its own (memory/control-words.ts).
+// Tells which workers still turn. A live worker raises its heartbeat at least every 50 ms, whether it is busy or
+// sleeps. A worker whose heartbeat was the same at several looks in a row is silent: wedged (a helper's endless loop, a
+// system call that does not return) or starved. Looks are counted instead of time, so that a suspended machine doesn't
+// look like a dead worker. Reads heartbeats only; each worker writes its own (memory/control-words.ts).
 
 import type { ControlWords } from '../../memory/control-words.ts'
 

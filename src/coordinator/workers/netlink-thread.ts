@@ -1,5 +1,5 @@
-// The netlink watcher's thread, seen from the main thread: started, its reports passed on, stopped. What the thread does
-// is in host/watcher.ts; its entry point is workers/netlink.ts.
+// The netlink watcher's thread, seen from the main thread: started, its reports passed on, stopped. What the thread
+// does is in host/watcher.ts; its entry point is workers/netlink.ts.
 
 import { Worker } from 'node:worker_threads'
 import { reasonOf } from '../../host/errors.ts'

@@ -1,5 +1,5 @@
-// A gateway's workers: its shards and, where a thread dispatches packets, the dispatcher. Says what each worker thread is
-// given; supervisor.ts keeps one running in each slot.
+// A gateway's workers: its shards and, where a thread dispatches packets, the dispatcher. Says what each worker thread
+// is given; supervisor.ts keeps one running in each slot.
 
 import type { ShardMemory, ShardSettings } from '../../datapath/shard-contract.ts'
 import type { AfPacketRings } from '../../io/af-packet-layout.ts'

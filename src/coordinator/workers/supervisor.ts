@@ -1,5 +1,5 @@
-// Keeps a thread running in each worker slot: starts it, watches its heartbeat, starts another one when it fails. A worker
-// (a shard, the dispatcher) outlives its threads, because its tables are in shared memory.
+// Keeps a thread running in each worker slot: starts it, watches its heartbeat, starts another one when it fails. A
+// worker (a shard, the dispatcher) outlives its threads, because its tables are in shared memory.
 //
 //   a slot is  while                                              next
 //   starting   its thread was started and has not turned yet      turning, ending

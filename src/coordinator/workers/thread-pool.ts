@@ -53,7 +53,8 @@ export class ThreadPool {
         return threads.find(({ id, currentUsage }) => currentUsage === 0 && !this.#isSpent(id)) ?? null
       },
     })
-    // Emitted for a thread that fails while it has no task: its task's end was reported already, and piscina replaces it.
+    // Emitted for a thread that fails while it has no task: its task's end was reported already, and piscina replaces
+    // it.
     this.#pool.on('error', () => {})
   }
 
