@@ -49,7 +49,7 @@ interface PendingQueue {
 }
 
 const queues = new Map<number, PendingQueue>()
-/** Those of them that have a page. */
+/** How many of them have a page. */
 let keepers = 0
 let shard = 0
 let wakeWatcher: () => void = () => {}
@@ -115,8 +115,8 @@ function hasRoom(frames: KeptFrames, length: number): boolean {
 }
 
 /**
- * Looks whether anybody's waiting is over: `resume` gets the frames that came by one ingress as a burst in AT and LENGTH, and
- * whether their neighbour is there.
+ * Looks whether anybody's waiting is over: `resume` gets the frames that came by one ingress as a burst in AT and
+ * LENGTH, and whether their neighbour is there.
  */
 export function checkPending(resume: (itsIngress: number, count: number, resolved: boolean) => void): void {
   checkedVersion = version
