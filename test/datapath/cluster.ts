@@ -35,7 +35,7 @@ import { EXTERNAL, LAN, MAC, type Network, snapshotOf, WAN } from './network.ts'
 import { type Connection, connectionsOf, type Tables, tablesOf } from './tables.ts'
 import { faultsOf } from './verify.ts'
 
-const PORTS = [16384, 24575] as const
+const PORTS = [16384, 18431] as const
 const BLOCK = 64
 const VIRTIO = 10
 const REASONS = ['flow', 'fragment', 'known-fragment', 'icmp-error', 'hairpin', 'dispatch'] as const

@@ -45,6 +45,9 @@ describe('metrics as text', () => {
         ['no-mapping', 11],
         ['ttl-expired', 7],
       ],
+      slowCalls: 0,
+      expectationsRefused: [],
+      expectationsRemoved: [],
     })
   })
 })
