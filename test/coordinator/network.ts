@@ -1,5 +1,7 @@
 // What the gateway's tests run in: the lab's three hosts, an end host's process in each, and the real `natloom run`.
 
+import { readFileSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
 import type { Namespace } from '../../src/lab/world/namespace.ts'
 import { Processes, type Program } from '../../src/lab/world/processes.ts'
 import { Remote } from '../../src/lab/world/remote.ts'
@@ -9,6 +11,8 @@ import { PATIENCE_MS } from '../patience.ts'
 import type { Requests } from './end-host.ts'
 
 const COMMAND = new URL('../../dist/src/control/main.js', import.meta.url)
+/** Nothing tells that a process was suspended: its state is read so often. */
+const POLL_MS = 10
 const END_HOST = new URL('../../dist/test/coordinator/end-host.js', import.meta.url)
 
 /** Asks an end host's process to do something. */
@@ -58,6 +62,14 @@ export class Natloom {
 
   kill(signal: NodeJS.Signals): void {
     this.program.child.kill(signal)
+  }
+
+  /** Stops its threads until SIGCONT. Resolves when the main thread, which reads signals, stands still. */
+  async suspend(): Promise<void> {
+    this.kill('SIGSTOP')
+    const stat = `/proc/${this.program.child.pid}/stat`
+    // The state follows the program's name, which stands in parentheses.
+    while (!/\) T/.test(readFileSync(stat, 'utf8'))) await setTimeout(POLL_MS)
   }
 
   /** Its exit code, or the signal that ended it. */
