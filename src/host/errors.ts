@@ -1,5 +1,5 @@
-// What can go wrong between natloom and its host. Control plane only: thrown at start, on changes and while things are
-// taken back. Each message says what is wrong and what to do about it.
+// What can go wrong between natloom and its host. Control plane only: thrown at the start, on changes, and while
+// changes are undone. Each message says what is wrong and what to do about it.
 
 export type HostErrorCode =
   /** A capability is missing. */
@@ -8,7 +8,7 @@ export type HostErrorCode =
   | 'HOST_TOOL'
   /** nft refused the rules. */
   | 'HOST_NFT'
-  /** A setting below /proc/sys did not take. */
+  /** A setting below /proc/sys can't be read or was not accepted. */
   | 'HOST_SYSCTL'
   /** The state file can't be read, written or understood. */
   | 'HOST_STATE'

@@ -1,5 +1,6 @@
-// What the kernel's tables mean for our ports: the listing made into a snapshot of the forwarding information base and
-// a plain report for the main thread. Pure functions; nothing here owns or asks anything.
+// Turns a listing of the kernel's links, addresses and routes into the snapshot of the forwarding information base
+// (routing/fib.ts) and into plain reports of our interfaces for the main thread. Nothing is kept here; only readTables
+// asks the kernel.
 
 import { type FibPort, type FibRoute, NEIGHBOUR, type NeighbourState, ROUTE, type RouteType } from '../routing/fib.ts'
 import type { Addr } from '../wire/address.ts'
@@ -20,7 +21,7 @@ import {
 } from './rtnetlink.ts'
 
 export interface HostTables {
-  /** By port number: the interface that bears the port's name now. */
+  /** By port number: the interface that has the port's name now. */
   readonly links: readonly (Link | undefined)[]
   readonly addresses: readonly Address[]
   readonly routes: readonly Route[]
@@ -31,9 +32,9 @@ export interface LinkReport {
   readonly name: string
   /** False while no interface has this name. */
   readonly present: boolean
-  /** The interface's number in the kernel, 0 while missing: another one means that it was made anew. */
+  /** The interface's index in the kernel, 0 while it is missing. Another index: the interface was made anew. */
   readonly index: number
-  /** Set up by the administrator. */
+  /** Its state is UP: set by the administrator (`ip link set up`). */
   readonly enabled: boolean
   /** Enabled, and with a carrier. */
   readonly up: boolean
@@ -42,7 +43,7 @@ export interface LinkReport {
   readonly mtu: number
   /** `02:00:00:00:00:01` */
   readonly mac: string
-  /** The kernel's order: the first primary one is what the host itself would send from. */
+  /** In the kernel's order: the host itself sends from the first primary one. */
   readonly addresses: readonly { readonly address: Addr; readonly prefixLength: number; readonly primary: boolean }[]
 }
 
@@ -90,7 +91,7 @@ const ROUTE_TYPES: ReadonlyMap<number, RouteType> = new Map<number, RouteType>([
   [RTN.prohibit, ROUTE.refused],
 ])
 
-/** A type that isn't listed (throw) covers its prefix and leads nowhere. */
+/** A route of a type that isn't listed above (throw) hides shorter prefixes and leads nowhere. */
 export function fibRoutes({ links, routes }: HostTables): FibRoute[] {
   const ports = new Map(links.flatMap((link, port) => (link ? [[link.index, port]] : [])))
   return routes.map((route) => ({
@@ -105,7 +106,7 @@ export function fibRoutes({ links, routes }: HostTables): FibRoute[] {
   }))
 }
 
-/** `unknown` is an entry that the kernel keeps without looking for the MAC (NUD_NONE). */
+/** `unknown`: the kernel has an entry and doesn't look for its MAC (NUD_NONE). */
 export function neighbourState(nud: number): NeighbourState {
   if (nud & NUD_VALID) return NEIGHBOUR.resolved
   if (nud & NUD_INCOMPLETE) return NEIGHBOUR.pending

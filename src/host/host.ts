@@ -1,12 +1,13 @@
-// All that natloom changes on its host, in one object: prepare, apply, update while running, take back. Control plane,
-// main thread, synchronous. Owner of the state file.
+// All that natloom changes on its host, in one object: prepare, apply, update while running, undo. Control plane, main
+// thread, synchronous. Owner of the state file.
 //
-//   step         changes the host                        may be called
-//   prepare      no                                      first
-//   apply        yes, after the state file says how      once after prepare; takes over what a killed one left
-//   update       rules and pool routes                   after apply, as often as addresses or interfaces change
-//   undo         undoes all, and what a killed one left  any time after prepare, also twice
-// Never: a change that the state file doesn't know of yet.
+//   step         changes of the host                     may be called
+//   prepare      none                                    first
+//   apply        port range, rules, pool routes          once after prepare; takes over what a killed natloom left
+//   update       rules, pool routes                      after apply, whenever addresses, sockets or interfaces change
+//   undo         takes back all of them, also what a     any time after prepare, also twice
+//                killed natloom left
+// Never: a change is made before the state file says how to undo it.
 
 import type { Addr } from '../wire/address.ts'
 import { reasonOf } from './errors.ts'
@@ -24,24 +25,24 @@ export interface HostPlan {
   readonly outside: readonly string[]
   /** Addresses that NAT shares with the host: those of the outside interface, where there is no pool. */
   readonly shared: readonly Addr[]
-  /** Addresses that are NAT's alone. Those that no interface has are made local. */
+  /** Addresses that are NAT's alone. Those that no interface has get a local route (pool.ts). */
   readonly pool: readonly Addr[]
   /** NAT's TCP and UDP ports on shared addresses. */
   readonly natPorts: PortRange
   /** Protocols without ports that NAT translates on shared addresses. */
   readonly protocols: readonly number[]
-  /** Ports of shared addresses that are a server's behind the gateway. */
+  /** Ports of shared addresses that are forwarded to a server inside. */
   readonly forwarded: readonly ForwardedPort[]
-  /** Where the host's own ports go meanwhile; null leaves them where they are (nothing is shared). */
+  /** The host's own ephemeral ports while natloom runs; null if no address is shared: they stay what they are. */
   readonly hostPortRange: PortRange | null
   readonly statePath?: string
 }
 
-/** What may change while natloom runs. What is left out stays as it is. */
+/** What may change while natloom runs. A property that is left out stays as it is. */
 export interface HostUpdate {
   readonly shared?: readonly Addr[]
   readonly pool?: readonly Addr[]
-  /** The parts of `natPorts` that the host has no sockets in; at first all of it. */
+  /** The parts of `natPorts` in which the host has no sockets; at first all of it. */
   readonly hidden?: readonly PortRange[]
 }
 
@@ -49,7 +50,7 @@ export class Host {
   readonly #statePath: string
   #plan: HostPlan
   #hidden: readonly PortRange[]
-  /** As the file has it: a predecessor's before `apply`, ours after. Undefined: nothing to take back. */
+  /** The content of the state file: a killed natloom's before `apply`, ours after. Undefined: nothing to undo. */
   #state: HostState | undefined
 
   constructor(plan: HostPlan) {
@@ -58,23 +59,25 @@ export class Host {
     this.#statePath = plan.statePath ?? DEFAULT_STATE_PATH
   }
 
-  /** Throws HostError: HOST_RIGHTS, HOST_TOOL, HOST_IN_USE, HOST_STATE. True if a killed natloom left things behind. */
+  /**
+   * True if a killed natloom left changes behind. Throws HostError: HOST_RIGHTS, HOST_TOOL, HOST_IN_USE, HOST_STATE.
+   */
   prepare(): boolean {
     checkRights()
     this.#state = leftBehind(this.#statePath)
     return this.#state !== undefined
   }
 
-  /** Rules of the kernel's own NAT that would give out natloom's ports. Throws HostError HOST_NFT. */
+  /** Rules of the kernel's own NAT that may give out natloom's ports. Throws HostError HOST_NFT. */
   kernelNat(): KernelNatRule[] {
     return kernelNat(this.#plan.outside, this.#plan.natPorts)
   }
 
-  /** Throws HostError; what was done until then is undone by `undo`. */
+  /** Throws HostError; `undo` takes back what was changed until then. */
   apply(): void {
     const before = this.#state
     const current = readPortRange()
-    // Somebody may have set another range after a predecessor was killed: then that one is the host's own.
+    // If the range is not the one that a killed natloom set, an administrator has changed it since: it is the original.
     const original = before?.portRange && sameRange(current, before.portRange.set) ? before.portRange.original : current
     const wanted = this.#plan.hostPortRange ?? original
     this.#write({
@@ -88,8 +91,8 @@ export class Host {
   }
 
   /**
-   * After a change of addresses or of the host's sockets, or when an interface is back. Nothing after undo: a late
-   * notification must not bring the rules back. Throws HostError.
+   * To be called after a change of addresses or of the host's sockets, and when an interface is back. Does nothing
+   * after undo: a late notification must not make the rules again. Throws HostError.
    */
   update(changes: HostUpdate = {}): void {
     if (!this.#state) return
@@ -100,7 +103,7 @@ export class Host {
     this.#applyPoolAndRules()
   }
 
-  /** Undoes what it can and returns what it could not; the state file stays until nothing is left to undo. */
+  /** Undoes what it can and returns what failed. The state file stays until nothing is left to undo. */
   undo(): string[] {
     const state = this.#state
     if (!state) return []
@@ -117,7 +120,7 @@ export class Host {
     const { portRange } = state
     if (portRange)
       attempt(() => {
-        // Another range than ours was set by somebody else since, and is kept.
+        // If the range is not ours, an administrator has changed it since: it stays.
         if (sameRange(readPortRange(), portRange.set)) writePortRange(portRange.original)
       })
     if (problems.length > 0) return problems

@@ -1,6 +1,6 @@
-// Source NAT that the kernel does itself towards an outside interface: it would give out the same ports of the same
-// address as natloom. Authority: nft(8), libnftables-json(5). Rules of iptables-nft are seen here too; those of the
-// older iptables-legacy are not in nft's listing.
+// Finds rules by which the kernel itself translates sources towards an outside interface, because it may give out the
+// same ports of the same address as natloom. Authority: nft(8), libnftables-json(5). Rules of iptables-nft are found
+// too; those of the older iptables-legacy are not in nft's listing.
 
 import { nft } from './nft.ts'
 import type { PortRange } from './port-range.ts'
@@ -71,7 +71,7 @@ function kernelNatIn(listing: Listing, outside: readonly string[], natPorts: Por
   return [...found.values()]
 }
 
-/** Whether the rule's matches on the outgoing interface let this one through; what isn't understood does. */
+/** Whether the rule's matches on the outgoing interface accept this one. A match that isn't understood does. */
 function leavesBy({ expr = [] }: Rule, name: string): boolean {
   return expr.every(({ match }) => {
     const { op, left, right } = (match ?? {}) as { op?: string; left?: { meta?: { key?: string } }; right?: unknown }
@@ -101,7 +101,7 @@ function sourceNat({ expr = [] }: Rule, natPorts: PortRange): string | undefined
   return undefined
 }
 
-/** Without a port range the kernel keeps the source port, whatever it is. */
+/** Without a port range the kernel keeps the source port, which may be any port. */
 function takesFrom(statement: unknown, natPorts: PortRange): boolean {
   const port = (statement as { port?: unknown } | null)?.port
   const range = (port as { range?: unknown } | undefined)?.range

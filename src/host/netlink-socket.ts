@@ -46,7 +46,7 @@ const NETLINK_GET_STRICT_CHK = 12
 const RECEIVE_BYTES = 65536 // the kernel fills at most 32 KB of a dump into one datagram
 const ANSWER_SECONDS = 5n
 const DUMP_ATTEMPTS = 16
-/** Roughly what 4096 route notifications take; a burst beyond it costs a dump, not correctness. */
+/** Room for about 4096 route notifications. A larger burst is noticed, and everything is listed anew. */
 const QUEUE_BYTES = 4 << 20
 
 const errnoNames = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]))
@@ -62,17 +62,17 @@ export class NetlinkError extends HostError {
 }
 
 export interface Request {
-  /** For error messages: what is being done. */
+  /** For error messages: what the request is for. */
   readonly what: string
   readonly type: number
-  /** Besides REQUEST, and ACK or DUMP. */
+  /** Flags besides REQUEST, and ACK or DUMP. */
   readonly flags?: number
   /** The family's fixed part. */
   readonly fixed: Uint8Array
   readonly attributes?: readonly Attribute[]
 }
 
-/** `some`: datagrams were read; `lost`: the queue overflowed, so what one knows is out of date. */
+/** `some`: datagrams were read; `lost`: the queue has overflowed, so the caller's tables may be out of date. */
 export type Received = 'some' | 'lost' | 'none'
 
 export class NetlinkSocket {
@@ -80,7 +80,7 @@ export class NetlinkSocket {
   readonly #buffer = new Uint8Array(RECEIVE_BYTES)
   #sequence = 0
 
-  /** `groups` is the bit mask of multicast groups; 0 for a socket that only asks. */
+  /** `groups` is the bit mask of multicast groups to listen to; 0 for a socket that only sends requests. */
   constructor(protocol: number, groups = 0) {
     this.fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
     try {
@@ -95,13 +95,13 @@ export class NetlinkSocket {
     }
   }
 
-  /** Asks for something and waits for the acknowledgement. Throws NetlinkError if it is refused. */
+  /** Sends a request and waits for its acknowledgement. Throws NetlinkError if the kernel refuses. */
   request(request: Request): void {
     const sequence = this.#send(request, NLM_F_ACK)
     this.#answers(request.what, sequence, () => {})
   }
 
-  /** Lists a whole table. `each` may keep nothing of a message but copies. Throws NetlinkError. */
+  /** Lists a whole table. `each` may keep copies only: a message's memory is reused. Throws NetlinkError. */
   dump<T>(request: Request, each: (message: Message) => T | undefined): T[] {
     for (let attempt = 1; ; attempt++) {
       const rows: T[] = []
@@ -117,7 +117,7 @@ export class NetlinkSocket {
     }
   }
 
-  /** Reads what has arrived from the groups, without waiting. */
+  /** Reads the notifications that have arrived, without waiting. */
   receive(each: (message: Message) => void): Received {
     let received: Received = 'none'
     for (;;) {
@@ -144,7 +144,7 @@ export class NetlinkSocket {
     try {
       setsockoptInt(this.fd, SOL_SOCKET, SO_RCVBUFFORCE, QUEUE_BYTES)
     } catch {
-      // Not allowed in a user namespace: the default holds some hundred notifications.
+      // Not permitted in a user namespace; the default size holds some hundred notifications.
     }
   }
 

@@ -1,4 +1,4 @@
-// Netlink messages as bytes, whatever family they are of: a header, the family's fixed part, attributes.
+// Netlink messages of any family, built and parsed: a header, the family's fixed part, attributes.
 // Authority: RFC 3549 section 2.3, netlink(7), linux/netlink.h. Integers have the host's byte order (little-endian).
 //
 // Nothing here owns memory: what `messages` and `attributes` yield are views of the bytes given to them.
@@ -22,7 +22,7 @@ export interface Message {
   readonly type: number
   readonly flags: number
   readonly sequence: number
-  /** What stands behind the header. */
+  /** The bytes behind the header. */
   readonly body: DataView
 }
 
@@ -86,7 +86,7 @@ export function attributes(body: DataView, at: number): Map<number, DataView> {
   return found
 }
 
-/** What an NLMSG_ERROR tells: 0 is an acknowledgement, else the errno; `text` is the kernel's own explanation. */
+/** The content of an NLMSG_ERROR: `errno` is 0 in an acknowledgement; `text` is the kernel's own explanation. */
 export function errorOf({ flags, body }: Message): { errno: number; text: string } {
   const errno = -body.getInt32(0, true)
   // The request's header follows, without its body (NETLINK_CAP_ACK), then the attributes.
@@ -100,7 +100,7 @@ export const textOf = (value: DataView): string => {
   return bytes.toString('utf8', 0, end < 0 ? bytes.length : end)
 }
 
-/** A copy of an attribute's bytes: what they lie in is overwritten by the next datagram. */
+/** A copy of an attribute's bytes, since the next datagram overwrites the memory that they lie in. */
 export const bytesOf = (value: DataView): Uint8Array =>
   new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice()
 

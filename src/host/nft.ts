@@ -1,21 +1,22 @@
 // Rules that keep the kernel from answering or forwarding what natloom translates. Authority: nft(8), netfilter's
 // netdev family. A packet socket is served before the ingress hook, so natloom receives what these rules drop.
 //
-// natloom carries inside <-> outside. What the kernel keeps, on every interface of ours:
-//   - whatever is not IPv4, and tagged frames (their VLAN is an interface of its own)
+// natloom carries packets between inside and outside. On our interfaces the kernel keeps:
+//   - frames that are not IPv4, and tagged frames (their VLAN is an interface of its own)
 //   - broadcast and multicast (DHCP, mDNS)
-//   - what is for the host itself, except NAT's and forwarded ports on a shared address; ICMP always
-//   - from inside to inside, and what routes through a third interface
-// Dropped without a route too: natloom answers that the destination is unreachable, the kernel must not as well.
-// Never hidden by ports: a later fragment, which has none. The kernel holds it, gets no first one and forgets it.
+//   - packets for the host itself, except NAT's and forwarded ports on a shared address; ICMP always
+//   - packets from inside to inside, and packets that are routed by a third interface
+// A packet without a route is dropped too: natloom answers that the destination is unreachable, and the kernel must not
+// answer as well. A later fragment has no ports, so no rule for ports drops it: the kernel queues it, gets no first
+// fragment and discards it.
 //
-// The ingress rules ask the routes (fib), and that answer may be wrong there (seen with Linux 6.18): for a segment of a
-// socket of this very machine (a container behind a veth), whose interface has by chance the same number in its
-// namespace as ours has here, the kernel takes the interface that it came by for its route. What slips through so is
-// dropped at the forward hook, where the route is known; alone that hook would be too late, after TTL and MTU were
-// seen.
+// The ingress rules look up routes (`fib`), and the result may be wrong there (seen with Linux 6.18). It happens for a
+// segment of a socket of this very machine (a container behind a veth) whose interface has by chance the same index in
+// its namespace as ours has here: the kernel takes the interface that it came by for its route. What passes because of
+// it is dropped at the forward hook, where the route is known; alone that hook would be too late, after TTL and MTU
+// were seen.
 //
-// A killed natloom leaves the rules behind, so the gateway fails closed; the next start replaces them.
+// A killed natloom leaves the rules behind, so that nothing is forwarded untranslated; the next start replaces them.
 
 import { execFileSync } from 'node:child_process'
 import type { Addr } from '../wire/address.ts'
@@ -27,7 +28,7 @@ const INGRESS_TABLE = 'netdev natloom'
 const FORWARD_TABLE = 'ip natloom'
 export const NFT_TABLES = [INGRESS_TABLE, FORWARD_TABLE] as const
 
-/** A TCP or UDP port (by protocol number) of one address, or (null) of every shared one. */
+/** A TCP or UDP port (by protocol number) of one address or, if it is null, of every shared one. */
 export interface ForwardedPort {
   readonly protocol: number
   readonly address: Addr | null
@@ -37,7 +38,7 @@ export interface ForwardedPort {
 export interface RuleSet {
   readonly inside: readonly string[]
   readonly outside: readonly string[]
-  /** Of both, those that exist: a chain needs its interface. */
+  /** Those of both sides that exist: a chain needs its interface. */
   readonly present: ReadonlySet<string>
   /** Addresses that NAT shares with the host. */
   readonly shared: readonly Addr[]
@@ -47,7 +48,7 @@ export interface RuleSet {
   readonly hidden: readonly PortRange[]
   /** Protocols without ports that NAT translates on the shared addresses. */
   readonly protocols: readonly number[]
-  /** Of shared addresses. */
+  /** Forwarded ports of shared addresses. */
   readonly forwarded: readonly ForwardedPort[]
 }
 
@@ -72,7 +73,7 @@ export function ruleText(rules: RuleSet): string {
     ...rules.outside.map((name, number) => ({ name, label: `outside${number}`, body: outsideRules(rules) })),
   ]
   return [
-    // Added first, or the deletion fails where there is none.
+    // The table is added first, because a deletion fails if there is none.
     ...NFT_TABLES.flatMap((table) => [`add table ${table}`, `delete table ${table}`]),
     `table ${INGRESS_TABLE} {`,
     ...chains
@@ -124,7 +125,7 @@ function natAddressRules({ pool, shared, hidden, forwarded }: RuleSet): string[]
   ]
 }
 
-/** A local destination has no `oif` either, so what stays with the host is said first. */
+/** A local destination has no `oif` either, so it is accepted before `oif missing` is asked for. */
 const carriedRules = (towards: readonly string[]): string[] => [
   'meta pkttype != host accept',
   'fib daddr type { local, broadcast, multicast } accept',
@@ -155,5 +156,5 @@ export function nft(args: readonly string[], script = ''): string {
 
 export const applyRules = (rules: RuleSet): void => void nft(['-f', '-'], ruleText(rules))
 
-/** Also where there is nothing to remove. `table` with its family. */
+/** Removes a table, given with its family. No error if there is none. */
 export const removeTable = (table: string): void => void nft(['-f', '-'], `add table ${table}\ndelete table ${table}\n`)

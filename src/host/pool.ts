@@ -1,17 +1,17 @@
-// Makes the pool's addresses the host's own where no interface has them: a /32 in the local table, so that the kernel
-// answers ARP for them. Authority: ip-route(8), RFC 826. The routes are ours by their protocol number; they vanish with
-// the interface and are laid again when it is back.
+// Makes those of the pool's addresses that no interface has the host's own, by a /32 route in the local table, so that
+// the kernel answers ARP for them. Authority: ip-route(8), RFC 826. The routes are recognised by their protocol number;
+// they vanish with their interface and are made again when it is back.
 
 import type { Addr } from '../wire/address.ts'
 import { NETLINK_ROUTE, NetlinkError, NetlinkSocket } from './netlink-socket.ts'
 import { addLocalRoute, deleteLocalRoute, listAddresses, listLinks, listRoutes, TABLE_LOCAL } from './rtnetlink.ts'
 
-/** RTPROT_* above those that routing daemons have taken; `ip route show table local proto 99` lists our routes. */
+/** An RTPROT_* number that no routing daemon uses; `ip route show table local proto 99` lists our routes. */
 const POOL_PROTOCOL = 99
 
 /**
- * Lays a route for each address of `pool` that no interface has, by the first of the `outside` interfaces that is
- * there, and removes those of `before` that aren't wanted any more. Throws NetlinkError.
+ * Makes a route for each address of `pool` that no interface has, by the first of the `outside` interfaces that is up,
+ * and removes those of `before` that aren't wanted any more. Throws NetlinkError.
  */
 export function applyPool(pool: readonly Addr[], outside: readonly string[], before: readonly Addr[]): void {
   const socket = new NetlinkSocket(NETLINK_ROUTE)
@@ -37,7 +37,8 @@ function add(socket: NetlinkSocket, address: Addr, out: number): void {
   try {
     addLocalRoute(socket, address, out, POOL_PROTOCOL)
   } catch (error) {
-    // EEXIST: somebody made it local meanwhile. ENETDOWN, ENODEV: the interface went; its return calls us again.
+    // EEXIST: the address has become local meanwhile. ENETDOWN, ENODEV: the interface is gone; when it is back,
+    // applyPool is called again.
     if (!(error instanceof NetlinkError) || !['EEXIST', 'ENETDOWN', 'ENODEV'].includes(error.errno)) throw error
   }
 }

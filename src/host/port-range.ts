@@ -1,6 +1,6 @@
-// Which local ports the kernel gives to its own sockets. On an address shared with the host they must lie outside of
-// NAT's ports. Authority: ip_local_port_range in the kernel's ip-sysctl documentation. The setting belongs to the
-// network namespace of the calling thread.
+// The range of ephemeral ports, which the kernel gives to the host's own sockets. On an address that NAT shares with
+// the host it must lie outside of NAT's ports. Authority: ip_local_port_range in the kernel's ip-sysctl documentation.
+// The setting belongs to the network namespace of the calling thread.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { HostError, reasonOf } from './errors.ts'

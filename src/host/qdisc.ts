@@ -1,8 +1,9 @@
-// Whether somebody shapes what an interface sends. Authority: tc(8), rtnetlink(7), linux/rtnetlink.h.
+// Tells on which interfaces an administrator has configured a queueing discipline. Authority: tc(8), rtnetlink(7),
+// linux/rtnetlink.h.
 //
-// A packet socket may bypass the queueing discipline (PACKET_QDISC_BYPASS), which silently ends shaping and egress
-// filters; it may do so only where nobody configured any. A discipline that the kernel attached by itself, whatever
-// net.core.default_qdisc says, has the handle 0; one that was asked for has a handle of its own.
+// A packet socket can bypass the queueing discipline (PACKET_QDISC_BYPASS), which silently ends shaping and egress
+// filters; so it does only where none is configured. A discipline that the kernel attached by itself, whichever
+// net.core.default_qdisc names, has the handle 0; a configured one has a handle of its own.
 
 import { attributes, type Message, textOf } from './netlink.ts'
 import { NETLINK_ROUTE, NetlinkSocket } from './netlink-socket.ts'

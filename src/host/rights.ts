@@ -1,4 +1,5 @@
-// What the process may do and which programs it finds, before anything is changed. Authority: capabilities(7), proc(5).
+// Checks which capabilities the process has and which programs it finds, before anything is changed. Authority:
+// capabilities(7), proc(5).
 
 import { accessSync, constants, readFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
@@ -7,19 +8,19 @@ import { HostError } from './errors.ts'
 const CAPABILITIES = { CAP_NET_ADMIN: 12n, CAP_NET_RAW: 13n } as const
 type Capability = keyof typeof CAPABILITIES
 
-/** Administrators' programs lie where an ordinary user's PATH doesn't look. */
+/** PATH and the folders of administrators' programs, which an ordinary user's PATH lacks. */
 export const TOOL_PATH = [process.env.PATH ?? '', '/usr/sbin', '/sbin', '/usr/local/sbin'].join(delimiter)
 
 const TOOLS = { nft: 'nftables' } as const
 
-/** Those of CAP_NET_ADMIN and CAP_NET_RAW that this process lacks. */
+/** Which of CAP_NET_ADMIN and CAP_NET_RAW this process lacks. */
 export function missingCapabilities(status = readFileSync('/proc/thread-self/status', 'utf8')): Capability[] {
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`)
   const names = Object.keys(CAPABILITIES) as Capability[]
   return names.filter((name) => ((effective >> CAPABILITIES[name]) & 1n) === 0n)
 }
 
-/** Programs that natloom runs and can't find, with the Debian package each is in. */
+/** Programs that natloom needs and can't find, each with its Debian package. */
 export function missingTools(path = TOOL_PATH): { tool: string; package: string }[] {
   const found = (tool: string): boolean =>
     path.split(delimiter).some((folder) => {
@@ -33,7 +34,7 @@ export function missingTools(path = TOOL_PATH): { tool: string; package: string 
   return Object.entries(TOOLS).flatMap(([tool, name]) => (found(tool) ? [] : [{ tool, package: name }]))
 }
 
-/** Throws HostError HOST_RIGHTS or HOST_TOOL with what to do. */
+/** Throws HostError HOST_RIGHTS or HOST_TOOL, which say what to do. */
 export function checkRights(): void {
   const capabilities = missingCapabilities()
   if (capabilities.length > 0)

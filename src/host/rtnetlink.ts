@@ -1,5 +1,6 @@
-// Links, addresses, routes and neighbours of IPv4 as the kernel tells and takes them. Authority: rtnetlink(7),
-// RFC 3549 section 3, linux/if_link.h, if_addr.h, rtnetlink.h, neighbour.h. Addresses are i32 as loaded from a packet.
+// Links, IPv4 addresses, routes and neighbours: parsed from the kernel's messages, listed and changed by requests.
+// Authority: rtnetlink(7), RFC 3549 section 3, linux/if_link.h, if_addr.h, rtnetlink.h, neighbour.h. Addresses are i32
+// as loaded from a packet.
 
 import type { Addr } from '../wire/address.ts'
 import { attributes, bytesOf, int32, type Message, NLM_F_CREATE, NLM_F_EXCL, textOf } from './netlink.ts'
@@ -50,7 +51,7 @@ const NTF_EXT_LEARNED = 0x10
 export interface Link {
   readonly index: number
   readonly name: string
-  /** Set up by the administrator. */
+  /** Its state is UP: set by the administrator (`ip link set up`). */
   readonly enabled: boolean
   /** Enabled, and the carrier is there. */
   readonly up: boolean
@@ -75,7 +76,7 @@ export interface Route {
   readonly type: number
   /** RTPROT_*: who made it. */
   readonly protocol: number
-  /** Of several next hops the first that is alive; 0 for none. */
+  /** The interface of the next hop, of several next hops the first that is alive; 0 if there is none. */
   readonly index: number
   /** 0: on-link. */
   readonly gateway: Addr
@@ -92,7 +93,9 @@ export interface Neighbour {
   /** NUD_* bits. */
   readonly state: number
   readonly mac: Uint8Array
-  /** The kernel checks it: neither fixed nor told by somebody else (a routing daemon). */
+  /**
+   * The kernel itself found the MAC and checks it: it is neither fixed nor set by another program (a routing daemon).
+   */
   readonly learned: boolean
 }
 
@@ -126,7 +129,7 @@ function addressOf({ body }: Message): Address | undefined {
   }
 }
 
-/** Undefined for what no packet of ours can use: other families, routes for one type of service, dead next hops. */
+/** Undefined for routes that we don't follow: other families, routes for one type of service, dead next hops. */
 function routeOf({ body }: Message): Route | undefined {
   if (body.getUint8(0) !== AF_INET || body.getUint8(3) !== 0) return undefined
   const found = attributes(body, 12)
@@ -148,7 +151,8 @@ function routeOf({ body }: Message): Route | undefined {
     length: body.getUint8(1),
     type: body.getUint8(7),
     protocol: body.getUint8(5),
-    // A next hop of another family (RFC 5549) is not resolved by ARP: as if by another link, the kernel's.
+    // A next hop of another family (RFC 5549) is not resolved by ARP; as a route by a third interface it is the
+    // kernel's.
     index: hop.via ? 0 : hop.index,
     gateway: hop.gateway,
     source: address(7), // RTA_PREFSRC
@@ -194,7 +198,7 @@ export const listAddresses = (socket: NetlinkSocket): Address[] =>
     addressOf,
   )
 
-/** The table is filtered here too: kernels before 4.20 list all. */
+/** The result is filtered by table, because kernels before 4.20 list all tables. */
 export function listRoutes(socket: NetlinkSocket, table: number): Route[] {
   const fixed = Uint8Array.of(AF_INET, 0, 0, 0, table, 0, 0, 0, 0, 0, 0, 0)
   const attribute = [15, int32(table)] as const // RTA_TABLE
@@ -208,7 +212,7 @@ export const listNeighbours = (socket: NetlinkSocket): Neighbour[] =>
     neighbourOf,
   )
 
-/** Has the kernel find or confirm a neighbour's MAC, as if it had sent a packet there itself. */
+/** Has the kernel find or confirm a neighbour's MAC, as if the host itself had sent a packet to it. */
 export function useNeighbour(socket: NetlinkSocket, index: number, address: Addr, create: boolean): void {
   const fixed = new Uint8Array(12) // struct ndmsg: family, index i32 @4, state u16 @8, flags @10
   const view = new DataView(fixed.buffer)
@@ -223,7 +227,7 @@ export function useNeighbour(socket: NetlinkSocket, index: number, address: Addr
 const localRoute = (protocol: number): Uint8Array =>
   Uint8Array.of(AF_INET, 32, 0, 0, TABLE_LOCAL, protocol, SCOPE_HOST, RTN.local, 0, 0, 0, 0)
 
-/** Makes an address the host's own, without an interface that has it. Throws NetlinkError EEXIST if it is already. */
+/** Makes an address that no interface has the host's own. Throws NetlinkError, EEXIST if it is the host's already. */
 export function addLocalRoute(socket: NetlinkSocket, address: Addr, index: number, protocol: number): void {
   const attributes = [
     [1, int32(address)],

@@ -1,4 +1,5 @@
-// Which ports the host itself uses on addresses that it shares with NAT. Authority: sock_diag(7), linux/inet_diag.h.
+// Lists the ports that the host's own sockets use on addresses that it shares with NAT. Authority: sock_diag(7),
+// linux/inet_diag.h.
 
 import type { Addr } from '../wire/address.ts'
 import { attributes, type Message } from './netlink.ts'
@@ -65,8 +66,9 @@ function everySocket(family: number, protocol: number): Uint8Array {
 }
 
 /**
- * The kernel filters, so that a host with many connections elsewhere costs nothing. Each operation is two words: code
- * u8, bytes to skip if true u8, if false u16; then the port in the upper half. Exactly the end accepts, beyond refuses.
+ * A filter that the kernel runs, so that a host with many sockets outside of the range costs nothing. Each operation is
+ * two words: code u8, bytes to skip if true u8, bytes to skip if false u16; then the port in the upper half. A jump to
+ * exactly the end of the program accepts, a jump beyond it refuses.
  */
 function sourcePortWithin({ from, to }: PortRange): Uint8Array {
   const program = new DataView(new ArrayBuffer(16))
@@ -86,7 +88,7 @@ function concerns({ body }: Message, addresses: readonly Addr[]): boolean {
   if (body.getUint8(0) === AF_INET) return word(0) === 0 || addresses.includes(word(0))
   if (word(0) !== 0 || word(1) !== 0) return false
   if (word(2) === MAPPED) return word(3) === 0 || addresses.includes(word(3))
-  // The IPv6 wildcard takes IPv4 too, unless told not to.
+  // A socket bound to :: receives IPv4 too, unless IPV6_V6ONLY is set.
   const onlyV6 = attributes(body, LENGTH).get(INET_DIAG_SKV6ONLY)?.getUint8(0) === 1
   return word(2) === 0 && word(3) === 0 && !onlyV6
 }

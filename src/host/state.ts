@@ -1,6 +1,6 @@
-// What this host has to be given back, kept in a file from before the first change until the last one is undone: a
-// gateway that was killed can't take anything back, its next start does. Written whole and renamed into place.
-// Owner: the one running natloom that the file names.
+// The state file: what natloom has changed on this host and has to undo. It exists from before the first change until
+// the last one is undone, so that the next start can undo what a killed gateway could not. Written to a draft and
+// renamed into place. Owner: the one running natloom that the file names.
 
 import { mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
@@ -15,15 +15,15 @@ export interface HostState {
   readonly owner: ProcessIdentity
   /** The network namespace that the changes were made in, as /proc names it. */
   readonly namespace: string
-  /** `set` was put in place of `original`; null: it was right already, or not ours to move. */
+  /** The port range that was set, and the one that it replaced; null if the range was not changed. */
   readonly portRange: { readonly original: PortRange; readonly set: PortRange } | null
-  /** With their family: `netdev natloom` */
+  /** Names with family: `netdev natloom`. */
   readonly nftTables: readonly string[]
-  /** Addresses (as loaded) that a route of ours made local. */
+  /** Addresses, as loaded, for which a local route was made. */
   readonly pool: readonly number[]
 }
 
-/** A process id alone is reused; with the time it began it is not. */
+/** A process id is reused some time; together with the time at which the process began it is unique. */
 export interface ProcessIdentity {
   readonly pid: number
   /** Clock ticks since boot. */
@@ -49,8 +49,8 @@ export function newState(): HostState {
 }
 
 /**
- * What a natloom that is no longer there left behind in this namespace, if anything.
- * Throws HostError: HOST_IN_USE if it is still there, HOST_STATE if the file can't be read.
+ * What a killed natloom left behind in this namespace, undefined if nothing.
+ * Throws HostError: HOST_IN_USE if that natloom still runs, HOST_STATE if the file can't be read.
  */
 export function leftBehind(path: string): HostState | undefined {
   const state = readState(path)
@@ -62,7 +62,7 @@ export function leftBehind(path: string): HostState | undefined {
       `${path} belongs to a natloom that is running (process ${pid}): stop it, ` +
         'or give this one a state file of its own if it serves other interfaces',
     )
-  // What was changed in another namespace can't be undone from this one, and went with it if it is gone.
+  // Changes in another namespace can't be undone from this one; if that namespace is gone, they went with it.
   return state.namespace === thisNamespace() ? state : undefined
 }
 

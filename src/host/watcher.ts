@@ -1,19 +1,19 @@
 // Keeps the forwarding information base equal to the kernel's tables. Authority: rtnetlink(7), ip-neighbour(8),
 // RFC 1122 section 2.3.2 (ARP). Owner: one thread, which is the only writer of the Fib.
 //
-// Links, addresses and routes are listed anew after every notification about one of them: the kernel removes routes
-// without a word when a link goes down or their source address is deleted. Neighbours change far more often and are
-// followed one by one. If notifications were lost, everything is listed anew. Changes that come in a burst are
-// published together.
+// Links, addresses and routes are listed anew after every notification about one of them, because the kernel removes
+// routes without a notification when a link goes down or their source address is deleted. Neighbours change far more
+// often and are followed one by one. If notifications were lost, everything is listed anew. Changes that come in a
+// burst are published together.
 //
 // Life of a neighbour           published as   by
 //   asked for by a shard        pending        the shard's request; the kernel is told to use it (NTF_USE)
 //   answered                    resolved       the kernel's notification
-//   silent for 3 probes         failed         the kernel's notification; asked for again, it is pending again
-//   resolved, and still there   resolved       NTF_USE every 30 s: the kernel sees no packet of ours, and would neither
-//                                              check the MAC nor keep the entry
+//   3 probes unanswered         failed         the kernel's notification; asked for again, it is pending again
+//   resolved, and still there   resolved       NTF_USE every 30 s: the kernel sees none of our packets, and would
+//                                              neither check the MAC nor keep the entry
 //   forgotten by the kernel     unknown        the kernel's notification
-// Never: a state set here that outlives the next listing; a change in the kernel that has to be taken back at stop.
+// Never: a state that was set here outlives the next listing; a change of the kernel has to be undone at the stop.
 
 import { constants } from 'node:os'
 import { drain, errno, POLLIN, pollArray, SystemCallError } from '../io/syscalls.ts'
@@ -43,15 +43,19 @@ import {
 
 /** Tables are listed and published at most once in this time, so that a burst of changes costs a few rounds of it. */
 const PACE_MS = 10
-/** Nor for more than one part in this many of the thread's time: routes may be many, and change all the time. */
+/**
+ * Listing and publishing take at most one part in so many of the thread's time: there may be many routes that change.
+ */
 const SHARE = 4
 const KEEP_ALIVE_MS = 30_000
 const LONGEST_WAIT_MS = 200
 
 export type WatcherReport =
-  /** Our interfaces or their addresses are no longer what they were; also once at the start. By port number. */
+  /** Our interfaces or their addresses have changed, by port number; also reported once at the start. */
   | { readonly kind: 'changed'; readonly links: readonly LinkReport[] }
-  /** A snapshot doesn't fit: the one before it stays in force. Said once until one fits again. */
+  /**
+   * A snapshot doesn't fit into the memory, and the one before it stays in force. Reported once until one fits again.
+   */
   | { readonly kind: 'overflow'; readonly message: string }
 
 /** What `workers/netlink.ts` is given. */
@@ -80,7 +84,9 @@ export interface WatcherOptions {
 
 type Known = FibNeighbour & { readonly index: number; readonly learned: boolean }
 
-/** REACHABLE, STALE, DELAY and PROBE take turns all the time: to a shard they are one as long as the MAC stays. */
+/**
+ * To a shard REACHABLE, STALE, DELAY and PROBE, which alternate all the time, are the same while the MAC is the same.
+ */
 function sameToShards(a: Known | undefined, b: Known | undefined): boolean {
   if (!a || !b) return a === b
   if (a.port !== b.port || a.state !== b.state) return false
@@ -108,7 +114,7 @@ export class Watcher {
   /** Lists everything and publishes the first snapshot. Throws NetlinkError or SystemCallError. */
   constructor(options: WatcherOptions) {
     this.#options = options
-    // Listening begins before the first listing, so nothing falls between them.
+    // Listening begins before the first listing, so that no change between them is missed.
     this.#events = new NetlinkSocket(NETLINK_ROUTE, GROUPS)
     this.#kernel = new NetlinkSocket(NETLINK_ROUTE)
     this.#pollSet = new Uint8Array(16) // two struct pollfd: fd i32, events i16, revents i16
@@ -123,7 +129,7 @@ export class Watcher {
     this.#publish()
   }
 
-  /** Waits for something to happen, at most 200 ms, and does what follows from it. */
+  /** Waits for notifications, requests and due work, at most 200 ms, and handles them. */
   turn(): void {
     this.#wait()
     if (this.#pollView.getInt16(14, true) !== 0) {
@@ -185,7 +191,7 @@ export class Watcher {
     if (!sameToShards(before, known)) this.#unpublished = true
   }
 
-  /** Undefined for what shards need not know: other interfaces, entries for which the kernel does nothing. */
+  /** Undefined for neighbours of other interfaces, and for entries that the kernel doesn't resolve. */
   #known({ index, address, state: nud, mac, learned }: Neighbour): Known | undefined {
     const port = this.#portOf(index)
     const state = neighbourState(nud)
@@ -204,7 +210,7 @@ export class Watcher {
     this.#unpublished = true
   }
 
-  /** False if the kernel can't: the interface is down, its table is full. */
+  /** False if the kernel refuses: the interface is down, or its table is full. */
   #use(index: number, address: Addr, create: boolean): boolean {
     try {
       useNeighbour(this.#kernel, index, address, create)
@@ -263,7 +269,7 @@ export class Watcher {
   }
 }
 
-/** What there is of these interfaces now, once: for checks at start. Throws NetlinkError. */
+/** Reads once what there is of these interfaces now. Throws NetlinkError. */
 export function readHost(names: readonly string[]): LinkReport[] {
   const socket = new NetlinkSocket(NETLINK_ROUTE)
   try {

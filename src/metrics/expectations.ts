@@ -1,27 +1,27 @@
-// What the coordinator knows of the expectation table, which is all shards' and none's, as metrics. Read when asked, as
-// all are; what each shard announces, matches and refuses are its own counters (counters/counters.ts).
+// The expectation table, which all shards share, as metrics: what the coordinator knows of it, read at each scrape.
+// What each shard announces, matches and refuses are its own counters (counters/counters.ts).
 
 import { Counter, Gauge, type Registry } from 'prom-client'
 
-/** Answered by coordinator/expectations/expectation-gc.ts. */
-export interface KeptExpectations {
-  /** Now. */
+/** Implemented by coordinator/expectations/expectation-gc.ts. */
+export interface ExpectationCounts {
+  /** In force now. */
   readonly count: number
   readonly limit: number
-  /** Expectations that ended unmatched, by cause. */
+  /** Expectations that the coordinator has ended, by cause. */
   readonly ended: Readonly<Record<string, number>>
-  /** Of what failed workers left behind. */
+  /** Repairs of what failed workers left half done, by kind. */
   readonly mended: Readonly<Record<string, number>>
 }
 
-export function registerExpectations(registry: Registry, kept: KeptExpectations): void {
+export function registerExpectations(registry: Registry, expectations: ExpectationCounts): void {
   const registers = [registry]
   const now: Gauge = new Gauge({
     name: 'natloom_expectations',
     help: 'Announced connections that are waited for now',
     registers,
     collect(): void {
-      now.set(kept.count)
+      now.set(expectations.count)
     },
   })
   const limit: Gauge = new Gauge({
@@ -29,7 +29,7 @@ export function registerExpectations(registry: Registry, kept: KeptExpectations)
     help: 'Announced connections that may be waited for at a time',
     registers,
     collect(): void {
-      limit.set(kept.limit)
+      limit.set(expectations.limit)
     },
   })
   count('ended', 'cause', 'Expectations that ended unmatched and not by the shard of their master, by cause')
@@ -43,7 +43,7 @@ export function registerExpectations(registry: Registry, kept: KeptExpectations)
       registers,
       collect(): void {
         counter.reset()
-        for (const [value, so] of Object.entries(kept[key])) counter.inc({ [label]: value }, so)
+        for (const [value, total] of Object.entries(expectations[key])) counter.inc({ [label]: value }, total)
       },
     })
   }

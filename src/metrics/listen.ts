@@ -1,5 +1,5 @@
-// Where a server listens, as people write it: `127.0.0.1:9464`, `[::1]:9464`, `0.0.0.0:9464`. No host names: what they
-// resolve to may change between the check and the start.
+// Parses where a server listens: `127.0.0.1:9464`, `[::1]:9464`, `0.0.0.0:9464`. Host names are not allowed, because
+// the address that a name stands for may change between the check and the start.
 
 import { isIPv4, isIPv6 } from 'node:net'
 
@@ -9,7 +9,7 @@ export interface ListenAddress {
   readonly port: number
 }
 
-/** Undefined if the text is no such thing. */
+/** Undefined if the text is no address:port. */
 export function parseListen(text: string): ListenAddress | undefined {
   const [, v6, v4, digits] = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text) ?? []
   const port = Number(digits)

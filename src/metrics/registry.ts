@@ -4,7 +4,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { CELL, METRICS, type Metric, type MetricKey } from '../counters/counters.ts'
-import { type KeptExpectations, registerExpectations } from './expectations.ts'
+import { type ExpectationCounts, registerExpectations } from './expectations.ts'
 import { registerSupervision, type Supervised } from './supervision.ts'
 import { version } from './version.ts'
 
@@ -15,11 +15,11 @@ const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total',
 export interface CountedWorker extends Supervised {
   /** Label `shard`: its number, or `dispatcher`. */
   readonly shard: string
-  /** What counterBlock() cut for it. */
+  /** Its counters in shared memory, as counterBlock() lays them out. */
   readonly counters: Float64Array
 }
 
-export function createRegistry(workers: readonly CountedWorker[], expectations: KeptExpectations): Registry {
+export function createRegistry(workers: readonly CountedWorker[], expectations: ExpectationCounts): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   for (const name of MISNAMED) registry.removeSingleMetric(name)

@@ -1,5 +1,5 @@
-// HTTP for machines that watch the gateway: /metrics (Prometheus), /healthz (load balancers, orchestrators).
-// Control plane: main thread, a handful of requests a minute.
+// The HTTP server for monitoring: /metrics (Prometheus), /healthz (load balancers, orchestrators). Main thread; it gets
+// a handful of requests a minute.
 
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
@@ -9,7 +9,7 @@ import { parseListen } from './listen.ts'
 
 export interface Health {
   readonly ok: boolean
-  /** What is wrong, or what all is well with; becomes JSON. */
+  /** The state of the gateway's parts, as JSON. */
   readonly detail: unknown
 }
 
@@ -21,7 +21,7 @@ export interface MetricsServerOptions {
 }
 
 export type MetricsErrorCode =
-  /** Another program listens there. */
+  /** Another program listens at the address. */
   | 'METRICS_ADDRESS_IN_USE'
   /** The host has no such address, or the port needs a right. */
   | 'METRICS_ADDRESS'
@@ -36,7 +36,7 @@ export class MetricsError extends Error {
 }
 
 export class MetricsServer {
-  /** Of the endpoint: `http://127.0.0.1:9464/metrics`. */
+  /** The URL of the metrics: `http://127.0.0.1:9464/metrics`. */
   readonly url: string
   readonly #server: Server
 
@@ -65,7 +65,7 @@ export class MetricsServer {
     return new MetricsServer(server)
   }
 
-  /** Ends connections too, idle and busy ones. */
+  /** Closes the server and its connections, idle and busy ones. */
   async close(): Promise<void> {
     const closed = once(this.#server, 'close')
     this.#server.close()

@@ -1,13 +1,14 @@
-// What the coordinator knows of each shard and the shard can't count itself, as metrics. Read when asked, as all are.
+// Each worker's restarts and the age of its heartbeat as metrics: a worker can't count them itself, the coordinator
+// does. Read at each scrape.
 
 import { Counter, Gauge, type Registry } from 'prom-client'
 
-/** Answered by coordinator/workers/supervisor.ts. */
+/** Implemented by coordinator/workers/supervisor.ts. */
 export interface Supervised {
   readonly shard: string
   /** How often its thread was replaced. */
   restarts(): number
-  /** Milliseconds since it turned last. */
+  /** Milliseconds since its last turn. */
   heartbeatAge(): number
 }
 

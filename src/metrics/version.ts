@@ -1,4 +1,4 @@
-// natloom's version, from the package.json above: the checkout's or the installed package's.
+// natloom's version, read from the nearest package.json above this file: the checkout's or the installed package's.
 
 import { existsSync, readFileSync } from 'node:fs'
 
