@@ -1,5 +1,5 @@
-// `npm run bench:against -- REV`: has the pipeline become slower since a revision? Builds that revision in a worktree of
-// its own (other-build.ts), then runs both pipelines by turns (by-turns.ts). Prints every round and the ratio of the
+// `npm run bench:against -- REV`: has the pipeline become slower since a revision? Builds that revision in a worktree
+// of its own (other-build.ts), then runs both pipelines by turns (by-turns.ts). Prints every round and the ratio of the
 // medians: above 1, this tree is slower. It gives no verdict: the exit code is 0 whatever the ratio is.
 //
 //   --rounds N           7 by default

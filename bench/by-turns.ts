@@ -1,6 +1,6 @@
-// Two builds of natloom, measured by turns: in each round a process of either build runs that build's own pipeline bench
-// (pipeline.ts). So a machine that becomes slower slows both, and each figure comes from many processes, because a table's
-// pages lie elsewhere in every process.
+// Two builds of natloom, measured by turns: in each round a process of either build runs that build's own pipeline
+// bench (pipeline.ts). So a machine that becomes slower slows both, and each figure comes from many processes, because
+// a table's pages lie elsewhere in every process.
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'

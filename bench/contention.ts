@@ -1,5 +1,5 @@
-// Whether shards slow each other down: the pipeline (pipeline.ts) as two shards at once, in two threads on common memory
-// as in a gateway, and in two processes that share nothing. False sharing would make the threads slower.
+// Whether shards slow each other down: the pipeline (pipeline.ts) as two shards at once, in two threads on common
+// memory as in a gateway, and in two processes that share nothing. False sharing would make the threads slower.
 //
 //   node dist/bench/contention.js [FLOWS [ROUNDS]]
 //

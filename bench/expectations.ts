@@ -1,6 +1,6 @@
 // A million random operations on the expectation table by the threads of several shards; in half of the runs threads
-// crash. Shows how fast they are and that no invariant is broken (test/conntrack/expectation-threads.ts); ends with 1 if
-// one is.
+// crash. Shows how fast they are and that no invariant is broken (test/conntrack/expectation-threads.ts); ends with 1
+// if one is.
 //
 //   node dist/bench/expectations.js [OPERATIONS [SEED]]
 

@@ -1,5 +1,5 @@
-// What an expectation costs, for functions.ts. A shard's tables are module-level state, so memory is attached here before
-// the shard's modules are imported.
+// What an expectation costs, for functions.ts. A shard's tables are module-level state, so memory is attached here
+// before the shard's modules are imported.
 
 import { cutConnections } from '../src/conntrack/connection-table.ts'
 import { ExpectationTable } from '../src/conntrack/expectation-table.ts'

@@ -1,6 +1,7 @@
 // `npm run bench`: what the hot path's functions cost, and the pipeline as a whole, in nanoseconds. Hash, lookup and
-// expectations are measured by mitata, a burst at a time, in this process; the pipeline in a process for each table size
-// (pipeline.ts), because a shard's tables are module-level state. Prints a table and keeps bench/results/functions.json.
+// expectations are measured by mitata, a burst at a time, in this process; the pipeline in a process for each table
+// size (pipeline.ts), because a shard's tables are module-level state. Prints a table and keeps
+// bench/results/functions.json.
 
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'

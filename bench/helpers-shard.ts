@@ -1,5 +1,5 @@
-// The part of `npm run bench:helpers` that runs helpers in a shard, over a driver without a kernel: one process for each
-// kind of session, because a shard's tables are module-level state. Prints one JSON object.
+// The part of `npm run bench:helpers` that runs helpers in a shard, over a driver without a kernel: one process for
+// each kind of session, because a shard's tables are module-level state. Prints one JSON object.
 //
 //   node dist/bench/helpers-shard.js fuzz SESSION STREAMS    mutated sessions, compared with what scripts say of them
 //   node dist/bench/helpers-shard.js cost                    what a packet of a helped connection costs

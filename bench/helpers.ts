@@ -1,6 +1,6 @@
 // `npm run bench:helpers`: a million streams of mutated sessions through the helpers, as scripts; some more through a
-// shard, each compared with what its script says; and what a packet of a helped connection costs. Ends with 1 if a helper
-// threw, expected a third party, rewrote what was not announced, held too much, or cost more than is wanted.
+// shard, each compared with what its script says; and what a packet of a helped connection costs. Ends with 1 if a
+// helper threw, expected a third party, rewrote what was not announced, held too much, or cost more than is wanted.
 //
 //   node dist/bench/helpers.js [STREAMS [STREAMS THROUGH A SHARD]]
 

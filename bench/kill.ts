@@ -1,7 +1,7 @@
 // `npm run bench:kill`: shards of a running gateway crash again and again under traffic. No established connection may
-// break, and afterwards every connection must be in the shard that owns it. Measured is the gap that each crash makes in a
-// stream that the crashed shard carries: of a datagram sent each millisecond, the longest time in which none came back.
-// Ends with 1 if anything broke.
+// break, and afterwards every connection must be in the shard that owns it. Measured is the gap that each crash makes
+// in a stream that the crashed shard carries: of a datagram sent each millisecond, the longest time in which none came
+// back. Ends with 1 if anything broke.
 //
 //   --crashes N                 30 by default
 //   --workers N                 2 by default

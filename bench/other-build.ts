@@ -1,6 +1,6 @@
 // Another revision of natloom, built beside this one: a temporary git worktree, its own dependencies, its own dist/.
-// Owner: the process whose id stands in the folder's name. It removes the worktree when it ends, however it ends; the next
-// process removes what a killed one left.
+// Owner: the process whose id stands in the folder's name. It removes the worktree when it ends, however it ends; the
+// next process removes what a killed one left.
 
 import { execFile, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'

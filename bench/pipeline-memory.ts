@@ -1,5 +1,5 @@
-// What the pipeline's bench works on: memory, routes and leases as in a gateway of so many shards, and the flows that each
-// shard owns.
+// What the pipeline's bench works on: memory, routes and leases as in a gateway of so many shards, and the flows that
+// each shard owns.
 
 import { ExpectationTable } from '../src/conntrack/expectation-table.ts'
 import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'

@@ -1,5 +1,5 @@
-// Times established flows through the whole pipeline, packet generation excluded; `npm run bench` shows it as "pipeline".
-// One process for each table size, because a shard's tables are module-level state. Prints one JSON object.
+// Times established flows through the whole pipeline, packet generation excluded; `npm run bench` shows it as
+// "pipeline". One process for each table size, because a shard's tables are module-level state. Prints one JSON object.
 // bench/contention.ts runs it as one of several shards, in a process of its own or in a thread on common memory.
 //
 //   node dist/bench/pipeline.js FLOWS [SECONDS [SHARD SHARDS]]
@@ -156,8 +156,8 @@ function runBurst(count: number, fromInside: boolean): void {
 }
 
 /**
- * Opens flows: three packets of TCP, two of UDP. V8 compiles for the packets that it has seen. No gateway sees only first
- * packets in its first seconds, so the caller opens a few flows and uses them before it opens the rest.
+ * Opens flows: three packets of TCP, two of UDP. V8 compiles for the packets that it has seen. No gateway sees only
+ * first packets in its first seconds, so the caller opens a few flows and uses them before it opens the rest.
  */
 function openFlows(from: number, end: number): void {
   for (let flow = from; flow < end; flow++) {

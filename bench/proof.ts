@@ -1,5 +1,5 @@
-// A proof: one command that is run again and again, on a quiet machine and beside busy loops. It must be right every time
-// and leave nothing behind: no process, no network namespace. `prove:tests` and `prove:lab` are proofs (prove.ts).
+// A proof: one command that is run again and again, on a quiet machine and beside busy loops. It must be right every
+// time and leave nothing behind: no process, no network namespace. `prove:tests` and `prove:lab` are proofs (prove.ts).
 //
 //   what a run starts     how it is known                               when it must have ended
 //   processes             a mark in their environment, new each run     with the run; those that still run are named

@@ -1,6 +1,6 @@
-// `npm run prove:tests`, `npm run prove:lab`: proves that `npm test` and `npm run lab -- ftp` are right every time, also on
-// a busy machine (proof.ts). Prints the result of each run and keeps all of it in bench/results/. Ends with 1 at the first
-// run that is wrong.
+// `npm run prove:tests`, `npm run prove:lab`: proves that `npm test` and `npm run lab -- ftp` are right every time,
+// also on a busy machine (proof.ts). Prints the result of each run and keeps all of it in bench/results/. Ends with 1
+// at the first run that is wrong.
 //
 //   node dist/bench/prove.js tests|lab [option ...] [-- argument of the command ...]
 //

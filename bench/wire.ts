@@ -1,7 +1,7 @@
-// `npm run bench:wire`: natloom against the kernel's own NAT (nft masquerade), in one interleaved run. In each round both
-// are measured in the same namespaces, one after the other; the order changes from round to round, so that neither always
-// gets the warmer machine. There are no nft rules but their own, no neighbours set by hand, and both start with empty
-// tables.
+// `npm run bench:wire`: natloom against the kernel's own NAT (nft masquerade), in one interleaved run. In each round
+// both are measured in the same namespaces, one after the other; the order changes from round to round, so that neither
+// always gets the warmer machine. There are no nft rules but their own, no neighbours set by hand, and both start with
+// empty tables.
 //
 //   --rounds N          5 by default
 //   --seconds N         of each throughput, 2 by default

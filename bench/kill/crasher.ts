@@ -1,8 +1,8 @@
-// Crashes shards of a gateway that knows nothing of it. `node --import` loads this module before natloom, in each of its
-// threads, and it throws out of an Atomics operation of a shard's or the dispatcher's thread. By Atomics a shard publishes
-// words of ports, rows, rings, orders and sleepers, so a crash leaves something half done. A seed decides which thread
-// crashes, when, and at which operation. The crash points that the code itself names (`#faults`) are finer; bench/kill.ts
-// says which of the two is used.
+// Crashes shards of a gateway that knows nothing of it. `node --import` loads this module before natloom, in each of
+// its threads, and it throws out of an Atomics operation of a shard's or the dispatcher's thread. By Atomics a shard
+// publishes words of ports, rows, rings, orders and sleepers, so a crash leaves something half done. A seed decides
+// which thread crashes, when, and at which operation. The crash points that the code itself names (`#faults`) are
+// finer; bench/kill.ts says which of the two is used.
 
 import { isMainThread, threadId } from 'node:worker_threads'
 

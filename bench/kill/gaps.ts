@@ -1,5 +1,5 @@
-// Finds the gap that each crash has made: among the streams that the crashed shard carried, the longest pause around the
-// moment of the crash. Pauses at other times are the machine's own.
+// Finds the gap that each crash has made: among the streams that the crashed shard carried, the longest pause around
+// the moment of the crash. Pauses at other times are the machine's own.
 
 import type { Connection } from '../../src/control/api-client.ts'
 import type { Crash } from './gateway.ts'

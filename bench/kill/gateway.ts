@@ -1,5 +1,5 @@
-// The gateway whose shards crash: the real `natloom run`, with crasher.ts or with the crash points that a build for tests
-// has (`#faults`). Its log is read as it is written, for it tells of each crash.
+// The gateway whose shards crash: the real `natloom run`, with crasher.ts or with the crash points that a build for
+// tests has (`#faults`). Its log is read as it is written, for it tells of each crash.
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'

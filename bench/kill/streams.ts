@@ -1,13 +1,14 @@
-// Runs in the LAN host: traffic that must outlive the crashes of the gateway's shards. UDP streams send a numbered datagram
-// each millisecond to an echo service and note every pause in the echoes; TCP connections send a piece, wait for its echo,
-// and send the next; flows of one question come and go beside them, so that a crash often finds a shard inserting or
-// deleting. Runs until it is told to end, then asks each stream and connection once more.
+// Runs in the LAN host: traffic that must outlive the crashes of the gateway's shards. UDP streams send a numbered
+// datagram each millisecond to an echo service and note every pause in the echoes; TCP connections send a piece, wait
+// for its echo, and send the next; flows of one question come and go beside them, so that a crash often finds a shard
+// inserting or deleting. Runs until it is told to end, then asks each stream and connection once more.
 
 import { createSocket, type Socket as Datagrams } from 'node:dgram'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { content, type Flow, flowOf, UDP } from '../../src/lab/traffic/traffic.ts'
+import { content, type Flow, flowOf } from '../../src/lab/traffic/traffic.ts'
+import { PROTO_UDP } from '../../src/wire/ipv4.ts'
 
 export interface StreamsOptions {
   readonly host: string
@@ -98,7 +99,13 @@ class Stream {
   /** Checks that the stream is still answered; what was lost in a pause is no problem. */
   async end(): Promise<StreamReport> {
     const { port: sourcePort } = this.#socket.address()
-    const flow = { protocol: UDP, source: this.#source, sourcePort, destination: host, destinationPort: port } as const
+    const flow: Flow = {
+      protocol: PROTO_UDP,
+      source: this.#source,
+      sourcePort,
+      destination: host,
+      destinationPort: port,
+    }
     const before = this.#received
     const again = setInterval(() => this.send(), 50)
     this.send()

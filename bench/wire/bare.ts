@@ -1,6 +1,6 @@
-// Runs in the gateway: forwards frames from one interface to the other through natloom's own driver and changes only their
-// Ethernet addresses. Without tracking, translation and checks, it shows the price of packet sockets on this machine: no
-// gateway that is built on them can be faster.
+// Runs in the gateway: forwards frames from one interface to the other through natloom's own driver and changes only
+// their Ethernet addresses. Without tracking, translation and checks, it shows the price of packet sockets on this
+// machine: no gateway that is built on them can be faster.
 
 import { AfPacketDriver } from '../../src/io/af-packet.ts'
 import { openAfPacket } from '../../src/io/af-packet-open.ts'

@@ -1,5 +1,5 @@
-// Runs in the LAN host: opens a connection, asks, reads the answer to its end and closes, in several blocking threads at
-// once. Each connection has a source port that none had before. The server closes first, as a web server does.
+// Runs in the LAN host: opens a connection, asks, reads the answer to its end and closes, in several blocking threads
+// at once. Each connection has a source port that none had before. The server closes first, as a web server does.
 
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { close, errno, recv, send } from '../../src/io/syscalls.ts'

@@ -1,5 +1,5 @@
-// Runs in the outside host: accepts a connection, reads a request, answers and closes, in as many blocking threads as there
-// are connections at a time. The threads share the listener by its descriptor.
+// Runs in the outside host: accepts a connection, reads a request, answers and closes, in as many blocking threads as
+// there are connections at a time. The threads share the listener by its descriptor.
 
 import { isMainThread, Worker, workerData } from 'node:worker_threads'
 import { close, recv, send } from '../../src/io/syscalls.ts'

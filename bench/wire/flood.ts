@@ -1,5 +1,5 @@
-// Runs in the LAN host: sends UDP datagrams as fast as it can, over so many flows in turn. Each flow is a socket, and so a
-// source port, of its own. services.ts counts what arrives.
+// Runs in the LAN host: sends UDP datagrams as fast as it can, over so many flows in turn. Each flow is a socket, and
+// so a source port, of its own. services.ts counts what arrives.
 
 import { close, send } from '../../src/io/syscalls.ts'
 import { address, connectedUdpSocket } from './sockets.ts'

@@ -168,7 +168,8 @@ async function main(argv: readonly string[]): Promise<number> {
   program
     .command('lab')
     .description('a LAN, a gateway and an outside in network namespaces, with real traffic through them')
-    .argument('[args...]', 'a scenario and its options')
+    .argument('[args...]', 'a scenario and its options: see natloom lab --help')
+    .helpOption(false)
     .passThroughOptions()
     .allowUnknownOption()
     .action(async (args: string[]) => {

@@ -3,11 +3,11 @@
 // (fanout_add, packet_notifier), linux/filter.h. Owner: the coordinator.
 //
 // A member's number is its shard's number. The kernel numbers members by the order in which they joined until the link
-// goes down, and after that by the order in which the sockets were made: so both orders are that of the shards. A socket
-// leaves its group only by being closed, and can't be bound again while it is in a group.
+// goes down, and after that by the order in which the sockets were made: so both orders are that of the shards. A
+// socket leaves its group only by being closed, and can't be bound again while it is in a group.
 //
 //   a socket is   packets               it stays so until
-//   closed off    refused by a filter   it is bound and joins its group; unfiltered it would receive everything meanwhile
+//   closed off    refused by a filter   it is bound and joins its group; unfiltered it would receive all packets
 //   joined        refused by a filter   all members have joined and there is a program; without one, member 0 gets all
 //   open          as the program says   it is closed; setProgram() replaces the program, and nothing is lost
 // Never: a socket opened before the last one has joined; joining in another order than that of the shards.
@@ -60,8 +60,8 @@ export class FanoutGroup {
   }
 
   /**
-   * Sets or replaces the program, an array of struct sock_filter. It sees a packet from its network header on and returns
-   * a shard's number.
+   * Sets or replaces the program, an array of struct sock_filter. It sees a packet from its network header on and
+   * returns a shard's number.
    */
   setProgram(program: Uint8Array): void {
     this.#program = program

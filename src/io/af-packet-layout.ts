@@ -1,16 +1,17 @@
-// What the coordinator (af-packet-open.ts) and the driver (af-packet.ts) must agree on: the kernel's structures and where
-// everything lies in the packet memory. Authority: packet(7), linux/if_packet.h (struct tpacket2_hdr), sendmmsg(2),
-// poll(2); the x86-64 and arm64 ABI of 64-bit Linux.
+// What the coordinator (af-packet-open.ts) and the driver (af-packet.ts) must agree on: the kernel's structures and
+// where everything lies in the packet memory. Authority: packet(7), linux/if_packet.h (struct tpacket2_hdr),
+// sendmmsg(2), poll(2); the x86-64 and arm64 ABI of 64-bit Linux.
 //
-// The packet memory is one address range, reserved at once and filled by MAP_FIXED mappings. Each driver has a part of it:
+// The packet memory is one address range, reserved at once and filled by MAP_FIXED mappings. Each driver has a part of
+// it:
 //
 //   [ shard 0 ][ shard 1 ] ... [ the dispatcher, where a thread dispatches ][ shared ]
 //   a part:  [ receive ring of port 0 | ... of port P-1 | scratch | control ]
 //              kernel memory, shared with the socket      written by the driver alone
 //
-// Where a thread dispatches, it has the receive rings, and the shards have none. Control holds what system calls point at
-// and what a worker must know that goes on with a dead one's rings. Owner of a part: the driver that was given its rings,
-// except PORT_STATE.socket, which only the coordinator writes.
+// Where a thread dispatches, it has the receive rings, and the shards have none. Control holds what system calls point
+// at and what a worker must know that goes on with a dead one's rings. Owner of a part: the driver that was given its
+// rings, except PORT_STATE.socket, which only the coordinator writes.
 
 import { CACHE_LINE } from '../memory/region.ts'
 import { BURST } from './driver.ts'
@@ -76,15 +77,15 @@ export const PORT_STATE = {
   /** f64: count of frames skipped because they bore a VLAN tag. */
   tagged: 24,
   /**
-   * i32: counts the steps by which the coordinator gives the descriptor another socket: odd while it does so. Written by
-   * the coordinator alone.
+   * i32: counts the steps by which the coordinator gives the descriptor another socket: odd while it does so. Written
+   * by the coordinator alone.
    */
   socket: 32,
   /** i32: the value of `socket` when the ring that lies in the packet memory was mapped. */
   mapped: 36,
   /**
-   * Two i32: which frames of the burst, counted from `unreleased`, are lent, a bit each. The status word of a frame says
-   * so only until the frame is given back, which may be before the burst is released.
+   * Two i32: which frames of the burst, counted from `unreleased`, are lent, a bit each. The status word of a frame
+   * says so only until the frame is given back, which may be before the burst is released.
    */
   lent: 40,
 } as const

@@ -2,10 +2,10 @@
 // memory, and binds them again to an interface that came back. Authority: packet(7), net/packet/af_packet.c (bind,
 // notifier), mmap(2).
 //
-// Owner: the coordinator, which keeps descriptors and mappings and tells them to workers as numbers (AfPacketRings). One
-// thing the driver does: sockets in a fanout group can't be bound again, so for an interface that came back new sockets
-// are made, and get the descriptors of the old ones. The driver maps a new ring over the old one when it has read and
-// given back the last frame there (af-packet.ts).
+// Owner: the coordinator, which keeps descriptors and mappings and tells them to workers as numbers (AfPacketRings).
+// One thing the driver does: sockets in a fanout group can't be bound again, so for an interface that came back new
+// sockets are made, and get the descriptors of the old ones. The driver maps a new ring over the old one when it has
+// read and given back the last frame there (af-packet.ts).
 
 import { closeOff, FanoutGroup } from './af-packet-fanout.ts'
 import {
@@ -53,8 +53,8 @@ export interface AfPacketOptions {
   /** Size of the range that all shards share; default 0. */
   readonly sharedBytes?: number
   /**
-   * What takes a packet to its shard. The kernel: each shard has receive rings of its own. A thread: it alone has receive
-   * rings, in a part of its own behind those of the shards.
+   * What takes a packet to its shard. The kernel: each shard has receive rings of its own. A thread: it alone has
+   * receive rings, in a part of its own behind those of the shards.
    */
   readonly dispatch: 'kernel' | 'thread'
   /** The eventfd of the thread, where a thread dispatches. */
@@ -183,7 +183,9 @@ function replaceSocket({ packetMemoryAddress, controlAt, ports }: AfPacketRings,
   Atomics.add(count, 0, 1)
 }
 
-/** Lays out the packet memory: the parts of all shards and of the dispatcher. Throws AfPacketError if it is too large. */
+/**
+ * Lays out the packet memory: the parts of all shards and of the dispatcher. Throws AfPacketError if it is too large.
+ */
 function layOut(options: AfPacketOptions): AfPacketRings[] {
   const { interfaces, shards, wakeFds, sharedBytes = 0, dispatch, dispatcherWakeFd = -1 } = options
   const blocks = Math.floor(options.ringBytes / BLOCK_BYTES)

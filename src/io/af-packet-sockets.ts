@@ -54,8 +54,8 @@ export function packetSocket(opened: number[]): number {
 }
 
 /**
- * Makes the receive ring of a socket, to be mapped. The order matters: version, header and reserve are set first, because
- * they shape the frames of the ring.
+ * Makes the receive ring of a socket, to be mapped. The order matters: version, header and reserve are set first,
+ * because they shape the frames of the ring.
  */
 export function prepareReceiving(fd: number, name: string, ringBytes: number): void {
   setsockoptInt(fd, SOL_PACKET, PACKET_VERSION, TPACKET_V2)

@@ -2,8 +2,8 @@
 // sendmmsg() straight out of that ring, each worker run to completion. Why these and not TPACKET_V3, a send ring or
 // AF_XDP: decision 0022. Authority: packet(7), Documentation/networking/packet_mmap.rst, sendmmsg(2).
 //
-// Owner: the thread that was given the rings, called the shard here. The kernel fills frames; a frame's status word says
-// who may touch it:
+// Owner: the thread that was given the rings, called the shard here. The kernel fills frames; a frame's status word
+// says who may touch it:
 //
 //   status    who             what happens next
 //   0         the kernel      it fills the frame and stores the status last
@@ -13,8 +13,8 @@
 // have been given back and filled again); leaving a frame out (the kernel stops at it, and if it is the last one that
 // was filled, poll() returns at once each time).
 //
-// Memory order: the kernel stores a frame, then its status, so the frame must not be loaded before the status. x86 keeps
-// loads in order and stores behind earlier loads; plain accesses suffice there, at a tenth of the cost of Atomics
+// Memory order: the kernel stores a frame, then its status, so the frame must not be loaded before the status. x86
+// keeps loads in order and stores behind earlier loads; plain accesses suffice there, at a tenth of the cost of Atomics
 // (0.6-0.9 against 8-14 ns). Other processors need Atomics. The status of lent frames, which other threads store, is
 // accessed by Atomics on all processors.
 

@@ -1,14 +1,14 @@
-// What every packet driver is to the datapath, whatever lies behind it. Owner: a driver belongs to one thread, a shard or
-// the dispatcher.
+// What every packet driver is to the datapath, whatever lies behind it. Owner: a driver belongs to one thread, a shard
+// or the dispatcher.
 //
-// A packet is named by a number: where its Ethernet header begins in the packet memory, one range that holds the receive
-// rings of all ports and a scratch area. Nothing is sliced or copied on the way through.
+// A packet is named by a number: where its Ethernet header begins in the packet memory, one range that holds the
+// receive rings of all ports and a scratch area. Nothing is sliced or copied on the way through.
 //
 //   [ ring of port 0 | ring of port 1 | ... | scratch ]   a part for each shard, one behind the other
 //   [ shared ]                                            for all shards: frames on their way from one to another
 //
-// The ten bytes before each frame are its virtio-net header (wire/virtio-net.ts), zeros where the link knows no offloads.
-// Received and sent frames both have it, so that a super-packet goes through whole.
+// The ten bytes before each frame are its virtio-net header (wire/virtio-net.ts), zeros where the link knows no
+// offloads. Received and sent frames both have it, so that a super-packet goes through whole.
 //
 // Life of a frame       who       what it may do
 //   filled by the link  driver    receive() lists it
@@ -49,8 +49,8 @@ export interface Driver {
   /** Gives back every frame that the last receive() on this port listed. */
   release(port: number): void
   /**
-   * Leaves a frame of the present burst to another thread: release() passes it over. Returns the token for giveBack(), or
-   * -1 if the frame is not of this burst (in scratch, in another shard's ring, released). For frames too large to be
+   * Leaves a frame of the present burst to another thread: release() passes it over. Returns the token for giveBack(),
+   * or -1 if the frame is not of this burst (in scratch, in another shard's ring, released). For frames too large to be
    * copied, and for a short time: the link can't fill the ring past a lent frame.
    */
   lend(at: number): number

@@ -1,5 +1,5 @@
-// The errors of packet I/O, each with a code. Thrown by the control plane and by readers of captures, never on the packet
-// path.
+// The errors of packet I/O, each with a code. Thrown by the control plane and by readers of captures, never on the
+// packet path.
 
 export type AfPacketErrorCode = 'interface-missing' | 'not-ethernet' | 'not-permitted' | 'ring-size' | 'ring-memory'
 

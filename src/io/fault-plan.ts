@@ -1,6 +1,6 @@
-// What a bad path does to packets, for tests and the lab: how often it loses, duplicates and reorders them, and what that
-// means for each single frame. What happens to a frame follows from the seed and from how many frames came before it by
-// the same port in the same direction, so a run with the same frames is the same run. faulty.ts carries it out.
+// What a bad path does to packets, for tests and the lab: how often it loses, duplicates and reorders them, and what
+// that means for each single frame. What happens to a frame follows from the seed and from how many frames came before
+// it by the same port in the same direction, so a run with the same frames is the same run. faulty.ts carries it out.
 
 /** Probabilities for each frame, from 0 to 1. A frame that is lost is neither duplicated nor reordered. */
 export interface Faults {
@@ -28,8 +28,8 @@ const MOST_PORTS = 256
 const DEFAULT_BY = 3
 
 /**
- * Reads `loss=0.02,duplicate=0.02,reorder=0.05,by=3,seed=7,on=receive`, a plan for all ports. Defaults: probabilities of
- * 0, `by` 3, `seed` 1, `on` receive (or send, or both). Throws FaultPlanError.
+ * Reads `loss=0.02,duplicate=0.02,reorder=0.05,by=3,seed=7,on=receive`, a plan for all ports. Defaults: probabilities
+ * of 0, `by` 3, `seed` 1, `on` receive (or send, or both). Throws FaultPlanError.
  */
 export function parseFaults(text: string): FaultPlan {
   const given = new Map<string, string>()

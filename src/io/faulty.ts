@@ -1,12 +1,12 @@
-// Middleware around any driver that treats packets as a bad path does: it loses, duplicates and reorders some of them when
-// they are received, when they are sent, or both, as a plan says (fault-plan.ts). For tests and the lab.
+// Middleware around any driver that treats packets as a bad path does: it loses, duplicates and reorders some of them
+// when they are received, when they are sent, or both, as a plan says (fault-plan.ts). For tests and the lab.
 //
 //   receive   link -> driver -> [lost | listed | listed twice | kept until `by` others have passed] -> shard
 //   send      shard -> [the same] -> driver -> link
 //
-// A driver's frame may not be kept (driver.ts), so what is reordered or duplicated is copied into a slot, cut from the end
-// of the driver's scratch. A frame larger than a slot, or without a free one, goes on as it is. When the shard is about to
-// sleep, no others come that could overtake: then all copies go on. A copy can't be lent.
+// A driver's frame may not be kept (driver.ts), so what is reordered or duplicated is copied into a slot, cut from the
+// end of the driver's scratch. A frame larger than a slot, or without a free one, goes on as it is. When the shard is
+// about to sleep, no others come that could overtake: then all copies go on. A copy can't be lent.
 //
 // Owner: the shard that has the driver.
 

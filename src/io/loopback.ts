@@ -1,6 +1,6 @@
-// A driver without a kernel: tests and benches put frames in and take out what was sent. It obeys the ring rules that
-// a real link imposes: slots are filled in order, a frame that isn't given back keeps its slot and stops the ring there, a
-// full ring loses what arrives. Authority: the contract in driver.ts.
+// A driver without a kernel: tests and benches put frames in and take out what was sent. It obeys the ring rules that a
+// real link imposes: slots are filled in order, a frame that isn't given back keeps its slot and stops the ring there,
+// a full ring loses what arrives. Authority: the contract in driver.ts.
 //
 // The packet memory is shared memory, one for all shards. Another thread may inject, wake and give back through a
 // LoopbackDriver of its own over the same packet memory, made with the same options; what was sent is collected by the
@@ -168,8 +168,8 @@ export class LoopbackDriver implements Driver {
   // --- the far end of the links ---
 
   /**
-   * A frame arrives on a port, with this virtio-net header of 10 bytes or one of zeros. Returns false if the ring is full:
-   * the frame is lost and counted. Only one thread may inject into a port.
+   * A frame arrives on a port, with this virtio-net header of 10 bytes or one of zeros. Returns false if the ring is
+   * full: the frame is lost and counted. Only one thread may inject into a port.
    */
   inject(port: number, frame: Uint8Array, virtioHeader?: Uint8Array): boolean {
     if (port < 0 || port >= this.ports) throw new RangeError(`loopback: port ${port}, allowed: 0 to ${this.ports - 1}`)
@@ -336,8 +336,8 @@ export class LoopbackDriver implements Driver {
   }
 
   /**
-   * Goes on after a driver of this shard that died. Frames that it had listed may be half rewritten, so they are released
-   * unread. Frames that it had lent stay so until reclaim().
+   * Goes on after a driver of this shard that died. Frames that it had listed may be half rewritten, so they are
+   * released unread. Frames that it had lent stay so until reclaim().
    */
   #takeOver(): void {
     this.#tookOver = true

@@ -73,7 +73,9 @@ function cooked2(frame: Buffer): number | PassedOver {
 
 const nameOf = (type: number): PassedOver => (type === TYPE_IPV6 ? 'ipv6' : type === TYPE_ARP ? 'arp' : 'not-ip')
 
-/** For a header of an address family, in the byte order of the machine that captured (null) or of the network (loop). */
+/**
+ * For a header of an address family, in the byte order of the machine that captured (null) or of the network (loop).
+ */
 function byFamily(frame: Buffer): number | PassedOver {
   if (frame.length < 4) return 'short'
   const families = [frame.readUInt32LE(), frame.readUInt32BE()]

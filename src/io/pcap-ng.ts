@@ -1,6 +1,6 @@
 // pcapng (draft-ietf-opsawg-pcapng): blocks in sections, each section with a byte order and interfaces of its own, each
-// interface with its link type and clock. Read are the blocks with packets, and those that are needed to understand them;
-// other blocks (name resolution, statistics, comments) are passed over.
+// interface with its link type and clock. Read are the blocks with packets, and those that are needed to understand
+// them; other blocks (name resolution, statistics, comments) are passed over.
 
 import { type Capture, type Captured, type FileBytes, MOST_BYTES } from './capture.ts'
 import { PcapError } from './errors.ts'

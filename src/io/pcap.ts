@@ -1,6 +1,6 @@
-// The driver of a replay: frames come from a capture and go into captures. It is a loopback (with the ring rules of a real
-// link), and adds what a capture lacks: an Ethernet header for each packet, whatever link it was captured on, and the
-// routes and neighbours of a network that never changes, in place of what netlink tells on a real host.
+// The driver of a replay: frames come from a capture and go into captures. It is a loopback (with the ring rules of a
+// real link), and adds what a capture lacks: an Ethernet header for each packet, whatever link it was captured on, and
+// the routes and neighbours of a network that never changes, in place of what netlink tells on a real host.
 //
 //   inside hosts -- INSIDE_ROUTER -- port 0, INSIDE -- gateway -- OUTSIDE, port 1 -- OUTSIDE_ROUTER -- everybody else
 //

@@ -95,8 +95,8 @@ export const munmap = (at: Address, length: number): number => checked('munmap',
 /**
  * Asks for large pages under a buffer, which must not have been touched yet (madvise(2); "madvise" is Debian's and
  * Ubuntu's setting for transparent huge pages). A lookup at random in 100 MB of pages of 4 KB misses the processor's
- * address cache with nearly every access: measured with bench/pipeline.ts at a million flows. Returns false if the kernel
- * refuses.
+ * address cache with nearly every access: measured with bench/pipeline.ts at a million flows. Returns false if the
+ * kernel refuses.
  */
 export const adviseHugePages = (buffer: ArrayBufferLike): boolean =>
   call.madvise(addressOf(new Uint8Array(buffer)), buffer.byteLength, MADV_HUGEPAGE) === 0

@@ -1,24 +1,23 @@
-// `natloom lab [scenario]`: the gateway where everybody can watch it. Makes a LAN, a gateway and an outside on this
-// machine, starts the real `natloom run` between them, sends real traffic through it, shows what happens, and says at
-// the end what was sent and what arrived. Takes everything back, whatever happens.
+// `natloom lab [scenario]`: a gateway to watch. Makes a LAN, a gateway and an outside on this machine, starts the real
+// `natloom run` between them, sends real traffic through it, shows what happens, and says at the end what was sent and
+// what arrived. Whatever happens, it leaves the machine as it was:
 //
-//   life-cycle                                  taken back by
-//   namespaces, cables                          remove(): at the end, on a signal, on exit; the next lab after SIGKILL
-//   programs inside them                        end(), and PR_SET_PDEATHSIG (processes.ts)
-//   what the gateway changes on its host        the gateway itself, at its stop: checked (host-state-check.ts)
+//   what is made                            is removed by
+//   namespaces, cables                      remove(): at the end, on a signal, on exit; after SIGKILL by the next lab
+//   programs inside them                    end(), and PR_SET_PDEATHSIG (world/processes.ts)
+//   what the gateway changes on its host    the gateway itself, when it stops; gateway/host-state-check.ts checks it
 
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
+import { CommanderError } from 'commander'
 import { connections } from '../control/api-client.ts'
 import { EXIT } from '../control/exit-codes.ts'
 import { METRICS_URL, startGateway } from './gateway/gateway.ts'
-import { DISPATCHES, type Dispatch, GATEWAYS, type Gateway, type GatewayKind } from './gateway/gateway-options.ts'
+import type { Gateway } from './gateway/gateway-options.ts'
 import { hostState, leftBehind } from './gateway/host-state-check.ts'
 import { parseMetrics } from './gateway/metrics-text.ts'
 import { needlessHandovers, Placement } from './gateway/placement.ts'
-import { forward } from './scenarios/forward.ts'
-import { ftp } from './scenarios/ftp.ts'
+import { type LabOptions, labOptions } from './lab-command.ts'
 import { type Outcome, runLoads, type Scenario, type Stage, startServices } from './scenarios/scenario.ts'
 import {
   gatewayFigures,
@@ -43,25 +42,13 @@ import {
   userNamespaceRefusal,
 } from './world/user-namespace.ts'
 
-const SCENARIOS: readonly Scenario[] = [forward, ftp]
-
 const FAMILY = 'natloom-lab'
-/** All traffic together; starting and stopping have bounds of their own. */
 const DRAW_EVERY_MS = 200
-const MOST_SHARDS = 64
 
-/** Something was lost, wrong, or left behind. */
+/** The exit code if something was lost, wrong, or left behind. */
 const WRONG = 1
+/** The exit code if a signal ended the lab. */
 const INTERRUPTED = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
-
-interface Command {
-  readonly scenario: Scenario
-  readonly gateway: GatewayKind
-  readonly workers: number | undefined
-  readonly dispatch: Dispatch | undefined
-}
-
-class UsageError extends Error {}
 
 class Interrupted extends Error {
   readonly exitCode: number
@@ -71,70 +58,21 @@ class Interrupted extends Error {
   }
 }
 
-const usage = (): string =>
-  [
-    'natloom lab [scenario] [--workers N] [--dispatch kernel|thread] [--gateway natloom|kernel]',
-    '',
-    'scenarios:',
-    ...SCENARIOS.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`),
-    '',
-    '--workers and --dispatch are what natloom run takes as NATLOOM_WORKERS and NATLOOM_DISPATCH.',
-    '--gateway kernel sends the same traffic through the kernel with nft masquerade, to compare.',
-  ].join('\n')
-
-function parse(argv: string[]): Command {
-  let values: { gateway: string; workers?: string; dispatch?: string }
-  let positionals: string[]
-  try {
-    ;({ values, positionals } = parseArgs({
-      args: argv,
-      options: {
-        gateway: { type: 'string', default: 'natloom' },
-        workers: { type: 'string' },
-        dispatch: { type: 'string' },
-      },
-      allowPositionals: true,
-    }))
-  } catch (error) {
-    throw new UsageError((error as Error).message)
-  }
-  const [name = forward.name, ...more] = positionals
-  if (more.length > 0) throw new UsageError(`one scenario at a time, not also ${more.join(' ')}`)
-  const scenario = SCENARIOS.find((known) => known.name === name)
-  if (scenario === undefined) throw new UsageError(`there is no scenario ${JSON.stringify(name)}`)
-  const gateway = oneOf('--gateway', GATEWAYS, values.gateway)
-  const dispatch = values.dispatch === undefined ? undefined : oneOf('--dispatch', DISPATCHES, values.dispatch)
-  return { scenario, gateway, workers: values.workers === undefined ? undefined : shards(values.workers), dispatch }
-}
-
-function oneOf<const T extends string>(option: string, allowed: readonly T[], value: string): T {
-  const found = allowed.find((one) => one === value)
-  if (found === undefined) throw new UsageError(`${option} ${value}: allowed are ${allowed.join(', ')}`)
-  return found
-}
-
-function shards(text: string): number {
-  const count = Number(text)
-  if (Number.isInteger(count) && count >= 1 && count <= MOST_SHARDS) return count
-  throw new UsageError(`--workers ${text}: allowed is a whole number from 1 to ${MOST_SHARDS}`)
-}
-
 /**
- * Runs the command; `argv` is what follows `natloom lab`. Resolves with the exit code: 0 all traffic right and nothing
- * left behind, 1 not so, 2 wrong usage, 3 something missing on this machine, 128 + n ended by signal n.
+ * Runs the command; `argv` is what follows `natloom lab`. Resolves with the exit code: 0 if all traffic was right and
+ * nothing is left behind, 1 if not, 2 for wrong usage, 3 if this machine lacks something, 128 + n after signal n.
  */
 export async function lab(argv: string[]): Promise<number> {
-  let command: Command
+  let options: LabOptions
   try {
-    command = parse(argv)
+    options = labOptions(argv)
   } catch (error) {
-    if (!(error instanceof UsageError)) throw error
-    console.error(`natloom lab: ${error.message}\n\n${usage()}`)
-    return EXIT.configuration
+    if (!(error instanceof CommanderError)) throw error
+    return error.exitCode === 0 ? EXIT.ok : EXIT.configuration
   }
 
   process.env.PATH = searchPath(process.env.PATH ?? '')
-  const missing = missingTools(process.env.PATH, [...TOOLS, ...(command.scenario.tools ?? [])])
+  const missing = missingTools(process.env.PATH, [...TOOLS, ...(options.scenario.tools ?? [])])
   if (missing.length > 0) {
     for (const line of missing) console.error(`natloom lab: ${line}`)
     return EXIT.host
@@ -147,7 +85,7 @@ export async function lab(argv: string[]): Promise<number> {
     console.error('Run it as root, or allow user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0).')
     return EXIT.host
   }
-  return perform(command, new Screen(process.stdout))
+  return perform(options, new Screen(process.stdout))
 }
 
 /** Rejects when a signal asks for the end. */
@@ -167,7 +105,7 @@ function interruption(): { readonly promise: Promise<never>; end(): void } {
   }
 }
 
-async function perform(command: Command, screen: Screen): Promise<number> {
+async function perform(options: LabOptions, screen: Screen): Promise<number> {
   const removed = removeLeftovers(FAMILY)
   if (removed.length > 0) screen.print(`removed what an earlier lab left: ${removed.join(', ')}`)
 
@@ -175,12 +113,12 @@ async function perform(command: Command, screen: Screen): Promise<number> {
   const processes = new Processes()
   let topology: Topology | undefined
   const remove = () => topology?.remove()
-  // The last net, for an end that no finally sees.
+  // For an exit that runs no `finally`.
   process.once('exit', remove)
   try {
     topology = Topology.create(FAMILY)
     const stage = { topology, processes, flows: [] }
-    const wrong = await Promise.race([act(stage, command, screen), interrupted.promise])
+    const wrong = await Promise.race([act(stage, options, screen), interrupted.promise])
     if (wrong.length > 0) screen.print('', ...wrong.map((line) => `  ${line}`))
     screen.print('', wrong.length === 0 ? 'All traffic right, nothing left behind.' : 'Not all was right: see above.')
     return wrong.length === 0 ? EXIT.ok : WRONG
@@ -196,28 +134,28 @@ async function perform(command: Command, screen: Screen): Promise<number> {
   }
 }
 
-/** The play: gateway on, traffic, gateway off. Resolves with what was wrong, a line each. */
-async function act(stage: Stage, command: Command, screen: Screen): Promise<string[]> {
-  const { gateway: kind, dispatch } = command
-  const { helpers, forwards } = command.scenario
-  const workers = command.workers ?? command.scenario.workers
-  const loads = command.scenario.loads.filter(({ hairpins }) => kind === 'natloom' || !hairpins)
-  const scenario = { ...command.scenario, loads }
+/** Starts the gateway, sends the traffic, stops the gateway. Resolves with a line for each thing that was wrong. */
+async function act(stage: Stage, options: LabOptions, screen: Screen): Promise<string[]> {
+  const { gateway: kind, dispatch } = options
+  const { helpers, portForwards } = options.scenario
+  const workers = options.workers ?? options.scenario.workers
+  const loads = options.scenario.loads.filter(({ hairpins }) => kind === 'natloom' || !hairpins)
+  const scenario = { ...options.scenario, loads }
   const host = stage.topology.gateway
   const stateFile = join(stage.topology.directory, 'state.json')
   const before = hostState(host, stateFile)
   const services = await startServices(stage)
   await scenario.prepare?.(stage)
   const gateway = await startGateway(
-    { kind, stateFile, workers, dispatch, helpers, forwards, watched: true },
+    { kind, stateFile, workers, dispatch, helpers, portForwards, watched: true },
     stage.topology,
     stage.processes,
   )
   screen.print(`natloom lab ${scenario.name}: lan 10.0.0.2 --- gateway (${kind}) --- ${SERVER} outside`, '')
   for await (const line of scenario.story?.(stage, gateway) ?? []) screen.print(line)
 
-  const wrong = await watch(stage, scenario, gateway, screen)
-  const misplaced = await placement(stage, gateway, screen)
+  const wrong = await send(stage, scenario, gateway, screen)
+  const misplaced = await checkPlacement(stage, gateway, screen)
   const stopped = await gateway.stop()
   const strangers = [...services.sources].filter((address) => address !== GATEWAY_OUTSIDE)
   await stage.processes.end()
@@ -236,8 +174,8 @@ const problems = (name: string, { planned, arrived, lost, wrong, problems }: Out
   ...problems.map((text) => `${name}: ${text}`),
 ]
 
-/** Which shard did what; resolves with what it should not have, a line each. */
-async function placement(stage: Stage, gateway: Gateway, screen: Screen): Promise<string[]> {
+/** Shows what each shard did. Resolves with a line for each connection or packet that was in the wrong shard. */
+async function checkPlacement(stage: Stage, gateway: Gateway, screen: Screen): Promise<string[]> {
   if (gateway.apiSocket === undefined) return []
   const samples = parseMetrics(gateway.metrics() ?? '')
   screen.print('', ...shardTable(samples))
@@ -257,8 +195,8 @@ async function placement(stage: Stage, gateway: Gateway, screen: Screen): Promis
   return wrong
 }
 
-/** Sends the traffic and shows it; the summary stays on the screen. Resolves with what was wrong, a line each. */
-async function watch(stage: Stage, scenario: Scenario, gateway: Gateway, screen: Screen): Promise<string[]> {
+/** Sends the traffic, shows it and sums it up. Resolves with a line for each thing that was wrong. */
+async function send(stage: Stage, scenario: Scenario, gateway: Gateway, screen: Screen): Promise<string[]> {
   const newest = new Map<string, Outcome>(scenario.loads.map((load) => [load.name, { load, tally: newTally(0) }]))
   let mostPorts = 0
   const figures = () => {
@@ -299,7 +237,7 @@ async function watch(stage: Stage, scenario: Scenario, gateway: Gateway, screen:
     const lost = summarise(outcomes)
     return [...outcomes.flatMap(({ load, tally }) => (isRight(tally) ? [] : problems(load.name, tally))), ...lost]
   } catch (error) {
-    // How far it came tells why.
+    // How far the traffic came may tell what went wrong.
     summarise([...newest.values()])
     throw error
   } finally {

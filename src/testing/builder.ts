@@ -129,8 +129,8 @@ export function frame(spec: FrameSpec): Uint8Array {
 }
 
 /**
- * The fragments of an unfragmented frame, in order. All but the last have `size` bytes of IPv4 payload, a multiple of 8.
- * @throws RangeError if `size` is no positive multiple of 8.
+ * The fragments of an unfragmented frame, in order. All but the last have `size` bytes of IPv4 payload, a multiple of
+ * 8. @throws RangeError if `size` is no positive multiple of 8.
  */
 export function fragments(whole: Uint8Array, size: number): Uint8Array[] {
   if (size < 8 || size % 8 !== 0) throw new RangeError(`fragments of ${size} bytes: use a positive multiple of 8`)

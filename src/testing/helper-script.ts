@@ -248,8 +248,8 @@ export class Script implements Played {
   }
 
   /**
-   * Opens an expectation and returns its handle. An open one of the same endpoint and class is replaced; where the class
-   * is full, its oldest one goes.
+   * Opens an expectation and returns its handle. An open one of the same endpoint and class is replaced; where the
+   * class is full, its oldest one goes.
    */
   #add(expectation: Expectation, kind: number): number {
     this.#open = this.#open.filter((each) => each.to !== expectation.to || each.class !== kind)

@@ -109,8 +109,8 @@ export function writeChecksum(mem: DataView, at: number): void {
 }
 
 /**
- * Lowers the TTL by one and repairs the checksum. As loaded, TTL is the low byte of its 16-bit word, so the word falls by one and
- * RFC 1624's ~m + m' is 0xfffe. A TTL of 0 must not come here: the borrow would run into the protocol.
+ * Lowers the TTL by one and repairs the checksum. As loaded, TTL is the low byte of its 16-bit word, so the word falls
+ * by one and RFC 1624's ~m + m' is 0xfffe. A TTL of 0 must not come here: the borrow would run into the protocol.
  */
 export function decrementTtl(mem: DataView, at: number): void {
   const word = mem.getInt32(at + TTL, true)

@@ -80,8 +80,8 @@ export const changeAck = (mem: DataView, at: number, value: number, partial: boo
   change(mem, at, at + ACK_NUMBER, value, partial)
 
 /**
- * Writes a header of 20 bytes. Both numbers, the window and the urgent pointer are zero, for the setters; the checksum is
- * zero, for writeTransportChecksum.
+ * Writes a header of 20 bytes. Both numbers, the window and the urgent pointer are zero, for the setters; the checksum
+ * is zero, for writeTransportChecksum.
  */
 export function emit(mem: DataView, at: number, srcPort: number, dstPort: number, flags: number): void {
   mem.setUint16(at + SRC_PORT, srcPort)

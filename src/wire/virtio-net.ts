@@ -1,8 +1,8 @@
 // The virtio-net header, virtio 1.2 section 5.1.6, as PACKET_VNET_HDR puts it before each frame: which checksum is
 // still to be computed, and whether a frame is a super-packet to be cut into segments. Ten bytes, native byte order
 // (little-endian here). Every function takes the memory a frame lies in and where its *Ethernet* header begins; the
-// virtio-net header ends there. Offsets in it count from the Ethernet header. A frame that is forwarded keeps its header,
-// so that checksum and segmentation offload pass through; code that builds a frame clears it.
+// virtio-net header ends there. Offsets in it count from the Ethernet header. A frame that is forwarded keeps its
+// header, so that checksum and segmentation offload pass through; code that builds a frame clears it.
 
 import { complement, sum } from './checksum.ts'
 

@@ -1,5 +1,5 @@
-// bench:against on a small repository of the same shape: a revision is built beside the tree, both are measured by turns,
-// and its worktree is gone afterwards, whatever happened.
+// bench:against on a small repository of the same shape: a revision is built beside the tree, both are measured by
+// turns, and its worktree is gone afterwards, whatever happened.
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'

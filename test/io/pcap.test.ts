@@ -44,7 +44,7 @@ describe('the pcap driver', () => {
     expect(sent).toEqual([0, 1])
   })
 
-  it('routes inside prefixes to port 0, its own address to itself and all else to port 1, without asking anybody', () => {
+  it('routes inside prefixes to port 0, its own address to itself and all else to port 1, and asks nobody', () => {
     const { view: fib } = allocate((region) => new Fib(region, { ports: 2, shards: 1 }))
     const inside = [parsePrefix('10.0.0.0/8'), parsePrefix('198.51.100.7/32')]
     fib.publish(staticNetwork({ inside, outsideAddress: parseAddress('203.0.113.1') }))

@@ -1,25 +1,34 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { lab } from '../../src/lab/lab.ts'
 
-describe('natloom lab, asked for what it has not', () => {
-  const said: string[] = []
-  vi.spyOn(console, 'error').mockImplementation((text) => void said.push(text))
-  afterEach(() => {
-    said.length = 0
-  })
+const printed: string[] = []
+for (const stream of [process.stdout, process.stderr])
+  vi.spyOn(stream, 'write').mockImplementation((text) => printed.push(String(text)) > 0)
+afterEach(() => {
+  printed.length = 0
+})
 
+describe('natloom lab, asked for what it does not have', () => {
   const wrong = [
-    [['teleport'], 'there is no scenario "teleport"'],
-    [['forward', 'again'], 'one scenario at a time, not also again'],
-    [['--gateway', 'magic'], '--gateway magic: allowed are natloom, kernel'],
-    [['--workers', '65'], '--workers 65: allowed is a whole number from 1 to 64'],
-    [['--dispatch', 'magic'], '--dispatch magic: allowed are kernel, thread'],
-    [['--fast'], "Unknown option '--fast'"],
+    [['teleport'], "value 'teleport' is invalid for argument 'scenario'. Allowed choices are forward, ftp."],
+    [['forward', 'again'], 'too many arguments. Expected 1 argument but got 2.'],
+    [['--gateway', 'magic'], "argument 'magic' is invalid. Allowed choices are natloom, kernel."],
+    [['--workers', '65'], "argument '65' is invalid. Allowed is a whole number from 1 to 64."],
+    [['--dispatch', 'magic'], "argument 'magic' is invalid. Allowed choices are kernel, thread."],
+    [['--fast'], "unknown option '--fast'"],
   ] as const
-  for (const [argv, says] of wrong)
+  for (const [argv, message] of wrong)
     it(`${argv.join(' ')}: exit code 2, what is wrong, and the scenarios there are`, async () => {
       expect(await lab([...argv])).toBe(2)
-      expect(said.join('\n')).toContain(says)
-      expect(said.join('\n')).toMatch(/scenarios:\n {2}forward +\w/)
+      expect(printed.join('')).toMatch(/^natloom lab: /)
+      expect(printed.join('')).toContain(message)
+      expect(printed.join('')).toMatch(/scenarios:\n {2}forward +\w/)
     })
+})
+
+it('natloom lab --help prints the options and the scenarios, and ends with 0', async () => {
+  expect(await lab(['--help'])).toBe(0)
+  expect(printed.join('')).toMatch(
+    /^Usage: natloom lab .*--workers.*--dispatch.*--gateway.*scenarios:\n {2}forward +\w/s,
+  )
 })

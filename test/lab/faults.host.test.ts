@@ -1,6 +1,6 @@
-// One FTP session with several listings, while frames are lost, come twice, and overtake each other. Every PORT grows by
-// three bytes behind the gateway, so that the numbers of each are shifted by all before it; whatever has to be sent again,
-// both ends hear what the other said, and nothing else.
+// One FTP session with several listings, while frames are lost, come twice, and overtake each other. Every PORT grows
+// by three bytes behind the gateway, so that the numbers of each are shifted by all before it; whatever has to be sent
+// again, both ends hear what the other said, and nothing else.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { ScriptedPeerRequests } from '../../src/lab/traffic/scripted-peer.ts'
@@ -17,9 +17,9 @@ const CLIENT = INSIDE_HOSTS[0]!
 
 const topology = Topology.create(testFamily())
 const processes = new Processes()
-const talker = new URL('../../dist/src/lab/traffic/scripted-peer.js', import.meta.url)
-const client = new Remote<ScriptedPeerRequests>(topology.lan, processes, talker)
-const server = new Remote<ScriptedPeerRequests>(topology.outside, processes, talker)
+const scriptedPeer = new URL('../../dist/src/lab/traffic/scripted-peer.js', import.meta.url)
+const client = new Remote<ScriptedPeerRequests>(topology.lan, processes, scriptedPeer)
+const server = new Remote<ScriptedPeerRequests>(topology.outside, processes, scriptedPeer)
 
 let connections = 0
 
@@ -33,7 +33,7 @@ afterAll(async () => {
   topology.remove()
 })
 
-/** Segments that this host has sent again, by the kernel's count. */
+/** How many segments this host has sent again, as its kernel counts. */
 const sentAgain = (host: Topology['lan']): number =>
   Number(/TcpRetransSegs\s+(\d+)/.exec(host.exec('nstat', '-asz', 'TcpRetransSegs'))![1])
 
@@ -73,7 +73,7 @@ describe('a session whose announcements all grow, with frames lost, repeated and
   })
 })
 
-/** What a client has said in a session, as long as it said it. */
+/** What a client has sent in a session. */
 const sizeOfSaid = (): number =>
   Array.from({ length: LISTINGS }, (_, i) => `PORT ${CLIENT},156,64\r\nNOOP ${i + 1}\r\n`.length).reduce(
     (a, b) => a + b,

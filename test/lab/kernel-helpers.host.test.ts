@@ -1,5 +1,5 @@
-// The same FTP, IRC and TFTP sessions through Linux and its helpers, and through natloom: what the other side hears,
-// and what is expected after each write. Every difference is meant: it is in sessions/differences.ts, with its reason.
+// The same FTP, IRC and TFTP sessions through Linux with its helpers and through natloom: compared are what the other
+// side receives and what is expected after each write. sessions/differences.ts has every difference, with its reason.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { ScriptedPeerRequests } from '../../src/lab/traffic/scripted-peer.ts'
@@ -85,7 +85,7 @@ describe('through natloom otherwise than through Linux', () => {
           expect(linux && natloom && aspects(linux, natloom), JSON.stringify({ linux, natloom }, null, 1)).toEqual(
             where,
           )
-          // Whatever the reason, nothing that is said through natloom is lost.
+          // For no reason may bytes be lost on their way through natloom.
           expect(natloom?.stalled).toBe(false)
         })
     })

@@ -30,7 +30,8 @@ describe('the printer says', () => {
           options: options(2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 7),
         },
       },
-      'IP 10.0.0.1.5000 > 1.2.3.4.80: Flags [S.], seq 4294967295, ack 2, win 65160, options [mss 1460,sackOK,TS val 1 ecr 2,nop,wscale 7], length 0',
+      'IP 10.0.0.1.5000 > 1.2.3.4.80: Flags [S.], seq 4294967295, ack 2, win 65160, ' +
+        'options [mss 1460,sackOK,TS val 1 ecr 2,nop,wscale 7], length 0',
     ],
     [
       { ip, tcp: { ...tcp, flags: 'PA', seq: 1, ack: 5, window: 512 }, payload: 'ten bytes.' },

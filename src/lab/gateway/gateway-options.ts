@@ -1,4 +1,5 @@
-// What a gateway between the lab's hosts may be asked for, and what it is while it runs.
+// What the lab asks of the gateway between its hosts, and how it deals with it while it runs. Contract between the two
+// kinds of gateway (gateway.ts, kernel-gateway.ts) and the lab, tests and benches.
 
 export const DISPATCHES = ['kernel', 'thread'] as const
 export type Dispatch = (typeof DISPATCHES)[number]
@@ -8,13 +9,13 @@ export type GatewayKind = (typeof GATEWAYS)[number]
 
 export interface Gateway {
   readonly kind: GatewayKind
-  /** The unix socket of its API; undefined for a gateway that has none. */
+  /** The unix socket of its API; the kernel has none. */
   readonly apiSocket?: string
-  /** Ends it. Resolves with what was wrong about its end, in words; nothing if it ended as it should. */
+  /** Ends the gateway. Resolves with a line for each thing that was wrong about its end. */
   stop(): Promise<string[]>
-  /** The newest text of its metrics; undefined for a gateway that has none. */
+  /** The newest text of its metrics; undefined for the kernel, which has none. */
   metrics(): string | undefined
-  /** The text of its metrics as they are from now on. */
+  /** The text of its metrics, read after this call. */
   metricsFromNow(): Promise<string | undefined>
   /** Rejects when the gateway ends by itself. */
   readonly failed: Promise<never>
@@ -27,25 +28,26 @@ export const HELPERS = {
 } as const
 export type HelperName = keyof typeof HELPERS
 
-export interface Forward {
+/** A server inside that is reached from outside at the gateway's own address. */
+export interface PortForward {
   readonly protocol: 'tcp' | 'udp'
+  /** The same inside and outside. */
   readonly port: number
-  /** An address inside; the port is the same there. */
+  /** The server's address inside. */
   readonly to: string
 }
 
 export interface GatewayOptions {
   readonly kind: GatewayKind
-  /** Where natloom keeps what it would have to take back after a crash: not where this machine's own gateway does. */
+  /** natloom's state file: another one than that of a gateway that runs on this machine. */
   readonly stateFile: string
-  /** Shards of natloom's; undefined: its own default. */
+  /** How many shards natloom has; undefined: its default. */
   readonly workers?: number | undefined
-  /** By whom a packet gets to its shard; undefined: natloom's default. */
+  /** What takes a packet to its shard; undefined: natloom's default. */
   readonly dispatch?: Dispatch | undefined
-  /** Protocols that are followed, by the names of natloom's helpers; the kernel's have the same. */
+  /** Helpers in force, by names that natloom and the kernel have in common. */
   readonly helpers?: readonly HelperName[] | undefined
-  /** Servers inside that are reached from outside by the gateway's own address. */
-  readonly forwards?: readonly Forward[] | undefined
+  readonly portForwards?: readonly PortForward[] | undefined
   /** Whether its metrics are read again and again while it runs. */
   readonly watched: boolean
 }

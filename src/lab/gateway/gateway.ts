@@ -1,5 +1,6 @@
-// What stands between the lab's LAN and its outside: the real `natloom run`, or, to compare, the kernel's own
-// forwarding with nft masquerade (kernel-gateway.ts). Either is started in the gateway's namespace and takes back all it did when stopped.
+// Starts the gateway between the lab's LAN and its outside: the real `natloom run` or, to compare, the kernel's own
+// forwarding with nft masquerade (kernel-gateway.ts). Both run in the gateway's namespace, and undo all that they did
+// when they are stopped.
 
 import { once } from 'node:events'
 import { dirname, join } from 'node:path'
@@ -8,7 +9,7 @@ import type { Namespace } from '../world/namespace.ts'
 import { PATIENCE_MS } from '../world/patience.ts'
 import type { Processes, Program } from '../world/processes.ts'
 import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from '../world/topology.ts'
-import type { Forward, Gateway, GatewayOptions } from './gateway-options.ts'
+import type { Gateway, GatewayOptions, PortForward } from './gateway-options.ts'
 import { startKernel } from './kernel-gateway.ts'
 import type { Scraper } from './scraper.ts'
 
@@ -28,9 +29,9 @@ export function startGateway(options: GatewayOptions, topology: Topology, proces
 async function startNatloom(
   host: Namespace,
   processes: Processes,
-  { stateFile, workers, dispatch, watched, helpers, forwards = [] }: GatewayOptions,
+  { stateFile, workers, dispatch, watched, helpers, portForwards = [] }: GatewayOptions,
 ): Promise<Gateway> {
-  // Not where this machine's own gateway has it.
+  // Beside the state file, so that it is not the API of a gateway that runs on this machine.
   const apiSocket = join(dirname(stateFile), 'api.sock')
   const natloom = processes.start(host, process.execPath, [fileURLToPath(COMMAND), 'run'], {
     name: 'natloom run',
@@ -43,8 +44,8 @@ async function startNatloom(
       ...(workers === undefined ? {} : { NATLOOM_WORKERS: String(workers) }),
       ...(dispatch === undefined ? {} : { NATLOOM_DISPATCH: dispatch }),
       ...(helpers === undefined ? {} : { NATLOOM_HELPERS: helpers.join() }),
-      ...(forwards.length === 0 ? {} : { NATLOOM_FORWARD: forwards.map(forwardText).join() }),
-      // What this machine's own gateway is told is not meant for the lab's; a file named on purpose is.
+      ...(portForwards.length === 0 ? {} : { NATLOOM_FORWARD: portForwards.map(portForwardText).join() }),
+      // The configuration of a gateway on this machine is not for the lab, unless the environment names it.
       NATLOOM_CONFIG: process.env.NATLOOM_CONFIG ?? '/dev/null',
     },
   })
@@ -60,7 +61,7 @@ async function startNatloom(
     text = String(message)
   })
 
-  // The endpoint is served once the gateway forwards.
+  // The endpoint answers only when the gateway forwards packets.
   const answered = once(scraper.child, 'message', { signal: AbortSignal.timeout(PATIENCE_MS) })
   await Promise.race([answered, failed]).catch((error: Error) => {
     if (error.name !== 'AbortError') throw error
@@ -74,7 +75,7 @@ async function startNatloom(
     apiSocket,
     metrics: () => text,
     async metricsFromNow() {
-      // The next message may have been asked for before now, the one after it was not.
+      // The next message may have been read before this call, the one after it was not.
       for (let messages = 0; messages < 2; messages++)
         await once(scraper.child, 'message', { signal: AbortSignal.timeout(PATIENCE_MS) })
       return text
@@ -87,7 +88,7 @@ async function startNatloom(
   }
 }
 
-const forwardText = ({ protocol, port, to }: Forward): string => `${protocol} :${port} ${to}:${port}`
+const portForwardText = ({ protocol, port, to }: PortForward): string => `${protocol} :${port} ${to}:${port}`
 
 async function stopNatloom(natloom: Program): Promise<string[]> {
   natloom.child.kill('SIGTERM')

@@ -1,11 +1,12 @@
-// What a stopped gateway must have taken back, looked at from outside of it: the host's nft tables, the local port
-// range, the tagged local routes, the state file. Read before the gateway starts and after it ended; they must be equal.
+// Checks that a gateway that has stopped left its host as it was: nft tables, local port range, routes that bear
+// natloom's protocol number, state file. They are read before the gateway starts and after it has ended, and must be
+// equal.
 
 import { existsSync } from 'node:fs'
 import type { Namespace } from '../world/namespace.ts'
 
 const PORT_RANGE = '/proc/sys/net/ipv4/ip_local_port_range'
-/** The protocol number that tags natloom's routes. */
+/** The protocol number of routes that natloom adds. */
 const ROUTE_PROTOCOL = '99'
 
 export type HostState = Readonly<Record<string, string>>
@@ -20,7 +21,7 @@ export function hostState(host: Namespace, stateFile: string): HostState {
   }
 }
 
-/** One line for each thing that is not as it was. */
+/** A line for each thing that is not as it was. */
 export const leftBehind = (before: HostState, after: HostState): string[] =>
   Object.keys(before)
     .filter((what) => before[what] !== after[what])

@@ -1,5 +1,5 @@
-// The kernel as the lab's gateway, to compare with: nft masquerade, its helpers where they are asked for (ct helper,
-// nft(8)), and forwards. Taken back by its stop.
+// The kernel as the lab's gateway, to compare with: nft masquerade, helpers (ct helper, nft(8)) and port forwards where
+// they are asked for. stop() removes all of it.
 
 import { type Namespace, run } from '../world/namespace.ts'
 import { OUTSIDE_INTERFACE } from '../world/topology.ts'
@@ -7,13 +7,13 @@ import { type Gateway, type GatewayOptions, HELPERS } from './gateway-options.ts
 
 const TABLE = 'natloom_lab'
 
-const forwarding = (host: Namespace, is: boolean): string =>
-  host.exec('sh', '-c', `echo ${Number(is)} > /proc/sys/net/ipv4/ip_forward`)
+const setForwarding = (host: Namespace, isOn: boolean): string =>
+  host.exec('sh', '-c', `echo ${Number(isOn)} > /proc/sys/net/ipv4/ip_forward`)
 
-function rules({ helpers = [], forwards = [] }: Pick<GatewayOptions, 'helpers' | 'forwards'>): string {
+function rules({ helpers = [], portForwards = [] }: Pick<GatewayOptions, 'helpers' | 'portForwards'>): string {
   const objects = helpers.map((name) => `ct helper ${name} { type "${name}" protocol ${HELPERS[name].protocol}; }`)
   const binds = helpers.map((name) => `${HELPERS[name].protocol} dport ${HELPERS[name].port} ct helper set "${name}"`)
-  const redirects = forwards.map(
+  const redirects = portForwards.map(
     ({ protocol, port, to }) => `iifname ${OUTSIDE_INTERFACE} ${protocol} dport ${port} dnat to ${to}`,
   )
   return [
@@ -34,14 +34,14 @@ function rules({ helpers = [], forwards = [] }: Pick<GatewayOptions, 'helpers' |
 
 export async function startKernel(
   host: Namespace,
-  options: Pick<GatewayOptions, 'helpers' | 'forwards'> = {},
+  options: Pick<GatewayOptions, 'helpers' | 'portForwards'> = {},
 ): Promise<Gateway> {
   run('ip', ['netns', 'exec', host.name, 'nft', '-f', '-'], rules(options))
-  forwarding(host, true)
+  setForwarding(host, true)
   return {
     kind: 'kernel',
     async stop() {
-      forwarding(host, false)
+      setForwarding(host, false)
       host.exec('nft', 'delete', 'table', 'ip', TABLE)
       return []
     },

@@ -1,5 +1,5 @@
-// Reads Prometheus' text exposition format 0.0.4, as far as the gateway writes it: what the lab shows, it read where
-// every other reader does.
+// Reads Prometheus' text exposition format 0.0.4, as far as the gateway writes it. The lab reads its figures there, as
+// any other monitoring does.
 
 export interface Sample {
   readonly name: string
@@ -26,7 +26,7 @@ export function parseMetrics(text: string): Sample[] {
   return samples
 }
 
-/** The sum of a metric's samples that bear these labels. */
+/** The sum of those samples of a metric that have these labels. */
 export function sum(samples: readonly Sample[], name: string, labels: Readonly<Record<string, string>> = {}): number {
   let total = 0
   for (const sample of samples)
@@ -35,7 +35,7 @@ export function sum(samples: readonly Sample[], name: string, labels: Readonly<R
   return total
 }
 
-/** A metric's samples added up by one label's values. */
+/** The samples of a metric, added up for each value of one label. */
 export function sumBy(samples: readonly Sample[], name: string, label: string): Map<string, number> {
   const totals = new Map<string, number>()
   for (const sample of samples) {

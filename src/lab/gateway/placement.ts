@@ -1,31 +1,37 @@
-// Whether each shard did what is its own, by the connections as the running gateway lists them. Must hold of any
-// gateway, whatever it dispatches by (src/ownership/ownership-rule.ts):
+// Checks the connections that a running gateway lists against the ownership rule (src/ownership/ownership-rule.ts).
+// Whatever the dispatch:
 //
-//   a connection is in one shard; both of its directions are owned by that shard; a flow that the lab's traffic had an
-//   answer on is there, and has seen packets both ways.
+//   - A connection is in one shard only.
+//   - That shard owns both of its directions.
+//   - A flow of the lab's traffic that was answered is among the connections, and has seen packets both ways.
 
 import type { Connection } from '../../control/api-client.ts'
+import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../../wire/ipv4.ts'
 import type { Flow } from '../traffic/traffic.ts'
 import { type Sample, sum, sumBy } from './metrics-text.ts'
 
 type Direction = Connection['original']
 
-/** Problems of a kind that are told one by one; the rest is counted. */
+/** So many problems of a kind are told one by one, the others are counted. */
 const TOLD = 5
 const OTHER_SIDE = { inside: 'outside', outside: 'inside' } as const
-const NAMES: Readonly<Record<number, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp' }
+const NAMES: Readonly<Record<number, string>> = {
+  [PROTO_ICMP]: 'icmp',
+  [PROTO_TCP]: 'tcp',
+  [PROTO_UDP]: 'udp',
+}
 
 /**
- * Hand-overs that the rules ask for: a fragment goes to its fragment owner first and on from there, a hairpin is two
- * connections, and a dispatcher does nothing else.
+ * Reasons of hand-overs that must be: a fragment goes to its fragment owner first and then to its connection's owner, a
+ * hairpin is two connections, and a dispatcher hands over every packet.
  */
 const BY_RULE: ReadonlySet<string> = new Set(['fragment', 'known-fragment', 'hairpin', 'dispatch'])
-/** Of the packets received: what may be handed over for other reasons, as while a block's new owner gets around. */
+/** The share of the received packets that may be handed over for other reasons, as when a port block changes owner. */
 const MOST_HANDED_OVER = 0.01
 
 export class Placement {
   readonly #wrong = new Map<string, string[]>()
-  /** By the side a packet of that direction comes by, and its tuple. */
+  /** Connections by each of their directions: the side that its packets come from, and their tuple. */
   readonly #directions = new Map<string, Connection>()
 
   add(connection: Connection): void {
@@ -47,7 +53,7 @@ export class Placement {
     }
   }
 
-  /** A line for each thing that is wrong, these flows considered. */
+  /** A line for each thing that is wrong with the connections, or with these flows of the traffic. */
   wrong(flows: readonly Flow[]): string[] {
     for (const flow of flows) {
       const connection = this.#directions.get(keyOf('inside', flow.protocol, flow))
@@ -77,7 +83,7 @@ type Ends = Pick<Direction, 'source' | 'destination'> & {
   readonly destinationPort?: number
 }
 
-/** A packet of either direction: the side it comes by, and its tuple. An ICMP identifier is a port of its sender's. */
+/** The keys of both directions. For ICMP the identifier takes the place of a port. */
 function keysOf({ protocol, origin, original, reply, icmp }: Connection): string[] {
   return [
     keyOf(origin, protocol, icmp ? { ...original, sourcePort: icmp.id, destinationPort: icmp.type } : original),
@@ -98,7 +104,7 @@ function nameOf({ protocol, original }: { readonly protocol: number; readonly or
   return `${NAMES[protocol] ?? protocol} ${end(source, sourcePort)} to ${end(destination, destinationPort)}`
 }
 
-/** More hand-overs than the rules ask for: packets that were dispatched to a shard that doesn't own them. */
+/** A line if too many packets were dispatched to a shard that doesn't own them. */
 export function needlessHandovers(samples: readonly Sample[]): string[] {
   const received = sum(samples, 'natloom_received_packets_total')
   const needless = [...sumBy(samples, 'natloom_handovers_total', 'reason')].filter(([reason]) => !BY_RULE.has(reason))

@@ -1,6 +1,5 @@
-// A process inside the gateway's namespace that reads its metrics endpoint again and again and passes the text on: the
-// endpoint listens on the namespace's own loopback, which nobody outside it reaches. Sends one message an answer; while
-// the endpoint refuses, nothing.
+// A process inside the gateway's namespace that reads the metrics endpoint again and again and sends each text to the
+// lab. It runs inside because the endpoint listens on that namespace's loopback, which can't be reached from elsewhere.
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { PATIENCE_MS } from '../world/patience.ts'
@@ -19,7 +18,7 @@ for (;;) {
     const answer = await fetch(url, { signal: AbortSignal.timeout(PATIENCE_MS) })
     if (answer.ok) process.send?.(await answer.text())
   } catch {
-    // Not up yet, or gone: the lab sees that no message comes.
+    // The gateway is not up yet, or has ended: the lab sees that no message comes.
   }
   await delay(everyMs)
 }

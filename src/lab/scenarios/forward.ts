@@ -1,6 +1,6 @@
-// The scenario `forward`: everything that a LAN asks of its gateway on an ordinary day, all at once. Downloads, echoes
-// from many sockets, datagrams that travel as fragments, pings, traces, 2,000 connections held, and hosts inside that
-// meet each other by hole punching.
+// The scenario `forward`: all that a LAN asks of its gateway on an ordinary day, at once. Downloads, echoes from many
+// sockets, datagrams that travel as fragments, pings, traces, 2,000 connections held, and hosts inside that reach each
+// other by hole punching.
 
 import type { Connections } from '../traffic/connections.ts'
 import type { Datagrams } from '../traffic/datagrams.ts'
@@ -17,7 +17,7 @@ const MB = 1024 * KB
 const downloads: Downloads = {
   from: INSIDE_HOSTS,
   servers: [SERVER, REMOTE].map((host) => `${host}:${HTTP_PORT}`),
-  // Five sizes and two servers: each pair comes up.
+  // Five sizes and two servers, so that each size comes from each server.
   sizes: [KB, 30 * KB, 200 * KB, MB, 8 * MB],
   downloads: 100,
   atATime: 8,
@@ -33,7 +33,7 @@ const echoes: Datagrams = {
   underWay: 32,
 }
 
-/** One address with many ports: it is ports, too, that spread flows over shards. */
+/** One address with many ports, because ports, too, spread flows over shards. */
 const oneHost: Datagrams = {
   host: SERVER,
   from: INSIDE_HOSTS.slice(0, 1),

@@ -1,6 +1,7 @@
-// One active and one passive transfer, step by step: what is said and what is heard, what the gateway expects then, and
-// where the connection comes to. Both ends are ours (scripted-peer.ts), so that they can wait while the gateway is asked; the
-// protocol is FTP's, at its own port. The kernel's gateway can't be asked where it has what: of it, the lines are told.
+// One active and one passive FTP transfer, step by step: each line as it was sent and as it was received, what the
+// gateway expects then, and which shard the data connection comes to. Client and server are the lab's own
+// (traffic/scripted-peer.ts), so that they can wait while the gateway is asked. The kernel's gateway can't be asked: of
+// its transfers only the lines are told.
 
 import { type Connection, connections, type Expectation, expectations } from '../../control/api-client.ts'
 import type { Gateway } from '../gateway/gateway-options.ts'
@@ -9,16 +10,16 @@ import { Remote } from '../world/remote.ts'
 import { GATEWAY_OUTSIDE, INSIDE_HOSTS } from '../world/topology.ts'
 import type { Stage } from './scenario.ts'
 
-/** An address of the outside's of its own: the others have servers at FTP's port. */
-const STORYTELLER = '198.51.100.11'
+/** The server's address. It has one of its own, because at the outside's other addresses FTP's port is taken. */
+const SERVER_ADDRESS = '198.51.100.11'
 const CLIENT = INSIDE_HOSTS[0] as string
 const FTP_PORT = 21
 const FTP_DATA_PORT = 20
-/** Where the ends listen for data. */
+/** Ports at which client and server listen for data connections. */
 const CLIENT_DATA_PORT = 40_000
 const SERVER_DATA_PORT = 45_000
 
-// Connections, by number; each end has its own side of each.
+// Numbers by which a scripted peer knows its end of each connection.
 const CONTROL = 1
 const ACTIVE = 2
 const PASSIVE = 3
@@ -32,7 +33,7 @@ interface Endpoint {
 const textOf = ({ address, port }: Endpoint): string => `${address}:${port}`
 const line = (what: string, text: string): string => `    ${what.padEnd(14)}${text}`
 
-/** As FTP writes it (RFC 959: h1,h2,h3,h4,p1,p2). */
+/** An endpoint in FTP's notation (RFC 959: h1,h2,h3,h4,p1,p2). */
 const written = ({ address, port }: Endpoint): string => [...address.split('.'), port >> 8, port & 255].join(',')
 
 function read(said: string): Endpoint {
@@ -41,17 +42,17 @@ function read(said: string): Endpoint {
   return { address: numbers.slice(0, 4).join('.'), port: (numbers[4] as number) * 256 + (numbers[5] as number) }
 }
 
-/** Throws if something does not go as it should. */
+/** Yields the lines of the story; throws if something does not go as it should. */
 export async function* ftpStory({ topology, processes }: Stage, gateway: Gateway): AsyncGenerator<string> {
-  topology.outside.exec('ip', 'address', 'add', `${STORYTELLER}/32`, 'dev', 'lo')
+  topology.outside.exec('ip', 'address', 'add', `${SERVER_ADDRESS}/32`, 'dev', 'lo')
   const module = new URL('../traffic/scripted-peer.js', import.meta.url)
   const client: ScriptedPeer = new Remote(topology.lan, processes, module)
   const server: ScriptedPeer = new Remote(topology.outside, processes, module)
-  await server.ask('listen', FTP_PORT, STORYTELLER)
+  await server.ask('listen', FTP_PORT, SERVER_ADDRESS)
   await client.ask('listen', CLIENT_DATA_PORT)
-  await server.ask('listen', SERVER_DATA_PORT, STORYTELLER)
+  await server.ask('listen', SERVER_DATA_PORT, SERVER_ADDRESS)
 
-  const from = await client.ask('connect', CONTROL, { address: STORYTELLER, port: FTP_PORT }, { address: CLIENT })
+  const from = await client.ask('connect', CONTROL, { address: SERVER_ADDRESS, port: FTP_PORT }, { address: CLIENT })
   await server.ask('accept', CONTROL)
   await tell(server, client, '220 ready')
   await tell(client, server, 'USER anonymous')
@@ -63,15 +64,15 @@ export async function* ftpStory({ topology, processes }: Stage, gateway: Gateway
   if (active.address !== GATEWAY_OUTSIDE)
     throw new Error(`the server was told ${textOf(active)}, not the gateway's address`)
   yield* expected(gateway, active, own)
-  await server.ask('connect', ACTIVE, active, { address: STORYTELLER, port: FTP_DATA_PORT })
+  await server.ask('connect', ACTIVE, active, { address: SERVER_ADDRESS, port: FTP_DATA_PORT })
   await client.ask('accept', ACTIVE)
   await transfer(server, client, ACTIVE)
-  yield* child(gateway, { address: STORYTELLER, port: FTP_DATA_PORT }, from)
+  yield* child(gateway, { address: SERVER_ADDRESS, port: FTP_DATA_PORT }, from)
 
   yield ''
   yield '  A passive transfer: the server names an endpoint, and the client connects to it.'
   await tell(client, server, 'PASV')
-  const theirs = { address: STORYTELLER, port: SERVER_DATA_PORT }
+  const theirs = { address: SERVER_ADDRESS, port: SERVER_DATA_PORT }
   const passive = yield* announced(server, client, 'server', `227 Entering Passive Mode (${written(theirs)}).`)
   yield* expected(gateway, passive, theirs)
   const data = await client.ask('connect', PASSIVE, passive, { address: CLIENT })
@@ -82,14 +83,14 @@ export async function* ftpStory({ topology, processes }: Stage, gateway: Gateway
   for (const each of [client, server]) for (const id of [PASSIVE, ACTIVE, CONTROL]) await each.ask('forget', id)
 }
 
-/** Says a line; it is heard as it was said. */
+/** Sends a line that the gateway must not change. */
 async function tell(speaker: ScriptedPeer, hearer: ScriptedPeer, text: string): Promise<void> {
   await speaker.ask('say', CONTROL, `${text}\r\n`)
   const heard = await hearer.ask('line', CONTROL)
   if (heard !== text) throw new Error(`${text} was heard as ${heard}`)
 }
 
-/** The endpoint that the other side is told. */
+/** Sends an announcement; returns the endpoint that the other side reads in it. */
 async function* announced(
   speaker: ScriptedPeer,
   hearer: ScriptedPeer,
@@ -103,7 +104,7 @@ async function* announced(
   return read(heard)
 }
 
-/** What the gateway expects now: a connection to `to`, which stands for the endpoint that was announced. */
+/** Tells what the gateway expects: a connection to `to`, which it translates to `as`, the endpoint announced. */
 async function* expected({ apiSocket }: Gateway, to: Endpoint, as: Endpoint): AsyncGenerator<string> {
   if (apiSocket === undefined) return
   const all: Expectation[] = []
@@ -120,7 +121,7 @@ async function* expected({ apiSocket }: Gateway, to: Endpoint, as: Endpoint): As
   yield line('', owner === null ? 'may come to any shard' : `will come to shard ${owner}`)
 }
 
-/** Some bytes through the data connection, whole. */
+/** Sends a file through the data connection, and checks that it arrives whole. */
 async function transfer(speaker: ScriptedPeer, hearer: ScriptedPeer, id: number): Promise<void> {
   const text = 'the file\r\n'
   await speaker.ask('say', id, text)
@@ -129,7 +130,7 @@ async function transfer(speaker: ScriptedPeer, hearer: ScriptedPeer, id: number)
   if (heard.text !== text || !heard.whole) throw new Error(`of the file came ${JSON.stringify(heard.text)}`)
 }
 
-/** The data connection that began at `from`, and that it names the control connection as its master. */
+/** Tells of the data connection that began at `from`, whose master must be the control connection. */
 async function* child({ apiSocket }: Gateway, from: Endpoint, control: Endpoint): AsyncGenerator<string> {
   if (apiSocket === undefined) return
   let found: Connection | undefined

@@ -1,7 +1,7 @@
-// What a scenario of the lab is: loads that run at the same time against one gateway. A load sends something that can
-// be counted, and says of each whether it arrived as it should.
+// A scenario of the lab: loads that run at the same time through one gateway. A load sends things that can be counted,
+// and tells how many of them arrived as they should.
 
-import type { Forward, Gateway, HelperName } from '../gateway/gateway-options.ts'
+import type { Gateway, HelperName, PortForward } from '../gateway/gateway-options.ts'
 import { type Flow, newTally, type Report, type Tally } from '../traffic/traffic.ts'
 import type { Processes } from '../world/processes.ts'
 import type { Topology } from '../world/topology.ts'
@@ -9,15 +9,15 @@ import type { Topology } from '../world/topology.ts'
 export interface Stage {
   readonly topology: Topology
   readonly processes: Processes
-  /** What the traffic had answers on: loads add to it. */
+  /** Flows of the traffic that were answered; loads add to it. */
   readonly flows: Flow[]
 }
 
 export interface Load {
   readonly name: string
-  /** Hosts inside talk to each other by their external endpoints: the kernel's masquerade lets nobody. */
+  /** Hosts inside reach each other by their external endpoints, which the kernel's masquerade doesn't let them. */
   readonly hairpins?: true
-  /** Sends it all; resolves with what came of it. `seen` shows how far it is. */
+  /** Sends all of it; resolves with the count. `seen` is called with the count so far. */
   start(stage: Stage, seen: (tally: Tally) => void): Promise<Tally>
 }
 
@@ -25,20 +25,20 @@ export interface Scenario {
   readonly name: string
   /** One line for people. */
   readonly summary: string
-  /** What it needs of the host beyond the lab's own tools (host-tools.ts). */
+  /** Tools that it needs beyond the lab's own (world/host-tools.ts). */
   readonly tools?: readonly string[]
-  /** Of the gateway, if nothing else is asked for. */
+  /** Shards of the gateway, unless the command line says another number. */
   readonly workers?: number
   readonly helpers?: readonly HelperName[]
-  readonly forwards?: readonly Forward[]
-  /** What the loads need in the hosts. */
+  readonly portForwards?: readonly PortForward[]
+  /** Starts what the loads need in the hosts. */
   prepare?(stage: Stage): Promise<void>
-  /** Lines about one thing at a time, before the loads; throws if it doesn't go as it should. */
+  /** Runs before the loads and tells step by step what happens. Throws if something doesn't go as it should. */
   story?(stage: Stage, gateway: Gateway): AsyncIterable<string>
   readonly loads: readonly Load[]
 }
 
-/** A load that is a traffic program in the LAN host, or outside. `options` may need to know where it all happens. */
+/** A load that is a traffic program in the LAN host or in the outside host; `options` are what the program is told. */
 export const traffic = (
   name: string,
   module: URL,
@@ -66,7 +66,7 @@ export const traffic = (
 })
 
 export interface Services {
-  /** Addresses from which the outside was talked to. */
+  /** The source addresses of all that reached these services. */
   readonly sources: ReadonlySet<string>
 }
 
@@ -84,18 +84,19 @@ export function startServices({ topology, processes }: Stage): Promise<Services>
   })
 }
 
-/** What came of a load. */
+/** A load and its count. */
 export interface Outcome {
   readonly load: Load
   readonly tally: Tally
 }
 
+/** Is told how the loads proceed. */
 export interface Audience {
   seen(outcome: Outcome): unknown
   ended(outcome: Outcome): void
 }
 
-/** Runs all loads at once to their ends. One that breaks is a wrong outcome, not an end of the others. */
+/** Runs all loads at once to their ends. A load that fails is a wrong outcome; the others go on. */
 export function runLoads(stage: Stage, loads: readonly Load[], audience: Audience): Promise<Outcome[]> {
   return Promise.all(
     loads.map(async (load) => {

@@ -1,5 +1,5 @@
 // What the lab shows: a live picture while it runs (drawn in place on a terminal; elsewhere a line when a load ends)
-// and a summary at the end. Pure text but for Screen.
+// and a summary at the end. All of it but Screen makes text of figures and does nothing else.
 
 import { type Sample, sum, sumBy } from '../gateway/metrics-text.ts'
 import type { Outcome } from '../scenarios/scenario.ts'
@@ -9,17 +9,17 @@ import type { HostLosses } from '../world/host-losses.ts'
 const BAR = 20
 const MB = 1e6
 
-/** It counts, too, and is no shard. */
+/** The dispatcher has metrics, too, under this name in place of a shard's number. */
 const DISPATCHER = 'dispatcher'
 
-/** The gateway as its metrics tell it, at one moment. */
+/** The gateway's metrics at one moment. */
 export interface GatewayFigures {
   readonly shards: number
   readonly received: number
   readonly sent: number
   readonly connections: number
   readonly portsUsed: number
-  /** Packets that came while the receive ring was full, that an interface refused, that a crashed worker had in hand. */
+  /** Packets lost because a receive ring was full, an interface refused them, or a worker that had them crashed. */
   readonly lost: Readonly<Record<'received' | 'sent' | 'handed', number>>
   readonly drops: Counts
   /** Connections that went on without their helper, announcements and expectations that came to nothing: by reason. */
@@ -30,7 +30,7 @@ export interface GatewayFigures {
   readonly expectationsRemoved: Counts
 }
 
-/** By reason, most first, none that is zero. */
+/** Counts above zero by reason, the highest first. */
 type Counts = readonly (readonly [reason: string, count: number])[]
 
 const countsOf = (samples: readonly Sample[], name: string, label: string): Counts =>
@@ -69,7 +69,8 @@ function bar({ arrived, planned }: Tally): string {
 
 export function progressLine({ load, tally }: Outcome): string {
   const wrong = tally.wrong > 0 ? `  ${count(tally.wrong)} wrong` : ''
-  return `  ${load.name.padEnd(28)} ${bar(tally)} ${count(tally.arrived).padStart(7)} of ${count(tally.planned)}${wrong}`
+  const arrived = `${count(tally.arrived).padStart(7)} of ${count(tally.planned)}`
+  return `  ${load.name.padEnd(28)} ${bar(tally)} ${arrived}${wrong}`
 }
 
 export function gatewayLine(figures: GatewayFigures): string {
@@ -80,7 +81,7 @@ export function gatewayLine(figures: GatewayFigures): string {
   )
 }
 
-/** What was sent, and what arrived. */
+/** A row for each load: what was sent, and what arrived. */
 export function trafficTable(outcomes: readonly Outcome[]): string[] {
   const head = ['', 'sent', 'arrived', 'lost', 'wrong', 'payload', '']
   const rows = outcomes.map(({ load, tally }) => [
@@ -95,15 +96,15 @@ export function trafficTable(outcomes: readonly Outcome[]): string[] {
   return aligned([head, ...rows])
 }
 
-/** The first column to the left, the others to the right. */
+/** Aligns the first column to the left, the others to the right. */
 function aligned(table: readonly (readonly string[])[]): string[] {
   const widths = (table[0] ?? []).map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)))
-  return table.map((row) =>
-    `  ${row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0))).join('  ')}`.trimEnd(),
-  )
+  const padded = (cell: string, column: number): string =>
+    column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0)
+  return table.map((row) => `  ${row.map(padded).join('  ')}`.trimEnd())
 }
 
-/** Which shard did what. */
+/** A row for each shard: what it did. */
 export function shardTable(samples: readonly Sample[]): string[] {
   const shards = [...sumBy(samples, 'natloom_received_packets_total', 'shard').keys()]
   const reasons = [...sumBy(samples, 'natloom_handovers_total', 'reason')]
@@ -133,14 +134,17 @@ export function gatewaySummary(figures: GatewayFigures, mostPorts: number, url: 
     `  packets          ${count(figures.received)} in, ${count(figures.sent)} out`,
     `  ports used       ${count(figures.portsUsed)} at the end, ${count(mostPorts)} at most`,
     `  drops by reason  ${listed(figures.drops)}`,
-    `  lost             ${count(lost.received)} not received in time, ${count(lost.sent)} refused by an interface, ${count(lost.handed)} with a crash`,
-    `  helpers          cut off: ${listed(figures.cutOffs)}; slow calls: ${count(figures.slowCalls)}; announcements refused: ${listed(figures.announcementsRefused)}`,
-    `  expectations     refused: ${listed(figures.expectationsRefused)}; removed unmatched: ${listed(figures.expectationsRemoved)}`,
+    `  lost             ${count(lost.received)} not received in time, ${count(lost.sent)} refused by an interface, ` +
+      `${count(lost.handed)} with a crash`,
+    `  helpers          cut off: ${listed(figures.cutOffs)}; slow calls: ${count(figures.slowCalls)}; ` +
+      `announcements refused: ${listed(figures.announcementsRefused)}`,
+    `  expectations     refused: ${listed(figures.expectationsRefused)}; ` +
+      `removed unmatched: ${listed(figures.expectationsRemoved)}`,
     `  metrics          ${url} (in the gateway's namespace, while it ran)`,
   ]
 }
 
-/** What did not come back, and what of it the hosts around the gateway may have lost themselves. */
+/** Compares what did not come back with what the hosts around the gateway have lost themselves. */
 export function lossLines(outcomes: readonly Outcome[], { sockets, links }: HostLosses): Losses {
   const lost = outcomes.reduce((sum, { tally }) => sum + tally.lost, 0)
   const byHosts = sockets + links
@@ -155,13 +159,13 @@ export function lossLines(outcomes: readonly Outcome[], { sockets, links }: Host
 }
 
 export interface Losses {
-  /** For people. */
+  /** For the summary. */
   readonly lines: string[]
-  /** What the gateway is to blame for, a line each. */
+  /** A line if the gateway must have lost something. */
   readonly wrong: string[]
 }
 
-/** Where the picture is drawn: in place on a terminal. */
+/** Draws the picture in place on a terminal, and prints lines that stay. Owner: the lab, until close(). */
 export class Screen {
   readonly #out: NodeJS.WriteStream
   #drawn = 0
@@ -169,7 +173,7 @@ export class Screen {
 
   constructor(out: NodeJS.WriteStream) {
     this.#out = out
-    // Whoever reads may stop to: what runs goes on without a reader, and its exit code still tells.
+    // If the reader of a pipe goes away, the lab goes on, and its exit code still tells the result.
     out.on('error', () => {})
   }
 
@@ -186,14 +190,14 @@ export class Screen {
     this.#drawn = lines.length
   }
 
-  /** Lines that stay; the picture, if there is one, is gone. */
+  /** Prints lines that stay, in place of the picture if there is one. */
   print(...lines: readonly string[]): void {
     if (this.#closed) return
     this.#erase()
     this.#out.write(lines.map((line) => `${line}\n`).join(''))
   }
 
-  /** Nothing appears afterwards. */
+  /** Nothing is shown afterwards. */
   close(): void {
     this.#closed = true
   }

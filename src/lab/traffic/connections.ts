@@ -1,5 +1,5 @@
-// One LAN host opens many TCP connections and holds them all; when the last one stands, a message is echoed on each;
-// then all are closed. What arrives is counted by connection: open, echoed right, closed by both ends.
+// One LAN host opens many TCP connections and holds them all. When the last one is open, a message is echoed on each;
+// then all are closed. Counted are connections that were opened, echoed right, and closed by both ends.
 
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
@@ -8,7 +8,7 @@ import { answered, content, counted, flowOf, inParallel, options, problem, type 
 
 export interface Connections {
   readonly host: string
-  /** Addresses of the LAN host that connections begin at, in turn. */
+  /** Addresses of the LAN host that connections begin at, taken in turn. */
   readonly from: readonly string[]
   readonly port: number
   readonly connections: number

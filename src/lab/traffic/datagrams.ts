@@ -4,15 +4,16 @@
 
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
-import { answered, content, counted, inParallel, options, problem, type Tally, UDP } from './traffic.ts'
+import { PROTO_UDP } from '../../wire/ipv4.ts'
+import { answered, content, counted, inParallel, options, problem, type Tally } from './traffic.ts'
 
 export interface Datagrams {
   readonly host: string
-  /** Addresses of the LAN host that sockets are bound to, in turn. */
+  /** Addresses of the LAN host that sockets are bound to, taken in turn. */
   readonly from: readonly string[]
   readonly port: number
   readonly sockets: number
-  /** By each socket. */
+  /** How many each socket sends. */
   readonly datagrams: number
   /** Payload bytes, taken in turn. At least 4: a datagram begins with its number. */
   readonly sizes: readonly number[]
@@ -32,22 +33,22 @@ function payload(number: number): Buffer {
   return bytes
 }
 
-/** What a socket has sent and not got back: by number, what to do when it comes. */
-type Waiting = Map<number, () => void>
+/** Datagrams that a socket has sent and not got back: by number, what to do when one comes. */
+type Outstanding = Map<number, () => void>
 
-async function open(tally: Tally, address: string, waiting: Waiting): Promise<Socket> {
+async function open(tally: Tally, address: string, outstanding: Outstanding): Promise<Socket> {
   const socket = createSocket('udp4')
   let isAnswered = false
   socket.on('message', (message) => {
     const number = message.length >= 4 ? message.readUInt32BE() : -1
-    const back = waiting.get(number)
-    waiting.delete(number)
+    const back = outstanding.get(number)
+    outstanding.delete(number)
     if (back !== undefined && message.equals(payload(number))) {
       tally.arrived++
       tally.bytes += message.length
       if (!isAnswered)
         answered({
-          protocol: UDP,
+          protocol: PROTO_UDP,
           source: address,
           sourcePort: socket.address().port,
           destination: host,
@@ -69,9 +70,9 @@ async function open(tally: Tally, address: string, waiting: Waiting): Promise<So
 }
 
 await counted(sockets * datagrams, async (tally) => {
-  const waiting = Array.from({ length: sockets }, (): Waiting => new Map())
+  const outstanding = Array.from({ length: sockets }, (): Outstanding => new Map())
   const opened = await Promise.all(
-    waiting.map((table, number) => open(tally, from[number % from.length] as string, table)),
+    outstanding.map((table, number) => open(tally, from[number % from.length] as string, table)),
   )
 
   await inParallel(sockets * datagrams, underWay, async (number) => {
@@ -79,10 +80,10 @@ await counted(sockets * datagrams, async (tally) => {
     await new Promise<void>((resolve) => {
       const lost = setTimeout(() => {
         tally.lost++
-        waiting[at]?.set(number, () => tally.lost--)
+        outstanding[at]?.set(number, () => tally.lost--)
         resolve()
       }, LOST_AFTER_MS)
-      waiting[at]?.set(number, () => {
+      outstanding[at]?.set(number, () => {
         clearTimeout(lost)
         resolve()
       })

@@ -1,6 +1,6 @@
-// Two clients of one IRC server, one inside, one outside, as small as they can be. The one that offers sends files by
-// DCC: it listens, says where (PRIVMSG ... DCC SEND), and whoever comes gets the bytes. The one that accepts fetches
-// what it is offered and says the digest of what came. What arrives is counted by file.
+// Two small clients of one IRC server, one inside and one outside. One offers files by DCC: it listens, tells the other
+// one where (PRIVMSG ... DCC SEND), and sends the bytes to the connection that comes. The other one fetches what is
+// offered and answers with the digest of what it got. Counted are files.
 
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
@@ -12,7 +12,7 @@ import { answered, content, counted, flowOf, options, problem, report } from './
 export interface Dcc {
   readonly role: 'offers' | 'accepts'
   readonly host: string
-  /** Of this client. */
+  /** This client's own. */
   readonly address: string
   readonly files: number
   readonly size: number
@@ -45,7 +45,7 @@ class Client {
     const client = new Client(socket)
     client.say(`NICK ${name}`)
     client.say(`USER ${name} 0 * :${name}`)
-    // 376: the end of the greeting.
+    // 376 (RPL_ENDOFMOTD) ends the greeting.
     await client.heard(/ 376 /)
     return client
   }
@@ -54,7 +54,7 @@ class Client {
     this.socket.write(`${line}\r\n`)
   }
 
-  /** The first line that matches; those before it are gone. */
+  /** The next line that matches; lines before it are dropped. */
   async heard(pattern: RegExp): Promise<RegExpExecArray> {
     const deadline = AbortSignal.timeout(PATIENCE_MS)
     for (;;) {
@@ -73,7 +73,7 @@ class Client {
 const word = (dotted: string): number => dotted.split('.').reduce((sum, octet) => sum * 256 + Number(octet), 0)
 const dotted = (number: number): string => [24, 16, 8, 0].map((bits) => (number >>> bits) & 0xff).join('.')
 
-/** The digest that the other one says of what it got. */
+/** Offers a file; returns the digest that the other client answers with. */
 async function offered(client: Client, number: number): Promise<string> {
   const server = createServer((socket) => socket.end(content(number, size)))
   await once(server.listen(0, address), 'listening')
@@ -99,7 +99,7 @@ if (role === 'accepts') {
   report({ kind: 'ready' })
   client.socket.on('close', () => process.exit())
   for (;;) {
-    // The text begins and ends with CTCP's mark.
+    // The text begins and ends with the delimiter of CTCP, the byte 1.
     const found = await client
       .heard(/^:(\w+)!.* PRIVMSG \S+ :.DCC SEND \S+ (\d+) (\d+) \d+./)
       .catch(() => process.exit())

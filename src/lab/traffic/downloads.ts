@@ -1,4 +1,4 @@
-// HTTP downloads by the LAN host, several at a time, each on a connection of its own, each checked by its SHA-256.
+// HTTP downloads by the LAN host, several at a time, each by a connection of its own and checked by its SHA-256.
 
 import { createHash } from 'node:crypto'
 import { get } from 'node:http'

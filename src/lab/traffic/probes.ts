@@ -1,5 +1,5 @@
-// ping(8) and traceroute(8), Debian's own, run by the LAN host, and what they said, counted. Their output is read as
-// iputils 20190709 and later, and Dmitry Butskoy's traceroute 2.x, print it in the C locale.
+// Debian's ping(8) and traceroute(8), run by the LAN host; their answers are counted. Read is the output of iputils
+// 20190709 and later and of traceroute 2.x in the C locale.
 
 import { PATIENCE_MS, TRAFFIC_LIMIT_MS } from '../world/patience.ts'
 import type { Processes } from '../world/processes.ts'
@@ -16,7 +16,7 @@ export interface Ping {
 export interface Trace {
   /** What a probe is: a UDP datagram to an unused port, or an ICMP echo request. */
   readonly by: 'udp' | 'icmp'
-  /** Who must answer, hop after hop; the last is the target. */
+  /** The addresses that must answer, hop by hop; the last is the target. */
   readonly hops: readonly string[]
 }
 
@@ -60,7 +60,7 @@ export async function traceroute(processes: Processes, { lan }: Topology, trace:
 
 type See = (tally: Tally) => void
 
-/** What ping has said so far; complete when its statistics have come. */
+/** Counts what ping has printed so far. The count is complete when the statistics have come. */
 export function readPing(output: string, { target, count, size }: Ping): Tally {
   const tally = newTally(count)
   const transmitted = /^(\d+) packets transmitted/m.exec(output)?.[1]
@@ -82,7 +82,7 @@ export function readPing(output: string, { target, count, size }: Ping): Tally {
   return tally
 }
 
-/** A line of traceroute is the hop's number, then its address once and a time for each probe, `*` for none. */
+/** Counts what traceroute has printed: for each hop its number, its address once, and a time or `*` for each probe. */
 export function readTraceroute(output: string, { hops }: Trace): Tally {
   const tally = newTally(hops.length * PROBES_A_HOP)
   const lines = output.split('\n').filter((line) => /^\s*\d+ /.test(line))

@@ -1,12 +1,13 @@
-// Hole punching between hosts behind the same gateway (RFC 5128 3.3): two of them learn from a server outside which
-// endpoint the gateway gives each, then talk to each other by these, through the gateway and back (hairpinning, RFC 4787
-// REQ-9, RFC 5382 REQ-8). Both send first, because neither is let in before the other has been sent to: what comes too
-// early is dropped, and UDP is sent again, while TCP's two SYNs make one connection by simultaneous open (RFC 9293 3.5).
-// Counted are messages that the one sends and the other returns.
+// Hole punching between hosts behind the same gateway (RFC 5128 3.3). Two hosts learn from a server outside which
+// endpoint the gateway gives each, and then reach each other by these endpoints, through the gateway and back
+// (hairpinning, RFC 4787 REQ-9, RFC 5382 REQ-8). Both send first, because neither is let in before the other has sent.
+// What comes too early is dropped: UDP is sent again, and TCP's two SYNs become one connection by simultaneous open
+// (RFC 9293 3.5). Counted are messages that one host sends and the other one returns.
 
 import { createSocket, type Socket as Datagrams } from 'node:dgram'
 import { once } from 'node:events'
 import { connect, isIP, type Socket } from 'node:net'
+import { PROTO_UDP } from '../../wire/ipv4.ts'
 import { PATIENCE_MS } from '../world/patience.ts'
 import {
   answered,
@@ -18,18 +19,17 @@ import {
   options,
   problem,
   type Tally,
-  UDP,
 } from './traffic.ts'
 
 export interface Punching {
   readonly protocol: 'udp' | 'tcp'
-  /** Of the server outside. */
+  /** The server outside. */
   readonly host: string
-  /** Addresses of the LAN host; each pair has two of them that are different. */
+  /** Addresses of the LAN host; each pair has two different ones. */
   readonly from: readonly string[]
   readonly pairs: number
   readonly atATime: number
-  /** That go from one end to the other and back, by each pair. */
+  /** How many messages each pair exchanges. */
   readonly messages: number
 }
 
@@ -51,7 +51,7 @@ function endpoint(text: string): Endpoint {
   return { address, port: Number(port) }
 }
 
-/** The two ends of a pair: different addresses, each with each in time. */
+/** The two addresses of a pair. Over many pairs, each address meets each other one. */
 function ends(pair: number): [string, string] {
   const one = pair % from.length
   const apart = 1 + (Math.floor(pair / from.length) % (from.length - 1))
@@ -69,7 +69,7 @@ async function learn(address: string): Promise<{ socket: Datagrams; external: En
   return { socket, external: endpoint(String(answer)) }
 }
 
-/** Sends until both ends have heard of each other: the one that is let in first must still open its own door. */
+/** Sends from both ends until each has received: a host that is let in first may still have to let in the other one. */
 async function punch(ends: readonly (readonly [socket: Datagrams, peer: Endpoint])[]): Promise<void> {
   const send = () => {
     for (const [socket, { address, port }] of ends) socket.send(PUNCH, port, address)
@@ -96,7 +96,7 @@ async function echoedBack(socket: Datagrams, peer: Endpoint, message: Buffer): P
   }
 }
 
-async function talkByUdp(number: number, tally: Tally): Promise<void> {
+async function exchangeByUdp(number: number, tally: Tally): Promise<void> {
   const [one, other] = await Promise.all(ends(number).map(learn))
   if (!one || !other) return
   const pair = [
@@ -111,7 +111,7 @@ async function talkByUdp(number: number, tally: Tally): Promise<void> {
     await exchange(number, tally, (message) => echoedBack(one.socket, other.external, message))
     for (const [socket, peer] of pair) {
       const { address: source, port: sourcePort } = socket.address()
-      answered({ protocol: UDP, source, sourcePort, destination: peer.address, destinationPort: peer.port })
+      answered({ protocol: PROTO_UDP, source, sourcePort, destination: peer.address, destinationPort: peer.port })
     }
   } finally {
     one.socket.close()
@@ -121,7 +121,7 @@ async function talkByUdp(number: number, tally: Tally): Promise<void> {
 
 // --- TCP ---
 
-/** A connection to the server, whose local port is then used for the peer, too: the mapping is the endpoint's. */
+/** Connects to the server. The same local port then goes to the peer: a mapping belongs to the inside endpoint. */
 async function learnByTcp(localAddress: string): Promise<{ toServer: Socket; external: Endpoint }> {
   const toServer = connect({ host, port: ENDPOINT_PORT, localAddress })
   const [text] = await once(toServer, 'data', patience())
@@ -150,7 +150,7 @@ async function echoedByTcp(socket: Socket, message: Buffer): Promise<boolean> {
   return received.equals(message)
 }
 
-async function talkByTcp(pair: number, tally: Tally): Promise<void> {
+async function exchangeByTcp(pair: number, tally: Tally): Promise<void> {
   const [one, other] = await Promise.all(ends(pair).map(learnByTcp))
   if (!one || !other) return
   const [near, far] = await Promise.all([meet(one.toServer, other.external), meet(other.toServer, one.external)])
@@ -176,12 +176,12 @@ async function exchange(pair: number, tally: Tally, echo: (message: Buffer) => P
   }
 }
 
-const talk = protocol === 'udp' ? talkByUdp : talkByTcp
+const exchangeAll = protocol === 'udp' ? exchangeByUdp : exchangeByTcp
 
 await counted(pairs * messages, (tally) =>
   inParallel(pairs, atATime, async (pair) => {
     try {
-      await talk(pair, tally)
+      await exchangeAll(pair, tally)
     } catch (error) {
       problem(tally, `${ends(pair).join(' and ')} did not meet: ${(error as Error).message}`)
     }

@@ -1,6 +1,7 @@
-// One end of scripted conversations, as a process in its host: says what it is told to, a segment a write, and keeps
-// what it hears. A mark, sent after a write, tells that the write has gone through the gateway: a datagram on the same
-// path, which nothing between the two hosts lets overtake.
+// One end of scripted conversations, as a process in its host: it sends what it is told to, each segment by a write of
+// its own, and keeps what it receives. A mark is a datagram on the same path, sent after a write; when it has arrived,
+// the write has gone through the gateway, because nothing between the two hosts changes their order. Asked by Remote
+// (world/remote.ts).
 
 import { createSocket, type Socket as Datagrams } from 'node:dgram'
 import { once } from 'node:events'
@@ -14,10 +15,10 @@ interface Endpoint {
   readonly port: number
 }
 
-/** One socket's: latin1. */
+/** What a socket has received, as latin1. */
 interface Heard {
   text: string
-  /** Of it, what line() has returned. */
+  /** How much of it line() has returned. */
   read: number
   /** The other side has closed. */
   readonly ended: Promise<unknown>
@@ -26,16 +27,17 @@ interface Heard {
 const sockets = new Map<number, Socket>()
 const datagrams = new Map<number, Datagrams>()
 const heard = new Map<number, Heard>()
-/** Who last sent a datagram there. */
+/** The last sender of a datagram to each socket. */
 const senders = new Map<number, Endpoint>()
-/** Connections that have come in and are nobody's yet, oldest first. */
+/** Connections that have come in and were not accepted yet, oldest first. */
 const arrivals: Socket[] = []
 const marksHeard = new Set<number>()
 let marks: Datagrams | undefined
 let marksGoTo: Endpoint | undefined
-/** Looked at again when anything has come. */
+/** Called when anything has arrived. */
 let onNews: () => void = () => {}
 
+/** Waits until something is so; throws `otherwise` after the lab's patience. */
 async function until(isSo: () => boolean, otherwise: string): Promise<void> {
   const deadline = AbortSignal.timeout(PATIENCE_MS)
   while (!isSo())
@@ -78,7 +80,7 @@ const requests = {
     })
     await once(server.listen(port, address), 'listening')
   },
-  /** Where it was connected from. */
+  /** Returns the local endpoint. */
   async connect(id: number, to: Endpoint, from: Partial<Endpoint> = {}): Promise<Endpoint> {
     const socket = connect({
       host: to.address,
@@ -91,20 +93,20 @@ const requests = {
     await once(socket, 'connect', { signal: AbortSignal.timeout(PATIENCE_MS) })
     return { address: socket.localAddress as string, port: socket.localPort as number }
   },
-  /** Takes the next connection that comes in, or has come in; who it is from, as seen here. */
+  /** Takes the oldest connection that has come in, or waits for one; returns the peer's endpoint as seen here. */
   async accept(id: number): Promise<Endpoint> {
     await until(() => arrivals.length > 0, 'nobody came')
     const socket = arrivals.shift() as Socket
     keep(id, socket)
     return { address: socket.remoteAddress as string, port: socket.remotePort as number }
   },
-  /** Segments in a row: the next one is written as soon as the last is. */
+  /** Sends segments in a row: each is written as soon as the one before is. */
   async say(id: number, ...segments: string[]): Promise<void> {
     const socket = socketOf(id)
     for (const text of segments) await sent((done) => socket.write(text, 'latin1', done))
   },
   heard: (id: number): string => heard.get(id)?.text ?? '',
-  /** The next line, without its end, when it is whole. */
+  /** Waits for the next whole line; returns it without its end. */
   async line(id: number): Promise<string> {
     const kept = heard.get(id)
     if (!kept) throw new Error(`there is no connection ${id}`)
@@ -114,11 +116,11 @@ const requests = {
     kept.read = end() + 2
     return line
   },
-  /** Nothing more will be said. */
+  /** Closes this side of the connection. */
   end(id: number): void {
     socketOf(id).end()
   },
-  /** What has come when the other side has ended, or when this time is over without. */
+  /** Waits until the other side has closed, or so long; returns what has come, and whether that is all. */
   async ended(id: number, patienceMs = PATIENCE_MS): Promise<{ text: string; whole: boolean }> {
     const kept = heard.get(id)
     const whole = await Promise.race([kept?.ended.then(() => true), delay(patienceMs, false, { ref: false })])
@@ -143,7 +145,7 @@ const requests = {
     datagrams.set(id, socket)
     await once(socket.bind(port), 'listening')
   },
-  /** To there, or to who has sent last. */
+  /** Sends a datagram to an endpoint; without one, to the last sender. */
   send(id: number, text: string, to = senders.get(id)): Promise<void> {
     if (!to) throw new Error('nobody to answer')
     const bytes = Buffer.from(text, 'latin1')
@@ -152,13 +154,13 @@ const requests = {
 
   // --- marks ---
 
-  /** Without `to`, marks go to where they come from. */
+  /** Without `to`, marks are sent to where the last one came from. */
   async bindMarks(port: number, to?: Endpoint): Promise<void> {
     const socket = createSocket('udp4')
     socket.on('message', (message, from) => {
       marksGoTo = { address: from.address, port: from.port }
       marksHeard.add(message.readUInt32BE())
-      // What came before it on a connection may be told later in this round of the event loop, not after it.
+      // Data that came before the mark may be read later in this round of the event loop, but not after it.
       setImmediate(() => onNews())
     })
     marks = socket

@@ -1,6 +1,6 @@
-// Debian's servers in the lab's hosts: vsftpd and pyftpdlib (FTP), ngircd (IRC), in.tftpd (TFTP). Each serves a
-// directory of its own below the lab's, in the foreground, without root's rights being taken from it (an ordinary user's
-// lab has no other user), and to anyone. Ended with the lab's other programs.
+// Debian's servers in the lab's hosts: vsftpd and pyftpdlib (FTP), ngircd (IRC), in.tftpd (TFTP). Each serves to anyone
+// a directory of its own below the lab's. They run in the foreground, as root of their namespace (an ordinary user's
+// lab has no other user), and end with the lab's other programs.
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,17 +10,17 @@ import { PATIENCE_MS } from '../world/patience.ts'
 import type { Processes, Program } from '../world/processes.ts'
 import { content } from './traffic.ts'
 
-/** Where a server's files are: those to fetch, and those that were put there. */
+/** Folders of a server: files to fetch, and files that were put there. */
 export const DOWN = 'down'
 export const UP = 'up'
 
 const LOOK_EVERY_MS = 20
-/** Debian's own interpreter, whatever else is in the PATH: its packages are of that one. */
+/** Debian's own interpreter, which Debian's packages are for, whatever else is in the PATH. */
 const PYTHON = '/usr/bin/python3'
 
 /**
- * A loop for each session: one loop for many of them loses data connections, which stay in its backlog (seen with 1.5.7
- * and 20 sessions at a time, without any gateway between).
+ * A server with a thread and a loop for each session: with one loop for all, pyftpdlib 1.5.7 loses data connections in
+ * its backlog (seen with 20 sessions at a time, without a gateway between).
  */
 const PYFTPDLIB = `
 import logging, sys, warnings
@@ -34,18 +34,19 @@ FTPHandler.authorizer.add_anonymous(sys.argv[2], perm='elrw')
 ThreadedFTPServer((sys.argv[1], 21), FTPHandler).serve_forever()
 `
 
-export interface Place {
+/** Where a server runs. */
+export interface ServerSite {
   readonly host: Namespace
-  /** Of that host. */
+  /** An address of that host. */
   readonly address: string
-  /** Made if it isn't there. */
+  /** Its files; made if it isn't there. */
   readonly directory: string
 }
 
 /** A file to fetch is `content(number, size)`, and named after both. */
 export const fileName = (number: number, size: number): string => `${number}-${size}`
 
-/** The files that will be asked for. */
+/** Writes the files that will be fetched. */
 export function fill(directory: string, sizes: readonly number[], count: number): void {
   mkdirSync(join(directory, DOWN), { recursive: true })
   mkdirSync(join(directory, UP), { recursive: true })
@@ -55,7 +56,7 @@ export function fill(directory: string, sizes: readonly number[], count: number)
   }
 }
 
-/** Resolves when the port is listened at, by ss(8). */
+/** Resolves when a program listens at the port, as ss(8) tells. */
 async function listening(program: Program, host: Namespace, protocol: 'tcp' | 'udp', port: number): Promise<void> {
   const deadline = Date.now() + PATIENCE_MS
   const ended = program.ended.then(() => {
@@ -70,7 +71,7 @@ async function listening(program: Program, host: Namespace, protocol: 'tcp' | 'u
   }
 }
 
-export async function startVsftpd(processes: Processes, { host, address, directory }: Place): Promise<void> {
+export async function startVsftpd(processes: Processes, { host, address, directory }: ServerSite): Promise<void> {
   const empty = join(directory, 'empty')
   mkdirSync(empty, { recursive: true })
   const file = join(directory, '..', `vsftpd-${address}.conf`)
@@ -91,7 +92,7 @@ export async function startVsftpd(processes: Processes, { host, address, directo
     allow_writeable_chroot: 'YES',
     // The port that RFC 959 gives the server's end of an active transfer.
     connect_from_port_20: 'YES',
-    // A session's process would get a network of its own, which has no gateway.
+    // Otherwise each session's process would be in a network namespace of its own, which has no gateway.
     isolate_network: 'NO',
     isolate: 'NO',
     seccomp_sandbox: 'NO',
@@ -106,12 +107,12 @@ export async function startVsftpd(processes: Processes, { host, address, directo
   await listening(processes.start(host, 'vsftpd', [file]), host, 'tcp', 21)
 }
 
-export async function startPyftpdlib(processes: Processes, { host, address, directory }: Place): Promise<void> {
+export async function startPyftpdlib(processes: Processes, { host, address, directory }: ServerSite): Promise<void> {
   const server = processes.start(host, PYTHON, ['-c', PYFTPDLIB, address, directory], { name: 'pyftpdlib' })
   await listening(server, host, 'tcp', 21)
 }
 
-export async function startNgircd(processes: Processes, { host, address, directory }: Place): Promise<void> {
+export async function startNgircd(processes: Processes, { host, address, directory }: ServerSite): Promise<void> {
   mkdirSync(directory, { recursive: true })
   const file = join(directory, 'ngircd.conf')
   const lines = [
@@ -137,7 +138,7 @@ export async function startNgircd(processes: Processes, { host, address, directo
   await listening(processes.start(host, 'ngircd', ['--nodaemon', '--config', file]), host, 'tcp', 6667)
 }
 
-export async function startTftpd(processes: Processes, { host, address, directory }: Place): Promise<void> {
+export async function startTftpd(processes: Processes, { host, address, directory }: ServerSite): Promise<void> {
   const options = ['--foreground', '--user', 'root', '--address', `${address}:69`, '--create', '--permissive']
   await listening(processes.start(host, 'in.tftpd', [...options, '--secure', directory]), host, 'udp', 69)
 }

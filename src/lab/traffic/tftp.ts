@@ -1,6 +1,5 @@
-// One LAN host fetches and puts files by TFTP with Debian's client, one after the other. What arrives is counted by
-// file: one that was fetched is compared with the bytes it should have, one that was put is read in the server's
-// directory.
+// One LAN host fetches and puts files by TFTP with Debian's client, one after the other. Counted are files: one that
+// was fetched is compared with the bytes it should have, one that was put is read in the server's directory.
 
 import { execFile } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -12,10 +11,10 @@ import { content, counted, options, problem } from './traffic.ts'
 
 export interface TftpTransfers {
   readonly host: string
-  /** The server's. */
+  /** The server's directory. */
   readonly files: string
   readonly sizes: readonly number[]
-  /** Each is fetched and put. */
+  /** How many files are fetched, and as many are put. */
   readonly transfers: number
   /** For the client's files. */
   readonly directory: string

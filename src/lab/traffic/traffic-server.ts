@@ -1,6 +1,6 @@
 // The outside host's services: HTTP downloads whose bytes are known beforehand, the echo service (RFC 862) on TCP and
-// UDP, and one that tells who asks, by TCP or UDP, which endpoint it is seen at. Reports each address that it is talked
-// to from: behind the gateway there must be one, the gateway's own.
+// UDP, and one that tells a client, by TCP or UDP, which endpoint it is seen at. Reports each source address that it
+// sees: there must be one, the gateway's own.
 
 import { createSocket } from 'node:dgram'
 import { createServer as createHttpServer } from 'node:http'
@@ -29,7 +29,7 @@ function serveHttp(): Promise<void> {
 function serveTcpEcho(): Promise<void> {
   const server = createServer((socket) => {
     saw(socket.remoteAddress)
-    // A client that resets has seen enough; the client's side tells whether that was wrong.
+    // If the client resets the connection, the client's side tells whether that was wrong.
     socket.on('error', () => socket.destroy())
     socket.pipe(socket)
   })

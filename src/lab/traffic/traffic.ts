@@ -1,23 +1,24 @@
-// What traffic programs and the lab tell each other. A traffic program is a process inside one of the lab's hosts; it
-// gets its options as JSON in its first argument and reports by messages over the channel that Node gives a child.
-// Owner of a tally: the program that counts it; the lab gets copies.
+// What traffic programs and the lab tell each other. A traffic program is a process inside one of the lab's hosts. It
+// gets its options as JSON in its first argument, and reports by messages over the channel that Node gives a child
+// process. Owner of a tally: the program that counts; the lab gets copies.
 
 import { createCipheriv } from 'node:crypto'
 import type { Socket } from 'node:net'
+import { PROTO_TCP, type PROTO_UDP } from '../../wire/ipv4.ts'
 
 export interface Tally {
   /** What the program means to send, in the unit of its load: downloads, datagrams, connections, probes. */
   readonly planned: number
   sent: number
-  /** Came, complete and right. */
+  /** How many came, complete and right. */
   arrived: number
-  /** Came, but not as it should have. */
+  /** How many came, but not as they should. */
   wrong: number
-  /** Datagrams that did not come back, whoever lost them: hosts may (host-losses.ts), the gateway may not. */
+  /** Datagrams that did not come back. The hosts may lose some themselves (world/host-losses.ts), the gateway none. */
   lost: number
-  /** Of payload that arrived. */
+  /** Bytes of payload that arrived. */
   bytes: number
-  /** What went wrong, in words; the first few. */
+  /** What went wrong, in words; only the first few. */
   readonly problems: string[]
 }
 
@@ -26,31 +27,28 @@ export type Report =
   /** A server was talked to from an address that it had not seen before. */
   | { readonly kind: 'source'; readonly address: string }
   | { readonly kind: 'progress'; readonly tally: Tally }
-  /** All that were answered, before the program has finished. */
+  /** All flows that were answered; sent just before `finished`. */
   | { readonly kind: 'flows'; readonly flows: readonly Flow[] }
   | { readonly kind: 'finished'; readonly tally: Tally }
 
-/** What the gateway must have a connection of: seen from inside, as it was sent. */
+/** A flow that the gateway must have a connection of, as its packets left the host inside. */
 export interface Flow {
-  readonly protocol: typeof TCP | typeof UDP
+  readonly protocol: typeof PROTO_TCP | typeof PROTO_UDP
   readonly source: string
   readonly sourcePort: number
   readonly destination: string
   readonly destinationPort: number
 }
 
-export const TCP = 6
-export const UDP = 17
-
-/** The outside host's services. */
+/** Ports of the outside host's services. */
 export const HTTP_PORT = 80
 export const ECHO_PORT = 7
 /**
- * The UDP echo service's ports: a socket a load, because what all loads have under way at a time may be more than one
- * socket's receive buffer holds (seen: a few datagrams of ten thousand lost there).
+ * Ports of the UDP echo service, one for each load: all loads together may have more under way than the receive buffer
+ * of one socket holds (a few datagrams of ten thousand were lost there).
  */
 export const UDP_ECHO_PORTS = [ECHO_PORT, 1007, 2007] as const
-/** Tells who asks which endpoint it is seen at, as STUN does there. */
+/** The service that tells a client which endpoint it is seen at. The port is STUN's. */
 export const ENDPOINT_PORT = 3478
 
 const REPORT_EVERY_MS = 100
@@ -70,11 +68,11 @@ export function problem(tally: Tally, text: string): void {
   if (tally.problems.length < PROBLEMS_KEPT) tally.problems.push(text)
 }
 
-/** Nothing wrong, nothing left undone; of what was lost the hosts' own counters decide. */
+/** Nothing is wrong or was left undone. What was lost is judged by the hosts' own counters. */
 export const isRight = (tally: Tally): boolean =>
   tally.arrived + tally.lost === tally.planned && tally.wrong === 0 && tally.problems.length === 0
 
-/** The bytes of a download or a datagram: the same for everyone who knows its number, and like no other's. */
+/** The bytes of a download or a datagram: both ends know them by its number, and no two numbers have the same. */
 export function content(number: number, length: number): Buffer {
   const key = Buffer.alloc(16)
   key.writeUInt32BE(number)
@@ -87,12 +85,12 @@ export const options = <T>(): T => JSON.parse(process.argv[2] ?? 'null')
 
 const flows: Flow[] = []
 
-/** This flow has carried packets both ways. */
+/** Notes that a flow has carried packets both ways. */
 export const answered = (flow: Flow): void => void flows.push(flow)
 
 export const report = (message: Report): void => void process.send?.(message)
 
-/** Counts as the program works, shows how far it is, and ends the process when all is done. */
+/** Runs the program's work, reports its tally meanwhile and at the end, and ends the process. */
 export async function counted(planned: number, work: (tally: Tally) => Promise<void>): Promise<void> {
   const tally = newTally(planned)
   const timer = setInterval(() => report({ kind: 'progress', tally }), REPORT_EVERY_MS)
@@ -106,9 +104,9 @@ export async function counted(planned: number, work: (tally: Tally) => Promise<v
   process.send?.({ kind: 'finished', tally } satisfies Report, () => process.exit(0))
 }
 
-/** An open connection's. */
+/** The flow of an open connection. */
 export const flowOf = ({ localAddress, localPort, remoteAddress, remotePort }: Socket): Flow => ({
-  protocol: TCP,
+  protocol: PROTO_TCP,
   source: localAddress as string,
   sourcePort: localPort as number,
   destination: remoteAddress as string,

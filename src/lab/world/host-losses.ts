@@ -1,25 +1,25 @@
-// What hosts lose themselves: a socket whose program is not run in time overflows, and so does the queue of a link
-// whose receiver is not. On a machine that has no time this happens with any gateway, so the lab counts it apart from
-// what the gateway loses. Authority: RFC 2013's and Linux's counters of UDP (net/ipv4/proc.c), veth(4).
+// What hosts lose themselves. The receive buffer of a socket overflows if its program doesn't run in time, and so does
+// the queue of a link. On a busy machine this happens with any gateway, so the lab counts it apart from what the
+// gateway loses. Authority: Linux's counters in /proc/net/snmp (RFC 2013; net/ipv4/proc.c) and /proc/net/dev; veth(4).
 
 import type { Namespace } from './namespace.ts'
 
 export interface HostLosses {
   /** Datagrams that came to a socket whose receive buffer was full. */
   readonly sockets: number
-  /** Frames that a cable's other end had no room for. */
+  /** Frames for which the other end of a cable had no room. */
   readonly links: number
 }
 
-/** Of the UDP rows of /proc/net/snmp: names, then values. */
+/** The two UDP rows of /proc/net/snmp: names, then values. */
 const UDP_ROW = /^Udp: (.*)$/gm
-/** Of an interface in /proc/net/dev, which begins with this: sixteen numbers. */
+/** /proc/net/dev begins with this, and has a row of sixteen numbers for each interface. */
 const INTERFACES = 'Inter-|'
 const INTERFACE_ROW = /^ *[^\s:]+: *(\d+(?: +\d+){15}) *$/gm
-/** The twelfth of them: what was dropped instead of sent. */
+/** The twelfth number: frames that were dropped instead of sent. */
 const DROPPED_COLUMN = 11
 
-/** What /proc/net/snmp and /proc/net/dev, one after the other, say was lost. */
+/** Reads the losses from the text of /proc/net/snmp followed by that of /proc/net/dev. */
 export function readHostLosses(text: string): HostLosses {
   const [udp = '', interfaces = ''] = text.split(INTERFACES)
   const [names = [], values = []] = [...udp.matchAll(UDP_ROW)].map(([, row]) => (row as string).split(' '))
@@ -31,7 +31,7 @@ export function readHostLosses(text: string): HostLosses {
   return { sockets, links }
 }
 
-/** Since these hosts were made. */
+/** What these hosts have lost since they were made. */
 export function hostLosses(hosts: readonly Namespace[]): HostLosses {
   const each = hosts.map((host) => readHostLosses(host.exec('cat', '/proc/net/snmp', '/proc/net/dev')))
   return {

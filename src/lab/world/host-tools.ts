@@ -1,4 +1,4 @@
-// What the lab needs of the host it runs on: Debian's tools, and the rights to make network namespaces.
+// What the lab needs of the machine it runs on: Debian's tools, and the right to make network namespaces.
 
 import { accessSync, constants, readFileSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
@@ -6,7 +6,7 @@ import { isAbsolute, join } from 'node:path'
 /** `tool:package`, or `file:package` by an absolute path; the same list as `deploy/prerequisites.sh lab`. */
 export const TOOLS = ['ip:iproute2', 'nft:nftables', 'ping:iputils-ping', 'traceroute:traceroute', 'setpriv:util-linux']
 
-/** What the scenario `ftp` needs beyond that; the same list as the script's. */
+/** Tools that the scenario `ftp` needs besides; the same list as in the script. */
 export const FTP_TOOLS = [
   'vsftpd:vsftpd',
   '/usr/lib/python3/dist-packages/pyftpdlib/__main__.py:python3-pyftpdlib',
@@ -32,7 +32,7 @@ const may = (path: string, mode: number): boolean => {
   }
 }
 
-/** One line a missing tool, with what to install. */
+/** A line for each missing tool, with what to install. */
 export function missingTools(path = process.env.PATH ?? '', tools: readonly string[] = TOOLS): string[] {
   const directories = searchPath(path).split(':')
   return tools

@@ -1,9 +1,9 @@
-// Network namespaces as hosts: the lab's, the tests' and the benches'. Everything made here is taken back by name,
-// also by a process that never ran the code that made it. Authority: ip-netns(8), veth(4).
+// Network namespaces as hosts of the lab, the tests and the benches. All that is made here can be removed by its name,
+// also by another process. Authority: ip-netns(8), veth(4).
 
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from 'node:child_process'
 
-/** Runs a program to its end; throws with what it said on standard error. */
+/** Runs a program to its end and returns its standard output. An error has its standard error. */
 export function run(program: string, args: readonly string[], input?: string): string {
   return execFileSync(program, args, { encoding: 'utf8', stdio: ['pipe', 'pipe', 'pipe'], input: input ?? '' })
 }
@@ -15,7 +15,7 @@ export class Namespace {
     this.name = name
   }
 
-  /** A new host with its loopback up. Names are shared machine-wide: begin them with what only you use. */
+  /** Makes a host with its loopback up. Names are the machine's: begin them with something unique to the caller. */
   static create(name: string): Namespace {
     run('ip', ['netns', 'add', name])
     const made = new Namespace(name)
@@ -23,27 +23,27 @@ export class Namespace {
     return made
   }
 
-  /** Where setns(2) finds it. */
+  /** The file that setns(2) takes. */
   get path(): string {
     return `/run/netns/${this.name}`
   }
 
-  /** `ip` with these arguments, inside: `host.ip('addr add 10.0.0.1/24 dev lan0')`. */
+  /** Runs `ip` inside: `host.ip('addr add 10.0.0.1/24 dev lan0')`. */
   ip(args: string): string {
     return run('ip', ['-n', this.name, ...args.split(' ')])
   }
 
-  /** A program run to its end inside; its standard output. */
+  /** Runs a program inside to its end; returns its standard output. */
   exec(program: string, ...args: string[]): string {
     return run('ip', ['netns', 'exec', this.name, program, ...args])
   }
 
-  /** A program started inside. `ip netns exec` replaces itself by it, so the process id is the program's own. */
+  /** Starts a program inside. `ip netns exec` replaces itself by the program, so the process id is the program's. */
   spawn(program: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess {
     return spawn('ip', ['netns', 'exec', this.name, program, ...args], options)
   }
 
-  /** Its interfaces go with it. Processes inside are the caller's to end first. */
+  /** Removes the host with its interfaces. The caller has ended the processes inside. */
   delete(): void {
     run('ip', ['netns', 'delete', this.name])
   }

@@ -1,8 +1,8 @@
-// How long the lab waits for what must happen. These limits only end what hangs: a machine that does many other things
-// is slow, and nothing is wrong with the gateway for that.
+// How long the lab waits for what must happen. These limits only end what hangs: on a busy machine all is slow, and
+// that is no fault of the gateway.
 
-/** Of one answer, one connection, one file, a server's or a gateway's start or end. */
+/** For one answer, one connection, one file, or the start or end of a server or gateway. */
 export const PATIENCE_MS = 120_000
 
-/** Of all traffic together. */
+/** For all traffic together. */
 export const TRAFFIC_LIMIT_MS = 300_000

@@ -1,6 +1,6 @@
-// The programs that the lab and the benches start inside namespaces, so that none outlives its starter: each gets
-// SIGTERM when its starter dies, however that dies (PR_SET_PDEATHSIG by setpriv(1)), and end() ends all that are left.
-// They have sessions of their own: an interrupt from the terminal reaches the starter alone, which ends them in order.
+// The programs that the lab and the benches start inside namespaces. None outlives its starter: each gets SIGTERM when
+// the starter ends, however it ends (PR_SET_PDEATHSIG by setpriv(1)), and end() ends all that still run. They have
+// sessions of their own, so that an interrupt from the terminal reaches the starter alone, which ends them in order.
 
 import type { ChildProcess, StdioOptions } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -13,10 +13,10 @@ export interface Ended {
   readonly signal: NodeJS.Signals | null
 }
 
-/** How long a program that is told to end may take: whatever it still does then, it is killed. */
+/** A program that was told to end and takes longer is killed. */
 const END_WITHIN_MS = 30_000
 
-/** What a program wrote, at most this many bytes of its end. */
+/** So many characters of what a program wrote are kept, the last ones. */
 const KEPT_OUTPUT = 65536
 
 export class Program {
@@ -29,11 +29,11 @@ export class Program {
     this.#name = name
     this.child = child
     this.ended = new Promise((resolve, reject) => {
-      // Not `exit`: what it wrote last comes after that.
+      // Not `exit`, because the last output comes after that.
       child.once('close', (code, signal) => resolve({ code, signal }))
       child.once('error', reject)
     })
-    // Whoever awaits it hears of it; a program that nobody awaits yet must not end the process.
+    // An error that nobody awaits yet must not end this process; it is still there for code that awaits `ended` later.
     this.ended.catch(() => {})
     for (const stream of [child.stdout, child.stderr])
       stream?.setEncoding('utf8').on('data', (text: string) => {
@@ -41,12 +41,12 @@ export class Program {
       })
   }
 
-  /** Standard output and standard error, in the order they came. */
+  /** The end of standard output and standard error, in the order in which they came. */
   get output(): string {
     return this.#output
   }
 
-  /** Waits for its end; one that takes longer is killed, and that is an error. */
+  /** Waits for its end. If that takes longer, the program is killed, and this throws. */
   async within(milliseconds: number): Promise<Ended> {
     const timeout = new AbortController()
     const late = delay(milliseconds, undefined, { signal: timeout.signal, ref: false }).then(() => {
@@ -61,7 +61,7 @@ export class Program {
     }
   }
 
-  /** Its whole output after an end with exit code 0; anything else is an error that shows the output. */
+  /** Waits for its end; returns its output. Throws with the output if the exit code is not 0. */
   async text(milliseconds: number): Promise<string> {
     const { code, signal } = await this.within(milliseconds)
     if (code !== 0) throw new Error(`${this.#name} ended with ${code ?? signal}:\n${this.#output}`)
@@ -100,7 +100,7 @@ export class Processes {
     })
   }
 
-  /** Ends all that still run, with some time to do so by themselves. Nothing starts afterwards. */
+  /** Tells all programs that still run to end, and kills those that don't. Nothing can be started afterwards. */
   async end(): Promise<void> {
     this.#over = true
     await Promise.allSettled(

@@ -1,10 +1,10 @@
-// A process in another namespace that does what it is asked: the asking side, and the loop of the process. Requests and
-// answers go over the channel that Node gives a child.
+// A process in another namespace that does what it is asked: Remote asks, answerRequests() is the process's side.
+// Requests and answers go over the channel that Node gives a child process.
 
 import type { Namespace } from './namespace.ts'
 import type { Processes, Program } from './processes.ts'
 
-// biome-ignore lint/suspicious/noExplicitAny: parameters of any function
+// biome-ignore lint/suspicious/noExplicitAny: only `any` lets a function with other parameters be one of these
 type Requests = Readonly<Record<string, (...args: any[]) => unknown>>
 
 interface Request {
@@ -19,11 +19,11 @@ interface Answer {
   readonly error?: string
 }
 
-/** Asks the process that this compiled module is in a host. */
+/** Starts a compiled module as a process in a host, and asks it. `R` are the functions that the process has. */
 export class Remote<R extends Requests> {
   readonly host: Namespace
   readonly #program: Program
-  readonly #waiting = new Map<number, (answer: Answer) => void>()
+  readonly #unanswered = new Map<number, (answer: Answer) => void>()
   #next = 0
 
   constructor(host: Namespace, processes: Processes, module: URL) {
@@ -31,15 +31,15 @@ export class Remote<R extends Requests> {
     this.#program = processes.startModule(host, module)
     this.#program.child.on('message', (message) => {
       const answer = message as Answer
-      this.#waiting.get(answer.id)?.(answer)
-      this.#waiting.delete(answer.id)
+      this.#unanswered.get(answer.id)?.(answer)
+      this.#unanswered.delete(answer.id)
     })
   }
 
-  /** Throws what it throws there. */
+  /** Calls a function of the process; throws if it throws there. */
   async ask<K extends keyof R & string>(what: K, ...args: Parameters<R[K]>): Promise<Awaited<ReturnType<R[K]>>> {
     const id = this.#next++
-    const answered = new Promise<Answer>((resolve) => this.#waiting.set(id, resolve))
+    const answered = new Promise<Answer>((resolve) => this.#unanswered.set(id, resolve))
     this.#program.child.send({ id, what, args } satisfies Request)
     const { value, error } = await answered
     if (error !== undefined) throw new Error(`${what} ${args.join(' ')}: ${error}`)
@@ -47,7 +47,7 @@ export class Remote<R extends Requests> {
   }
 }
 
-/** Makes this process one that answers, until its starter has gone. */
+/** Makes this process answer requests until its starter ends. */
 export function answerRequests(requests: Requests): void {
   process.on('message', async ({ id, what, args }: Request) => {
     const work = async () => requests[what]?.(...args)

@@ -1,16 +1,16 @@
-// The lab's little world: a LAN host behind a gateway, and the outside before it. Three network namespaces, two cables.
+// The lab's network: a LAN host, a gateway, and the outside. Three network namespaces, two cables.
 //
 //   lan                        gateway                          outside
 //   10.0.0.2-9/24 eth0 -- lan0 10.0.0.1/24
 //                              203.0.113.1/24 wan0 ---- eth0 203.0.113.2/24
 //                                                         lo 198.51.100.10/32, reached by the default route
 //
-// The outside has no route to 10.0.0.0/24: what comes back to the LAN was translated, or it was nothing.
-// Addresses are documentation's (RFC 5737) and private (RFC 1918). IPv6 is off, links are 1500 bytes, neighbours are
-// found by ARP alone.
+// The outside has no route to 10.0.0.0/24, so only packets that were translated can be answered. Addresses are those
+// for documentation (RFC 5737) and private ones (RFC 1918). IPv6 is off, the MTU is 1500, neighbours are found by ARP
+// alone.
 //
-// Owner: the process whose id and start time stand in the names of the namespaces and of the directory. They are taken
-// back by name, so also after a process that was killed before it could: removeLeftovers() at the next start.
+// Owner: the process whose id and start time stand in the names of the namespaces and of the directory. They are
+// removed by name, so the next start can do it for a process that was killed: removeLeftovers().
 
 import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -23,16 +23,16 @@ export const GATEWAY_INSIDE = '10.0.0.1'
 export const GATEWAY_OUTSIDE = '203.0.113.1'
 /** On the gateway's own outside link. */
 export const SERVER = '203.0.113.2'
-/** The same host, by an address that only routing reaches. */
+/** Another address of the same host, which the gateway reaches by its default route only. */
 export const REMOTE = '198.51.100.10'
-/** The LAN host's addresses; it sends from the first one unless told otherwise. */
+/** The LAN host's addresses; packets have the first one as their source unless a program binds another. */
 export const INSIDE_HOSTS = Array.from({ length: 8 }, (_, i) => `10.0.0.${i + 2}`)
 /** The interface of both end hosts. */
 export const HOST_INTERFACE = 'eth0'
 
 const NETNS = '/run/netns'
 
-/** When a process began, in clock ticks since boot (proc_pid_stat(5), field 22); undefined if there is none. */
+/** When a process began, in clock ticks since boot (proc_pid_stat(5), field 22); undefined if it has ended. */
 function startTime(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
@@ -46,12 +46,12 @@ function entries(directory: string, prefix: string): string[] {
   try {
     return readdirSync(directory).filter((name) => name.startsWith(prefix))
   } catch {
-    // The first `ip netns add` makes it.
+    // The directory is made by the first `ip netns add`.
     return []
   }
 }
 
-/** Whether this user made it: the directory for temporary files is everybody's. */
+/** Whether this user made a file: the directory for temporary files is common to all users. */
 const isMine = (path: string): boolean => lstatSync(path).uid === process.getuid?.()
 
 const directories = (prefix: string): string[] =>
@@ -77,18 +77,18 @@ function removeDirectory(name: string): void {
   rmSync(join(tmpdir(), name), { recursive: true, force: true })
 }
 
-/** What begins the names of all that this process makes: `natloom-lab` becomes `natloom-lab-<process>-<its start>`. */
+/** The begin of all names that this process makes: `natloom-lab` becomes `natloom-lab-<process>-<its start>`. */
 export const familyOf = (family: string): string => `${family}-${process.pid}-${startTime(process.pid)}`
 
-/** Removes all of one process, by what familyOf() returned there: namespaces, processes in them, directories. */
+/** Removes what one process has made: namespaces, processes in them, directories. `owner` is its familyOf(). */
 export function removeOf(owner: string): void {
   entries(NETNS, `${owner}-`).forEach(removeNamespace)
   directories(`${owner}-`).forEach(removeDirectory)
 }
 
 /**
- * Removes what is of this family and of a process that is gone, the processes in namespaces included.
- * Returns the names of the namespaces. An ordinary user has no namespaces here, and can't remove root's.
+ * Removes what processes of this family have left that have ended, also processes that still run in their namespaces.
+ * Returns the names of the namespaces. An ordinary user has none here and can't remove root's.
  */
 export function removeLeftovers(family: string): string[] {
   const prefix = `${family}-`
@@ -106,7 +106,7 @@ export class Topology {
   readonly lan: Namespace
   readonly gateway: Namespace
   readonly outside: Namespace
-  /** For files of the gateway; removed with the rest. */
+  /** For files of the gateway and the servers; removed with the rest. */
   readonly directory: string
   readonly #owner: string
 
@@ -132,7 +132,7 @@ export class Topology {
     this.outside.ip(`addr add ${REMOTE}/32 dev lo`)
   }
 
-  /** `family` begins the namespaces' names: `natloom-lab` makes `natloom-lab-<process>-<its start>-lan` and so on. */
+  /** The family `natloom-lab` has namespaces `natloom-lab-<process>-<its start>-lan` and so on. */
   static create(family: string): Topology {
     const owner = familyOf(family)
     try {
@@ -152,7 +152,7 @@ export class Topology {
     return this.hosts.flatMap((host) => processesIn(host.name))
   }
 
-  /** May be called twice. Ends what runs inside. */
+  /** Ends what runs inside and removes all. May be called twice. */
   remove(): void {
     removeOf(this.#owner)
   }

@@ -1,17 +1,20 @@
-// The lab for an ordinary user: it runs itself again as root of a user namespace with a network and a /run of its own
-// (user_namespaces(7), unshare(1)). All it makes in there ends with its last process.
+// The lab for an ordinary user: it runs itself again as root of a user namespace that has a network and a /run of its
+// own (user_namespaces(7), unshare(1)). All that it makes in there is gone when its last process has ended.
 
 import { spawn, spawnSync } from 'node:child_process'
 import { run } from './namespace.ts'
 
 const UNSHARE = ['--user', '--map-root-user', '--net', '--mount'] as const
-/** Set in the environment of the lab inside. Not NATLOOM_...: those are the gateway's, which refuses unknown ones. */
+/**
+ * Set in the environment of the lab inside. Not NATLOOM_..., because the gateway refuses unknown variables of that
+ * name.
+ */
 const MARK = 'LAB_IN_USER_NAMESPACE'
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 const SIGNAL_EXIT = 128
 const NUMBERS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const
 
-/** Whether this process was started by runAsUser(). */
+/** Whether this process was started by runInUserNamespace(). */
 export const inUserNamespace = (): boolean => process.env[MARK] !== undefined
 
 /** Why this user can't have a user namespace, or undefined. */
@@ -23,7 +26,7 @@ export function userNamespaceRefusal(): string | undefined {
   return status === 0 ? undefined : stderr.trim()
 }
 
-/** Runs this same command in a user namespace to its end; its exit code. A signal is passed on. */
+/** Runs this command again in a user namespace, to its end; returns its exit code. Signals are passed on. */
 export async function runInUserNamespace(): Promise<number> {
   const child = spawn(
     'unshare',
@@ -51,7 +54,7 @@ export async function runInUserNamespace(): Promise<number> {
   }
 }
 
-/** Once inside: `ip netns` keeps its names in /run/netns, which belongs to the host's root. */
+/** To be called inside: `ip netns` keeps its names in /run/netns, which outside belongs to root. */
 export function prepareUserNamespace(): void {
   run('mount', ['-t', 'tmpfs', 'tmpfs', '/run'])
 }

@@ -71,7 +71,8 @@ describe('nothing is wrong with', () => {
 describe('wrong is', () => {
   it('a connection in another shard than its owner', () => {
     expect(wrong([{ ...connection(1), shard: 0 }])).toEqual([
-      'tcp 10.0.0.2:5000 to 203.0.113.2:80 is in shard 0, its owner by the rule is shard 1, that of its answers shard 1',
+      'tcp 10.0.0.2:5000 to 203.0.113.2:80 is in shard 0, its owner by the rule is shard 1, ' +
+        'that of its answers shard 1',
     ])
   })
 

@@ -1,7 +1,7 @@
-// Where natloom means to be different from Linux's helpers, and why. A session that is not listed here must go the same
-// way through both; one that is must differ in just what is said.
+// Where natloom differs from Linux's helpers on purpose, and why. A session that is not listed here must come out the
+// same through both; one that is listed must differ in just the aspects named.
 
-/** What the two sides hear, whether something never comes (through Linux), what is expected after some write. */
+/** What server and client receive, whether something never arrives (through Linux), what is expected after a write. */
 export type Aspect = 'to server' | 'to client' | 'stalls' | 'expected'
 
 export interface Difference {
@@ -14,7 +14,7 @@ export const DIFFERENCES: readonly Difference[] = [
   {
     because:
       'Linux drops a segment that begins as an announcement and is none, each time that it comes: the connection ' +
-      'stalls. natloom passes it on untouched, and the server answers what it thinks of it.',
+      'stalls. natloom passes it on untouched, and the server answers it.',
     in: ['to server', 'stalls'],
     sessions: [
       'ftp: EPRT with a dot for |',
@@ -43,7 +43,7 @@ export const DIFFERENCES: readonly Difference[] = [
     ],
   },
   {
-    because: 'The same of replies: Linux stalls the connection, natloom passes them on untouched.',
+    because: 'As before, with replies: Linux stalls the connection, natloom passes them on untouched.',
     in: ['to client', 'stalls'],
     sessions: [
       'ftp: 227 with another number before',
@@ -70,7 +70,7 @@ export const DIFFERENCES: readonly Difference[] = [
     ],
   },
   {
-    because: 'The same of replies.',
+    because: 'As before, with replies: Linux reads segments, natloom reads lines.',
     in: ['to client', 'stalls', 'expected'],
     sessions: [
       'ftp: 227 split in its numbers',
@@ -80,7 +80,9 @@ export const DIFFERENCES: readonly Difference[] = [
     ],
   },
   {
-    because: 'A beginning whose end never comes: Linux drops it for ever, natloom lets it go, untouched.',
+    because:
+      'The beginning of an announcement whose end never comes: Linux drops it for ever, natloom passes it on ' +
+      'untouched.',
     in: ['to server', 'stalls'],
     sessions: ['ftp: the beginning of a PORT, then the end'],
   },
@@ -90,7 +92,7 @@ export const DIFFERENCES: readonly Difference[] = [
     sessions: ['irc: SEND split in its address', 'irc: SEND split in its type'],
   },
   {
-    because: 'Linux takes a PORT for one before its line has ended; for natloom it is one when the line is complete.',
+    because: 'Linux takes a PORT as an announcement before its line has ended, natloom when the line is complete.',
     in: ['expected'],
     sessions: ['ftp: PORT split in its end of line'],
   },
@@ -106,7 +108,7 @@ export const DIFFERENCES: readonly Difference[] = [
     sessions: ['ftp: PORT with port 0'],
   },
   {
-    because: 'The same of a reply.',
+    because: 'As before, with a reply.',
     in: ['to client', 'stalls', 'expected'],
     sessions: ['ftp: 227 with port 0'],
   },
@@ -117,14 +119,14 @@ export const DIFFERENCES: readonly Difference[] = [
     sessions: ['ftp: EPRT with ! for |', 'ftp: EPRT with ~ for |', 'ftp: EPRT with a letter for |'],
   },
   {
-    because: 'The same of the server’s delimiter.',
+    because: 'As before, with the delimiter of the server.',
     in: ['to client'],
     sessions: ['ftp: 229 with ! for |'],
   },
   {
     because:
-      'Numbers out of range: Linux takes them modulo 256, 65536 or 2^32, and opens that port. natloom passes the line ' +
-      'on untouched and opens nothing.',
+      'Numbers out of range: Linux takes them modulo 256, 65536 or 2^32, and opens that port. natloom passes the ' +
+      'line on untouched and opens nothing.',
     in: ['to server', 'expected'],
     sessions: [
       'ftp: EPRT with a port of 105537, which is 40001 modulo 65536',
@@ -136,7 +138,7 @@ export const DIFFERENCES: readonly Difference[] = [
     ],
   },
   {
-    because: 'The same of replies: Linux even writes the number that it has made of them.',
+    because: 'Numbers out of range in replies: Linux even writes the number that it has made of them.',
     in: ['to client', 'expected'],
     sessions: ['ftp: 227 with octet 256', 'ftp: 229 with a port of 70000'],
   },
@@ -151,12 +153,12 @@ export const DIFFERENCES: readonly Difference[] = [
     ],
   },
   {
-    because: 'The same of servers; a reply that needs no rewriting is passed on by both.',
+    because: 'The same ports in replies of servers, which both pass on, because they need no rewriting.',
     in: ['expected'],
     sessions: ['ftp: 227 with a port below 1024', 'ftp: 229 with a port below 1024'],
   },
   {
-    because: 'A command with something behind it is another one: natloom reads the line as a whole.',
+    because: 'natloom reads the line as a whole, and a command with something behind it is no announcement.',
     in: ['to server', 'expected'],
     sessions: ['ftp: EPRT with words after it'],
   },
@@ -178,7 +180,7 @@ export const DIFFERENCES: readonly Difference[] = [
     ],
   },
   {
-    because: 'The same of replies.',
+    because: 'Two replies in one segment: Linux reads only its beginning.',
     in: ['expected'],
     sessions: ['ftp: 200 and 227 in one segment'],
   },
@@ -189,8 +191,9 @@ export const DIFFERENCES: readonly Difference[] = [
   },
   {
     because:
-      'Whatever looks like a command must not open a hole: a connection has to be FTP, or IRC, from its first byte on. ' +
-      'For natloom one that begins otherwise, or says something else between, is none, and stays unread.',
+      'Data that only looks like a command must not open a hole: a connection has to be FTP, or IRC, from its first ' +
+      'byte on. For natloom a connection that begins otherwise, or has something else in between, is neither: it is ' +
+      'not read any further.',
     in: ['to server', 'expected'],
     sessions: [
       'ftp: PORT after a line that is no command',
@@ -207,7 +210,7 @@ export const DIFFERENCES: readonly Difference[] = [
     sessions: ['ftp: 227 that nobody asked for', 'ftp: 229 that nobody asked for', 'ftp: 227 within another reply'],
   },
   {
-    because: 'What clients of today send, and Linux does not know: names in quotes, NOTICE, prefixes, message tags.',
+    because: 'Linux does not know what clients send today: names in quotes, NOTICE, prefixes, message tags.',
     in: ['to server', 'expected'],
     sessions: [
       'irc: SEND of a name in quotes, with blanks',

@@ -4,22 +4,22 @@ import { c, part, type Said, type Session, s } from './session.ts'
 
 const LOGIN: readonly Said[] = [s('220 ready'), c('USER anonymous'), s('331 whose?'), c('PASS guest'), s('230 welcome')]
 
-const ftp = (name: string, ...talk: Said[]): Session => ({
+const ftp = (name: string, ...script: Said[]): Session => ({
   name: `ftp: ${name}`,
   service: 'ftp',
-  talk: [...LOGIN, ...talk],
+  script: [...LOGIN, ...script],
 })
-const bare = (name: string, ...talk: Said[]): Session => ({ name: `ftp: ${name}`, service: 'ftp', talk })
-const inside = (name: string, ...talk: Said[]): Session => ({
+const bare = (name: string, ...script: Said[]): Session => ({ name: `ftp: ${name}`, service: 'ftp', script })
+const inside = (name: string, ...script: Said[]): Session => ({
   name: `ftp, server inside: ${name}`,
   service: 'ftp',
   serverInside: true,
-  talk: [...LOGIN, ...talk],
+  script: [...LOGIN, ...script],
 })
 
 /**
- * In pieces of three bytes. All at once: a sender repeats what is held for too long, and then it goes on as it is. Eight
- * are fewer than a sender may have under way when it begins (RFC 6928).
+ * In pieces of three bytes. All at once: a sender repeats what is held for too long, and then it goes on as it is.
+ * Eight are fewer than a sender may have under way when it begins (RFC 6928).
  */
 const inPieces = (line: string): Said => part('client', ...(`${line}\r\n`.match(/[\s\S]{1,3}/g) ?? []))
 

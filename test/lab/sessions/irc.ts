@@ -3,12 +3,12 @@
 import { c, part, type Said, type Session, s } from './session.ts'
 
 const LOGIN: readonly Said[] = [c('NICK alice', 'USER alice 0 * :Alice'), s(':irc.example.net 001 alice :welcome')]
-const irc = (name: string, ...talk: Said[]): Session => ({
+const irc = (name: string, ...script: Said[]): Session => ({
   name: `irc: ${name}`,
   service: 'irc',
-  talk: [...LOGIN, ...talk],
+  script: [...LOGIN, ...script],
 })
-const bare = (name: string, ...talk: Said[]): Session => ({ name: `irc: ${name}`, service: 'irc', talk })
+const bare = (name: string, ...script: Said[]): Session => ({ name: `irc: ${name}`, service: 'irc', script })
 
 const dcc = (text: string): Said => c(`PRIVMSG bob :\x01DCC ${text}\x01`)
 

@@ -1,19 +1,23 @@
-// Linux as the gateway of scripted sessions: nft masquerade, its helpers for FTP, IRC and TFTP, and a forward for a
-// server inside. What it expects is read by conntrack(8).
+// Linux as the gateway of scripted sessions: nft masquerade, its helpers for FTP, IRC and TFTP, and port forwards to a
+// server inside. Its expectations are read by conntrack(8).
 
-import type { Forward } from '../../../src/lab/gateway/gateway-options.ts'
+import type { PortForward } from '../../../src/lab/gateway/gateway-options.ts'
 import { startKernel } from '../../../src/lab/gateway/kernel-gateway.ts'
 import type { Namespace } from '../../../src/lab/world/namespace.ts'
 import type { Expectation } from './play.ts'
 import { SERVICE_PORTS } from './session.ts'
 
-const forward = (service: 'ftp' | 'irc'): Forward => ({ protocol: 'tcp', port: SERVICE_PORTS[service], to: '10.0.0.2' })
+const portForward = (service: 'ftp' | 'irc'): PortForward => ({
+  protocol: 'tcp',
+  port: SERVICE_PORTS[service],
+  to: '10.0.0.2',
+})
 
-/** Ends it. */
+/** Starts it; returns the function that ends it. */
 export async function startLinux(gateway: Namespace): Promise<() => Promise<void>> {
   const linux = await startKernel(gateway, {
     helpers: ['ftp', 'irc', 'tftp'],
-    forwards: [forward('ftp'), forward('irc')],
+    portForwards: [portForward('ftp'), portForward('irc')],
   })
   return async () => {
     await linux.stop()
@@ -21,7 +25,9 @@ export async function startLinux(gateway: Namespace): Promise<() => Promise<void
   }
 }
 
-/** One line each: `299 proto=6 src=... dst=... sport=0 dport=40000 mask-src=... master-src=... sport=... helper=ftp`. */
+/**
+ * One line each: `299 proto=6 src=... dst=... sport=0 dport=40000 mask-src=... master-src=... sport=... helper=ftp`.
+ */
 export const linuxExpectations = (gateway: Namespace): Expectation[] =>
   gateway
     .exec('conntrack', '-L', 'expect')
@@ -37,12 +43,12 @@ export const linuxExpectations = (gateway: Namespace): Expectation[] =>
         src: one('mask-src') === '0.0.0.0' ? '*' : one('src'),
         dst: one('dst'),
         dport: Number(one('dport')),
-        // Ports are given thrice: expected, mask, master.
+        // A line has three source ports: those of the expectation, its mask, and its master.
         masterPort: Number(one('sport', 2)),
       }
     })
 
-/** Expectations outlive their sessions there, and one for an endpoint that is expected already is refused. */
+/** In Linux expectations outlive their sessions, and a second one for the same endpoint is refused. */
 export function forgetExpectations(gateway: Namespace): void {
   gateway.exec('conntrack', '-F', 'expect')
 }

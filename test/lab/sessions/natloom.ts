@@ -8,15 +8,16 @@ import { fileURLToPath } from 'node:url'
 import { expectations } from '../../../src/control/api-client.ts'
 import type { Processes, Program } from '../../../src/lab/world/processes.ts'
 import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from '../../../src/lab/world/topology.ts'
+import { PROTO_TCP, PROTO_UDP } from '../../../src/wire/ipv4.ts'
 import { PATIENCE_MS } from '../../patience.ts'
 import type { Expectation } from './play.ts'
 import { SERVICE_PORTS } from './session.ts'
 
 const COMMAND = fileURLToPath(new URL('../../../dist/src/control/main.js', import.meta.url))
 
-const forward = (port: number) => ({ proto: 'tcp', from: `:${port}`, to: `10.0.0.2:${port}` })
+const portForward = (port: number) => ({ proto: 'tcp', from: `:${port}`, to: `10.0.0.2:${port}` })
 
-/** Started, and forwarding; `faults` as io/faulty.ts has them. */
+/** Resolves when natloom forwards packets; `faults` as io/fault-plan.ts reads them. */
 export async function startNatloom(
   { gateway, directory }: Topology,
   processes: Processes,
@@ -30,7 +31,7 @@ export async function startNatloom(
     io: { ringMegabytes: 16 },
     nat: { preservePorts: true },
     helpers: ['ftp', 'irc', 'tftp'],
-    forward: [forward(SERVICE_PORTS.ftp), forward(SERVICE_PORTS.irc)],
+    forward: [portForward(SERVICE_PORTS.ftp), portForward(SERVICE_PORTS.irc)],
     statePath: join(directory, 'state.json'),
     api: { socket: join(directory, 'api.sock') },
     log: { format: 'json' },
@@ -48,7 +49,7 @@ export async function startNatloom(
   return natloom
 }
 
-const PROTOCOLS = { 6: 'tcp', 17: 'udp' } as const
+const PROTOCOLS = { [PROTO_TCP]: 'tcp', [PROTO_UDP]: 'udp' } as const
 const ANYONE = '0.0.0.0/0'
 
 export async function natloomExpectations({ directory }: Topology): Promise<Expectation[]> {

@@ -1,11 +1,11 @@
-// Plays scripted sessions through a gateway, one after the other, and notes what each side hears and what the gateway
-// expects after each write.
+// Plays scripted sessions through a gateway, one after the other, and notes what each side receives and what the
+// gateway expects after each write.
 //
-//   write -> mark on the same path, heard by the other side -> expectations read -> next write
+//   write -> mark on the same path, received by the other side -> expectations read -> next write
 //
-// A gateway may hold a part of a line back; it comes with what follows, or at the latest when its sender has closed.
-// All sessions are waited for at once. Those that a gateway is known to stall are given some seconds, when all others
-// have ended; whatever else does not end has stalled too, and is given up only when no test would wait any longer.
+// A gateway may hold a part of a line until more has come, or at the latest until its sender has closed. So the ends of
+// all sessions are awaited together. Sessions that a gateway is known to stall get some seconds when all others have
+// ended; another one that doesn't end has stalled, too, and is given up after the tests' own patience.
 
 import type { ScriptedPeerRequests } from '../../../src/lab/traffic/scripted-peer.ts'
 import type { Remote } from '../../../src/lab/world/remote.ts'
@@ -19,9 +19,9 @@ export interface Expectation {
   readonly src: string
   readonly dst: string
   readonly dport: number
-  /** The port that was announced, if the gateway tells. */
+  /** The port that was announced, if the gateway tells it. */
   readonly announced?: number
-  /** Of the master's client. */
+  /** The port of the master's client. */
   readonly masterPort: number
 }
 
@@ -29,38 +29,38 @@ export interface Stage {
   readonly lan: Remote<ScriptedPeerRequests>
   readonly outside: Remote<ScriptedPeerRequests>
   expectations(): Promise<readonly Expectation[]>
-  /** Another session begins. */
+  /** Called when another session begins. */
   forget?(): void
   /** Whether this gateway stalls the session of this name. */
   stalls?(name: string): boolean
 }
 
-/** Texts, in which each external port that was chosen for an announced one stands as that one. */
+/** What came of a session. In all texts an external port is replaced by the announced port that it stands for. */
 export interface Played {
   readonly toServer: string
   readonly toClient: string
-  /** A line a write: what stood expected after it. */
+  /** By write: the expectations that were open after it. */
   readonly expected: readonly string[]
-  /** Not all that was said has come. */
+  /** Whether something that was sent did not arrive. */
   readonly stalled: boolean
 }
 
 const SERVER = '203.0.113.2'
 const GATEWAY = '203.0.113.1'
-/** Where marks come from and go to. */
+/** The ports that marks come from and go to. */
 const MARKS = { lan: 19_000, outside: 19_001 }
-/** Clients have ports of their own in each run: connections that stalled go on being closed. */
+/** Each client has a port that none had before, because a connection that stalled is still being closed. */
 let clientPorts = 20_000
 const FIRST_ANNOUNCED_PORT = 42_000
 
-/** Enough for several tries of what the gateway drops as often as it is sent again. */
+/** Enough time for a sender to repeat several times what the gateway drops each time. */
 const STALLED_MS = 4000
 
 let marks = 0
 
 type Hosts = Pick<Stage, 'lan' | 'outside'>
 
-/** Once: services listen. */
+/** Makes the services listen; called once. */
 export async function prepare({ lan, outside }: Hosts): Promise<void> {
   for (const port of [SERVICE_PORTS.ftp, SERVICE_PORTS.irc])
     await Promise.all([lan.ask('listen', port), outside.ask('listen', port)])
@@ -69,20 +69,20 @@ export async function prepare({ lan, outside }: Hosts): Promise<void> {
   await outside.ask('bind', SERVERS_SOCKET, SERVICE_PORTS.tftp)
 }
 
-/** With every gateway: marks go both ways. */
+/** Sends marks in both directions; called once for each gateway. */
 export async function meet({ lan, outside }: Hosts): Promise<void> {
   await pass(lan, outside)
   await pass(outside, lan)
 }
 
-/** All that `from` has sent before has gone through the gateway, and has been read by `to`. */
+/** Resolves when all that `from` has sent so far has gone through the gateway, and `to` has read it. */
 async function pass(from: Remote<ScriptedPeerRequests>, to: Remote<ScriptedPeerRequests>): Promise<void> {
   const number = ++marks
   await from.ask('mark', number)
   await to.ask('marked', number)
 }
 
-/** Plays them all, and waits for what is still under way then. By their names. */
+/** Plays all sessions, and waits for their ends. The results are by the sessions' names. */
 export async function playAll(stage: Stage, sessions: readonly Session[]): Promise<ReadonlyMap<string, Played>> {
   const ends = new Map<string, EndOfSession>()
   for (const [number, session] of sessions.entries()) ends.set(session.name, await play(stage, session, number))
@@ -99,22 +99,22 @@ export async function playAll(stage: Stage, sessions: readonly Session[]): Promi
   return played
 }
 
-/** Resolves when both sides have heard the other end, or when patience is over. */
+/** Resolves when both sides have seen the other one close, or after this time. */
 type EndOfSession = (patienceMs: number) => Promise<Played>
 
-/** Resolves when all is said; what comes then, when all has come that will. */
+/** Sends all that the session has to send; resolves with the function that waits for its end. */
 async function play(stage: Stage, session: Session, number: number): Promise<EndOfSession> {
   const clientPort = ++clientPorts
   const first = FIRST_ANNOUNCED_PORT + number * PORTS_OF_ONE
   const { lan, outside } = stage
   const sides = session.serverInside ? { client: outside, server: lan } : { client: lan, server: outside }
-  const talk = session.service === 'tftp' ? new Datagrams(sides, clientPort) : new Connection(sides, number)
+  const channel = session.service === 'tftp' ? new Datagrams(sides, clientPort) : new Connection(sides, number)
   stage.forget?.()
-  await talk.open(session.serverInside ? GATEWAY : SERVER, SERVICE_PORTS[session.service], clientPort)
+  await channel.open(session.serverInside ? GATEWAY : SERVER, SERVICE_PORTS[session.service], clientPort)
   const told = new Map<number, number>()
   const expected: string[] = []
-  for (const [who, ...segments] of session.talk) {
-    await talk.say(
+  for (const [who, ...segments] of session.script) {
+    await channel.say(
       who,
       segments.map((text) => filled(text, first)),
     )
@@ -128,9 +128,9 @@ async function play(stage: Stage, session: Session, number: number): Promise<End
         .join(', '),
     )
   }
-  await talk.said()
+  await channel.said()
   return async (patienceMs) => {
-    const { toServer, toClient, stalled } = await talk.end(patienceMs)
+    const { toServer, toClient, stalled } = await channel.end(patienceMs)
     return { toServer: asAnnounced(toServer, told), toClient: asAnnounced(toClient, told), expected, stalled }
   }
 }
@@ -138,7 +138,7 @@ async function play(stage: Stage, session: Session, number: number): Promise<End
 const lineOf = ({ protocol, src, dst, dport, announced = dport }: Expectation, clientPort: number): string =>
   `${protocol} ${src} to ${dst}:${announced === clientPort ? "the client's port" : announced}`
 
-/** Each way of writing a port that is used here: two octets, a number between delimiters. */
+/** Replaces external ports in either notation: two octets, or a number between delimiters. */
 function asAnnounced(text: string, told: ReadonlyMap<number, number>): string {
   let plain = text
   for (const [external, announced] of told) {
@@ -191,7 +191,7 @@ class Connection {
   }
 }
 
-/** All clients of datagrams talk to one socket of the server. */
+/** All clients of datagrams send to one socket of the server. */
 const SERVERS_SOCKET = -1
 
 class Datagrams {
@@ -219,7 +219,7 @@ class Datagrams {
       else await client.ask('send', this.#id, text, this.#to)
   }
 
-  /** Others will use the server's socket. */
+  /** Reads now what has come, because later sessions will use the same socket of the server. */
   async said(): Promise<void> {
     const { client, server } = this.#sides
     const toServer = (await server.ask('heard', SERVERS_SOCKET)).slice(this.#before)

@@ -1,4 +1,4 @@
-// What a scripted session is: who says what, a segment or a datagram a write. Written with places for ports, because
+// A scripted session: who says what, a segment or a datagram by each write. Texts have placeholders for ports, because
 // each session has ports of its own:
 //
 //   {P}  in decimal         {p}  as FTP's two octets         {P1} {p1} .. {P9} {p9}  the next ones
@@ -8,7 +8,7 @@
 //   outside   203.0.113.2 203,0,113,2   3405803778
 
 export type Who = 'client' | 'server'
-/** Several texts are segments in a row, without anything between. */
+/** Several texts are segments that are sent in a row. */
 export type Said = readonly [who: Who, ...segments: string[]]
 export type Service = 'ftp' | 'irc' | 'tftp'
 
@@ -16,9 +16,9 @@ export interface Session {
   /** Unique. */
   readonly name: string
   readonly service: Service
-  /** The server is inside, behind a forward, and the client outside. */
+  /** The server is inside, reached by a port forward, and the client is outside. */
   readonly serverInside?: boolean
-  readonly talk: readonly Said[]
+  readonly script: readonly Said[]
 }
 
 export const SERVICE_PORTS: Readonly<Record<Service, number>> = { ftp: 21, irc: 6667, tftp: 69 }
@@ -28,10 +28,10 @@ export const PORTS_OF_ONE = 10
 
 export const c = (...lines: string[]): Said => ['client', lines.map((line) => `${line}\r\n`).join('')]
 export const s = (...lines: string[]): Said => ['server', lines.map((line) => `${line}\r\n`).join('')]
-/** Without an end of line. */
+/** Texts as they are, without an end of line. */
 export const part = (who: Who, ...segments: string[]): Said => [who, ...segments]
 
-/** With the session's ports in their places. */
+/** The text with the session's ports in place of its placeholders. */
 export const filled = (text: string, first: number): string =>
   text.replace(/\{([Pp])(\d?)\}/g, (_, form: string, after: string) => {
     const port = first + Number(after)

@@ -2,7 +2,7 @@
 
 import { part, type Said, type Session } from './session.ts'
 
-const tftp = (name: string, ...talk: Said[]): Session => ({ name: `tftp: ${name}`, service: 'tftp', talk })
+const tftp = (name: string, ...script: Said[]): Session => ({ name: `tftp: ${name}`, service: 'tftp', script })
 const c = (text: string): Said => part('client', text)
 const s = (text: string): Said => part('server', text)
 

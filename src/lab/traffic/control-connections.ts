@@ -1,6 +1,6 @@
-// One LAN host holds many FTP control connections to one server at the same time, logged in on all of them, and then
-// fetches a file on each by an active and by a passive data connection. What arrives is counted by file. Each control
-// and data connection is reported, so that the gateway can be asked where it had it.
+// One LAN host holds many FTP control connections to one server at the same time, logs in on all of them, and then
+// fetches a file on each, first by an active and then by a passive data connection. Counted are files. Control and
+// passive data connections are reported as flows, so that the lab finds them in the gateway's list.
 
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
@@ -13,7 +13,7 @@ export interface ControlConnections {
   readonly from: readonly string[]
   readonly connections: number
   readonly atATime: number
-  /** Of the server's files, in turn. */
+  /** Sizes of the server's files (servers.ts), taken in turn. */
   readonly sizes: readonly number[]
 }
 
@@ -22,7 +22,7 @@ const FTP_PORT = 21
 const { host, from, connections, atATime, sizes } = options<ControlConnections>()
 const patience = () => ({ signal: AbortSignal.timeout(PATIENCE_MS) })
 
-/** A control connection: a command, and its reply. */
+/** A control connection: sends a command, and waits for its reply. */
 class Control {
   readonly socket: Socket
   #text = ''
@@ -115,7 +115,7 @@ async function passive(control: Control, file: string): Promise<Buffer> {
 }
 
 async function finished(control: Control): Promise<void> {
-  // 125 where the data connection was open already, 150 where it had to be opened.
+  // 125 if the data connection was open already, 150 if it had to be opened.
   await control.reply(125, 150)
   await control.reply(226)
 }
@@ -147,7 +147,7 @@ await counted(2 * connections, async (tally) => {
       controls[number] = await open(number)
     }),
   )
-  // All are open now.
+  // Only now, so that all are open at the same time.
   await inParallel(connections, atATime, async (number) => {
     const control = controls[number]
     if (control) await attempt(() => fetched(control, number, tally))
