@@ -1,19 +1,18 @@
-// A packet of a known connection, from the row to the wire. What could keep it from leaving is asked before anything
-// changes: time to live, route, size; then it is tracked, counted, translated and sent. One whose connection a helper
-// reads goes another way in between (helped.ts).
+// A packet of a known connection, from its row to the wire. What could keep it from leaving is asked before anything
+// changes: time to live, route, size; then it is tracked, counted, translated and sent. A packet whose connection a
+// helper reads takes another way after the route is known (helped/helped.ts).
 
 import { CONN, CONN_SHIFT, HELPED, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { hot } from '../conntrack/connections.shard.ts'
-import type { Direction } from '../conntrack/terms.ts'
-import { ACCEPT, ACCEPT_AND_END, INSIDE } from '../conntrack/terms.ts'
+import type { Verdict } from '../conntrack/terms.ts'
+import { ACCEPT, ACCEPT_AND_END, directionOf, INSIDE, rowOf } from '../conntrack/terms.ts'
 import { DROP } from '../counters/drop-reasons.ts'
-import type { Row } from '../memory/brand.ts'
 import { endConnection, externalEntry } from '../nat/bindings.shard.ts'
 import { ROUTE } from '../routing/fib.ts'
 import type { Addr } from '../wire/address.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import { lengthOnLink } from './egress/fragmentation.ts'
-import { HAIRPIN_LINE, leave } from './egress/leave.ts'
+import { leave } from './egress/leave.ts'
 import { waitForNeighbour } from './egress/pending-packets.ts'
 import { portIsUp, ROUTE_MTU, ROUTE_PORT, routeCache, routeLookup, routePort, routeType } from './egress/route-cache.ts'
 import { count, track } from './egress/tracking.ts'
@@ -21,7 +20,7 @@ import { translate } from './egress/translate.ts'
 import { sendTo, sideOf } from './egress/transmit.ts'
 import { forwardHelped } from './helped/helped.ts'
 import { FRAGMENTATION_NEEDED, sendError, TIME_EXCEEDED } from './icmp/local-replies.ts'
-import { AT, END, IP, side } from './packet/burst.ts'
+import { AT, END, HAIRPIN_LINE, IP, LINE, REF, type RouteLine, side } from './packet/burst.ts'
 import { mem } from './packet/packet-memory.ts'
 
 const { state: STATE } = CONN
@@ -30,8 +29,11 @@ const TOO_BIG = DROP['too-big']
 const NO_ROUTE = DROP['no-route']
 const LINK_DOWN = DROP['link-down']
 
-/** What becomes of packet i of a live connection, going in `direction`. */
-export function forward(i: number, row: Row, direction: Direction): number {
+/** What becomes of packet i, whose connection and direction REF names; REPEAT if that connection ends before it. */
+export function forward(i: number): Verdict {
+  const ref = REF[i]!
+  const row = rowOf(ref)
+  const direction = directionOf(ref)
   const base = row << CONN_SHIFT
   const ip = IP[i]!
   if (ipv4.ttl(mem, ip) <= 1) {
@@ -41,11 +43,14 @@ export function forward(i: number, row: Row, direction: Direction): number {
   const destination = hot[base + (1 - direction) * TUPLE_WORDS]!
   const line = routeLookup(destination)
   const port = routeCache[line + ROUTE_PORT]!
-  if (port < 0 || sideOf[port] === side) return notNow(i, row, direction, line, destination)
+  if (port < 0 || sideOf[port] === side) return notNow(i, line, destination)
   const mtu = routeCache[line + ROUTE_MTU]!
   const length = END[i]! - ip
-  if (length > mtu && lengthOnLink(i) > mtu) return forwardOversize(i, row, direction, line, mtu)
-  if ((hot[base + STATE]! & HELPED) !== 0) return forwardHelped(i, row, direction, line)
+  if (length > mtu && lengthOnLink(i) > mtu) return forwardOversize(i, line, mtu)
+  if ((hot[base + STATE]! & HELPED) !== 0) {
+    LINE[i] = line
+    return forwardHelped(i)
+  }
 
   const verdict = track(i, base, direction)
   if (verdict !== ACCEPT && verdict !== ACCEPT_AND_END) return verdict
@@ -57,30 +62,33 @@ export function forward(i: number, row: Row, direction: Direction): number {
 }
 
 /** The route does not lead out now: a neighbour to wait for, a link that is down, our own address, or no way at all. */
-function notNow(i: number, row: Row, direction: Direction, line: number, destination: Addr): number {
+function notNow(i: number, line: RouteLine, destination: Addr): Verdict {
   const port = routePort(line)
   if (side === INSIDE && routeType(line) === ROUTE.local && externalEntry(destination) >= 0)
-    return forwardSlowly(i, row, direction, HAIRPIN_LINE)
+    return forwardSlowly(i, HAIRPIN_LINE)
   if (routeType(line) !== ROUTE.unicast || port < 0 || sideOf[port] === side) return NO_ROUTE
   return portIsUp(port) ? waitForNeighbour(i, line, destination) : LINK_DOWN
 }
 
-function forwardOversize(i: number, row: Row, direction: Direction, line: number, mtu: number): number {
+function forwardOversize(i: number, line: RouteLine, mtu: number): Verdict {
   if ((ipv4.fragmentWord(mem, IP[i]!) & ipv4.DONT_FRAGMENT) !== 0) {
     sendError(i, FRAGMENTATION_NEEDED, mtu)
     return TOO_BIG
   }
-  return forwardSlowly(i, row, direction, line)
+  return forwardSlowly(i, line)
 }
 
-/** What is no plain sending: a hairpin, or in pieces. */
-function forwardSlowly(i: number, row: Row, direction: Direction, line: number): number {
+/** A packet that leaves as a hairpin, or in fragments. */
+function forwardSlowly(i: number, line: RouteLine): Verdict {
+  const row = rowOf(REF[i]!)
+  const direction = directionOf(REF[i]!)
   const base = row << CONN_SHIFT
-  if ((hot[base + STATE]! & HELPED) !== 0) return forwardHelped(i, row, direction, line)
+  LINE[i] = line
+  if ((hot[base + STATE]! & HELPED) !== 0) return forwardHelped(i)
   const verdict = track(i, base, direction)
   if (verdict !== ACCEPT && verdict !== ACCEPT_AND_END) return verdict
   count(base, row, direction, END[i]! - IP[i]!)
-  const left = leave(i, base, direction, line)
+  const left = leave(i)
   if (verdict === ACCEPT_AND_END) endConnection(row)
   return left
 }

@@ -23,7 +23,17 @@
 import { CONN_SHIFT, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { connectionIndex, findConnection, hot, matches } from '../conntrack/connections.shard.ts'
 import { packetsWanted } from '../conntrack/events.shard.ts'
-import { ACCEPT, directionOf, HANDED_OVER, hashTuple, INSIDE, NOT_OURS, QUEUED, REPEAT } from '../conntrack/terms.ts'
+import {
+  ACCEPT,
+  directionOf,
+  HANDED_OVER,
+  hashTuple,
+  INSIDE,
+  NOT_OURS,
+  QUEUED,
+  REPEAT,
+  rowOf,
+} from '../conntrack/terms.ts'
 import { hasExpired } from '../conntrack/track.shard.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import type { Driver } from '../io/driver.ts'
@@ -207,7 +217,7 @@ function settle(i: number): number {
     const row = ref >> 1
     // An earlier packet of the burst may have ended the row or reused it: the tuple is compared here, not before.
     if (ref !== 0 && matches(row, directionOf(ref), SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!) && !hasExpired(row)) {
-      const verdict = forward(i, row, directionOf(ref))
+      const verdict = forward(i)
       if (verdict !== REPEAT) return verdict
       endConnection(row)
     }
@@ -230,7 +240,8 @@ function flow(i: number): number {
     }
     const row = ref !== 0 ? ref >> 1 : side === INSIDE ? admitFromInside(i) : admitFromOutside(i)
     if (row <= 0) return notAdmitted(i, row)
-    const verdict = forward(i, row, directionOf(ref))
+    REF[i] = ref !== 0 ? ref : row << 1
+    const verdict = forward(i)
     if (verdict !== REPEAT) return verdict
     endConnection(row)
   }
@@ -269,7 +280,9 @@ function fragment(i: number): number {
 /** Belongs to the connection that the first fragment has found or made; there is nothing to make one of. */
 function laterFragment(i: number): number {
   const ref = findConnection(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!, HASH[i]!)
-  return ref === 0 || hasExpired(ref >> 1) ? FRAGMENT_ORPHAN : forward(i, ref >> 1, directionOf(ref))
+  if (ref === 0 || hasExpired(rowOf(ref))) return FRAGMENT_ORPHAN
+  REF[i] = ref
+  return forward(i)
 }
 
 function firstFragment(i: number): number {

@@ -1,15 +1,15 @@
 // How a tracked packet leaves that is more than translated and sent: in pieces if the next link is smaller, or as a
 // hairpin, to whoever owns the external endpoint that it is addressed to. Owner: this thread.
 
-import { TUPLE_WORDS } from '../../conntrack/connection-table.ts'
+import { CONN_SHIFT, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
 import { hot } from '../../conntrack/connections.shard.ts'
-import type { Direction } from '../../conntrack/terms.ts'
-import { ACCEPT, invertPorts, OUTSIDE } from '../../conntrack/terms.ts'
+import type { Direction, Verdict } from '../../conntrack/terms.ts'
+import { ACCEPT, directionOf, invertPorts, OUTSIDE, rowOf } from '../../conntrack/terms.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import { BY_HAIRPIN, handOver } from '../handover/handover.ts'
 import { ownerOfTuple } from '../handover/packet-owner.ts'
-import { AT, END, FLOW, HAIRPIN, IP, KEY, KIND, PORTS, PORTS_KNOWN } from '../packet/burst.ts'
+import { AT, END, FLOW, HAIRPIN, HAIRPIN_LINE, IP, KEY, KIND, LINE, PORTS, PORTS_KNOWN, REF } from '../packet/burst.ts'
 import { mem } from '../packet/packet-memory.ts'
 import { lengthOnLink, sendSmaller } from './fragmentation.ts'
 import { ROUTE_MTU, routeCache } from './route-cache.ts'
@@ -18,11 +18,11 @@ import { sendTo } from './transmit.ts'
 
 const TOO_BIG = DROP['too-big']
 
-/** Instead of a route cache line: to an external endpoint of our own. */
-export const HAIRPIN_LINE = -1
-
-/** Translates packet i and lets it go by a route cache line, or as a hairpin; a verdict. */
-export function leave(i: number, base: number, direction: Direction, line: number): number {
+/** Translates packet i, of the connection in REF, and lets it go by the route in LINE. */
+export function leave(i: number): Verdict {
+  const base = rowOf(REF[i]!) << CONN_SHIFT
+  const direction = directionOf(REF[i]!)
+  const line = LINE[i]!
   translate(i, base, direction)
   if (line === HAIRPIN_LINE) return leaveToOurselves(i, base, direction)
   const mtu = routeCache[line + ROUTE_MTU]!
@@ -35,7 +35,7 @@ export function leave(i: number, base: number, direction: Direction, line: numbe
  * To an external endpoint of our own (RFC 4787 REQ-9): its source is translated, and it goes to whoever owns the endpoint
  * as if it had come from outside. Its time to live falls there.
  */
-function leaveToOurselves(i: number, base: number, direction: Direction): number {
+function leaveToOurselves(i: number, base: number, direction: Direction): Verdict {
   ipv4.restoreTtl(mem, IP[i]!)
   const other = base + (1 - direction) * TUPLE_WORDS
   const ports = invertPorts(hot[other + 2]!)

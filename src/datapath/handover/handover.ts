@@ -12,7 +12,18 @@ import { counters } from '../../counters/own-counters.shard.ts'
 import { BURST, type Driver, VIRTIO_NET_HEADER } from '../../io/driver.ts'
 import type { Ports } from '../../wire/address.ts'
 import { fault } from '../fault-points.ts'
-import { AT, firstHop, fromRing, ingress, KNOWN_PORTS, LENGTH, mayHop, onward, PORTS, TOKEN } from '../packet/burst.ts'
+import {
+  AT,
+  fromRing,
+  ingress,
+  KNOWN_PORTS,
+  LENGTH,
+  mayHandOver,
+  onward,
+  onwardBuilt,
+  PORTS,
+  TOKEN,
+} from '../packet/burst.ts'
 import { copyBytes } from '../packet/packet-memory.ts'
 import { ENTRY, type HandoverRings, handoverFrameBytes, Inbox, NOT_LENT, Outbox, SLOT_BYTES } from './handover-rings.ts'
 
@@ -80,7 +91,7 @@ function succeed(box: Inbox | undefined): void {
 
 /** Hands packet i over as it lies in the packet memory now; the verdict, or why not. */
 export function handOver(i: number, owner: number, toSide: Side, flags: number, reason: DropReason): number {
-  if (!mayHop()) return HANDOVER_LOOP
+  if (!mayHandOver()) return HANDOVER_LOOP
   return give(i, owner, onward(toSide, flags), reason)
 }
 
@@ -113,7 +124,7 @@ export function give(i: number, owner: number, itsIngress: number, reason: DropR
  */
 export function handOverBuilt(at: number, length: number, owner: number, toSide: Side, flags: number): boolean {
   if (length > MOST_COPIED || !outbox.hasRoom(owner)) return false
-  copyOut(owner, at, length, firstHop(toSide, flags), 0)
+  copyOut(owner, at, length, onwardBuilt(toSide, flags), 0)
   counters[CELL.handovers + BY_HAIRPIN]! += 1
   return true
 }

@@ -3,12 +3,11 @@
 
 import { CONN_SHIFT, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
 import { hot } from '../../conntrack/connections.shard.ts'
-import type { Direction } from '../../conntrack/terms.ts'
+import { type Direction, directionOf } from '../../conntrack/terms.ts'
 import { nowMs } from '../../memory/clock.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
-import { HAIRPIN_LINE } from '../egress/leave.ts'
 import { ROUTE_PORT, routeCache, routeLookup } from '../egress/route-cache.ts'
-import { AT, beginBurst, fromRing, ingress, KEY, L4, SPARE } from '../packet/burst.ts'
+import { AT, beginBurst, fromRing, HAIRPIN_LINE, ingress, KEY, L4, LINE, REF, SPARE } from '../packet/burst.ts'
 import { cutOff, endHelpIfDone, type HelpedConnection, holding, mustRelease, released } from './helped-connections.ts'
 import { read } from './helper-call.ts'
 import { pack, sendAccepted, unpack } from './segments.ts'
@@ -27,12 +26,12 @@ export function attachHeldBytes(): void {
 }
 
 /** What is held will go on after packet i's headers, as they are before translation. */
-export function keepHeaders(i: number, line: number, helped: HelpedConnection, direction: Direction): void {
-  helped.headers[direction as 0 | 1] = {
+export function keepHeaders(i: number, helped: HelpedConnection): void {
+  helped.headers[directionOf(REF[i]!)] = {
     packed: pack(i),
     transport: L4[i]! - AT[i]!,
     ingress,
-    isHairpin: line === HAIRPIN_LINE,
+    isHairpin: LINE[i] === HAIRPIN_LINE,
   }
   holding.add(helped)
 }
@@ -54,7 +53,7 @@ export function releaseHeld(): void {
   released()
 }
 
-function askAgain(helped: HelpedConnection, direction: 0 | 1): void {
+function askAgain(helped: HelpedConnection, direction: Direction): void {
   if (!helped.waits[direction] || helped.helper === undefined) return
   const from = helped.streams[direction].done
   read(helped, direction)
@@ -66,7 +65,7 @@ const isOverdue = (stream: Stream): boolean =>
   (stream.hasEarly && nowMs - stream.earlySince >= MOST_PATIENCE)
 
 /** All that a stream holds goes on, untouched: what is in order, then what lies behind gaps. */
-function release(helped: HelpedConnection, direction: 0 | 1): void {
+function release(helped: HelpedConnection, direction: Direction): void {
   const stream = helped.streams[direction]
   if (!stream.holds) return
   const from = stream.done
@@ -83,7 +82,7 @@ function release(helped: HelpedConnection, direction: 0 | 1): void {
 }
 
 /** Sends what was accepted from `from` on, after headers that were kept. Without a way out it is for the sender to send again. */
-function flush(helped: HelpedConnection, direction: 0 | 1, from: number): void {
+function flush(helped: HelpedConnection, direction: Direction, from: number): void {
   const kept = helped.headers[direction]
   const stream = helped.streams[direction]
   const fin = stream.hasFin && stream.finAt === stream.done
@@ -96,7 +95,9 @@ function flush(helped: HelpedConnection, direction: 0 | 1, from: number): void {
   beginBurst(kept.ingress, false)
   if (unpack(SPARE, kept.packed, kept.transport)) {
     KEY[SPARE] = ipv4.PROTO_TCP
-    sendAccepted(SPARE, base, direction, line, stream, stream.receiverFrom(from), stream.receiverTo(stream.done), fin)
+    REF[SPARE] = (helped.row << 1) | direction
+    LINE[SPARE] = line
+    sendAccepted(SPARE, stream, stream.receiverFrom(from), stream.receiverTo(stream.done), fin)
   }
   beginBurst(before, wasFromRing)
 }

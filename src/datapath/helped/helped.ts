@@ -16,19 +16,18 @@ import { CONN, CONN_SHIFT, HELPED, TCP_STATE_MASK, TCP_STATE_SHIFT } from '../..
 import { cold, hot } from '../../conntrack/connections.shard.ts'
 import { withdraw } from '../../conntrack/expectations.shard.ts'
 import { ESTABLISHED } from '../../conntrack/tcp-state.ts'
-import type { Direction } from '../../conntrack/terms.ts'
-import { ACCEPT, ACCEPT_AND_END, opposite, QUEUED } from '../../conntrack/terms.ts'
+import type { Direction, Verdict } from '../../conntrack/terms.ts'
+import { ACCEPT, ACCEPT_AND_END, directionOf, opposite, QUEUED, rowOf } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
-import type { Row } from '../../memory/brand.ts'
 import { endConnection } from '../../nat/bindings.shard.ts'
 import { editsInForce, endEdits, isEdited, toSender, touchesEdit } from '../../nat/sequence-edits.shard.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import { leave } from '../egress/leave.ts'
 import { count, track, transportIntact } from '../egress/tracking.ts'
-import { END, FLOW, IP, KEY, KIND, L4 } from '../packet/burst.ts'
+import { END, FLOW, IP, KEY, KIND, L4, REF } from '../packet/burst.ts'
 import { bytes, mem } from '../packet/packet-memory.ts'
 import { attachCallBudget, type CallClocks } from './call-budget.ts'
 import { datagramText, rewriteDatagram } from './datagrams.ts'
@@ -62,8 +61,10 @@ export function attachHelped(clocks: CallClocks | undefined, tell: ((text: strin
   attachHeldBytes()
 }
 
-/** Packet i of a helped connection, by a route cache line or HAIRPIN_LINE; a verdict. */
-export function forwardHelped(i: number, row: Row, direction: Direction, line: number): number {
+/** Packet i of a helped connection, named by REF, by the route in LINE. */
+export function forwardHelped(i: number): Verdict {
+  const row = rowOf(REF[i]!)
+  const direction = directionOf(REF[i]!)
   const base = row << CONN_SHIFT
   const isTcp = (KEY[i]! & 0xff) === ipv4.PROTO_TCP
   // Bytes that were damaged on their way must not be what a stream believes.
@@ -71,24 +72,25 @@ export function forwardHelped(i: number, row: Row, direction: Direction, line: n
   const verdict = track(i, base, direction)
   if (verdict !== ACCEPT && verdict !== ACCEPT_AND_END) return verdict
   count(base, row, direction, END[i]! - IP[i]!)
-  const gone = isTcp ? segment(i, row, base, direction, line) : datagram(i, row, base, direction, line)
+  const gone = isTcp ? segment(i) : datagram(i)
   if (verdict === ACCEPT_AND_END) endConnection(row)
   return gone
 }
 
-function datagram(i: number, row: Row, base: number, direction: Direction, line: number): number {
+function datagram(i: number): Verdict {
+  const row = rowOf(REF[i]!)
   const helped = helpedConnectionOf(row)
-  if (helped?.helper === undefined) hot[base + STATE]! &= ~HELPED
+  if (helped?.helper === undefined) hot[(row << CONN_SHIFT) + STATE]! &= ~HELPED
   // A helper reads whole datagrams.
-  else if (KIND[i] === FLOW && !readDatagram(i, helped, direction)) return HELPER_VERDICT
-  return leave(i, base, direction, line)
+  else if (KIND[i] === FLOW && !readDatagram(i, helped)) return HELPER_VERDICT
+  return leave(i)
 }
 
 /** Lets the helper read packet i, and writes it anew; false: it is to be dropped. */
-function readDatagram(i: number, helped: HelpedConnection, direction: Direction): boolean {
+function readDatagram(i: number, helped: HelpedConnection): boolean {
   const text = datagramText(i)
   if (text === undefined) return true
-  if (!call(helped, direction, text, true)) {
+  if (!call(helped, directionOf(REF[i]!), text, true)) {
     endIfSlow(helped)
     return false
   }
@@ -104,26 +106,25 @@ function readDatagram(i: number, helped: HelpedConnection, direction: Direction)
 
 // --- TCP ---
 
-function segment(i: number, row: Row, base: number, direction: Direction, line: number): number {
+function segment(i: number): Verdict {
+  const row = rowOf(REF[i]!)
+  const direction = directionOf(REF[i]!)
   const helped = helpedConnectionOf(row)
-  if (KIND[i] !== FLOW) return fragment(i, row, base, direction, line, helped)
-  if (helped === undefined) return adjust(i, row, base, direction, line)
+  if (KIND[i] !== FLOW) return fragment(i, helped)
+  if (helped === undefined) return adjust(i)
   const at = L4[i]!
   const flags = tcp.flags(mem, at)
-  const stream = helped.streams[direction as 0 | 1]
-  const back = helped.streams[(1 - direction) as 0 | 1]
+  const stream = helped.streams[direction]
+  const back = helped.streams[opposite(direction)]
   if ((flags & tcp.SYN) !== 0) {
     begin(i, helped, stream, back)
-    return passOn(i, row, base, direction, line)
+    return passOn(i)
   }
   if ((flags & tcp.ACK) !== 0) {
     acknowledge(helped, opposite(direction), tcp.ack(mem, at))
-    adjustAcknowledgement(i, row, direction)
+    adjustAcknowledgement(i)
   }
-  const gone =
-    stream.started && (flags & tcp.RST) === 0
-      ? throughStream(i, row, base, direction, line, helped)
-      : passOn(i, row, base, direction, line)
+  const gone = stream.started && (flags & tcp.RST) === 0 ? throughStream(i, helped) : passOn(i)
   if (gone !== QUEUED) stream.acknowledged = tcp.ack(mem, at)
   note(helped, direction)
   return gone
@@ -145,7 +146,7 @@ function begin(i: number, helped: HelpedConnection, stream: Stream, back: Stream
 
 /** The receiver of what goes in `direction` has everything before `number`, in its numbering. */
 function acknowledge(helped: HelpedConnection, direction: Direction, number: number): void {
-  const stream = helped.streams[direction as 0 | 1]
+  const stream = helped.streams[direction]
   stream.acknowledge(number)
   if (helped.helper !== undefined) return
   // Segments pass that the stream doesn't see.
@@ -155,25 +156,20 @@ function acknowledge(helped: HelpedConnection, direction: Direction, number: num
 }
 
 /** The segment's bytes into the stream, and what is accepted by it out. */
-function throughStream(
-  i: number,
-  row: Row,
-  base: number,
-  direction: Direction,
-  line: number,
-  helped: HelpedConnection,
-): number {
-  const stream = helped.streams[direction as 0 | 1]
+function throughStream(i: number, helped: HelpedConnection): Verdict {
+  const { row } = helped
+  const direction = directionOf(REF[i]!)
+  const stream = helped.streams[direction]
   const at = L4[i]!
   const payload = at + tcp.headerLen(mem, at)
   const length = END[i]! - payload
   const seq = tcp.seq(mem, at)
   const end = (seq + length) | 0
   const hasFin = (tcp.flags(mem, at) & tcp.FIN) !== 0
-  if (length === 0 && !hasFin) return passOn(i, row, base, direction, line)
+  if (length === 0 && !hasFin) return passOn(i)
   // Old: acknowledged by its receiver, which will say so once more.
-  if (length > 0 && !hasFin && !before(stream.una, end)) return passOn(i, row, base, direction, line)
-  if (before(stream.next, seq)) return early(i, row, base, direction, line, helped, stream)
+  if (length > 0 && !hasFin && !before(stream.una, end)) return passOn(i)
+  if (before(stream.next, seq)) return early(i, helped, stream)
   if (((end - stream.next) | 0) > WINDOW) return HELPER_WINDOW
 
   const doneBefore = stream.done
@@ -185,33 +181,25 @@ function throughStream(
   else if (isNew || (hasFin && stream.ended)) {
     if (!read(helped, direction)) return HELPER_VERDICT
   }
-  if (stream.holds) keepHeaders(i, line, helped, direction)
+  if (stream.holds) keepHeaders(i, helped)
 
   // From what this segment repeats, or from what was held until it came, to all that may go on.
   const accepted = stream.done !== doneBefore
   const from = accepted ? least(most(seq, stream.una), doneBefore) : most(seq, stream.una)
   const to = accepted ? stream.done : least(end, stream.done)
   const fin = stream.hasFin && stream.finAt === to && stream.done === to && (hasFin || accepted)
-  if (before(to, from) || (to === from && !fin)) return acknowledgementOnly(i, base, direction, line, stream)
+  if (before(to, from) || (to === from && !fin)) return acknowledgementOnly(i, stream)
   const isWhole = from === seq && to === end && fin === hasFin && !touchesEdit(row, direction, from, to)
   if (isWhole) {
     const known = (least(nextBefore, end) - seq) | 0
-    if (known <= 0 || stream.isAccepted(bytes, payload, seq, known)) return passOn(i, row, base, direction, line)
+    if (known <= 0 || stream.isAccepted(bytes, payload, seq, known)) return passOn(i)
   }
-  return sendAccepted(i, base, direction, line, stream, stream.receiverFrom(from), stream.receiverTo(to), fin)
+  return sendAccepted(i, stream, stream.receiverFrom(from), stream.receiverTo(to), fin)
 }
 
 /** Behind a gap: kept until that is filled, if somebody reads. */
-function early(
-  i: number,
-  row: Row,
-  base: number,
-  direction: Direction,
-  line: number,
-  helped: HelpedConnection,
-  stream: Stream,
-): number {
-  if (helped.helper === undefined) return passOn(i, row, base, direction, line)
+function early(i: number, helped: HelpedConnection, stream: Stream): Verdict {
+  if (helped.helper === undefined) return passOn(i)
   const at = L4[i]!
   const payload = at + tcp.headerLen(mem, at)
   const seq = tcp.seq(mem, at)
@@ -219,26 +207,26 @@ function early(
   if (((end - stream.next) | 0) > WINDOW) return HELPER_WINDOW
   if ((tcp.flags(mem, at) & tcp.FIN) !== 0) stream.noteFin(end)
   if (!stream.keepEarly(bytes, payload, seq, (end - seq) | 0) || keepsTooMuch(stream)) cutOff(helped, 'no-memory')
-  keepHeaders(i, line, helped, direction)
-  return acknowledgementOnly(i, base, direction, line, stream)
+  keepHeaders(i, helped)
+  return acknowledgementOnly(i, stream)
 }
 
 /** Nothing of the segment goes on now. What it acknowledges does, if that is news: the same again would be a sign of loss. */
-function acknowledgementOnly(i: number, base: number, direction: Direction, line: number, stream: Stream): number {
+function acknowledgementOnly(i: number, stream: Stream): Verdict {
   counters[CELL.helperHolds]! += 1
   const ack = tcp.ack(mem, L4[i]!)
   if (!before(stream.acknowledged, ack)) return QUEUED
   const number = stream.receiverFrom(stream.done)
-  const gone = sendAccepted(i, base, direction, line, stream, number, number, false)
+  const gone = sendAccepted(i, stream, number, number, false)
   stream.acknowledged = ack
   return gone === ACCEPT ? QUEUED : gone
 }
 
 /** After a packet: whether the connection holds anything, and whether there is anything left to do for it. */
 function note(helped: HelpedConnection, direction: Direction): void {
-  if (!helped.streams[direction as 0 | 1].holds) {
-    helped.headers[direction as 0 | 1] = undefined
-    if (!helped.streams[(1 - direction) as 0 | 1].holds) holding.delete(helped)
+  if (!helped.streams[direction].holds) {
+    helped.headers[direction] = undefined
+    if (!helped.streams[opposite(direction)].holds) holding.delete(helped)
   }
   if (helped.helper === undefined && !holding.has(helped)) endHelpIfDone(helped)
 }
@@ -246,11 +234,13 @@ function note(helped: HelpedConnection, direction: Direction): void {
 // --- without a stream ---
 
 /** Nobody reads it, or nobody who knew it lives: numbers alone. */
-function adjust(i: number, row: Row, base: number, direction: Direction, line: number): number {
+function adjust(i: number): Verdict {
+  const row = rowOf(REF[i]!)
+  const direction = directionOf(REF[i]!)
   if (!isEdited(row)) {
     cold.helper[row] = 0
-    hot[base + STATE]! &= ~HELPED
-    return leave(i, base, direction, line)
+    hot[(row << CONN_SHIFT) + STATE]! &= ~HELPED
+    return leave(i)
   }
   const at = L4[i]!
   const seq = tcp.seq(mem, at)
@@ -258,21 +248,14 @@ function adjust(i: number, row: Row, base: number, direction: Direction, line: n
   if (length > 0 && touchesEdit(row, direction, seq, (seq + length) | 0)) return EDIT_LOST
   if ((tcp.flags(mem, at) & tcp.ACK) !== 0) {
     endEdits(row, opposite(direction), tcp.ack(mem, at))
-    adjustAcknowledgement(i, row, direction)
+    adjustAcknowledgement(i)
   }
-  return passOn(i, row, base, direction, line)
+  return passOn(i)
 }
 
 /** No stream takes it; its header is adjusted if it has one. */
-function fragment(
-  i: number,
-  row: Row,
-  base: number,
-  direction: Direction,
-  line: number,
-  helped: HelpedConnection | undefined,
-): number {
+function fragment(i: number, helped: HelpedConnection | undefined): Verdict {
   if (helped?.helper !== undefined) cutOff(helped, 'fragment')
   // Its checksum covers what isn't here, and its bytes may be ones that were rewritten.
-  return isEdited(row) ? HELPER_FRAGMENT : leave(i, base, direction, line)
+  return isEdited(rowOf(REF[i]!)) ? HELPER_FRAGMENT : leave(i)
 }

@@ -4,20 +4,19 @@
 // New ones have checksums of their own, but for what the link will compute (virtio-net NEEDS_CHECKSUM stays, with the
 // pseudo-header's sum anew); a super-packet stays one if it still is more than a segment. Owner: this thread.
 
-import type { Direction } from '../../conntrack/terms.ts'
-import { ACCEPT, HANDED_OVER, opposite } from '../../conntrack/terms.ts'
+import type { Verdict } from '../../conntrack/terms.ts'
+import { ACCEPT, directionOf, HANDED_OVER, opposite, rowOf } from '../../conntrack/terms.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
-import type { Row } from '../../memory/brand.ts'
 import { toReceiver, toSender, UP } from '../../nat/sequence-edits.shard.ts'
 import * as checksum from '../../wire/checksum.ts'
 import * as ethernet from '../../wire/ethernet.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
-import { HAIRPIN_LINE, leave } from '../egress/leave.ts'
+import { leave } from '../egress/leave.ts'
 import { ROUTE_MTU, routeCache } from '../egress/route-cache.ts'
 import { NOT_LENT } from '../handover/handover-rings.ts'
-import { AT, END, FLOW, IP, KIND, L4, LENGTH, TOKEN } from '../packet/burst.ts'
+import { AT, END, FLOW, HAIRPIN_LINE, IP, KIND, L4, LENGTH, LINE, REF, TOKEN } from '../packet/burst.ts'
 import { bytes, copyBytes, mem, scratchFrame } from '../packet/packet-memory.ts'
 import type { Stream } from './stream.ts'
 
@@ -27,11 +26,13 @@ const MOST_IP = 65535
 const SMALLEST = 1
 
 /** Adjusts what packet i acknowledges of the other direction: the number, and SACK blocks. */
-export function adjustAcknowledgement(i: number, row: Row, direction: Direction): void {
+export function adjustAcknowledgement(i: number): void {
+  const row = rowOf(REF[i]!)
+  const acknowledged = opposite(directionOf(REF[i]!))
   const at = L4[i]!
   const partial = virtio.needsChecksum(mem, AT[i]!)
   const ack = tcp.ack(mem, at)
-  const adjusted = toSender(row, opposite(direction), ack)
+  const adjusted = toSender(row, acknowledged, ack)
   if (adjusted !== ack) tcp.changeAck(mem, at, adjusted, partial)
   if (tcp.headerLen(mem, at) === tcp.MIN_HEADER_LEN) return
   const option = tcp.findOption(mem, at, tcp.OPTION_SACK)
@@ -41,8 +42,8 @@ export function adjustAcknowledgement(i: number, row: Row, direction: Direction)
     const block = tcp.sackBlock(option, b)
     const left = tcp.sackLeft(mem, block)
     const right = tcp.sackRight(mem, block)
-    const from = toSender(row, opposite(direction), left, UP)
-    const to = toSender(row, opposite(direction), right)
+    const from = toSender(row, acknowledged, left, UP)
+    const to = toSender(row, acknowledged, right)
     // A block within a replacement says nothing about the sender's bytes: an empty one says nothing either.
     const empty = ((to - from) | 0) < 0
     if (from === left && to === right) continue
@@ -52,36 +53,27 @@ export function adjustAcknowledgement(i: number, row: Row, direction: Direction)
 }
 
 /** Lets packet i go on as it is, its sequence number adjusted. */
-export function passOn(i: number, row: Row, base: number, direction: Direction, line: number): number {
+export function passOn(i: number): Verdict {
   const at = L4[i]!
   const seq = tcp.seq(mem, at)
-  const adjusted = toReceiver(row, direction, seq)
+  const adjusted = toReceiver(rowOf(REF[i]!), directionOf(REF[i]!), seq)
   if (adjusted !== seq) tcp.changeSeq(mem, at, adjusted, virtio.needsChecksum(mem, AT[i]!))
-  return leave(i, base, direction, line)
+  return leave(i)
 }
 
 /**
  * Sends the stream's accepted bytes [from, to), in the receiver's numbering, after packet i's headers: in as many segments
  * as it takes, one without payload if from is to. `fin` ends the last of them. A verdict.
  */
-export function sendAccepted(
-  i: number,
-  base: number,
-  direction: Direction,
-  line: number,
-  stream: Stream,
-  from: number,
-  to: number,
-  fin: boolean,
-): number {
+export function sendAccepted(i: number, stream: Stream, from: number, to: number, fin: boolean): Verdict {
   const template = AT[i]!
   const ip = IP[i]! - template
   const transport = L4[i]! - template
   const headers = transport + tcp.headerLen(mem, L4[i]!)
   const flags = tcp.flags(mem, L4[i]!) & ~(tcp.FIN | tcp.PSH | tcp.URG)
   const push = tcp.flags(mem, L4[i]!) & tcp.PSH
-  const room = segmentRoom(template, headers, transport, line, stream.mss)
-  let verdict = ACCEPT
+  const room = segmentRoom(i, headers, transport, stream.mss)
+  let verdict: Verdict = ACCEPT
   let sent = from
   let number = 0
   do {
@@ -100,7 +92,7 @@ export function sendAccepted(
     tcp.setFlags(mem, segment, flags | (isLast ? push | (fin ? tcp.FIN : 0) : 0))
     finish(frame, ip, transport, length)
     describe(i, frame, ip, transport, headers + length)
-    verdict = leave(i, base, direction, line)
+    verdict = leave(i)
     if (verdict !== ACCEPT && verdict !== HANDED_OVER) return verdict
     sent = (sent + length) | 0
     number++
@@ -109,8 +101,9 @@ export function sendAccepted(
 }
 
 /** Payload that one frame may have: of a super-packet all that IP allows, else what receiver and link take. */
-function segmentRoom(template: number, headers: number, transport: number, line: number, mss: number): number {
-  const isSuper = (virtio.gsoType(mem, template) & ~virtio.GSO_ECN) === virtio.GSO_TCPV4
+function segmentRoom(i: number, headers: number, transport: number, mss: number): number {
+  const line = LINE[i]!
+  const isSuper = (virtio.gsoType(mem, AT[i]!) & ~virtio.GSO_ECN) === virtio.GSO_TCPV4
   if (isSuper && line !== HAIRPIN_LINE) return MOST_IP - (headers - ethernet.HEADER_LEN)
   const options = headers - transport - tcp.MIN_HEADER_LEN
   const link = line === HAIRPIN_LINE ? mss : routeCache[line + ROUTE_MTU]! - (headers - ethernet.HEADER_LEN)

@@ -1,80 +1,98 @@
 // The burst in hand: up to 64 packets, as columns. A stage fills some columns for all packets before the next stage
 // begins, because V8 has no prefetch: the loads of one stage overlap, and the next finds them in cache (measured: 3.3
-// times the rate at a million flows; decision 0003). Owner: this thread; nothing here is shared.
+// times the rate at a million flows, bench/README.md). Owner: this thread; nothing here is shared.
 
 import type { KeyWord, Ref, Side } from '../../conntrack/terms.ts'
 import { BURST } from '../../io/driver.ts'
-import type { Column } from '../../memory/brand.ts'
+import type { Brand, Column } from '../../memory/brand.ts'
 import type { Addr, Ports } from '../../wire/address.ts'
 
-/** A packet's place behind the burst's: for one that this thread makes itself while a burst is in hand. */
+/** An offset in the packet memory (packet-memory.ts). */
+export type At = Brand<'At'>
+/** A port of the driver: a network interface. A transport protocol's port is a `Port`. */
+export type LinkPort = Brand<'LinkPort'>
+/** Where a line of the route cache begins (egress/route-cache.ts), or HAIRPIN_LINE. */
+export type RouteLine = Brand<'RouteLine'>
+/** How a burst came, in one word; its parts are below. */
+export type Ingress = Brand<'Ingress'>
+/** What a packet is: one of the kinds below, or a verdict. */
+export type Kind = Brand<'Kind' | 'Verdict' | 'DropReason'>
+
+/** The columns' last place, behind the burst's: for a packet that this thread makes while a burst is in hand. */
 export const SPARE = BURST
 
 const column = <T extends number = number>(): Column<T> => new Int32Array(BURST + 1) as Column<T>
 
-/** Ethernet header in the packet memory, and bytes from there. */
-export const AT = column()
+/** Where the Ethernet header begins, and the frame's length in bytes. */
+export const AT = column<At>()
 export const LENGTH = column()
-/** What stage 1 found: one of the kinds below, or a verdict (conntrack/terms.ts, zero and above a drop reason). */
-export const KIND = column()
-/** IPv4 header, transport header, and the end of the packet by its own length fields. */
-export const IP = column()
-export const L4 = column()
-export const END = column()
+export const KIND = column<Kind>()
+/** Where the IPv4 header and the transport header begin, and where the packet ends by its own length fields. */
+export const IP = column<At>()
+export const L4 = column<At>()
+export const END = column<At>()
 /** The tuple as conntrack/terms.ts defines it, and its hash. */
 export const SRC = column<Addr>()
 export const DST = column<Addr>()
 export const PORTS = column<Ports>()
 export const KEY = column<KeyWord>()
 export const HASH = column()
-/** Row << 1 | direction that the index suggests; 0 if nothing; to be verified. */
+/** First what the index suggests, 0 if nothing, to be verified; from forward() on the packet's connection. */
 export const REF = column<Ref>()
+/** From forward() on: the route by which the packet leaves, where that is more than to send it (egress/leave.ts). */
+export const LINE = column<RouteLine>()
+/** In LINE, instead of a line: to an external endpoint of our own. */
+export const HAIRPIN_LINE = -1
 
-// Kinds are below the verdicts.
-/** Has a tuple: to be looked up. */
+// Kinds are below the verdicts (conntrack/terms.ts), so that one column has both.
+/** The packet has a tuple, which is to be looked up. */
 export const FLOW = -16
-/** Its tuple is known to the fragment records only, or must be recorded there. */
+/** A fragment whose tuple must be recorded, or is found, in the fragment table. */
 export const FRAGMENT = -17
-/** Belongs to the connection of the packet it quotes. */
+/** Belongs to the connection of the packet embedded in it. */
 export const ICMP_ERROR = -18
 /** A later fragment, its tuple filled in: there is no transport header to read or to change. */
 export const LATER_FRAGMENT = -19
 /** A first fragment, its tuple filled in: its transport header is here, its payload is not whole. */
 export const FIRST_FRAGMENT = -20
 
-/** Of a frame that another thread has lent us what Driver.giveBack() takes; else NOT_LENT. */
+/** Of a frame that another thread has lent: what Driver.giveBack() takes; else NOT_LENT. */
 export const TOKEN = column()
-/** Of a fragment that was handed over (PORTS_KNOWN) its ports. */
+/** Of a fragment that was handed over with PORTS_KNOWN: its ports. */
 export const KNOWN_PORTS = column<Ports>()
 
-// How a burst came, in one word: port in bits 0-7, side in bit 8, hand-overs behind it in bits 9-10, then:
+// The ingress word: port in bits 0-7, side in bit 8, the number of hand-overs so far in bits 9-10, then flags.
 /** A hairpin's second half: it came from inside (by `port`), its source is translated, its side is outside. */
 export const HAIRPIN = 1 << 11
 /** Fragments whose datagram's record was asked already: their ports are known. */
 export const PORTS_KNOWN = 1 << 12
-const HOP = 1 << 9
-const HOPS_MASK = 3 << 9
+const HANDOVER = 1 << 9
+const HANDOVERS_MASK = 3 << 9
 
-export const ingressOf = (fromPort: number, fromSide: Side): number => fromPort | (fromSide << 8)
-const portOf = (ingress: number): number => ingress & 0xff
-export const mayHop = (): boolean => (ingress & HOPS_MASK) !== HOPS_MASK
-/** The way of what is handed over from the burst in hand, with these flags and by this side. */
-export const onward = (toSide: Side, flags: number): number =>
-  ingressOf(port, toSide) | ((ingress & HOPS_MASK) + HOP) | flags
+export const ingressOf = (by: LinkPort, from: Side): Ingress => by | (from << 8)
+const portOf = (word: Ingress): LinkPort => word & 0xff
+const sideIn = (word: Ingress): Side => ((word >> 8) & 1) as Side
 
-/** The same of a packet that was made here. */
-export const firstHop = (toSide: Side, flags: number): number => ingressOf(port, toSide) | HOP | flags
+/** False if the burst in hand was handed over as often as it may be. */
+export const mayHandOver = (): boolean => (ingress & HANDOVERS_MASK) !== HANDOVERS_MASK
 
-/** The burst in hand: how it came, and of that the port and the side (conntrack/terms.ts). */
-export let ingress = 0
-export let port = 0
+/** The ingress of what is handed over from the burst in hand, with these flags and as if it had come by this side. */
+export const onward = (asFrom: Side, flags: number): Ingress =>
+  ingressOf(port, asFrom) | ((ingress & HANDOVERS_MASK) + HANDOVER) | flags
+
+/** The same of a packet that was made here: it was not handed over before. */
+export const onwardBuilt = (asFrom: Side, flags: number): Ingress => ingressOf(port, asFrom) | HANDOVER | flags
+
+/** How the burst in hand came, and of that the port and the side. */
+export let ingress: Ingress = 0
+export let port: LinkPort = 0
 export let side: Side = 0
-/** Whence its frames: a driver's ring, or elsewhere; only a ring's can be lent. */
+/** Its frames lie in a driver's ring: only such frames can be lent. */
 export let fromRing = false
 
-export function beginBurst(itsIngress: number, isFromRing: boolean): void {
-  ingress = itsIngress
-  port = portOf(itsIngress)
-  side = ((itsIngress >> 8) & 1) as Side
+export function beginBurst(cameBy: Ingress, isFromRing: boolean): void {
+  ingress = cameBy
+  port = portOf(cameBy)
+  side = sideIn(cameBy)
   fromRing = isFromRing
 }
