@@ -22,7 +22,7 @@ const HELPER =
 const LAYERS = [
   ['wire', [folder('wire')], []],
   ['memory', [folder('memory')], []],
-  ['counters', [folder('counters')], ['memory'].map(folder)],
+  ['counters', [folder('counters')], ['wire', 'memory'].map(folder)],
   ['routing', [folder('routing')], ['wire', 'memory'].map(folder)],
   ['conntrack', [folder('conntrack')], ['wire', 'memory', 'counters'].map(folder)],
   ['nat', [folder('nat')], ['conntrack', 'wire', 'memory', 'counters'].map(folder)],
