@@ -1,101 +1,46 @@
 // What every packet driver promises (src/io/driver.ts), as tests. A driver's own test file calls describeDriver() with
-// a fixture that puts its ports between far ends. Everything waits for events, none of it for time to pass.
+// a fixture that puts its ports between far ends. Frames that are lent are tested in driver-lending.ts.
 
 import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { BURST, type Driver, VIRTIO_NET_HEADER } from '../../src/io/driver.ts'
 import { PATIENCE_MS } from '../patience.ts'
+import {
+  at,
+  burst,
+  copyOf,
+  type DriverFixture,
+  length,
+  numbers,
+  receiveCopies,
+  type Subject,
+  sequence,
+  TOO_LONG,
+} from './driver-fixture.ts'
+import { describeLending } from './driver-lending.ts'
 import { numbered, numberOf, offload, superPacket } from './frames.ts'
-import type { WakeTarget } from './waker.ts'
-
-export interface Carried {
-  readonly header: Uint8Array
-  readonly frame: Uint8Array
-}
-
-export interface DriverFixture {
-  /** Two ports at least, 8 scratch pages at least, nothing received yet. */
-  readonly driver: Driver
-  /** Another shard's, over the same packet memory. */
-  readonly neighbour: Driver
-  /** A driver that takes the place of `driver`, whose thread has died. */
-  successor(): Driver
-  /** How many frames a port's ring holds. */
-  readonly slots: number
-  /** The far end of a port's link sends; zeros if no virtio-net header is given. */
-  deliver(port: number, frame: Uint8Array, virtioHeader?: Uint8Array): void
-  /** What reaches the far end of a port, `count` frames of it. */
-  collect(port: number, count: number): Carried[]
-  /** How the worker in waker.ts wakes this driver. */
-  readonly wake: WakeTarget
-  close(): void
-}
-
-/** A frame of this length no link under test takes: the MTU is 1500, and it is no super-packet. */
-export const TOO_LONG = 1800
-
-const at = new Int32Array(BURST)
-const length = new Int32Array(BURST)
-
-/** Waits on the driver until `done`. */
-export function waitUntil(driver: Driver, done: () => boolean): void {
-  for (const deadline = Date.now() + PATIENCE_MS; !done(); driver.wait(50))
-    if (Date.now() > deadline) throw new Error('what the test waits for did not happen')
-}
-
-/** Copies of what arrives on a port, `count` frames of it; fewer only if no more come for as long as tests wait. */
-export function receiveCopies(driver: Driver, port: number, count: number): Carried[] {
-  const copies: Carried[] = []
-  let deadline = Date.now() + PATIENCE_MS
-  while (copies.length < count && Date.now() < deadline) {
-    const listed = driver.receive(port, at, length)
-    for (let i = 0; i < listed; i++) copies.push(copyOf(driver, at[i], length[i]))
-    driver.release(port)
-    if (listed === 0) driver.wait(50)
-    else deadline = Date.now() + PATIENCE_MS
-  }
-  return copies
-}
-
-function copyOf(driver: Driver, frameAt: number, frameLength: number): Carried {
-  const bytes = Uint8Array.from(
-    new Uint8Array(driver.packetMemory, frameAt - VIRTIO_NET_HEADER, VIRTIO_NET_HEADER + frameLength),
-  )
-  return { header: bytes.subarray(0, VIRTIO_NET_HEADER), frame: bytes.subarray(VIRTIO_NET_HEADER) }
-}
 
 export function describeDriver(name: string, makeFixture: () => DriverFixture): void {
   describe(`driver contract: ${name}`, () => {
     let fixture: DriverFixture
     let driver: Driver
+    const subject = {} as Subject
 
     beforeEach(() => {
       fixture = makeFixture()
       driver = fixture.driver
+      Object.assign(subject, { fixture, driver })
     })
     afterEach(() => fixture.close())
 
-    /** One burst, once something is there. It stays unreleased. */
-    function burst(port: number): number {
-      let listed = 0
-      waitUntil(driver, () => {
-        listed = driver.receive(port, at, length)
-        return listed > 0
-      })
-      return listed
-    }
-
-    /** Writes a frame into scratch, with a header of zeros, and returns where it begins. */
-    function inScratch(place: number, frame: Uint8Array, header = new Uint8Array(VIRTIO_NET_HEADER)): number {
-      const frameAt = driver.scratchAt + place * 2048 + 64
+    /** Writes a frame into scratch as the i-th one there; returns where it begins. */
+    function inScratch(i: number, frame: Uint8Array, header = new Uint8Array(VIRTIO_NET_HEADER)): number {
+      const frameAt = driver.scratchAt + i * 2048 + 64
       const bytes = new Uint8Array(driver.packetMemory)
       bytes.set(header, frameAt - VIRTIO_NET_HEADER)
       bytes.set(frame, frameAt)
       return frameAt
     }
-
-    const sequence = (from: number, count: number): number[] => Array.from({ length: count }, (_, i) => from + i)
-    const numbers = (carried: readonly Carried[]): number[] => carried.map(({ frame }) => numberOf(frame))
 
     describe('receiving', () => {
       it.each([60, 61, 590, 1514])('lists a frame of %i bytes exactly as it was sent', (bytes) => {
@@ -122,7 +67,7 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
 
       it('never lists more than a burst, and the rest afterwards', () => {
         for (const i of sequence(0, BURST + 20)) fixture.deliver(0, numbered(i))
-        const first = burst(0)
+        const first = burst(driver, 0)
         expect(first).toBeLessThanOrEqual(BURST)
         expect(numberOf(copyOf(driver, at[0], length[0]).frame)).toBe(0)
         driver.release(0)
@@ -131,7 +76,7 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
 
       it('lists a frame once, whether it was released or not', () => {
         fixture.deliver(0, numbered(1))
-        expect(burst(0)).toBe(1)
+        expect(burst(driver, 0)).toBe(1)
         expect(driver.receive(0, at, length)).toBe(0)
         driver.release(0)
         expect(driver.receive(0, at, length)).toBe(0)
@@ -139,7 +84,7 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
 
       it('puts the IPv4 header on a multiple of four', () => {
         for (const i of sequence(0, 5)) fixture.deliver(0, numbered(i, 60 + i))
-        const listed = burst(0)
+        const listed = burst(driver, 0)
         for (let i = 0; i < listed; i++) expect((at[i] + 14) % 4).toBe(0)
         driver.release(0)
       })
@@ -168,172 +113,7 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
       })
     })
 
-    describe('lending', () => {
-      /** Delivers a frame and lends it; returns where it lies, and its token. */
-      function lendOne(number: number): { frameAt: number; token: number } {
-        fixture.deliver(0, numbered(number, 500))
-        expect(burst(0)).toBe(1)
-        const frameAt = at[0]
-        const token = driver.lend(frameAt)
-        driver.release(0)
-        return { frameAt, token }
-      }
-
-      function carryOn(from: number, count: number): void {
-        for (const i of sequence(from, count)) {
-          fixture.deliver(0, numbered(i))
-          expect(numbers(receiveCopies(driver, 0, 1))).toEqual([i])
-        }
-      }
-
-      const stopped = (): boolean => {
-        fixture.deliver(0, numbered(9999))
-        return driver.receive(0, at, length) === 0
-      }
-
-      it('leaves a frame as it is after release, for whoever was lent it, while the ring goes on behind it', () => {
-        const { frameAt } = lendOne(7)
-        carryOn(100, fixture.slots - 1)
-        expect(copyOf(fixture.neighbour, frameAt, 500).frame).toEqual(numbered(7, 500))
-      })
-
-      it('stops the ring where it comes round to the frame, until that is given back', () => {
-        const { token } = lendOne(7)
-        carryOn(100, fixture.slots - 1)
-        expect(stopped()).toBe(true)
-        driver.giveBack(token)
-        carryOn(1000, 2 * fixture.slots)
-        expect(driver.receiveLosses(0)).toBe(1)
-      })
-
-      it('takes a frame back from another shard', () => {
-        const { token } = lendOne(7)
-        carryOn(100, fixture.slots - 1)
-        fixture.neighbour.giveBack(token)
-        carryOn(1000, fixture.slots)
-        expect(driver.receiveLosses(0)).toBe(0)
-      })
-
-      it('lends some frames of a burst, and gives the others back', () => {
-        for (const i of sequence(0, 9)) fixture.deliver(0, numbered(i))
-        const places: number[] = []
-        waitUntil(driver, () => {
-          const listed = driver.receive(0, at, length)
-          for (let i = 0; i < listed; i++) {
-            const number = numberOf(copyOf(driver, at[i], length[i]).frame)
-            if (number % 3 !== 1) continue
-            driver.lend(at[i])
-            places[number] = at[i]
-          }
-          driver.release(0)
-          return places[7] !== undefined
-        })
-        carryOn(100, fixture.slots - 8)
-        for (const number of [1, 4, 7])
-          expect(numberOf(copyOf(fixture.neighbour, places[number], 60).frame)).toBe(number)
-        expect(stopped()).toBe(true)
-      })
-
-      it('does not touch a frame that was lent, given back and filled anew before its burst is released', () => {
-        for (const i of sequence(0, fixture.slots)) fixture.deliver(0, numbered(i))
-        const listed = burst(0)
-        driver.giveBack(driver.lend(at[0]))
-        fixture.deliver(0, numbered(5000))
-        driver.release(0)
-        const behind = sequence(listed, fixture.slots - listed)
-        expect(numbers(receiveCopies(driver, 0, behind.length + 1))).toEqual([...behind, 5000])
-      })
-
-      it('changes nothing when a frame is given back twice', () => {
-        const { token } = lendOne(7)
-        fixture.neighbour.giveBack(token)
-        carryOn(100, fixture.slots - 1)
-        fixture.deliver(0, numbered(8))
-        driver.wait(50)
-        fixture.neighbour.giveBack(token)
-        expect(numbers(receiveCopies(driver, 0, 1))).toEqual([8])
-      })
-
-      it('lends only frames of the present burst', () => {
-        fixture.deliver(0, numbered(1))
-        burst(0)
-        const received = at[0]
-        expect(fixture.neighbour.lend(received)).toBe(-1)
-        expect(driver.lend(driver.scratchAt + 64)).toBe(-1)
-        expect(driver.lend(driver.sharedAt + 64)).toBe(-1)
-        driver.release(0)
-        expect(driver.lend(received)).toBe(-1)
-      })
-
-      it('has a range that all shards see, beside what is one’s own', () => {
-        const { neighbour } = fixture
-        expect([driver.sharedAt, driver.sharedLength]).toEqual([neighbour.sharedAt, neighbour.sharedLength])
-        expect(driver.sharedLength).toBeGreaterThanOrEqual(4096)
-        expect(neighbour.scratchAt).not.toBe(driver.scratchAt)
-        new Uint8Array(driver.packetMemory).set(numbered(6, 500), driver.sharedAt + 64)
-        neighbour.send(0, neighbour.sharedAt + 64, 500)
-        neighbour.flush()
-      })
-
-      describe('by a shard whose thread dies', () => {
-        it('leaves the frame to who has it', () => {
-          const { frameAt, token } = lendOne(7)
-          driver = fixture.successor()
-          driver.reclaim(new Set([token]))
-          carryOn(100, fixture.slots - 1)
-          expect(copyOf(fixture.neighbour, frameAt, 500).frame).toEqual(numbered(7, 500))
-          expect(stopped()).toBe(true)
-          fixture.neighbour.giveBack(token)
-          carryOn(1000, 1)
-        })
-
-        it('leaves it also if the burst was not released', () => {
-          for (const i of [6, 7, 8]) fixture.deliver(0, numbered(i))
-          let listed = 0
-          let frameAt = 0
-          waitUntil(driver, () => {
-            const count = driver.receive(0, at, length)
-            for (let i = 0; i < count; i++, listed++)
-              if (numberOf(copyOf(driver, at[i], length[i]).frame) === 7) {
-                frameAt = at[i]
-                driver.lend(frameAt)
-              }
-            if (listed < 3) driver.release(0)
-            return listed === 3
-          })
-          driver = fixture.successor()
-          carryOn(100, fixture.slots - 2)
-          expect(copyOf(fixture.neighbour, frameAt, 60).frame).toEqual(numbered(7))
-        })
-
-        it('gives back nothing that was given back and filled anew meanwhile', () => {
-          fixture.deliver(0, numbered(7))
-          burst(0)
-          fixture.neighbour.giveBack(driver.lend(at[0]))
-          // All that is free: the frame itself comes last.
-          for (const i of sequence(100, fixture.slots)) fixture.deliver(0, numbered(i))
-          driver = fixture.successor()
-          driver.reclaim(new Set())
-          expect(numbers(receiveCopies(driver, 0, fixture.slots))).toEqual(sequence(100, fixture.slots))
-          carryOn(1000, 2 * fixture.slots)
-        })
-
-        it('is made good where nobody knows of the frame', () => {
-          lendOne(7)
-          driver = fixture.successor()
-          driver.reclaim(new Set())
-          carryOn(100, 2 * fixture.slots)
-        })
-
-        it('is no business of another shard’s', () => {
-          const { frameAt } = lendOne(7)
-          fixture.neighbour.reclaim(new Set())
-          carryOn(100, fixture.slots - 1)
-          expect(copyOf(driver, frameAt, 500).frame).toEqual(numbered(7, 500))
-          expect(stopped()).toBe(true)
-        })
-      })
-    })
+    describeLending(subject)
 
     describe('the virtio-net header', () => {
       const partial = superPacket({ payload: 512 })
@@ -354,7 +134,7 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
         ['a super-packet', whole],
       ])('carries %s from link to link', (_, { header, frame }) => {
         fixture.deliver(0, frame, header)
-        expect(burst(0)).toBe(1)
+        expect(burst(driver, 0)).toBe(1)
         const received = copyOf(driver, at[0], length[0])
         expect(received.frame).toEqual(frame)
         expect(offload(received.header)).toEqual(offload(header))
@@ -373,7 +153,7 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
         const mem = new DataView(driver.packetMemory)
         let sent = 0
         while (sent < 10) {
-          const listed = burst(0)
+          const listed = burst(driver, 0)
           for (let i = 0; i < listed; i++) {
             mem.setUint16(at[i] + 12, 0x88b6)
             driver.send(1, at[i], length[i])
@@ -424,8 +204,8 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
 
       it('counts what the link refuses, and sends what comes before and after', () => {
         const wrong = numbered(1, TOO_LONG)
-        for (const [place, frame] of [numbered(0), wrong, numbered(2), wrong, wrong, numbered(5)].entries())
-          driver.send(0, inScratch(place, frame), frame.length)
+        for (const [i, frame] of [numbered(0), wrong, numbered(2), wrong, wrong, numbered(5)].entries())
+          driver.send(0, inScratch(i, frame), frame.length)
         driver.flush()
         expect(numbers(fixture.collect(0, 3))).toEqual([0, 2, 5])
         expect(driver.sendFailures(0)).toBe(3)
@@ -445,7 +225,7 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
     describe('waiting', () => {
       it('ends at once where a frame has arrived on any port', () => {
         fixture.deliver(1, numbered(1))
-        burst(1)
+        burst(driver, 1)
         driver.release(1)
         fixture.deliver(1, numbered(2))
         // Each would sleep for 50 ms if it overlooked the frame; a busy machine makes some of them late, never all.
@@ -494,7 +274,7 @@ function elapsed(work: () => void): number {
   return performance.now() - start
 }
 
-/** Does it until it was so as many times. */
+/** Tries until something was so as many times. */
 function until(times: number, isSo: () => boolean): void {
   const deadline = Date.now() + PATIENCE_MS
   for (let left = times; left > 0; ) {

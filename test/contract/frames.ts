@@ -1,4 +1,4 @@
-// Frames that the driver tests send: numbered ones of an experimental protocol, and TCP segments that lean on offloads.
+// Frames that the driver tests send: numbered ones of an experimental protocol, and TCP segments that need offloads.
 // Authority: IEEE 802 local experimental EtherType 1, linux/virtio_net.h (struct virtio_net_hdr, little-endian).
 
 import { VIRTIO_NET_HEADER } from '../../src/io/driver.ts'
@@ -9,7 +9,7 @@ const TCP = 20
 const NEEDS_CSUM = 1
 const GSO_TCPV4 = 1
 
-/** A frame of EtherType 0x88b5 that carries a number and, behind it, bytes that depend on the number and the place. */
+/** A frame of EtherType 0x88b5 with a number and, behind it, bytes that follow from the number and their position. */
 export function numbered(number: number, length = 60): Uint8Array {
   const frame = Uint8Array.from({ length }, (_, i) => number * 7 + i)
   const view = new DataView(frame.buffer)
@@ -26,7 +26,7 @@ export function tagged(frame: Uint8Array, vlan: number): Uint8Array {
   return Uint8Array.of(...frame.subarray(0, 12), 0x81, 0, vlan >> 8, vlan & 0xff, ...frame.subarray(12))
 }
 
-/** A TCP segment whose checksum is left to the link, and which is cut into segments there if gsoSize is given. */
+/** A TCP segment whose checksum is left to the link; with gsoSize the link also cuts it into segments. */
 export function superPacket(shape: { payload: number; gsoSize?: number }): { header: Uint8Array; frame: Uint8Array } {
   const frame = Uint8Array.from({ length: ETH + IP + TCP + shape.payload }, (_, i) => i * 13)
   const view = new DataView(frame.buffer)
@@ -47,7 +47,7 @@ export function superPacket(shape: { payload: number; gsoSize?: number }): { hea
   return { header, frame }
 }
 
-/** What a virtio-net header asks for. Its hdr_len is left out: the kernel states its own. */
+/** What a virtio-net header asks for, without hdr_len, which the kernel sets by itself. */
 export function offload(header: Uint8Array) {
   const fields = new DataView(header.buffer, header.byteOffset, VIRTIO_NET_HEADER)
   return {

@@ -11,16 +11,16 @@ import { type Dialogue, everyCut, outcomeOf, play } from '../helpers/dialogues.t
 import { faultsOf, mutated, randomOf, recut } from '../helpers/mutations.ts'
 
 export interface HelperFixture {
-  /** A new one each time: two gateways have nothing in common. */
+  /** Makes a new helper each time: two gateways have nothing in common. */
   make(): Helper
-  /** What its protocol's programs say to each other; each session announces something. */
+  /** Sessions of its protocol, each of which announces something. */
   readonly sessions: readonly (readonly [name: string, session: Dialogue, options?: ScriptOptions])[]
 }
 
 const MUTANTS = 500
-/** Bytes, more than any packet and most windows, of which a helper must not make a minute's work. */
+/** A line of this many bytes is longer than any packet and most windows; a helper must still read it quickly. */
 const LONG = 65_536
-/** Of processor time: how long the thread was kept from running doesn't count. */
+/** Of processor time, because time in which the thread could not run doesn't count. */
 const MOST_MICROSECONDS = 500_000
 
 const shifted = (port: number) => (port + 10_000) % 65_536 || 1

@@ -1,4 +1,4 @@
-// A thread that wakes the test's driver once a turn, as soon as the kernel says that the test's thread sleeps.
+// A thread that wakes the test's driver once for each turn, as soon as the kernel says that the test's thread sleeps.
 // The word `turn` counts up by one for each wake that the test asks for; -1 ends.
 
 import { readFileSync } from 'node:fs'
@@ -19,7 +19,7 @@ function waker(): () => void {
   return () => driver.wake()
 }
 
-/** proc_pid_stat(5): the state is the letter after the name in brackets; S sleeps. */
+/** proc_pid_stat(5): the letter after the name in brackets is the state; S is asleep. */
 function sleeping(): boolean {
   const stat = readFileSync(`/proc/self/task/${sleeper}/stat`, 'latin1')
   return stat[stat.lastIndexOf(')') + 2] === 'S'

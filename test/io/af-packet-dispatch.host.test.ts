@@ -1,5 +1,5 @@
-// Who gets a packet where af-packet has several shards: the one that a program in the kernel names, or the dispatcher's
-// thread. The programs here are written by hand: a packet's number, modulo the shards (frames.ts).
+// Which thread gets a packet where af-packet has several shards: the shard that a program in the kernel names, or the
+// dispatcher. The programs here are written by hand: a packet's number (frames.ts) modulo the number of shards.
 
 import { readdirSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -8,7 +8,7 @@ import { type AfPacketOptions, type AfPacketPorts, openAfPacket } from '../../sr
 import { BURST, type Driver } from '../../src/io/driver.ts'
 import { close, eventfd, interfaceIndex } from '../../src/io/syscalls.ts'
 import { type Namespace, veth } from '../../src/lab/world/namespace.ts'
-import { receiveCopies, waitUntil } from '../contract/driver.ts'
+import { receiveCopies, waitUntil } from '../contract/driver-fixture.ts'
 import { numbered, numberOf } from '../contract/frames.ts'
 import { FarEnd, inside, linkUp, quietNamespace } from './far-end.ts'
 
@@ -71,7 +71,7 @@ const LD_W_ABS = 0x20
 const ALU_ADD_K = 0x04
 const ALU_MOD_K = 0x94
 const RET_A = 0x16
-/** (number + shift) modulo SHARDS. The number comes right behind the Ethernet header, where the program begins. */
+/** A program that returns (number + shift) modulo SHARDS. The number is at the network header, where programs begin. */
 const byNumber = (shift = 0): Uint8Array => program([LD_W_ABS, 0], [ALU_ADD_K, shift], [ALU_MOD_K, SHARDS], [RET_A, 0])
 
 const sequence = (from: number, count: number): number[] => Array.from({ length: count }, (_, i) => from + i)
@@ -83,7 +83,7 @@ function deliver(port: number, numbers: readonly number[]): void {
 const received = (shard: number, port: number, count: number): number[] =>
   receiveCopies(drivers[shard], port, count).map(({ frame }) => numberOf(frame))
 
-/** Sends frames with these numbers, and finds each with the shard that byNumber(shift) names, and no other. */
+/** Sends frames with these numbers; each must arrive at the shard that byNumber(shift) names, and at no other. */
 function expectDispatched(port: number, numbers: readonly number[], shift = 0): void {
   deliver(port, numbers)
   for (const shard of drivers.keys()) {
@@ -102,7 +102,7 @@ function vanish(port: number): void {
   near.ip(`link delete near${port}`)
 }
 
-/** The interface is back under another index; what the coordinator does when it hears of that is rebind(). */
+/** Deletes an interface and makes it again under another index; then the coordinator calls rebind(). */
 function comeBack(port: number): void {
   cable(port)
   inside(near, () => opened.rebind(port, interfaceIndex(`near${port}`)))
@@ -118,7 +118,7 @@ describe('dispatch by the kernel among three shards', () => {
     expectDispatched(1, sequence(100, 60))
   })
 
-  it('gives nobody anything before there is a program', () => {
+  it('gives no shard anything before there is a program', () => {
     deliver(0, sequence(0, 30))
     dispatch()
     expectDispatched(0, sequence(100, 30))
@@ -133,7 +133,7 @@ describe('dispatch by the kernel among three shards', () => {
     }
   })
 
-  it('keeps each port’s own', () => {
+  it('has a program for each port', () => {
     opened.setDispatch(0, byNumber(0))
     opened.setDispatch(1, byNumber(1))
     expectDispatched(0, sequence(0, 30), 0)
@@ -207,7 +207,7 @@ describe('dispatch by the kernel among three shards', () => {
       expectDispatched(0, sequence(0, 30))
     })
 
-    it('does so when it happens again before a shard has looked', () => {
+    it('does so when the interface vanishes again before a shard has looked', () => {
       for (const _ of [1, 2, 3]) {
         vanish(0)
         comeBack(0)

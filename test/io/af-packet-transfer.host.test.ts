@@ -1,6 +1,6 @@
 // Real TCP through the af-packet driver: a client and a server, each in a namespace of its own, and between them a
-// relay that does nothing but carry frames. What the drivers' contract checks frame by frame is checked here by two
-// TCP stacks with all their offloads on.
+// relay that only carries frames. The driver contract checks single frames; here two TCP stacks with all their offloads
+// check.
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -24,7 +24,7 @@ const CONTENT = `
   for (let i = 0; i < content.length; i += 64) content.writeUInt32BE(i, i)
   const digest = (bytes) => createHash('sha256').update(bytes).digest('hex')
 `
-/** Answers a GET with the content, and a POST with the digest of what came. */
+/** A server that answers a GET with the content, and a POST with the digest of what came. */
 const SERVER = `${CONTENT}
   http.createServer(async (request, response) => {
     if (request.method === 'GET') return response.end(content)
@@ -33,7 +33,7 @@ const SERVER = `${CONTENT}
     response.end(digest(Buffer.concat(chunks)))
   }).listen(80, '10.9.0.2', () => console.log('listening'))
 `
-/** Says how many bytes it has down and up, and whether both were the content. */
+/** A client that prints how many bytes it got and sent, and whether both were the content. */
 const CLIENT = `${CONTENT}
   async function main() {
     const down = Buffer.from(await (await fetch('http://10.9.0.2/')).arrayBuffer())

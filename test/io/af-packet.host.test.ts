@@ -9,7 +9,8 @@ import { type AfPacketOptions, type AfPacketPorts, openAfPacket } from '../../sr
 import { BURST } from '../../src/io/driver.ts'
 import { addressOf, close, eventfd, interfaceIndex, SOL_SOCKET, setsockopt } from '../../src/io/syscalls.ts'
 import { type Namespace, veth } from '../../src/lab/world/namespace.ts'
-import { type DriverFixture, describeDriver, receiveCopies, waitUntil } from '../contract/driver.ts'
+import { describeDriver } from '../contract/driver.ts'
+import { type DriverFixture, receiveCopies, waitUntil } from '../contract/driver-fixture.ts'
 import { numbered, numberOf, tagged } from '../contract/frames.ts'
 import { FarEnd, inside, linkUp, quietNamespace } from './far-end.ts'
 
@@ -37,7 +38,7 @@ interface Fixture extends DriverFixture {
 
 const interfaces = (...names: string[]) => names.map((name) => ({ name, index: interfaceIndex(name) }))
 
-/** All that arrives is shard 0's; shard 1 is the neighbour. */
+/** A program that gives all packets to shard 0; shard 1 is the neighbour. */
 const ALL_TO_FIRST = Uint8Array.of(6, 0, 0, 0, 0, 0, 0, 0)
 
 function openFixture(shards = 1): Fixture {
@@ -112,7 +113,7 @@ describe('af-packet', () => {
     driver.flush()
   }
 
-  describe('frames that are none of this interface', () => {
+  describe('frames of VLANs', () => {
     it('skips tagged frames and counts them', () => {
       for (const frame of [numbered(1), tagged(numbered(2), 5), numbered(3), tagged(numbered(4), 0), numbered(5)])
         fixture.deliver(0, frame)
@@ -150,7 +151,7 @@ describe('af-packet', () => {
     expect(receiveCopies(driver, 0, 1).map(({ frame }) => frame)).toEqual([numbered(1, 1000).subarray(0, 100)])
   })
 
-  it('finds its place when a new driver takes the rings over, and gives up what the old one held', () => {
+  it('goes on in the same place when a new driver gets the rings, and releases the burst of the old one', () => {
     const almostALap = fixture.slots - 3
     for (let i = 0; i < almostALap; i++) {
       fixture.deliver(0, numbered(i))
@@ -163,7 +164,7 @@ describe('af-packet', () => {
     expect(received(0, 9)).toEqual([1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009])
   })
 
-  it('goes on counting when a new driver takes the rings over', () => {
+  it('goes on counting when a new driver gets the rings', () => {
     fixture.deliver(0, tagged(numbered(1), 5))
     waitUntil(driver, () => driver.receive(0, at, length) === 0 && driver.taggedFrames(0) === 1)
     near.ip('link set near0 down')
@@ -184,13 +185,13 @@ describe('af-packet', () => {
       for (const name of ['near0', 'near1']) near.exec('tc', 'qdisc', 'delete', 'dev', name, 'root')
     })
 
-    it('is passed by where so opened', () => {
+    it('is bypassed if the port was opened so', () => {
       for (let i = 0; i < COUNT; i++) transmit(0, i)
       expect(fixture.collect(0, COUNT)).toHaveLength(COUNT)
       expect(driver.sendFailures(0)).toBe(0)
     })
 
-    it('is honoured otherwise: what it has no place for is given up after a few tries, and counted', () => {
+    it('is used otherwise: frames that it has no room for are dropped after a few tries, and counted', () => {
       for (let i = 0; i < COUNT; i++) transmit(1, i)
       expect(driver.sendFailures(1)).toBeGreaterThan(COUNT / 2)
       expect(driver.sendFailures(1)).toBeLessThan(COUNT)
@@ -231,7 +232,7 @@ describe('af-packet', () => {
       expect(received(1, 1)).toEqual([3])
 
       veth(near, 'near0', far, 'far0')
-      // It may still be down when the coordinator hears of it.
+      // The link may still be down when the coordinator hears of the interface.
       near.ip('link set near0 down')
       inside(near, () => fixture.opened.rebind(0, interfaceIndex('near0')))
       linkUp(near, far, 0)

@@ -1,8 +1,8 @@
-// Capture files as tests write them: a description in, bytes out. Authority: draft-ietf-opsawg-pcap and -pcapng.
+// Builds the bytes of capture files from descriptions. Authority: draft-ietf-opsawg-pcap and -pcapng.
 
 export interface Written {
   readonly seconds: number
-  /** In units of the file's or the interface's clock. */
+  /** In ticks of the file's or the interface's clock. */
   readonly fraction: number
   readonly bytes: Uint8Array
   readonly originalLength?: number
@@ -12,7 +12,7 @@ interface Order {
   readonly little?: boolean
 }
 
-/** Numbers of two or four bytes in an order. */
+/** Writes numbers of two or four bytes in one byte order. */
 function writer(little: boolean) {
   return {
     u16: (...values: number[]): Buffer => {
@@ -44,7 +44,7 @@ export function pcap(
 
 const padded = (bytes: Uint8Array): Buffer => Buffer.concat([bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4)])
 
-/** Blocks of a pcapng section, each to be put together by whoever asks. */
+/** Blocks of a pcapng section, for a test to put together. */
 export function pcapng({ little = true }: Order = {}) {
   const { u16, u32 } = writer(little)
   const block = (type: number, ...parts: Uint8Array[]): Buffer => {

@@ -23,7 +23,7 @@ import {
   socket,
 } from '../../src/io/syscalls.ts'
 import type { Namespace } from '../../src/lab/world/namespace.ts'
-import type { Carried } from '../contract/driver.ts'
+import type { Carried } from '../contract/driver-fixture.ts'
 import { testNamespace } from '../leftovers.ts'
 import { PATIENCE_MS } from '../patience.ts'
 
@@ -41,7 +41,7 @@ export function inside<T>(namespace: Namespace, work: () => T): T {
   }
 }
 
-/** A host that says nothing by itself: without IPv6 no router is looked for. */
+/** A host that sends nothing by itself: with IPv6 it would look for routers. */
 export function quietNamespace(name: string): Namespace {
   try {
     const made = testNamespace(name)
@@ -58,8 +58,8 @@ export function quietNamespace(name: string): Namespace {
 const LOOKS = 1000
 
 /**
- * Brings up the near end of the cable near<port> - far<port>, and returns when both ends carry: the kernel says so a
- * moment after it has done it, and what is sent before is lost.
+ * Brings up the near end of the cable near<port> - far<port>, and returns when both ends have a carrier. That takes the
+ * kernel a moment, and frames sent before are lost.
  */
 export function linkUp(near: Namespace, far: Namespace, port: number): void {
   near.ip(`link set near${port} up`)
@@ -75,7 +75,7 @@ const ETH_P_ALL = 3
 const SO_RCVBUFFORCE = 33
 const RECEIVE_BUFFER = 16 << 20
 
-/** All frames of a test wait here until it looks. Where the right is missing, a few hundred of them do. */
+/** The receive buffer, for all frames of a test. Without the right to force it, it has room for some hundred frames. */
 function enlargeReceiveBuffer(fd: number): void {
   try {
     setsockoptInt(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
@@ -108,7 +108,7 @@ export class FarEnd {
     if (sent !== VIRTIO_NET_HEADER + frame.length) throw new Error(`the far end sent ${sent} bytes`)
   }
 
-  /** The next frames, `count` of them; fewer only if no more come for as long as tests wait for anything. */
+  /** The next `count` frames; fewer only if no more come for as long as tests wait. */
   collect(count: number): Carried[] {
     const poll = new Uint8Array(8)
     new Int32Array(poll.buffer).set([this.#fd, POLLIN])

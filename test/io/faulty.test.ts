@@ -5,7 +5,8 @@ import { type FaultPlan, type Faults, parseFaults } from '../../src/io/fault-pla
 import { FaultyDriver } from '../../src/io/faulty.ts'
 import { LoopbackDriver, packetMemoryBytes } from '../../src/io/loopback.ts'
 import { sharedMemory } from '../../src/memory/region.ts'
-import { describeDriver, TOO_LONG } from '../contract/driver.ts'
+import { describeDriver } from '../contract/driver.ts'
+import { TOO_LONG } from '../contract/driver-fixture.ts'
 import { numbered, numberOf, superPacket } from '../contract/frames.ts'
 
 const NONE: Faults = { loss: 0, duplicate: 0, reorder: 0, by: 3 }

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { BURST } from '../../src/io/driver.ts'
 import { LoopbackDriver, packetMemoryBytes } from '../../src/io/loopback.ts'
 import { sharedMemory } from '../../src/memory/region.ts'
-import { describeDriver, TOO_LONG } from '../contract/driver.ts'
+import { describeDriver } from '../contract/driver.ts'
+import { TOO_LONG } from '../contract/driver-fixture.ts'
 
 const at = new Int32Array(BURST)
 const length = new Int32Array(BURST)
@@ -26,7 +27,7 @@ describeDriver('loopback', () => {
 })
 
 describe('loopback driver', () => {
-  it('carries what is injected to whoever takes what was sent, header and all', () => {
+  it('carries an injected frame and its header to takeSent()', () => {
     const driver = new LoopbackDriver()
     const header = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
     driver.inject(0, frame(0xaa, 0xbb), header)
@@ -39,7 +40,7 @@ describe('loopback driver', () => {
     expect(driver.takeSent(1)).toEqual([])
   })
 
-  it('loses what finds no slot, until the shard releases', () => {
+  it('loses frames that find no free slot, until the shard releases', () => {
     const driver = new LoopbackDriver({ slots: 4 })
     const taken = Array.from({ length: 6 }, (_, i) => driver.inject(0, frame(i)))
     expect(taken).toEqual([true, true, true, true, false, false])
@@ -65,7 +66,7 @@ describe('loopback driver', () => {
     expect(Array.from(at.subarray(0, count), (offset) => (offset + 14) % 4)).toEqual([0, 0, 0, 0, 0])
   })
 
-  it('refuses to send what the hook says, and sends the rest', () => {
+  it('refuses to send what the hook refuses, and sends the rest', () => {
     const driver = new LoopbackDriver({ refuse: (_port, bytes) => bytes[0] === 2 })
     for (const first of [1, 2, 3]) driver.inject(0, frame(first))
     const count = driver.receive(0, at, length)
@@ -100,7 +101,7 @@ describe('loopback driver', () => {
     const packetMemory = sharedMemory(packetMemoryBytes(options))
     const drivers = [0, 1, 2].map((shard) => new LoopbackDriver({ ...options, shard, packetMemory }))
 
-    it('keeps what comes for each apart', () => {
+    it('keeps the frames of each apart', () => {
       for (const [shard, driver] of drivers.entries()) driver.inject(1, frame(shard))
       for (const [shard, driver] of drivers.entries()) {
         expect(driver.receive(1, at, length)).toBe(1)
@@ -109,7 +110,7 @@ describe('loopback driver', () => {
       }
     })
 
-    it('shares one range behind all that belongs to one of them', () => {
+    it('shares one range behind the parts of all', () => {
       const own = drivers.map(({ scratchAt, scratchLength }) => scratchAt + scratchLength)
       for (const { sharedAt, sharedLength } of drivers) {
         expect([sharedAt, sharedLength]).toEqual([packetMemoryBytes(options) - 4096, 4096])
@@ -117,7 +118,7 @@ describe('loopback driver', () => {
       }
     })
 
-    it('gives up what a dead driver had listed, and goes on behind it', () => {
+    it('releases what a dead driver had listed, and goes on behind it', () => {
       for (const first of [1, 2]) drivers[0].inject(0, frame(first))
       drivers[0].receive(0, at, length)
       drivers[0].inject(0, frame(3))

@@ -35,7 +35,7 @@ function read(bytes: Uint8Array) {
   return frames
 }
 
-/** Frames that come before the error, and the error. */
+/** Reads a capture; returns the frames before the error, and the error. */
 function readUntil(bytes: Uint8Array): { frames: number; code: string; message: string } {
   let frames = 0
   try {
