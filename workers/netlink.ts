@@ -1,5 +1,5 @@
-// The thread that watches the kernel's tables: takes its memory, turns the watcher until it is told to stop, passes
-// reports to the main thread. What it does is in src/host/watcher.ts.
+// The thread that watches the kernel's tables: attaches its memory, turns the watcher until its stop word is set, posts
+// reports to the main thread. What a turn does is in src/host/watcher.ts.
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { type NetlinkThreadData, Watcher } from '../src/host/watcher.ts'

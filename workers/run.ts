@@ -1,5 +1,6 @@
-// What a shard's and the dispatcher's threads have in common: memory and sockets attached, turns until ordered to end.
-// While it runs the thread reads no messages: its orders are a word in shared memory.
+// The loop of a shard's and of the dispatcher's thread: attaches memory and sockets, turns until its order word says
+// that it may not. The thread reads no messages while it runs: its orders are a word in shared memory
+// (src/memory/control-words.ts).
 
 import { writeSync } from 'node:fs'
 import { threadId } from 'node:worker_threads'

@@ -4,7 +4,7 @@
 
 import { getRandomValues } from 'node:crypto'
 import { ExpectationTable } from '../conntrack/expectation-table.ts'
-import type { Side } from '../conntrack/terms.ts'
+import { INSIDE, OUTSIDE, type Side } from '../conntrack/terms.ts'
 import { counterBlock } from '../counters/counters.ts'
 import { HandoverRings, handoverFrameBytes } from '../datapath/handover/handover-rings.ts'
 import type { ShardMemory, ShardSettings } from '../datapath/shard-contract.ts'
@@ -12,15 +12,13 @@ import { tableBytes } from '../datapath/shard-tables.ts'
 import { HelperList } from '../helpers/helper-list.ts'
 import { addressOf, adviseHugePages } from '../io/syscalls.ts'
 import { ControlWords } from '../memory/control-words.ts'
-import { allocate, Region, sharedMemory } from '../memory/region.ts'
+import { allocate, CACHE_LINE, Region, sharedMemory } from '../memory/region.ts'
 import { Externals } from '../nat/externals.ts'
 import { Fib, type FibOptions } from '../routing/fib.ts'
 import { poolAddresses } from './address-range.ts'
 import type { GatewayConfig } from './config.ts'
 import { parsePortForward } from './port-forwards.ts'
 
-const INSIDE = 0
-const OUTSIDE = 1
 /**
  * Entries for external addresses at least: an outside interface has one address at a time, but an earlier one keeps its
  * entry until every shard has seen that it ended.
@@ -146,10 +144,8 @@ function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array):
   return Array.from({ length: workers }, (_, shard) => ({ shard, ...common }))
 }
 
-const LINE = 64
-
 /** A row that straddles two cache lines costs half the rate at a million flows (memory/region.ts). */
 function assertAligned(buffer: SharedArrayBuffer): void {
   const address = addressOf(new Uint8Array(buffer))
-  if (address % LINE !== 0) throw new Error(`shared memory begins at ${address}, not on a cache line`)
+  if (address % CACHE_LINE !== 0) throw new Error(`shared memory begins at ${address}, not on a cache line`)
 }

@@ -2,6 +2,7 @@
 // linux/inet_diag.h.
 
 import type { Addr } from '../wire/address.ts'
+import { PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import { attributes, type Message } from './netlink.ts'
 import { NETLINK_SOCK_DIAG, NetlinkSocket } from './netlink-socket.ts'
 import type { PortRange } from './port-range.ts'
@@ -9,8 +10,6 @@ import type { PortRange } from './port-range.ts'
 const SOCK_DIAG_BY_FAMILY = 20
 const AF_INET = 2
 const AF_INET6 = 10
-const IPPROTO_TCP = 6
-const IPPROTO_UDP = 17
 const ALL_STATES = 0xffffffff
 const INET_DIAG_REQ_BYTECODE = 1
 const BYTECODE_SOURCE_AT_LEAST = 2
@@ -31,7 +30,7 @@ const MAPPED = 0xffff0000 | 0 // ::ffff:0:0/96, its third word as loaded
 export function portsInUse(
   addresses: readonly Addr[],
   range: PortRange,
-  protocols: readonly number[] = [IPPROTO_TCP, IPPROTO_UDP],
+  protocols: readonly number[] = [PROTO_TCP, PROTO_UDP],
 ): Set<number> {
   const socket = new NetlinkSocket(NETLINK_SOCK_DIAG)
   const ports = new Set<number>()

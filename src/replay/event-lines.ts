@@ -1,5 +1,5 @@
-// The events of a replay as lines of JSON: one object each, addresses dotted, ports as numbers, in the order in which
-// they happened. Owner: main thread, the only reader of the shards' rings.
+// Turns the events of a replay into lines of JSON: an object each, addresses dotted, ports as numbers, in the order in
+// which they happened. Owner: main thread, the only reader of the shards' event rings.
 
 import {
   CONN,
@@ -12,23 +12,37 @@ import { EXPECT_ENDS, EXPECT_EVENT, FLOW_EVENT, PACKET_EVENT } from '../conntrac
 import { EXPECTATION } from '../conntrack/expectation-table.ts'
 import { TCP_STATES } from '../conntrack/tcp-state.ts'
 import {
+  ACCEPT,
+  ACCEPT_AND_END,
   CT_ESTABLISHED,
   CT_IS_REPLY,
   CT_NEW,
   CT_RELATED,
   destinationPort,
   invertPorts,
+  NOT_OURS,
+  QUEUED,
   sourcePort,
 } from '../conntrack/terms.ts'
 import { DROP_REASONS } from '../counters/drop-reasons.ts'
 import { EVENT, FRAME, KIND } from '../memory/event-ring.ts'
 import { LIVE } from '../memory/rows.ts'
 import { formatAddress, swap16 } from '../wire/address.ts'
+import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 
-const NAMES: Readonly<Record<number, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp', 47: 'gre', 50: 'esp' }
-const ICMP = 1
-const TCP = 6
-const VERDICTS: Readonly<Record<number, string>> = { [-1]: 'accept', [-2]: 'not-ours', [-3]: 'queued', [-5]: 'accept' }
+const NAMES: Readonly<Record<number, string>> = {
+  [PROTO_ICMP]: 'icmp',
+  [PROTO_TCP]: 'tcp',
+  [PROTO_UDP]: 'udp',
+  47: 'gre',
+  50: 'esp',
+}
+const VERDICTS: Readonly<Record<number, string>> = {
+  [ACCEPT]: 'accept',
+  [ACCEPT_AND_END]: 'accept',
+  [NOT_OURS]: 'not-ours',
+  [QUEUED]: 'queued',
+}
 const CTINFO: Readonly<Record<number, string>> = {
   [CT_NEW]: 'NEW',
   [CT_RELATED]: 'RELATED',
@@ -53,7 +67,8 @@ const ends = (src: number, dst: number, ports: number): Ends => ({
 })
 
 /**
- * Of ICMP the ports word has the identifier where its sender's port would be, and the query's type at the other end.
+ * In the ports word of an ICMP query, the identifier takes the place of the sender's port, and the query's type that of
+ * the receiver's.
  */
 const query = (src: number, dst: number, ports: number) => ({
   src: formatAddress(src),
@@ -63,23 +78,23 @@ const query = (src: number, dst: number, ports: number) => ({
 })
 const queryAnswer = (src: number, dst: number, ports: number) => query(src, dst, invertPorts(ports))
 
-export interface LinesOptions {
+export interface EventLinesOptions {
   /** By shard. */
   readonly connections: readonly ConnectionView[]
-  /** By its number in the registry. */
+  /** Names of helpers by number. */
   readonly helpers: ReadonlyMap<number, string>
 }
 
-export class Lines {
-  readonly #options: LinesOptions
-  /** Of connections that live, by shard, row and generation: their masters, which may end before them. */
+export class EventLines {
+  readonly #options: EventLinesOptions
+  /** The masters of connections in force, by shard, row and generation: a master may end before its connection. */
   readonly #masters = new Map<string, Ends | null>()
 
-  constructor(options: LinesOptions) {
+  constructor(options: EventLinesOptions) {
     this.#options = options
   }
 
-  /** The line of a shard's record that begins at `at`. */
+  /** The line for the record that begins at `at` in a shard's ring. */
   of(shard: number, records: Int32Array, at: number): string {
     const word = (name: number): number => records[at + name]!
     const kind = word(KIND)
@@ -103,7 +118,7 @@ export class Lines {
     })
   }
 
-  /** An expectation's time is over: the coordinator has seen it; the words of its slot. */
+  /** The line for an expectation that the coordinator found expired; `slot` holds the words of its slot. */
   expired(frame: number, slot: Int32Array): string {
     const word = (name: number): number => slot[name]!
     return JSON.stringify({
@@ -121,7 +136,7 @@ export class Lines {
   }
 
   #flow(event: string, frame: number, shard: number, word: (name: number) => number): string {
-    const isIcmp = (word(FLOW_EVENT.state) & 0xff) === ICMP
+    const isIcmp = (word(FLOW_EVENT.state) & 0xff) === PROTO_ICMP
     return JSON.stringify({
       event,
       frame,
@@ -148,7 +163,7 @@ export class Lines {
     return { master }
   }
 
-  /** The original tuple of a connection that lives; null if it has ended. */
+  /** The original tuple of a connection; null if it has ended. */
   #tupleOf(shard: number, row: number, generation: number): Ends | null {
     const { words } = this.#options.connections[shard]!
     const base = row << CONN_SHIFT
@@ -160,7 +175,7 @@ export class Lines {
     const verdict = word(PACKET_EVENT.verdict)
     const direction = word(PACKET_EVENT.direction)
     const state = word(PACKET_EVENT.state)
-    const isTcp = (state & 0xff) === TCP
+    const isTcp = (state & 0xff) === PROTO_TCP
     return JSON.stringify({
       event: 'packet',
       frame,

@@ -1,38 +1,38 @@
-// What the main thread of a replay and its shards tell each other. Lock-step: a shard does nothing but what it is told,
-// and has done it when it answers.
+// The messages between a replay's main thread and its shards' threads, in lock-step: a shard acts on an order only, and
+// is done with it when it answers.
 
 import type { ShardMemory, ShardSettings } from '../datapath/shard-contract.ts'
 import type { PcapDriverOptions } from '../io/pcap.ts'
 import type { Addr } from '../wire/address.ts'
 
-/** What a shard's thread begins with. */
+/** What a shard's thread (workers/replay.ts) is given at its start. */
 export interface ReplayShard {
   readonly memory: ShardMemory
   readonly settings: ShardSettings
   readonly driver: PcapDriverOptions
 }
 
-export type Side = 'inside' | 'outside'
+export type SideName = 'inside' | 'outside'
 
 export type Order =
-  /** It is so many milliseconds: what time demands is done. */
+  /** Time has come to this millisecond of the shards' clock: what is over by then ends. */
   | { readonly what: 'time'; readonly milliseconds: number }
   /**
-   * An IPv4 packet has come, as the inside sees it; `outside` is the gateway's address, 0 where nothing is translated.
+   * An IPv4 packet as it was captured inside. `outside` is the gateway's outside address, 0 if nothing is translated.
    */
   | {
       readonly what: 'play'
       readonly milliseconds: number
-      readonly from: Side
+      readonly from: SideName
       readonly packet: Uint8Array
       readonly outside: Addr
     }
-  /** Something is in a ring for it. */
+  /** Another shard has handed something over to this one. */
   | { readonly what: 'turn'; readonly milliseconds: number }
 
 export interface Done {
-  /** Of what time demands there is more: the same order once more, when the events are read. */
+  /** More is over by this time than fits into the event ring: the order is to be repeated once the events are read. */
   readonly more: boolean
-  /** What it has sent, Ethernet header first, by side, in order. */
-  readonly sent: readonly (readonly [Side, Uint8Array])[]
+  /** The frames that were sent, in order, each with the side that it was sent to; with Ethernet header. */
+  readonly sent: readonly (readonly [SideName, Uint8Array])[]
 }

@@ -1,6 +1,6 @@
-// The shards of a replay: threads over the same memory and the same datapath as a gateway's, in lock-step. An order is
-// given to one of them, or to all one by one, and is done when this resolves; then whoever has something in a ring gets
-// its turn, until no ring has. Owner: main thread.
+// The shards of a replay: threads with the same memory and the same datapath as a gateway's, in lock-step. An order is
+// given to one shard, or to all one after the other. Afterwards each shard that another one has handed something over
+// to gets a turn, until all rings are empty. Owner: main thread.
 
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
@@ -18,20 +18,21 @@ export class ReplayShards {
   readonly #workers: readonly Worker[]
   readonly #rings: HandoverRings
 
-  readonly #heard: () => void
+  readonly #onStep: () => void
 
-  private constructor(workers: readonly Worker[], rings: HandoverRings, heard: () => void) {
+  private constructor(workers: readonly Worker[], rings: HandoverRings, onStep: () => void) {
     this.#workers = workers
     this.#rings = rings
-    this.#heard = heard
+    this.#onStep = onStep
   }
 
   /**
-   * Resolves when each has loaded its helpers. `heard` is called after each step of one of them: it has told events.
+   * Resolves when every shard has loaded its helpers. `onStep` is called after each step of a shard, which may have
+   * published events.
    */
   static async start(
     { settings, shards, sharedPacketMemory }: GatewayMemory,
-    heard: () => void,
+    onStep: () => void,
   ): Promise<ReplayShards> {
     const count = shards.length
     const shape = {
@@ -52,7 +53,7 @@ export class ReplayShards {
           } satisfies ReplayShard,
         }),
     )
-    const started = new ReplayShards(workers, new HandoverRings(new Region(shards[0]!.handover), count), heard)
+    const started = new ReplayShards(workers, new HandoverRings(new Region(shards[0]!.handover), count), onStep)
     try {
       await Promise.all(workers.map((worker) => answer(worker)))
     } catch (error) {
@@ -66,7 +67,10 @@ export class ReplayShards {
     return this.#workers.length
   }
 
-  /** Gives an order to one shard, and lets what it hands over arrive. What was sent, in order. */
+  /**
+   * Gives an order to one shard, and turns to the shards that it hands over to. Resolves with the frames sent, in
+   * order.
+   */
   async order(shard: number, order: Order): Promise<Done['sent']> {
     const sent = [...(await this.#ask(shard, order))]
     for (let waiting = this.#waiting(); waiting >= 0; waiting = this.#waiting())
@@ -84,7 +88,7 @@ export class ReplayShards {
     await Promise.all(this.#workers.map((worker) => worker.terminate()))
   }
 
-  /** A shard for which something lies in a ring, -1 if there is none. */
+  /** A shard whose rings are not empty, -1 if there is none. */
   #waiting(): number {
     for (let shard = 0; shard < this.count; shard++) if (this.#rings.hasMail(shard)) return shard
     return -1
@@ -96,14 +100,14 @@ export class ReplayShards {
     for (;;) {
       worker.postMessage(order)
       const { sent, more } = await answer(worker)
-      this.#heard()
+      this.#onStep()
       all.push(...sent)
       if (!more) return all
     }
   }
 }
 
-/** The next thing that a thread says. Rejects if it fails instead. */
+/** The next message of a thread. Rejects if the thread fails instead. */
 async function answer(worker: Worker): Promise<Done> {
   const [done] = await once(worker, 'message')
   return done as Done

@@ -1,10 +1,10 @@
-// A capture through the datapath of a gateway, in virtual time (`natloom replay`). The capture is as the inside saw it;
-// a packet from outside is first made what its peer would have sent (datapath/un-nat/un-nat.ts). Time is the capture's:
-// it begins with the first frame and ends with the last, so nothing expires at the end.
+// Sends a capture through the datapath of a gateway in virtual time (`natloom replay`). The capture was taken inside,
+// so a packet from outside is first turned into the one that its peer would have sent to the gateway (datapath/un-nat).
+// Time is the capture's: it begins with the first frame and ends with the last.
 //
-//   frame -> IPv4 packet -> checksum completed -> side -> [a new second: what is over ends] -> its shard, until all are idle
-//                                                                     events, what was sent -> files
-// Runs are alike: keys are the same each time, so are the ports that are chosen by them.
+//   frame -> [a new second: what is over ends] -> IPv4 packet -> side -> checksums completed
+//         -> the owner's shard, then other shards until all rings are empty -> events and sent frames into files
+// Runs are repeatable: the keys are the same each time, and so are the ports that are chosen by them.
 // Owner: main thread.
 
 import { DEFAULT_TIMEOUTS } from '../conntrack/timeouts.ts'
@@ -24,39 +24,39 @@ import { POOL, SPACES } from '../nat/externals.ts'
 import { type Leases, NO_RULES, ownerOf, type StaticRules, UNTRANSLATED } from '../ownership/ownership-rule.ts'
 import { type Addr, formatAddress, type Prefix, parsePrefix } from '../wire/address.ts'
 import { completeChecksums, isReadable, numbersFromInside, sideOf, sourceOf } from './captured-packets.ts'
-import { Lines } from './event-lines.ts'
-import type { Done, Side } from './messages.ts'
+import { EventLines } from './event-lines.ts'
+import type { Done, SideName } from './messages.ts'
 import { ReplayShards } from './replay-shards.ts'
 
 export interface ReplayHelper {
-  /** A built-in's name, or an absolute path. */
+  /** The name of a built-in helper, or an absolute path. */
   readonly module: string
-  /** Default: the helper's own. */
+  /** The server's ports; without any, the one that the helper names. */
   readonly ports: readonly number[]
 }
 
 export interface ReplayOptions {
   readonly file: string
-  /** undefined: RFC 1918, and whoever has sent the first packet. */
+  /** The prefixes inside; undefined: those of RFC 1918, and the sender of the first packet. */
   readonly inside?: readonly Prefix[] | undefined
   readonly outsideAddress: Addr
   /** False: connections are tracked, nothing is translated. */
   readonly translate: boolean
   readonly helpers: readonly ReplayHelper[]
   readonly workers: number
-  /** Checksums that a capture lacks because of offloading are completed first. */
+  /** Whether checksums that were left to a network card are completed. */
   readonly completeChecksums: boolean
   readonly outInside?: string | undefined
   readonly outOutside?: string | undefined
-  /** A line of JSON. */
+  /** Called with a line of JSON for each event. */
   event?(line: string): void
-  /** One for each packet, too. */
+  /** Whether there are events of packets, too. */
   readonly packetEvents: boolean
 }
 
 export interface Summary {
   readonly frames: number
-  /** Frames that no shard was given, by why: what pcap-link.ts says, or `one-side`: both ends are on one side. */
+  /** Frames that were given to no shard, by cause: those of io/pcap-link.ts, or `one-side`: both ends on one side. */
   readonly passedOver: ReadonlyMap<PassedOver | 'one-side', number>
   readonly completed: number
   readonly toInside: number
@@ -66,42 +66,42 @@ export interface Summary {
   readonly connections: number
   readonly expected: number
   readonly matched: number
-  /** Events for which a ring had no room. */
+  /** Events that were lost because a shard's ring was full. */
   readonly lostEvents: number
 }
 
 const RFC1918 = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16'].map(parsePrefix)
-/** The gateway's time at the first frame: nothing is older than its start. */
+/** Milliseconds of the shards' clock at the first frame: nothing has a time before the gateway's start. */
 const BEGIN_MS = 1000
-/** How often all shards are told: what is held, or over, is looked at then. */
+/** All shards are told the time at least so often: they look then at held bytes and at what is over. */
 const TELL_EVERY_MS = 100
 const CONNECTIONS = 65_536
 const EXPECTATIONS = 4096
 const BLOCK = 64
-/** Below are services' ports, which no NAT gives to a client. */
+/** RFC 6335 section 6: ports below are the system's, which NAT gives to no client. */
 const FIRST_PORT = 1024
 const PORTS = 65_536
 
-/** A helper that can't be had; the message says why. */
+/** A helper can't be loaded; the message says why. */
 class ReplayError extends Error {
   override readonly name = 'ReplayError'
   readonly code = 'REPLAY_HELPER'
   readonly exitCode = 2
 }
 
-/** Throws PcapError for what is wrong with a file, ReplayError for what is wrong with a helper. */
+/** Throws PcapError about a file, ReplayError about a helper. */
 export async function replay(options: ReplayOptions): Promise<Summary> {
   const capture = openCapture(options.file)
   try {
     const entries = await entriesOf(options.helpers)
-    const run = new Run(options, entries)
+    const run = new Replay(options, entries)
     return await run.all(capture)
   } finally {
     capture.close()
   }
 }
 
-/** Tried here first, so that what is wrong with one is said before anything begins. */
+/** Imported here first, so that a helper's faults are reported before anything begins. */
 async function entriesOf(helpers: readonly ReplayHelper[]): Promise<HelperEntry[]> {
   const entries: HelperEntry[] = []
   for (const { module, ports } of helpers) {
@@ -114,22 +114,22 @@ async function entriesOf(helpers: readonly ReplayHelper[]): Promise<HelperEntry[
   return entries
 }
 
-class Run {
+class Replay {
   readonly #options: ReplayOptions
   readonly #memory: GatewayMemory
   readonly #leases: Leases
   readonly #rules: StaticRules
   readonly #readers: readonly EventReader[]
-  readonly #lines: Lines
-  readonly #keeper: ExpectationGc
+  readonly #lines: EventLines
+  readonly #expectationGc: ExpectationGc
   readonly #passedOver = new Map<PassedOver | 'one-side', number>()
   #inside: readonly Prefix[]
   #shards!: ReplayShards
-  #writers: Partial<Record<Side, CaptureWriter>> = {}
+  #writers: Partial<Record<SideName, CaptureWriter>> = {}
   #frame = 0
   #began: { readonly seconds: number; readonly nanoseconds: number } | undefined
   #now = BEGIN_MS
-  /** The time that all shards know. */
+  /** The time that all shards were told last. */
   #told = 0
   #completed = 0
   #lost = 0
@@ -155,7 +155,7 @@ class Run {
           ports: { from: FIRST_PORT, to: PORTS - 1 },
           mapping: 'endpoint-independent',
           filtering: 'address-dependent',
-          // A capture is read beside its translation: ports stay what they are where they can.
+          // People compare the capture with its translation, so ports stay the same where they can.
           preservePorts: true,
           parity: true,
           protocols: [],
@@ -171,8 +171,8 @@ class Run {
     memory.helperList.publish(JSON.stringify(entries))
     this.#readers = memory.shards.map(({ tables }, shard) => new EventReader(eventsOf(tables, memory.settings[shard]!)))
     const connections = memory.shards.map(({ tables }, shard) => connectionsOf(tables, memory.settings[shard]!))
-    this.#lines = new Lines({ connections, helpers: new Map(entries.map(({ id, name }) => [id, name])) })
-    this.#keeper = new ExpectationGc({
+    this.#lines = new EventLines({ connections, helpers: new Map(entries.map(({ id, name }) => [id, name])) })
+    this.#expectationGc = new ExpectationGc({
       table: memory.expectations,
       externals: memory.externals,
       connections,
@@ -182,7 +182,7 @@ class Run {
     })
   }
 
-  /** All ports of the outside address but services', a block to each shard by turns. */
+  /** Leases all ports of the outside address from FIRST_PORT on, a block to each shard in turn. */
   #lease(): void {
     const { externals } = this.#memory
     const entry = externals.add(this.#options.outsideAddress, POOL)
@@ -227,7 +227,8 @@ class Run {
     if (!isSupported(captured.link))
       throw new PcapError(
         'PCAP_LINK',
-        `${this.#options.file}: frame ${captured.number} is of link type ${captured.link}, which is not read; read are ${LINKS_IN_WORDS}`,
+        `${this.#options.file}: frame ${captured.number} is of link type ${captured.link}, which is not read; ` +
+          `read are ${LINKS_IN_WORDS}`,
       )
     for (const reader of this.#readers) reader.setFrame(captured.number)
     await this.#tellTime(captured)
@@ -235,7 +236,7 @@ class Run {
     if (typeof at !== 'number') return this.#passOver(at)
     const packet = Uint8Array.from(captured.bytes.subarray(at))
     if (!isReadable(packet)) return this.#passOver('short')
-    this.#meetFirst(packet)
+    this.#takeFirstSenderInside(packet)
     const side = sideOf(packet, this.#inside)
     if (side === undefined) return this.#passOver('one-side')
     if (this.#options.completeChecksums && completeChecksums(packet)) this.#completed++
@@ -247,26 +248,26 @@ class Run {
     )
   }
 
-  /** The first packet's sender is inside, unless somebody has said who is. */
-  #meetFirst(packet: Uint8Array): void {
+  /** The sender of the first packet is inside, unless an option names the prefixes inside. */
+  #takeFirstSenderInside(packet: Uint8Array): void {
     if (this.#options.inside !== undefined || this.#inside !== RFC1918) return
     this.#inside = [...RFC1918, parsePrefix(`${formatAddress(sourceOf(packet))}/32`)]
     this.#publishNetwork()
   }
 
-  /** Frames that are out of order don't turn time back. */
+  /** Tells all shards the time of a frame. A frame that is out of order doesn't set the time back. */
   async #tellTime(captured: Captured): Promise<void> {
     const { seconds, nanoseconds } = captured
     this.#began ??= { seconds, nanoseconds }
     const since = (seconds - this.#began.seconds) * 1000 + (nanoseconds - this.#began.nanoseconds) / 1e6
     const before = this.#told
     this.#now = Math.max(this.#now, BEGIN_MS + since)
-    // What a new second ends, a shard ends with whatever it is given next: so all are told, at the same frame.
+    // A shard ends what is over with the next order that it gets, so all get one at the same frame.
     const isNewSecond = Math.floor(this.#now / 1000) !== Math.floor(before / 1000)
     if (!isNewSecond && this.#now - before < TELL_EVERY_MS) return
     this.#told = this.#now
-    // Before connections end: what has waited too long is not over because its master is.
-    if (isNewSecond) this.#keeper.look()
+    // Before connections end: an expectation whose time is over has expired, even if its master ends in this second.
+    if (isNewSecond) this.#expectationGc.look()
     this.#take(captured, await this.#shards.orderAll({ what: 'time', milliseconds: this.#now }))
   }
 

@@ -13,6 +13,7 @@ import {
   secondsLeft,
   WIDTH,
 } from '../../conntrack/expectation-table.ts'
+import { OUTSIDE } from '../../conntrack/terms.ts'
 import { type Externals, spaceOf } from '../../nat/externals.ts'
 import { formatAddress, formatPrefix, swap16, swap32 } from '../../wire/address.ts'
 import { PROTO_TCP, PROTO_UDP } from '../../wire/ipv4.ts'
@@ -63,8 +64,6 @@ export interface ExpectationSources {
   /** The second of the shards' clock. */
   readonly second: number
 }
-
-const OUTSIDE = 1
 
 /** The text of a JSON array. */
 export function expectationList(sources: ExpectationSources): string {
