@@ -51,7 +51,7 @@ describe('a command line that is wrong ends with exit code 2', () => {
     [['walk'], "unknown command 'walk'"],
     [['run', '--fast'], "unknown option '--fast'"],
     [['check', '--config'], 'argument missing'],
-    [['lab', 'no-such-scenario'], 'no scenario'],
+    [['lab', 'no-such-scenario'], 'Allowed choices are forward, ftp'],
   ] as const
   for (const [args, message] of wrong)
     it(`natloom ${args.join(' ')}: ${message}`, () => {
@@ -68,6 +68,7 @@ describe('what is right ends with exit code 0 and speaks on standard output', ()
     [['--version'], /^\d+\.\d+\.\d+\n$/],
     [['--help'], 'forward and translate'],
     [['run', '--help'], '--config'],
+    [['lab', '--help'], /^Usage: natloom lab [\s\S]*scenarios:\n {2}forward/],
   ] as const
   for (const [args, said] of right)
     it(`natloom ${args.join(' ')}`, () => {

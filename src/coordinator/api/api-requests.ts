@@ -1,6 +1,7 @@
 // What programs send to the API, read with care: it comes from outside of the process.
 
 import { isAbsolute } from 'node:path'
+import * as z from 'zod'
 import { BUILTIN_HELPERS, isServer } from '../helpers/helper-config.ts'
 import type { HelperRequest } from '../helpers/helper-manager.ts'
 
@@ -16,44 +17,42 @@ export class ApiRefusal extends Error {
   }
 }
 
-type Fields = Readonly<Record<string, unknown>>
+const asked = {
+  module: `one of ${BUILTIN_HELPERS.join(', ')}, or the absolute path of a module`,
+  ports: 'a list of numbers from 1 to 65535',
+  servers: 'a list of addresses and prefixes',
+  options: 'an object',
+} as const
+const isAsked = (field: unknown): field is keyof typeof asked => typeof field === 'string' && field in asked
 
-/** The body of `POST /helpers`. Throws ApiRefusal. */
+/** The body of `POST /helpers`. */
+const helperFields = z.strictObject({
+  module: z.string().refine((text) => BUILTIN_HELPERS.includes(text) || isAbsolute(text)),
+  ports: z.array(z.int().min(1).max(65535)).optional(),
+  servers: z.array(z.string().refine(isServer)).optional(),
+  options: z.record(z.string(), z.unknown()).optional(),
+})
+
+/** What is wrong, in the words of who asks for it: zod's own say what a value is not. */
+function messageOf({ code, path, ...issue }: z.core.$ZodIssue): string {
+  if (code === 'unrecognized_keys' && 'keys' in issue)
+    return `${issue.keys[0]}: no such field: ${Object.keys(asked).join(', ')}`
+  const [field] = path
+  return isAsked(field) ? `${field}: ${asked[field]}` : 'the body must be a JSON object'
+}
+
+/** Reads the body of `POST /helpers`. Throws ApiRefusal. */
 export function helperRequest(text: string): HelperRequest {
-  const { module, ports, servers, options, ...others } = fieldsOf(text)
-  for (const name of Object.keys(others)) refuse(name, 'no such field: module, ports, servers, options')
-  if (typeof module !== 'string' || !(BUILTIN_HELPERS.includes(module) || isAbsolute(module)))
-    return refuse('module', `one of ${BUILTIN_HELPERS.join(', ')}, or the absolute path of a module`)
-  return {
-    module,
-    ports: listOf('ports', ports, isPort, 'a list of numbers from 1 to 65535'),
-    servers: listOf('servers', servers, isServerText, 'a list of addresses and prefixes'),
-    options: options === undefined || isFields(options) ? options : refuse('options', 'an object'),
-  }
+  const { data, error } = helperFields.safeParse(parsed(text))
+  if (data) return data
+  throw new ApiRefusal(400, 'API_REQUEST', messageOf(error.issues[0] as z.core.$ZodIssue))
 }
 
-function fieldsOf(text: string): Fields {
+/** Undefined, which is no object either, if it is no JSON. */
+function parsed(text: string): unknown {
   try {
-    const value: unknown = JSON.parse(text)
-    if (isFields(value)) return value
+    return JSON.parse(text)
   } catch {
-    // Said below.
+    return undefined
   }
-  throw new ApiRefusal(400, 'API_REQUEST', 'the body must be a JSON object')
-}
-
-const isFields = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
-const isPort = (value: unknown): value is number =>
-  Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 65535
-const isServerText = (value: unknown): value is string => typeof value === 'string' && isServer(value)
-
-function listOf<T>(name: string, value: unknown, is: (each: unknown) => each is T, what: string): T[] | undefined {
-  if (value === undefined) return undefined
-  return Array.isArray(value) && value.every(is) ? value : refuse(name, what)
-}
-
-function refuse(name: string, what: string): never {
-  throw new ApiRefusal(400, 'API_REQUEST', `${name}: ${what}`)
 }
