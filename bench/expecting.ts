@@ -25,6 +25,8 @@ const { expect, withdraw } = await import('../src/conntrack/expectations.shard.t
 const { claim } = await import('../src/conntrack/expectation-matching.shard.ts')
 const { reserveFor, unreserveAt } = await import('../src/nat/reservations.ts')
 
+const CHOICE = { preservePorts: false, parity: true } as const
+
 /** By name, functions that do one thing `times` times. */
 export function expectingBenches(): readonly (readonly [name: string, work: (times: number) => number])[] {
   const table = allocate((region) => new ExpectationTable(region, { capacity: CAPACITY, shards: 2 })).view
@@ -65,7 +67,8 @@ export function expectingBenches(): readonly (readonly [name: string, work: (tim
         let sink = 0
         for (let i = 0; i < times; i++) {
           draft.savedPort = next()
-          draft.reservation = reserveFor(externals, i & 1, 0, TCP_SPACE, draft.savedPort, false, true) + 1
+          draft.reservation =
+            reserveFor(externals, { owner: i & 1, entry: 0, space: TCP_SPACE }, draft.savedPort, CHOICE) + 1
           draft.dstPort = draft.reservation & 0xffff
           sink ^= expect(draft)
         }

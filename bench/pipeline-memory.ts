@@ -2,6 +2,7 @@
 // each shard owns.
 
 import { ExpectationTable } from '../src/conntrack/expectation-table.ts'
+import { keyWord, portsWord } from '../src/conntrack/terms.ts'
 import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
 import { HandoverRings } from '../src/datapath/handover/handover-rings.ts'
 import type { ShardMemory, ShardSettings } from '../src/datapath/shard-contract.ts'
@@ -110,8 +111,9 @@ export function ownedBy(shard: number, memory: BenchMemory, settings: ShardSetti
   const ids = new Int32Array(count)
   for (let id = 0, found = 0; found < count; id++) {
     const protocol = isTcpId(id) ? PROTO_TCP : PROTO_UDP
-    const source = swap32(insideAddressOf(id))
-    if (ownerOfFlow(INSIDE, protocol, source, insidePortOf(id), 0, 80, leases, NO_RULES) === shard) ids[found++] = id
+    const ports = portsWord(insidePortOf(id), 80)
+    const owner = ownerOfFlow(keyWord(protocol, INSIDE), insideAddressOf(id), 0, ports, { leases, rules: NO_RULES })
+    if (owner === shard) ids[found++] = id
   }
   return ids
 }

@@ -8,6 +8,7 @@
 // Owner: the shard. It alone writes; anyone may cut the same memory and read rows by the rules of memory/rows.ts. Byte
 // and packet counts are 32 bits in the row and wrap; the columns count the wraps.
 
+import type { Brand, Row } from '../memory/brand.ts'
 import { HashIndex } from '../memory/hash-index.ts'
 import { type Columns, columns, layout } from '../memory/layout.ts'
 import type { Region } from '../memory/region.ts'
@@ -16,6 +17,11 @@ import { Rows } from '../memory/rows.ts'
 /** Words of a row; a shift finds it. */
 export const CONN_WORDS = 16
 export const CONN_SHIFT = 4
+
+/** Where a row's words begin: no row, and to be had from one by baseOf() alone. */
+export type Base = Brand<'Base'>
+export const baseOf = (row: Row): Base => row << CONN_SHIFT
+export const rowAt = (base: Base): Row => base >> CONN_SHIFT
 
 export const CONN = layout(CONN_WORDS, {
   origSrc: 0,

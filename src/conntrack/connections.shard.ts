@@ -1,28 +1,28 @@
 // This shard's connections: finding, confirming and removing rows of its table (connection-table.ts). Owner: the shard.
 
 import { attached } from '../memory/attached.ts'
-import type { Row } from '../memory/brand.ts'
+import type { Generation, Row } from '../memory/brand.ts'
 import { LIVE } from '../memory/rows.ts'
-import type { Addr, Ports } from '../wire/address.ts'
-import { CONN, CONN_SHIFT, cutConnections, KEY_MASK, TUPLE_WORDS } from './connection-table.ts'
+import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
+import { type Base, baseOf, CONN, cutConnections, KEY_MASK, TUPLE_WORDS } from './connection-table.ts'
 import { fault } from './fault-points.ts'
-import type { Direction, KeyWord } from './terms.ts'
-import { directionOf, hashTuple, rowOf } from './terms.ts'
+import type { Direction, KeyWord, Ref, Side } from './terms.ts'
+import { directionOf, hashTuple, refOf, rowOf } from './terms.ts'
 
 export const {
   rows: connections,
   cold,
   index: connectionIndex,
 } = cutConnections(attached().connections, attached().capacity)
-/** The rows' words: row r begins at r << CONN_SHIFT. */
+/** The rows' words: row r begins at baseOf(r). */
 export const hot = connections.words
 
-const { origSrc: ORIG_SRC, origDst: ORIG_DST, origPorts: ORIG_PORTS, state: STATE } = CONN
-const { replySrc: REPLY_SRC, replyDst: REPLY_DST, replyPorts: REPLY_PORTS } = CONN
+const { state: STATE, generation: GENERATION } = CONN
 
-/** The row is live and this direction of it has this tuple. */
-export function matches(row: Row, direction: Direction, src: Addr, dst: Addr, ports: Ports, key: KeyWord): boolean {
-  const base = row << CONN_SHIFT
+/** The row of `ref` is live, and that direction of it has this tuple. */
+export function matches(ref: Ref, key: KeyWord, src: Addr, dst: Addr, ports: Ports): boolean {
+  const direction = directionOf(ref)
+  const base = baseOf(rowOf(ref))
   const tuple = base + direction * TUPLE_WORDS
   const state = hot[base + STATE]!
   return (
@@ -34,12 +34,12 @@ export function matches(row: Row, direction: Direction, src: Addr, dst: Addr, po
   )
 }
 
-/** row << 1 | direction of the connection that a packet with this tuple belongs to, 0 if there is none. */
-export function findConnection(src: Addr, dst: Addr, ports: Ports, key: KeyWord, hash: number): number {
+/** The connection that a packet with this tuple belongs to, and the packet's direction; 0 if there is none. */
+export function findConnection(key: KeyWord, src: Addr, dst: Addr, ports: Ports, hash: number): Ref {
   const index = connectionIndex
   for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
-    const ref = index.refAt(at)
-    if (matches(rowOf(ref), directionOf(ref), src, dst, ports, key)) return ref
+    const ref: Ref = index.refAt(at)
+    if (matches(ref, key, src, dst, ports)) return ref
   }
   return 0
 }
@@ -47,18 +47,18 @@ export function findConnection(src: Addr, dst: Addr, ports: Ports, key: KeyWord,
 /** Makes a row whose fields are written visible: to readers, then to lookups, as confirmation does in netfilter. */
 export function confirm(row: Row): void {
   connections.commit(row)
-  connectionIndex.insert(hashOf(row, 0), (row << 1) | 0)
+  connectionIndex.insert(hashOf(row, 0), refOf(row, 0))
   fault('connection found by its original tuple only')
-  connectionIndex.insert(hashOf(row, 1), (row << 1) | 1)
+  connectionIndex.insert(hashOf(row, 1), refOf(row, 1))
 }
 
 /** Takes a row out of the table. What it refers to is the caller's to release, afterwards. */
 export function remove(row: Row): void {
   const original = hashOf(row, 0)
   const reply = hashOf(row, 1)
-  connectionIndex.remove(original, (row << 1) | 0)
+  connectionIndex.remove(original, refOf(row, 0))
   fault('connection lost by its original tuple only')
-  connectionIndex.remove(reply, (row << 1) | 1)
+  connectionIndex.remove(reply, refOf(row, 1))
   fault('connection lost by both tuples')
   connections.retire(row)
 }
@@ -69,19 +69,27 @@ export function recoverConnections(): void {
   connectionIndex.clear()
   for (let row = 1; row <= connections.highest; row++) {
     if (!connections.isLive(row)) continue
-    connectionIndex.insert(hashOf(row, 0), (row << 1) | 0)
-    connectionIndex.insert(hashOf(row, 1), (row << 1) | 1)
+    connectionIndex.insert(hashOf(row, 0), refOf(row, 0))
+    connectionIndex.insert(hashOf(row, 1), refOf(row, 1))
   }
 }
 
 function hashOf(row: Row, direction: Direction): number {
-  const base = row << CONN_SHIFT
+  const base = baseOf(row)
   const key = (hot[base + STATE]! ^ (direction << 8)) & KEY_MASK
-  return direction === 0
-    ? hashTuple(hot[base + ORIG_SRC]!, hot[base + ORIG_DST]!, hot[base + ORIG_PORTS]!, key)
-    : hashTuple(hot[base + REPLY_SRC]!, hot[base + REPLY_DST]!, hot[base + REPLY_PORTS]!, key)
+  return hashTuple(key, srcOf(base, direction), dstOf(base, direction), portsWordOf(base, direction))
 }
 
-export const protocolOf = (row: Row): number => hot[(row << CONN_SHIFT) + STATE]! & 0xff
+// --- what a row says ---
+
+/** Of a direction: the tuple that its packets arrive with. They leave with the inverse of the other direction's. */
+export const srcOf = (base: Base, direction: Direction): Addr => hot[base + direction * TUPLE_WORDS]!
+export const dstOf = (base: Base, direction: Direction): Addr => hot[base + direction * TUPLE_WORDS + 1]!
+export const portsWordOf = (base: Base, direction: Direction): Ports => hot[base + direction * TUPLE_WORDS + 2]!
+
+export const stateWordOf = (base: Base): number => hot[base + STATE]!
+export const protocolOf = (row: Row): ProtocolNumber => hot[baseOf(row) + STATE]! & 0xff
 /** Side by which the first packet came. */
-export const originOf = (row: Row): number => (hot[(row << CONN_SHIFT) + STATE]! >> 8) & 1
+export const originOf = (row: Row): Side => ((hot[baseOf(row) + STATE]! >> 8) & 1) as Side
+/** By which this use of the row is known. */
+export const generationOf = (row: Row): Generation => hot[baseOf(row) + GENERATION]!

@@ -1,6 +1,7 @@
 // The records of the event ring (memory/event-ring.ts), by what they tell: their words by name, for who writes them
 // (events.shard.ts) and whoever reads them. Addresses and ports are as loaded (terms.ts).
 
+import type { Brand } from '../memory/brand.ts'
 import { BODY, EVENT_WORDS } from '../memory/event-ring.ts'
 import { layout } from '../memory/layout.ts'
 
@@ -36,12 +37,13 @@ export const EXPECT_EVENT = layout(EVENT_WORDS, {
   masterPorts: BODY + 10,
   masterKey: BODY + 11,
   ticket: BODY + 12,
-  /** Of an end: one of EXPECT_END. */
+  /** Of an end: the number of one of EXPECT_ENDS. */
   cause: BODY + 13,
 })
 
-/** Why an expectation is over that nothing has matched. */
+/** Why an expectation is over that nothing has matched; a cause's number is its place. */
 export const EXPECT_ENDS = ['evicted', 'withdrawn', 'master-ended', 'timeout'] as const
+export type ExpectEnd = Brand<'ExpectEnd'>
 
 /** A packet's record: its tuple as it came, and what became of it. */
 export const PACKET_EVENT = layout(EVENT_WORDS, {

@@ -11,9 +11,11 @@ import { cutEvents, EVENT, EventWriter } from '../memory/event-ring.ts'
 import type { Addr, Ports } from '../wire/address.ts'
 import { CONN, CONN_SHIFT } from './connection-table.ts'
 import { cold, hot } from './connections.shard.ts'
-import { EXPECT_EVENT, FLOW_EVENT, PACKET_EVENT } from './event-table.ts'
+import { EXPECT_EVENT, type ExpectEnd, FLOW_EVENT, PACKET_EVENT } from './event-table.ts'
 import { EXPECTATION } from './expectation-table.ts'
-import type { Direction, KeyWord, Verdict } from './terms.ts'
+import type { CtInfo, Direction, KeyWord, Verdict } from './terms.ts'
+
+type EventKind = (typeof EVENT)[keyof typeof EVENT]
 
 const events = new EventWriter(cutEvents(attached().events))
 const { records } = events
@@ -31,7 +33,7 @@ export function flowEnd(row: Row): void {
   if (events.wants(EVENT.flowEnd)) flow(EVENT.flowEnd, row)
 }
 
-function flow(kind: number, row: Row): void {
+function flow(kind: EventKind, row: Row): void {
   const at = events.begin(kind, now)
   if (at < 0) return
   const base = row << CONN_SHIFT
@@ -50,61 +52,66 @@ function flow(kind: number, row: Row): void {
   events.end()
 }
 
-// Of an expectation: the table's words, and where the slot's begin. To be called while the slot is its caller's.
+// Of an expectation: the table's words, and where those of its slot begin. To be called while the slot is its caller's.
 
-export function expectNew(fields: Int32Array, slot: number): void {
-  if (events.wants(EVENT.expectNew)) expectation(EVENT.expectNew, fields, slot, 0)
+export function expectNew(fields: Int32Array, base: number): void {
+  if (events.wants(EVENT.expectNew)) expectation(EVENT.expectNew, fields, base, 0)
 }
 
-export function expectMatch(fields: Int32Array, slot: number): void {
-  if (events.wants(EVENT.expectMatch)) expectation(EVENT.expectMatch, fields, slot, 0)
+export function expectMatch(fields: Int32Array, base: number): void {
+  if (events.wants(EVENT.expectMatch)) expectation(EVENT.expectMatch, fields, base, 0)
 }
 
-/** `cause`: an index of EXPECT_ENDS. */
-export function expectEnd(fields: Int32Array, slot: number, cause: number): void {
-  if (events.wants(EVENT.expectEnd)) expectation(EVENT.expectEnd, fields, slot, cause)
+export function expectEnd(fields: Int32Array, base: number, cause: ExpectEnd): void {
+  if (events.wants(EVENT.expectEnd)) expectation(EVENT.expectEnd, fields, base, cause)
 }
 
-function expectation(kind: number, fields: Int32Array, slot: number, cause: number): void {
+function expectation(kind: EventKind, fields: Int32Array, base: number, cause: ExpectEnd): void {
   const at = events.begin(kind, now)
   if (at < 0) return
-  records[at + EXPECT_EVENT.key] = fields[slot + EXPECTATION.key]!
-  records[at + EXPECT_EVENT.src] = fields[slot + EXPECTATION.src]!
-  records[at + EXPECT_EVENT.srcMask] = fields[slot + EXPECTATION.srcMask]!
-  records[at + EXPECT_EVENT.srcPort] = fields[slot + EXPECTATION.srcPort]!
-  records[at + EXPECT_EVENT.savedAddress] = fields[slot + EXPECTATION.savedAddress]!
-  records[at + EXPECT_EVENT.savedPort] = fields[slot + EXPECTATION.savedPort]!
-  records[at + EXPECT_EVENT.helper] = fields[slot + EXPECTATION.helper]!
-  records[at + EXPECT_EVENT.class] = fields[slot + EXPECTATION.class]!
-  records[at + EXPECT_EVENT.masterSrc] = fields[slot + EXPECTATION.masterSrc]!
-  records[at + EXPECT_EVENT.masterDst] = fields[slot + EXPECTATION.masterDst]!
-  records[at + EXPECT_EVENT.masterPorts] = fields[slot + EXPECTATION.masterPorts]!
-  records[at + EXPECT_EVENT.masterKey] = fields[slot + EXPECTATION.masterKey]!
-  records[at + EXPECT_EVENT.ticket] = fields[slot + EXPECTATION.ticket]!
+  records[at + EXPECT_EVENT.key] = fields[base + EXPECTATION.key]!
+  records[at + EXPECT_EVENT.src] = fields[base + EXPECTATION.src]!
+  records[at + EXPECT_EVENT.srcMask] = fields[base + EXPECTATION.srcMask]!
+  records[at + EXPECT_EVENT.srcPort] = fields[base + EXPECTATION.srcPort]!
+  records[at + EXPECT_EVENT.savedAddress] = fields[base + EXPECTATION.savedAddress]!
+  records[at + EXPECT_EVENT.savedPort] = fields[base + EXPECTATION.savedPort]!
+  records[at + EXPECT_EVENT.helper] = fields[base + EXPECTATION.helper]!
+  records[at + EXPECT_EVENT.class] = fields[base + EXPECTATION.class]!
+  records[at + EXPECT_EVENT.masterSrc] = fields[base + EXPECTATION.masterSrc]!
+  records[at + EXPECT_EVENT.masterDst] = fields[base + EXPECTATION.masterDst]!
+  records[at + EXPECT_EVENT.masterPorts] = fields[base + EXPECTATION.masterPorts]!
+  records[at + EXPECT_EVENT.masterKey] = fields[base + EXPECTATION.masterKey]!
+  records[at + EXPECT_EVENT.ticket] = fields[base + EXPECTATION.ticket]!
   records[at + EXPECT_EVENT.cause] = cause
   events.end()
 }
 
+/** A packet, and what became of it: the words of PACKET_EVENT. */
+export interface PacketNote {
+  key: KeyWord
+  src: Addr
+  dst: Addr
+  ports: Ports
+  verdict: Verdict
+  /** -1: it belongs to no connection. */
+  direction: Direction | -1
+  /** What it is to its connection (track.shard.ts), -1 without one. */
+  ctinfo: CtInfo | -1
+  /** The connection's state word after it, 0 without one. */
+  state: number
+}
+
 /** What became of a packet. Ask packetsWanted() before. */
-export function packet(
-  key: KeyWord,
-  src: Addr,
-  dst: Addr,
-  ports: Ports,
-  verdict: Verdict,
-  direction: Direction | -1,
-  info: number,
-  state: number,
-): void {
+export function packet(note: PacketNote): void {
   const at = events.begin(EVENT.packet, now)
   if (at < 0) return
-  records[at + PACKET_EVENT.key] = key
-  records[at + PACKET_EVENT.src] = src
-  records[at + PACKET_EVENT.dst] = dst
-  records[at + PACKET_EVENT.ports] = ports
-  records[at + PACKET_EVENT.verdict] = verdict
-  records[at + PACKET_EVENT.direction] = direction
-  records[at + PACKET_EVENT.ctinfo] = info
-  records[at + PACKET_EVENT.state] = state
+  records[at + PACKET_EVENT.key] = note.key
+  records[at + PACKET_EVENT.src] = note.src
+  records[at + PACKET_EVENT.dst] = note.dst
+  records[at + PACKET_EVENT.ports] = note.ports
+  records[at + PACKET_EVENT.verdict] = note.verdict
+  records[at + PACKET_EVENT.direction] = note.direction
+  records[at + PACKET_EVENT.ctinfo] = note.ctinfo
+  records[at + PACKET_EVENT.state] = note.state
   events.end()
 }

@@ -1,12 +1,23 @@
-// What this shard has published, by master: newest first, so that limits are kept and a master's end finds its own. This
-// thread's, derived from the slots, and made anew when the shard starts again.
+// The expectations that this shard has published, a list for each master, newest first: so that its limits are kept, and
+// that what it still expects is found when it ends.
 //
-// A slot leaves the table by whoever matches it or lets it expire; its node is dropped when it is next met, because the
-// generation that it was listed with has gone.
+// Any shard may match an expectation, and the coordinator lets it expire: neither touches these lists. A list's node whose
+// slot has another generation by then is dropped when it is met next.
+//
+// Owner: this thread; derived from the slots, and made anew when the shard starts again.
 
-import type { Handle, Row } from '../memory/brand.ts'
+import type { Generation, Handle, Row } from '../memory/brand.ts'
 import type { ExpectationTable } from './expectation-table.ts'
-import { EXPECTATION, generationIn, generationOf, STATE, slotOf, stateOf, WIDTH } from './expectation-table.ts'
+import {
+  EXPECTATION,
+  generationIn,
+  generationOf,
+  type Slot,
+  STATE,
+  slotOf,
+  stateOf,
+  WIDTH,
+} from './expectation-table.ts'
 
 const NONE = -1
 
@@ -43,7 +54,7 @@ export function list(handle: Handle, masterRow: Row): void {
   first[which] = slot
 }
 
-export function unlist(slot: number): void {
+export function unlist(slot: Slot): void {
   if (listedAs[slot] === 0) return
   listedAs[slot] = 0
   const [before, after] = [previous[slot]!, next[slot]!]
@@ -53,13 +64,13 @@ export function unlist(slot: number): void {
 }
 
 /** The master's newest expectation, 0 if it has none. Also one that is just being matched. */
-export const newestOf = (row: Row, generation: number): number => standing(first[row & mask]!, row, generation)
+export const newestOf = (row: Row, generation: Generation): Handle => standing(first[row & mask]!, row, generation)
 
 /** The next older one of the same master; ask before `handle` is unlisted. */
-export const olderThan = (handle: Handle, row: Row, generation: number): number =>
+export const olderThan = (handle: Handle, row: Row, generation: Generation): Handle =>
   standing(next[slotOf(handle)]!, row, generation)
 
-function standing(from: number, row: Row, generation: number): number {
+function standing(from: Slot, row: Row, generation: Generation): Handle {
   let slot = from
   while (slot !== NONE) {
     const after = next[slot]!
@@ -71,12 +82,12 @@ function standing(from: number, row: Row, generation: number): number {
   return 0
 }
 
-function isGone(slot: number, handle: Handle): boolean {
+function isGone(slot: Slot, handle: Handle): boolean {
   const word = table.word(slot)
   return stateOf(word) === STATE.free || generationOf(word) !== generationIn(handle)
 }
 
-function isOf(slot: number, row: Row, generation: number): boolean {
+function isOf(slot: Slot, row: Row, generation: Generation): boolean {
   const base = slot * WIDTH
   return (
     table.fields[base + EXPECTATION.masterRow] === row &&

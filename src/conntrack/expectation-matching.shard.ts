@@ -4,21 +4,23 @@
 
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
-import type { Handle } from '../memory/brand.ts'
+import type { Handle, PortIndex } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
-import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
-import { CONN, CONN_SHIFT } from './connection-table.ts'
-import { connections, hot } from './connections.shard.ts'
+import type { Addr, Port, Ports, ProtocolNumber } from '../wire/address.ts'
+import { connections, generationOf as generationOfRow } from './connections.shard.ts'
 import { expectMatch } from './events.shard.ts'
 import { unlist } from './expectation-lists.shard.ts'
 import { bucketOf, epoch, free, insideBucket, isOver, shard, table, ticketOf } from './expectation-slots.shard.ts'
 import {
   BUCKET,
+  type Bucket,
   EXPECTATION,
   generationIn,
   generationOf,
   handleOf,
   held,
+  portReserved,
+  type Reservation,
   STATE,
   secondsLeft,
   slotOf,
@@ -27,7 +29,7 @@ import {
   WIDTH,
 } from './expectation-table.ts'
 import { fault } from './fault-points.ts'
-import type { KeyWord } from './terms.ts'
+import { dstPortIn, type KeyWord, srcPortIn } from './terms.ts'
 
 /** Another shard has matched what was found: how often to look again. */
 const TRIES = 4
@@ -36,8 +38,8 @@ const TRIES = 4
  * The newest expectation that a packet matches, claimed for this shard; 0 if there is none. To be settled within the same
  * packet by consume() or putBack(). Ask only if expectCount() > 0.
  */
-export function claim(key: KeyWord, src: Addr, dst: Addr, ports: Ports): number {
-  const bucket = bucketOf(key, dst, ports >>> 16)
+export function claim(key: KeyWord, src: Addr, dst: Addr, ports: Ports): Handle {
+  const bucket = bucketOf(key, dst, dstPortIn(ports))
   for (let tries = 0; tries < TRIES; tries++) {
     const handle = newestMatch(bucket, key, src, dst, ports)
     if (handle === 0) return 0
@@ -50,8 +52,8 @@ export function claim(key: KeyWord, src: Addr, dst: Addr, ports: Ports): number 
   return 0
 }
 
-function newestMatch(bucket: number, key: KeyWord, src: Addr, dst: Addr, ports: Ports): number {
-  let best = 0
+function newestMatch(bucket: Bucket, key: KeyWord, src: Addr, dst: Addr, ports: Ports): Handle {
+  let best: Handle = 0
   let bestTicket = 0
   for (let slot = bucket * BUCKET; slot < (bucket + 1) * BUCKET; slot++) {
     const word = table.word(slot)
@@ -66,20 +68,20 @@ function newestMatch(bucket: number, key: KeyWord, src: Addr, dst: Addr, ports: 
 
 function matches(base: number, key: KeyWord, src: Addr, dst: Addr, ports: Ports): boolean {
   const { fields } = table
-  if (fields[base + EXPECTATION.dst] !== dst || fields[base + EXPECTATION.dstPort] !== ports >>> 16) return false
+  if (fields[base + EXPECTATION.dst] !== dst || fields[base + EXPECTATION.dstPort] !== dstPortIn(ports)) return false
   if (fields[base + EXPECTATION.key] !== key) return false
   if (((fields[base + EXPECTATION.src]! ^ src) & fields[base + EXPECTATION.srcMask]!) !== 0) return false
   const srcPort = fields[base + EXPECTATION.srcPort]!
-  if (srcPort !== 0 && srcPort !== (ports & 0xffff)) return false
+  if (srcPort !== 0 && srcPort !== srcPortIn(ports)) return false
   return secondsLeft(fields[base + EXPECTATION.deadline]!, now) > 0 && hasMaster(base)
 }
 
-/** Of another shard's masters that one tells (endMaster), and the coordinator; ours we can see. */
+/** A master of this shard is looked at. When another shard's ends, that shard ends the expectation (endMaster). */
 function hasMaster(base: number): boolean {
   const row = table.fields[base + EXPECTATION.masterRow]!
   if (row === 0 || table.fields[base + EXPECTATION.masterShard] !== shard) return true
   const generation = table.fields[base + EXPECTATION.masterGeneration]!
-  return connections.isLive(row) && hot[(row << CONN_SHIFT) + CONN.generation] === generation
+  return connections.isLive(row) && generationOfRow(row) === generation
 }
 
 /** The connection has come: the expectation is over. Its reservation is the caller's from now on, to be given back. */
@@ -100,15 +102,15 @@ export function putBack(handle: Handle, hasCome = false): void {
   if (hasCome) counters[CELL.expectationsMatched]! += 1
 }
 
-/** The port (by port index) that stands reserved for an inside endpoint, -1 if none. */
-export function reservedFor(protocol: ProtocolNumber, address: Addr, port: number): number {
+/** The port that stands reserved for an inside endpoint, -1 if none does. */
+export function reservedFor(protocol: ProtocolNumber, address: Addr, port: Port): PortIndex {
   const first = insideBucket(protocol, address, port)
   for (let at = first; at < first + BUCKET; at++) {
     const handle = Atomics.load(table.inside, at)
     if (handle === 0 || isOver(handle)) continue
     const base = slotOf(handle) * WIDTH
     const { fields } = table
-    const reservation = fields[base + EXPECTATION.reservation]!
+    const reservation: Reservation = fields[base + EXPECTATION.reservation]!
     if (
       reservation !== 0 &&
       fields[base + EXPECTATION.savedAddress] === address &&
@@ -116,7 +118,7 @@ export function reservedFor(protocol: ProtocolNumber, address: Addr, port: numbe
       (fields[base + EXPECTATION.key]! & 0xff) === protocol &&
       !isOver(handle)
     )
-      return reservation - 1
+      return portReserved(reservation)
   }
   return -1
 }

@@ -1,17 +1,20 @@
-// What announcing (expectations.shard.ts) and matching (expectation-matching.shard.ts) have in common: the table that this shard works
-// on, and its slots. Owner: the shard; slots by the rules of the table.
+// What announcing (expectations.shard.ts) and matching (expectation-matching.shard.ts) have in common: the table that this
+// shard works on, and its slots. Owner: the shard; slots by the rules of the table.
 
-import type { Handle } from '../memory/brand.ts'
+import type { Generation, Handle, PortIndex, Shard } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
-import type { Addr, ProtocolNumber } from '../wire/address.ts'
+import type { Addr, Port, ProtocolNumber } from '../wire/address.ts'
 import { attachExpectationLists } from './expectation-lists.shard.ts'
 import {
   BUCKET,
+  type Bucket,
   EXPECTATION,
+  type ExpectationFields,
   type ExpectationTable,
   generationIn,
   generationOf,
   PERMANENT,
+  type Slot,
   STATE,
   slotOf,
   stands,
@@ -26,16 +29,16 @@ const DESTINATION = 0x600
 const INSIDE_END = 0x700
 
 export let table: ExpectationTable
-export let shard = 0
+export let shard: Shard = 0
 export let epoch = 0
-export let release: (portIndex: number) => void = () => {}
+export let release: (port: PortIndex) => void = () => {}
 
-/** `giveBack` takes one reservation of a port (by port index) back. */
+/** `giveBack` takes one reservation of a port back. */
 export function attachExpectations(
   shared: ExpectationTable,
-  shardNumber: number,
+  shardNumber: Shard,
   shardEpoch: number,
-  giveBack: (portIndex: number) => void,
+  giveBack: (port: PortIndex) => void,
 ): void {
   table = shared
   shard = shardNumber
@@ -48,7 +51,8 @@ export function attachExpectations(
 export const expectCount = (): number => table.count()
 
 /** A word of a slot that this shard has claimed, or of a handle that is known to stand. */
-export const field = (handle: Handle, word: number): number => table.fields[slotOf(handle) * WIDTH + word]!
+export const field = <Name extends keyof ExpectationFields>(handle: Handle, name: Name): ExpectationFields[Name] =>
+  table.fields[slotOf(handle) * WIDTH + EXPECTATION[name]]! as ExpectationFields[Name]
 
 /** Whether the expectation stands: it is neither over nor being matched. */
 export function isStanding(handle: Handle): boolean {
@@ -56,14 +60,14 @@ export function isStanding(handle: Handle): boolean {
   return stands(word) && generationOf(word) === generationIn(handle)
 }
 
-export const isPermanent = (handle: Handle): boolean => (field(handle, EXPECTATION.flags) & PERMANENT) !== 0
+export const isPermanent = (handle: Handle): boolean => (field(handle, 'flags') & PERMANENT) !== 0
 
 /** The bucket of a destination. */
-export const bucketOf = (key: KeyWord, dst: Addr, dstPort: number): number =>
+export const bucketOf = (key: KeyWord, dst: Addr, dstPort: Port): Bucket =>
   hash4(dst, dstPort, key, DESTINATION) & (table.buckets - 1)
 
 /** Where the bucket of an inside endpoint begins. */
-export const insideBucket = (protocol: ProtocolNumber, address: Addr, port: number): number =>
+export const insideBucket = (protocol: ProtocolNumber, address: Addr, port: Port): number =>
   (hash4(address, port, protocol, INSIDE_END) & (table.buckets - 1)) * BUCKET
 
 /** It has gone, and its slot may have another one. */
@@ -75,7 +79,7 @@ export function isOver(handle: Handle): boolean {
 export const ticketOf = (base: number): number => table.fields[base + EXPECTATION.ticket]!
 
 /** A slot that is ours. The reservation is given back afterwards: a crash may leave it, and never gives it back twice. */
-export function free(slot: number, generation: number): void {
+export function free(slot: Slot, generation: Generation): void {
   fault('slot about to be freed')
   table.settle(slot, unheld(STATE.free, generation))
   fault('slot free, still counted')

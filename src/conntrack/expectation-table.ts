@@ -24,9 +24,11 @@
 // Owner: as above. `count` is what is not FREE, or more, never less: it is raised before a slot is taken and lowered after
 // it is free.
 
-import type { Handle } from '../memory/brand.ts'
+import type { Brand, Generation, Handle, PortIndex, Row, Seconds, Shard } from '../memory/brand.ts'
 import { layout } from '../memory/layout.ts'
 import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'
+import type { Addr, Port, Ports } from '../wire/address.ts'
+import type { Direction, KeyWord } from './terms.ts'
 
 /** So many slots for each: a bucket of eight has two on average if all stand, and is full for one announcement in 900. */
 const SLOTS_EACH = 4
@@ -70,7 +72,7 @@ export const EXPECTATION = layout(WIDTH, {
   masterGeneration: 18,
   /** Of the master, in which it was announced: 0 original, 1 reply. */
   direction: 19,
-  /** Port index (nat/externals.ts) + 1 that is reserved for it, 0 for none. */
+  /** The port that is reserved for it: a Reservation. */
   reservation: 20,
   /** The master's original tuple. */
   masterSrc: 21,
@@ -78,6 +80,40 @@ export const EXPECTATION = layout(WIDTH, {
   masterPorts: 23,
   masterKey: 24,
 })
+
+/** What each word is. */
+export interface ExpectationFields {
+  readonly key: KeyWord
+  readonly src: Addr
+  readonly srcMask: number
+  readonly srcPort: Port
+  readonly dst: Addr
+  readonly dstPort: Port
+  readonly savedAddress: Addr
+  readonly savedPort: Port
+  readonly flags: number
+  readonly helper: number
+  readonly childHelper: number
+  readonly class: number
+  readonly maxExpected: number
+  readonly timeout: Seconds
+  readonly deadline: Deadline
+  readonly ticket: number
+  readonly masterShard: Shard
+  readonly masterRow: Row
+  readonly masterGeneration: Generation
+  readonly direction: Direction
+  readonly reservation: Reservation
+  readonly masterSrc: Addr
+  readonly masterDst: Addr
+  readonly masterPorts: Ports
+  readonly masterKey: KeyWord
+}
+
+/** A port that is reserved for an expectation: its index (nat/externals.ts) + 1, 0 for none. */
+export type Reservation = Brand<'Reservation'>
+export const reservationOf = (port: PortIndex): Reservation => port + 1
+export const portReserved = (reservation: Reservation): PortIndex => reservation - 1
 
 /** A connection that it lets in doesn't use it up (NF_CT_EXPECT_PERMANENT). */
 export const PERMANENT = 1
@@ -88,6 +124,11 @@ export const ANY_SOURCE = 4
 
 // The state word: bits 0-2 state, 3-9 holder, 10-16 holder's epoch, 17-31 generation.
 export const STATE = { free: 0, busy: 1, settling: 2, pending: 3, inactive: 4, claimed: 5, ending: 6 } as const
+/** One of STATE; a state word; a slot's number, and that of its bucket. */
+export type State = Brand<'State'>
+export type StateWord = Brand<'StateWord'>
+export type Slot = Brand<'Slot'>
+export type Bucket = Brand<'Bucket'>
 const STATE_MASK = 7
 const HOLDER_SHIFT = 3
 const HOLDER_MASK = 0x7f
@@ -98,29 +139,29 @@ const GENERATIONS = 0x7fff
 /** The coordinator as a holder; shards have their numbers. */
 export const COORDINATOR = HOLDER_MASK
 
-export const stateOf = (word: number): number => word & STATE_MASK
-export const holderOf = (word: number): number => (word >>> HOLDER_SHIFT) & HOLDER_MASK
-export const generationOf = (word: number): number => word >>> GENERATION_SHIFT
+export const stateOf = (word: StateWord): State => word & STATE_MASK
+export const holderOf = (word: StateWord): Shard => (word >>> HOLDER_SHIFT) & HOLDER_MASK
+export const generationOf = (word: StateWord): Generation => word >>> GENERATION_SHIFT
 
 /** Of a slot that nobody holds. */
-export const unheld = (state: number, generation: number): number => state | (generation << GENERATION_SHIFT)
-export const held = (state: number, generation: number, holder: number, epoch: number): number =>
+export const unheld = (state: State, generation: Generation): StateWord => state | (generation << GENERATION_SHIFT)
+export const held = (state: State, generation: Generation, holder: Shard, epoch: number): StateWord =>
   state | (holder << HOLDER_SHIFT) | ((epoch & EPOCH_MASK) << EPOCH_SHIFT) | (generation << GENERATION_SHIFT)
 /** From 1 on, so that no handle is 0. */
-export const generationAfter = (generation: number): number => (generation % GENERATIONS) + 1
+export const generationAfter = (generation: Generation): Generation => (generation % GENERATIONS) + 1
 
 /** It stands: in force, or inactive. */
-export const stands = (word: number): boolean => stateOf(word) === STATE.pending || stateOf(word) === STATE.inactive
+export const stands = (word: StateWord): boolean => stateOf(word) === STATE.pending || stateOf(word) === STATE.inactive
 
 /** It stands, or is being matched and may stand again. */
-export const isKept = (word: number): boolean => stands(word) || stateOf(word) === STATE.claimed
+export const isKept = (word: StateWord): boolean => stands(word) || stateOf(word) === STATE.claimed
 
 // A handle (> 0) names a slot and which use of it.
-export const handleOf = (slot: number, generation: number): number => slot | (generation << 16)
-export const slotOf = (handle: Handle): number => handle & 0xffff
-export const generationIn = (handle: Handle): number => handle >>> 16
+export const handleOf = (slot: Slot, generation: Generation): Handle => slot | (generation << 16)
+export const slotOf = (handle: Handle): Slot => handle & 0xffff
+export const generationIn = (handle: Handle): Generation => handle >>> 16
 
-export const bucketOfSlot = (slot: number): number => slot >> BUCKET_SHIFT
+export const bucketOfSlot = (slot: Slot): Bucket => slot >> BUCKET_SHIFT
 
 // A deadline is refreshed in place: so that no store of a slow thread ends up in the slot's next use, it is compared and
 // swapped together with ten bits of the generation. 22 bits of seconds go round in 48 days; a deadline is at most 18 hours
@@ -128,10 +169,11 @@ export const bucketOfSlot = (slot: number): number => slot >> BUCKET_SHIFT
 const SECONDS_MASK = 0x3fffff
 const SECONDS_BITS = 22
 
-export const deadlineWord = (second: number, generation: number): number =>
+export type Deadline = Brand<'Deadline'>
+export const deadlineWord = (second: Seconds, generation: Generation): Deadline =>
   (second & SECONDS_MASK) | (generation << SECONDS_BITS)
 /** Seconds that are left at this second, 0 or less if its time is over. */
-export const secondsLeft = (deadline: number, second: number): number => ((deadline - second) << 10) >> 10
+export const secondsLeft = (deadline: Deadline, second: Seconds): Seconds => ((deadline - second) << 10) >> 10
 
 const COUNT = 0
 const TICKET = CACHE_LINE_WORDS
@@ -203,34 +245,34 @@ export class ExpectationTable {
   }
 
   /** Around whatever moves the count: who finds all shards' words even, and later unchanged, has seen it at rest. */
-  beginChange(shard: number): void {
+  beginChange(shard: Shard): void {
     Atomics.store(this.#changing, shard * CACHE_LINE_WORDS, this.#changing[shard * CACHE_LINE_WORDS]! | 1)
   }
 
-  endChange(shard: number): void {
+  endChange(shard: Shard): void {
     Atomics.store(this.#changing, shard * CACHE_LINE_WORDS, (this.#changing[shard * CACHE_LINE_WORDS]! | 1) + 1)
   }
 
-  changeWord(shard: number): number {
+  changeWord(shard: Shard): number {
     return Atomics.load(this.#changing, shard * CACHE_LINE_WORDS)
   }
 
-  word(slot: number): number {
+  word(slot: Slot): StateWord {
     return Atomics.load(this.states, slot)
   }
 
   /** Changes a slot's state word; false if it isn't `from` any more. */
-  change(slot: number, from: number, to: number): boolean {
+  change(slot: Slot, from: StateWord, to: StateWord): boolean {
     return Atomics.compareExchange(this.states, slot, from, to) === from
   }
 
   /** Of its holder, from whom nobody takes it. */
-  settle(slot: number, word: number): void {
+  settle(slot: Slot, word: StateWord): void {
     Atomics.store(this.states, slot, word)
   }
 
   /** Copies a slot that stands, or is being matched; false if there is none, or it goes meanwhile. By anyone. */
-  copy(slot: number, into: Int32Array): boolean {
+  copy(slot: Slot, into: Int32Array): boolean {
     const word = this.word(slot)
     if (!isKept(word)) return false
     const base = slot * WIDTH

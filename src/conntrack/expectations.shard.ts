@@ -2,8 +2,8 @@
 // and taking it back. What the states are, and who may change which, is in expectation-table.ts; how a new connection is
 // matched, in expectation-matching.shard.ts. No function waits for another thread, and none allocates.
 //
-// Two masters never expect what one packet could match: who publishes looks, writes its slot, takes a ticket, looks again, and gives way to
-// a lower ticket before anything is in force. Since the ticket is taken in a slot that others see as busy, of two that
+// Two masters never expect what one packet could match: who publishes looks, writes its slot, takes a ticket, looks
+// again, and gives way to a lower ticket before anything is in force. Since the ticket is taken in a slot that others see as busy, of two that
 // overlap the later sees the earlier.
 //
 // Owner: the shard; slots by the rules of the table.
@@ -11,11 +11,12 @@
 import { CELL } from '../counters/counters.ts'
 import { EXPECT_REFUSED, type ExpectRefusal } from '../counters/expect-refusals.ts'
 import { counters } from '../counters/own-counters.shard.ts'
-import type { Handle, Row } from '../memory/brand.ts'
+import type { Generation, Handle, Row, Seconds } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
-import type { Addr } from '../wire/address.ts'
-import { CONN, CONN_SHIFT, KEY_MASK } from './connection-table.ts'
-import { hot } from './connections.shard.ts'
+import type { Addr, Port } from '../wire/address.ts'
+import { baseOf, KEY_MASK } from './connection-table.ts'
+import { dstOf, portsWordOf, srcOf, stateWordOf } from './connections.shard.ts'
+import type { ExpectEnd } from './event-table.ts'
 import { expectEnd, expectNew } from './events.shard.ts'
 import { attachExpectationLists, list, newestOf, olderThan, unlist } from './expectation-lists.shard.ts'
 import {
@@ -33,6 +34,7 @@ import {
 } from './expectation-slots.shard.ts'
 import {
   BUCKET,
+  type Bucket,
   bucketOfSlot,
   deadlineWord,
   EXPECTATION,
@@ -43,6 +45,9 @@ import {
   held,
   INACTIVE,
   isKept,
+  portReserved,
+  type Reservation,
+  type Slot,
   STATE,
   slotOf,
   stands,
@@ -57,34 +62,35 @@ import type { Direction, KeyWord } from './terms.ts'
 export interface Draft {
   key: KeyWord
   src: Addr
+  /** 0: anyone; -1: `src` only; or a netmask. */
   srcMask: number
-  srcPort: number
+  /** 0: any. */
+  srcPort: Port
   dst: Addr
-  dstPort: number
-  savedAddress: number
-  savedPort: number
+  dstPort: Port
+  savedAddress: Addr
+  savedPort: Port
   flags: number
   helper: number
   childHelper: number
   class: number
   maxExpected: number
-  timeout: number
+  timeout: Seconds
   /** A connection of this shard, and the generation of its row; row 0 for none. */
   masterRow: Row
-  masterGeneration: number
+  masterGeneration: Generation
   direction: Direction
-  /** Port index + 1, 0 for none. */
-  reservation: number
+  reservation: Reservation
 }
 
 /** Looks at a slot that another shard is just writing, before it counts as an overlap. */
 const PATIENCE = 1000
-const CAUSE = { evicted: 0, withdrawn: 1, masterEnded: 2 } as const
+const CAUSE = { evicted: 0, withdrawn: 1, masterEnded: 2 } as const satisfies Record<string, ExpectEnd>
 
 /** On a dead shard's memory: the lists by master, oldest first. What it held the coordinator has settled before. */
 export function recoverExpectations(): void {
   attachExpectationLists(table)
-  const own: number[] = []
+  const own: Slot[] = []
   for (let slot = 0; slot < table.slots; slot++) {
     const word = table.word(slot)
     if (isKept(word) && table.fields[slot * WIDTH + EXPECTATION.masterShard] === shard) own.push(slot)
@@ -94,28 +100,32 @@ export function recoverExpectations(): void {
     list(handleOf(slot, generationOf(table.word(slot))), table.fields[slot * WIDTH + EXPECTATION.masterRow]!)
 }
 
-/** Counts a refusal; its complement is what expect() and its callers return. */
-export function refuse(reason: ExpectRefusal): number {
+/** Why expect() has published nothing, or whoever announces has not called it; read at once. */
+export let expectRefusal: ExpectRefusal = 'overlap'
+
+/** No expectation is made, for this reason, which is counted: the handle to return. */
+export function refuseExpectation(reason: ExpectRefusal): Handle {
+  expectRefusal = reason
   counters[CELL.expectationsRefused + EXPECT_REFUSED[reason]]! += 1
-  return ~EXPECT_REFUSED[reason]
+  return 0
 }
 
 // --- announcing ---
 
 /**
- * Publishes what the draft says: in force when this returns. The handle (> 0), or the complement of an EXPECT_REFUSED
- * reason, which is counted. The same tuple, mask, master and class once more: the one that stands waits anew. One more
- * than `maxExpected`: the oldest of that master and class goes. The draft's reservation is this module's from now on:
- * refused or refreshed, it has been given back.
+ * Publishes what the draft says: in force when this returns. Returns its handle; 0 if it is refused (expectRefusal). The
+ * same tuple, mask, master and class once more: the one that stands waits anew. One more than `maxExpected`: the oldest
+ * of that master and class goes. The draft's reservation is this module's from now on: refused or refreshed, it has been
+ * given back.
  */
-export function expect(draft: Draft): number {
+export function expect(draft: Draft): Handle {
   table.beginChange(shard)
   const handle = settleDraft(draft)
   table.endChange(shard)
   return handle
 }
 
-function settleDraft(draft: Draft): number {
+function settleDraft(draft: Draft): Handle {
   const { masterRow, masterGeneration } = draft
   let count = 0
   let oldest = 0
@@ -126,7 +136,7 @@ function settleDraft(draft: Draft): number {
       // Other contents: it is replaced.
       end(at, CAUSE.withdrawn)
     }
-    if (field(at, EXPECTATION.class) === draft.class && !isOver(at)) {
+    if (field(at, 'class') === draft.class && !isOver(at)) {
       count++
       if (isStanding(at)) oldest = at
     }
@@ -142,7 +152,7 @@ function settleDraft(draft: Draft): number {
   return publish(bucket, draft)
 }
 
-function publish(bucket: number, draft: Draft): number {
+function publish(bucket: Bucket, draft: Draft): Handle {
   if (!table.countUp()) return refuseDraft(draft, 'global-limit')
   fault('expectation counted, no slot')
   const slot = takeSlot(bucket)
@@ -177,19 +187,19 @@ function publish(bucket: number, draft: Draft): number {
   return handle
 }
 
-function refuseDraft(draft: Draft, reason: ExpectRefusal): number {
-  if (draft.reservation !== 0) release(draft.reservation - 1)
-  return refuse(reason)
+function refuseDraft(draft: Draft, reason: ExpectRefusal): Handle {
+  if (draft.reservation !== 0) release(portReserved(draft.reservation))
+  return refuseExpectation(reason)
 }
 
-function hasRoom(bucket: number): boolean {
+function hasRoom(bucket: Bucket): boolean {
   for (let slot = bucket * BUCKET; slot < (bucket + 1) * BUCKET; slot++)
     if (stateOf(table.word(slot)) === STATE.free) return true
   return false
 }
 
 /** A slot of the bucket, BUSY by this shard; -1 if there is none. */
-function takeSlot(bucket: number): number {
+function takeSlot(bucket: Bucket): Slot {
   for (let slot = bucket * BUCKET; slot < (bucket + 1) * BUCKET; slot++) {
     const word = table.word(slot)
     if (stateOf(word) !== STATE.free) continue
@@ -198,7 +208,7 @@ function takeSlot(bucket: number): number {
   return -1
 }
 
-function write(base: number, draft: Draft, generation: number, ticket: number): void {
+function write(base: number, draft: Draft, generation: Generation, ticket: number): void {
   const { fields } = table
   fields[base + EXPECTATION.key] = draft.key
   fields[base + EXPECTATION.src] = draft.src
@@ -222,19 +232,19 @@ function write(base: number, draft: Draft, generation: number, ticket: number): 
   fields[base + EXPECTATION.masterGeneration] = draft.masterGeneration
   fields[base + EXPECTATION.direction] = draft.direction
   fields[base + EXPECTATION.reservation] = draft.reservation
-  const master = draft.masterRow << CONN_SHIFT
+  const master = baseOf(draft.masterRow)
   const has = draft.masterRow !== 0
-  fields[base + EXPECTATION.masterSrc] = has ? hot[master + CONN.origSrc]! : 0
-  fields[base + EXPECTATION.masterDst] = has ? hot[master + CONN.origDst]! : 0
-  fields[base + EXPECTATION.masterPorts] = has ? hot[master + CONN.origPorts]! : 0
-  fields[base + EXPECTATION.masterKey] = has ? hot[master + CONN.state]! & KEY_MASK : 0
+  fields[base + EXPECTATION.masterSrc] = has ? srcOf(master, 0) : 0
+  fields[base + EXPECTATION.masterDst] = has ? dstOf(master, 0) : 0
+  fields[base + EXPECTATION.masterPorts] = has ? portsWordOf(master, 0) : 0
+  fields[base + EXPECTATION.masterKey] = has ? stateWordOf(master) & KEY_MASK : 0
 }
 
 /**
  * Another master's slot in the bucket could match what the draft's would. With a slot of its own and a ticket: one that
  * came before. A slot that stays busy counts: its holder may be dead.
  */
-function isOverlapped(bucket: number, draft: Draft, own: number, ticket: number): boolean {
+function isOverlapped(bucket: Bucket, draft: Draft, own: Slot, ticket: number): boolean {
   for (let slot = bucket * BUCKET; slot < (bucket + 1) * BUCKET; slot++) {
     if (slot === own) continue
     let word = table.word(slot)
@@ -312,7 +322,7 @@ function refresh(handle: Handle, draft: Draft): boolean {
   if (!activate(handle, (draft.flags & INACTIVE) === 0)) return false
   fault('slot refreshed')
   // The one that stands names the port already.
-  if (draft.reservation !== 0) release(draft.reservation - 1)
+  if (draft.reservation !== 0) release(portReserved(draft.reservation))
   counters[CELL.expectationsRefreshed]! += 1
   return true
 }
@@ -339,10 +349,10 @@ export function withdraw(handle: Handle): boolean {
 
 /** A helper may say anything. */
 const isOurs = (handle: Handle): boolean =>
-  handle > 0 && slotOf(handle) < table.slots && field(handle, EXPECTATION.masterShard) === shard
+  handle > 0 && slotOf(handle) < table.slots && field(handle, 'masterShard') === shard
 
 /** A connection of this shard is gone: what it still expects goes too. */
-export function endMaster(row: Row, generation: number): void {
+export function endMaster(row: Row, generation: Generation): void {
   if (newestOf(row, generation) === 0) return
   table.beginChange(shard)
   for (let at = newestOf(row, generation); at !== 0; ) {
@@ -354,16 +364,16 @@ export function endMaster(row: Row, generation: number): void {
 }
 
 /** Within a change. */
-function end(handle: Handle, cause: number): boolean {
+function end(handle: Handle, cause: ExpectEnd): boolean {
   const slot = slotOf(handle)
   const word = table.word(slot)
   if (!stands(word) || generationOf(word) !== generationIn(handle)) return false
   if (!table.change(slot, word, held(STATE.ending, generationIn(handle), shard, epoch))) return false
   fault('slot ending')
-  const reservation = table.fields[slot * WIDTH + EXPECTATION.reservation]!
+  const reservation: Reservation = table.fields[slot * WIDTH + EXPECTATION.reservation]!
   expectEnd(table.fields, slot * WIDTH, cause)
   free(slot, generationIn(handle))
-  if (reservation !== 0) release(reservation - 1)
+  if (reservation !== 0) release(portReserved(reservation))
   unlist(slot)
   counters[CELL.expectationsRemoved + cause]! += 1
   return true

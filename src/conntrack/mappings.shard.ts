@@ -1,9 +1,9 @@
 // This shard's mappings: finding, making and ending rows of its table (mapping-table.ts). Owner: the shard.
 
 import { attached } from '../memory/attached.ts'
-import type { Row } from '../memory/brand.ts'
+import type { Entry, Row } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
-import type { Addr, ProtocolNumber } from '../wire/address.ts'
+import type { Addr, Port, ProtocolNumber } from '../wire/address.ts'
 import { fault } from './fault-points.ts'
 import { cutMappings, ENDED, MAPPING, SECOND } from './mapping-table.ts'
 
@@ -22,26 +22,20 @@ const BY_EXTERNAL = 0x300
 
 /** Of an inside endpoint, the same in every shard. */
 export const insideHash = (
-  address: Addr,
-  port: number,
-  remote: Addr,
-  remotePort: number,
   protocol: ProtocolNumber,
+  address: Addr,
+  port: Port,
+  remote: Addr,
+  remotePort: Port,
 ): number => hash4(address, remote, port | (remotePort << 16), protocol | BY_INSIDE)
-const externalHash = (address: Addr, port: number, protocol: ProtocolNumber): number =>
+const externalHash = (protocol: ProtocolNumber, address: Addr, port: Port): number =>
   hash4(address, 0, port, protocol | BY_EXTERNAL)
 
-/** Ports as on the wire. 0 if there is none. */
-export function findByInside(
-  protocol: ProtocolNumber,
-  address: Addr,
-  port: number,
-  remote: Addr,
-  remotePort: number,
-): number {
-  const hash = insideHash(address, port, remote, remotePort, protocol)
+/** The mapping of an inside endpoint; 0 if there is none. The remote endpoint is 0 where mapping does not depend on it. */
+export function findByInside(protocol: ProtocolNumber, address: Addr, port: Port, remote: Addr, remotePort: Port): Row {
+  const hash = insideHash(protocol, address, port, remote, remotePort)
   for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
-    const row = index.refAt(at) >> 1
+    const row: Row = index.refAt(at) >> 1
     const base = row << SHIFT
     if (
       (index.refAt(at) & 1) === 0 &&
@@ -56,10 +50,11 @@ export function findByInside(
   return 0
 }
 
-export function findByExternal(protocol: ProtocolNumber, address: Addr, port: number): number {
-  const hash = externalHash(address, port, protocol)
+/** The mapping of an external endpoint; 0 if there is none. */
+export function findByExternal(protocol: ProtocolNumber, address: Addr, port: Port): Row {
+  const hash = externalHash(protocol, address, port)
   for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
-    const row = index.refAt(at) >> 1
+    const row: Row = index.refAt(at) >> 1
     const base = row << SHIFT
     if (
       (index.refAt(at) & 1) === 1 &&
@@ -72,28 +67,33 @@ export function findByExternal(protocol: ProtocolNumber, address: Addr, port: nu
   return 0
 }
 
+/** What a new mapping says. */
+export interface NewMapping {
+  readonly protocol: ProtocolNumber
+  readonly insideAddress: Addr
+  readonly insidePort: Port
+  /** Where mapping depends on the remote endpoint, else 0. */
+  readonly remoteAddress: Addr
+  readonly remotePort: Port
+  readonly externalAddress: Addr
+  readonly externalPort: Port
+  readonly external: Entry
+  /** The inside endpoint has another mapping already, which its new flows go on to find. */
+  readonly isSecond: boolean
+}
+
 /** The external port is the caller's already. 0 if the table is full. */
-export function insertMapping(
-  protocol: ProtocolNumber,
-  insideAddress: Addr,
-  insidePort: number,
-  remoteAddress: Addr,
-  remotePort: number,
-  externalAddress: number,
-  externalPort: number,
-  external: number,
-  second = false,
-): number {
+export function insertMapping(made: NewMapping): Row {
   const row = mappings.begin()
   if (row === 0) return 0
   const base = row << SHIFT
-  mapping[base + MAPPING.insideAddress] = insideAddress
-  mapping[base + MAPPING.externalAddress] = externalAddress
-  mapping[base + MAPPING.ports] = insidePort | (externalPort << 16)
-  mapping[base + MAPPING.remoteAddress] = remoteAddress
-  mapping[base + MAPPING.remotePort] = remotePort
-  mapping[base + MAPPING.flags] = second ? protocol | SECOND : protocol
-  mapping[base + MAPPING.external] = external
+  mapping[base + MAPPING.insideAddress] = made.insideAddress
+  mapping[base + MAPPING.externalAddress] = made.externalAddress
+  mapping[base + MAPPING.ports] = made.insidePort | (made.externalPort << 16)
+  mapping[base + MAPPING.remoteAddress] = made.remoteAddress
+  mapping[base + MAPPING.remotePort] = made.remotePort
+  mapping[base + MAPPING.flags] = made.isSecond ? made.protocol | SECOND : made.protocol
+  mapping[base + MAPPING.external] = made.external
   mapping[base + MAPPING.holders] = 0
   mapping[base + MAPPING.rows] = 0
   mappings.commit(row)
@@ -102,34 +102,30 @@ export function insertMapping(
 }
 
 /** The hashes by which a row is found, from its fields. */
-const hashByInside = (base: number): number =>
+const hashByInside = (row: Row): number =>
   insideHash(
-    mapping[base + MAPPING.insideAddress]!,
-    mapping[base + MAPPING.ports]! & 0xffff,
-    mapping[base + MAPPING.remoteAddress]!,
-    mapping[base + MAPPING.remotePort]!,
-    mapping[base + MAPPING.flags]! & 0xff,
+    mappingProtocol(row),
+    insideAddressOf(row),
+    insidePortOf(row),
+    mapping[(row << SHIFT) + MAPPING.remoteAddress]!,
+    mapping[(row << SHIFT) + MAPPING.remotePort]!,
   )
-const hashByExternal = (base: number): number =>
-  externalHash(
-    mapping[base + MAPPING.externalAddress]!,
-    mapping[base + MAPPING.ports]! >>> 16,
-    mapping[base + MAPPING.flags]! & 0xff,
-  )
+const hashByExternal = (row: Row): number =>
+  externalHash(mappingProtocol(row), externalAddressOf(row), externalPortOf(row))
 
 function list(row: Row): void {
-  if (!isSecond(row)) index.insert(hashByInside(row << SHIFT), row << 1)
+  if (!isSecond(row)) index.insert(hashByInside(row), row << 1)
   fault('mapping found by its inside end only')
-  index.insert(hashByExternal(row << SHIFT), (row << 1) | 1)
+  index.insert(hashByExternal(row), (row << 1) | 1)
 }
 
 /** Nothing new finds it from now on; its row and its port stay until the last connection is gone. */
 export function endMapping(row: Row): void {
   const base = row << SHIFT
   if (hasEnded(row)) return
-  if (!isSecond(row)) index.remove(hashByInside(base), row << 1)
+  if (!isSecond(row)) index.remove(hashByInside(row), row << 1)
   fault('mapping lost by its inside end only')
-  index.remove(hashByExternal(base), (row << 1) | 1)
+  index.remove(hashByExternal(row), (row << 1) | 1)
   mapping[base + MAPPING.flags]! |= ENDED
   fault('mapping ended')
 }
@@ -157,6 +153,14 @@ export function removeMapping(row: Row): void {
   mappings.retire(row)
 }
 
+// --- what a row says ---
+
+export const insideAddressOf = (row: Row): Addr => mapping[(row << SHIFT) + MAPPING.insideAddress]!
+export const insidePortOf = (row: Row): Port => mapping[(row << SHIFT) + MAPPING.ports]! & 0xffff
+export const externalAddressOf = (row: Row): Addr => mapping[(row << SHIFT) + MAPPING.externalAddress]!
+export const externalPortOf = (row: Row): Port => mapping[(row << SHIFT) + MAPPING.ports]! >>> 16
+/** The entry of its external address. */
+export const externalOf = (row: Row): Entry => mapping[(row << SHIFT) + MAPPING.external]!
+export const mappingProtocol = (row: Row): ProtocolNumber => mapping[(row << SHIFT) + MAPPING.flags]! & 0xff
 export const isSecond = (row: Row): boolean => (mapping[(row << SHIFT) + MAPPING.flags]! & SECOND) !== 0
-export const mappingProtocol = (row: Row): number => mapping[(row << SHIFT) + MAPPING.flags]! & 0xff
 export const hasEnded = (row: Row): boolean => (mapping[(row << SHIFT) + MAPPING.flags]! & ENDED) !== 0

@@ -3,7 +3,7 @@
 import { attached } from '../memory/attached.ts'
 import type { Row } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
-import type { Addr } from '../wire/address.ts'
+import type { Addr, Port } from '../wire/address.ts'
 import { fault } from './fault-points.ts'
 import { cutPermissions, PERMISSION } from './permission-table.ts'
 
@@ -16,10 +16,10 @@ const SHIFT = 3
 const DOMAIN = 0x400
 
 /** 0 if the remote endpoint may not send to the mapping. */
-export function findPermission(mapping: number, remoteAddress: Addr, remotePort: number): number {
+export function findPermission(mapping: Row, remoteAddress: Addr, remotePort: Port): Row {
   const hash = hash4(mapping, remoteAddress, remotePort, DOMAIN)
   for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
-    const row = index.refAt(at) >> 1
+    const row: Row = index.refAt(at) >> 1
     const base = row << SHIFT
     if (
       words[base + PERMISSION.mapping] === mapping &&
@@ -32,8 +32,8 @@ export function findPermission(mapping: number, remoteAddress: Addr, remotePort:
 }
 
 /** Counts one connection more behind the permission, which it makes if need be; 0 if the table is full. */
-export function permit(mapping: number, remoteAddress: Addr, remotePort: number): number {
-  let row = findPermission(mapping, remoteAddress, remotePort)
+export function permit(mapping: Row, remoteAddress: Addr, remotePort: Port): Row {
+  let row: Row = findPermission(mapping, remoteAddress, remotePort)
   if (row === 0) {
     row = permissions.begin()
     if (row === 0) return 0

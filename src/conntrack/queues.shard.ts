@@ -6,26 +6,27 @@
 // a port of that address at once. All other unreplied connections share a queue, which frees rows only (their ports rest,
 // RFC 6888 REQ-8, or they have none), and so do closed TCP connections without a port of NAT's. Owner: the shard.
 
-import type { Row } from '../memory/brand.ts'
+import type { Brand, Entry, Row } from '../memory/brand.ts'
 import { cold } from './connections.shard.ts'
 
 let heads = new Int32Array(0)
 let tails = new Int32Array(0)
 
-/** Queue numbers; 0 in the column means none. */
-export const UNREPLIED_OTHERS = 1
-export const CLOSED_OTHERS = 2
-export const unrepliedQueue = (external: number): number => external * 2 + 3
-export const closedQueue = (external: number): number => external * 2 + 4
+/** Number of a queue; 0 in the column means none. */
+export type Queue = Brand<'Queue'>
+export const UNREPLIED_OTHERS: Queue = 1
+export const CLOSED_OTHERS: Queue = 2
+export const unrepliedQueue = (external: Entry): Queue => external * 2 + 3
+export const closedQueue = (external: Entry): Queue => external * 2 + 4
 export const queueCount = (externals: number): number => externals * 2 + 3
-export const isClosedQueue = (queue: number): boolean => queue !== 0 && (queue & 1) === 0
+export const isClosedQueue = (queue: Queue): boolean => queue !== 0 && (queue & 1) === 0
 
 export function attachQueues(externals: number): void {
   heads = new Int32Array(queueCount(externals))
   tails = new Int32Array(queueCount(externals))
 }
 
-export function enqueue(row: Row, queue: number): void {
+export function enqueue(row: Row, queue: Queue): void {
   dequeue(row)
   const last = tails[queue]!
   cold.queue[row] = queue
@@ -50,4 +51,4 @@ export function dequeue(row: Row): void {
 }
 
 /** The row that has been in the queue longest, 0 if it is empty. */
-export const oldest = (queue: number): number => heads[queue]!
+export const oldest = (queue: Queue): Row => heads[queue]!

@@ -4,7 +4,8 @@
 
 import type { Brand, Row } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
-import { type Addr, type PortHost, type Ports, type ProtocolNumber, swap16 } from '../wire/address.ts'
+import type { Addr, Port, PortHost, Ports, ProtocolNumber } from '../wire/address.ts'
+import { htons, ntohs } from '../wire/address.ts'
 
 // --- the tuple ---
 //
@@ -31,26 +32,35 @@ export const opposite = (direction: Direction): Direction => (1 - direction) as 
 /** Protocol in bits 0-7, side in bit 8. */
 export type KeyWord = Brand<'KeyWord'>
 export const keyWord = (protocol: ProtocolNumber, side: Side): KeyWord => protocol | (side << 8)
+export const protocolIn = (key: KeyWord): ProtocolNumber => key & 0xff
+export const sideIn = (key: KeyWord): Side => ((key >> 8) & 1) as Side
 
 /** Row << 1 | direction, as the connection index holds it; 0: no connection. */
 export type Ref = Brand<'Ref'>
+export const refOf = (row: Row, direction: Direction): Ref => (row << 1) | direction
 export const rowOf = (ref: Ref): Row => ref >> 1
 export const directionOf = (ref: Ref): Direction => (ref & 1) as Direction
 
 /** A packet's hash in the connection index. */
-export const hashTuple = (src: Addr, dst: Addr, ports: Ports, key: KeyWord): number => hash4(src, dst, ports, key)
+export const hashTuple = (key: KeyWord, src: Addr, dst: Addr, ports: Ports): number => hash4(src, dst, ports, key)
 
 /** The ports word of an answer. */
 export const invertPorts = (ports: Ports): Ports => (ports << 16) | (ports >>> 16)
 
-/** Numeric ports (0..65535) out of a ports word, and back. */
-export const sourcePort = (ports: Ports): PortHost => swap16(ports & 0xffff)
-export const destinationPort = (ports: Ports): PortHost => swap16(ports >>> 16)
-export const portsWord = (source: PortHost, destination: PortHost): Ports =>
-  swap16(source) | (swap16(destination) << 16)
+/** The ports out of a ports word, as loaded, and back. */
+export const srcPortIn = (ports: Ports): Port => ports & 0xffff
+export const dstPortIn = (ports: Ports): Port => ports >>> 16
+export const portsOf = (source: Port, destination: Port): Ports => source | (destination << 16)
+
+/** The same in numeric order (0..65535). */
+export const sourcePort = (ports: Ports): PortHost => ntohs(srcPortIn(ports))
+export const destinationPort = (ports: Ports): PortHost => ntohs(dstPortIn(ports))
+export const portsWord = (source: PortHost, destination: PortHost): Ports => portsOf(htons(source), htons(destination))
 
 // --- what a packet is to its connection; track.shard.ts says which of them it is ---
 
+/** One of these, or one of the first two and CT_IS_REPLY together. */
+export type CtInfo = Brand<'CtInfo'>
 export const CT_ESTABLISHED = 0
 export const CT_RELATED = 1
 export const CT_NEW = 2

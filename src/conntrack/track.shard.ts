@@ -5,14 +5,17 @@
 // Sequence windows (I-IV of the window test) will be tested where trackTcp() begins, on untranslated numbers.
 
 import { DROP } from '../counters/drop-reasons.ts'
-import type { Row } from '../memory/brand.ts'
+import type { Row, Seconds } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
 import type { Ports, ProtocolNumber } from '../wire/address.ts'
+import { PROTO_GRE, PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import {
   ASSURED,
+  type Base,
+  baseOf,
   CONN,
-  CONN_SHIFT,
   EXPECTED,
+  rowAt,
   SEEN_REPLY,
   SIMULTANEOUS_OPEN,
   TCP_STATE_MASK,
@@ -22,7 +25,7 @@ import { cold, hot } from './connections.shard.ts'
 import { fault } from './fault-points.ts'
 import { dequeue } from './queues.shard.ts'
 import * as tcp from './tcp-state.ts'
-import type { Direction } from './terms.ts'
+import type { CtInfo, Direction, Verdict } from './terms.ts'
 import {
   ACCEPT,
   ACCEPT_AND_END,
@@ -39,7 +42,6 @@ import { DEFAULT_TIMEOUTS, type Timeouts, tcpTimeouts } from './timeouts.ts'
 const { state: STATE, lastSeen: LAST_SEEN, timeout: TIMEOUT } = CONN
 const TCP_FLAGS_ILLEGAL = DROP['tcp-flags']
 const TCP_STATE_INVALID = DROP['tcp-state']
-const GRE = 47
 const DNS = 53
 /** UDP is assured once two-way traffic has lasted longer than this many seconds. */
 const UDP_ASSURED_AFTER = 2
@@ -56,54 +58,52 @@ export function attachTimeouts(wanted: Timeouts): void {
  * For a packet that tracking has accepted (nf_ct_get). An ICMP error about the connection is RELATED whatever else,
  * IS_REPLY added if it goes the way of its answers.
  */
-export function ctinfo(row: Row, direction: Direction): number {
+export function ctinfo(row: Row, direction: Direction): CtInfo {
   if (direction === 1) return CT_ESTABLISHED + CT_IS_REPLY
-  const word = hot[(row << CONN_SHIFT) + STATE]!
+  const word = hot[baseOf(row) + STATE]!
   if ((word & SEEN_REPLY) !== 0) return CT_ESTABLISHED
   return (word & EXPECTED) !== 0 ? CT_RELATED : CT_NEW
 }
 
 export function hasExpired(row: Row): boolean {
-  const base = row << CONN_SHIFT
+  const base = baseOf(row)
   return now - hot[base + LAST_SEEN]! >= hot[base + TIMEOUT]!
 }
 
-/** The state a first segment makes, or the reason it makes none (a bare ACK would pick up in mid-stream: not here). */
-export function newTcpState(flags: number): number {
-  const segment = tcp.SEGMENT_OF[flags]!
-  return segment === tcp.SYN ? tcp.SYN_SENT : tcp.NONE
-}
+/** The state word's bits that a connection begins with, from its first packet (of TCP: a SYN, nothing else opens). */
+export const firstState = (protocol: ProtocolNumber): number =>
+  protocol === PROTO_TCP ? tcp.SYN_SENT << TCP_STATE_SHIFT : 0
 
 /** Seconds that a connection in its first packet's state may wait for more. */
-export function firstTimeout(protocol: ProtocolNumber, ports: Ports): number {
-  if (protocol === 6) return tcpTimeout[tcp.SYN_SENT]!
-  if (protocol === 17) return destinationPort(ports) === DNS ? timeouts.udpDns : timeouts.udpUnreplied
-  if (protocol === 1) return timeouts.icmp
-  return protocol === GRE ? timeouts.greUnreplied : timeouts.generic
+export function firstTimeout(protocol: ProtocolNumber, ports: Ports): Seconds {
+  if (protocol === PROTO_TCP) return tcpTimeout[tcp.SYN_SENT]!
+  if (protocol === PROTO_UDP) return destinationPort(ports) === DNS ? timeouts.udpDns : timeouts.udpUnreplied
+  if (protocol === PROTO_ICMP) return timeouts.icmp
+  return protocol === PROTO_GRE ? timeouts.greUnreplied : timeouts.generic
 }
 
 /** The first packet in the reply direction has come: the connection is no longer one that may be recycled. */
-function noteReply(base: number): void {
-  dequeue(base >> CONN_SHIFT)
+function noteReply(base: Base): void {
+  dequeue(rowAt(base))
   hot[base + STATE]! |= SEEN_REPLY
   fault('reply noted')
 }
 
 /** The timeout that a row's state asks for: they are two stores, and a crash may come between. */
-export function timeoutOf(row: Row): number {
-  const base = row << CONN_SHIFT
+export function timeoutOf(row: Row): Seconds {
+  const base = baseOf(row)
   const word = hot[base + STATE]!
   const protocol = word & 0xff
-  if (protocol === 6) return tcpTimeout[(word & TCP_STATE_MASK) >> TCP_STATE_SHIFT]!
+  if (protocol === PROTO_TCP) return tcpTimeout[(word & TCP_STATE_MASK) >> TCP_STATE_SHIFT]!
   const ports = hot[base + CONN.origPorts]!
   if ((word & SEEN_REPLY) !== 0) {
-    if (protocol === 17 && destinationPort(ports) !== DNS) return timeouts.udpStream
-    if (protocol === GRE) return timeouts.greStream
+    if (protocol === PROTO_UDP && destinationPort(ports) !== DNS) return timeouts.udpStream
+    if (protocol === PROTO_GRE) return timeouts.greStream
   }
   return firstTimeout(protocol, ports)
 }
 
-export function trackTcp(base: number, direction: Direction, flags: number): number {
+export function trackTcp(base: Base, direction: Direction, flags: number): Verdict {
   const segment = tcp.SEGMENT_OF[flags]!
   if (segment === tcp.ILLEGAL) return TCP_FLAGS_ILLEGAL
   const word = hot[base + STATE]!
@@ -116,7 +116,7 @@ export function trackTcp(base: number, direction: Direction, flags: number): num
   return changeTcp(base, direction, segment, state, next)
 }
 
-function changeTcp(base: number, direction: Direction, segment: number, state: number, next: number): number {
+function changeTcp(base: Base, direction: Direction, segment: number, state: number, next: number): Verdict {
   if (next === tcp.INVALID) return TCP_STATE_INVALID
   if (next === tcp.IGNORE) return ACCEPT
   // A SYN in TIME_WAIT or CLOSE opens anew.
@@ -143,20 +143,20 @@ function changeTcp(base: number, direction: Direction, segment: number, state: n
 }
 
 /** TIME_WAIT and CLOSE: over, and kept only so that late segments find their way. */
-export function isClosed(base: number): boolean {
+export function isClosed(base: Base): boolean {
   const state = (hot[base + STATE]! & TCP_STATE_MASK) >> TCP_STATE_SHIFT
   return state === tcp.TIME_WAIT || state === tcp.CLOSE
 }
 
-export function trackUdp(base: number, direction: Direction): number {
+export function trackUdp(base: Base, direction: Direction): Verdict {
   const word = hot[base + STATE]!
   if ((word & ASSURED) !== 0) hot[base + LAST_SEEN] = now
   else changeUdp(base, direction, word)
   return ACCEPT
 }
 
-function changeUdp(base: number, direction: Direction, word: number): void {
-  const row = base >> CONN_SHIFT
+function changeUdp(base: Base, direction: Direction, word: number): void {
+  const row = rowAt(base)
   if (direction === 1 && (word & SEEN_REPLY) === 0) {
     noteReply(base)
     if (destinationPort(hot[base + CONN.origPorts]!) !== DNS) hot[base + TIMEOUT] = timeouts.udpStream
@@ -168,17 +168,17 @@ function changeUdp(base: number, direction: Direction, word: number): void {
 }
 
 /** A sender outside keeps alive only what the inside end has answered (RFC 4787 REQ-6 and its security note). */
-function refreshes(base: number, direction: Direction): boolean {
+function refreshes(base: Base, direction: Direction): boolean {
   const word = hot[base + STATE]!
   const openedInside = ((word >> 8) & 1) === INSIDE
   return openedInside || direction === 1 || (word & SEEN_REPLY) !== 0
 }
 
 /** ICMP queries, and protocols of which only the addresses are known. */
-export function trackOther(base: number, direction: Direction, protocol: ProtocolNumber): number {
+export function trackOther(base: Base, direction: Direction, protocol: ProtocolNumber): Verdict {
   if (direction === 1 && (hot[base + STATE]! & SEEN_REPLY) === 0) {
     noteReply(base)
-    if (protocol === GRE) hot[base + TIMEOUT] = timeouts.greStream
+    if (protocol === PROTO_GRE) hot[base + TIMEOUT] = timeouts.greStream
   }
   if (refreshes(base, direction)) hot[base + LAST_SEEN] = now
   return ACCEPT

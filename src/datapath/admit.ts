@@ -4,17 +4,22 @@
 //
 // Whose packet it is is asked in between: after all that makes it the kernel's, before anything is created.
 //
-// Both functions return a row (above zero), the complement (~) of a drop reason, NOT_FORWARDED, where NOT_OURS is the
-// verdict, or OTHER_SHARD: the packet belongs to another shard.
+// Both functions return the row of a new connection; 0 if there is none, and the packet's verdict is in
+// nat/refusal.ts: a drop reason, NOT_OURS, or what came of handing it to the shard that it belongs to.
 
-import { ILLEGAL, NONE, RST, SEGMENT_OF } from '../conntrack/tcp-state.ts'
-import { ACCEPT, destinationPort, INSIDE } from '../conntrack/terms.ts'
-import { newTcpState } from '../conntrack/track.shard.ts'
+import { putBack } from '../conntrack/expectation-matching.shard.ts'
+import { ILLEGAL, RST, SEGMENT_OF, SYN } from '../conntrack/tcp-state.ts'
+import type { Verdict } from '../conntrack/terms.ts'
+import { ACCEPT, destinationPort, INSIDE, NOT_OURS, protocolIn } from '../conntrack/terms.ts'
 import { DROP } from '../counters/drop-reasons.ts'
+import { Expected } from '../helpers/helper.ts'
+import type { Entry, Row, Shard } from '../memory/brand.ts'
 import { externalEntry } from '../nat/bindings.shard.ts'
+import { claimFor } from '../nat/expected.shard.ts'
 import { hasTransportPorts, openFromInside, openFromOutside, translates } from '../nat/opening.shard.ts'
 import { forwardTo } from '../nat/port-forwards.shard.ts'
 import { isNatPort, isShared } from '../nat/ports.shard.ts'
+import { refusal, refuse } from '../nat/refusal.ts'
 import { ROUTE } from '../routing/fib.ts'
 import type { Addr, ProtocolNumber } from '../wire/address.ts'
 import { isLoopback, isThisNetwork } from '../wire/address.ts'
@@ -24,6 +29,7 @@ import * as tcp from '../wire/tcp.ts'
 import { routeLookup, routePort, routeType } from './egress/route-cache.ts'
 import { transportIntact } from './egress/tracking.ts'
 import { sideOf } from './egress/transmit.ts'
+import { BY_FLOW, BY_KNOWN_FRAGMENT, handOver } from './handover/handover.ts'
 import { otherOwner } from './handover/packet-owner.ts'
 import { beginHelp } from './helped/helped-connections.ts'
 import {
@@ -33,82 +39,99 @@ import {
   sendReset,
   TIME_EXCEEDED,
 } from './icmp/local-replies.ts'
-import { DST, FIRST_FRAGMENT, HAIRPIN, IP, ingress, KEY, KIND, L4, PORTS, port, SRC } from './packet/burst.ts'
+import {
+  DST,
+  FIRST_FRAGMENT,
+  FLOW,
+  HAIRPIN,
+  IP,
+  ingress,
+  KEY,
+  KIND,
+  L4,
+  PORTS,
+  PORTS_KNOWN,
+  port,
+  SRC,
+  side,
+} from './packet/burst.ts'
 import { mem } from './packet/packet-memory.ts'
-import { admitRelated } from './related.ts'
+import { askHelper, openRelated } from './related.ts'
 
-/** No table uses row 0. */
-export const NOT_FORWARDED = 0
-/** Below the complements of all reasons. */
-export const OTHER_SHARD = -4096
+const HELPER_VERDICT = DROP['helper-verdict']
+const NO_MAPPING = DROP['no-mapping']
+const NO_PORT = DROP['no-port']
+const NO_QUERY = DROP['icmp-no-query']
+const TABLE_FULL = DROP['table-full']
 
 /** Packet i came from inside and belongs to no connection. */
-export function admitFromInside(i: number): number {
+export function admitFromInside(i: number): Row {
   const toward = routeLookup(DST[i]!)
   const type = routeType(toward)
   const out = routePort(toward)
   if (type === ROUTE.local) {
-    if (!isHairpin(i)) return NOT_FORWARDED
+    if (!isHairpin(i)) return refuse(NOT_OURS)
   } else if (type === ROUTE.broadcast || type === ROUTE.multicast || isNeverForwarded(DST[i]!)) {
-    return NOT_FORWARDED
+    return refuse(NOT_OURS)
   } else if (type !== ROUTE.unicast) {
     sendError(i, NET_UNREACHABLE, 0)
-    return ~DROP['no-route']
+    return refuse(DROP['no-route'])
   } else if (out < 0 || sideOf[out] === INSIDE) {
-    return NOT_FORWARDED
+    return refuse(NOT_OURS)
   }
-  if (otherOwner(i) >= 0) return OTHER_SHARD
-  const fault = commonFaults(i)
-  if (fault !== ACCEPT) return ~fault
-  const protocol = KEY[i]! & 0xff
-  const tcpState = protocol === ipv4.PROTO_TCP ? firstTcpState(i, true) : 0
-  if (tcpState < 0) return tcpState
-  if (protocol === ipv4.PROTO_ICMP && !asks(i)) return ~DROP['icmp-no-query']
-  const related = admitRelated(i, tcpState)
-  if (related !== 0) return related
-  const row = openFromInside(protocol, SRC[i]!, DST[i]!, PORTS[i]!, tcpState)
-  if (row > 0) beginHelp(row, 0)
-  // RFC 5508 REQ-8, RFC 6888 REQ-11: who can't be served is told.
-  if (row === ~DROP['no-port'] || row === ~DROP['table-full']) sendError(i, ADMINISTRATIVELY_PROHIBITED, 0)
-  return row
+  return admit(i)
 }
 
 /** Packet i came from outside and belongs to no connection. */
-export function admitFromOutside(i: number): number {
-  if (!translates()) return leadsInside(i) ? admitByFaults(i) : NOT_FORWARDED
+export function admitFromOutside(i: number): Row {
+  if (!translates()) return leadsInside(i) ? admit(i) : refuse(NOT_OURS)
   const entry = externalEntry(DST[i]!)
-  if (entry < 0) return leadsInside(i) ? ~DROP['no-mapping'] : NOT_FORWARDED
-  const protocol = KEY[i]! & 0xff
+  if (entry < 0) return refuse(leadsInside(i) ? NO_MAPPING : NOT_OURS)
+  const protocol = protocolIn(KEY[i]!)
   // An identifier or a port without a mapping on an address shared with the host is the host's.
   const natOnly = !isShared(entry)
   // An answer without ports, or to a query, is for the shard that asked: what it doesn't know is the host's.
   if (!hasTransportPorts(protocol) || protocol === ipv4.PROTO_ICMP) {
-    if (otherOwner(i) >= 0) return OTHER_SHARD
-    if (!natOnly) return NOT_FORWARDED
-    return protocol === ipv4.PROTO_ICMP ? ~strayIcmp(i) : ~DROP['no-mapping']
+    const owner = otherOwner(i)
+    if (owner >= 0) return refuse(handOverFlow(i, owner))
+    if (!natOnly) return refuse(NOT_OURS)
+    return refuse(protocol === ipv4.PROTO_ICMP ? strayIcmp(i) : NO_MAPPING)
   }
-  if (!natOnly && !isOurs(i, entry, protocol)) return NOT_FORWARDED
-  return admitByFaults(i)
+  if (!natOnly && !isOurs(i, entry, protocol)) return refuse(NOT_OURS)
+  return admit(i)
 }
 
-/** From outside, and for us: if it is this shard's, and nothing is wrong with it. */
-function admitByFaults(i: number): number {
-  if (otherOwner(i) >= 0) return OTHER_SHARD
-  const fault = commonFaults(i)
-  if (fault !== ACCEPT) return ~fault
-  const protocol = KEY[i]! & 0xff
-  const tcpState = protocol === ipv4.PROTO_TCP ? firstTcpState(i, false) : 0
-  if (tcpState < 0) return tcpState
-  if (protocol === ipv4.PROTO_ICMP && !asks(i)) return ~DROP['icmp-no-query']
-  const related = admitRelated(i, tcpState)
-  if (related !== 0) return related
-  const row = openFromOutside(protocol, SRC[i]!, DST[i]!, PORTS[i]!, tcpState)
-  if (row > 0) beginHelp(row, 0)
+/** Packet i is natloom's: the connection that it makes, if it is this shard's and nothing is wrong with it. */
+function admit(i: number): Row {
+  const owner = otherOwner(i)
+  if (owner >= 0) return refuse(handOverFlow(i, owner))
+  const fault = faultOf(i)
+  if (fault !== ACCEPT) return refuse(fault)
+  const handle = claimFor(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
+  if (handle !== 0) {
+    const answer = askHelper(handle, i)
+    if (answer === Expected.Follow) return openRelated(handle, i)
+    putBack(handle)
+    if (answer === Expected.Drop) return refuse(HELPER_VERDICT)
+  }
+  const open = side === INSIDE ? openFromInside : openFromOutside
+  const row = open(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
+  if (row !== 0) beginHelp(row, 0)
+  // RFC 5508 REQ-8, RFC 6888 REQ-11: a sender inside that can't be served is told.
+  else if (side === INSIDE && (refusal === NO_PORT || refusal === TABLE_FULL))
+    sendError(i, ADMINISTRATIVELY_PROHIBITED, 0)
   return row
 }
 
-/** The port of one of NAT's addresses that packet i goes to is NAT's too: leased, or dictated by a forward. */
-function isOurs(i: number, entry: number, protocol: ProtocolNumber): boolean {
+/** Hands packet i to the shard that its flow belongs to; of a fragment the ports are known by now, and go along. */
+function handOverFlow(i: number, owner: Shard): Verdict {
+  const flags = ingress & HAIRPIN
+  if (KIND[i] === FLOW) return handOver(i, owner, side, flags, BY_FLOW)
+  return handOver(i, owner, side, flags | PORTS_KNOWN, BY_KNOWN_FRAGMENT)
+}
+
+/** The port of one of NAT's addresses that packet i goes to is NAT's too: leased, or dictated by a port forward. */
+function isOurs(i: number, entry: Entry, protocol: ProtocolNumber): boolean {
   const port = destinationPort(PORTS[i]!)
   return isNatPort(entry, protocol, port) || forwardTo(protocol, DST[i]!, port) !== undefined
 }
@@ -116,7 +139,7 @@ function isOurs(i: number, entry: number, protocol: ProtocolNumber): boolean {
 /** From inside to an address of the host's: the kernel's, unless it is one of NAT's ports (RFC 4787 REQ-9). */
 function isHairpin(i: number): boolean {
   const entry = externalEntry(DST[i]!)
-  const protocol = KEY[i]! & 0xff
+  const protocol = protocolIn(KEY[i]!)
   const hasPort = protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP
   return entry >= 0 && hasPort && isOurs(i, entry, protocol)
 }
@@ -127,8 +150,8 @@ function leadsInside(i: number): boolean {
   return routeType(toward) === ROUTE.unicast && routePort(toward) >= 0 && sideOf[routePort(toward)] === INSIDE
 }
 
-/** What must be right about the first packet from either side: ACCEPT, or the reason. */
-function commonFaults(i: number): number {
+/** What must be right about the first packet from either side: ACCEPT, or the reason to drop it. */
+function faultOf(i: number): Verdict {
   // A hairpin's second half has its source from us.
   if ((ingress & HAIRPIN) === 0) {
     const back = routeLookup(SRC[i]!)
@@ -138,26 +161,26 @@ function commonFaults(i: number): number {
     sendError(i, TIME_EXCEEDED, 0)
     return DROP['ttl-expired']
   }
-  if (transportIntact(i)) return ACCEPT
-  const protocol = KEY[i]! & 0xff
-  if (protocol === ipv4.PROTO_TCP) return DROP['tcp-checksum']
-  return protocol === ipv4.PROTO_UDP ? DROP['udp-checksum'] : DROP['icmp-checksum']
+  const isIntact = transportIntact(i)
+  const protocol = protocolIn(KEY[i]!)
+  if (protocol === ipv4.PROTO_TCP) return isIntact ? tcpFaultOf(i) : DROP['tcp-checksum']
+  if (protocol === ipv4.PROTO_ICMP) return isIntact ? (asks(i) ? ACCEPT : NO_QUERY) : DROP['icmp-checksum']
+  return isIntact ? ACCEPT : DROP['udp-checksum']
 }
 
-/** SYN_SENT for a SYN; else the complement of the reason. A segment in mid-stream from inside is answered by a reset. */
-function firstTcpState(i: number, fromInside: boolean): number {
+/** Only a SYN opens a connection. A segment in mid-stream from inside is answered by a reset. */
+function tcpFaultOf(i: number): Verdict {
   const flags = tcp.flags(mem, L4[i]!)
-  const state = newTcpState(flags)
-  if (state !== NONE) return state
   const segment = SEGMENT_OF[flags]!
-  if (segment === ILLEGAL) return ~DROP['tcp-flags']
+  if (segment === SYN) return ACCEPT
+  if (segment === ILLEGAL) return DROP['tcp-flags']
   // With a random port the connection can't be picked up where it was: the sender had better know at once.
-  if (fromInside && segment !== RST && (flags & tcp.ACK) !== 0 && KIND[i] !== FIRST_FRAGMENT) sendReset(i)
-  return ~DROP['tcp-no-connection']
+  if (side === INSIDE && segment !== RST && (flags & tcp.ACK) !== 0 && KIND[i] !== FIRST_FRAGMENT) sendReset(i)
+  return DROP['tcp-no-connection']
 }
 
 const asks = (i: number): boolean => icmp.isQuery(icmp.type(mem, L4[i]!))
-const strayIcmp = (i: number): number => (asks(i) ? DROP['no-mapping'] : DROP['icmp-no-query'])
+const strayIcmp = (i: number): Verdict => (asks(i) ? NO_MAPPING : NO_QUERY)
 
 /** Link-local (RFC 3927 2.6.2), this network, loopback (RFC 1812 5.3.7). */
 const isNeverForwarded = (address: Addr): boolean =>

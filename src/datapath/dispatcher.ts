@@ -6,11 +6,11 @@
 //
 // Its module state is a thread's, as a shard's is (shard.ts); it has counters, a place in the rings, and no tables.
 
-import { QUEUED, type Side } from '../conntrack/terms.ts'
+import { keyWord, QUEUED, type Side } from '../conntrack/terms.ts'
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import type { Driver } from '../io/driver.ts'
-import type { Milliseconds } from '../memory/brand.ts'
+import type { Milliseconds, Shard } from '../memory/brand.ts'
 import { setClock } from '../memory/clock.ts'
 import { Region } from '../memory/region.ts'
 import { Externals } from '../nat/externals.ts'
@@ -92,10 +92,10 @@ function dispatch(i: number): number {
   return give(i, ownerOf(i, kind), ingress, BY_DISPATCH)
 }
 
-function ownerOf(i: number, kind: number): number {
+function ownerOf(i: number, kind: number): Shard {
   if (kind === FRAGMENT) return ownerOfFragments(i)
   if (kind === FLOW) return ownerOfPacket(i)
   // Whoever gets an error with an unreadable quote says so.
   if (!readEmbedded(i)) return 0
-  return ownerOfTuple(side, protocol, ipv4.dst(mem, embedded), ipv4.src(mem, embedded), answerPorts)
+  return ownerOfTuple(keyWord(protocol, side), ipv4.dst(mem, embedded), ipv4.src(mem, embedded), answerPorts)
 }

@@ -1,20 +1,25 @@
-// A packet's event (conntrack/events.shard.ts): which connection it belonged to, and what became of it. Only while somebody
-// listens: connections are looked up here once more, so that the pipeline keeps nothing for it. Owner: this thread.
+// A packet's event (conntrack/events.shard.ts): which connection it belonged to, and what became of it. Only while
+// somebody listens: connections are looked up here once more, so that the pipeline keeps nothing for it. Owner: this
+// thread.
 
-import { CONN, CONN_SHIFT } from '../conntrack/connection-table.ts'
-import { findConnection, hot } from '../conntrack/connections.shard.ts'
-import { packet } from '../conntrack/events.shard.ts'
-import type { Verdict } from '../conntrack/terms.ts'
+import { baseOf } from '../conntrack/connection-table.ts'
+import { findConnection, stateWordOf } from '../conntrack/connections.shard.ts'
+import { type PacketNote, packet } from '../conntrack/events.shard.ts'
+import type { KeyWord, Ref, Verdict } from '../conntrack/terms.ts'
 import {
+  ACCEPT,
   CT_IS_REPLY,
   CT_RELATED,
   directionOf,
   HANDED_OVER,
   hashTuple,
   invertPorts,
+  keyWord,
   QUEUED,
+  rowOf,
 } from '../conntrack/terms.ts'
 import { ctinfo } from '../conntrack/track.shard.ts'
+import type { Addr, Ports } from '../wire/address.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import { embedded, embeddedPorts, protocol, readEmbedded } from './icmp/embedded-packet.ts'
 import {
@@ -35,49 +40,48 @@ import { mem } from './packet/packet-memory.ts'
 /** No protocol and side: what was wrong with the packet was seen before its tuple. */
 const NO_KEY = -1
 
-// Of the packet in hand, before anything was done with it.
+/** The packet in hand, before anything was done with it: its kind, the connection that it belonged to, what is told. */
 let kind = 0
-let key = 0
-let src = 0
-let dst = 0
-let ports = 0
-/** Row << 1 | direction. */
-let ref = 0
+let ref: Ref = 0
+const note: PacketNote = { key: 0, src: 0, dst: 0, ports: 0, verdict: ACCEPT, direction: -1, ctinfo: -1, state: 0 }
 
 /** Packet i is about to be settled. */
 export function notePacket(i: number): void {
   kind = KIND[i]!
   const hasTuple = kind < QUEUED
-  key = hasTuple ? KEY[i]! : NO_KEY
-  src = hasTuple ? SRC[i]! : 0
-  dst = hasTuple ? DST[i]! : 0
-  ports = kind === FLOW ? PORTS[i]! : 0
-  ref = kind === FLOW ? find() : kind === ICMP_ERROR ? findEmbedded(i) : 0
+  note.key = hasTuple ? KEY[i]! : NO_KEY
+  note.src = hasTuple ? SRC[i]! : 0
+  note.dst = hasTuple ? DST[i]! : 0
+  note.ports = kind === FLOW ? PORTS[i]! : 0
+  ref = kind === FLOW ? find(note.key, note.src, note.dst, note.ports) : kind === ICMP_ERROR ? findEmbedded(i) : 0
 }
 
-const find = (): number => findConnection(src, dst, ports, key, hashTuple(src, dst, ports, key))
+const find = (key: KeyWord, src: Addr, dst: Addr, ports: Ports): Ref =>
+  findConnection(key, src, dst, ports, hashTuple(key, src, dst, ports))
 
-function findEmbedded(i: number): number {
+function findEmbedded(i: number): Ref {
   if (!readEmbedded(i)) return 0
-  const answer = invertPorts(embeddedPorts)
-  const [from, to, of] = [ipv4.dst(mem, embedded), ipv4.src(mem, embedded), protocol | (side << 8)]
-  return findConnection(from, to, answer, of, hashTuple(from, to, answer, of))
+  return find(keyWord(protocol, side), ipv4.dst(mem, embedded), ipv4.src(mem, embedded), invertPorts(embeddedPorts))
 }
 
 /** Packet i, noted before, has this verdict. One that another shard has now is told of there. */
 export function reportPacket(i: number, verdict: Verdict): void {
   if (verdict === HANDED_OVER) return
   // The ports of a fragment are known by now, if they ever will be.
-  if (KIND[i] === LATER_FRAGMENT || KIND[i] === FIRST_FRAGMENT) ports = PORTS[i]!
+  if (KIND[i] === LATER_FRAGMENT || KIND[i] === FIRST_FRAGMENT) note.ports = PORTS[i]!
   // It may have made the connection, or ended one and made another; of one that it has ended the words still stand.
-  const hasTuple = kind !== ICMP_ERROR && key !== NO_KEY && KIND[i] !== FRAGMENT
-  const now = hasTuple ? find() : ref
+  const hasTuple = kind !== ICMP_ERROR && note.key !== NO_KEY && KIND[i] !== FRAGMENT
+  const now = hasTuple ? find(note.key, note.src, note.dst, note.ports) : ref
   const its = now !== 0 ? now : ref
-  if (its === 0) {
-    packet(key, src, dst, ports, verdict, -1, -1, 0)
-    return
+  note.verdict = verdict
+  note.direction = -1
+  note.ctinfo = -1
+  note.state = 0
+  if (its !== 0) {
+    const direction = directionOf(its)
+    note.direction = direction
+    note.ctinfo = kind === ICMP_ERROR ? CT_RELATED + direction * CT_IS_REPLY : ctinfo(rowOf(its), direction)
+    note.state = stateWordOf(baseOf(rowOf(its)))
   }
-  const direction = directionOf(its)
-  const info = kind === ICMP_ERROR ? CT_RELATED + direction * CT_IS_REPLY : ctinfo(its >> 1, direction)
-  packet(key, src, dst, ports, verdict, direction, info, hot[((its >> 1) << CONN_SHIFT) + CONN.state]!)
+  packet(note)
 }

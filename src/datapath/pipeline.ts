@@ -23,36 +23,21 @@
 import { CONN_SHIFT, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { connectionIndex, findConnection, hot, matches } from '../conntrack/connections.shard.ts'
 import { packetsWanted } from '../conntrack/events.shard.ts'
-import {
-  ACCEPT,
-  directionOf,
-  HANDED_OVER,
-  hashTuple,
-  INSIDE,
-  NOT_OURS,
-  QUEUED,
-  REPEAT,
-  rowOf,
-} from '../conntrack/terms.ts'
+import type { Ref, Verdict } from '../conntrack/terms.ts'
+import { ACCEPT, HANDED_OVER, hashTuple, INSIDE, NOT_OURS, QUEUED, REPEAT, refOf, rowOf } from '../conntrack/terms.ts'
 import { hasExpired } from '../conntrack/track.shard.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import type { Driver } from '../io/driver.ts'
 import { endConnection } from '../nat/bindings.shard.ts'
+import { refusal } from '../nat/refusal.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
-import { admitFromInside, admitFromOutside, NOT_FORWARDED, OTHER_SHARD } from './admit.ts'
+import { admitFromInside, admitFromOutside } from './admit.ts'
 import { checkPending } from './egress/pending-packets.ts'
 import { portMacHigh, portMacLow, routeCache, routeCacheLineOf } from './egress/route-cache.ts'
 import { sideOf } from './egress/transmit.ts'
 import { forward } from './forward.ts'
-import {
-  BY_FLOW,
-  BY_FRAGMENT,
-  BY_KNOWN_FRAGMENT,
-  handOver,
-  publishHandOvers,
-  takeHandedOver,
-} from './handover/handover.ts'
+import { BY_FRAGMENT, BY_KNOWN_FRAGMENT, handOver, publishHandOvers, takeHandedOver } from './handover/handover.ts'
 import { otherFragmentOwner, otherOwner } from './handover/packet-owner.ts'
 import { releaseHeld } from './helped/held-bytes.ts'
 import { handleIcmpError } from './icmp/icmp-error.ts'
@@ -210,13 +195,13 @@ function touchRoutes(count: number): void {
 /** Where the touches of all stages end. */
 const SINK = new Int32Array(1)
 
-function settle(i: number): number {
+function settle(i: number): Verdict {
   const kind = KIND[i]!
   if (kind === FLOW) {
     const ref = REF[i]!
-    const row = ref >> 1
+    const row = rowOf(ref)
     // An earlier packet of the burst may have ended the row or reused it: the tuple is compared here, not before.
-    if (ref !== 0 && matches(row, directionOf(ref), SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!) && !hasExpired(row)) {
+    if (ref !== 0 && matches(ref, KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!) && !hasExpired(row)) {
       const verdict = forward(i)
       if (verdict !== REPEAT) return verdict
       endConnection(row)
@@ -227,20 +212,21 @@ function settle(i: number): number {
   if (kind === ICMP_ERROR) return handleIcmpError(i)
   if (kind === FIRST_FRAGMENT) return flow(i)
   if (kind === LATER_FRAGMENT) return laterFragment(i)
-  return kind
+  // What is left is a verdict already.
+  return kind as Verdict
 }
 
 /** Looks the tuple up, and admits a new connection if there is none. */
-function flow(i: number): number {
+function flow(i: number): Verdict {
   for (let lookups = 0; lookups < LOOKUPS; lookups++) {
-    let ref = findConnection(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!, HASH[i]!)
-    if (ref !== 0 && hasExpired(ref >> 1)) {
-      endConnection(ref >> 1)
+    let ref: Ref = findConnection(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!, HASH[i]!)
+    if (ref !== 0 && hasExpired(rowOf(ref))) {
+      endConnection(rowOf(ref))
       ref = 0
     }
-    const row = ref !== 0 ? ref >> 1 : side === INSIDE ? admitFromInside(i) : admitFromOutside(i)
-    if (row <= 0) return notAdmitted(i, row)
-    REF[i] = ref !== 0 ? ref : row << 1
+    const row = ref !== 0 ? rowOf(ref) : side === INSIDE ? admitFromInside(i) : admitFromOutside(i)
+    if (row === 0) return refusal
+    REF[i] = ref !== 0 ? ref : refOf(row, 0)
     const verdict = forward(i)
     if (verdict !== REPEAT) return verdict
     endConnection(row)
@@ -248,16 +234,8 @@ function flow(i: number): number {
   return DROP['tcp-state']
 }
 
-function notAdmitted(i: number, why: number): number {
-  if (why === NOT_FORWARDED) return NOT_OURS
-  if (why !== OTHER_SHARD) return ~why
-  const flags = ingress & HAIRPIN
-  if (KIND[i] === FLOW) return handOver(i, otherOwner(i), side, flags, BY_FLOW)
-  return handOver(i, otherOwner(i), side, flags | PORTS_KNOWN, BY_KNOWN_FRAGMENT)
-}
-
 /** A piece of a datagram: the first shows the ports and makes a record, the others follow it. */
-function fragment(i: number): number {
+function fragment(i: number): Verdict {
   const elsewhere = otherFragmentOwner(i)
   if (elsewhere >= 0) return handOver(i, elsewhere, side, ingress & HAIRPIN, BY_FRAGMENT)
   const offset = ipv4.fragmentWord(mem, IP[i]!) & ipv4.OFFSET_MASK
@@ -273,26 +251,26 @@ function fragment(i: number): number {
   if (first === NOT_OURS) return NOT_OURS
   KIND[i] = LATER_FRAGMENT
   if (owner >= 0) return handOver(i, owner, side, (ingress & HAIRPIN) | PORTS_KNOWN, BY_KNOWN_FRAGMENT)
-  HASH[i] = hashTuple(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!)
+  HASH[i] = hashTuple(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
   return laterFragment(i)
 }
 
 /** Belongs to the connection that the first fragment has found or made; there is nothing to make one of. */
-function laterFragment(i: number): number {
-  const ref = findConnection(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!, HASH[i]!)
+function laterFragment(i: number): Verdict {
+  const ref = findConnection(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!, HASH[i]!)
   if (ref === 0 || hasExpired(rowOf(ref))) return FRAGMENT_ORPHAN
   REF[i] = ref
   return forward(i)
 }
 
-function firstFragment(i: number): number {
+function firstFragment(i: number): Verdict {
   const kind = parseTransport(i, KEY[i]! & 0xff, false)
   if (kind !== FLOW) return kind === ICMP_ERROR ? DROP['icmp-embedded'] : kind
   const record = fragments.recordFirst(i, PORTS[i]!)
   if (record === 0) return FRAGMENT_TABLE_FULL
   fragments.countFragment(record, i)
   KIND[i] = FIRST_FRAGMENT
-  HASH[i] = hashTuple(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!)
+  HASH[i] = hashTuple(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
   // Asked before: a hairpin's first half changes the ports, and is this shard's, as its later fragments are.
   const owner = otherOwner(i)
   const verdict = flow(i)

@@ -4,17 +4,10 @@
 // which stand from the moment they are made: before the bytes that announce them can go on.
 // Owner: this thread.
 
-import {
-  CONN,
-  CONN_SHIFT,
-  SEEN_REPLY,
-  TCP_STATE_MASK,
-  TCP_STATE_SHIFT,
-  TUPLE_WORDS,
-} from '../conntrack/connection-table.ts'
-import { hot, originOf, protocolOf } from '../conntrack/connections.shard.ts'
+import { baseOf, SEEN_REPLY, TCP_STATE_MASK, TCP_STATE_SHIFT } from '../conntrack/connection-table.ts'
+import { dstOf, originOf, portsWordOf, protocolOf, srcOf, stateWordOf } from '../conntrack/connections.shard.ts'
 import { field } from '../conntrack/expectation-slots.shard.ts'
-import { ANY_SOURCE, EXPECTATION, INACTIVE, PERMANENT } from '../conntrack/expectation-table.ts'
+import { ANY_SOURCE, INACTIVE, PERMANENT } from '../conntrack/expectation-table.ts'
 import { activate, withdraw } from '../conntrack/expectations.shard.ts'
 import { ESTABLISHED } from '../conntrack/tcp-state.ts'
 import type { Direction as ConntrackDirection } from '../conntrack/terms.ts'
@@ -26,15 +19,17 @@ import {
   destinationPort,
   INSIDE,
   invertPorts,
+  opposite,
   sourcePort,
 } from '../conntrack/terms.ts'
 import { ctinfo } from '../conntrack/track.shard.ts'
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import type { Handle, Row } from '../memory/brand.ts'
-import { type Announce, announce, NOT_ALLOWED, WAIT } from '../nat/expected.shard.ts'
+import { type Announce, announce, announceFailure } from '../nat/expected.shard.ts'
 import type { Addr, Ports } from '../wire/address.ts'
-import { formatAddress, parseAddress, swap16 } from '../wire/address.ts'
+import { formatAddress, htons, ntohs, parseAddress } from '../wire/address.ts'
+import { PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import type {
   Announced,
   Announcement,
@@ -48,8 +43,6 @@ import type {
 } from './helper.ts'
 import { helperByName, type Registered } from './registry.shard.ts'
 
-const TCP = 6
-const UDP = 17
 const LF = '\n'
 
 const INFO: Readonly<Record<number, CtInfo>> = {
@@ -70,6 +63,21 @@ export interface Mangled {
   readonly text: string
 }
 
+/** A call of a helper: which one, for which packets of which connection, and what it may read and change. */
+export interface Call {
+  readonly helper: Registered
+  readonly row: Row
+  readonly direction: ConntrackDirection
+  readonly state: unknown
+  readonly text: string
+  /** The text begins in the middle of a line. */
+  readonly midLine: boolean
+  /** Nothing follows the text. */
+  readonly ended: boolean
+  /** How many spans of the text may be rewritten. */
+  readonly mostRewrites: number
+}
+
 export class Context implements HelperContext {
   text = ''
   ended = false
@@ -83,8 +91,8 @@ export class Context implements HelperContext {
   /** In the middle of a change of common memory: what is thrown there is the shard's fault, and its end. */
   isAtWork = false
   /** Expectations made in this call. */
-  readonly made: number[] = []
-  #row = 0
+  readonly made: Handle[] = []
+  #row: Row = 0
   #direction: ConntrackDirection = 0
   #midLine = false
   #mostRewrites = 0
@@ -94,24 +102,15 @@ export class Context implements HelperContext {
   #mangledBefore = 0
   #helper!: Registered
 
-  begin(
-    helper: Registered,
-    row: Row,
-    direction: ConntrackDirection,
-    state: unknown,
-    text: string,
-    midLine: boolean,
-    ended: boolean,
-    mostRewrites: number,
-  ): void {
-    this.#helper = helper
-    this.#row = row
-    this.#direction = direction
-    this.state = state
-    this.text = text
-    this.#midLine = midLine
-    this.ended = ended
-    this.#mostRewrites = mostRewrites
+  begin(call: Call): void {
+    this.#helper = call.helper
+    this.#row = call.row
+    this.#direction = call.direction
+    this.state = call.state
+    this.text = call.text
+    this.#midLine = call.midLine
+    this.ended = call.ended
+    this.#mostRewrites = call.mostRewrites
     this.heldFrom = -1
     this.mangled.length = 0
     this.isDone = false
@@ -127,7 +126,7 @@ export class Context implements HelperContext {
    * The call has to be made again, from the line that couldn't be settled on, or from the beginning: that is held, and
    * what was rewritten of it is forgotten. Returns what was expected because of it, to be withdrawn.
    */
-  retreat(): number[] {
+  retreat(): Handle[] {
     this.heldFrom = this.#lineAt
     this.mangled.length = this.#mangledBefore
     return this.made.splice(this.#madeBefore)
@@ -148,19 +147,21 @@ export class Context implements HelperContext {
   }
 
   get established(): boolean {
-    const word = hot[(this.#row << CONN_SHIFT) + CONN.state]!
-    if ((word & SEEN_REPLY) === 0) return protocolOf(this.#row) === UDP && this.#direction === 0
-    return protocolOf(this.#row) !== TCP || (word & TCP_STATE_MASK) >> TCP_STATE_SHIFT >= ESTABLISHED
+    const word = stateWordOf(baseOf(this.#row))
+    if ((word & SEEN_REPLY) === 0) return protocolOf(this.#row) === PROTO_UDP && this.#direction === 0
+    return protocolOf(this.#row) !== PROTO_TCP || (word & TCP_STATE_MASK) >> TCP_STATE_SHIFT >= ESTABLISHED
   }
 
   get tuple(): Tuple {
-    const own = (this.#row << CONN_SHIFT) + this.#direction * TUPLE_WORDS
-    return tupleOf(this.#row, hot[own]!, hot[own + 1]!, hot[own + 2]!)
+    const base = baseOf(this.#row)
+    const own = this.#direction
+    return tupleOf(this.#row, srcOf(base, own), dstOf(base, own), portsWordOf(base, own))
   }
 
   get translated(): Tuple {
-    const other = (this.#row << CONN_SHIFT) + (1 - this.#direction) * TUPLE_WORDS
-    return tupleOf(this.#row, hot[other + 1]!, hot[other]!, invertPorts(hot[other + 2]!))
+    const base = baseOf(this.#row)
+    const other = opposite(this.#direction)
+    return tupleOf(this.#row, dstOf(base, other), srcOf(base, other), invertPorts(portsWordOf(base, other)))
   }
 
   // --- reading ---
@@ -202,11 +203,11 @@ export class Context implements HelperContext {
     if (!isRight || (announcement.helper !== undefined && child === undefined)) return this.#refused('invalid')
     if (!this.established) return this.#refused('not-established')
     const announced: Announce = {
-      protocol: protocol === undefined ? protocolOf(this.#row) : protocol === 'tcp' ? TCP : UDP,
-      port: swap16(port),
+      protocol: protocol === undefined ? protocolOf(this.#row) : protocol === 'tcp' ? PROTO_TCP : PROTO_UDP,
+      port: htons(port),
       address: address === undefined ? 0 : parseAddress(address),
       fromAnyone: from === 'anyone',
-      fromPort: swap16(fromPort),
+      fromPort: htons(fromPort),
       flags: (permanent ? PERMANENT : 0) | (inactive ? INACTIVE : 0) | (from === 'anyone' ? ANY_SOURCE : 0),
       class: announcement.class ?? 0,
       helper: this.#helper.id,
@@ -217,13 +218,15 @@ export class Context implements HelperContext {
     this.isAtWork = true
     const handle = announce(this.#row, this.#direction, announced)
     this.isAtWork = false
-    if (handle === NOT_ALLOWED) return this.#refused('not-allowed')
-    if (handle === WAIT) this.mustWait = true
-    if (handle <= 0) return undefined
+    if (handle === 0) {
+      if (announceFailure === 'not-allowed') return this.#refused('not-allowed')
+      if (announceFailure === 'port-pending') this.mustWait = true
+      return undefined
+    }
     this.made.push(handle)
     return {
-      address: formatAddress(field(handle, EXPECTATION.dst)),
-      port: swap16(field(handle, EXPECTATION.dstPort)),
+      address: formatAddress(field(handle, 'dst')),
+      port: ntohs(field(handle, 'dstPort')),
       handle,
     }
   }
@@ -259,7 +262,7 @@ export class Context implements HelperContext {
 const isPort = (value: number, from: number): boolean => Number.isInteger(value) && value >= from && value <= 65535
 
 function tupleOf(row: Row, src: Addr, dst: Addr, ports: Ports): Tuple {
-  const protocol: Protocol = protocolOf(row) === TCP ? 'tcp' : 'udp'
+  const protocol: Protocol = protocolOf(row) === PROTO_TCP ? 'tcp' : 'udp'
   return {
     protocol,
     src: { address: formatAddress(src), port: sourcePort(ports) },

@@ -11,8 +11,20 @@ export type Column<T extends number> = Int32Array & { [index: number]: T }
 /** A row of a table (memory/rows.ts); row 0 is never used and means none. */
 export type Row = Brand<'Row'>
 
+/** The generation of a row: which use of it this is (memory/rows.ts). */
+export type Generation = Brand<'Generation'>
+
 /** A handle of an expectation: its slot and the generation of its use (conntrack/expectation-table.ts). */
 export type Handle = Brand<'Handle'>
+
+/** Number of an external address: its entry in the table of them (nat/externals.ts). */
+export type Entry = Brand<'Entry'>
+
+/** A port among those of all external addresses and protocols: where its word lies (nat/externals.ts). */
+export type PortIndex = Brand<'PortIndex'>
+
+/** Number of a shard, from 0 on; the dispatcher's is the number of shards. */
+export type Shard = Brand<'Shard'>
 
 /** Since the gateway's start, where nothing else is said. */
 export type Seconds = Brand<'Seconds'>

@@ -6,24 +6,38 @@
 // Which mapping a connection gets is opening.ts's and expected.ts's. The translation is the difference between the two
 // tuples of the row; its effect on checksums is computed here, once. Owner: the shard.
 //
-// Functions that make a connection return its row (above zero), or the complement (~) of a drop reason.
+// A function that makes a connection returns its row; 0 if there is none, and refusal.ts says why.
 
-import { CONN, CONN_SHIFT, EXPECTED, HELPED, SEEN_REPLY, TCP_STATE_SHIFT } from '../conntrack/connection-table.ts'
+import { baseOf, CONN, EXPECTED, HELPED, SEEN_REPLY } from '../conntrack/connection-table.ts'
 import {
   cold,
   confirm,
   connections,
+  dstOf,
   findConnection,
+  generationOf,
   hot,
   originOf,
+  portsWordOf,
   protocolOf,
   remove,
+  srcOf,
+  stateWordOf,
 } from '../conntrack/connections.shard.ts'
 import { flowEnd, flowNew } from '../conntrack/events.shard.ts'
 import { expectCount } from '../conntrack/expectation-slots.shard.ts'
 import { endMaster } from '../conntrack/expectations.shard.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
-import { endMapping, hasEnded, mapping, mappingBase, removeMapping } from '../conntrack/mappings.shard.ts'
+import {
+  endMapping,
+  externalOf,
+  externalPortOf,
+  hasEnded,
+  mapping,
+  mappingBase,
+  mappingProtocol,
+  removeMapping,
+} from '../conntrack/mappings.shard.ts'
 import { permissions, permit, withdraw } from '../conntrack/permissions.shard.ts'
 import {
   CLOSED_OTHERS,
@@ -32,37 +46,40 @@ import {
   enqueue,
   isClosedQueue,
   oldest,
+  type Queue,
   queueCount,
   UNREPLIED_OTHERS,
   unrepliedQueue,
 } from '../conntrack/queues.shard.ts'
 import type { KeyWord } from '../conntrack/terms.ts'
-import { hashTuple, INSIDE, invertPorts, keyWord, type Side } from '../conntrack/terms.ts'
-import { firstTimeout, hasExpired } from '../conntrack/track.shard.ts'
+import { dstPortIn, hashTuple, INSIDE, invertPorts, protocolIn, rowOf, sideIn, srcPortIn } from '../conntrack/terms.ts'
+import { firstState, firstTimeout, hasExpired } from '../conntrack/track.shard.ts'
 import { CELL, protocolCell } from '../counters/counters.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import { counters } from '../counters/own-counters.shard.ts'
-import type { Row } from '../memory/brand.ts'
+import type { Entry, Row } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
 import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
-import { swap16 } from '../wire/address.ts'
+import { ntohs } from '../wire/address.ts'
 import { addDeltas, delta32 } from '../wire/checksum.ts'
+import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
+import { followLeases } from './blocks.shard.ts'
 import { type Externals, spaceOf, VACANT } from './externals.ts'
 import { fault } from './fault-points.ts'
-import { followLeases, freePort, intendToFree } from './ports.shard.ts'
+import { freePort, intendToFree } from './ports.shard.ts'
+import { refuse } from './refusal.ts'
 import { DEFAULT_NAT, dependsOnPort, type NatSettings } from './settings.ts'
 
-const TCP = 6
-const UDP = 17
-const ICMP = 1
+const TABLE_FULL = DROP['table-full']
+const NO_MAPPING = DROP['no-mapping']
 /** What one less in the time-to-live byte adds to the header's checksum, as loaded. */
 const TTL_DELTA = 0xfffe
 
 let externals: Externals
 let settings: NatSettings = DEFAULT_NAT
 /** Entries in use, and the entry of an address: copies of what the coordinator has decided. */
-let active: number[] = []
-let entryOf = new Map<number, number>()
+let active: readonly Entry[] = []
+let entryOf = new Map<Addr, Entry>()
 
 export function attachBindings(shared: Externals, wanted: NatSettings): void {
   externals = shared
@@ -86,75 +103,88 @@ export function followExternals(): void {
 
 /** Its external address is gone, or has come back as another entry with port words of its own. */
 function isOnLostAddress(row: Row): boolean {
-  const entry = entryOf.get(externalAddressOf(row))
-  const bound = cold.mapping[row]!
-  return entry === undefined || (bound !== 0 && mapping[mappingBase(bound) + MAPPING.external] !== entry)
+  const entry = entryOf.get(externalEndOf(row))
+  const bound: Row = cold.mapping[row]!
+  return entry === undefined || (bound !== 0 && externalOf(bound) !== entry)
 }
 
 /** The entries in use. */
-export const activeEntries = (): readonly number[] => active
+export const activeEntries = (): readonly Entry[] => active
 
 /** The entry of one of NAT's addresses, -1 for any other. */
-export const externalEntry = (address: Addr): number => entryOf.get(address) ?? -1
+export const externalEntry = (address: Addr): Entry => entryOf.get(address) ?? -1
 
 /** The external end of a connection: where the outside sends to. */
-function externalAddressOf(row: Row): number {
-  const base = row << CONN_SHIFT
-  return originOf(row) === INSIDE ? hot[base + CONN.replyDst]! : hot[base + CONN.origDst]!
+function externalEndOf(row: Row): Addr {
+  const base = baseOf(row)
+  return dstOf(base, originOf(row) === INSIDE ? 1 : 0)
 }
 
 /** No connection has this tuple; one whose time is over ends here. */
-export function isFree(src: Addr, dst: Addr, ports: Ports, key: KeyWord): boolean {
-  const ref = findConnection(src, dst, ports, key, hashTuple(src, dst, ports, key))
+export function isFree(key: KeyWord, src: Addr, dst: Addr, ports: Ports): boolean {
+  const ref = findConnection(key, src, dst, ports, hashTuple(key, src, dst, ports))
   if (ref === 0) return true
-  if (!hasExpired(ref >> 1)) return false
-  endConnection(ref >> 1)
+  if (!hasExpired(rowOf(ref))) return false
+  endConnection(rowOf(ref))
   return true
 }
 
-export function makeConnection(
-  protocol: ProtocolNumber,
-  origin: Side,
-  bound: number,
-  tcpState: number,
-  src: Addr,
-  dst: Addr,
-  ports: Ports,
-  replySrc: number,
-  replyDst: number,
-  replyPorts: number,
-  flags = 0,
-): number {
-  const holder = origin === INSIDE || flags === EXPECTED
+/** A connection to be made. */
+export interface NewConnection {
+  /** Of its first packet: protocol and side, and the tuple that it arrives with. */
+  readonly key: KeyWord
+  readonly src: Addr
+  readonly dst: Addr
+  readonly ports: Ports
+  /** The tuple that answers arrive with. */
+  readonly replySrc: Addr
+  readonly replyDst: Addr
+  readonly replyPorts: Ports
+  /** The mapping that it goes by, 0 for none. */
+  readonly mapping: Row
+  /** EXPECTED if an expectation has let it in, else 0. */
+  readonly flags: number
+}
+
+/** The row of the new connection; 0 if there can be none (refusal.ts). */
+export function makeConnection(made: NewConnection): Row {
+  const { key, src, dst, ports, replySrc, replyDst, replyPorts, flags } = made
+  const protocol = protocolIn(key)
+  const bound = made.mapping
+  const isFromInside = sideIn(key) === INSIDE
+  const holder = isFromInside || flags === EXPECTED
   // Held before anything is recycled, or its last connection's end could take the mapping away under our hands.
   if (bound !== 0) holdMapping(bound, holder)
   fault('mapping held')
   if (connections.full && !recycleRow()) {
     if (bound !== 0) releaseMapping(bound, holder)
-    return ~DROP['table-full']
+    return refuse(TABLE_FULL)
   }
   // What was recycled may have been the inside end's last connection: its mapping lets nobody in any more.
   if (bound !== 0 && hasEnded(bound)) {
     releaseMapping(bound, false)
-    return ~DROP['no-mapping']
+    return refuse(NO_MAPPING)
   }
   const row = connections.begin()
-  const base = row << CONN_SHIFT
+  const base = baseOf(row)
   hot[base + CONN.origSrc] = src
   hot[base + CONN.origDst] = dst
   hot[base + CONN.origPorts] = ports
   hot[base + CONN.replySrc] = replySrc
   hot[base + CONN.replyDst] = replyDst
   hot[base + CONN.replyPorts] = replyPorts
-  hot[base + CONN.state] = keyWord(protocol, origin) | (tcpState << TCP_STATE_SHIFT) | flags
+  hot[base + CONN.state] = key | firstState(protocol) | flags
   hot[base + CONN.lastSeen] = now
   hot[base + CONN.timeout] = firstTimeout(protocol, ports)
   hot[base + CONN.packets] = 0
   hot[base + CONN.packetsReply] = 0
   hot[base + CONN.bytes] = 0
   hot[base + CONN.bytesReply] = 0
-  hot[base + CONN.checksumDelta] = deltas(protocol, src, dst, ports, replyDst, replySrc, invertPorts(replyPorts))
-  hot[base + CONN.checksumDeltaReply] = deltas(protocol, replySrc, replyDst, replyPorts, dst, src, invertPorts(ports))
+  // What arrives with one tuple leaves with the inverse of the other.
+  const there = addDeltas(delta32(src, replyDst), delta32(dst, replySrc))
+  const back = addDeltas(delta32(replySrc, dst), delta32(replyDst, src))
+  hot[base + CONN.checksumDelta] = checksumDelta(protocol, there, delta32(ports, invertPorts(replyPorts)))
+  hot[base + CONN.checksumDeltaReply] = checksumDelta(protocol, back, delta32(replyPorts, invertPorts(ports)))
   cold.mapping[row] = bound
   cold.permission[row] = 0
   cold.queue[row] = 0
@@ -168,7 +198,7 @@ export function makeConnection(
   cold.sequences[row] = 0
   confirm(row)
   fault('connection without permission')
-  if (origin === INSIDE) permitRemote(row)
+  if (isFromInside) permitRemote(row)
   fault('connection in no queue')
   enqueue(row, unrepliedQueueOf(row))
   fault('connection inserted, not counted')
@@ -180,38 +210,32 @@ export function makeConnection(
   return row
 }
 
-/** What translating adds to the IP header's checksum (low half, TTL included) and the transport's (high half). */
-function deltas(
-  protocol: ProtocolNumber,
-  src: Addr,
-  dst: Addr,
-  ports: Ports,
-  newSrc: number,
-  newDst: number,
-  newPorts: number,
-): number {
-  const addresses = addDeltas(delta32(src, newSrc), delta32(dst, newDst))
+/**
+ * What translating adds to the IP header's checksum (low half, TTL included) and the transport's (high half), from what
+ * the change of the addresses and of the ports word adds to a sum.
+ */
+function checksumDelta(protocol: ProtocolNumber, addresses: number, ports: number): number {
   let transport = 0
-  if (protocol === TCP || protocol === UDP) transport = addDeltas(addresses, delta32(ports, newPorts))
+  if (protocol === PROTO_TCP || protocol === PROTO_UDP) transport = addDeltas(addresses, ports)
   // No pseudo header; the type stands in the ports word on both sides and adds nothing.
-  else if (protocol === ICMP) transport = delta32(ports, newPorts)
+  else if (protocol === PROTO_ICMP) transport = ports
   return addDeltas(addresses, TTL_DELTA) | (transport << 16)
 }
 
 /** The inside end has sent: the remote end may answer. */
 export function permitRemote(row: Row): void {
-  const bound = cold.mapping[row]!
+  const bound: Row = cold.mapping[row]!
   if (bound === 0) return
-  const base = row << CONN_SHIFT
+  const base = baseOf(row)
   const opened = originOf(row) === INSIDE
-  const remote = opened ? hot[base + CONN.origDst]! : hot[base + CONN.origSrc]!
-  const remotePort = opened ? hot[base + CONN.origPorts]! >>> 16 : hot[base + CONN.origPorts]! & 0xffff
+  const remote = opened ? dstOf(base, 0) : srcOf(base, 0)
+  const remotePort = opened ? dstPortIn(portsWordOf(base, 0)) : srcPortIn(portsWordOf(base, 0))
   cold.permission[row] = permit(bound, remote, dependsOnPort(settings.filtering) ? remotePort : 0)
 }
 
 /** Tracking has noted the first packet in the reply direction: from the inside end, it holds the mapping. */
 export function onReplySeen(row: Row): void {
-  const bound = cold.mapping[row]!
+  const bound: Row = cold.mapping[row]!
   if (originOf(row) === INSIDE || bound === 0) return
   fault('reply not answered')
   if (!wasExpected(row)) mapping[mappingBase(bound) + MAPPING.holders]! += 1
@@ -225,15 +249,15 @@ export function onClosed(row: Row): void {
 }
 
 /** By the address whose port a connection's end frees at once, if there is one. */
-export function closedQueueOf(row: Row): number {
-  const bound = cold.mapping[row]!
-  return bound === 0 ? CLOSED_OTHERS : closedQueue(mapping[mappingBase(bound) + MAPPING.external]!)
+export function closedQueueOf(row: Row): Queue {
+  const bound: Row = cold.mapping[row]!
+  return bound === 0 ? CLOSED_OTHERS : closedQueue(externalOf(bound))
 }
 
-export function unrepliedQueueOf(row: Row): number {
-  const bound = cold.mapping[row]!
-  if (bound === 0 || protocolOf(row) !== TCP) return UNREPLIED_OTHERS
-  return unrepliedQueue(mapping[mappingBase(bound) + MAPPING.external]!)
+export function unrepliedQueueOf(row: Row): Queue {
+  const bound: Row = cold.mapping[row]!
+  if (bound === 0 || protocolOf(row) !== PROTO_TCP) return UNREPLIED_OTHERS
+  return unrepliedQueue(externalOf(bound))
 }
 
 let endHelp: (row: Row) => void = () => {}
@@ -246,12 +270,12 @@ export function onHelpedEnd(end: (row: Row) => void): void {
 /** Ends a connection and whatever lived by it only. */
 export function endConnection(row: Row): void {
   const protocol = protocolOf(row)
-  const bound = cold.mapping[row]!
-  const permission = cold.permission[row]!
+  const bound: Row = cold.mapping[row]!
+  const permission: Row = cold.permission[row]!
   const holder = holds(row)
-  if ((hot[(row << CONN_SHIFT) + CONN.state]! & HELPED) !== 0) endHelp(row)
+  if ((stateWordOf(baseOf(row)) & HELPED) !== 0) endHelp(row)
   // Its helper may have left it before.
-  else if (expectCount() > 0) endMaster(row, hot[(row << CONN_SHIFT) + CONN.generation]!)
+  else if (expectCount() > 0) endMaster(row, generationOf(row))
   flowEnd(row)
   dequeue(row)
   fault('connection out of its queue')
@@ -271,18 +295,18 @@ export const holds = (row: Row): boolean => hasSent(row) || wasExpected(row)
 /** The inside end has sent. */
 export const hasSent = (row: Row): boolean => originOf(row) === INSIDE || hasReply(row)
 
-const wasExpected = (row: Row): boolean => (hot[(row << CONN_SHIFT) + CONN.state]! & EXPECTED) !== 0
+const wasExpected = (row: Row): boolean => (stateWordOf(baseOf(row)) & EXPECTED) !== 0
 
 /** A packet has passed in the reply direction. */
-export const hasReply = (row: Row): boolean => (hot[(row << CONN_SHIFT) + CONN.state]! & SEEN_REPLY) !== 0
+export const hasReply = (row: Row): boolean => (stateWordOf(baseOf(row)) & SEEN_REPLY) !== 0
 
-export function holdMapping(bound: number, holder: boolean): void {
+export function holdMapping(bound: Row, holder: boolean): void {
   const base = mappingBase(bound)
   mapping[base + MAPPING.rows]! += 1
   if (holder) mapping[base + MAPPING.holders]! += 1
 }
 
-function releaseMapping(bound: number, holder: boolean): void {
+function releaseMapping(bound: Row, holder: boolean): void {
   const base = mappingBase(bound)
   const rows = mapping[base + MAPPING.rows]! - 1
   mapping[base + MAPPING.rows] = rows
@@ -290,15 +314,14 @@ function releaseMapping(bound: number, holder: boolean): void {
   fault('mapping released')
   if (mapping[base + MAPPING.holders] === 0) endMapping(bound)
   if (rows > 0) return
-  const protocol = mapping[base + MAPPING.flags]! & 0xff
-  const entry = mapping[base + MAPPING.external]!
-  const port = swap16(mapping[base + MAPPING.ports]! >>> 16)
-  intendToFree(entry, spaceOf(protocol), port)
+  const protocol = mappingProtocol(bound)
+  // Also if the entry has another address by now: the words are the entry's.
+  const port = externals.portIndex(externalOf(bound), spaceOf(protocol), ntohs(externalPortOf(bound)))
+  intendToFree(port)
   removeMapping(bound)
   fault('mapping gone, port left')
   counters[CELL.mappings + protocolCell(protocol)]! -= 1
-  // Also if the entry has another address by now: the words are the entry's.
-  freePort(entry, spaceOf(protocol), port)
+  freePort(port)
 }
 
 const RECYCLABLE = [
@@ -319,7 +342,7 @@ function recycleRow(): boolean {
 }
 
 /** Frees a TCP port of an address in the same order. */
-export const recyclePort = (entry: number): boolean =>
+export const recyclePort = (entry: Entry): boolean =>
   recycle(oldest(closedQueue(entry))) || recycle(oldest(unrepliedQueue(entry)))
 
 function recycle(row: Row): boolean {
@@ -329,7 +352,7 @@ function recycle(row: Row): boolean {
   return true
 }
 
-let sweepAt = 1
+let sweepAt: Row = 1
 
 /** Looks at the next `rows` rows of the table and ends what has expired. */
 export function sweep(rows: number): void {
@@ -344,7 +367,7 @@ export function sweep(rows: number): void {
 }
 
 function isOver(row: Row): boolean {
-  const bound = cold.mapping[row]!
+  const bound: Row = cold.mapping[row]!
   // Opened from outside, never answered, and the mapping that let it in is over.
   return hasExpired(row) || (bound !== 0 && hasEnded(bound) && !holds(row))
 }

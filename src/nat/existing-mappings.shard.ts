@@ -8,9 +8,10 @@
 
 import { ENDED, MAPPING, MAPPING_WORDS, type MappingView, SECOND } from '../conntrack/mapping-table.ts'
 import { insideHash } from '../conntrack/mappings.shard.ts'
+import type { Entry, PortIndex, Shard } from '../memory/brand.ts'
 import { LIVE } from '../memory/rows.ts'
-import type { Addr, ProtocolNumber } from '../wire/address.ts'
-import { swap16 } from '../wire/address.ts'
+import type { Addr, Port, ProtocolNumber } from '../wire/address.ts'
+import { ntohs } from '../wire/address.ts'
 import { type Externals, spaceOf } from './externals.ts'
 import { reserveTaken } from './reservations.ts'
 
@@ -18,7 +19,7 @@ import { reserveTaken } from './reservations.ts'
 const MOST_CANDIDATES = 32
 
 let externals: Externals
-/** By shard. */
+/** The mapping tables of all shards, by shard. */
 let views: readonly MappingView[] = []
 
 export function attachExistingMappings(shared: Externals, mappings: readonly MappingView[]): void {
@@ -27,39 +28,45 @@ export function attachExistingMappings(shared: Externals, mappings: readonly Map
 }
 
 /**
- * Reserves the external port of an inside endpoint's mapping in its owner's table, on the address of an entry: its port
- * index, or -1 if there is none. Address and port as loaded.
+ * Reserves the external port of an inside endpoint's mapping, which is in its owner's table, on the address of an entry:
+ * its port index, or -1 if there is none.
  */
 export function reserveExisting(
-  owner: number,
   protocol: ProtocolNumber,
   inside: Addr,
-  port: number,
-  entry: number,
-): number {
+  port: Port,
+  owner: Shard,
+  entry: Entry,
+): PortIndex {
   const view = views[owner]
   if (view === undefined) return -1
   const { words, index } = view
-  const hash = insideHash(inside, port, 0, 0, protocol)
-  let at = index.first(hash)
-  for (let seen = 0; at >= 0 && seen < MOST_CANDIDATES; at = index.next(hash, at), seen++) {
-    const base = (index.refAt(at) >> 1) * MAPPING_WORDS
+  const hash = insideHash(protocol, inside, port, 0, 0)
+  let cell = index.first(hash)
+  for (let seen = 0; cell >= 0 && seen < MOST_CANDIDATES; cell = index.next(hash, cell), seen++) {
+    const base = (index.refAt(cell) >> 1) * MAPPING_WORDS
     const generation = Atomics.load(words, base + MAPPING.generation)
-    if (
-      (generation & 1) !== 0 ||
-      !isOf(words, base, protocol, inside, port) ||
-      words[base + MAPPING.external] !== entry
-    )
-      continue
-    const named = externals.portIndex(entry, spaceOf(protocol), swap16(words[base + MAPPING.ports]! >>> 16))
+    const isOf =
+      (generation & 1) === 0 &&
+      isInsideEndpoint(words, base, protocol, inside, port) &&
+      words[base + MAPPING.external] === entry
+    if (!isOf) continue
+    const at = externals.portIndex(entry, spaceOf(protocol), ntohs(words[base + MAPPING.ports]! >>> 16))
     const isStill = (): boolean =>
       Atomics.load(words, base + MAPPING.generation) === generation && (words[base + MAPPING.flags]! & ENDED) === 0
-    if (isStill() && reserveTaken(externals, named, isStill)) return named
+    if (isStill() && reserveTaken(externals, at, isStill)) return at
   }
   return -1
 }
 
-function isOf(words: Int32Array, base: number, protocol: ProtocolNumber, inside: Addr, port: number): boolean {
+/** The row is a mapping of this inside endpoint that its flows find, whomever they go to. */
+function isInsideEndpoint(
+  words: Int32Array,
+  base: number,
+  protocol: ProtocolNumber,
+  inside: Addr,
+  port: Port,
+): boolean {
   const flags = words[base + MAPPING.flags]!
   return (
     (flags & (LIVE | ENDED | SECOND)) === LIVE &&

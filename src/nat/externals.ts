@@ -23,20 +23,26 @@
 //   DENIED     there was none to be had           coordinator
 // Never: a second request before the first is answered.
 
+import type { Brand, Entry, PortIndex, Shard } from '../memory/brand.ts'
 import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'
-import type { Addr, ProtocolNumber } from '../wire/address.ts'
+import type { Addr, PortHost, ProtocolNumber } from '../wire/address.ts'
+import { PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
+import { isTaken, type PortWord, wasFreed } from './port-words.ts'
 
 /** Spaces of ports: TCP, UDP and ICMP identifiers are given independently of each other. */
-export const TCP_SPACE = 0
-export const UDP_SPACE = 1
-export const ICMP_SPACE = 2
+export type Space = Brand<'Space'>
+export const TCP_SPACE: Space = 0
+export const UDP_SPACE: Space = 1
+export const ICMP_SPACE: Space = 2
 export const SPACES = 3
-export const spaceOf = (protocol: ProtocolNumber): number =>
-  protocol === 6 ? TCP_SPACE : protocol === 17 ? UDP_SPACE : ICMP_SPACE
+export const spaceOf = (protocol: ProtocolNumber): Space =>
+  protocol === PROTO_TCP ? TCP_SPACE : protocol === PROTO_UDP ? UDP_SPACE : ICMP_SPACE
+
+/** Number of a block within its entry and space, and among the blocks of all. */
+export type Block = Brand<'Block'>
+export type BlockIndex = Brand<'BlockIndex'>
 
 const PORTS = 65536
-/** Of a port index. */
-export const spaceAt = (at: number): number => Math.floor(at / PORTS) % SPACES
 
 /** An entry's kind. */
 export const VACANT = 0
@@ -63,9 +69,10 @@ const BLOCKS_KEPT = 2
 /** More than any gateway has. */
 const MOST_SHARDS = 64
 
-/** Of a port index (Externals.portIndex): its external address's entry, and the port (0..65535). */
-export const entryOfPort = (at: number): number => Math.floor(at / PORTS / SPACES)
-export const portOfIndex = (at: number): number => at % PORTS
+/** Of a port index (Externals.portIndex): its external address's entry, its space, and the port. */
+export const entryOfPort = (at: PortIndex): Entry => Math.floor(at / PORTS / SPACES)
+export const spaceAt = (at: PortIndex): Space => Math.floor(at / PORTS) % SPACES
+export const portOfIndex = (at: PortIndex): PortHost => at % PORTS
 
 export class Externals {
   readonly capacity: number
@@ -81,7 +88,7 @@ export class Externals {
   readonly #intents: Int32Array
   readonly #requests: Int32Array
   /** By address, as it was at a version; this thread's. */
-  readonly #entryOf = new Map<number, number>()
+  readonly #entryOf = new Map<Addr, Entry>()
   #mappedVersion = -1
 
   /** `capacity` addresses at most; `blockSize` a power of two from 16 to 1024. */
@@ -101,15 +108,15 @@ export class Externals {
     return Atomics.load(this.#version, 0)
   }
 
-  addressOf(entry: number): number {
+  addressOf(entry: Entry): Addr {
     return this.#entries[entry * ENTRY_WORDS + ADDRESS]!
   }
 
-  kindOf(entry: number): number {
+  kindOf(entry: Entry): number {
     return this.#entries[entry * ENTRY_WORDS + KIND]!
   }
 
-  generationOf(entry: number): number {
+  generationOf(entry: Entry): number {
     return this.#entries[entry * ENTRY_WORDS + GENERATION]!
   }
 
@@ -117,7 +124,7 @@ export class Externals {
    * The entry of an address, -1 if it is none of ours. By a map that follows the version, since owners are asked for
    * with many addresses too; the look at the version is a plain load, because it is one for each packet.
    */
-  find(address: Addr): number {
+  find(address: Addr): Entry {
     if (this.#version[0] !== this.#mappedVersion) this.#mapEntries()
     return this.#entryOf.get(address) ?? -1
   }
@@ -130,22 +137,22 @@ export class Externals {
       if (this.kindOf(entry) !== VACANT) this.#entryOf.set(this.addressOf(entry), entry)
   }
 
-  blockIndex(entry: number, space: number, block: number): number {
+  blockIndex(entry: Entry, space: Space, block: Block): BlockIndex {
     return (entry * SPACES + space) * this.blocksPerSpace + block
   }
 
-  /** Where the word of a port (0..65535) of an entry lies. */
-  portIndex(entry: number, space: number, port: number): number {
+  /** Where the word of a port of an entry lies. */
+  portIndex(entry: Entry, space: Space, port: PortHost): PortIndex {
     return (entry * SPACES + space) * PORTS + port
   }
 
   /** A block's ownership word: the same as long as the lease is. */
-  leaseOf(entry: number, space: number, block: number): number {
+  leaseOf(entry: Entry, space: Space, block: Block): number {
     return Atomics.load(this.#owners, this.blockIndex(entry, space, block))
   }
 
   /** The shard that leases a block, -1 for nobody. */
-  ownerOfBlock(entry: number, space: number, block: number): number {
+  ownerOfBlock(entry: Entry, space: Space, block: Block): Shard {
     const lessee = this.leaseOf(entry, space, block) & LESSEE_MASK
     return lessee === FROZEN ? -1 : lessee - 1
   }
@@ -153,19 +160,19 @@ export class Externals {
   // --- a shard's side ---
 
   /** The shard is about to take or to free a port; `taken` is the word that it has while it is taken. */
-  intend(shard: number, at: number, taken: number): void {
+  intend(shard: Shard, at: PortIndex, taken: PortWord): void {
     this.#intents[shard * CACHE_LINE_WORDS] = 0
     this.#intents[shard * CACHE_LINE_WORDS + 1] = taken
     this.#intents[shard * CACHE_LINE_WORDS] = at + 1
   }
 
   /** The port (by portIndex()) that the shard was last about to take or to free, and its word while taken; -1 for none. */
-  intentOf(shard: number): readonly [at: number, taken: number] {
+  intentOf(shard: Shard): readonly [at: PortIndex, taken: PortWord] {
     return [this.#intents[shard * CACHE_LINE_WORDS]! - 1, this.#intents[shard * CACHE_LINE_WORDS + 1]!]
   }
 
   /** Another shard than this one has set the port's word, or is about to free it. */
-  isIntendedByOther(shard: number, at: number, word: number): boolean {
+  isIntendedByOther(shard: Shard, at: PortIndex, word: PortWord): boolean {
     for (let other = 0; other < MOST_SHARDS; other++) {
       const [intended, taken] = this.intentOf(other)
       if (other !== shard && intended === at && taken === word) return true
@@ -174,28 +181,28 @@ export class Externals {
   }
 
   /** Asks for one more block of a space; nothing if that is asked already. */
-  ask(shard: number, entry: number, space: number): void {
+  ask(shard: Shard, entry: Entry, space: Space): void {
     Atomics.store(this.#requests, this.#request(shard, entry, space), ASKED)
   }
 
   /** The coordinator hasn't answered yet. */
-  isAsking(shard: number, entry: number, space: number): boolean {
+  isAsking(shard: Shard, entry: Entry, space: Space): boolean {
     return Atomics.load(this.#requests, this.#request(shard, entry, space)) === ASKED
   }
 
   /** The coordinator had none to give. */
-  isDenied(shard: number, entry: number, space: number): boolean {
+  isDenied(shard: Shard, entry: Entry, space: Space): boolean {
     return Atomics.load(this.#requests, this.#request(shard, entry, space)) === DENIED
   }
 
-  #request(shard: number, entry: number, space: number): number {
+  #request(shard: Shard, entry: Entry, space: Space): number {
     return (shard * this.capacity + entry) * SPACES + space
   }
 
   // --- the coordinator's side ---
 
   /** Puts an address in a vacant entry and returns its number; -1 if all are taken. Its blocks are nobody's yet. */
-  add(address: Addr, kind: typeof SHARED | typeof POOL): number {
+  add(address: Addr, kind: typeof SHARED | typeof POOL): Entry {
     for (let entry = 0; entry < this.capacity; entry++) {
       if (this.kindOf(entry) !== VACANT) continue
       const base = entry * ENTRY_WORDS
@@ -209,7 +216,7 @@ export class Externals {
   }
 
   /** Takes an address away: its leases end, shards end the mappings on it. */
-  remove(entry: number): void {
+  remove(entry: Entry): void {
     const first = this.blockIndex(entry, 0, 0)
     for (let i = 0; i < SPACES * this.blocksPerSpace; i++) this.#setLessee(first + i, 0)
     this.#entries[entry * ENTRY_WORDS + KIND] = VACANT
@@ -217,7 +224,7 @@ export class Externals {
     this.#changed()
   }
 
-  lease(entry: number, space: number, block: number, shard: number): void {
+  lease(entry: Entry, space: Space, block: Block, shard: Shard): void {
     const at = this.blockIndex(entry, space, block)
     const leases = Atomics.load(this.#owners, at) >>> LEASES_SHIFT
     Atomics.store(this.#owners, at, ((leases + 1) << LEASES_SHIFT) | (shard + 1))
@@ -225,7 +232,7 @@ export class Externals {
   }
 
   /** Takes a leased block back if none of its ports is in use; false (and the lease as before) otherwise. */
-  takeBack(entry: number, space: number, block: number): boolean {
+  takeBack(entry: Entry, space: Space, block: Block): boolean {
     const at = this.blockIndex(entry, space, block)
     const lease = Atomics.load(this.#owners, at)
     if ((lease & LESSEE_MASK) === 0) return true
@@ -248,8 +255,8 @@ export class Externals {
   }
 
   /** Requests without an answer. */
-  requests(): { shard: number; entry: number; space: number }[] {
-    const asked: { shard: number; entry: number; space: number }[] = []
+  requests(): { shard: Shard; entry: Entry; space: Space }[] {
+    const asked: { shard: Shard; entry: Entry; space: Space }[] = []
     for (let shard = 0; shard < MOST_SHARDS; shard++)
       for (let entry = 0; entry < this.capacity; entry++)
         for (let space = 0; space < SPACES; space++)
@@ -258,7 +265,7 @@ export class Externals {
   }
 
   /** Denied ones hold until leases change or the shard asks again. */
-  answer(shard: number, entry: number, space: number, granted: boolean): void {
+  answer(shard: Shard, entry: Entry, space: Space, granted: boolean): void {
     Atomics.store(this.#requests, this.#request(shard, entry, space), granted ? NONE : DENIED)
   }
 
@@ -267,7 +274,7 @@ export class Externals {
    * none to be had. Ports of it may rest, the new lessee reads their words; but not all of them: such a block would help
    * nobody, be asked for again at once, and begin its rests anew with each move.
    */
-  moveFreeBlock(entry: number, space: number, toShard: number): boolean {
+  moveFreeBlock(entry: Entry, space: Space, toShard: Shard): boolean {
     if (this.kindOf(entry) === VACANT) return false
     const blocks = this.#blocksByLessee(entry, space)
     const donors = [...blocks.keys()].filter((shard) => shard !== toShard && blocks.get(shard)!.length > BLOCKS_KEPT)
@@ -282,7 +289,7 @@ export class Externals {
   }
 
   /** A look before any is frozen, since most blocks of a busy shard have a port in use: those with fewest resting first. */
-  #worthMoving(entry: number, space: number, blocks: readonly number[]): number[] {
+  #worthMoving(entry: Entry, space: Space, blocks: readonly Block[]): Block[] {
     return blocks
       .map((block) => ({ block, inQuarantine: this.#restingOfUnused(entry, space, block) }))
       .filter(({ inQuarantine }) => inQuarantine < this.blockSize)
@@ -290,8 +297,8 @@ export class Externals {
       .map(({ block }) => block)
   }
 
-  #blocksByLessee(entry: number, space: number): Map<number, number[]> {
-    const blocks = new Map<number, number[]>()
+  #blocksByLessee(entry: Entry, space: Space): Map<Shard, Block[]> {
+    const blocks = new Map<Shard, Block[]>()
     for (let block = 0; block < this.blocksPerSpace; block++) {
       const lessee = this.ownerOfBlock(entry, space, block)
       if (lessee < 0) continue
@@ -303,7 +310,7 @@ export class Externals {
   }
 
   /** Its resting ports; all of them if one of its ports is in use. */
-  #restingOfUnused(entry: number, space: number, block: number): number {
+  #restingOfUnused(entry: Entry, space: Space, block: Block): number {
     const first = this.portIndex(entry, space, block * this.blockSize)
     let inQuarantine = 0
     for (let port = 0; port < this.blockSize; port++) {
@@ -317,35 +324,4 @@ export class Externals {
   #changed(): void {
     Atomics.add(this.#version, 0, 1)
   }
-}
-
-// A port word (CAS 1): bit 0 a mapping has it (set and cleared by the block's owner only); bits 1-4 reservations that
-// name it (0-15); bits 5-16 the second it was freed, plus 1, modulo 4095 (0: never, or rested since); bits 17-31 a
-// version that every change raises, so that a compare-and-swap can't mistake a word for an older one of equal content.
-export const MAPPED = 1
-/** One of the reservations that name the port, and the most. */
-export const RESERVATION = 1 << 1
-export const RESERVATIONS = 15 << 1
-const FREED_SHIFT = 5
-const FREED_MASK = 0xfff << FREED_SHIFT
-const FREED_MODULUS = 4095
-const VERSION_SHIFT = 17
-
-export const isMapped = (word: number): boolean => (word & MAPPED) !== 0
-export const isTaken = (word: number): boolean => (word & (MAPPED | RESERVATIONS)) !== 0
-
-/** The same word with other content and the next version. */
-export const withContent = (word: number, content: number): number =>
-  (((word >>> VERSION_SHIFT) + 1) << VERSION_SHIFT) | (content & 0x1ffff) | 0
-
-export const freedAt = (second: number): number => ((second % FREED_MODULUS) + 1) << FREED_SHIFT
-
-/** Freed, and whoever leases its block has not ended its rest. */
-export const wasFreed = (word: number): boolean => (word & FREED_MASK) !== 0
-
-/** Freed less than `rest` seconds before `second`. After 68 minutes a word may look freshly freed once more. */
-export function isInQuarantine(word: number, second: number, rest: number): boolean {
-  const freed = (word & FREED_MASK) >>> FREED_SHIFT
-  if (freed === 0) return false
-  return (second - (freed - 1) + FREED_MODULUS * 2) % FREED_MODULUS < rest
 }

@@ -1,19 +1,19 @@
-// This shard's resting ports, in the order in which they were freed: a ring of (port index, second), with room for every
-// port of the blocks that the shard leases, since each port is in it once at most. When a rest is over, the port's word
-// says (externals.ts); this only says which to look at next.
+// The ports that were freed and may not be given again yet, in the order in which they were freed: a ring of (port index,
+// second), with room for every port of the blocks that this shard leases, since each port is in it once at most. Whether a
+// port's time is over is said by its word (port-words.ts); this queue says which port to look at next.
 //
 // Owner: this thread; derived from the port words (ports.shard.ts).
 
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
-import type { Ports } from '../wire/address.ts'
+import type { PortIndex, Seconds } from '../memory/brand.ts'
 import { spaceAt } from './externals.ts'
 
 /** Ports that there is room for at first; a power of two, as it is later. */
 const FEWEST_PLACES = 64
 
 let ring = new Int32Array(0)
-/** Ports of our blocks that may rest. */
+/** Ports of our blocks that may come in. */
 let mayBeQuarantined = 0
 let head = 0
 let tail = 0
@@ -27,8 +27,8 @@ export function attachQuarantine(): void {
 
 const slotOf = (count: number): number => (count * 2) & (ring.length - 1)
 
-/** For so many ports more. When a block is leased, and not where a port is freed: that is on a packet's way. */
-export function makeRoomInQuarantine(ports: Ports): void {
+/** For so many ports more. To be called when a block is leased: freeing a port, in a packet's time, allocates nothing. */
+export function makeRoomInQuarantine(ports: number): void {
   mayBeQuarantined += ports
   if (quarantineRoom() >= mayBeQuarantined) return
   const larger = new Int32Array(2 * 2 ** Math.ceil(Math.log2(mayBeQuarantined)))
@@ -43,12 +43,12 @@ export function makeRoomInQuarantine(ports: Ports): void {
   tail = count
 }
 
-/** For so many less. */
-export function giveUpRoom(ports: Ports): void {
+/** For so many ports fewer. */
+export function giveUpRoom(ports: number): void {
   mayBeQuarantined -= ports
 }
 
-export function beginQuarantine(at: number, second: number): void {
+export function beginQuarantine(at: PortIndex, second: Seconds): void {
   const slot = slotOf(tail)
   ring[slot] = at
   ring[slot + 1] = second
@@ -56,8 +56,8 @@ export function beginQuarantine(at: number, second: number): void {
   counters[CELL.portsResting + spaceAt(at)]! += 1
 }
 
-/** Takes the oldest out if it rests since `second` or before; its port index, -1 if there is none. */
-export function nextOutOfQuarantine(second: number): number {
+/** Takes the oldest out if it was freed at `second` or before; -1 if there is none. */
+export function nextOutOfQuarantine(second: Seconds): PortIndex {
   if (head === tail) return -1
   const slot = slotOf(head)
   if (ring[slot + 1]! > second) return -1
@@ -66,8 +66,8 @@ export function nextOutOfQuarantine(second: number): number {
   return ring[slot]!
 }
 
-/** Ports that rest no longer here. Looks at all. */
-export function forgetQuarantine(isOver: (at: number) => boolean): void {
+/** Takes out every port of which `isOver` is true. Looks at all. */
+export function forgetQuarantine(isOver: (at: PortIndex) => boolean): void {
   let kept = head
   for (let from = head; from !== tail; from++) {
     const at = ring[slotOf(from)]!

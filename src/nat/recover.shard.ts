@@ -12,10 +12,12 @@
 //
 // Owner: the shard, in its first turn, as soon as it knows the time. Nothing else looks at its tables before.
 
-import { CONN, CONN_SHIFT } from '../conntrack/connection-table.ts'
+import { baseOf, CONN } from '../conntrack/connection-table.ts'
 import { cold, connections, hot, protocolOf, recoverConnections } from '../conntrack/connections.shard.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import {
+  externalOf,
+  externalPortOf,
   mapping,
   mappingBase,
   mappingProtocol,
@@ -24,12 +26,13 @@ import {
   recoverMappingRows,
 } from '../conntrack/mappings.shard.ts'
 import { permissions, recoverPermissions } from '../conntrack/permissions.shard.ts'
-import { enqueue } from '../conntrack/queues.shard.ts'
+import { enqueue, type Queue } from '../conntrack/queues.shard.ts'
 import { isClosed, timeoutOf } from '../conntrack/track.shard.ts'
 import { CELL, protocolCell } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
-import type { Row } from '../memory/brand.ts'
-import { swap16 } from '../wire/address.ts'
+import type { Row, Seconds } from '../memory/brand.ts'
+import { ntohs } from '../wire/address.ts'
+import { PROTO_TCP } from '../wire/ipv4.ts'
 import {
   closedQueueOf,
   hasReply,
@@ -43,8 +46,6 @@ import { type Externals, spaceOf } from './externals.ts'
 import { fault } from './fault-points.ts'
 import { intendToFree, recoverPorts } from './ports.shard.ts'
 import { recoverEdits } from './sequence-edits.shard.ts'
-
-const TCP = 6
 
 export function recover(externals: Externals): void {
   recoverConnections()
@@ -71,9 +72,9 @@ function countConnections(): void {
   const live = new Float64Array(4)
   for (let row = 1; row <= connections.highest; row++) {
     if (!connections.isLive(row)) continue
-    const bound = cold.mapping[row]!
+    const bound: Row = cold.mapping[row]!
     if (bound !== 0) holdMapping(bound, holds(row))
-    hot[(row << CONN_SHIFT) + CONN.timeout] = timeoutOf(row)
+    hot[baseOf(row) + CONN.timeout] = timeoutOf(row)
     cold.queue[row] = 0
     cold.permission[row] = 0
     if (hasSent(row)) permitRemote(row)
@@ -92,13 +93,13 @@ function correctCounts(cell: number, live: number): void {
   counters[CELL.connectionsExpired + cell] = Math.max(begun - live, ended)
 }
 
-const isClosedTcp = (row: Row): boolean => protocolOf(row) === TCP && isClosed(row << CONN_SHIFT)
+const isClosedTcp = (row: Row): boolean => protocolOf(row) === PROTO_TCP && isClosed(baseOf(row))
 const isUnreplied = (row: Row): boolean => !hasReply(row) && !isClosedTcp(row)
-const lastSeenOf = (row: Row): number => hot[(row << CONN_SHIFT) + CONN.lastSeen]!
-const createdOf = (row: Row): number => cold.created[row]!
+const lastSeenOf = (row: Row): Seconds => hot[baseOf(row) + CONN.lastSeen]!
+const createdOf = (row: Row): Seconds => cold.created[row]!
 
 /** In the order of a time, as they would have come; rows of one second in that of their numbers. */
-function queueUp(rows: Float64Array, timeOf: (row: Row) => number, queueOf: (row: Row) => number): void {
+function queueUp(rows: Float64Array, timeOf: (row: Row) => Seconds, queueOf: (row: Row) => Queue): void {
   // Second and row in one exact number: sorting those takes a tenth of the time that a comparing function does.
   const range = connections.capacity + 1
   for (const key of rows.map((row) => timeOf(row) * range + row).sort()) {
@@ -113,16 +114,14 @@ function recoverMappings(externals: Externals): Uint8Array {
   const live = new Float64Array(4)
   for (let row = 1; row <= mappings.highest; row++) {
     if (!mappings.isLive(row)) continue
-    const base = mappingBase(row)
-    const entry = mapping[base + MAPPING.external]!
     const protocol = mappingProtocol(row)
-    const port = swap16(mapping[base + MAPPING.ports]! >>> 16)
+    const port = externals.portIndex(externalOf(row), spaceOf(protocol), ntohs(externalPortOf(row)))
     // The one that was being made or was to go: its port may be in a block that isn't ours any more.
-    if (mapping[base + MAPPING.rows] === 0) intendToFree(entry, spaceOf(protocol), port)
+    if (mapping[mappingBase(row) + MAPPING.rows] === 0) intendToFree(port)
     recoverMapping(row)
     fault('mapping recovered')
     if (!mappings.isLive(row)) continue
-    mapped[externals.portIndex(entry, spaceOf(protocol), port)] = 1
+    mapped[port] = 1
     live[protocolCell(protocol)]! += 1
   }
   for (const [cell, count] of live.entries()) counters[CELL.mappings + cell] = count

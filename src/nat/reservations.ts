@@ -1,70 +1,77 @@
 // External ports that expectations name before any connection has them: announced to a peer, they must be nobody else's.
-// A reservation is a count in the port's word (CAS 1, externals.ts), for the shard that leases the port's block, whoever
+// A reservation is a count in the port's word (CAS 1, port-words.ts), for the shard that leases the port's block, whoever
 // makes it. What holds for it is in README.md.
 //
 // Owner: none; every change is a compare-and-swap of the whole word.
 
+import type { Entry, PortIndex, Shard } from '../memory/brand.ts'
 import { random32 } from '../memory/random.ts'
-import { type Externals, isTaken, RESERVATION, RESERVATIONS, wasFreed, withContent } from './externals.ts'
+import type { PortHost } from '../wire/address.ts'
+import { type Externals, portOfIndex, type Space } from './externals.ts'
 import { fault } from './fault-points.ts'
+import { isTaken, RESERVATION, RESERVATIONS, wasFreed, withContent } from './port-words.ts'
+import type { PortChoice } from './settings.ts'
 
 /** Blocks of the owner that are looked through for a free port before there is none. */
 const BLOCKS_TRIED = 16
 /** Of these, blocks in which only a port of the right parity will do. */
 const PARITY_BLOCKS = 4
 
+/** Whose flows a reserved port is for: the shard, and of the external address its entry and space. */
+export interface PortOwner {
+  readonly owner: Shard
+  readonly entry: Entry
+  readonly space: Space
+}
+
 /**
- * Reserves a free port of a block that `owner` leases, and returns its port index; -1 if none was found. `wanted` is the
- * announced port (0..65535): its own number is tried first if `preserve`, its parity is kept if `parity` and while it can
- * be.
+ * Reserves a free port of a block that the owner leases, and returns its port index; -1 if none was found. `wanted` is
+ * the announced port.
  */
 export function reserveFor(
   externals: Externals,
-  owner: number,
-  entry: number,
-  space: number,
-  wanted: number,
-  preserve: boolean,
-  parity: boolean,
-): number {
-  if (preserve && reserveFree(externals, owner, entry, space, wanted)) return externals.portIndex(entry, space, wanted)
+  where: PortOwner,
+  wanted: PortHost,
+  { preservePorts, parity }: PortChoice,
+): PortIndex {
+  const own = externals.portIndex(where.entry, where.space, wanted)
+  if (preservePorts && reserveFree(externals, where, own)) return own
   if (parity) {
-    const at = reserveInBlocks(externals, owner, entry, space, PARITY_BLOCKS, 2, wanted & 1)
+    const at = reserveInBlocks(externals, where, { blocks: PARITY_BLOCKS, step: 2, first: wanted & 1 })
     if (at >= 0) return at
   }
-  return reserveInBlocks(externals, owner, entry, space, BLOCKS_TRIED, 1, 0)
+  return reserveInBlocks(externals, where, { blocks: BLOCKS_TRIED, step: 1, first: 0 })
 }
 
-/** A port at random of so many blocks at random: with a step of 2, only of one parity. */
-function reserveInBlocks(
-  externals: Externals,
-  owner: number,
-  entry: number,
-  space: number,
-  blocks: number,
-  step: number,
-  parity: number,
-): number {
+/** What ports are looked at: in so many blocks, from `first` on each one that is a `step` away from the one before. */
+interface Search {
+  readonly blocks: number
+  readonly step: 1 | 2
+  readonly first: number
+}
+
+/** A port at random of blocks at random; with a step of 2, one of the parity of `first`. */
+function reserveInBlocks(externals: Externals, where: PortOwner, { blocks, step, first }: Search): PortIndex {
   const { blockSize, blocksPerSpace } = externals
-  const first = random32() % blocksPerSpace
+  const { owner, entry, space } = where
+  const firstBlock = random32() % blocksPerSpace
   for (let i = 0, tried = 0; i < blocksPerSpace && tried < blocks; i++) {
-    const block = (first + i) % blocksPerSpace
+    const block = (firstBlock + i) % blocksPerSpace
     if (externals.ownerOfBlock(entry, space, block) !== owner) continue
     tried++
     const start = (random32() % blockSize) & -step
-    for (let offset = parity; offset < blockSize; offset += step) {
-      const port = block * blockSize + ((start + offset) % blockSize)
-      if (reserveFree(externals, owner, entry, space, port)) return externals.portIndex(entry, space, port)
+    for (let offset = first; offset < blockSize; offset += step) {
+      const at = externals.portIndex(entry, space, block * blockSize + ((start + offset) % blockSize))
+      if (reserveFree(externals, where, at)) return at
     }
   }
   return -1
 }
 
-/** Nobody has the port, no reservation names it, and it doesn't rest. */
-function reserveFree(externals: Externals, owner: number, entry: number, space: number, port: number): boolean {
-  const block = Math.floor(port / externals.blockSize)
+/** Nobody has the port, no reservation names it, and it is not in quarantine. */
+function reserveFree(externals: Externals, { owner, entry, space }: PortOwner, at: PortIndex): boolean {
+  const block = Math.floor(portOfIndex(at) / externals.blockSize)
   if (externals.ownerOfBlock(entry, space, block) !== owner) return false
-  const at = externals.portIndex(entry, space, port)
   const words = externals.portWords
   const word = Atomics.load(words, at)
   if (isTaken(word) || wasFreed(word)) return false
@@ -81,7 +88,7 @@ function reserveFree(externals: Externals, owner: number, entry: number, space: 
  * `isStill` is asked afterwards whether what had it then still has it, or the port might be somebody else's by now. False
  * if not, or if it is named fifteen times.
  */
-export function reserveTaken(externals: Externals, at: number, isStill: () => boolean): boolean {
+export function reserveTaken(externals: Externals, at: PortIndex, isStill: () => boolean): boolean {
   if (!addReservation(externals.portWords, at)) return false
   fault('port reserved')
   if (isStill()) return true
@@ -90,7 +97,7 @@ export function reserveTaken(externals: Externals, at: number, isStill: () => bo
 }
 
 /** Again if another shard has changed the word meanwhile: that it named the port, too, is no reason to refuse. */
-function addReservation(words: Int32Array, at: number): boolean {
+function addReservation(words: Int32Array, at: PortIndex): boolean {
   for (;;) {
     const word = Atomics.load(words, at)
     if (!isTaken(word) || (word & RESERVATIONS) === RESERVATIONS) return false
@@ -99,7 +106,7 @@ function addReservation(words: Int32Array, at: number): boolean {
 }
 
 /** Takes one reservation back. */
-export function unreserveAt(externals: Externals, at: number): void {
+export function unreserveAt(externals: Externals, at: PortIndex): void {
   const words = externals.portWords
   for (;;) {
     const word = Atomics.load(words, at)
@@ -108,7 +115,3 @@ export function unreserveAt(externals: Externals, at: number): void {
     if (Atomics.compareExchange(words, at, word, withContent(word, word - RESERVATION)) === word) return
   }
 }
-
-/** How many reservations name a port, by its word; what so many are of a word. */
-export const reservationsIn = (word: number): number => (word & RESERVATIONS) / RESERVATION
-export const ofReservations = (count: number): number => count * RESERVATION

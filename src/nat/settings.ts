@@ -1,21 +1,27 @@
 // What an operator may choose about translation (RFC 4787 sections 4 and 5, RFC 7857). Plain data: it is posted to
 // shards.
 
+import type { ProtocolNumber } from '../wire/address.ts'
+
 export type Dependence = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent'
 
-export interface NatSettings {
+/** Which port an inside endpoint gets, as far as there is a choice (RFC 4787 section 4.2). */
+export interface PortChoice {
+  /** Try the inside port's own number first. */
+  preservePorts: boolean
+  /** Even ports become even ones, odd ports odd ones, as long as there are any (RFC 4787 REQ-4). */
+  parity: boolean
+}
+
+export interface NatSettings extends PortChoice {
   /** False: connections are tracked, and nobody's address changes (a replay's --no-nat). */
   translate: boolean
   /** On what of the remote endpoint the choice of an external port depends. */
   mapping: Dependence
   /** On what of the remote endpoint it depends whether it may send to a mapping. */
   filtering: Dependence
-  /** Try the inside port's own number first. */
-  preservePorts: boolean
-  /** Even ports become even ones, odd ports odd ones, as long as there are any (RFC 4787 REQ-4). */
-  parity: boolean
   /** Protocols without ports that are translated, by number; 1:1 with a remote address (GRE, ESP ...). */
-  protocols: readonly number[]
+  protocols: readonly ProtocolNumber[]
 }
 
 export const DEFAULT_NAT: NatSettings = {

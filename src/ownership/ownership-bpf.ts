@@ -1,4 +1,4 @@
-// The ownership rule (owner.ts) as a classic BPF program, by which the kernel gives each packet to a shard: what the
+// The ownership rule (ownership-rule.ts) as a classic BPF program, by which the kernel gives each packet to a shard: what the
 // program returns is the number of its owner. It sees a packet from its IPv4 header on (PACKET_FANOUT with FANOUT_CBPF,
 // packet(7)).
 //
@@ -7,7 +7,7 @@
 //   a fragment               rule 6, without another look
 //   an ICMP error            rule 5: the packet that it quotes, source and destination exchanged. Shard 0 if the quote
 //                            is cut short before its ports. Whether it is any good is for who gets it to say
-//   all else                 rules 1 to 3: by the cases of owner-cases.ts
+//   all else                 rules 1 to 3: by the cases of ownership-cases.ts
 // A packet that the shards drop before they ask for its owner, since a length or a version is wrong, may get any.
 //
 // Leases and static rules are compiled in, so the program is made anew when they change. It never tells a wrong shard
@@ -37,7 +37,7 @@ const MAX_EXCEPTIONS = 512
 export interface OwnerProgram {
   /** An array of struct sock_filter. */
   readonly program: Uint8Array
-  /** How many exceptions (owner-cases.ts) have no place in it: packets that are handed over. */
+  /** How many exceptions (ownership-cases.ts) have no place in it: packets that are handed over. */
   readonly left: number
 }
 
@@ -56,12 +56,18 @@ export function compileOwner(side: Side, leases: Leases, rules: StaticRules): Ow
 // --- the words of memory ---
 
 const PROTOCOL = 0
-/** The last word that goes into a hash: withProtocol() of owner.ts. */
+/** The last word that goes into a hash: withProtocol() of ownership-rule.ts. */
 const LAST_WORD = 1
-/** An endpoint: its address, and its port in the word after that. */
+/** An endpoint: its address, and its port in the word after that. Near is the one on natloom's own side. */
 const NEAR = 2
 const REMOTE_END = 4
 const PORT = 1
+
+/** Where the endpoints of the packet at hand are kept: which of the two words is its sender's. */
+interface Ends {
+  readonly source: number
+  readonly destination: number
+}
 
 const IP_PROTOCOL = 9
 const IP_ID = 4
@@ -75,7 +81,9 @@ const ICMP_ID = 4
 
 function compile(side: Side, leases: Leases, cases: readonly AddressCase[]): Uint8Array {
   const program = new Program()
-  const [source, destination] = side === INSIDE ? [NEAR, REMOTE_END] : [REMOTE_END, NEAR]
+  const ends: Ends =
+    side === INSIDE ? { source: NEAR, destination: REMOTE_END } : { source: REMOTE_END, destination: NEAR }
+  const { source, destination } = ends
   const to = {
     flow: new Label(),
     portless: new Label(),
@@ -91,7 +99,7 @@ function compile(side: Side, leases: Leases, cases: readonly AddressCase[]): Uin
   program.add(bpf.LD_W_ABS, IP_DST).add(bpf.ST, destination)
   program.add(bpf.LD_H_ABS, IP_FRAGMENT).when(bpf.JSET_K, ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK, to.fragment)
   program.add(bpf.LDX_MSH, 0)
-  loadPorts(program, 0, source, destination, to, to.error)
+  loadPorts(program, 0, ends, to)
 
   program.place(to.error)
   const quoted = icmp.EMBEDDED
@@ -99,13 +107,13 @@ function compile(side: Side, leases: Leases, cases: readonly AddressCase[]): Uin
   program.add(bpf.LD_W_IND, quoted + IP_SRC).add(bpf.ST, destination)
   program.add(bpf.LD_W_IND, quoted + IP_DST).add(bpf.ST, source)
   program.add(bpf.LD_B_IND, quoted).add(bpf.AND_K, 15).add(bpf.LSH_K, 2).add(bpf.ADD_X).add(bpf.TAX)
-  loadPorts(program, quoted, destination, source, to)
+  loadPorts(program, quoted, { source: destination, destination: source }, { ...to, error: undefined })
 
   program.place(to.portless)
   storePorts(program.add(bpf.LD_IMM, 0), REMOTE_END).jump(answers.placeOf(REMOTE))
   program.place(to.flow)
   chooseAnswer(program, cases, answers)
-  give(program, leases, answers, to.fragment, source, destination)
+  give(program, leases, answers, to.fragment, ends)
   program.place(to.nobody).add(bpf.RET_K, 0)
   return program.assemble()
 }
@@ -113,15 +121,15 @@ function compile(side: Side, leases: Leases, cases: readonly AddressCase[]): Uin
 const storePorts = (program: Program, ...endpoints: number[]): Program =>
   endpoints.reduce((next, endpoint) => next.add(bpf.ST, endpoint + PORT), program)
 
-/** The transport header lies at X + `at`. An error that an error quotes has no numbers of its own: `error` is absent. */
-function loadPorts(
-  program: Program,
-  at: number,
-  source: number,
-  destination: number,
-  to: { readonly flow: Label; readonly portless: Label },
-  error?: Label,
-): void {
+/** Where the program goes on from a transport header. No `error`: an error that is quoted itself has no numbers. */
+interface Onward {
+  readonly flow: Label
+  readonly portless: Label
+  readonly error: Label | undefined
+}
+
+/** Loads the ports of the transport header at X + `at`. */
+function loadPorts(program: Program, at: number, { source, destination }: Ends, to: Onward): void {
   const [ported, query, identified, other] = [new Label(), new Label(), new Label(), new Label()]
   program.add(bpf.LD_MEM, PROTOCOL)
   program.when(bpf.JEQ_K, ipv4.PROTO_TCP, ported).when(bpf.JEQ_K, ipv4.PROTO_UDP, ported)
@@ -134,7 +142,7 @@ function loadPorts(
   program.place(query).add(bpf.LD_B_IND, at + ICMP_TYPE)
   const kindOf = (type: number): Label => {
     if (icmp.isQuery(type) || icmp.isReply(type)) return identified
-    return icmp.isError(type) ? (error ?? other) : other
+    return icmp.isError(type) ? (to.error ?? other) : other
   }
   program.choose(Array.from({ length: 256 }, (_, type) => ({ first: type, to: kindOf(type) })))
   program.place(identified)
@@ -200,8 +208,7 @@ function give(
   leases: Leases,
   answers: Answers,
   fragment: Label,
-  source: number,
-  destination: number,
+  { source, destination }: Ends,
 ): void {
   const [keyed, hashed, whole] = [new Label(), new Label(), new Label()]
   for (const [shard, place] of answers.shards()) program.place(place).add(bpf.RET_K, shard)

@@ -1,4 +1,4 @@
-// The ownership rule (owner.ts), rules 1 to 3, as cases that a machine without loops can tell apart: who owns a packet
+// The ownership rule (ownership-rule.ts), rules 1 to 3, as cases that a machine without loops can tell apart: who owns a packet
 // of TCP, UDP or ICMP, by the endpoint on natloom's own side of it. That is the source of what comes from inside and the
 // destination of what comes from outside ("near"); the other endpoint is remote.
 //
@@ -13,13 +13,14 @@
 
 import type { Side } from '../conntrack/terms.ts'
 import { INSIDE } from '../conntrack/terms.ts'
-import { type Externals, spaceOf, VACANT } from '../nat/externals.ts'
-import type { ProtocolNumber } from '../wire/address.ts'
-import { swap32 } from '../wire/address.ts'
+import type { Entry, Shard } from '../memory/brand.ts'
+import { type Block, type Externals, spaceOf, VACANT } from '../nat/externals.ts'
+import type { AddrHost, PortHost, ProtocolNumber } from '../wire/address.ts'
+import { ntohl } from '../wire/address.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import type { Endpoints, Leases, StaticRules } from './ownership-rule.ts'
 
-/** Those with ports. */
+/** Protocols that have ports, or identifiers instead. */
 const PROTOCOLS = [PROTO_TCP, PROTO_UDP, PROTO_ICMP] as const
 
 /** Who owns a packet: one of these, or a shard, from 0 on. */
@@ -33,24 +34,24 @@ export const CHOSEN = -3
 
 /** From `first` on until the next case. */
 export interface PortCase {
-  readonly first: number
+  readonly first: PortHost
   readonly answer: Answer
 }
 export interface AddressCase {
-  /** In numeric order, unsigned. */
-  readonly first: number
+  /** Unsigned. */
+  readonly first: AddrHost
   /** Of TCP, UDP and ICMP, in this order. */
   readonly ports: readonly (readonly PortCase[])[]
 }
 
 /** An answer for all near endpoints whose address and port lie in two ranges, ends included. */
 export interface Area {
-  readonly firstAddress: number
-  readonly lastAddress: number
+  readonly firstAddress: AddrHost
+  readonly lastAddress: AddrHost
   /** null: all. */
   readonly protocol: ProtocolNumber | null
-  readonly firstPort: number
-  readonly lastPort: number
+  readonly firstPort: PortHost
+  readonly lastPort: PortHost
   readonly answer: Answer
 }
 
@@ -105,7 +106,7 @@ function leasedElsewhere({ externals, shards }: Leases): Area[] {
   const areas: Area[] = []
   for (const entry of entriesOf(externals))
     for (const protocol of PROTOCOLS) {
-      const lesseeOf = (block: number): number => externals.ownerOfBlock(entry, spaceOf(protocol), block)
+      const lesseeOf = (block: Block): Shard => externals.ownerOfBlock(entry, spaceOf(protocol), block)
       for (let first = 0, end = 0; first < blocksPerSpace; first = end) {
         const lessee = lesseeOf(first)
         for (end = first + 1; end < blocksPerSpace && lesseeOf(end) === lessee; ) end++
@@ -122,11 +123,11 @@ function leasedElsewhere({ externals, shards }: Leases): Area[] {
   return areas
 }
 
-const entriesOf = (externals: Externals): number[] =>
+const entriesOf = (externals: Externals): Entry[] =>
   Array.from({ length: externals.capacity }, (_, entry) => entry).filter((entry) => externals.kindOf(entry) !== VACANT)
 
-function addressArea(externals: Externals, entry: number): Pick<Area, 'firstAddress' | 'lastAddress'> {
-  const address = swap32(externals.addressOf(entry)) >>> 0
+function addressArea(externals: Externals, entry: Entry): Pick<Area, 'firstAddress' | 'lastAddress'> {
+  const address = ntohl(externals.addressOf(entry)) >>> 0
   return { firstAddress: address, lastAddress: address }
 }
 

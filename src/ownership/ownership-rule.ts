@@ -19,28 +19,29 @@
 // follows: the sender's owner translates the source, then asks once more, as if the packet had come from outside; each
 // half is a connection of its own and obeys rules 1 to 3. (Rule 8 is about the handing over itself.)
 //
-// All numbers are in numeric order, 32 bits, as cBPF loads them; whether signed does not matter. Pure: what it is given
-// is only read.
+// The rule computes with numbers in numeric order, 32 bits, as cBPF loads them; whether signed does not matter. Pure: what
+// it is given is only read.
 
 import type { KeyWord, Side } from '../conntrack/terms.ts'
-import { INSIDE } from '../conntrack/terms.ts'
+import { destinationPort, INSIDE, keyWord, portsWord, protocolIn, sideIn, sourcePort } from '../conntrack/terms.ts'
+import type { Shard } from '../memory/brand.ts'
 import { type Externals, spaceOf } from '../nat/externals.ts'
 import type { PortForward } from '../nat/port-forward-rules.ts'
-import type { Addr, ProtocolNumber } from '../wire/address.ts'
-import { swap32 } from '../wire/address.ts'
+import type { Addr, AddrHost, PortHost, Ports, ProtocolNumber } from '../wire/address.ts'
+import { htonl, ntohl } from '../wire/address.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 
 /** What a packet carries that decides who owns it. */
 export interface PacketNumbers {
   readonly protocol: ProtocolNumber
-  readonly source: number
-  readonly destination: Addr
+  readonly source: AddrHost
+  readonly destination: AddrHost
   /**
    * Of TCP and UDP. An ICMP query or its answer has its identifier here and in the destination port, since one number
    * serves both ends; everything else has 0.
    */
-  readonly sourcePort: number
-  readonly destinationPort: number
+  readonly sourcePort: PortHost
+  readonly destinationPort: PortHost
   /** The identification of a fragment, until it has been handed over by rule 6. */
   readonly fragment?: number
   /** The packet that an ICMP error quotes. What that one quotes in its turn, or whether it was a fragment, is not asked. */
@@ -52,7 +53,7 @@ export interface Leases {
   /** 1 or more. */
   readonly shards: number
   /** A random 32-bit word, drawn at each start: without it nobody can aim at one shard. */
-  readonly key: KeyWord
+  readonly key: number
   readonly externals: Externals
 }
 
@@ -60,17 +61,23 @@ export interface Leases {
 export interface Endpoints {
   /** null: every protocol; then with all ports. */
   readonly protocol: ProtocolNumber | null
-  readonly network: number
-  readonly mask: number
+  readonly network: AddrHost
+  readonly mask: AddrHost
   /** Both included. ICMP identifiers count as ports: only a rule for all ports speaks for them. */
-  readonly firstPort: number
-  readonly lastPort: number
+  readonly firstPort: PortHost
+  readonly lastPort: PortHost
 }
 
-/** Forwards, ranges, 1:1 and prefixes: the external endpoints that they dictate, and the inside ends of those. */
+/** Port forwards, ranges, 1:1 and prefixes: the external endpoints that they dictate, and the inside ends of those. */
 export interface StaticRules {
   readonly external: readonly Endpoints[]
   readonly inside: readonly Endpoints[]
+}
+
+/** All that the owner of a packet is told by. */
+export interface OwnershipRule {
+  readonly leases: Leases
+  readonly rules: StaticRules
 }
 
 export const NO_RULES: StaticRules = { external: [], inside: [] }
@@ -90,13 +97,13 @@ export const UNTRANSLATED: StaticRules = {
 export const staticRules = (forwards: readonly PortForward[]): StaticRules => ({
   external: forwards.map(({ protocol, address, port }) => ({
     protocol,
-    ...(address === null ? ANY : { network: swap32(address), mask: -1 }),
+    ...(address === null ? ANY : { network: ntohl(address), mask: -1 }),
     firstPort: port,
     lastPort: port,
   })),
   inside: forwards.map(({ protocol, toAddress, toPort }) => ({
     protocol,
-    network: swap32(toAddress),
+    network: ntohl(toAddress),
     mask: -1,
     firstPort: toPort,
     lastPort: toPort,
@@ -104,64 +111,60 @@ export const staticRules = (forwards: readonly PortForward[]): StaticRules => ({
 })
 
 /** The shard (0 .. shards-1) that a packet belongs to. Any packet has one, whether or not it is worth anything there. */
-export function ownerOf(side: Side, packet: PacketNumbers, leases: Leases, rules: StaticRules): number {
+export function ownerOf(side: Side, packet: PacketNumbers, leases: Leases, rules: StaticRules): Shard {
   const { protocol, source, destination, sourcePort, destinationPort, fragment, quoted } = packet
-  if (fragment !== undefined) return ownerOfFragment(protocol, source, destination, fragment, leases)
-  if (quoted !== undefined)
+  if (fragment !== undefined) return ownerOfFragment(protocol, htonl(source), htonl(destination), fragment, leases)
+  const by = { leases, rules }
+  if (quoted === undefined)
     return ownerOfFlow(
-      side,
-      quoted.protocol,
-      quoted.destination,
-      quoted.destinationPort,
-      quoted.source,
-      quoted.sourcePort,
-      leases,
-      rules,
+      keyWord(protocol, side),
+      htonl(source),
+      htonl(destination),
+      portsWord(sourcePort, destinationPort),
+      by,
     )
-  return ownerOfFlow(side, protocol, source, sourcePort, destination, destinationPort, leases, rules)
+  // What would answer the quoted packet.
+  const ports = portsWord(quoted.destinationPort, quoted.sourcePort)
+  return ownerOfFlow(keyWord(quoted.protocol, side), htonl(quoted.destination), htonl(quoted.source), ports, by)
 }
 
-/** Rule 6, without an object for who asks for each packet. */
+/** Rule 6, of a packet as loaded; the identification is numeric. */
 export const ownerOfFragment = (
   protocol: ProtocolNumber,
-  source: number,
-  destination: Addr,
+  src: Addr,
+  dst: Addr,
   identification: number,
   { key, shards }: Leases,
-): number => mix(mix(mix(key, source), destination), withProtocol(protocol, identification)) % shards
+): Shard => mix(mix(mix(key, ntohl(src)), ntohl(dst)), withProtocol(protocol, identification)) % shards
 
-/** Rules 1 to 3, without an object for who asks for each packet. */
-export function ownerOfFlow(
-  side: Side,
-  protocol: ProtocolNumber,
-  source: number,
-  sourcePort: number,
-  destination: Addr,
-  destinationPort: number,
-  leases: Leases,
-  rules: StaticRules,
-): number {
+/** Rules 1 to 3, of a tuple as loaded (conntrack/terms.ts), but that of ICMP both ports are the identifier. */
+export function ownerOfFlow(key: KeyWord, src: Addr, dst: Addr, ports: Ports, { leases, rules }: OwnershipRule): Shard {
+  const protocol = protocolIn(key)
+  const source = ntohl(src)
+  const destination = ntohl(dst)
+  const from = sourcePort(ports)
+  const to = destinationPort(ports)
   const mayChoose = hasPorts(protocol)
-  if (side === INSIDE) {
-    if (mayChoose && !includes(rules.inside, protocol, source, sourcePort))
-      return spread(source, protocol, pairOf(protocol, sourcePort), leases)
-    return spread(destination, protocol, destinationPort, leases)
+  if (sideIn(key) === INSIDE) {
+    if (mayChoose && !includes(rules.inside, protocol, source, from))
+      return spread(protocol, source, pairOf(protocol, from), leases)
+    return spread(protocol, destination, to, leases)
   }
-  if (mayChoose && !includes(rules.external, protocol, destination, destinationPort)) {
-    const lessee = lesseeOf(leases.externals, protocol, destination, destinationPort)
+  if (mayChoose && !includes(rules.external, protocol, destination, to)) {
+    const lessee = lesseeOf(leases.externals, protocol, dst, to)
     // Nobody's port has no mapping. The host's own traffic comes this way, too, and had better be spread.
     if (lessee >= 0) return lessee
   }
-  return spread(source, protocol, sourcePort, leases)
+  return spread(protocol, source, from, leases)
 }
 
 const hasPorts = (protocol: ProtocolNumber): boolean =>
   protocol === PROTO_TCP || protocol === PROTO_UDP || protocol === PROTO_ICMP
 
 /** An even port and the odd one after it (RTP and RTCP, RFC 3550 section 11) count as one: a call stays in one shard. */
-const pairOf = (protocol: ProtocolNumber, port: number): number => (protocol === PROTO_ICMP ? port : port >> 1)
+const pairOf = (protocol: ProtocolNumber, port: PortHost): number => (protocol === PROTO_ICMP ? port : port >> 1)
 
-function includes(sets: readonly Endpoints[], protocol: ProtocolNumber, address: Addr, port: number): boolean {
+function includes(sets: readonly Endpoints[], protocol: ProtocolNumber, address: AddrHost, port: PortHost): boolean {
   for (let i = 0; i < sets.length; i++) {
     const set = sets[i]!
     if (
@@ -176,15 +179,15 @@ function includes(sets: readonly Endpoints[], protocol: ProtocolNumber, address:
 }
 
 /** -1 if nobody leases the port's block, or the address is none of NAT's. */
-function lesseeOf(externals: Externals, protocol: ProtocolNumber, address: Addr, port: number): number {
-  const entry = externals.find(swap32(address))
+function lesseeOf(externals: Externals, protocol: ProtocolNumber, address: Addr, port: PortHost): Shard {
+  const entry = externals.find(address)
   return entry < 0 ? -1 : externals.ownerOfBlock(entry, spaceOf(protocol), Math.floor(port / externals.blockSize))
 }
 
 // --- the hash: it only spreads load, and is made of what classic BPF can compute ---
 //
-//   hash(protocol, address, port)                      stir(stir(key, address), protocol << 16 | port)
-//   hash(protocol, source, destination, identification)  stir(stir(stir(key, source), destination), protocol << 16 | id)
+//   hash(protocol, address, port)                      mix(mix(key, address), protocol << 16 | port)
+//   hash(protocol, source, destination, identification)  mix(mix(mix(key, source), destination), protocol << 16 | id)
 // modulo the number of shards, all unsigned.
 
 /**
@@ -207,5 +210,5 @@ export function mix(x: number, word: number): number {
 
 const withProtocol = (protocol: ProtocolNumber, number: number): number => (protocol << 16) | number
 
-const spread = (address: Addr, protocol: ProtocolNumber, port: number, { key, shards }: Leases): number =>
+const spread = (protocol: ProtocolNumber, address: AddrHost, port: number, { key, shards }: Leases): Shard =>
   mix(mix(key, address), withProtocol(protocol, port)) % shards

@@ -3,7 +3,8 @@
 //
 // On the packet path an address is what a little-endian 32-bit load of its four network-order bytes gives ("as
 // loaded", a signed number): it is compared, hashed and stored, never computed with, so it is never swapped. Numeric
-// order exists only where people or ranges need it, by swap32.
+// order exists only where people or ranges need it, by ntohl and ntohs, and goes back by htonl and htons (as the C
+// library names them).
 
 // Types that say what a number is, for the compiler alone (memory/brand.ts says how they behave).
 
@@ -29,11 +30,17 @@ export interface Prefix {
   readonly length: number
 }
 
-/** Turns an address as loaded into numeric order, and back; both are signed. */
+/** Turns 32 bits as loaded into numeric order, and back; both are signed. */
 export const swap32 = (x: number): number => (x << 24) | ((x & 0xff00) << 8) | ((x >>> 8) & 0xff00) | (x >>> 24)
 
 /** Swaps the two bytes of a 16-bit number; bits above them are ignored. */
 export const swap16 = (x: number): number => ((x & 0xff) << 8) | ((x >>> 8) & 0xff)
+
+/** From the network's order (as loaded) to numeric order, and back. */
+export const ntohl = (address: Addr): AddrHost => swap32(address)
+export const htonl = (address: AddrHost): Addr => swap32(address)
+export const ntohs = (port: Port): PortHost => swap16(port)
+export const htons = (port: PortHost): Port => swap16(port)
 
 export const contains = (prefix: Prefix, a: Addr): boolean => (a & prefix.mask) === prefix.address
 

@@ -10,7 +10,7 @@ import {
   PERMANENT,
   WIDTH,
 } from '../../src/conntrack/expectation-table.ts'
-import { EXPECT_REFUSED } from '../../src/counters/expect-refusals.ts'
+import type { ExpectRefusal } from '../../src/counters/expect-refusals.ts'
 import { draft, type Expecting, expecting, makeTable, master, OUTSIDE_KEY, ports } from './expecting.ts'
 
 /** As many as a bucket has slots, so that none is ever full. */
@@ -90,7 +90,7 @@ const meet = (a: Sources, b: Sources): boolean =>
   (a.srcMask === 0 || b.srcMask === 0 || a.src === b.src)
 
 /** The reason of a refusal, or nothing; the model is as it is to be then, but for the new one. */
-function announceInModel(said: Announcing): { refused?: keyof typeof EXPECT_REFUSED; again?: Expected } {
+function announceInModel(said: Announcing): { refused?: ExpectRefusal; again?: Expected } {
   const before = model.find((other) => isSameMaster(other.said, said) && isSameTuple(other.said, said))
   if (before && isSameContent(before.said, said)) {
     before.deadline = second + said.timeout
@@ -115,7 +115,7 @@ function announce(said: Announcing): void {
     ...{ savedPort: said.saved, class: said.class, maxExpected: MAX_EXPECTED[said.class], flags: said.flags },
     ...{ timeout: said.timeout, masterRow: row, masterGeneration: generation },
   })
-  if (refused) expect(handle).toBe(~EXPECT_REFUSED[refused])
+  if (refused) expect([handle, shards[said.shard]!.refusal()]).toEqual([0, refused])
   else if (again) expect(handle).toBe(again.handle)
   else {
     expect(handle).toBeGreaterThan(0)

@@ -11,6 +11,7 @@ import {
   handleOf,
   INACTIVE,
   PERMANENT,
+  portReserved,
   STATE as SLOT,
   slotOf,
   stands,
@@ -60,8 +61,12 @@ const table = {
   ...(await import('../../src/conntrack/expectations.shard.ts')),
   ...(await import('../../src/conntrack/expectation-matching.shard.ts')),
 }
-const ports = await import('../../src/nat/ports.shard.ts')
-const { reserveFor, reserveTaken, unreserveAt, reservationsIn } = await import('../../src/nat/reservations.ts')
+const ports = {
+  ...(await import('../../src/nat/ports.shard.ts')),
+  ...(await import('../../src/nat/blocks.shard.ts')),
+}
+const { reserveFor, reserveTaken, unreserveAt } = await import('../../src/nat/reservations.ts')
+const { reservationsIn } = await import('../../src/nat/port-words.ts')
 const { setClock } = await import('../../src/memory/clock.ts')
 const { attachHashKey } = await import('../../src/memory/siphash.ts')
 const { attachRandom } = await import('../../src/memory/random.ts')
@@ -142,9 +147,12 @@ function announce(): void {
   const kind = draw(CLASSES)
   let reservation = 0
   if (oneIn(2)) {
-    const at = reserveFor(externals, draw(shards), 0, TCP_SPACE, draw(65_536), oneIn(2), oneIn(2))
+    const at = reserveFor(externals, { owner: draw(shards), entry: 0, space: TCP_SPACE }, draw(65_536), {
+      preservePorts: oneIn(2),
+      parity: oneIn(2),
+    })
     if (at < 0) {
-      table.refuse('no-port')
+      table.refuseExpectation('no-port')
       return
     }
     holders[at] = serial
@@ -214,12 +222,12 @@ function claim(): void {
   if (handle === 0) return
   const at = ledgerAt(handle)
   own(at)
-  const wanted = table.field(handle, EXPECTATION.dstPort)
-  const mask = table.field(handle, EXPECTATION.srcMask)
-  if (wanted !== port || (mask !== 0 && table.field(handle, EXPECTATION.src) !== source))
+  const wanted = table.field(handle, 'dstPort')
+  const mask = table.field(handle, 'srcMask')
+  if (wanted !== port || (mask !== 0 && table.field(handle, 'src') !== source))
     violated('claimed and not what was asked for')
-  const serial = table.field(handle, EXPECTATION.savedAddress)
-  const reservation = table.field(handle, EXPECTATION.reservation)
+  const serial = table.field(handle, 'savedAddress')
+  const reservation = table.field(handle, 'reservation')
   const isPortIts = (): boolean =>
     holders[reservation - 1] === serial && reservationsIn(Atomics.load(externals.portWords, reservation - 1)) > 0
   if (reservation !== 0 && !isPortIts()) violated('a port that is not reserved for it')
@@ -234,7 +242,7 @@ function claim(): void {
   if (reservation === 0) return
   const isOurs = externals.ownerOfBlock(0, TCP_SPACE, Math.floor(portOfIndex(reservation - 1) / 64)) === shard
   if (isOurs && taken.length < MOST_PORTS) {
-    if (ports.takeReserved(0, TCP_SPACE, portOfIndex(reservation - 1))) taken.push({ at: reservation - 1, serial })
+    if (ports.takeReserved(portReserved(reservation))) taken.push({ at: reservation - 1, serial })
     else violated('a port that could not be taken')
   }
   unreserveAt(externals, reservation - 1)
@@ -294,7 +302,7 @@ function lookForOverlap(): void {
 function givePortBack(): void {
   const { at, serial } = taken.pop()!
   if (holders[at] !== serial) violated('a port that is not reserved for it')
-  ports.freePort(0, TCP_SPACE, portOfIndex(at))
+  ports.freePort(at)
 }
 
 function operate(): void {

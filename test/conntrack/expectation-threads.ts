@@ -11,8 +11,8 @@ import { ExpectationGc } from '../../src/coordinator/expectations/expectation-gc
 import { CELL, counterBlock } from '../../src/counters/counters.ts'
 import { EXPECT_REFUSALS, type ExpectRefusal } from '../../src/counters/expect-refusals.ts'
 import { allocate, bytesOf, Region, sharedMemory } from '../../src/memory/region.ts'
-import { Externals, isMapped, POOL, TCP_SPACE } from '../../src/nat/externals.ts'
-import { reservationsIn } from '../../src/nat/reservations.ts'
+import { Externals, POOL, TCP_SPACE } from '../../src/nat/externals.ts'
+import { isMapped, reservationsIn } from '../../src/nat/port-words.ts'
 
 /** What a thread is given (expectation-thread.ts). */
 export interface ExpectationThread {

@@ -27,9 +27,10 @@ export async function expecting(
   giveBack: (at: number) => void = () => {},
 ) {
   const modules = await attachTables(8)
+  const announcing = await import('../../src/conntrack/expectations.shard.ts')
   const expectations = {
     ...(await import('../../src/conntrack/expectation-slots.shard.ts')),
-    ...(await import('../../src/conntrack/expectations.shard.ts')),
+    ...announcing,
     ...(await import('../../src/conntrack/expectation-matching.shard.ts')),
   }
   const released: number[] = []
@@ -38,7 +39,14 @@ export async function expecting(
     giveBack(at)
   })
   modules.clock.setClock(1_000_000)
-  return { ...modules, ...expectations, released, setSecond: (second: number) => modules.clock.setClock(second * 1000) }
+  return {
+    ...modules,
+    ...expectations,
+    /** Why expect() has published nothing. */
+    refusal: () => announcing.expectRefusal,
+    released,
+    setSecond: (second: number) => modules.clock.setClock(second * 1000),
+  }
 }
 export type Expecting = Awaited<ReturnType<typeof expecting>>
 

@@ -13,7 +13,17 @@ beforeEach(async () => {
 })
 
 const insert = (inside: number, port: number, externalPort: number, remote = 0, remotePort = 0): number =>
-  table.mappings.insertMapping(UDP, inside, port, remote, remotePort, EXTERNAL, externalPort, 0)
+  table.mappings.insertMapping({
+    protocol: UDP,
+    insideAddress: inside,
+    insidePort: port,
+    remoteAddress: remote,
+    remotePort,
+    externalAddress: EXTERNAL,
+    externalPort,
+    external: 0,
+    isSecond: false,
+  })
 
 describe('a mapping', () => {
   it('is found by its inside end and by its external end, in its protocol', () => {

@@ -57,7 +57,7 @@ const nameOf = ({ src, dst, ports }: Tuple, side: Side): string => `${side} ${sr
 
 function find({ src, dst, ports }: Tuple, side: Side): number {
   const key = table.tuple.keyWord(TCP, side)
-  return table.connections.findConnection(src, dst, ports, key, table.tuple.hashTuple(src, dst, ports, key))
+  return table.connections.findConnection(key, src, dst, ports, table.tuple.hashTuple(key, src, dst, ports))
 }
 
 function insert(original: Tuple, reply: Tuple, side: Side, timeout: number): number {

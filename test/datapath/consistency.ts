@@ -5,7 +5,8 @@ import { CONN, CONN_WORDS, KEY_MASK } from '../../src/conntrack/connection-table
 import { MAPPING, MAPPING_WORDS } from '../../src/conntrack/mapping-table.ts'
 import { PERMISSION, PERMISSION_WORDS } from '../../src/conntrack/permission-table.ts'
 import { type CELL, protocolCell } from '../../src/counters/counters.ts'
-import { isMapped, isTaken, SPACES, spaceOf, VACANT, wasFreed } from '../../src/nat/externals.ts'
+import { SPACES, spaceOf, VACANT } from '../../src/nat/externals.ts'
+import { isMapped, isTaken, wasFreed } from '../../src/nat/port-words.ts'
 import { type Connection, connectionsOf, type Mapping, mappingsOf, rowsOf, type Tables } from './tables.ts'
 
 type Counter = (key: keyof typeof CELL, cell?: number) => number
@@ -39,7 +40,7 @@ function indexFaults({ connections, tuple }: Tables, live: readonly Connection[]
       const at = row * CONN_WORDS + (direction === 0 ? CONN.origSrc : CONN.replySrc)
       const [src, dst, ports] = [hot[at]!, hot[at + 1]!, hot[at + 2]!]
       const key = (hot[row * CONN_WORDS + CONN.state]! ^ (direction << 8)) & KEY_MASK
-      const found = connections.findConnection(src, dst, ports, key, tuple.hashTuple(src, dst, ports, key))
+      const found = connections.findConnection(key, src, dst, ports, tuple.hashTuple(key, src, dst, ports))
       if (found !== ((row << 1) | direction)) faults.push(`connection ${row} isn't found by ${name}`)
       const unique = `${protocol} ${origin ^ direction} ${name}`
       if (seen.has(unique)) faults.push(`two connections have the tuple ${unique}`)
@@ -129,10 +130,10 @@ const hasReserved = ({ blockSize, portWords }: Tables['externals'], index: numbe
   portWords.subarray(index * blockSize, (index + 1) * blockSize).some((word) => isTaken(word) && !isMapped(word))
 
 /** What is counted of the blocks that the shard leases is what their ports' words say. */
-function blockFaults({ externals, ports, quarantine }: Tables, counter: Counter, shard: number): string[] {
+function blockFaults({ externals, blocks, quarantine }: Tables, counter: Counter, shard: number): string[] {
   const faults: string[] = []
   const { blockSize, blocksPerSpace, portWords } = externals
-  const { usableIn, isListed } = ports
+  const { usableIn, isListed } = blocks
   // Many thousand words, after every packet of some tests: nothing is looked up in the loop.
   const isUsed = isMapped
   const isResting = wasFreed

@@ -4,7 +4,7 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { STATE, stateOf } from '../../src/conntrack/expectation-table.ts'
 import { type Helper, type HelperContext, Verdict } from '../../src/helpers/helper.ts'
-import { isTaken } from '../../src/nat/externals.ts'
+import { isTaken } from '../../src/nat/port-words.ts'
 import { arm, crashOf, disarm } from '../faults/armed.ts'
 import { EXPECTATION_POINTS } from '../faults/points.ts'
 import type { Gateway } from './gateway.ts'

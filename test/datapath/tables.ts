@@ -17,8 +17,8 @@ import { TCP_STATES, type TcpState } from '../../src/conntrack/tcp-state.ts'
 import type * as Tuple from '../../src/conntrack/terms.ts'
 import type * as Track from '../../src/conntrack/track.shard.ts'
 import { LIVE } from '../../src/memory/rows.ts'
+import type * as Blocks from '../../src/nat/blocks.shard.ts'
 import type { Externals } from '../../src/nat/externals.ts'
-import type * as Ports from '../../src/nat/ports.shard.ts'
 import type * as Quarantine from '../../src/nat/quarantine.shard.ts'
 import { formatAddress, swap16 } from '../../src/wire/address.ts'
 
@@ -30,7 +30,7 @@ export interface Tables {
   readonly queues: typeof Queues
   readonly track: typeof Track
   readonly tuple: typeof Tuple
-  readonly ports: typeof Ports
+  readonly blocks: typeof Blocks
   readonly quarantine: typeof Quarantine
   readonly externals: Externals
 }
@@ -43,7 +43,7 @@ export const tablesOf = async (externals: Externals): Promise<Tables> => ({
   queues: await import('../../src/conntrack/queues.shard.ts'),
   track: await import('../../src/conntrack/track.shard.ts'),
   tuple: await import('../../src/conntrack/terms.ts'),
-  ports: await import('../../src/nat/ports.shard.ts'),
+  blocks: await import('../../src/nat/blocks.shard.ts'),
   quarantine: await import('../../src/nat/quarantine.shard.ts'),
   externals,
 })

@@ -3,20 +3,8 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { allocate, Region } from '../../src/memory/region.ts'
-import {
-  Externals,
-  freedAt,
-  isInQuarantine,
-  isTaken,
-  MAPPED,
-  POOL,
-  SHARED,
-  spaceOf,
-  TCP_SPACE,
-  UDP_SPACE,
-  VACANT,
-  withContent,
-} from '../../src/nat/externals.ts'
+import { Externals, POOL, SHARED, spaceOf, TCP_SPACE, UDP_SPACE, VACANT } from '../../src/nat/externals.ts'
+import { freedAt, isInQuarantine, isTaken, MAPPED, withContent } from '../../src/nat/port-words.ts'
 
 /** One reservation that names the port: bits 1 to 4 count them. */
 const RESERVATION = 2

@@ -5,6 +5,7 @@ import { workerData } from 'node:worker_threads'
 import { attach } from '../../src/memory/attached.ts'
 import { Region } from '../../src/memory/region.ts'
 import { Externals, SPACES } from '../../src/nat/externals.ts'
+import type { PortChoice } from '../../src/nat/settings.ts'
 import { type LeaseThread, OPTIONS, STATE } from './lease-threads.ts'
 
 const data = workerData as LeaseThread
@@ -21,7 +22,10 @@ attach({
   },
   counters: new Region(data.counters),
 })
-const ports = await import('../../src/nat/ports.shard.ts')
+const ports = {
+  ...(await import('../../src/nat/ports.shard.ts')),
+  ...(await import('../../src/nat/blocks.shard.ts')),
+}
 const { reserveFor, unreserveAt } = await import('../../src/nat/reservations.ts')
 const { setClock } = await import('../../src/memory/clock.ts')
 const { attachHashKey } = await import('../../src/memory/siphash.ts')
@@ -41,6 +45,8 @@ function draw(bound: number): number {
   seed ^= seed << 5
   return (seed >>> 0) % bound
 }
+
+const choice = (): PortChoice => ({ preservePorts: draw(4) === 0, parity: draw(2) === 0 })
 
 attachHashKey(data.seed, 0x5eed)
 ports.attachPorts(externals, data.shard, data.shards, () => Atomics.add(state, STATE.requests, 1))
@@ -65,7 +71,7 @@ function giveBack(at: number): void {
   held.pop()
   if (Atomics.compareExchange(claims, externals.portIndex(0, space, port), own, 0) !== own)
     Atomics.add(state, STATE.violations, 1)
-  ports.freePort(0, space, port)
+  ports.freePort(externals.portIndex(0, space, port))
 }
 
 function name(space: number, port: number): void {
@@ -100,14 +106,14 @@ function operate(): void {
     case 0:
     case 1:
     case 2: {
-      const port = held.length < MOST_HELD ? ports.takePort(0, space, draw(65_536), draw(4) === 0, draw(2) === 0) : -1
+      const port = held.length < MOST_HELD ? ports.takePort(0, space, draw(65_536), choice()) : -1
       if (port >= 0) claim(space, port)
       break
     }
     case 3: {
       // What expects a connection gives it the port that was reserved, in one step.
       const last = named.at(-1)
-      if (held.length >= MOST_HELD || !last || !ports.takeReserved(0, last.space, last.port)) break
+      if (held.length >= MOST_HELD || !last || !ports.takeReserved(externals.portIndex(0, last.space, last.port))) break
       named.pop()
       unname(last)
       claim(last.space, last.port)
@@ -115,8 +121,7 @@ function operate(): void {
     }
     case 4: {
       const owner = draw(data.shards)
-      const at =
-        named.length < 20 ? reserveFor(externals, owner, 0, space, draw(65_536), draw(4) === 0, draw(2) === 0) : -1
+      const at = named.length < 20 ? reserveFor(externals, { owner, entry: 0, space }, draw(65_536), choice()) : -1
       if (at >= 0) name(space, at % 65_536)
       break
     }

@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { CELL, counterBlock } from '../../src/counters/counters.ts'
 import { allocate, bytesOf, Region, sharedMemory } from '../../src/memory/region.ts'
-import { Externals, isTaken, SHARED, SPACES } from '../../src/nat/externals.ts'
+import { Externals, SHARED, SPACES } from '../../src/nat/externals.ts'
+import { isTaken } from '../../src/nat/port-words.ts'
 
 /** What a thread is given (lease-thread.ts). */
 export interface LeaseThread {

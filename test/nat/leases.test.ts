@@ -4,24 +4,15 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { CELL, counterBlock } from '../../src/counters/counters.ts'
 import { attach } from '../../src/memory/attached.ts'
 import { allocate, Region } from '../../src/memory/region.ts'
-import {
-  Externals,
-  freedAt,
-  isTaken,
-  MAPPED,
-  POOL,
-  RESERVATION,
-  TCP_SPACE,
-  UDP_SPACE,
-  withContent,
-} from '../../src/nat/externals.ts'
+import { Externals, POOL, TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
+import { freedAt, isTaken, MAPPED, RESERVATION, withContent } from '../../src/nat/port-words.ts'
 
 const SIZE = 16
 const [A, B, C, D, E, F, G] = [80, 81, 82, 83, 84, 85, 86] as const
 const ME = 0
 const OTHER = 1
 
-let ports: typeof import('../../src/nat/ports.shard.ts')
+let ports: typeof import('../../src/nat/ports.shard.ts') & typeof import('../../src/nat/blocks.shard.ts')
 let reservations: typeof import('../../src/nat/reservations.ts')
 let rests: typeof import('../../src/nat/quarantine.shard.ts')
 let clock: typeof import('../../src/memory/clock.ts')
@@ -45,7 +36,10 @@ beforeEach(async () => {
   }
   vi.resetModules()
   attach({ ...tables, counters: new Region(block.buffer) })
-  ports = await import('../../src/nat/ports.shard.ts')
+  ports = {
+    ...(await import('../../src/nat/ports.shard.ts')),
+    ...(await import('../../src/nat/blocks.shard.ts')),
+  }
   reservations = await import('../../src/nat/reservations.ts')
   rests = await import('../../src/nat/quarantine.shard.ts')
   clock = await import('../../src/memory/clock.ts')
@@ -66,7 +60,7 @@ function lease(shard: number, space: number, ...blocks: number[]): void {
   ports.followLeases()
 }
 const take = (space = TCP_SPACE, wanted = 5000, preserve = false): number =>
-  ports.takePort(0, space, wanted, preserve, false)
+  ports.takePort(0, space, wanted, { preservePorts: preserve, parity: false })
 const takeAll = (count: number): number[] => Array.from({ length: count }, () => take())
 const isPending = (): boolean => ports.isLeasePending(0, TCP_SPACE)
 const lessee = (block: number, space = TCP_SPACE): number => externals.ownerOfBlock(0, space, block)
@@ -231,7 +225,7 @@ describe('a shard that takes a port as its block goes to another one', () => {
       words[change[0]] = given
       return found
     }) as typeof Atomics.compareExchange)
-    ports.takePort(0, TCP_SPACE, port, true, false)
+    ports.takePort(0, TCP_SPACE, port, { preservePorts: true, parity: false })
     overtaken.mockRestore()
     expect(wordOf(port)).toBe(given)
   })
@@ -250,7 +244,10 @@ describe("preservation of the inside port's number", () => {
 const indexOf = (port: number, space = TCP_SPACE): number => externals.portIndex(0, space, port)
 /** The port itself if it is to be had, else another of the shard's. */
 const reserve = (port: number, owner = ME, space = TCP_SPACE): number => {
-  const at = reservations.reserveFor(externals, owner, 0, space, port, true, false)
+  const at = reservations.reserveFor(externals, { owner, entry: 0, space }, port, {
+    preservePorts: true,
+    parity: false,
+  })
   return at < 0 ? -1 : at % 65536
 }
 
@@ -278,7 +275,7 @@ describe('a reservation', () => {
     lease(ME, UDP_SPACE, A)
     lease(OTHER, UDP_SPACE, B)
     const rests = take(UDP_SPACE)
-    ports.freePort(0, UDP_SPACE, rests)
+    ports.freePort(externals.portIndex(0, UDP_SPACE, rests))
     const mapped = take(UDP_SPACE)
     const reserved = reserve(A * SIZE, ME, UDP_SPACE)
     const free = portsOf(A).filter((port) => ![rests, mapped, reserved].includes(port))
@@ -298,7 +295,11 @@ describe('a reservation', () => {
     lease(ME, TCP_SPACE, A)
     const given = Array.from(
       { length: SIZE },
-      () => reservations.reserveFor(externals, ME, 0, TCP_SPACE, 5001, false, true) % 65536,
+      () =>
+        reservations.reserveFor(externals, { owner: ME, entry: 0, space: TCP_SPACE }, 5001, {
+          preservePorts: false,
+          parity: true,
+        }) % 65536,
     )
     expect(given.slice(0, SIZE / 2).every((port) => port % 2 === 1)).toBe(true)
     expect(sorted(given)).toEqual(portsOf(A))
@@ -349,14 +350,15 @@ describe('a reservation', () => {
     expect(reservations.reserveTaken(externals, indexOf(port === A * SIZE ? port + 1 : A * SIZE), () => true)).toBe(
       false,
     )
-    ports.freePort(0, TCP_SPACE, port)
+    ports.freePort(externals.portIndex(0, TCP_SPACE, port))
     expect(isTaken(wordOf(port))).toBe(true)
     expect(takeAll(SIZE)).not.toContain(port)
   })
 })
 
 describe('a reserved port', () => {
-  const takeReserved = (port: number, space = TCP_SPACE): boolean => ports.takeReserved(0, space, port)
+  const takeReserved = (port: number, space = TCP_SPACE): boolean =>
+    ports.takeReserved(externals.portIndex(0, space, port))
 
   it('is taken by the shard that leases its block, once, and counts as taken', () => {
     lease(ME, TCP_SPACE, A)
@@ -366,7 +368,7 @@ describe('a reserved port', () => {
     expect([counters[CELL.portsUsed + TCP_SPACE], ports.usableIn(indexOf(port) / SIZE)]).toEqual([1, SIZE - 1])
     reservations.unreserveAt(externals, indexOf(port))
     expect(isTaken(wordOf(port))).toBe(true)
-    ports.freePort(0, TCP_SPACE, port)
+    ports.freePort(externals.portIndex(0, TCP_SPACE, port))
     expect(isTaken(wordOf(port))).toBe(false)
     expect([counters[CELL.portsUsed + TCP_SPACE], ports.usableIn(indexOf(port) / SIZE)]).toEqual([0, SIZE])
   })
@@ -382,12 +384,12 @@ describe('a reserved port', () => {
     lease(ME, UDP_SPACE, A)
     const [port, second] = [take(UDP_SPACE), take(UDP_SPACE)]
     reservations.reserveTaken(externals, indexOf(port, UDP_SPACE), () => true)
-    ports.freePort(0, UDP_SPACE, port)
-    ports.freePort(0, UDP_SPACE, second)
+    ports.freePort(externals.portIndex(0, UDP_SPACE, port))
+    ports.freePort(externals.portIndex(0, UDP_SPACE, second))
     expect(takeReserved(port, UDP_SPACE)).toBe(true)
     expect([counters[CELL.portsUsed + UDP_SPACE], counters[CELL.portsResting + UDP_SPACE]]).toEqual([1, 1])
     reservations.unreserveAt(externals, indexOf(port, UDP_SPACE))
-    ports.freePort(0, UDP_SPACE, port)
+    ports.freePort(externals.portIndex(0, UDP_SPACE, port))
     expect(rests.quarantined()).toBe(2)
     clock.setClock(1_000_000 + 120_000)
     ports.endQuarantine()
@@ -413,7 +415,8 @@ describe('memory for ports that rest', () => {
     expect(places).toBeLessThan(1024)
     const rested = (from: number, to: number): void => {
       for (let block = from; block < to; block++) lease(ME, UDP_SPACE, block)
-      for (let port = take(UDP_SPACE); port >= 0; port = take(UDP_SPACE)) ports.freePort(0, UDP_SPACE, port)
+      for (let port = take(UDP_SPACE); port >= 0; port = take(UDP_SPACE))
+        ports.freePort(externals.portIndex(0, UDP_SPACE, port))
     }
     rested(100, 110)
     clock.setClock(1_060_000)

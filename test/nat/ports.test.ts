@@ -6,14 +6,15 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { CELL, counterBlock } from '../../src/counters/counters.ts'
 import { attach } from '../../src/memory/attached.ts'
 import { allocate, Region } from '../../src/memory/region.ts'
-import { Externals, isMapped, MAPPED, SHARED, TCP_SPACE, UDP_SPACE, withContent } from '../../src/nat/externals.ts'
+import { Externals, SHARED, TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
+import { isMapped, MAPPED, withContent } from '../../src/nat/port-words.ts'
 
 const BLOCK = 16
 const FIRST = 1250
 const REST = 120
 const portsOf = (block: number): number[] => Array.from({ length: BLOCK }, (_, i) => block * BLOCK + i)
 
-let ports: typeof import('../../src/nat/ports.shard.ts')
+let ports: typeof import('../../src/nat/ports.shard.ts') & typeof import('../../src/nat/blocks.shard.ts')
 let clock: typeof import('../../src/memory/clock.ts')
 let externals: Externals
 let counters: Float64Array
@@ -33,7 +34,10 @@ beforeEach(async () => {
   }
   vi.resetModules()
   attach({ ...tables, counters: new Region(block.buffer) })
-  ports = await import('../../src/nat/ports.shard.ts')
+  ports = {
+    ...(await import('../../src/nat/ports.shard.ts')),
+    ...(await import('../../src/nat/blocks.shard.ts')),
+  }
   clock = await import('../../src/memory/clock.ts')
   externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: BLOCK })).view
   begin()
@@ -55,7 +59,7 @@ function lease(space: number, ...blocks: number[]): void {
 }
 
 const take = (space: number, wanted = 5000, preserve = false, parity = false): number =>
-  ports.takePort(0, space, wanted, preserve, parity)
+  ports.takePort(0, space, wanted, { preservePorts: preserve, parity })
 
 const gauges = (space: number) => ({
   used: counters[CELL.portsUsed + space],
@@ -110,14 +114,14 @@ describe('freeing a port', () => {
   it('of TCP: it may be given again at once', () => {
     lease(TCP_SPACE, FIRST)
     for (let i = 0; i < BLOCK; i++) take(TCP_SPACE)
-    ports.freePort(0, TCP_SPACE, FIRST * BLOCK + 3)
+    ports.freePort(externals.portIndex(0, TCP_SPACE, FIRST * BLOCK + 3))
     expect(take(TCP_SPACE)).toBe(FIRST * BLOCK + 3)
   })
 
   it('of UDP: it rests 120 s (RFC 6888 REQ-8)', () => {
     lease(UDP_SPACE, FIRST)
     for (let i = 0; i < BLOCK; i++) take(UDP_SPACE)
-    ports.freePort(0, UDP_SPACE, FIRST * BLOCK + 3)
+    ports.freePort(externals.portIndex(0, UDP_SPACE, FIRST * BLOCK + 3))
     expect(gauges(UDP_SPACE)).toEqual({ used: 15, resting: 1, leased: 16 })
     for (const second of [1000, 1119]) {
       at(second)
@@ -133,7 +137,7 @@ describe('freeing a port', () => {
   it('in the second that its rest ends is no use before the shard has looked', () => {
     lease(UDP_SPACE, FIRST)
     const taken = Array.from({ length: BLOCK }, () => take(UDP_SPACE))
-    ports.freePort(0, UDP_SPACE, taken[0]!)
+    ports.freePort(externals.portIndex(0, UDP_SPACE, taken[0]!))
     at(1120)
     expect(take(UDP_SPACE)).toBe(-1)
     ports.endQuarantine()
@@ -145,7 +149,7 @@ describe('freeing a port', () => {
 
   it('is for good: a port that has rested does not seem to rest again when its clock has gone round', () => {
     lease(UDP_SPACE, FIRST)
-    for (let i = 0; i < BLOCK; i++) ports.freePort(0, UDP_SPACE, take(UDP_SPACE))
+    for (let i = 0; i < BLOCK; i++) ports.freePort(externals.portIndex(0, UDP_SPACE, take(UDP_SPACE)))
     at(1200)
     ports.endQuarantine()
     // 4095 seconds after they were freed.
@@ -160,7 +164,7 @@ describe('leases', () => {
   it('that end take their free ports with them, and their resting ones', () => {
     lease(UDP_SPACE, FIRST, FIRST + 1)
     const taken = take(UDP_SPACE)
-    ports.freePort(0, UDP_SPACE, taken)
+    ports.freePort(externals.portIndex(0, UDP_SPACE, taken))
     const block = Math.floor(taken / BLOCK)
     expect(externals.takeBack(0, UDP_SPACE, block)).toBe(true)
     ports.followLeases()
@@ -173,7 +177,7 @@ describe('leases', () => {
 
   it('that come back within a rest rest on, once', () => {
     lease(UDP_SPACE, FIRST)
-    for (let i = 0; i < BLOCK; i++) ports.freePort(0, UDP_SPACE, take(UDP_SPACE))
+    for (let i = 0; i < BLOCK; i++) ports.freePort(externals.portIndex(0, UDP_SPACE, take(UDP_SPACE)))
     externals.takeBack(0, UDP_SPACE, FIRST)
     ports.followLeases()
     at(1060)
@@ -234,7 +238,7 @@ describe('any sequence of taking, freeing, waiting, leasing and taking back', ()
             } else if (one.do === 'free') {
               const port = [...taken][one.which]
               if (port === undefined) continue
-              ports.freePort(0, space, port)
+              ports.freePort(externals.portIndex(0, space, port))
               taken.delete(port)
               usableFrom.set(port, second + rests)
             } else if (one.do === 'wait') {
@@ -297,8 +301,8 @@ describe('the ports of a dead shard', () => {
   it('are left alone if another shard has taken them since', () => {
     lease(UDP_SPACE, FIRST)
     const port = take(UDP_SPACE)
-    ports.intendToFree(0, UDP_SPACE, port)
-    ports.freePort(0, UDP_SPACE, port)
+    ports.intendToFree(externals.portIndex(0, UDP_SPACE, port))
+    ports.freePort(externals.portIndex(0, UDP_SPACE, port))
     externals.lease(0, UDP_SPACE, FIRST, 1)
     externals.portWords[externals.portIndex(0, UDP_SPACE, port)] = withContent(wordOf(port), MAPPED)
     succeed()

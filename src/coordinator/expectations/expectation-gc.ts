@@ -34,8 +34,9 @@ import {
 import { CELL } from '../../counters/counters.ts'
 import type { ShardMemory, ShardSettings } from '../../datapath/shard-contract.ts'
 import { connectionsOf } from '../../datapath/shard-tables.ts'
-import { type Externals, SPACES, VACANT, withContent } from '../../nat/externals.ts'
-import { ofReservations, reservationsIn, unreserveAt } from '../../nat/reservations.ts'
+import { type Externals, SPACES, VACANT } from '../../nat/externals.ts'
+import { ofReservations, reservationsIn, withContent } from '../../nat/port-words.ts'
+import { unreserveAt } from '../../nat/reservations.ts'
 
 /** External addresses whose port words are read at one look: half a million words take a millisecond. */
 const ENTRIES_A_LOOK = 8

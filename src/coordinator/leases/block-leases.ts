@@ -8,7 +8,8 @@
 //   away         a borrower      returned once none of its ports is in use and the borrower has blocks to spare
 // Never: a block with a port in use moves; a request stays without an answer.
 
-import { type Externals, isTaken, SPACES, VACANT, wasFreed } from '../../nat/externals.ts'
+import { type Externals, SPACES, VACANT } from '../../nat/externals.ts'
+import { isTaken, wasFreed } from '../../nat/port-words.ts'
 
 /** A borrower that kept fewer blocks with a free port would soon ask again. */
 const FREE_BLOCKS_KEPT = 4

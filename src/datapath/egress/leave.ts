@@ -1,10 +1,19 @@
 // How a tracked packet leaves that is more than translated and sent: in pieces if the next link is smaller, or as a
 // hairpin, to whoever owns the external endpoint that it is addressed to. Owner: this thread.
 
-import { CONN_SHIFT, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
-import { hot } from '../../conntrack/connections.shard.ts'
+import { type Base, baseOf } from '../../conntrack/connection-table.ts'
+import { dstOf, portsWordOf, srcOf } from '../../conntrack/connections.shard.ts'
 import type { Direction, Verdict } from '../../conntrack/terms.ts'
-import { ACCEPT, directionOf, invertPorts, OUTSIDE, rowOf } from '../../conntrack/terms.ts'
+import {
+  ACCEPT,
+  directionOf,
+  invertPorts,
+  keyWord,
+  OUTSIDE,
+  opposite,
+  protocolIn,
+  rowOf,
+} from '../../conntrack/terms.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import { BY_HAIRPIN, handOver } from '../handover/handover.ts'
@@ -20,7 +29,7 @@ const TOO_BIG = DROP['too-big']
 
 /** Translates packet i, of the connection in REF, and lets it go by the route in LINE. */
 export function leave(i: number): Verdict {
-  const base = rowOf(REF[i]!) << CONN_SHIFT
+  const base = baseOf(rowOf(REF[i]!))
   const direction = directionOf(REF[i]!)
   const line = LINE[i]!
   translate(i, base, direction)
@@ -35,13 +44,13 @@ export function leave(i: number): Verdict {
  * To an external endpoint of our own (RFC 4787 REQ-9): its source is translated, and it goes to whoever owns the endpoint
  * as if it had come from outside. Its time to live falls there.
  */
-function leaveToOurselves(i: number, base: number, direction: Direction): Verdict {
+function leaveToOurselves(i: number, base: Base, direction: Direction): Verdict {
   ipv4.restoreTtl(mem, IP[i]!)
-  const other = base + (1 - direction) * TUPLE_WORDS
-  const ports = invertPorts(hot[other + 2]!)
+  const other = opposite(direction)
+  const ports = invertPorts(portsWordOf(base, other))
   // A fragment takes its translated ports along.
   PORTS[i] = ports
-  const owner = ownerOfTuple(OUTSIDE, KEY[i]! & 0xff, hot[other + 1]!, hot[other]!, ports)
+  const owner = ownerOfTuple(keyWord(protocolIn(KEY[i]!), OUTSIDE), dstOf(base, other), srcOf(base, other), ports)
   const flags = KIND[i] === FLOW ? HAIRPIN : HAIRPIN | PORTS_KNOWN
   return handOver(i, owner, OUTSIDE, flags, BY_HAIRPIN)
 }

@@ -145,7 +145,7 @@ export function cutOff(helped: HelpedConnection, why: CutOff): void {
   }
 }
 
-function countCutOff(why: CutOff): void {
+export function countCutOff(why: CutOff): void {
   counters[CELL.helperCutOffs + HELPER_CUT_OFFS.indexOf(why)]! += 1
 }
 

@@ -76,7 +76,16 @@ export function call(helped: HelpedConnection, direction: Direction, text: strin
   const { row, state } = helped
   const isTcp = protocolOf(row) === ipv4.PROTO_TCP
   const room = isTcp ? roomForEdits(row, direction) : Number.MAX_SAFE_INTEGER
-  context.begin(helper, row, direction, state, text, isTcp && helped.midLine[direction as 0 | 1], ended, room)
+  context.begin({
+    helper,
+    row,
+    direction,
+    state,
+    text,
+    midLine: isTcp && helped.midLine[direction as 0 | 1],
+    ended,
+    mostRewrites: room,
+  })
   counters[CELL.helperCalls]! += 1
   isSlow = false
   beginCall(helper)

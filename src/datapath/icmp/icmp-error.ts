@@ -3,9 +3,9 @@
 // The error then goes to the quoted packet's sender, with the quote turned back into what that sender had sent. It
 // refreshes nothing and ends nothing (RFC 4787 REQ-12, RFC 5382 REQ-10, RFC 5508 REQ-6).
 
-import { CONN_SHIFT, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
-import { findConnection, hot } from '../../conntrack/connections.shard.ts'
-import type { Direction } from '../../conntrack/terms.ts'
+import { baseOf } from '../../conntrack/connection-table.ts'
+import { dstOf, findConnection, portsWordOf, srcOf } from '../../conntrack/connections.shard.ts'
+import type { Direction, Verdict } from '../../conntrack/terms.ts'
 import {
   ACCEPT,
   directionOf,
@@ -16,6 +16,7 @@ import {
   NOT_OURS,
   OUTSIDE,
   opposite,
+  rowOf,
 } from '../../conntrack/terms.ts'
 import { hasExpired } from '../../conntrack/track.shard.ts'
 import { CELL } from '../../counters/counters.ts'
@@ -55,31 +56,31 @@ const EMBEDDED_BAD = DROP['icmp-embedded']
 const TCP_CHECKSUM_END = 18
 
 /** Translates and sends packet i, an ICMP error; what became of it. */
-export function handleIcmpError(i: number): number {
+export function handleIcmpError(i: number): Verdict {
   if (icmp.type(mem, L4[i]!) === icmp.REDIRECT) return NOT_OURS
   if (!readEmbedded(i)) return EMBEDDED_BAD
   const src = ipv4.src(mem, embedded)
   const dst = ipv4.dst(mem, embedded)
   const key = keyWord(protocol, side)
   const answer = invertPorts(embeddedPorts)
-  const ref = findConnection(dst, src, answer, key, hashTuple(dst, src, answer, key))
-  const row = ref >> 1
+  const ref = findConnection(key, dst, src, answer, hashTuple(key, dst, src, answer))
+  const row = rowOf(ref)
   if (ref === 0 || hasExpired(row)) {
-    const owner = otherOwnerOfTuple(protocol, dst, src, answerPorts)
+    const owner = otherOwnerOfTuple(key, dst, src, answerPorts)
     return owner < 0 ? unrelated(i) : handOver(i, owner, side, ingress & HAIRPIN, BY_ICMP_ERROR)
   }
   // An error is sent to whoever sent the packet: anything else is forged (RFC 5927).
   if (DST[i] !== src) return UNRELATED
 
   const direction = directionOf(ref)
-  const other = (row << CONN_SHIFT) + (1 - direction) * TUPLE_WORDS
-  const sender = hot[other]!
+  const other = opposite(direction)
+  const sender = srcOf(baseOf(row), other)
   const line = routeLookup(sender)
   const turns = turnsBack(line, sender)
   if (!leadsAcross(line) && !turns) return DROP['no-route']
   if (ipv4.ttl(mem, IP[i]!) <= 1) return DROP['ttl-expired']
-  const remote = hot[other + 1]!
-  const ports = hot[other + 2]!
+  const remote = dstOf(baseOf(row), other)
+  const ports = portsWordOf(baseOf(row), other)
   if (turns) {
     turnSequenceBack(i, row, direction)
     return handBack(i, dst, sender, remote, ports)
@@ -111,9 +112,9 @@ function translateError(i: number, dst: Addr, sender: Addr, remote: Addr, ports:
 }
 
 /** An error about a hairpin's second half: its first half's shard turns it back once more, as if it came from outside. */
-function handBack(i: number, dst: Addr, sender: Addr, remote: Addr, ports: Ports): number {
+function handBack(i: number, dst: Addr, sender: Addr, remote: Addr, ports: Ports): Verdict {
   translateError(i, dst, sender, remote, ports)
-  const owner = ownerOfTuple(OUTSIDE, protocol, remote, sender, invertPorts(ports))
+  const owner = ownerOfTuple(keyWord(protocol, OUTSIDE), remote, sender, invertPorts(ports))
   return handOver(i, owner, OUTSIDE, HAIRPIN, BY_HAIRPIN)
 }
 
@@ -122,7 +123,7 @@ const turnsBack = (line: number, sender: Addr): boolean =>
   side === INSIDE && routeType(line) === ROUTE.local && externalEntry(sender) >= 0
 
 /** About a packet of the kernel's, its own or forwarded, or about nothing that we know. */
-function unrelated(i: number): number {
+function unrelated(i: number): Verdict {
   const entry = externalEntry(DST[i]!)
   if (entry >= 0) return isShared(entry) ? NOT_OURS : UNRELATED
   return leadsAcross(routeLookup(DST[i]!)) ? UNRELATED : NOT_OURS

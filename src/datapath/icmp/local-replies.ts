@@ -5,7 +5,7 @@
 // Never an error about an ICMP error, a later fragment, or a packet that was sent to or from a group (RFC 1122 3.2.2),
 // and no more than the rate limit allows. Owner: this thread.
 
-import { invertPorts, OUTSIDE } from '../../conntrack/terms.ts'
+import { invertPorts, keyWord, OUTSIDE, protocolIn } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { nowMs } from '../../memory/clock.ts'
@@ -115,7 +115,7 @@ export function sendError(i: number, kind: number, rest: number): void {
  */
 function sendBack(i: number, at: number, length: number): boolean {
   copyBytes(AT[i]!, at, ethernet.HEADER_LEN)
-  const owner = ownerOfTuple(OUTSIDE, KEY[i]! & 0xff, DST[i]!, SRC[i]!, invertPorts(PORTS[i]!))
+  const owner = ownerOfTuple(keyWord(protocolIn(KEY[i]!), OUTSIDE), DST[i]!, SRC[i]!, invertPorts(PORTS[i]!))
   return handOverBuilt(at, length, owner, OUTSIDE, HAIRPIN)
 }
 

@@ -16,8 +16,8 @@ import { reservedFor } from '../../conntrack/expectation-matching.shard.ts'
 import { expectCount } from '../../conntrack/expectation-slots.shard.ts'
 import { MAPPING } from '../../conntrack/mapping-table.ts'
 import { findByInside, mapping, mappingBase } from '../../conntrack/mappings.shard.ts'
-import type { Direction } from '../../conntrack/terms.ts'
-import { directionOf, hashTuple, INSIDE, invertPorts, keyWord, opposite } from '../../conntrack/terms.ts'
+import type { Direction, Ref } from '../../conntrack/terms.ts'
+import { directionOf, hashTuple, INSIDE, invertPorts, keyWord, opposite, rowOf } from '../../conntrack/terms.ts'
 import { hasExpired } from '../../conntrack/track.shard.ts'
 import type { Row } from '../../memory/brand.ts'
 import { type Externals, entryOfPort, portOfIndex } from '../../nat/externals.ts'
@@ -57,7 +57,7 @@ let port = 0
 export function asSentInside(mem: DataView, ip: number, end: number): void {
   if (readablePorts(mem, ip, end) && ipv4.protocol(mem, ip) === ipv4.PROTO_TCP) {
     const at = ip + ipv4.headerLen(mem, ip)
-    const ref = find(ipv4.src(mem, ip), ipv4.dst(mem, ip), tcp.ports(mem, at), ipv4.PROTO_TCP)
+    const ref = find(ipv4.PROTO_TCP, ipv4.src(mem, ip), ipv4.dst(mem, ip), tcp.ports(mem, at))
     if (ref !== 0) shiftAcknowledgement(mem, at, end, ref >> 1, opposite(directionOf(ref)))
   }
 }
@@ -92,7 +92,7 @@ function unNatFlow(
 ): void {
   const [inside, remote] = [ipv4.dst(mem, ip), ipv4.src(mem, ip)]
   const ports = protocol === ipv4.PROTO_ICMP ? icmpPorts(mem, at) : tcp.ports(mem, at)
-  const ref = find(inside, remote, invertPorts(ports), protocol)
+  const ref = find(protocol, inside, remote, invertPorts(ports))
   if (ref !== 0 && protocol === ipv4.PROTO_TCP) shiftAcknowledgement(mem, at, end, ref >> 1, directionOf(ref))
   if (outside === 0) return
   findExternal(ref, protocol, inside, remote, invertPorts(ports), outside)
@@ -118,10 +118,10 @@ function icmpPorts(mem: DataView, at: number): number {
 }
 
 /** The connection of what an inside end sends: row << 1 | direction, 0 for none. */
-function find(inside: Addr, remote: Addr, ports: Ports, protocol: ProtocolNumber): number {
+function find(protocol: ProtocolNumber, inside: Addr, remote: Addr, ports: Ports): Ref {
   const key = keyWord(protocol, INSIDE)
-  const ref = findConnection(inside, remote, ports, key, hashTuple(inside, remote, ports, key))
-  return ref !== 0 && hasExpired(ref >> 1) ? 0 : ref
+  const ref = findConnection(key, inside, remote, ports, hashTuple(key, inside, remote, ports))
+  return ref !== 0 && hasExpired(rowOf(ref)) ? 0 : ref
 }
 
 /** Where a peer sends to reach an inside end whose packets have these ports; into `address` and `port`. */
@@ -189,7 +189,7 @@ function unNatError(mem: DataView, ip: number, at: number, end: number, outside:
   const [inside, remote] = [ipv4.src(mem, embedded), ipv4.dst(mem, embedded)]
   const isIcmp = protocol === ipv4.PROTO_ICMP
   const ports = !hasTransportPorts(protocol) ? 0 : isIcmp ? icmpPorts(mem, transport) : tcp.ports(mem, transport)
-  const ref = find(inside, remote, ports, protocol)
+  const ref = find(protocol, inside, remote, ports)
   findExternal(ref, protocol, inside, remote, ports, outside)
   if (ref !== 0 && protocol === ipv4.PROTO_TCP && isEdited(ref >> 1))
     tcp.setSeq(mem, transport, toReceiver(ref >> 1, directionOf(ref), tcp.seq(mem, transport)))

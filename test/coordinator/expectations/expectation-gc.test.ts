@@ -6,7 +6,8 @@ import { viewConnections } from '../../../src/conntrack/connection-table.ts'
 import { EXPECTATION, type ExpectationTable } from '../../../src/conntrack/expectation-table.ts'
 import { ExpectationGc } from '../../../src/coordinator/expectations/expectation-gc.ts'
 import { allocate } from '../../../src/memory/region.ts'
-import { Externals, POOL, RESERVATION, RESERVATIONS, TCP_SPACE } from '../../../src/nat/externals.ts'
+import { Externals, POOL, TCP_SPACE } from '../../../src/nat/externals.ts'
+import { RESERVATION, RESERVATIONS } from '../../../src/nat/port-words.ts'
 import { parseAddress, swap16 } from '../../../src/wire/address.ts'
 import {
   draft,
@@ -60,7 +61,11 @@ beforeEach(async () => {
 })
 
 const shard = (number: number): Expecting => shards[number]!
-const reserve = (): number => reservations.reserveFor(externals, 0, 0, TCP_SPACE, 5000, false, false) + 1
+const reserve = (): number =>
+  reservations.reserveFor(externals, { owner: 0, entry: 0, space: TCP_SPACE }, 5000, {
+    preservePorts: false,
+    parity: false,
+  }) + 1
 const namedPorts = (): number => externals.portWords.reduce((sum, word) => sum + (word & RESERVATIONS) / RESERVATION, 0)
 const met = (by: number, port = 40000): number =>
   shard(by).claim(OUTSIDE_KEY, parseAddress(SERVER), parseAddress(EXTERNAL), ports(20, port))
@@ -123,7 +128,7 @@ describe('what is over', () => {
     const third = shard(0).expect(draft({ ...portOf(40002), helper: 2, childHelper: 3 }))
     gc.dropHelper(1)
     expect([gc.count, namedPorts()]).toEqual([2, 0])
-    const children = [other, third].map((handle) => shard(0).field(handle, EXPECTATION.childHelper))
+    const children = [other, third].map((handle) => shard(0).field(handle, 'childHelper'))
     expect(children).toEqual([0, 3])
     expect(met(1, 40001)).toBe(other)
   })

@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { BlockLeases } from '../../../src/coordinator/leases/block-leases.ts'
 import { allocate } from '../../../src/memory/region.ts'
-import { Externals, freedAt, MAPPED, SHARED, TCP_SPACE, UDP_SPACE } from '../../../src/nat/externals.ts'
+import { Externals, SHARED, TCP_SPACE, UDP_SPACE } from '../../../src/nat/externals.ts'
+import { freedAt, MAPPED } from '../../../src/nat/port-words.ts'
 
 const SHARDS = 3
 const BLOCK_SIZE = 64

@@ -2,8 +2,9 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { ExternalAddresses } from '../../../src/coordinator/leases/external-addresses.ts'
 import type { PortRange } from '../../../src/host/port-range.ts'
 import { allocate } from '../../../src/memory/region.ts'
-import { Externals, ICMP_SPACE, MAPPED, SPACES, TCP_SPACE, UDP_SPACE } from '../../../src/nat/externals.ts'
+import { Externals, ICMP_SPACE, SPACES, TCP_SPACE, UDP_SPACE } from '../../../src/nat/externals.ts'
 import type { PortForward } from '../../../src/nat/port-forward-rules.ts'
+import { MAPPED } from '../../../src/nat/port-words.ts'
 import { formatAddress, parseAddress } from '../../../src/wire/address.ts'
 
 const WAN = parseAddress('203.0.113.1')

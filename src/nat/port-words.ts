@@ -1,0 +1,56 @@
+// The word of an external port: who has it, who has named it, and when it was freed. Any shard may change it, by
+// compare-and-swap of the whole word (CAS 1); where the words lie is said in externals.ts.
+//
+//   bits 0       a mapping has the port; set and cleared by the shard that leases its block only
+//   bits 1-4     how many reservations name it (reservations.ts), 0 to 15
+//   bits 5-16    the second when it was freed, plus 1, modulo 4095; 0: never, or it has been in quarantine since
+//   bits 17-31   a version that every change raises, so that a compare-and-swap can't mistake a word for an older one of
+//                equal content
+//
+// Owner: none; the rules are those of the bits.
+
+import type { PortIndex, Seconds } from '../memory/brand.ts'
+
+export type PortWord = number
+
+export const MAPPED = 1
+/** One of the reservations that name the port, and the most. */
+export const RESERVATION = 1 << 1
+export const RESERVATIONS = 15 << 1
+const FREED_SHIFT = 5
+const FREED_MASK = 0xfff << FREED_SHIFT
+const FREED_MODULUS = 4095
+const VERSION_SHIFT = 17
+const CONTENT_MASK = (1 << VERSION_SHIFT) - 1
+
+export const isMapped = (word: PortWord): boolean => (word & MAPPED) !== 0
+export const isTaken = (word: PortWord): boolean => (word & (MAPPED | RESERVATIONS)) !== 0
+
+/** The same word with other content and the next version. */
+export const withContent = (word: PortWord, content: number): PortWord =>
+  (((word >>> VERSION_SHIFT) + 1) << VERSION_SHIFT) | (content & CONTENT_MASK) | 0
+
+/** What a word says of a port that was freed at this second. */
+export const freedAt = (second: Seconds): number => ((second % FREED_MODULUS) + 1) << FREED_SHIFT
+
+/** It was freed, and the shard that leases its block has not ended its quarantine. */
+export const wasFreed = (word: PortWord): boolean => (word & FREED_MASK) !== 0
+
+/** Freed less than `length` seconds before `second`. After 68 minutes a word may look freshly freed once more. */
+export function isInQuarantine(word: PortWord, second: Seconds, length: Seconds): boolean {
+  const freed = (word & FREED_MASK) >>> FREED_SHIFT
+  if (freed === 0) return false
+  return (second - (freed - 1) + FREED_MODULUS * 2) % FREED_MODULUS < length
+}
+
+/** Clears the mapping bit and says when the port was freed (freedAt(), or 0); reservations that name it stay. */
+export function unmap(words: Int32Array, at: PortIndex, freed: number): void {
+  for (;;) {
+    const word = Atomics.load(words, at)
+    if (Atomics.compareExchange(words, at, word, withContent(word, (word & RESERVATIONS) | freed)) === word) return
+  }
+}
+
+/** How many reservations name a port, by its word; and what so many are of a word. */
+export const reservationsIn = (word: PortWord): number => (word & RESERVATIONS) / RESERVATION
+export const ofReservations = (count: number): number => count * RESERVATION
