@@ -1,4 +1,4 @@
-// How the benches read their numbers from the command line.
+// Numbers on the command lines of the benches.
 
 /** A whole number of at least `least`. Throws RangeError. */
 export function wholeNumber(option: string, text: string, least = 1): number {

@@ -26,7 +26,7 @@ export type PcapErrorCode =
 export class PcapError extends Error {
   override readonly name = 'PcapError'
   readonly code: PcapErrorCode
-  /** Of the command: a wrong file is wrong usage, as a wrong option is. */
+  /** The exit code of the command: a wrong file counts as wrong usage, as a wrong option does. */
   readonly exitCode = 2
   constructor(code: PcapErrorCode, message: string, options?: ErrorOptions) {
     super(message, options)

@@ -116,13 +116,13 @@ export const sendmmsg = (fd: number, messages: Address, count: number, flags: nu
   call.sendmmsg(fd, messages, count, flags)
 /** `fds` is the address of an array of struct pollfd. Bound every wait: a thread inside can't be terminated. */
 export const poll = (fds: Address, count: number, timeoutMs: number): number => call.poll(fds, count, timeoutMs)
-/** The same with the array of struct pollfd in a typed array; the kernel writes `revents` into it. */
+/** poll() with the array of struct pollfd in a typed array; the kernel writes `revents` into it. */
 export const pollArray = (fds: Uint8Array, count: number, timeoutMs: number): number =>
   call.pollArray(fds, count, timeoutMs)
 
 const time = new BigInt64Array(2)
 const timeBytes = new Uint8Array(time.buffer)
-/** What the processor has spent on this thread so far, in milliseconds. */
+/** How much processor time this thread has used so far, in milliseconds. */
 export function threadCpuTime(): number {
   call.clockGettime(CLOCK_THREAD_CPUTIME_ID, timeBytes)
   return Number(time[0]) * 1000 + Number(time[1]) / 1e6

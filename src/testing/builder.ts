@@ -60,7 +60,7 @@ export interface IcmpSpec {
   /** In numeric order, as people read it. */
   readonly id?: number
   readonly seq?: number
-  /** Of FRAGMENTATION_NEEDED. */
+  /** The next-hop MTU of a FRAGMENTATION_NEEDED. */
   readonly mtu?: number
   readonly embedded?: Uint8Array
 }

@@ -14,7 +14,7 @@
 //   - ICMP has no pseudo-header: an echo reply with identifier, sequence number and data of zeros does sum up to 0. See
 //     icmp.adjustChecksum.
 
-import { type Addr, swap16 } from './address.ts'
+import { type Addr, type ProtocolNumber, swap16 } from './address.ts'
 import * as ipv4 from './ipv4.ts'
 import { fold } from './ones-complement.ts'
 
@@ -67,7 +67,7 @@ export const applyDeltaToPartial = (field: number, delta: number): number => fol
 // --- the checksum of TCP, UDP and ICMP ---
 
 /** The folded sum of the pseudo-header, never 0; `length` is that of the transport header and its payload. */
-export const pseudoHeader = (src: Addr, dst: Addr, protocol: number, length: number): number =>
+export const pseudoHeader = (src: Addr, dst: Addr, protocol: ProtocolNumber, length: number): number =>
   fold((src & 0xffff) + (src >>> 16) + (dst & 0xffff) + (dst >>> 16) + (protocol << 8) + swap16(length))
 
 const TCP_CHECKSUM = 16
@@ -76,7 +76,7 @@ const UDP_CHECKSUM = 6
 const ICMP_CHECKSUM = 2
 
 /** How far into the transport header the checksum lies, or -1 for a protocol other than TCP, UDP and ICMP. */
-export function checksumOffset(protocol: number): number {
+export function checksumOffset(protocol: ProtocolNumber): number {
   if (protocol === ipv4.PROTO_TCP) return TCP_CHECKSUM
   if (protocol === ipv4.PROTO_UDP) return UDP_CHECKSUM
   return protocol === ipv4.PROTO_ICMP ? ICMP_CHECKSUM : -1

@@ -2,6 +2,7 @@
 // function takes the memory a packet lies in and where its ICMP header begins. The checksum and the identifier are as
 // loaded, all else is in numeric order.
 
+import type { Port } from './address.ts'
 import { applyDelta, complement, sum } from './checksum.ts'
 
 const TYPE = 0
@@ -55,9 +56,9 @@ export const code = (mem: DataView, at: number): number => mem.getUint8(at + COD
 /** As loaded. */
 export const checksum = (mem: DataView, at: number): number => mem.getUint16(at + CHECKSUM, true)
 /** The identifier of a query or reply, as loaded: NAT translates it as it translates a port. */
-export const id = (mem: DataView, at: number): number => mem.getUint16(at + ID, true)
+export const id = (mem: DataView, at: number): Port => mem.getUint16(at + ID, true)
 export const seq = (mem: DataView, at: number): number => mem.getUint16(at + SEQ)
-/** Of UNREACHABLE with FRAGMENTATION_NEEDED; 0 from routers older than RFC 1191. */
+/** The MTU that a FRAGMENTATION_NEEDED tells; 0 from routers older than RFC 1191. */
 export const nextHopMtu = (mem: DataView, at: number): number => mem.getUint16(at + NEXT_HOP_MTU)
 /** Bytes of the embedded packet where extensions follow it (RFC 4884); 0 if it reaches to the end of the message. */
 export const originalLength = (mem: DataView, at: number): number => mem.getUint8(at + ORIGINAL_LENGTH) << 2
@@ -72,7 +73,7 @@ export const isReply = (type: number): boolean => type < 32 && ((REPLIES >>> typ
 export const queryOf = (type: number): number => (isReply(type) ? (type === ECHO_REPLY ? ECHO_REQUEST : type - 1) : -1)
 
 // Setters leave the checksum as it is.
-export const setId = (mem: DataView, at: number, value: number): void => mem.setUint16(at + ID, value, true)
+export const setId = (mem: DataView, at: number, value: Port): void => mem.setUint16(at + ID, value, true)
 const setChecksum = (mem: DataView, at: number, value: number): void => mem.setUint16(at + CHECKSUM, value, true)
 
 /**

@@ -2,7 +2,7 @@
 // memory a packet lies in and where its IPv4 header begins. Addresses and checksums are as loaded, all else is in
 // numeric order. The driver owns a packet's memory; the shard that received it may write to it until it releases it.
 
-import type { Addr } from './address.ts'
+import type { Addr, ProtocolNumber } from './address.ts'
 import { fold } from './ones-complement.ts'
 
 const VERSION_LENGTH = 0
@@ -54,7 +54,7 @@ export const fragmentWord = (mem: DataView, at: number): number => mem.getUint16
 export const isFragment = (mem: DataView, at: number): boolean =>
   (fragmentWord(mem, at) & (MORE_FRAGMENTS | OFFSET_MASK)) !== 0
 export const ttl = (mem: DataView, at: number): number => mem.getUint8(at + TTL)
-export const protocol = (mem: DataView, at: number): number => mem.getUint8(at + PROTOCOL)
+export const protocol = (mem: DataView, at: number): ProtocolNumber => mem.getUint8(at + PROTOCOL)
 /** As loaded. */
 export const checksum = (mem: DataView, at: number): number => mem.getUint16(at + CHECKSUM, true)
 export const src = (mem: DataView, at: number): Addr => mem.getInt32(at + SRC, true)
@@ -71,7 +71,8 @@ export const setTotalLength = (mem: DataView, at: number, length: number): void 
 export const setId = (mem: DataView, at: number, value: number): void => mem.setUint16(at + ID, value)
 export const setFragmentWord = (mem: DataView, at: number, word: number): void => mem.setUint16(at + FRAGMENT, word)
 export const setTtl = (mem: DataView, at: number, value: number): void => mem.setUint8(at + TTL, value)
-export const setProtocol = (mem: DataView, at: number, value: number): void => mem.setUint8(at + PROTOCOL, value)
+export const setProtocol = (mem: DataView, at: number, value: ProtocolNumber): void =>
+  mem.setUint8(at + PROTOCOL, value)
 /** As loaded. */
 export const setChecksum = (mem: DataView, at: number, value: number): void => mem.setUint16(at + CHECKSUM, value, true)
 export const setSrc = (mem: DataView, at: number, address: Addr): void => mem.setInt32(at + SRC, address, true)

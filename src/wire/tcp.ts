@@ -2,7 +2,7 @@
 // memory a packet lies in and where its TCP header begins. The checksum and the word of ports are as loaded, all else
 // is in numeric order. Sequence numbers are signed: compare them by the sign of (a - b) | 0, print them by >>> 0.
 
-import { swap16 } from './address.ts'
+import { type PortHost, type Ports, swap16 } from './address.ts'
 import { applyDelta, delta16, delta32 } from './checksum.ts'
 
 const SRC_PORT = 0
@@ -30,9 +30,9 @@ export const fits = (mem: DataView, at: number, end: number): boolean =>
   end - at >= MIN_HEADER_LEN && headerLen(mem, at) >= MIN_HEADER_LEN && headerLen(mem, at) <= end - at
 
 /** Both ports as loaded: the source in the low half, network byte order within. */
-export const ports = (mem: DataView, at: number): number => mem.getInt32(at + SRC_PORT, true)
-export const srcPort = (mem: DataView, at: number): number => mem.getUint16(at + SRC_PORT)
-export const dstPort = (mem: DataView, at: number): number => mem.getUint16(at + DST_PORT)
+export const ports = (mem: DataView, at: number): Ports => mem.getInt32(at + SRC_PORT, true)
+export const srcPort = (mem: DataView, at: number): PortHost => mem.getUint16(at + SRC_PORT)
+export const dstPort = (mem: DataView, at: number): PortHost => mem.getUint16(at + DST_PORT)
 export const seq = (mem: DataView, at: number): number => mem.getInt32(at + SEQ)
 export const ack = (mem: DataView, at: number): number => mem.getInt32(at + ACK_NUMBER)
 /** In bytes, 0 to 60: below MIN_HEADER_LEN the header is malformed. */
@@ -46,7 +46,7 @@ export const checksum = (mem: DataView, at: number): number => mem.getUint16(at 
 export const urgent = (mem: DataView, at: number): number => mem.getUint16(at + URGENT)
 
 // Setters leave the checksum as it is.
-export const setPorts = (mem: DataView, at: number, word: number): void => mem.setInt32(at + SRC_PORT, word, true)
+export const setPorts = (mem: DataView, at: number, word: Ports): void => mem.setInt32(at + SRC_PORT, word, true)
 export const setSeq = (mem: DataView, at: number, value: number): void => mem.setInt32(at + SEQ, value)
 export const setAck = (mem: DataView, at: number, value: number): void => mem.setInt32(at + ACK_NUMBER, value)
 /** In bytes, a multiple of 4. */
@@ -83,7 +83,7 @@ export const changeAck = (mem: DataView, at: number, value: number, partial: boo
  * Writes a header of 20 bytes. Both numbers, the window and the urgent pointer are zero, for the setters; the checksum
  * is zero, for writeTransportChecksum.
  */
-export function emit(mem: DataView, at: number, srcPort: number, dstPort: number, flags: number): void {
+export function emit(mem: DataView, at: number, srcPort: PortHost, dstPort: PortHost, flags: number): void {
   mem.setUint16(at + SRC_PORT, srcPort)
   mem.setUint16(at + DST_PORT, dstPort)
   setSeq(mem, at, 0)
