@@ -1,4 +1,4 @@
-// The command as users and init systems meet it: exit codes, and what is said on which stream.
+// The command as users and init systems call it: its exit codes, and what it writes to which stream.
 
 import { describe, expect, it } from 'vitest'
 import { natloom, temporaryFile } from './command.ts'

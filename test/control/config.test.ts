@@ -68,7 +68,8 @@ describe('a configuration with two interfaces and nothing else', () => {
 describe('the file and the environment', () => {
   it('says the same in both', () => {
     const file = fromFile(
-      'nat:\n  pool: [203.0.113.0/28, 198.51.100.7]\n  protocols: [gre, 50]\n  parity: false\ntimeouts:\n  udpDns: 20\n',
+      'nat:\n  pool: [203.0.113.0/28, 198.51.100.7]\n  protocols: [gre, 50]\n  parity: false\n' +
+        'timeouts:\n  udpDns: 20\n',
     )
     const environment = fromEnvironment({
       NATLOOM_NAT_POOL: '203.0.113.0/28, 198.51.100.7',
@@ -150,12 +151,14 @@ describe('forwards', () => {
     [
       'of a port of NAT’s',
       yaml('proto: tcp, from: ":20000", to: "10.0.0.5:21"'),
-      'ports below nat.ports.from (16384) of an address shared with the host; tcp :20000 -> 10.0.0.5:21 is one of nat.ports (16384-60991)',
+      'ports below nat.ports.from (16384) of an address shared with the host; ' +
+        'tcp :20000 -> 10.0.0.5:21 is one of nat.ports (16384-60991)',
     ],
     [
       'of a port that the host’s own connections have',
       yaml('proto: tcp, from: ":61000", to: "10.0.0.5:21"'),
-      "ports below nat.ports.from (16384) of an address shared with the host; tcp :61000 -> 10.0.0.5:21 is one of the host's own, which lie above nat.ports",
+      'ports below nat.ports.from (16384) of an address shared with the host; ' +
+        "tcp :61000 -> 10.0.0.5:21 is one of the host's own, which lie above nat.ports",
     ],
     [
       'of an address outside of the pool',
@@ -179,7 +182,8 @@ describe('forwards', () => {
 
   it('name what is missing, and keys that they have not', () => {
     expect(refused(() => fromFile(yaml('proto: tcp, form: ":21", to: "10.0.0.5:21"')))).toEqual([
-      'natloom.yaml:4: forward[0].from: not set; allowed: :PORT of every external address, or ADDRESS:PORT of one, such as :21 or 203.0.113.1:21',
+      'natloom.yaml:4: forward[0].from: not set; allowed: ' +
+        ':PORT of every external address, or ADDRESS:PORT of one, such as :21 or 203.0.113.1:21',
       'natloom.yaml:4: forward[0].form: no such key; did you mean forward[0].from?',
     ])
   })
@@ -233,7 +237,8 @@ describe('helpers', () => {
     ['[{ name: ftp, ports: [0] }]', 'helpers[0].ports[0]: 0 is not allowed; allowed: a whole number from 1 to 65535'],
     [
       '[{ name: ftp, servers: [192.0.2.1/24] }]',
-      'helpers[0].servers[0]: "192.0.2.1/24" is not allowed; allowed: an IPv4 address, or a prefix without bits behind its length (192.0.2.0/24)',
+      'helpers[0].servers[0]: "192.0.2.1/24" is not allowed; allowed: ' +
+        'an IPv4 address, or a prefix without bits behind its length (192.0.2.0/24)',
     ],
     ['[{ name: ftp, port: [21] }]', 'helpers[0].port: no such key; did you mean helpers[0].ports?'],
     [

@@ -1,4 +1,4 @@
-// `natloom conntrack -L`: the text, and what is said where no gateway answers.
+// `natloom conntrack -L`: its text, and its error if no gateway answers.
 
 import { once } from 'node:events'
 import { createServer } from 'node:http'
@@ -47,7 +47,8 @@ describe('a connection as /proc/net/nf_conntrack writes it', () => {
     [
       TCP,
       'ipv4     2 tcp      6 7439 ESTABLISHED src=10.0.0.2 dst=203.0.113.2 sport=5000 dport=80 packets=3 bytes=160 ' +
-        'src=203.0.113.2 dst=203.0.113.1 sport=80 dport=20000 packets=2 bytes=120 [ASSURED] mark=0 zone=0 use=2 shard=1',
+        'src=203.0.113.2 dst=203.0.113.1 sport=80 dport=20000 packets=2 bytes=120 [ASSURED] ' +
+        'mark=0 zone=0 use=2 shard=1',
     ],
     [
       { ...stateless, protocol: 17, timeout: 29, seenReply: false, assured: false },

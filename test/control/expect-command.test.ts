@@ -1,4 +1,4 @@
-// `natloom expect -L` and `natloom helper`: the text, and what is said of a wrong command line.
+// `natloom expect -L` and `natloom helper`: their text, and their error for a wrong command line.
 
 import { describe, expect, it } from 'vitest'
 import type { Expectation, Helper } from '../../src/control/api-client.ts'
@@ -37,7 +37,8 @@ describe('an expectation as /proc/net/nf_conntrack_expect writes it, and what na
     ],
     [
       { permanent: true, inactive: true, childHelper: 'sip' },
-      `297 l3proto = 2 proto=6 src=192.0.2.7 dst=203.0.113.1 sport=0 dport=40000 PERMANENT,INACTIVE ftp ${MASTER} owner=3 helper=sip`,
+      '297 l3proto = 2 proto=6 src=192.0.2.7 dst=203.0.113.1 sport=0 dport=40000 PERMANENT,INACTIVE ftp ' +
+        `${MASTER} owner=3 helper=sip`,
     ],
   ]
   for (const [more, text] of written)

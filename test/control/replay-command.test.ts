@@ -1,4 +1,4 @@
-// The command line of `natloom replay`: what is said where, and with which exit code.
+// The command line of `natloom replay`: what it writes to which stream, and its exit codes.
 
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -32,7 +32,7 @@ beforeEach(() => {
   stopped = withResolvers()
 })
 
-/** `natloom run` with a gateway whose start and stop end when the test says so. */
+/** `natloom run` with a gateway whose start and stop take until the test ends them. */
 function natloomRun(): Promise<number> {
   return run({
     config,
@@ -59,7 +59,7 @@ function natloomRun(): Promise<number> {
   })
 }
 
-/** Lets everything happen that needs nothing further. */
+/** Lets every promise settle that waits for nothing else. */
 const settled = () => new Promise((resolve) => setImmediate(resolve))
 
 describe('natloom run', () => {

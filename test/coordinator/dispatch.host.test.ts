@@ -1,4 +1,4 @@
-// `natloom run` with three workers: whoever dispatches, packets come to the shard that owns them.
+// `natloom run` with three workers: packets come to the shard that owns them, dispatched by the kernel or by a thread.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parseMetrics, type Sample, sum, sumBy } from '../../src/lab/gateway/metrics-text.ts'
@@ -21,7 +21,7 @@ afterAll(() => network?.close())
 
 const samples = (): Sample[] => parseMetrics(network.gateway.host.exec('curl', '-s', 'http://127.0.0.1:9464/metrics'))
 
-/** Datagrams from many ports, pings, fragments: all are answered. */
+/** Sends datagrams from many ports, pings and fragments, and expects a reply to each. */
 async function carriesAll(): Promise<void> {
   const answers = Array.from({ length: FLOWS }, () => network.lan.ask('askByUdp', SERVER, 7, 'question'))
   expect(new Set(await Promise.all(answers))).toEqual(new Set([`${GATEWAY_OUTSIDE} question`]))
@@ -37,7 +37,9 @@ const shardsAtWork = (now: readonly Sample[]): string[] =>
 /** Packets that have reached another shard than their flow's. */
 const strays = (): number => sum(samples(), 'natloom_handovers_total', { reason: 'flow' })
 
-/** Some time may pass until the programs follow the leases: strays are carried, too, and soon there are none. */
+/**
+ * Until the programs follow the leases some packets reach another shard: they are handed over, and soon there are none.
+ */
 const carriesAllWithoutStrays = (): Promise<void> =>
   eventually('all is carried, and nothing strays', async () => {
     const before = strays()

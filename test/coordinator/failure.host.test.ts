@@ -17,7 +17,7 @@ import { type Namespace, run } from '../../src/lab/world/namespace.ts'
 import { testFolder, testNamespace } from '../leftovers.ts'
 import { eventually } from '../patience.ts'
 
-/** What the gateway's shards were given. */
+/** The tasks that the gateway's shards were given. */
 const started = vi.hoisted(() => ({ shards: undefined as ShardsOptions | undefined }))
 vi.mock(import('../../src/coordinator/workers/shards.ts'), async (original) => {
   const module = await original()
@@ -70,7 +70,7 @@ function configuration(variables: Readonly<Record<string, string>> = {}) {
   }).config
 }
 
-/** What the log says, in order; `logged` waits for the first entry with this text. */
+/** The entries of the log in order; `logged` waits for the first entry with a text. */
 class Story {
   readonly entries: Record<string, unknown>[] = []
   readonly log = pino({ level: 'info', base: null }, { write: (line: string) => this.#add(JSON.parse(line)) })
@@ -119,7 +119,7 @@ describe('a shard that ends though nobody stopped it', () => {
     await gateway.stop('test')
   })
 
-  it('ends the gateway with the exit code of a failure if it is one too many, and everything is taken back', async () => {
+  it('ends the gateway with the exit code of a failure if it is one too many, and everything is undone', async () => {
     const story = new Story()
     const config = configuration({ NATLOOM_SUPERVISION_RESTARTS: '0' })
     const gateway = await Gateway.start(config, story.log)
@@ -133,7 +133,7 @@ describe('a shard that ends though nobody stopped it', () => {
     })
     expect(run('nft', ['list', 'ruleset'])).toBe('')
     expect(existsSync(config.statePath)).toBe(false)
-    // Once more is no harm.
+    // A second call does no harm.
     await gateway.stop('test')
   })
 })

@@ -14,7 +14,7 @@ import {
 } from '../../src/lab/world/topology.ts'
 import { type EndHost, type Natloom, Network } from './network.ts'
 
-/** In NAT's range: a block that the host has a socket in before natloom starts. */
+/** A port within NAT's range on which the host has a socket before natloom starts. */
 const HOST_PORT = 20000
 
 let network: Network
@@ -24,7 +24,7 @@ let digest: { readonly outside: string; readonly gateway: string }
 beforeAll(async () => {
   network = new Network()
   const { outside, gateway } = network
-  // A router that forwards by itself: natloom has to keep it from doing so.
+  // The gateway's kernel forwards by itself: natloom has to keep it from doing so.
   gateway.host.exec('sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward')
   digest = { outside: await outside.ask('serveHttp', 80), gateway: await gateway.ask('serveHttp', 8080) }
   await outside.ask('serveTcpEcho', 7)
@@ -165,7 +165,7 @@ describe('the gateway’s own traffic goes on', () => {
     const health = JSON.parse(network.gateway.host.exec('curl', '-s', 'http://127.0.0.1:9464/healthz'))
     expect(health).toMatchObject({ ok: true, detail: { shards: 1, notTurning: [], externalAddresses: 1 } })
     const metrics = network.gateway.host.exec('curl', '-s', 'http://127.0.0.1:9464/metrics')
-    // 697 blocks of 64 ports but the host's.
+    // All of the 697 blocks of 64 ports but the one in which the host has a socket.
     expect(metrics).toContain('natloom_ports_leased{shard="0",protocol="tcp"} 44544')
     expect(metrics).toContain('natloom_ports_leased{shard="0",protocol="icmp"} 44608')
   })

@@ -1,5 +1,5 @@
-// Helpers in a running gateway of two shards: a user's is loaded, reads a connection, lets in what it has announced, and
-// is unloaded; the listings name masters, children and shards.
+// Helpers in a running gateway of two shards: a user's helper is loaded, reads a connection, lets in a connection that
+// was announced, and is unloaded. The listings name masters, children and shards.
 
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'

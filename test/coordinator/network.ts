@@ -1,4 +1,4 @@
-// What the gateway's tests run in: the lab's three hosts, an end host's process in each, and the real `natloom run`.
+// The world of the gateway's tests: the lab's three hosts, an end host's process in each, and the real `natloom run`.
 
 import { readFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
@@ -11,7 +11,7 @@ import { PATIENCE_MS } from '../patience.ts'
 import type { Requests } from './end-host.ts'
 
 const COMMAND = new URL('../../dist/src/control/main.js', import.meta.url)
-/** Nothing tells that a process was suspended: its state is read so often. */
+/** How often the state of a process is read until it is suspended: the kernel doesn't tell other processes of it. */
 const POLL_MS = 10
 const END_HOST = new URL('../../dist/test/coordinator/end-host.js', import.meta.url)
 

@@ -1,6 +1,6 @@
 import type { Timers } from '../../src/coordinator/interfaces/throttle.ts'
 
-/** A clock that goes when it is told to, and what is due by it. */
+/** A virtual clock with timers: a test moves it on. */
 export class Story implements Timers {
   #now = 0
   #due: { at: number; act: () => void }[] = []

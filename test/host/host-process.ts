@@ -1,4 +1,4 @@
-// A natloom that has changed its host and then does nothing: to be killed.
+// A process that changes its host as natloom does and then does nothing, for tests that kill it.
 
 import { Host, type HostPlan } from '../../src/host/host.ts'
 

@@ -3,7 +3,7 @@
 import { CLONE_NEWNET, close, open, setns } from '../../src/io/syscalls.ts'
 import type { Namespace } from '../../src/lab/world/namespace.ts'
 
-/** `work` must not await: the namespace is the thread's, and whatever else runs on it would be there too. */
+/** `work` must be synchronous: the namespace is the thread's, and other code of this thread would run in it too. */
 export function inside<T>(namespace: Namespace, work: () => T): T {
   const home = open('/proc/thread-self/ns/net', 0)
   const there = open(namespace.path, 0)

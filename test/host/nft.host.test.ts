@@ -55,7 +55,8 @@ describe('ingress rules', () => {
    */
   function arrives(from: string, destination: string, port: number, at: string): boolean {
     const listener = open(Socket.udp(host(at), port))
-    // Towards the third interface, the longer way: it can't overtake. For the third host itself, its own port 9.
+    // Sent towards the third interface, by the longer path, so that it can't overtake. If the third host itself
+    // listens, it goes to that host's port 9.
     const marker = open(Socket.udp(host('third'), 9))
     open(Socket.udp(host(from)))
       .to(destination, port)

@@ -1,5 +1,5 @@
-// Rules of a gateway with every kind of what they are about: shared and pool addresses, hidden ports, a protocol without
-// ports, forwarded ports of one protocol, and of another address.
+// The rules of a gateway that has everything that makes a rule: shared and pool addresses, hidden ports, a protocol
+// without ports, and forwarded ports of a shared and of another address.
 
 import type { RuleSet } from '../../src/host/nft.ts'
 import { addr } from './inside.ts'

@@ -2,14 +2,14 @@ import { describe, expect, it } from 'vitest'
 import { parseListen } from '../../src/metrics/listen.ts'
 
 describe('where to listen', () => {
-  const places = [
+  const addresses = [
     ['127.0.0.1:9464', { host: '127.0.0.1', port: 9464 }],
     ['0.0.0.0:0', { host: '0.0.0.0', port: 0 }],
     ['[::1]:65535', { host: '::1', port: 65535 }],
   ] as const
-  for (const [text, place] of places)
+  for (const [text, address] of addresses)
     it(`${text} is an address and a port`, () => {
-      expect(parseListen(text)).toEqual(place)
+      expect(parseListen(text)).toEqual(address)
     })
 
   const refused = ['', '9464', ':9464', '127.0.0.1', '127.0.0.1:', '127.0.0.1:65536', '127.0.0.1:-1', '127.0.0.256:1']

@@ -1,4 +1,4 @@
-// `natloom replay`, a capture in and what came of it out: events, and the captures of both sides.
+// A replay: a capture goes in; events and captures of both sides come out.
 
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -21,7 +21,7 @@ afterAll(() => rmSync(folder, { recursive: true }))
 const OUTSIDE = '203.0.113.1'
 let files = 0
 
-/** What a line may say. */
+/** The properties of an event's line. */
 interface Event {
   readonly event: string
   readonly frame: number
@@ -34,7 +34,7 @@ interface Event {
   readonly cause?: string
 }
 
-/** Replays a capture; what happened, and what was sent to either side. */
+/** Replays a capture: returns its events and the frames that were sent to either side. */
 async function played(capture: Buffer, more: Partial<ReplayOptions> = {}) {
   const base = join(folder, String(++files))
   writeFileSync(`${base}.pcap`, capture)
@@ -92,11 +92,11 @@ describe('an FTP session', () => {
       [CLIENT.address, CLIENT.port + 1, 40_001, MASTER],
     ])
     expect(textOf(outside)).toMatch(/PORT 203,0,113,1,\d+,\d+\r\nLIST/)
-    // Every packet of the capture went through, as long as it was.
+    // Every packet of the capture was sent on, with its length.
     expect([summary.drops.size, summary.toInside + summary.toOutside]).toEqual([0, summary.frames])
     expect(new Set(outside.map((bytes) => decode(bytes).src))).toEqual(new Set([OUTSIDE]))
     expect(new Set(inside.map((bytes) => decode(bytes).dst))).toEqual(new Set([CLIENT.address]))
-    // What was carried back, numbers shifted, has come forth again as it was captured.
+    // A packet whose translation was undone, with its sequence numbers shifted, is sent as it was captured.
     const numbers = (bytes: Uint8Array) => [segmentOf(bytes).seq, segmentOf(bytes).ack, segmentOf(bytes).text]
     const captured = story.frames.map(({ bytes }) => bytes).filter((bytes) => decode(bytes).src === SERVER.address)
     expect(inside.map(numbers)).toEqual(captured.map(numbers))
@@ -241,7 +241,7 @@ describe('time', () => {
       story.wait(0.45)
     }
     story.wait(20)
-    // Frames so close that not each of them is worth a round through all shards.
+    // Frames that follow each other so closely that all shards are told the time only once.
     for (let each = 0; each < 160; each++) {
       asks(3000)
       story.wait(0.069)
@@ -386,7 +386,7 @@ describe('packets', () => {
 })
 
 describe('whatever a capture holds', () => {
-  /** Frames of sessions and of all else that is carried back, most of them damaged somewhere. */
+  /** Frames of sessions and of other packets whose translation is undone, most of them damaged somewhere. */
   function damaged(count: number, seed: number): Buffer {
     const quoted = ftpSession().frames[3]!.bytes.subarray(14, 54)
     const remote = { src: '192.0.2.9', dst: CLIENT.address }
@@ -410,7 +410,7 @@ describe('whatever a capture holds', () => {
       if (sums && ipv4.fits(mem, 14, bytes.length)) ipv4.writeChecksum(mem, 14)
       return { seconds: 1_700_000_000 + (i >> 6), fraction: 0, bytes }
     })
-    // A session whose announcement was rewritten: what follows meets its edits.
+    // A session whose announcement was rewritten, so that later frames are shifted by its sequence edits.
     return pcap([...ftpSession().frames.slice(0, 12), ...frames])
   }
   const inside = [parsePrefix('10.0.0.0/8')]

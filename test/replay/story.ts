@@ -1,4 +1,4 @@
-// Captures as tests write them: TCP conversations as a host inside sees them, in the order in which they are told.
+// Builds captures for tests: TCP conversations as a host inside sees them, frame by frame.
 
 import { frame } from '../../src/testing/builder.ts'
 import { pcap, type Written } from '../io/captures.ts'

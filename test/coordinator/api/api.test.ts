@@ -1,4 +1,4 @@
-// The API's unix socket: whose it is, who may use it, and what becomes of it.
+// The API's unix socket: who may use it, which socket is replaced, and what is left of it.
 
 import { once } from 'node:events'
 import { existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -38,7 +38,7 @@ const FTP: LoadedHelper = {
   options: {},
   classes: [{ name: 'default', maxExpected: 1, timeoutSeconds: 300 }],
 }
-/** What was asked of the helpers, and what they answer. */
+/** Requests that reached the helper manager, and its answers. */
 let asked: unknown[]
 let answer: () => Promise<LoadedHelper>
 beforeEach(() => {
@@ -75,7 +75,7 @@ async function ask(path: string, method = 'GET', body = '') {
   return { status: response.statusCode, headers: response.headers, text: await text(response) }
 }
 
-/** A socket that nobody listens at, as a killed gateway leaves it. */
+/** A socket at which no process listens, as a killed gateway leaves it. */
 async function stale(): Promise<void> {
   const server = createServer().listen(join(folder, 'first'))
   await once(server, 'listening')

@@ -1,4 +1,4 @@
-// All shards' connections as the API lists them: which shard has each, and who owns it by the rule.
+// All shards' connections as the API lists them: which shard has each, and which shard owns it by the ownership rule.
 
 import { describe, expect, it } from 'vitest'
 import { CONN, CONN_WORDS } from '../../../src/conntrack/connection-table.ts'
@@ -17,7 +17,7 @@ const GATEWAY = parseAddress('203.0.113.1')
 const TCP = 6
 const GRE = 47
 const SHARDS = 3
-/** Of the clock that the list is made at. */
+/** The second of the shards' clock at which the list is made. */
 const SECOND = 100
 
 function memoryOf(connections = 1024 * SHARDS): GatewayMemory {

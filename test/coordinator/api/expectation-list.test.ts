@@ -1,4 +1,4 @@
-// What stands expected, as the API lists it.
+// The expectations in force as the API lists them.
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import {
@@ -44,7 +44,7 @@ beforeEach(() => {
 
 type Fields = Partial<Record<keyof typeof EXPECTATION, number>>
 
-/** As a shard publishes it. */
+/** Fills a slot as a shard does that publishes an expectation. */
 function publish(slot: number, fields: Fields = {}, state: number = STATE.pending, left = 297): void {
   const all: Fields = {
     key: keyWord(TCP, 1),

@@ -1,5 +1,5 @@
-// What the coordinator does for the expectation table: ends what is over, and settles what a shard that died has left. The
-// shards are modules in this thread; where one crashes, #faults says.
+// The coordinator's garbage collection of the expectation table: it ends what is over, and repairs what a failed shard
+// left. The shards are instances of the modules in this thread; #faults makes one crash at a point.
 
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { viewConnections } from '../../../src/conntrack/connection-table.ts'
@@ -70,7 +70,7 @@ const namedPorts = (): number => externals.portWords.reduce((sum, word) => sum +
 const met = (by: number, port = 40000): number =>
   shard(by).claim(OUTSIDE_KEY, parseAddress(SERVER), parseAddress(EXTERNAL), ports(20, port))
 const portOf = (port: number) => ({ dstPort: swap16(port), savedPort: swap16(port) })
-/** Some turns later. */
+/** Looks once more after every shard has ended some turns. */
 function lookAgain(times = 1): void {
   for (let i = 0; i < times; i++) {
     turns = turns.map((ended) => ended + 1)
@@ -136,7 +136,7 @@ describe('what is over', () => {
 
 describe('what a shard leaves that dies', () => {
   const announcing: [FaultPoint, number][] = [
-    // after                            what stands then
+    // after                            expectations in force then
     ['expectation counted, no slot', 0],
     ['slot busy, nothing in it', 0],
     ['slot written, not settled', 0],
@@ -210,7 +210,7 @@ describe('a reservation that no slot names', () => {
     gc.reclaim(1)
     const reservation = reserve()
     gc.look()
-    // That shard hasn't ended its turn, the other has ended many.
+    // The shard that holds the reservation has not ended its turn; the other shard has ended many.
     turns = [1, 50]
     gc.look()
     expect(namedPorts()).toBe(1)
@@ -225,7 +225,7 @@ describe('a reservation that no slot names', () => {
     reservations.reserveTaken(externals, at, () => true)
     gc.reclaim(1)
     gc.look()
-    // What was in somebody's hand is in a slot now, what was in a slot is in somebody's hand.
+    // A slot names the reservation that none named before, and none names the one that a slot named.
     shard(1).expect(draft({ ...portOf(40001), reservation: at + 1 }))
     const handle = met(1)
     shard(1).consume(handle)

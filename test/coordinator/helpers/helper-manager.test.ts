@@ -1,4 +1,4 @@
-// Helpers at run time: tried in the main thread, listed, followed by every shard, undone where one of them can't.
+// Helpers at run time: imported in the main thread, listed, loaded by every shard, and undone if one of them fails.
 
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,7 +16,7 @@ const SHARDS = 2
 const TCP = 6
 const UDP = 17
 
-/** A shard as far as helpers go: modules of its own. */
+/** A shard's helpers: instances of its modules for this shard alone. */
 interface Shard {
   readonly follow: typeof InForce.followHelperList
   readonly registry: typeof Registry
@@ -28,7 +28,7 @@ let list: HelperList
 let shards: Shard[]
 let manager: HelperManager
 let dropped: number[]
-/** What the shards are doing. */
+/** The loops by which the shards follow the list. */
 let following: Promise<unknown>
 
 beforeAll(() => {
@@ -66,7 +66,8 @@ function moduleOf(text: string): string {
   writeFileSync(path, text)
   return path
 }
-const BEACON = `export default ({ port = 9000 }) => ({ name: 'beacon', tuple: { proto: 'udp', dstPort: port }, help() {} })`
+const BEACON = `
+export default ({ port = 9000 }) => ({ name: 'beacon', tuple: { proto: 'udp', dstPort: port }, help() {} })`
 
 /** The name of the helper that each shard reads a connection to this server with. */
 const readBy = (protocol: number, server: string, port: number): (string | undefined)[] =>
@@ -213,7 +214,7 @@ describe('what is refused changes nothing', () => {
   })
 
   it('a module that one shard can’t load: it is undone in all', async () => {
-    // Called first in the main thread, then in each shard.
+    // The module is imported first in the main thread, then in each shard.
     const module = moduleOf(`
       let calls = 0
       export default () => {

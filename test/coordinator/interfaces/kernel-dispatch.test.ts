@@ -3,9 +3,9 @@ import { KernelDispatch } from '../../../src/coordinator/interfaces/kernel-dispa
 import { Story } from '../story.ts'
 
 let story: Story
-/** How often leases have changed. */
+/** The version of the leases. */
 let version: number
-/** By which leases programs were compiled, and when; refusals too. */
+/** When programs were compiled, and from which version of the leases; refusals too. */
 let replaced: string[]
 let isRefused: boolean
 let dispatch: KernelDispatch

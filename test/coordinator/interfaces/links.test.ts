@@ -17,6 +17,8 @@ const DOWN = { ...UP, up: false }
 const GONE = { ...UP, present: false, index: 0, up: false }
 const AGAIN = { ...UP, index: 7 }
 
+const stateOf = (link: LinkReport | undefined) => JSON.stringify(link && [link.index, link.up])
+
 describe('what is said about an interface', () => {
   const said = [
     // before, after, what
@@ -32,7 +34,7 @@ describe('what is said about an interface', () => {
     [UP, AGAIN, 'the interface is back'],
   ] as const
   for (const [before, after, what] of said)
-    it(`${JSON.stringify(before && [before.index, before.up])} -> ${JSON.stringify([after.index, after.up])}: ${what}`, () => {
+    it(`${stateOf(before)} -> ${stateOf(after)}: ${what}`, () => {
       const changes = linkChanges(before ? [before] : [], [after])
       expect(changes.map((change) => `${change.interface}: ${change.what}`)).toEqual(what ? [`wan0: ${what}`] : [])
     })

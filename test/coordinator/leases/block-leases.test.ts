@@ -11,11 +11,11 @@ const BLOCKS = Array.from({ length: 30 }, (_, i) => 300 + i)
 
 let externals: Externals
 let entry: number
-/** What shards ask for: shard and space. */
+/** The shards' requests: shard and space. */
 let asked: [shard: number, space: number][]
 /** Blocks that the next requests can be served with. */
 let toGive: number[]
-/** What was done, in order. */
+/** What the leases did, in order. */
 let story: string[]
 let leases: BlockLeases
 
@@ -46,7 +46,7 @@ beforeEach(() => {
   })
 })
 
-/** A shard has asked, and was served with this block. */
+/** Lends this block to a shard that asks. */
 function lend(block: number, shard: number, space = TCP_SPACE): void {
   asked = [[shard, space]]
   toGive = [block]
@@ -112,14 +112,14 @@ describe('a block that is lent', () => {
   })
 
   it('stays while its borrower has few blocks with a free port', () => {
-    // Shard 0 has 300, 303, ... 327 at home: seven of them have nothing left.
+    // Blocks 300, 303, ... 327 have their home at shard 0: seven of them have no free port.
     const full = BLOCKS.filter((block) => block % SHARDS === 0).slice(0, 7)
     fill(full.slice(0, 4), MAPPED)
     fill(full.slice(4), freedAt(0))
     lend(301, 0)
     lend(304, 0)
     leases.returnIdle()
-    // Of five blocks with a free port one may go.
+    // The borrower has five blocks with a free port and keeps four of them.
     expect([lessee(301), lessee(304)]).toEqual([1, 0])
     leases.returnIdle()
     expect(lessee(304)).toBe(0)

@@ -1,4 +1,4 @@
-// A worker as a thread pool runs it: turns, and fails as the test orders. Whatever it does it keeps writing its epoch
+// A worker as a thread pool runs it: turns, and fails in the way that the test orders. Meanwhile it writes its epoch
 // into a word of its slot, and looks whether another thread does.
 
 import { threadId } from 'node:worker_threads'
@@ -9,7 +9,7 @@ export interface FailingTask {
   readonly control: { readonly buffer: SharedArrayBuffer; readonly workers: number }
   readonly worker: number
   readonly epoch: number
-  /** By worker: how it is to fail, as an index of FAILURES. The worker takes its order away. */
+  /** By worker: how it is to fail, as an index of FAILURES. The worker clears its order. */
   readonly orders: SharedArrayBuffer
   /** By worker: the epoch of the thread that wrote last. */
   readonly writers: SharedArrayBuffer

@@ -1,4 +1,4 @@
-// A thread that rings the doorbell so many times, or only listens to it.
+// A thread that rings the doorbell as many times as it is told, or only listens to it.
 
 import { workerData } from 'node:worker_threads'
 import { Doorbell } from '../../../src/coordinator/workers/doorbell.ts'

@@ -1,4 +1,4 @@
-// What becomes of workers that fail, in real threads. The worker is the test's own: failing-worker.ts.
+// What the supervisor does about workers that fail, in real threads. The worker is failing-worker.ts.
 
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -25,7 +25,7 @@ let words: ControlWords
 let supervisor: Supervisor
 let orders: Int32Array
 let intrusions: Int32Array
-/** What the supervisor tells, in order, and who waits for more of it. */
+/** What the supervisor reports, in order, and the promises that wait for more of it. */
 let gone: { readonly worker: number; readonly restarts: number }[]
 let replacing: Told[]
 let replaced: Told[]
@@ -87,7 +87,7 @@ afterEach(() => supervisor.stop())
 
 describe('a worker that fails', () => {
   const ways = [
-    // how         what is said of it
+    // how         reason in the report
     ['throw', 'thrown by the test'],
     ['overflow', 'Maximum call stack size exceeded'],
     ['exit', 'worker exited with code: 7'],
