@@ -12,7 +12,7 @@ beforeEach(() => {
   for (const shard of [0, 1]) words.start(shard)
 })
 
-/** Looks `looks` times; before each look these shards turn. */
+/** Looks `count` times; before each look these shards turn. */
 function looks(count: number, turning: readonly number[]): void {
   for (let look = 0; look < count; look++) {
     for (const shard of turning) words.beat(shard, words.heartbeat(shard) + 1000)
