@@ -10,7 +10,7 @@ import type { Addr } from '../wire/address.ts'
 import type { GatewayConfig } from './config.ts'
 import { portForwardText } from './port-forwards.ts'
 
-export type GatewayErrorCode =
+type GatewayErrorCode =
   /** The machine is big-endian. */
   | 'GATEWAY_BYTE_ORDER'
   /** The kernel's own NAT may give out the same ports of the same address. */
@@ -19,7 +19,7 @@ export type GatewayErrorCode =
   | 'GATEWAY_FORWARD'
 
 /** It has no exit code of its own, so control/errors.ts counts it as "the host lacks something". */
-export class GatewayError extends Error {
+class GatewayError extends Error {
   override readonly name = 'GatewayError'
   readonly code: GatewayErrorCode
   constructor(code: GatewayErrorCode, message: string) {
