@@ -29,7 +29,12 @@ const LAYERS = [
   [
     'ownership',
     [folder('ownership')],
-    [folder('wire'), '^src/conntrack/terms\\.ts$', '^src/nat/(externals|port-forward-rules)\\.ts$'],
+    [
+      folder('wire'),
+      '^src/memory/brand\\.ts$',
+      '^src/conntrack/terms\\.ts$',
+      '^src/nat/(externals|port-forward-rules)\\.ts$',
+    ],
   ],
   ['the helper API', HELPER_API, [folder('wire')]],
   ['a helper', [HELPER], HELPER_API],

@@ -38,7 +38,10 @@ export const CONN = layout(CONN_WORDS, {
   packetsReply: 9,
   bytes: 10,
   bytesReply: 11,
-  /** What translating a packet adds to its checksums: IP header in the low half (TTL included), transport in the high. */
+  /**
+   * What translating a packet adds to its checksums: to the IP header's in the low half, with the TTL's change, to the
+   * transport's in the high half.
+   */
   checksumDelta: 12,
   checksumDeltaReply: 13,
   /** Seconds without traffic that the row outlives. */
@@ -95,7 +98,7 @@ export interface ConnectionTable {
   readonly index: HashIndex
 }
 
-/** The same memory for who only reads: without free list and index, which are the owner's. */
+/** The same memory for a reader: without free list and index, which are the owner's. */
 export interface ConnectionView {
   readonly words: Int32Array
   readonly cold: Columns<typeof COLD>

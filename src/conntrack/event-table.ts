@@ -1,5 +1,5 @@
-// The records of the event ring (memory/event-ring.ts), by what they tell: their words by name, for who writes them
-// (events.shard.ts) and whoever reads them. Addresses and ports are as loaded (terms.ts).
+// The records of the event ring (memory/event-ring.ts), by what they tell: their words by name, for the shard that
+// writes them (events.shard.ts) and for readers. Addresses and ports are as loaded (terms.ts).
 
 import type { Brand } from '../memory/brand.ts'
 import { BODY, EVENT_WORDS } from '../memory/event-ring.ts'

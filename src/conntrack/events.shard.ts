@@ -1,6 +1,6 @@
 // What this shard tells about connections, expectations and packets (nf_conntrack_ecache.c): each function writes one
-// record into the shard's event ring (memory/event-ring.ts), if anybody wants to hear of it. Whoever reads them has the
-// records' words by name (event-table.ts); addresses and ports are as loaded (terms.ts).
+// record into the shard's event ring (memory/event-ring.ts), if a reader wants that kind. The records' words have
+// names (event-table.ts); addresses and ports are as loaded (terms.ts).
 //
 // Owner: the shard.
 

@@ -1,8 +1,8 @@
-// The expectations that this shard has published, a list for each master, newest first: so that its limits are kept, and
-// that what it still expects is found when it ends.
+// The expectations that this shard has published, a list for each master, newest first: so that its limits are kept,
+// and that what it still expects is found when it ends.
 //
-// Any shard may match an expectation, and the coordinator lets it expire: neither touches these lists. A list's node whose
-// slot has another generation by then is dropped when it is met next.
+// Any shard may match an expectation, and the coordinator lets it expire: neither touches these lists. A list's node
+// whose slot has another generation by then is dropped when it is met next.
 //
 // Owner: this thread; derived from the slots, and made anew when the shard starts again.
 
@@ -64,13 +64,13 @@ export function unlist(slot: Slot): void {
 }
 
 /** The master's newest expectation, 0 if it has none. Also one that is just being matched. */
-export const newestOf = (row: Row, generation: Generation): Handle => standing(first[row & mask]!, row, generation)
+export const newestOf = (row: Row, generation: Generation): Handle => firstStanding(first[row & mask]!, row, generation)
 
 /** The next older one of the same master; ask before `handle` is unlisted. */
 export const olderThan = (handle: Handle, row: Row, generation: Generation): Handle =>
-  standing(next[slotOf(handle)]!, row, generation)
+  firstStanding(next[slotOf(handle)]!, row, generation)
 
-function standing(from: Slot, row: Row, generation: Generation): Handle {
+function firstStanding(from: Slot, row: Row, generation: Generation): Handle {
   let slot = from
   while (slot !== NONE) {
     const after = next[slot]!

@@ -1,6 +1,6 @@
 // Matching a new connection against what is expected (nf_conntrack_expect.c: nf_ct_find_expectation), and an inside
-// endpoint against what is reserved for it. A match covers destination, port and protocol exactly, the source by its mask,
-// and takes the newest. Owner: the shard; slots by the rules of the table (expectation-table.ts).
+// endpoint against what is reserved for it. A match covers destination, port and protocol exactly, the source by its
+// mask, and takes the newest. Owner: the shard; slots by the rules of the table (expectation-table.ts).
 
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
@@ -35,8 +35,8 @@ import { dstPortIn, type KeyWord, srcPortIn } from './terms.ts'
 const TRIES = 4
 
 /**
- * The newest expectation that a packet matches, claimed for this shard; 0 if there is none. To be settled within the same
- * packet by consume() or putBack(). Ask only if expectCount() > 0.
+ * The newest expectation that a packet matches, claimed for this shard; 0 if there is none. To be settled within the
+ * same packet by consume() or putBack(). Ask only if expectCount() > 0.
  */
 export function claim(key: KeyWord, src: Addr, dst: Addr, ports: Ports): Handle {
   const bucket = bucketOf(key, dst, dstPortIn(ports))

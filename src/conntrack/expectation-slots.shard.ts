@@ -1,5 +1,5 @@
-// What announcing (expectations.shard.ts) and matching (expectation-matching.shard.ts) have in common: the table that this
-// shard works on, and its slots. Owner: the shard; slots by the rules of the table.
+// What announcing (expectations.shard.ts) and matching (expectation-matching.shard.ts) have in common: the table that
+// this shard works on, and its slots. Owner: the shard; slots by the rules of the table.
 
 import type { Generation, Handle, PortIndex, Shard } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
@@ -78,7 +78,9 @@ export function isOver(handle: Handle): boolean {
 
 export const ticketOf = (base: number): number => table.fields[base + EXPECTATION.ticket]!
 
-/** A slot that is ours. The reservation is given back afterwards: a crash may leave it, and never gives it back twice. */
+/**
+ * A slot that is ours. The reservation is given back afterwards: a crash may leave it, and never gives it back twice.
+ */
 export function free(slot: Slot, generation: Generation): void {
   fault('slot about to be freed')
   table.settle(slot, unheld(STATE.free, generation))

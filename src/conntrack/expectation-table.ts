@@ -1,6 +1,6 @@
-// The expectation table: connections that helpers have announced (struct nf_conntrack_expect), in memory that all shards
-// share, since the connection may come to any of them. Each slot has a state word that is only ever changed as a whole
-// (CAS 2); whoever has changed it may read or write the fields that belong to it.
+// The expectation table: connections that helpers have announced (struct nf_conntrack_expect), in memory that all
+// shards share, since the connection may come to any of them. Each slot has a state word that is only ever changed as a
+// whole (CAS 2); the thread that has changed it may read or write the fields that belong to it.
 //
 //   state      means                                     changed by, to
 //   FREE       nothing                                   any shard: BUSY, next generation
@@ -13,24 +13,27 @@
 //   ENDING     over, not matched                         its holder: FREE; the coordinator, as holder: what it was
 // The coordinator settles what is BUSY, SETTLING, CLAIMED or ENDING for a holder whose thread has ended, and only then:
 // CLAIMED becomes PENDING, all others FREE.
-// Never: a field written in a slot that isn't its writer's BUSY, but for the deadline, which tells its generation; a
-// field believed before the state word was found unchanged after it; FREE after the reservation was given back; two slots
-// in force that one packet matches and that have different masters.
+// Never: a field written in a slot that isn't its writer's BUSY, but for the
+// deadline, which tells its generation; a field believed before the state word was found unchanged after it; FREE after
+// the reservation was given back; two slots in force that one packet matches and that have different masters.
 //
-// A slot lies in the bucket of its destination, which is always exact, so nothing is linked that a crash could leave half
-// linked. One with a reservation is found by its inside endpoint too: entries of that second array name a slot and its
-// generation, and one whose slot has gone on is free for the next.
+// A slot lies in the bucket of its destination, which is always exact, so nothing is linked that a crash could leave
+// half linked. One with a reservation is found by its inside endpoint too: entries of that second array name a slot and
+// its generation, and one whose slot has gone on is free for the next.
 //
-// Owner: as above. `count` is what is not FREE, or more, never less: it is raised before a slot is taken and lowered after
-// it is free.
+// Owner: as above. `count` is what is not FREE, or more, never less: it is raised before a slot is taken and lowered
+// after it is free.
 
-import type { Brand, Generation, Handle, PortIndex, Row, Seconds, Shard } from '../memory/brand.ts'
+import type { Brand, Generation, Handle, HelperId, PortIndex, Row, Seconds, Shard } from '../memory/brand.ts'
 import { layout } from '../memory/layout.ts'
 import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'
 import type { Addr, Port, Ports } from '../wire/address.ts'
 import type { Direction, KeyWord } from './terms.ts'
 
-/** So many slots for each: a bucket of eight has two on average if all stand, and is full for one announcement in 900. */
+/**
+ * Slots for each expectation: if all stand, a bucket of eight has two on average, and one announcement in 900 finds its
+ * bucket full.
+ */
 const SLOTS_EACH = 4
 export const BUCKET = 8
 const BUCKET_SHIFT = 3
@@ -54,7 +57,10 @@ export const EXPECTATION = layout(WIDTH, {
   savedPort: 7,
   /** PERMANENT, ANY_SOURCE; that it is INACTIVE its state says. */
   flags: 8,
-  /** Number of the helper that has announced it (helpers/registry.shard.ts), and of the one that will read it; 0 for none. */
+  /**
+   * Number of the helper that has announced it (helpers/registry.shard.ts), and of the one that will read it; 0 for
+   * none.
+   */
   helper: 9,
   childHelper: 10,
   class: 11,
@@ -92,8 +98,8 @@ export interface ExpectationFields {
   readonly savedAddress: Addr
   readonly savedPort: Port
   readonly flags: number
-  readonly helper: number
-  readonly childHelper: number
+  readonly helper: HelperId
+  readonly childHelper: HelperId
   readonly class: number
   readonly maxExpected: number
   readonly timeout: Seconds
@@ -163,9 +169,9 @@ export const generationIn = (handle: Handle): Generation => handle >>> 16
 
 export const bucketOfSlot = (slot: Slot): Bucket => slot >> BUCKET_SHIFT
 
-// A deadline is refreshed in place: so that no store of a slow thread ends up in the slot's next use, it is compared and
-// swapped together with ten bits of the generation. 22 bits of seconds go round in 48 days; a deadline is at most 18 hours
-// ahead, and looked at every second.
+// A deadline is refreshed in place: so that no store of a slow thread ends up in the slot's next use, it is compared
+// and swapped together with ten bits of the generation. 22 bits of seconds go round in 48 days; a deadline is at most
+// 18 hours ahead, and looked at every second.
 const SECONDS_MASK = 0x3fffff
 const SECONDS_BITS = 22
 
@@ -244,7 +250,10 @@ export class ExpectationTable {
     return Atomics.add(this.#globals, TICKET, 1)
   }
 
-  /** Around whatever moves the count: who finds all shards' words even, and later unchanged, has seen it at rest. */
+  /**
+   * Around each change of the count: a reader that finds all shards' words even, and later unchanged, has seen a count
+   * that nobody was changing.
+   */
   beginChange(shard: Shard): void {
     Atomics.store(this.#changing, shard * CACHE_LINE_WORDS, this.#changing[shard * CACHE_LINE_WORDS]! | 1)
   }

@@ -1,17 +1,18 @@
-// This shard's side of the expectation table: announcing what is expected (nf_conntrack_expect.c: nf_ct_expect_related),
-// and taking it back. What the states are, and who may change which, is in expectation-table.ts; how a new connection is
-// matched, in expectation-matching.shard.ts. No function waits for another thread, and none allocates.
+// This shard's side of the expectation table: announcing what is expected (nf_conntrack_expect.c:
+// nf_ct_expect_related), and taking it back. What the states are, and who may change which, is in expectation-table.ts;
+// how a new connection is matched, in expectation-matching.shard.ts. No function waits for another thread, and none
+// allocates.
 //
-// Two masters never expect what one packet could match: who publishes looks, writes its slot, takes a ticket, looks
-// again, and gives way to a lower ticket before anything is in force. Since the ticket is taken in a slot that others see as busy, of two that
-// overlap the later sees the earlier.
+// Two masters never expect what one packet could match: a shard that publishes looks, writes its slot, takes a ticket,
+// looks again, and gives way to a lower ticket before anything is in force. Since the ticket is taken in a slot that
+// others see as busy, of two that overlap the later sees the earlier.
 //
 // Owner: the shard; slots by the rules of the table.
 
 import { CELL } from '../counters/counters.ts'
 import { EXPECT_REFUSED, type ExpectRefusal } from '../counters/expect-refusals.ts'
 import { counters } from '../counters/own-counters.shard.ts'
-import type { Generation, Handle, Row, Seconds } from '../memory/brand.ts'
+import type { Generation, Handle, HelperId, Row, Seconds } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
 import type { Addr, Port } from '../wire/address.ts'
 import { baseOf, KEY_MASK } from './connection-table.ts'
@@ -71,8 +72,8 @@ export interface Draft {
   savedAddress: Addr
   savedPort: Port
   flags: number
-  helper: number
-  childHelper: number
+  helper: HelperId
+  childHelper: HelperId
   class: number
   maxExpected: number
   timeout: Seconds
@@ -100,7 +101,7 @@ export function recoverExpectations(): void {
     list(handleOf(slot, generationOf(table.word(slot))), table.fields[slot * WIDTH + EXPECTATION.masterRow]!)
 }
 
-/** Why expect() has published nothing, or whoever announces has not called it; read at once. */
+/** Why there is no expectation; to be read at once after expect() or refuseExpectation() has returned handle 0. */
 export let expectRefusal: ExpectRefusal = 'overlap'
 
 /** No expectation is made, for this reason, which is counted: the handle to return. */
@@ -113,10 +114,10 @@ export function refuseExpectation(reason: ExpectRefusal): Handle {
 // --- announcing ---
 
 /**
- * Publishes what the draft says: in force when this returns. Returns its handle; 0 if it is refused (expectRefusal). The
- * same tuple, mask, master and class once more: the one that stands waits anew. One more than `maxExpected`: the oldest
- * of that master and class goes. The draft's reservation is this module's from now on: refused or refreshed, it has been
- * given back.
+ * Publishes what the draft says: in force when this returns. Returns its handle; 0 if it is refused (expectRefusal).
+ * The same tuple, mask, master and class once more: the one that stands waits anew. One more than `maxExpected`: the
+ * oldest of that master and class goes. The draft's reservation is this module's from now on: refused or refreshed, it
+ * has been given back.
  */
 export function expect(draft: Draft): Handle {
   table.beginChange(shard)
@@ -224,7 +225,7 @@ function write(base: number, draft: Draft, generation: Generation, ticket: numbe
   fields[base + EXPECTATION.class] = draft.class
   fields[base + EXPECTATION.maxExpected] = draft.maxExpected
   fields[base + EXPECTATION.timeout] = draft.timeout
-  // Other words than the deadline nobody changes but in a slot of his own.
+  // The deadline alone may be changed by another thread, in a slot's earlier use: hence the atomic store.
   Atomics.store(fields, base + EXPECTATION.deadline, deadlineWord(now + draft.timeout, generation))
   fields[base + EXPECTATION.ticket] = ticket
   fields[base + EXPECTATION.masterShard] = shard
@@ -347,7 +348,7 @@ export function withdraw(handle: Handle): boolean {
   return done
 }
 
-/** A helper may say anything. */
+/** A helper may pass any number for a handle. */
 const isOurs = (handle: Handle): boolean =>
   handle > 0 && slotOf(handle) < table.slots && field(handle, 'masterShard') === shard
 

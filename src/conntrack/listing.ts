@@ -3,11 +3,12 @@
 // Counts are the sum of a word and its wraps, which the shard stores one after the other: within a packet's time of a
 // wrap a count may be 2^32 off.
 //
-// Owner: whoever reads has a view and a copy of one row; the table is its shard's.
+// Owner: a reader of its view and its copy of one row; the table is its shard's.
 
-import type { Row } from '../memory/brand.ts'
+import type { Generation, HelperId, Row, Seconds, Shard } from '../memory/brand.ts'
 import { LIVE } from '../memory/rows.ts'
-import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
+import type { Addr, PortHost, Ports, ProtocolNumber } from '../wire/address.ts'
+import { PROTO_ICMP } from '../wire/ipv4.ts'
 import {
   ASSURED,
   CONN,
@@ -26,12 +27,11 @@ import { destinationPort, type Side, sourcePort } from './terms.ts'
 
 /** One direction of a connection. */
 export interface ListedDirection {
-  /** As loaded. */
-  readonly source: number
+  readonly source: Addr
   readonly destination: Addr
-  /** Numeric. Of an ICMP query or its answer both are the identifier, of protocols without ports 0. */
-  readonly sourcePort: number
-  readonly destinationPort: number
+  /** Of an ICMP query or its answer both are the identifier, of protocols without ports 0. */
+  readonly sourcePort: PortHost
+  readonly destinationPort: PortHost
   readonly packets: number
   readonly bytes: number
 }
@@ -48,23 +48,22 @@ export interface ListedConnection {
   readonly seenReply: boolean
   readonly assured: boolean
   /** Seconds until it ends if no packet comes. */
-  readonly timeout: number
+  readonly timeout: Seconds
   /** Row of its mapping in the same shard; 0 for protocols without ports. */
-  readonly mapping: number
+  readonly mapping: Row
   /** Number of the helper that reads it (helpers/registry.shard.ts), 0 for none. */
-  readonly helper: number
+  readonly helper: HelperId
   /** An expectation let it in. */
   readonly expected: boolean
   /** Of one that was expected: whose, by shard, row and the generation of that row; row 0 for none. */
-  readonly master: { readonly shard: number; readonly row: Row; readonly generation: number }
+  readonly master: { readonly shard: Shard; readonly row: Row; readonly generation: Generation }
   readonly original: ListedDirection
   readonly reply: ListedDirection
 }
 
-/** Addresses and ports word as loaded. */
 export interface ListedTuple {
   readonly protocol: ProtocolNumber
-  readonly source: number
+  readonly source: Addr
   readonly destination: Addr
   readonly ports: Ports
 }
@@ -72,7 +71,6 @@ export interface ListedTuple {
 /** A row that changes hands so often while it is looked at is passed over. */
 const TRIES = 4
 const WRAP = 2 ** 32
-const ICMP = 1
 
 export class ConnectionListing {
   /** Rows are 1 .. `rows`. */
@@ -86,7 +84,7 @@ export class ConnectionListing {
   }
 
   /** The connection in this row at this second of the shards' clock; undefined if there is none, or it has expired. */
-  at(row: Row, now: number): ListedConnection | undefined {
+  at(row: Row, now: Seconds): ListedConnection | undefined {
     for (let tries = 0; tries < TRIES; tries++) {
       const before = this.#generation(row)
       if ((before & 1) !== 0) continue
@@ -97,7 +95,7 @@ export class ConnectionListing {
   }
 
   /** The original tuple of the connection that had this row in this generation; undefined if it has ended. */
-  originalOf(row: Row, generation: number): ListedTuple | undefined {
+  originalOf(row: Row, generation: Generation): ListedTuple | undefined {
     if (row < 1 || row > this.rows || this.#generation(row) !== generation) return undefined
     const { words } = this.#view
     const base = row << CONN_SHIFT
@@ -110,11 +108,11 @@ export class ConnectionListing {
     return this.#generation(row) === generation ? tuple : undefined
   }
 
-  #generation(row: Row): number {
+  #generation(row: Row): Generation {
     return Atomics.load(this.#view.words, (row << CONN_SHIFT) + CONN.generation)
   }
 
-  #read(row: Row, now: number): ListedConnection | undefined {
+  #read(row: Row, now: Seconds): ListedConnection | undefined {
     const { words, cold } = this.#view
     const base = row << CONN_SHIFT
     if ((words[base + CONN.state]! & LIVE) === 0) return undefined
@@ -130,7 +128,7 @@ export class ConnectionListing {
       origin: ((state >> 8) & 1) as Side,
       tcpState: TCP_STATES[(state & TCP_STATE_MASK) >> TCP_STATE_SHIFT] ?? 'NONE',
       // As loaded: the query's type stands where the receiver's port would (conntrack/terms.ts).
-      icmpType: protocol === ICMP ? copy[CONN.origPorts]! >>> 16 : 0,
+      icmpType: protocol === PROTO_ICMP ? copy[CONN.origPorts]! >>> 16 : 0,
       seenReply: (state & SEEN_REPLY) !== 0,
       assured: (state & ASSURED) !== 0,
       timeout,
@@ -147,7 +145,7 @@ export class ConnectionListing {
   #direction(direction: Direction, protocol: ProtocolNumber, packetWraps: number, byteWraps: number): ListedDirection {
     const copy = this.#copy
     const tuple = direction * TUPLE_WORDS
-    const ports = protocol === ICMP ? identifiers(copy[tuple + 2]!, direction) : copy[tuple + 2]!
+    const ports = protocol === PROTO_ICMP ? identifiers(copy[tuple + 2]!, direction) : copy[tuple + 2]!
     return {
       source: copy[tuple]!,
       destination: copy[tuple + 1]!,
@@ -160,7 +158,7 @@ export class ConnectionListing {
 }
 
 /** A ports word with an ICMP identifier in both halves. */
-function identifiers(ports: Ports, direction: Direction): number {
+function identifiers(ports: Ports, direction: Direction): Ports {
   const identifier = direction === 0 ? ports & 0xffff : ports >>> 16
   return identifier | (identifier << 16)
 }

@@ -42,7 +42,7 @@ export const ENDED = 1 << 16
 /** The inside endpoint has another mapping that its new flows find; this one is found by its external end only. */
 export const SECOND = 1 << 17
 
-/** The same memory for who only reads. The index is being changed by its owner meanwhile: it may miss what is there. */
+/** The same memory for a reader. The owner changes the index meanwhile: a look-up may miss what is there. */
 export interface MappingView {
   readonly words: Int32Array
   readonly index: HashIndex

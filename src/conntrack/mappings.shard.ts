@@ -31,7 +31,9 @@ export const insideHash = (
 const externalHash = (protocol: ProtocolNumber, address: Addr, port: Port): number =>
   hash4(address, 0, port, protocol | BY_EXTERNAL)
 
-/** The mapping of an inside endpoint; 0 if there is none. The remote endpoint is 0 where mapping does not depend on it. */
+/**
+ * The mapping of an inside endpoint; 0 if there is none. The remote endpoint is 0 where mapping does not depend on it.
+ */
 export function findByInside(protocol: ProtocolNumber, address: Addr, port: Port, remote: Addr, remotePort: Port): Row {
   const hash = insideHash(protocol, address, port, remote, remotePort)
   for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {

@@ -2,9 +2,10 @@
 // columns, so that recycling the oldest is O(1) and never a scan. Live connections are in none of them: RFC 6888
 // REQ-11 forbids to end them for others. Derived: rebuilt from the rows when a shard starts again.
 //
-// Each external address has a queue of closed TCP connections and one of unreplied ones, because only their end frees
-// a port of that address at once. All other unreplied connections share a queue, which frees rows only (their ports rest,
-// RFC 6888 REQ-8, or they have none), and so do closed TCP connections without a port of NAT's. Owner: the shard.
+// Each external address has a queue of closed TCP connections and one of unreplied ones, because only their end frees a
+// port of that address at once. All other unreplied connections share a queue, which frees rows only (their ports go
+// into quarantine, RFC 6888 REQ-8, or they have none), and so do closed TCP connections without a port of NAT's. Owner:
+// the shard.
 
 import type { Brand, Entry, Row } from '../memory/brand.ts'
 import { cold } from './connections.shard.ts'

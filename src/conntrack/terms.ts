@@ -69,7 +69,10 @@ export const CT_IS_REPLY = 3
 
 // --- what becomes of it ---
 
-/** A drop reason (zero and above; counters/drop-reasons.ts), or one of the names below, which are netfilter's where it has one. */
+/**
+ * A drop reason (zero and above; counters/drop-reasons.ts), or one of the names below, which are netfilter's where it
+ * has one.
+ */
 export type Verdict = Brand<'Verdict' | 'DropReason'>
 
 /** Goes on to the next stage. */

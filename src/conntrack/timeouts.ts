@@ -1,19 +1,20 @@
 // How long a connection lives without traffic, in seconds. The defaults are the RFCs' (4787 REQ-5, 5382 REQ-5,
 // 5508 REQ-2, 7857 2.1-2.2); Linux's shorter ones are a preset of the configuration.
 
+import type { Column, Seconds } from '../memory/brand.ts'
 import { TCP_STATES, type TcpState } from './tcp-state.ts'
 
 export interface Timeouts {
-  tcp: Record<TcpState, number>
-  udpUnreplied: number
-  udpStream: number
+  tcp: Record<TcpState, Seconds>
+  udpUnreplied: Seconds
+  udpStream: Seconds
   /** UDP to port 53: RFC 4787 REQ-5a allows less for a well-known port, or a resolver empties the pool. */
-  udpDns: number
-  icmp: number
-  generic: number
-  greUnreplied: number
-  greStream: number
-  fragment: number
+  udpDns: Seconds
+  icmp: Seconds
+  generic: Seconds
+  greUnreplied: Seconds
+  greStream: Seconds
+  fragment: Seconds
 }
 
 export const DEFAULT_TIMEOUTS: Timeouts = {
@@ -40,5 +41,5 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
 }
 
 /** By number of the state, for the hot path. */
-export const tcpTimeouts = (timeouts: Timeouts): Int32Array =>
-  Int32Array.from(TCP_STATES, (state) => timeouts.tcp[state])
+export const tcpTimeouts = (timeouts: Timeouts): Column<Seconds> =>
+  Int32Array.from(TCP_STATES, (state) => timeouts.tcp[state]) as Column<Seconds>

@@ -56,7 +56,7 @@ export function attachTimeouts(wanted: Timeouts): void {
 
 /**
  * For a packet that tracking has accepted (nf_ct_get). An ICMP error about the connection is RELATED whatever else,
- * IS_REPLY added if it goes the way of its answers.
+ * IS_REPLY added if it goes in the direction of its answers.
  */
 export function ctinfo(row: Row, direction: Direction): CtInfo {
   if (direction === 1) return CT_ESTABLISHED + CT_IS_REPLY

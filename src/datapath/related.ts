@@ -20,7 +20,10 @@ export function openRelated(handle: Handle, i: number): Row {
   return row
 }
 
-/** What the helper that has expected packet i's connection says of it. One that throws is taken for having no objection. */
+/**
+ * What the helper that has expected packet i's connection says of it. If it throws, that is counted and reported, and
+ * the connection is translated as its master was: the default.
+ */
 export function askHelper(handle: Handle, i: number): Expected {
   const registered = helperById(field(handle, 'helper'))
   if (registered?.helper.expected === undefined) return Expected.Follow
@@ -58,6 +61,5 @@ function masterOf(handle: Handle): Master {
       src: { address: formatAddress(field(handle, 'masterSrc')), port: sourcePort(ports) },
       dst: { address: formatAddress(field(handle, 'masterDst')), port: destinationPort(ports) },
     },
-    ended: false,
   }
 }

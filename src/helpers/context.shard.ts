@@ -1,8 +1,8 @@
 // What a helper is given (helper.ts: HelperContext), over a connection's row and the bytes in hand. One object for all
 // calls of this thread: a call begins with begin(), and what the helper has asked for is read from it afterwards
-// (datapath/helped/helped.ts). Nothing that it does has an effect on packets before the call has ended, except expectations,
-// which stand from the moment they are made: before the bytes that announce them can go on.
-// Owner: this thread.
+// (datapath/helped/helper-call.ts, and helped.ts there for datagrams). Nothing that the helper does has an effect on
+// packets before its call has ended, except expectations, which stand from the moment they are made: before the bytes
+// that announce them can go on. Owner: this thread.
 
 import { baseOf, SEEN_REPLY, TCP_STATE_MASK, TCP_STATE_SHIFT } from '../conntrack/connection-table.ts'
 import { dstOf, originOf, portsWordOf, protocolOf, srcOf, stateWordOf } from '../conntrack/connections.shard.ts'

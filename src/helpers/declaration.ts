@@ -1,5 +1,5 @@
-// What a helper says of itself (helper.ts), read by whoever loads or registers one: what is wrong with it, and what holds
-// where it says nothing.
+// What a helper says of itself (helper.ts), read by whoever loads or registers one: what is wrong with it, and what
+// holds where it says nothing.
 
 import type { ExpectClass, Helper, HelperMask, HelperTuple } from './helper.ts'
 
@@ -17,7 +17,10 @@ const NAME = /^[a-z][a-z0-9-]{0,14}$/
 export function helperFault(helper: Helper): string | undefined {
   if (typeof helper !== 'object' || helper === null) return 'a helper is an object with name, tuple and help()'
   if (typeof helper.name !== 'string' || !NAME.test(helper.name))
-    return `name ${JSON.stringify(helper.name)}: a letter, then letters, digits and hyphens, at most 15 in all, lower case`
+    return (
+      `name ${JSON.stringify(helper.name)}: a letter, then letters, digits and hyphens, ` +
+      'at most 15 in all, lower case'
+    )
   if (helper.tuple?.proto !== 'tcp' && helper.tuple?.proto !== 'udp') return `tuple.proto: 'tcp' or 'udp'`
   if (typeof helper.help !== 'function') return 'help: a function of the context'
   const classes = classesOf(helper)

@@ -5,10 +5,10 @@
 // Whatever looks like a command must not open a hole, so a control connection has to be one from its first byte on:
 //
 //   1. The server speaks first, and greets (220, or 120 and then 220).
-//   2. Every line of the client begins with a command of FTP. The first that doesn't ends the help for good: a request of
-//      HTTP, mail or TLS ends it with its first line, wherever segments are cut and whatever its body says.
-//   3. A 227 or 229 is taken if the client has asked for it, and as a reply of its own: what a multi-line reply contains
-//      (a greeting, a listing by STAT) is text.
+//   2. Every line of the client begins with a command of FTP. The first that doesn't ends the help for good: a request
+//      of HTTP, mail or TLS ends it with its first line, wherever segments are cut and whatever its body says.
+//   3. A 227 or 229 is taken if the client has asked for it, and as a reply of its own: what a multi-line reply
+//      contains (a greeting, a listing by STAT) is text.
 //   4. The address is the sender's own, the port none below 1024, unless options say otherwise.
 //
 // Owner: the state belongs to a connection, and with it to its shard.
@@ -164,8 +164,8 @@ function readReply(ctx: HelperContext<Control>, line: Line, options: FtpOptions)
 }
 
 /**
- * Where the endpoint is written in a reply; -1 if nowhere. RFC 959 doesn't say how a 227 is to be parsed: of the ways of
- * RFC 1123, 4.1.2.6, the digits are looked for. A 229 has its parentheses (RFC 2428 section 3).
+ * Where the endpoint is written in a reply; -1 if nowhere. RFC 959 doesn't say how a 227 is to be parsed: of the ways
+ * of RFC 1123, 4.1.2.6, the digits are looked for. A 229 has its parentheses (RFC 2428 section 3).
  */
 function notationAt(reply: string, code: '227' | '229'): number {
   const head = code === '227' ? PASSIVE.head : EXTENDED_PASSIVE.head

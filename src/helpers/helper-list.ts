@@ -7,8 +7,8 @@
 //   even             the text is the list of this version    coordinator
 // A reader copies the text and looks whether the version is still the same; each new list has a new version.
 //
-// Owner: the coordinator the version and the text; each shard its own report (the version it has followed, and what went
-// wrong with it), stored in the order fault, version.
+// Owner: the coordinator the version and the text; each shard its own report (the version it has followed, and what
+// went wrong with it), stored in the order fault, version.
 
 import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'
 

@@ -137,7 +137,9 @@ export interface Announcement {
 
 /** An expectation that stands. */
 export interface Announced extends Endpoint {
-  /** What the peer must be told: `address` and `port` are as the peer reaches it. The same as announced if untranslated. */
+  /**
+   * What the peer must be told: `address` and `port` are as the peer reaches it. The same as announced if untranslated.
+   */
   readonly address: string
   readonly port: number
   /** For unexpect() and activate(). */
@@ -212,9 +214,8 @@ export interface Child {
   readonly class: number
 }
 
+/** The connection in which it was announced, which has not ended: its expectations end with it. */
 export interface Master {
   /** Of its first packet, as sent. */
   readonly tuple: Tuple
-  /** It has ended since. */
-  readonly ended: boolean
 }

@@ -72,8 +72,8 @@ export const irc = ({ privileged = false }: IrcOptions = {}): Helper<Session> =>
 })
 
 /**
- * The command of a message, '' for an empty line, which RFC 1459 (2.3.1) asks to ignore. Undefined if this is no IRC: of
- * the server only the first line has to be a message.
+ * The command of a message, '' for an empty line, which RFC 1459 (2.3.1) asks to ignore. Undefined if this is no IRC:
+ * of the server only the first line has to be a message.
  */
 function begin({ direction, state }: HelperContext<Session>, line: string): string | undefined {
   if (line === '') return ''

@@ -56,7 +56,9 @@ export const hostPort: Notation = {
 const asHostPort = ({ address, port }: Endpoint): string =>
   `${address.replaceAll('.', ',')},${port >> 8},${port & 0xff}`
 
-/** RFC 2428 section 2: any of the ASCII range 33 to 126. A digit would leave open where a number ends, a dot an address. */
+/**
+ * RFC 2428 section 2: any of the ASCII range 33 to 126. A digit would leave open where a number ends, a dot an address.
+ */
 const isDelimiter = (character: string): boolean =>
   character >= '!' && character <= '~' && character !== '.' && !(character >= '0' && character <= '9')
 

@@ -1,29 +1,30 @@
 // Which helpers there are, and which of them reads a connection (nf_conntrack_helper.c: register, unregister, find).
-// A helper is found by the tuple as the server sees it, so that one behind a forward is known by its own port.
+// A helper is found by the tuple as the server sees it, so that one behind a port forward is known by its own port.
 //
 // Most connections have no helper: whether any is bound to the server's port is one load, and only then bindings are
 // compared. Owner: this thread; every shard has the same, by the same numbers (the coordinator gives them).
 
-import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
-import { parseAddress, swap16 } from '../wire/address.ts'
+import { dstPortIn, portsOf, portsWord } from '../conntrack/terms.ts'
+import type { HelperId } from '../memory/brand.ts'
+import type { Addr, Port, PortHost, Ports, ProtocolNumber } from '../wire/address.ts'
+import { htons, parseAddress } from '../wire/address.ts'
+import { PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import { type Binding, classesOf, helperFault } from './declaration.ts'
 import type { ExpectClass, Helper } from './helper.ts'
 
 export interface Registered {
   /** 1 to 255, the same in every shard for as long as the gateway runs. */
-  readonly id: number
+  readonly id: HelperId
   readonly helper: Helper
   readonly classes: readonly ExpectClass[]
 }
 
 /** More than anybody needs; the number is a byte. */
 export const MOST_HELPERS = 255
-const TCP = 6
-const UDP = 17
 
 /** A binding in words as loaded from a packet. */
 interface Bound {
-  readonly id: number
+  readonly id: HelperId
   readonly protocol: ProtocolNumber
   readonly src: Addr
   readonly srcMask: number
@@ -44,8 +45,8 @@ const candidates = [new Uint8Array(65536), new Uint8Array(65536)] as const
  */
 export function registerHelper(
   helper: Helper,
-  { id = lowestFree(), bindings: wanted }: { id?: number; bindings?: readonly Binding[] } = {},
-): number {
+  { id = lowestFree(), bindings: wanted }: { id?: HelperId; bindings?: readonly Binding[] } = {},
+): HelperId {
   const fault = helperFault(helper)
   if (fault !== undefined) throw new Error(fault)
   if (id < 1 || id > MOST_HELPERS) throw new Error(`at most ${MOST_HELPERS} helpers`)
@@ -58,20 +59,23 @@ export function registerHelper(
   return id
 }
 
-/** Nothing new is read by it; what becomes of its connections and expectations is datapath/helped/helped.ts's. */
-export function unregisterHelper(id: number): boolean {
+/**
+ * Nothing new is read by it. What becomes of the connections that it reads is said by detachHelper()
+ * (datapath/helped/helped-connections.ts).
+ */
+export function unregisterHelper(id: HelperId): boolean {
   bindings = bindings.filter((bound) => bound.id !== id)
   noteCandidates()
   return registered.delete(id)
 }
 
-function lowestFree(): number {
+function lowestFree(): HelperId {
   let id = 1
   while (registered.has(id)) id++
   return id
 }
 
-export const helperById = (id: number): Registered | undefined => registered.get(id)
+export const helperById = (id: HelperId): Registered | undefined => registered.get(id)
 
 export function helperByName(name: string): Registered | undefined {
   for (const each of registered.values()) if (each.helper.name === name) return each
@@ -80,29 +84,29 @@ export function helperByName(name: string): Registered | undefined {
 
 export const registeredHelpers = (): readonly Registered[] => [...registered.values()]
 
-function bound(id: number, { tuple, mask = {} }: Binding): Bound {
-  const address = (text: string | undefined): number => (text === undefined ? 0 : parseAddress(text))
+function bound(id: HelperId, { tuple, mask = {} }: Binding): Bound {
+  const address = (text: string | undefined): Addr => (text === undefined ? 0 : parseAddress(text))
   const addressMask = (text: string | undefined, netmask: string | undefined): number =>
     text === undefined ? 0 : netmask === undefined ? -1 : parseAddress(netmask)
-  const portMask = (port: number | undefined, bits: number | undefined): number =>
-    port === undefined ? 0 : swap16(bits ?? 0xffff)
+  const portMask = (port: PortHost | undefined, bits: PortHost | undefined): Port =>
+    port === undefined ? 0 : htons(bits ?? 0xffff)
   const srcMask = addressMask(tuple.srcAddress, mask.srcAddress)
   const dstMask = addressMask(tuple.dstAddress, mask.dstAddress)
-  const portsMask = portMask(tuple.srcPort, mask.srcPort) | (portMask(tuple.dstPort, mask.dstPort) << 16)
+  const portsMask = portsOf(portMask(tuple.srcPort, mask.srcPort), portMask(tuple.dstPort, mask.dstPort))
   return {
     id,
-    protocol: tuple.proto === 'tcp' ? TCP : UDP,
+    protocol: tuple.proto === 'tcp' ? PROTO_TCP : PROTO_UDP,
     src: address(tuple.srcAddress) & srcMask,
     srcMask,
     dst: address(tuple.dstAddress) & dstMask,
     dstMask,
-    ports: (swap16(tuple.srcPort ?? 0) | (swap16(tuple.dstPort ?? 0) << 16)) & portsMask,
+    ports: portsWord(tuple.srcPort ?? 0, tuple.dstPort ?? 0) & portsMask,
     portsMask,
   }
 }
 
 function noteCandidates(): void {
-  for (const [list, protocol] of [[candidates[0], TCP] as const, [candidates[1], UDP] as const]) {
+  for (const [list, protocol] of [[candidates[0], PROTO_TCP] as const, [candidates[1], PROTO_UDP] as const]) {
     list.fill(0)
     for (const each of bindings) {
       if (each.protocol !== protocol) continue
@@ -113,9 +117,9 @@ function noteCandidates(): void {
 }
 
 /** The number of the helper that reads a connection with this tuple, as its server sees it; 0 if none does. */
-export function findHelper(protocol: ProtocolNumber, src: Addr, dst: Addr, ports: Ports): number {
-  if (protocol !== TCP && protocol !== UDP) return 0
-  if (candidates[protocol === TCP ? 0 : 1][ports >>> 16] === 0) return 0
+export function findHelper(protocol: ProtocolNumber, src: Addr, dst: Addr, ports: Ports): HelperId {
+  if (protocol !== PROTO_TCP && protocol !== PROTO_UDP) return 0
+  if (candidates[protocol === PROTO_TCP ? 0 : 1][dstPortIn(ports)] === 0) return 0
   for (const each of bindings)
     if (
       each.protocol === protocol &&

@@ -23,6 +23,9 @@ export type Entry = Brand<'Entry'>
 /** A port among those of all external addresses and protocols: where its word lies (nat/externals.ts). */
 export type PortIndex = Brand<'PortIndex'>
 
+/** Number of a helper, 1 to 255 (helpers/registry.shard.ts); 0 stands for none. */
+export type HelperId = Brand<'HelperId'>
+
 /** Number of a shard, from 0 on; the dispatcher's is the number of shards. */
 export type Shard = Brand<'Shard'>
 

@@ -1,6 +1,6 @@
 // The port blocks that this shard leases: how many of a block's ports are usable, and which blocks of a space have any.
-// Ports are taken from the blocks listed here (ports.shard.ts); when few are left, the coordinator is asked for one more,
-// before the last is used up (externals.ts: request words).
+// Ports are taken from the blocks listed here (ports.shard.ts); when few are left, the coordinator is asked for one
+// more, before the last is used up (externals.ts: request words).
 //
 //   usable ports   neither taken nor in quarantine; -1 if the block isn't ours
 //   taken ports    mappings of ours have them
@@ -153,7 +153,7 @@ function gain(index: BlockIndex, space: Space, first: PortIndex): void {
 
 /**
  * A mapping bit in a block of ours that another shard has set and clears without telling us: it took the port when the
- * block had gone to us already, and hasn't seen that yet. Until then whoever tries the port finds it taken.
+ * block had gone to us already, and hasn't seen that yet. Until then every try of the port finds it taken.
  */
 function isOtherShards(at: PortIndex): boolean {
   for (;;) {

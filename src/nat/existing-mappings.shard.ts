@@ -28,8 +28,8 @@ export function attachExistingMappings(shared: Externals, mappings: readonly Map
 }
 
 /**
- * Reserves the external port of an inside endpoint's mapping, which is in its owner's table, on the address of an entry:
- * its port index, or -1 if there is none.
+ * Reserves the external port of an inside endpoint's mapping, which is in its owner's table, on the address of an
+ * entry: its port index, or -1 if there is none.
  */
 export function reserveExisting(
   protocol: ProtocolNumber,

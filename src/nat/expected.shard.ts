@@ -1,10 +1,11 @@
 // Expectations as NAT makes and meets them (nf_nat_helper.c, nf_nat_ftp.c): which external endpoint an inside end's
 // announcement becomes, and the connection that comes by it, translated as its master was.
 //
-// Of an inside end, the announced endpoint gets an external port: the one that it has already, by a mapping or by another
-// expectation, else one that is reserved for it, in a block of the shard that owns that endpoint's flows. So the
-// expected connection and its answers have one owner, whichever shard announces (ownership/ownership-rule.ts). Of an
-// outside end, or where nothing is translated, the announced endpoint stays what it is: the expectation only relates.
+// Of an inside end, the announced endpoint gets an external port: the one that it has already, by a mapping or by
+// another expectation, else one that is reserved for it, in a block of the shard that owns that endpoint's flows. So
+// the expected connection and its answers have one owner, whichever shard announces (ownership/ownership-rule.ts). Of
+// an outside end, or where nothing is translated, the announced endpoint stays what it is: the expectation only
+// relates.
 //
 // When the connection has come, the reservation turns into a mapping. Owner: the shard.
 
@@ -27,7 +28,7 @@ import { INSIDE, keyWord, opposite, otherSide, portsOf, protocolIn, sideIn, srcP
 import { CELL, protocolCell } from '../counters/counters.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import { counters } from '../counters/own-counters.shard.ts'
-import type { Entry, Handle, PortIndex, Row, Seconds, Shard } from '../memory/brand.ts'
+import type { Entry, Handle, HelperId, PortIndex, Row, Seconds, Shard } from '../memory/brand.ts'
 import type { Addr, Port, Ports, ProtocolNumber } from '../wire/address.ts'
 import { htons, ntohs } from '../wire/address.ts'
 import { externalEntry, isFree, makeConnection, makeRoomForRow } from './bindings.shard.ts'
@@ -66,8 +67,8 @@ export interface Announce {
   readonly fromPort: Port
   readonly flags: number
   readonly class: number
-  readonly helper: number
-  readonly childHelper: number
+  readonly helper: HelperId
+  readonly childHelper: HelperId
   readonly maxExpected: number
   readonly timeout: Seconds
 }
@@ -88,8 +89,8 @@ function fail(failure: AnnounceFailure): Handle {
 }
 
 /**
- * The sender of packets in `direction` of a connection announces an endpoint. Returns the expectation's handle (what the
- * peer is to be told are its fields dst and dstPort); 0 if there is none (announceFailure).
+ * The sender of packets in `direction` of a connection announces an endpoint. Returns the expectation's handle (what
+ * the peer is to be told are its fields dst and dstPort); 0 if there is none (announceFailure).
  */
 export function announce(row: Row, direction: Direction, wanted: Announce): Handle {
   const base = baseOf(row)

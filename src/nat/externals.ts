@@ -3,9 +3,10 @@
 //   entry    address (as loaded), kind, and a generation that changes when the entry gets another address
 //   block    `blockSize` consecutive ports of one address and protocol; one ownership word each
 //
-// Ownership word: in its low byte 0 for nobody, shard + 1, or FROZEN while the coordinator takes a block back; above it a
-// count of its leases, so that a block which has been away and is back is known for another lease. To take a port a
-// shard changes its port word, then reads the ownership word again and undoes the taking if that changed (nat/ports.shard.ts).
+// Ownership word: in its low byte 0 for nobody, shard + 1, or FROZEN while the coordinator takes a block back; above it
+// a count of its leases, so that a block which has been away and is back is known for another lease. To take a port a
+// shard changes its port word, then reads the ownership word again and undoes the taking if that changed
+// (nat/ports.shard.ts).
 //
 // Intent words, two for each shard: the port that it is about to take or to free, and the word that the port has while
 // it is taken. Between the change of a port's word and that of the mapping table no table tells of the port; if the
@@ -84,7 +85,9 @@ export class Externals {
   readonly portWords: Int32Array
   /** [0] counts every change of entries or leases. */
   readonly #version: Int32Array
-  /** [shard * CACHE_LINE_WORDS] port index + 1 or 0 for none, [shard * CACHE_LINE_WORDS + 1] its word while it is taken. */
+  /**
+   * [shard * CACHE_LINE_WORDS] port index + 1 or 0 for none, [shard * CACHE_LINE_WORDS + 1] its word while it is taken.
+   */
   readonly #intents: Int32Array
   readonly #requests: Int32Array
   /** By address, as it was at a version; this thread's. */
@@ -166,7 +169,9 @@ export class Externals {
     this.#intents[shard * CACHE_LINE_WORDS] = at + 1
   }
 
-  /** The port (by portIndex()) that the shard was last about to take or to free, and its word while taken; -1 for none. */
+  /**
+   * The port (by portIndex()) that the shard was last about to take or to free, and its word while taken; -1 for none.
+   */
   intentOf(shard: Shard): readonly [at: PortIndex, taken: PortWord] {
     return [this.#intents[shard * CACHE_LINE_WORDS]! - 1, this.#intents[shard * CACHE_LINE_WORDS + 1]!]
   }
@@ -270,9 +275,9 @@ export class Externals {
   }
 
   /**
-   * Leases a block of which no port is in use to a shard, from the shard that leases most of the space; false if there is
-   * none to be had. Ports of it may rest, the new lessee reads their words; but not all of them: such a block would help
-   * nobody, be asked for again at once, and begin its rests anew with each move.
+   * Leases a block of which no port is in use to a shard, from the shard that leases most of the space; false if there
+   * is none to be had. Ports of it may be in quarantine, the new lessee reads their words; but not all of them: such a
+   * block would help nobody, be asked for again at once, and begin its quarantine anew with each move.
    */
   moveFreeBlock(entry: Entry, space: Space, toShard: Shard): boolean {
     if (this.kindOf(entry) === VACANT) return false
@@ -288,10 +293,13 @@ export class Externals {
     return false
   }
 
-  /** A look before any is frozen, since most blocks of a busy shard have a port in use: those with fewest resting first. */
+  /**
+   * A look before any is frozen, since most blocks of a busy shard have a port in use: those with fewest ports in
+   * quarantine first.
+   */
   #worthMoving(entry: Entry, space: Space, blocks: readonly Block[]): Block[] {
     return blocks
-      .map((block) => ({ block, inQuarantine: this.#restingOfUnused(entry, space, block) }))
+      .map((block) => ({ block, inQuarantine: this.#quarantinedOfUnused(entry, space, block) }))
       .filter(({ inQuarantine }) => inQuarantine < this.blockSize)
       .sort((a, b) => a.inQuarantine - b.inQuarantine)
       .map(({ block }) => block)
@@ -309,8 +317,8 @@ export class Externals {
     return blocks
   }
 
-  /** Its resting ports; all of them if one of its ports is in use. */
-  #restingOfUnused(entry: Entry, space: Space, block: Block): number {
+  /** How many of a block's ports are in quarantine; all of them if one is in use. */
+  #quarantinedOfUnused(entry: Entry, space: Space, block: Block): number {
     const first = this.portIndex(entry, space, block * this.blockSize)
     let inQuarantine = 0
     for (let port = 0; port < this.blockSize; port++) {

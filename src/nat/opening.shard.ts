@@ -155,7 +155,9 @@ export function openFromOutside(key: KeyWord, src: Addr, dst: Addr, ports: Ports
   })
 }
 
-/** What is sent to a forwarded endpoint gets to the server, whoever sends it: no mapping and no permission is asked for. */
+/**
+ * What is sent to a forwarded endpoint gets to the server, whoever sends it: no mapping and no permission is asked for.
+ */
 function openForwarded(dictated: PortForward, src: Addr, dst: Addr, ports: Ports): Row {
   const { protocol, toAddress, toPort } = dictated
   const answer = portsOf(htons(toPort), srcPortIn(ports))
@@ -238,7 +240,9 @@ function makeMapping(protocol: ProtocolNumber, src: Addr, port: Port, remote: Ad
   return bound
 }
 
-/** The port that an expectation has announced for this inside endpoint, which sends before anybody has come; else -1. */
+/**
+ * The port that an expectation has announced for this inside endpoint, which sends before anybody has come; else -1.
+ */
 function takeNamed(protocol: ProtocolNumber, src: Addr, port: Port, entry: Entry): PortHost {
   if (expectCount() === 0) return -1
   const at = reservedFor(protocol, src, port)

@@ -2,15 +2,14 @@
 // ("dictated", rule 2 of ownership/ownership-rule.ts). Each shard looks it up in port-forwards.shard.ts.
 // Owner: the coordinator, which posts the list to the shards at their start.
 
-import type { Addr, ProtocolNumber } from '../wire/address.ts'
+import type { Addr, PortHost, ProtocolNumber } from '../wire/address.ts'
 
-/** Plain data: it is posted to shards. Addresses as loaded, ports numeric. */
 export interface PortForward {
   /** TCP or UDP, by number. */
   readonly protocol: ProtocolNumber
   /** null: every external address that there is. */
   readonly address: Addr | null
-  readonly port: number
+  readonly port: PortHost
   readonly toAddress: Addr
-  readonly toPort: number
+  readonly toPort: PortHost
 }

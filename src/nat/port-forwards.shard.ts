@@ -1,8 +1,7 @@
-// This shard's table of port forwards (port-forward-rules.ts), by their external and by their inside endpoint. A forwarded
-// endpoint needs no mapping and no lease: what comes to it opens a connection to the server, whoever sends it, and what
-// the server itself sends from its port leaves by it (RFC 4787 REQ-1 would have it so, and FTP's port 20 needs it). A
-// connection by a port forward has mapping 0.
-// Owner: this thread; a copy of what is configured.
+// This shard's table of port forwards (port-forward-rules.ts), by their external and by their inside endpoint. A
+// forwarded endpoint needs no mapping and no lease: what comes to it opens a connection to the server, whoever sends
+// it, and what the server itself sends from its port leaves by it (RFC 4787 REQ-1 would have it so, and FTP's port 20
+// needs it). A connection by a port forward has mapping 0. Owner: this thread; a copy of what is configured.
 
 import type { Addr, PortHost, ProtocolNumber } from '../wire/address.ts'
 import type { PortForward } from './port-forward-rules.ts'

@@ -1,11 +1,11 @@
 // The word of an external port: who has it, who has named it, and when it was freed. Any shard may change it, by
 // compare-and-swap of the whole word (CAS 1); where the words lie is said in externals.ts.
 //
-//   bits 0       a mapping has the port; set and cleared by the shard that leases its block only
+//   bit 0        a mapping has the port; set and cleared by the shard that leases its block only
 //   bits 1-4     how many reservations name it (reservations.ts), 0 to 15
-//   bits 5-16    the second when it was freed, plus 1, modulo 4095; 0: never, or it has been in quarantine since
-//   bits 17-31   a version that every change raises, so that a compare-and-swap can't mistake a word for an older one of
-//                equal content
+//   bits 5-16    the second when it was freed, plus 1, modulo 4095; 0: never, or its quarantine is over
+//   bits 17-31   a version that every change raises, so that a compare-and-swap can't mistake a word for an older one
+//                of equal content
 //
 // Owner: none; the rules are those of the bits.
 

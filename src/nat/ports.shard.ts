@@ -1,14 +1,14 @@
 // Taking and freeing external ports. A port is given to one inside endpoint at a time (no overloading: RFC 4787 REQ-3,
-// RFC 5382 REQ-7), chosen at random in a random block (RFC 6056, RFC 6888 REQ-15), and is in quarantine before it is given
-// again (RFC 6888 REQ-8).
+// RFC 5382 REQ-7), chosen at random in a random block (RFC 6056, RFC 6888 REQ-15), and is in quarantine before it is
+// given again (RFC 6888 REQ-8).
 //
 //   usable          neither taken nor in quarantine; counted and listed by block (blocks.shard.ts)
 //   taken           its word says so: a mapping or a reservation has it
-//   in quarantine   freed: its word says since when, and it is in the queue (quarantine.shard.ts) until its time is over
+//   in quarantine   freed: its word says since when, and it is in the queue (quarantine.shard.ts) until its time is up
 //
-// The port words are the truth (port-words.ts); what is counted here is derived from them. Another shard's reservation may
-// take a port between our look at its word and our change: then the next port is tried. All of it is O(1) in the number
-// of ports, also when none is left. Owner: the shard; port words by compare-and-swap.
+// The port words are the truth (port-words.ts); what is counted here is derived from them. Another shard's reservation
+// may take a port between our look at its word and our change: then the next port is tried. All of it is O(1) in the
+// number of ports, also when none is left. Owner: the shard; port words by compare-and-swap.
 
 import type { Entry, PortIndex, Shard } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
@@ -195,9 +195,9 @@ function clearFreed(at: PortIndex): boolean {
 // --- starting again ---
 
 /**
- * On a dead shard's memory, before leases are looked at: the mapping bits of the port words as the mappings say. `mapped`
- * is 1 by port index where one of this shard's mappings has the port. How long nobody has had the others is not known:
- * their quarantine begins now.
+ * On a dead shard's memory, before leases are looked at: the mapping bits of the port words as the mappings say.
+ * `mapped` is 1 by port index where one of this shard's mappings has the port. How long nobody has had the others is
+ * not known: their quarantine begins now.
  */
 export function recoverPorts(mapped: Uint8Array): void {
   for (let entry = 0; entry < externals.capacity; entry++)

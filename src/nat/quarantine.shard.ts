@@ -1,6 +1,6 @@
-// The ports that were freed and may not be given again yet, in the order in which they were freed: a ring of (port index,
-// second), with room for every port of the blocks that this shard leases, since each port is in it once at most. Whether a
-// port's time is over is said by its word (port-words.ts); this queue says which port to look at next.
+// The ports that were freed and may not be given again yet, in the order in which they were freed: a ring of (port
+// index, second), with room for every port of the blocks that this shard leases, since each port is in it once at most.
+// Whether a port's time is over is said by its word (port-words.ts); this queue says which port to look at next.
 //
 // Owner: this thread; derived from the port words (ports.shard.ts).
 
@@ -27,7 +27,9 @@ export function attachQuarantine(): void {
 
 const slotOf = (count: number): number => (count * 2) & (ring.length - 1)
 
-/** For so many ports more. To be called when a block is leased: freeing a port, in a packet's time, allocates nothing. */
+/**
+ * For so many ports more. To be called when a block is leased: freeing a port, in a packet's time, allocates nothing.
+ */
 export function makeRoomInQuarantine(ports: number): void {
   mayBeQuarantined += ports
   if (quarantineRoom() >= mayBeQuarantined) return

@@ -5,10 +5,11 @@
 //   connections                                their index; timeouts; permissions; queues; what holds mappings
 //   mappings (without a connection: retired)   their index unless ended; mapping bits of the ports
 //   connections                                which rows of sequence edits are free
-//   port words                                 used, usable and resting ports (ports.shard.ts, when leases are looked at next)
+//   port words                                 what is used, usable, in quarantine (blocks.shard.ts, with the next look
+//                                              at the leases)
 //   all of them                                gauges, and how many connections have ended
-// Rows are true if their generation is even and they are LIVE (memory/rows.ts). What a crash leaves of each change is in
-// the READMEs of memory, conntrack and this folder.
+// Rows are true if their generation is even and they are LIVE (memory/rows.ts). What a crash leaves of each change is
+// in the READMEs of memory, conntrack and this folder.
 //
 // Owner: the shard, in its first turn, as soon as it knows the time. Nothing else looks at its tables before.
 

@@ -1,6 +1,7 @@
-// Why no connection was made of the packet in hand. Whoever makes a connection or a mapping returns its row, and row 0 if
-// there is none: then the verdict on the packet stands here, nearly always a drop reason (netfilter hands it through as
-// NF_DROP_ERR). One variable for all of them, so that a row and a verdict are never told apart by their size.
+// Why no connection was made of the packet in hand. A function that makes a connection or a mapping returns its row,
+// and row 0 if there is none: then the verdict on the packet stands here, nearly always a drop reason (netfilter hands
+// it through as NF_DROP_ERR). One variable for all of them, so that a row and a verdict are never told apart by their
+// size.
 //
 // Owner: this thread.
 

@@ -1,6 +1,6 @@
-// External ports that expectations name before any connection has them: announced to a peer, they must be nobody else's.
-// A reservation is a count in the port's word (CAS 1, port-words.ts), for the shard that leases the port's block, whoever
-// makes it. What holds for it is in README.md.
+// External ports that expectations name before any connection has them: announced to a peer, they must be nobody
+// else's. A reservation is a count in the port's word (CAS 1, port-words.ts), for the shard that leases the port's
+// block, whichever shard makes it. What holds for it is in README.md.
 //
 // Owner: none; every change is a compare-and-swap of the whole word.
 
@@ -85,8 +85,8 @@ function reserveFree(externals: Externals, { owner, entry, space }: PortOwner, a
 
 /**
  * Names a port once more that a mapping has, or an expectation's reservation names: it is the same inside endpoint's.
- * `isStill` is asked afterwards whether what had it then still has it, or the port might be somebody else's by now. False
- * if not, or if it is named fifteen times.
+ * `isStill` is asked afterwards whether what had it then still has it, or the port might be somebody else's by now.
+ * False if not, or if it is named fifteen times.
  */
 export function reserveTaken(externals: Externals, at: PortIndex, isStill: () => boolean): boolean {
   if (!addReservation(externals.portWords, at)) return false
@@ -110,7 +110,7 @@ export function unreserveAt(externals: Externals, at: PortIndex): void {
   const words = externals.portWords
   for (;;) {
     const word = Atomics.load(words, at)
-    // None is left: whoever asks has been here before, and the port may be somebody else's.
+    // None is left: it was taken back before, and the port may be somebody else's.
     if ((word & RESERVATIONS) === 0) return
     if (Atomics.compareExchange(words, at, word, withContent(word, word - RESERVATION)) === word) return
   }

@@ -1,25 +1,27 @@
-// Sequence adjustment: what a change of the payload's length does to the numbers of a TCP connection for the rest of its
-// life. Each direction has two numberings: the sender's, and the receiver's, which has the edits in it. Sequence numbers
-// of a direction go from the one to the other, acknowledgements and SACK blocks of the other direction back.
+// Sequence adjustment: what a change of the payload's length does to the numbers of a TCP connection for the rest of
+// its life. Each direction has two numberings: the sender's, and the receiver's, which has the edits in it. Sequence
+// numbers of a direction go from the one to the other, acknowledgements and SACK blocks of the other direction back.
 //
 //   sender's     ... b b b [ span ] b b b ...        an edit: at, lengthIn, lengthOut
 //   receiver's   ... b b b [ replacement ] b b b ...
 //
 // A number within a span has no counterpart: it is rounded, down to the span's beginning or up to its end, so that
-// nothing is called received that wasn't. What lies before an edit that has ended is translated by the offset behind it:
-// such bytes are acknowledged, and keep their distance to the acknowledged byte (they stay old).
+// nothing is called received that wasn't. What lies before an edit that has ended is translated by the offset behind
+// it: such bytes are acknowledged, and keep their distance to the acknowledged byte (they stay old).
 //
 // Numbers wrap at 2^32 and are compared by the sign of their difference. Owner: the shard.
 
 import { cold, connections } from '../conntrack/connections.shard.ts'
 import type { Direction } from '../conntrack/terms.ts'
 import { attached } from '../memory/attached.ts'
+import type { Row } from '../memory/brand.ts'
 import { fault } from './fault-points.ts'
 import {
   AT,
   countOf,
   cutSequences,
-  directionOf,
+  type DirectionBase,
+  directionBase,
   editAt,
   editedConnections,
   firstOf,
@@ -30,11 +32,12 @@ import {
   OFFSET_BEFORE,
   ROW_WORDS,
   rangeOf,
+  type Sequence,
 } from './sequence-table.ts'
 
 const capacity = editedConnections(attached().capacity)
 const words = cutSequences(attached().sequences, attached().capacity)
-let free: number[] = []
+let free: Row[] = []
 freeAll()
 
 function freeAll(): void {
@@ -42,7 +45,7 @@ function freeAll(): void {
 }
 
 /** Of a connection: its row in the table, made if need be; 0 if there is no room. */
-function rowFor(connection: number): number {
+function rowFor(connection: Row): Row {
   if (cold.sequences[connection] !== 0) return cold.sequences[connection]!
   const row = free.pop()
   if (row === undefined) return 0
@@ -53,28 +56,28 @@ function rowFor(connection: number): number {
 }
 
 /** Some of the connection's payload has been changed in length. */
-export const isEdited = (connection: number): boolean => cold.sequences[connection] !== 0
+export const isEdited = (connection: Row): boolean => cold.sequences[connection] !== 0
 
 /** How many more edits of this direction fit. */
-export function roomForEdits(connection: number, direction: Direction): number {
+export function roomForEdits(connection: Row, direction: Direction): number {
   const row = cold.sequences[connection]!
   if (row === 0) return free.length > 0 ? MOST_EDITS : 0
-  return MOST_EDITS - countOf(words[directionOf(row, direction)]!)
+  return MOST_EDITS - countOf(words[directionBase(row, direction)]!)
 }
 
 /**
- * `lengthIn` bytes from `at` (the sender's numbering, behind all earlier edits) become `lengthOut`. False if there is no
- * room (roomForEdits). A span of zero bytes is none.
+ * `lengthIn` bytes from `at` (the sender's numbering, behind all earlier edits) become `lengthOut`. False if there is
+ * no room (roomForEdits). A span of zero bytes is none.
  */
 export function addEdit(
-  connection: number,
+  connection: Row,
   direction: Direction,
-  at: number,
+  at: Sequence,
   lengthIn: number,
   lengthOut: number,
 ): boolean {
   if (roomForEdits(connection, direction) === 0) return false
-  const base = directionOf(rowFor(connection), direction)
+  const base = directionBase(rowFor(connection), direction)
   const range = words[base]!
   const edit = editAt(base, lastOf(range))
   words[edit + OFFSET_BEFORE] = offsetBehind(base)
@@ -87,31 +90,31 @@ export function addEdit(
 }
 
 /** What is added behind all edits. */
-function offsetBehind(base: number): number {
+function offsetBehind(base: DirectionBase): number {
   const last = editAt(base, lastOf(words[base]!) - 1)
   return (words[last + OFFSET_BEFORE]! + words[last + LENGTH_OUT]! - words[last + LENGTH_IN]!) | 0
 }
 
 /** What a sequence number behind all edits of a direction gains. */
-export function offsetOf(connection: number, direction: Direction): number {
+export function offsetOf(connection: Row, direction: Direction): number {
   const row = cold.sequences[connection]!
-  return row === 0 ? 0 : offsetBehind(directionOf(row, direction))
+  return row === 0 ? 0 : offsetBehind(directionBase(row, direction))
 }
 
 /** Edits that the receiver hasn't acknowledged. */
-export function editsInForce(connection: number, direction: Direction): number {
+export function editsInForce(connection: Row, direction: Direction): number {
   const row = cold.sequences[connection]!
-  return row === 0 ? 0 : countOf(words[directionOf(row, direction)]!)
+  return row === 0 ? 0 : countOf(words[directionBase(row, direction)]!)
 }
 
 export const DOWN = 0
 export const UP = 1
 
 /** From the sender's numbering to the receiver's. Within a span: the beginning of its replacement, or its end. */
-export function toReceiver(connection: number, direction: Direction, number: number, round: 0 | 1 = DOWN): number {
+export function toReceiver(connection: Row, direction: Direction, number: Sequence, round: 0 | 1 = DOWN): Sequence {
   const row = cold.sequences[connection]!
   if (row === 0) return number
-  const base = directionOf(row, direction)
+  const base = directionBase(row, direction)
   const range = words[base]!
   // From the last one back: what is sent is mostly behind all of them.
   for (let count = countOf(range), last = lastOf(range); count > 0; count--, last--) {
@@ -126,10 +129,10 @@ export function toReceiver(connection: number, direction: Direction, number: num
 }
 
 /** From the receiver's numbering back to the sender's. Within a replacement: the beginning of its span, or its end. */
-export function toSender(connection: number, direction: Direction, number: number, round: 0 | 1 = DOWN): number {
+export function toSender(connection: Row, direction: Direction, number: Sequence, round: 0 | 1 = DOWN): Sequence {
   const row = cold.sequences[connection]!
   if (row === 0) return number
-  const base = directionOf(row, direction)
+  const base = directionBase(row, direction)
   const range = words[base]!
   for (let count = countOf(range), last = lastOf(range); count > 0; count--, last--) {
     const edit = editAt(base, last - 1)
@@ -144,16 +147,16 @@ export function toSender(connection: number, direction: Direction, number: numbe
 }
 
 /** What holds before the first edit in force: behind the last one that has ended. */
-function offsetOfFirst(base: number): number {
+function offsetOfFirst(base: DirectionBase): number {
   const range = words[base]!
   return countOf(range) === 0 ? offsetBehind(base) : words[editAt(base, firstOf(range)) + OFFSET_BEFORE]!
 }
 
 /** Whether a byte of [from, to) in the sender's numbering was replaced by an edit in force. */
-export function touchesEdit(connection: number, direction: Direction, from: number, to: number): boolean {
+export function touchesEdit(connection: Row, direction: Direction, from: Sequence, to: Sequence): boolean {
   const row = cold.sequences[connection]!
   if (row === 0) return false
-  const base = directionOf(row, direction)
+  const base = directionBase(row, direction)
   const range = words[base]!
   for (let count = countOf(range), first = firstOf(range); count > 0; count--, first++) {
     const edit = editAt(base, first)
@@ -164,10 +167,10 @@ export function touchesEdit(connection: number, direction: Direction, from: numb
 }
 
 /** The receiver has everything before `number` (its own numbering): edits that lie before it end. */
-export function endEdits(connection: number, direction: Direction, number: number): void {
+export function endEdits(connection: Row, direction: Direction, number: Sequence): void {
   const row = cold.sequences[connection]!
   if (row === 0) return
-  const base = directionOf(row, direction)
+  const base = directionBase(row, direction)
   const range = words[base]!
   let first = firstOf(range)
   for (let count = countOf(range); count > 0; count--, first++) {
@@ -179,7 +182,7 @@ export function endEdits(connection: number, direction: Direction, number: numbe
 }
 
 /** The connection ends. */
-export function forgetEdits(connection: number): void {
+export function forgetEdits(connection: Row): void {
   const row = cold.sequences[connection]!
   if (row === 0) return
   cold.sequences[connection] = 0
@@ -189,7 +192,7 @@ export function forgetEdits(connection: number): void {
 
 /** On a dead shard's memory: which rows are free, from the connections. */
 export function recoverEdits(): void {
-  const used = new Set<number>()
+  const used = new Set<Row>()
   for (let row = 1; row <= connections.highest; row++) {
     if (!connections.isLive(row)) continue
     const edits = cold.sequences[row]!

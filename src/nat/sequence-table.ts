@@ -1,22 +1,30 @@
-// The memory behind sequence adjustment (sequence-edits.shard.ts): for connections whose payload was changed in length, an
-// ordered list of edits in each direction (nf_conntrack_seqadj.c has room for one; a second before the first is
+// The memory behind sequence adjustment (sequence-edits.shard.ts): for connections whose payload was changed in length,
+// an ordered list of edits in each direction (nf_conntrack_seqadj.c has room for one; a second before the first is
 // acknowledged corrupts retransmissions there).
 //
-//   row         the two directions'
+//   row         two directions, one after the other
 //   direction   RANGE: edits FIRST .. LAST-1 are in force, running counts of 16 bits each; then a ring of edits
 //   edit        where it begins in the sender's numbering, bytes there, bytes in the receiver's, offset before it
 //
 // An edit ends when the receiver has acknowledged all of it: FIRST goes past it. Adding and ending are each one store
-// of RANGE, and the offset that holds when none is in force is that of the last one, which stays in the ring: so a crash
-// leaves a list that is right. Owner: the shard. In shared memory because a connection outlives its shard's thread, and
-// its sequence numbers must go on.
+// of RANGE, and the offset that holds when none is in force is that of the last one, which stays in the ring: so a
+// crash leaves a list that is right. Owner: the shard. In shared memory because a connection outlives its shard's
+// thread, and its sequence numbers must go on.
 
 import type { Direction } from '../conntrack/terms.ts'
-import type { Row } from '../memory/brand.ts'
+import type { Brand, Row } from '../memory/brand.ts'
 import type { Region } from '../memory/region.ts'
 
 /** Edits of one direction that may wait for their acknowledgement; a power of two. */
 export const MOST_EDITS = 16
+
+/** A TCP sequence number, in either numbering of a direction. */
+export type Sequence = Brand<'Sequence'>
+/** Where the words of a direction begin, and those of an edit. */
+export type DirectionBase = Brand<'DirectionBase'>
+export type EditBase = Brand<'EditBase'>
+/** The word RANGE: two running counts. */
+export type Range = Brand<'Range'>
 
 const EDIT_WORDS = 4
 export const AT = 0
@@ -40,13 +48,15 @@ export const cutSequences = (region: Region, connections: number): Int32Array =>
   region.i32((editedConnections(connections) + 1) * ROW_WORDS)
 
 /** Where a direction's words begin: RANGE, then the ring. */
-export const directionOf = (row: Row, direction: Direction): number => row * ROW_WORDS + direction * DIRECTION_WORDS
+export const directionBase = (row: Row, direction: Direction): DirectionBase =>
+  row * ROW_WORDS + direction * DIRECTION_WORDS
 
 /** Where the edit of a running count lies in a direction that begins at `base`. */
-export const editAt = (base: number, count: number): number => base + 1 + (count & (MOST_EDITS - 1)) * EDIT_WORDS
+export const editAt = (base: DirectionBase, count: number): EditBase =>
+  base + 1 + (count & (MOST_EDITS - 1)) * EDIT_WORDS
 
-export const firstOf = (range: number): number => range & 0xffff
-export const lastOf = (range: number): number => range >>> 16
-export const rangeOf = (first: number, last: number): number => (first & 0xffff) | (last << 16)
+export const firstOf = (range: Range): number => range & 0xffff
+export const lastOf = (range: Range): number => range >>> 16
+export const rangeOf = (first: number, last: number): Range => (first & 0xffff) | (last << 16)
 /** Edits in force. */
-export const countOf = (range: number): number => (lastOf(range) - firstOf(range)) & 0xffff
+export const countOf = (range: Range): number => (lastOf(range) - firstOf(range)) & 0xffff

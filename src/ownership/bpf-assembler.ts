@@ -2,8 +2,8 @@
 // packet socket. Authority: linux/filter.h, linux/bpf_common.h, net/core/filter.c (bpf_check_classic).
 //
 // Two registers of 32 bits, A and X, and sixteen words of memory. Loads from the packet are big-endian, and one that
-// reaches past its end ends the program with 0. All jumps go forward; a conditional one spans 255 instructions at
-// most, so it goes by way of an unconditional one where its target is farther. Owner: who builds the program.
+// reaches past its end ends the program with 0. All jumps go forward; a conditional one spans 255 instructions at most,
+// so it goes by way of an unconditional one where its target is farther. Owner: the thread that builds the program.
 
 /** Of a program; the kernel takes no longer one (BPF_MAXINSNS). */
 export const MAX_INSTRUCTIONS = 4096

@@ -1,12 +1,12 @@
-// The ownership rule (ownership-rule.ts) as a classic BPF program, by which the kernel gives each packet to a shard: what the
-// program returns is the number of its owner. It sees a packet from its IPv4 header on (PACKET_FANOUT with FANOUT_CBPF,
-// packet(7)).
+// The ownership rule (ownership-rule.ts) as a classic BPF program, by which the kernel gives each packet to a shard:
+// what the program returns is the number of its owner. It sees a packet from its IPv4 header on (PACKET_FANOUT with
+// FANOUT_CBPF, packet(7)).
 //
 //   a packet is              and belongs to
 //   not IPv4, cut short      shard 0: nobody else's business, or to be dropped
 //   a fragment               rule 6, without another look
-//   an ICMP error            rule 5: the packet that it quotes, source and destination exchanged. Shard 0 if the quote
-//                            is cut short before its ports. Whether it is any good is for who gets it to say
+//   an ICMP error            rule 5: the embedded packet, source and destination exchanged. Shard 0 if that is cut
+//                            short before its ports; the shard looks whether the error is right
 //   all else                 rules 1 to 3: by the cases of ownership-cases.ts
 // A packet that the shards drop before they ask for its owner, since a length or a version is wrong, may get any.
 //

@@ -1,6 +1,6 @@
-// The ownership rule (ownership-rule.ts), rules 1 to 3, as cases that a machine without loops can tell apart: who owns a packet
-// of TCP, UDP or ICMP, by the endpoint on natloom's own side of it. That is the source of what comes from inside and the
-// destination of what comes from outside ("near"); the other endpoint is remote.
+// The ownership rule (ownership-rule.ts), rules 1 to 3, as cases that a machine without loops can tell apart: who owns
+// a packet of TCP, UDP or ICMP, by the endpoint on natloom's own side of it. That is the source of what comes from
+// inside and the destination of what comes from outside ("near"); the other endpoint is remote.
 //
 //   from     usually   but
 //   inside   CHOSEN    REMOTE where a static rule dictates the external endpoint
@@ -8,8 +8,8 @@
 //                      nobody leases or a static rule dictates
 //
 // What differs from CHOSEN or HOME is an exception: a run of ports with one answer, the same on however many addresses.
-// There may be more of them than a program holds. Then static rules stay, and of leases the widest runs; the owner of
-// the others is told wrong, and who gets their packets hands them over. Pure, but for the leases, which it reads.
+// There may be more of them than a program holds. Then static rules stay, and of leases the widest runs; of
+// the others the program names a wrong owner, which hands their packets over. Pure, but for the leases, which it reads.
 
 import type { Side } from '../conntrack/terms.ts'
 import { INSIDE } from '../conntrack/terms.ts'

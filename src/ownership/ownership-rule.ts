@@ -1,7 +1,7 @@
-// Which shard owns a packet: the one definition behind the kernel's dispatch (a generated cBPF program), a dispatcher's,
-// and each shard's own, which hands on what is not its own. The owner follows from numbers that the packet carries, the
-// side it came by, and what the coordinator has decided (leases of port blocks, static rules). No table of flows is
-// asked, and which of several inside interfaces it was does not count.
+// Which shard owns a packet: the one definition behind the kernel's dispatch (a generated cBPF program), a
+// dispatcher's, and each shard's own, which hands on what is not its own. The owner follows from numbers that the
+// packet carries, the side it came by, and what the coordinator has decided (leases of port blocks, static rules). No
+// table of flows is asked, and which of several inside interfaces it was does not count.
 //
 // Wherever natloom invents a number, it invents it so that both directions have one owner: the external port of an
 // inside endpoint is always taken from a block that the endpoint's owner leases, whoever takes it. So
@@ -19,8 +19,8 @@
 // follows: the sender's owner translates the source, then asks once more, as if the packet had come from outside; each
 // half is a connection of its own and obeys rules 1 to 3. (Rule 8 is about the handing over itself.)
 //
-// The rule computes with numbers in numeric order, 32 bits, as cBPF loads them; whether signed does not matter. Pure: what
-// it is given is only read.
+// The rule computes with numbers in numeric order, 32 bits, as cBPF loads them; whether signed does not matter. Pure:
+// what it is given is only read.
 
 import type { KeyWord, Side } from '../conntrack/terms.ts'
 import { destinationPort, INSIDE, keyWord, portsWord, protocolIn, sideIn, sourcePort } from '../conntrack/terms.ts'
@@ -44,7 +44,9 @@ export interface PacketNumbers {
   readonly destinationPort: PortHost
   /** The identification of a fragment, until it has been handed over by rule 6. */
   readonly fragment?: number
-  /** The packet that an ICMP error quotes. What that one quotes in its turn, or whether it was a fragment, is not asked. */
+  /**
+   * The packet that an ICMP error quotes. What that one quotes in its turn, or whether it was a fragment, is not asked.
+   */
   readonly quoted?: PacketNumbers
 }
 
@@ -84,15 +86,16 @@ export const NO_RULES: StaticRules = { external: [], inside: [] }
 
 const ANY = { network: 0, mask: 0 }
 
-/** Where nothing is translated: every inside endpoint is its own external one, so the remote end says who the owner is. */
+/** Where nothing is translated: every inside endpoint is its own external one, so the remote end decides the owner. */
 export const UNTRANSLATED: StaticRules = {
   external: [],
   inside: [{ protocol: null, ...ANY, firstPort: 0, lastPort: 65535 }],
 }
 
 /**
- * What forwards dictate. One of every external address says so of every address: what comes from outside to an address
- * that is none of NAT's has the same owner anyway, so the rules stay as they are when external addresses change.
+ * What port forwards dictate. One of every external address holds for every address: what comes from outside to an
+ * address that is none of NAT's has the same owner anyway, so the rules stay as they are when external addresses
+ * change.
  */
 export const staticRules = (forwards: readonly PortForward[]): StaticRules => ({
   external: forwards.map(({ protocol, address, port }) => ({
@@ -110,7 +113,9 @@ export const staticRules = (forwards: readonly PortForward[]): StaticRules => ({
   })),
 })
 
-/** The shard (0 .. shards-1) that a packet belongs to. Any packet has one, whether or not it is worth anything there. */
+/**
+ * The shard (0 .. shards-1) that a packet belongs to. Any packet has one, whether or not it is worth anything there.
+ */
 export function ownerOf(side: Side, packet: PacketNumbers, leases: Leases, rules: StaticRules): Shard {
   const { protocol, source, destination, sourcePort, destinationPort, fragment, quoted } = packet
   if (fragment !== undefined) return ownerOfFragment(protocol, htonl(source), htonl(destination), fragment, leases)
@@ -161,7 +166,9 @@ export function ownerOfFlow(key: KeyWord, src: Addr, dst: Addr, ports: Ports, { 
 const hasPorts = (protocol: ProtocolNumber): boolean =>
   protocol === PROTO_TCP || protocol === PROTO_UDP || protocol === PROTO_ICMP
 
-/** An even port and the odd one after it (RTP and RTCP, RFC 3550 section 11) count as one: a call stays in one shard. */
+/**
+ * An even port and the odd one after it (RTP and RTCP, RFC 3550 section 11) count as one: a call stays in one shard.
+ */
 const pairOf = (protocol: ProtocolNumber, port: PortHost): number => (protocol === PROTO_ICMP ? port : port >> 1)
 
 function includes(sets: readonly Endpoints[], protocol: ProtocolNumber, address: AddrHost, port: PortHost): boolean {

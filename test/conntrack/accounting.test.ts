@@ -1,5 +1,5 @@
-// Packets and bytes of a connection by direction: 32 bits in the hot line, the wraps beside it. And its end: at the first
-// packet that comes too late, or by the sweep.
+// Packets and bytes of a connection by direction: 32 bits in the hot line, the wraps beside it. And its end: at the
+// first packet that comes too late, or by the sweep.
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import { CONN, CONN_WORDS } from '../../src/conntrack/connection-table.ts'

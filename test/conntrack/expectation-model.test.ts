@@ -1,5 +1,6 @@
-// The expectation table against a list of objects that does the same in the plainest way: random announcements, packets,
-// withdrawals, refreshes and ends by two shards in one thread. After each step both have the same expectations.
+// The expectation table against a list of objects that does the same in the plainest way: random announcements,
+// packets, withdrawals, refreshes and ends by two shards in one thread. After each step both have the same
+// expectations.
 
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'

@@ -1,5 +1,5 @@
-// One shard's thread of the expectation model (expectation-threads.ts): random operations on the table that all share, each
-// held against the ledger. May be crashed at any fault point; then the next life goes on with its memory.
+// One shard's thread of the expectation model (expectation-threads.ts): random operations on the table that all share,
+// each held against the ledger. May be crashed at any fault point; then the next life goes on with its memory.
 
 import { workerData } from 'node:worker_threads'
 import { CONN, CONN_WORDS } from '../../src/conntrack/connection-table.ts'

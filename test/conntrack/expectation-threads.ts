@@ -1,7 +1,7 @@
-// Several shards' threads that announce, match, withdraw, refresh and end masters at random while the coordinator expires
-// and mends, on so few endpoints that they are always in each other's way, and with threads that crash and are replaced.
-// What each finds is held against a ledger that all write: by handle, who has claimed it and whether it is over; by port,
-// for which announcement it is reserved. Used by the test and by bench/expectations.ts.
+// Several shards' threads that announce, match, withdraw, refresh and end masters at random while the coordinator
+// expires and mends, on so few endpoints that they are always in each other's way, and with threads that crash and are
+// replaced. What each finds is held against a ledger that all write: by handle, who has claimed it and whether it is
+// over; by port, for which announcement it is reserved. Used by the test and by bench/expectations.ts.
 
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'

@@ -1,5 +1,5 @@
-// One shard's expectations over memory of their own, and others' beside it: each shard has modules of its own, as threads
-// have.
+// One shard's expectations over memory of their own, and others' beside it: each shard has modules of its own, as
+// threads have.
 
 import { CONN, CONN_WORDS } from '../../src/conntrack/connection-table.ts'
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'

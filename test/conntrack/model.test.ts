@@ -1,5 +1,5 @@
-// The connection table against a plain Map from tuples: random insert, delete, expiry and lookup in a table that is small
-// enough to be full most of the time.
+// The connection table against a plain Map from tuples: random insert, delete, expiry and lookup in a table that is
+// small enough to be full most of the time.
 
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'

@@ -1,4 +1,5 @@
-// How long a TCP connection lives without a segment: RFC 5382 REQ-5 (7440 s established, 240 s otherwise), RFC 7857 2.1.
+// How long a TCP connection lives without a segment: RFC 5382 REQ-5 (7440 s established, 240 s otherwise), RFC 7857
+// 2.1.
 
 import { describe, expect, it } from 'vitest'
 import { DEFAULT_TIMEOUTS, tcpTimeouts } from '../../src/conntrack/timeouts.ts'

@@ -1,5 +1,5 @@
-// TCP connections from their first segment to their last (nf_conntrack_proto_tcp.c; RFC 5382 REQ-2): each story tells who
-// sends what, and the state after it. The client's SYN has always been sent.
+// TCP connections from their first segment to their last (nf_conntrack_proto_tcp.c; RFC 5382 REQ-2): each story tells
+// who sends what, and the state after it. The client's SYN has always been sent.
 
 import { describe, expect, it } from 'vitest'
 import { Gateway } from '../datapath/gateway.ts'

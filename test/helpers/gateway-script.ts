@@ -1,6 +1,6 @@
 // The same as Script, through a gateway: real packets, the streams, the expectation table and the sequence edits of a
-// shard. One gateway serves many connections, one after the other; what comes of each can be compared with what comes of
-// it in a Script.
+// shard. One gateway serves many connections, one after the other; what comes of each can be compared with what comes
+// of it in a Script.
 
 import type { Announced, Announcement, Direction, Helper, HelperContext } from '../../src/helpers/helper.ts'
 import type { PortForward } from '../../src/nat/port-forward-rules.ts'

@@ -1,5 +1,5 @@
-// Real sessions, mutated: whatever comes, no fault, no third party, nothing changed but what was announced, and the same
-// in any pieces. A longer run of the same is bench/helpers.ts.
+// Real sessions, mutated: whatever comes, no fault, no third party, nothing changed but what was announced, and the
+// same in any pieces. A longer run of the same is bench/helpers.ts.
 
 import { describe, expect, it } from 'vitest'
 import { BUILTIN } from '../../src/helpers/builtin.ts'

@@ -142,7 +142,7 @@ describe('no row left', () => {
     expect(gateway.fate(LAN, udp(at(20), TO))).toBe('table-full')
   })
 
-  it('an endpoint keeps its mapping although its only connection makes room for its next one (RFC 4787 REQ-1)', async () => {
+  it('an endpoint keeps its mapping though its only connection makes room for the next (RFC 4787 REQ-1)', async () => {
     const gateway = await Gateway.start({ connections: 2 })
     const busy = fromOf(gateway.inside(udp(at(1), TO))[0]!)
     gateway.outside(udp(TO, busy))

@@ -1,5 +1,5 @@
-// One shard's thread of the lease model (lease-threads.ts): takes ports, names ports in reservations, takes those, gives
-// all of it back, and claims each in the common table, where another's claim would be found.
+// One shard's thread of the lease model (lease-threads.ts): takes ports, names ports in reservations, takes those,
+// gives all of it back, and claims each in the common table, where another's claim would be found.
 
 import { workerData } from 'node:worker_threads'
 import { attach } from '../../src/memory/attached.ts'

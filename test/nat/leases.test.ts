@@ -158,7 +158,7 @@ describe('the block that moves', () => {
     expect(externals.moveFreeBlock(0, UDP_SPACE, ME)).toBe(false)
   })
 
-  it("is none of a shard that has two, of the shard that asks, of another space, or of an address that isn't there", () => {
+  it('is none of a shard that has two, of the shard that asks, of another space, or of an absent address', () => {
     lease(1, TCP_SPACE, A, B)
     lease(ME, TCP_SPACE, C, D, E)
     lease(1, UDP_SPACE, A, B, C)
@@ -271,7 +271,7 @@ describe('a reservation', () => {
     expect([take(), take()]).toEqual([port, -1])
   })
 
-  it('names another port than one that a mapping has, that rests, that is reserved, or that another shard leases', () => {
+  it('names no port that a mapping has, that is in quarantine or reserved, or that another shard leases', () => {
     lease(ME, UDP_SPACE, A)
     lease(OTHER, UDP_SPACE, B)
     const rests = take(UDP_SPACE)

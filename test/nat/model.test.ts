@@ -1,7 +1,7 @@
-// No port given twice, whatever comes (RFC 4787 REQ-3, RFC 5382 REQ-7): random opening, answering, resetting, closing and
-// waiting over TCP, UDP and ICMP, with leases that come and go and addresses that change, on few enough ports to run out
-// all the time. After every step the tables are held against each other; what ports are mapped, and since when they were
-// free, against this model.
+// No port given twice, whatever comes (RFC 4787 REQ-3, RFC 5382 REQ-7): random opening, answering, resetting, closing
+// and waiting over TCP, UDP and ICMP, with leases that come and go and addresses that change, on few enough ports to
+// run out all the time. After every step the tables are held against each other; what ports are mapped, and since when
+// they were free, against this model.
 
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'

@@ -1,5 +1,5 @@
-// What the shard that goes on with a dead one's memory makes again (nat/recover.shard.ts). Crashes inside a change are in
-// datapath/crash.test.ts; here the shard dies between two packets.
+// What the shard that goes on with a dead one's memory makes again (nat/recover.shard.ts). Crashes inside a change are
+// in datapath/crash.test.ts; here the shard dies between two packets.
 
 import { describe, expect, it } from 'vitest'
 import { Gateway } from '../datapath/gateway.ts'
@@ -68,7 +68,7 @@ describe('after a crash', () => {
     gateway.check()
   })
 
-  it('closed connections make room in the order of their last packets, then unreplied ones in that of their first', async () => {
+  it('closed connections make room in the order of their last packets, then unreplied ones by their first', async () => {
     const gateway = await Gateway.start({ ports: ONE_BLOCK })
     const externals = new Map<number, string>()
     for (let port = 1; port <= 60; port++) externals.set(port, tcp(gateway, port, 'established'))
