@@ -98,7 +98,7 @@ describe('the external port', () => {
   it('is the inside port, if that is wanted and free; else it is not to be guessed', async () => {
     const preserving = await start({ preservePorts: true })
     for (const port of inside) expect(portOf(preserving, port)).toBe(port)
-    const random = await start()
+    const random = await Gateway.start({ ports: [16_384, 24_575] })
     const given = inside.map((port) => portOf(random, port))
     expect(given.filter((port, i) => port === inside[i]).length).toBeLessThan(3)
     expect(new Set(given.map((port) => port >> 9)).size).toBeGreaterThan(8)
@@ -109,7 +109,7 @@ describe('the external port', () => {
     for (const port of [22, 1024, 60_992, 65_535]) {
       const external = portOf(gateway, port)
       expect(external).toBeGreaterThanOrEqual(16_384)
-      expect(external).toBeLessThanOrEqual(24_575)
+      expect(external).toBeLessThanOrEqual(20_479)
     }
   })
 })
