@@ -1,76 +1,37 @@
-// How a shard that runs short of ports asks for a block, what the coordinator moves, and reservations by any shard.
+// How a shard that runs short of ports asks for a block, and what the coordinator moves.
 
-import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { CELL, counterBlock } from '../../src/counters/counters.ts'
-import { attach } from '../../src/memory/attached.ts'
-import { allocate, Region } from '../../src/memory/region.ts'
-import { Externals, POOL, TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
+import { describe, expect, it, vi } from 'vitest'
+import { CELL } from '../../src/counters/counters.ts'
+import { TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
 import { freedAt, isTaken, MAPPED, RESERVATION, withContent } from '../../src/nat/port-words.ts'
-
-const SIZE = 16
-const [A, B, C, D, E, F, G] = [80, 81, 82, 83, 84, 85, 86] as const
-const ME = 0
-const OTHER = 1
-
-let ports: typeof import('../../src/nat/ports.shard.ts') & typeof import('../../src/nat/blocks.shard.ts')
-let reservations: typeof import('../../src/nat/reservations.ts')
-let rests: typeof import('../../src/nat/quarantine.shard.ts')
-let clock: typeof import('../../src/memory/clock.ts')
-let externals: Externals
-let counters: Float64Array
-/** How often the coordinator was called. */
-let calls: number
-
-beforeEach(async () => {
-  const unused = new Region()
-  const block = allocate(counterBlock)
-  counters = block.view
-  const tables = {
-    packetMemory: new ArrayBuffer(0),
-    connections: unused,
-    mappings: unused,
-    permissions: unused,
-    sequences: unused,
-    events: unused,
-    capacity: 1,
-  }
-  vi.resetModules()
-  attach({ ...tables, counters: new Region(block.buffer) })
-  ports = {
-    ...(await import('../../src/nat/ports.shard.ts')),
-    ...(await import('../../src/nat/blocks.shard.ts')),
-  }
-  reservations = await import('../../src/nat/reservations.ts')
-  rests = await import('../../src/nat/quarantine.shard.ts')
-  clock = await import('../../src/memory/clock.ts')
-  externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: SIZE })).view
-  externals.add(1, POOL)
-  begin(2)
-})
-
-function begin(shards: number): void {
-  ports.attachPorts(externals, ME, shards, () => calls++)
-  clock.setClock(1_000_000)
-  ports.followLeases()
-  // A shard calls once when it begins.
-  calls = 0
-}
-function lease(shard: number, space: number, ...blocks: number[]): void {
-  for (const block of blocks) externals.lease(0, space, block, shard)
-  ports.followLeases()
-}
-const take = (space = TCP_SPACE, wanted = 5000, preserve = false): number =>
-  ports.takePort(0, space, wanted, { preservePorts: preserve, parity: false })
-const takeAll = (count: number): number[] => Array.from({ length: count }, () => take())
-const isPending = (): boolean => ports.isLeasePending(0, TCP_SPACE)
-const lessee = (block: number, space = TCP_SPACE): number => externals.ownerOfBlock(0, space, block)
-const wordOf = (port: number): number => externals.portWords[externals.portIndex(0, TCP_SPACE, port)]!
-const portsOf = (block: number): number[] => Array.from({ length: SIZE }, (_, i) => block * SIZE + i)
-const sorted = (numbers: readonly number[]): number[] => numbers.toSorted((a, b) => a - b)
-function fill(block: number, word: number, count = SIZE, space = TCP_SPACE): void {
-  const first = externals.portIndex(0, space, block * SIZE)
-  externals.portWords.fill(word, first, first + count)
-}
+import {
+  A,
+  B,
+  begin,
+  C,
+  calls,
+  clock,
+  counters,
+  D,
+  E,
+  externals,
+  F,
+  fill,
+  G,
+  isPending,
+  lease,
+  lessee,
+  ME,
+  OTHER,
+  ports,
+  portsOf,
+  rests,
+  SIZE,
+  sorted,
+  take,
+  takeAll,
+  wordOf,
+} from './lease-shard.ts'
 
 describe('a shard that runs short of ports', () => {
   it('asks while it has one block with a usable port left, once, and goes on', () => {
@@ -238,174 +199,6 @@ describe("preservation of the inside port's number", () => {
     expect(take(UDP_SPACE, A * SIZE + 3, true)).toBe(A * SIZE + 3)
     const instead = take(UDP_SPACE, B * SIZE + 3, true)
     expect(portsOf(A)).toContain(instead)
-  })
-})
-
-const indexOf = (port: number, space = TCP_SPACE): number => externals.portIndex(0, space, port)
-/** The port itself if it is to be had, else another of the shard's. */
-const reserve = (port: number, owner = ME, space = TCP_SPACE): number => {
-  const at = reservations.reserveFor(externals, { owner, entry: 0, space }, port, {
-    preservePorts: true,
-    parity: false,
-  })
-  return at < 0 ? -1 : at % 65536
-}
-
-describe('a reservation', () => {
-  it('keeps the port from being given, fifteen times at most, and is over with the last', () => {
-    lease(ME, TCP_SPACE, A)
-    const port = A * SIZE
-    expect(reserve(port)).toBe(port)
-    const granted = Array.from({ length: 15 }, () => reservations.reserveTaken(externals, indexOf(port), () => true))
-    expect(granted).toEqual([...new Array<boolean>(14).fill(true), false])
-    expect(sorted(takeAll(SIZE))).toEqual([-1, ...portsOf(A).slice(1)])
-    for (let i = 0; i < 15; i++) {
-      expect(isTaken(wordOf(port))).toBe(true)
-      reservations.unreserveAt(externals, indexOf(port))
-    }
-    expect(isTaken(wordOf(port))).toBe(false)
-    // Given back once too often: nothing happens.
-    reservations.unreserveAt(externals, indexOf(port))
-    expect(wordOf(port) & (15 << 1)).toBe(0)
-    ports.endQuarantine()
-    expect([take(), take()]).toEqual([port, -1])
-  })
-
-  it('names no port that a mapping has, that is in quarantine or reserved, or that another shard leases', () => {
-    lease(ME, UDP_SPACE, A)
-    lease(OTHER, UDP_SPACE, B)
-    const rests = take(UDP_SPACE)
-    ports.freePort(externals.portIndex(0, UDP_SPACE, rests))
-    const mapped = take(UDP_SPACE)
-    const reserved = reserve(A * SIZE, ME, UDP_SPACE)
-    const free = portsOf(A).filter((port) => ![rests, mapped, reserved].includes(port))
-    const others = [rests, mapped, reserved, B * SIZE].map((port) => reserve(port, ME, UDP_SPACE))
-    for (const port of others) expect(free).toContain(port)
-    expect(new Set(others).size).toBe(4)
-  })
-
-  it('is for a shard that leases a block with a free port', () => {
-    lease(OTHER, TCP_SPACE, A)
-    expect(reserve(A * SIZE, ME)).toBe(-1)
-    const given = Array.from({ length: SIZE + 1 }, () => reserve(A * SIZE, OTHER))
-    expect(sorted(given)).toEqual([-1, ...portsOf(A)])
-  })
-
-  it('keeps the parity, if it can be', () => {
-    lease(ME, TCP_SPACE, A)
-    const given = Array.from(
-      { length: SIZE },
-      () =>
-        reservations.reserveFor(externals, { owner: ME, entry: 0, space: TCP_SPACE }, 5001, {
-          preservePorts: false,
-          parity: true,
-        }) % 65536,
-    )
-    expect(given.slice(0, SIZE / 2).every((port) => port % 2 === 1)).toBe(true)
-    expect(sorted(given)).toEqual(portsOf(A))
-  })
-
-  it("holds in another shard's block, and keeps that block where it is", () => {
-    lease(OTHER, TCP_SPACE, A)
-    expect(reserve(A * SIZE, OTHER)).toBe(A * SIZE)
-    expect(externals.takeBack(0, TCP_SPACE, A)).toBe(false)
-    reservations.unreserveAt(externals, indexOf(A * SIZE))
-    expect(externals.takeBack(0, TCP_SPACE, A)).toBe(true)
-  })
-
-  /** Another thread does this just before the next compare-and-swap. */
-  function overtakenBy(other: () => void): () => void {
-    const compareExchange = Atomics.compareExchange
-    const spy = vi.spyOn(Atomics, 'compareExchange').mockImplementationOnce(((
-      ...all: Parameters<typeof compareExchange>
-    ) => {
-      other()
-      return compareExchange(...all)
-    }) as typeof Atomics.compareExchange)
-    return () => spy.mockRestore()
-  }
-
-  it('is not lost to another shard that names the port in the same moment', () => {
-    lease(ME, TCP_SPACE, A)
-    const port = reserve(A * SIZE)
-    const restore = overtakenBy(() => Atomics.add(externals.portWords, indexOf(port), (1 << 17) + RESERVATION))
-    expect(reservations.reserveTaken(externals, indexOf(port), () => true)).toBe(true)
-    restore()
-    expect(wordOf(port) & (15 << 1)).toBe(3 * RESERVATION)
-  })
-
-  it('is undone if the block went to another shard meanwhile', () => {
-    lease(ME, TCP_SPACE, A)
-    const restore = overtakenBy(() => externals.lease(0, TCP_SPACE, A, OTHER))
-    expect(reserve(A * SIZE)).toBe(-1)
-    restore()
-    expect(isTaken(wordOf(A * SIZE))).toBe(false)
-  })
-
-  it('of a port that a mapping has is refused if the mapping has ended, and outlives it', () => {
-    lease(ME, TCP_SPACE, A)
-    const port = take()
-    expect(reservations.reserveTaken(externals, indexOf(port), () => false)).toBe(false)
-    expect(reservations.reserveTaken(externals, indexOf(port), () => true)).toBe(true)
-    expect(reservations.reserveTaken(externals, indexOf(port === A * SIZE ? port + 1 : A * SIZE), () => true)).toBe(
-      false,
-    )
-    ports.freePort(externals.portIndex(0, TCP_SPACE, port))
-    expect(isTaken(wordOf(port))).toBe(true)
-    expect(takeAll(SIZE)).not.toContain(port)
-  })
-})
-
-describe('a reserved port', () => {
-  const takeReserved = (port: number, space = TCP_SPACE): boolean =>
-    ports.takeReserved(externals.portIndex(0, space, port))
-
-  it('is taken by the shard that leases its block, once, and counts as taken', () => {
-    lease(ME, TCP_SPACE, A)
-    const port = reserve(A * SIZE)
-    expect(takeReserved(port)).toBe(true)
-    expect(takeReserved(port)).toBe(false)
-    expect([counters[CELL.portsUsed + TCP_SPACE], ports.usableIn(indexOf(port) / SIZE)]).toEqual([1, SIZE - 1])
-    reservations.unreserveAt(externals, indexOf(port))
-    expect(isTaken(wordOf(port))).toBe(true)
-    ports.freePort(externals.portIndex(0, TCP_SPACE, port))
-    expect(isTaken(wordOf(port))).toBe(false)
-    expect([counters[CELL.portsUsed + TCP_SPACE], ports.usableIn(indexOf(port) / SIZE)]).toEqual([0, SIZE])
-  })
-
-  it('is not taken if no reservation names it, or its block is another shard’s', () => {
-    lease(ME, TCP_SPACE, A)
-    lease(OTHER, TCP_SPACE, B)
-    expect(takeReserved(A * SIZE)).toBe(false)
-    expect(takeReserved(reserve(B * SIZE, OTHER))).toBe(false)
-  })
-
-  it('rests no longer, if its mapping had ended before the expectation', () => {
-    lease(ME, UDP_SPACE, A)
-    const [port, second] = [take(UDP_SPACE), take(UDP_SPACE)]
-    reservations.reserveTaken(externals, indexOf(port, UDP_SPACE), () => true)
-    ports.freePort(externals.portIndex(0, UDP_SPACE, port))
-    ports.freePort(externals.portIndex(0, UDP_SPACE, second))
-    expect(takeReserved(port, UDP_SPACE)).toBe(true)
-    expect([counters[CELL.portsUsed + UDP_SPACE], counters[CELL.portsResting + UDP_SPACE]]).toEqual([1, 1])
-    reservations.unreserveAt(externals, indexOf(port, UDP_SPACE))
-    ports.freePort(externals.portIndex(0, UDP_SPACE, port))
-    expect(rests.quarantined()).toBe(2)
-    clock.setClock(1_000_000 + 120_000)
-    ports.endQuarantine()
-    expect([rests.quarantined(), counters[CELL.portsResting + UDP_SPACE]]).toEqual([0, 0])
-    expect(ports.usableIn(Math.floor(indexOf(port, UDP_SPACE) / SIZE))).toBe(SIZE)
-  })
-
-  it('that was taken when its shard died is freed by the successor, still reserved', () => {
-    lease(ME, TCP_SPACE, A)
-    const port = reserve(A * SIZE)
-    takeReserved(port)
-    ports.attachPorts(externals, ME, 2)
-    ports.recoverPorts(new Uint8Array(externals.portWords.length))
-    ports.followLeases()
-    expect(wordOf(port) & (MAPPED | (15 << 1))).toBe(RESERVATION)
-    expect(counters[CELL.portsUsed + TCP_SPACE]).toBe(0)
   })
 })
 
