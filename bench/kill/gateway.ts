@@ -3,13 +3,13 @@
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { PATIENCE_MS } from '../../src/lab/world/patience.ts'
 import type { Processes, Program } from '../../src/lab/world/processes.ts'
 import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from '../../src/lab/world/topology.ts'
 import { CRASHES, type Crashes } from './crasher.ts'
 
 const COMMAND = fileURLToPath(new URL('../../src/control/main.js', import.meta.url))
 const CRASHER = new URL('./crasher.js', import.meta.url).href
-const FORWARDS_WITHIN_MS = 20_000
 
 export const MEANS = ['atomics', 'faults'] as const
 export type Means = (typeof MEANS)[number]
@@ -82,7 +82,7 @@ export class CrashingGateway {
     const forwarding = new Promise<void>((resolve) => {
       this.#forwarding = resolve
     })
-    const late = AbortSignal.timeout(FORWARDS_WITHIN_MS)
+    const late = AbortSignal.timeout(PATIENCE_MS)
     const tooLate = new Promise<never>((_, reject) =>
       late.addEventListener('abort', () => reject(new Error(`natloom run did not begin:\n${this.program.output}`))),
     )

@@ -8,6 +8,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { content, type Flow, flowOf } from '../../src/lab/traffic/traffic.ts'
+import { PATIENCE_MS } from '../../src/lab/world/patience.ts'
 import { PROTO_UDP } from '../../src/wire/ipv4.ts'
 
 export interface StreamsOptions {
@@ -44,9 +45,6 @@ const PIECE = 2000
 const BETWEEN_PIECES_MS = 5
 const BETWEEN_FLEETING_MS = 5
 const FLEETING_PATIENCE_MS = 3000
-/** If the echo of a piece takes longer, the connection is broken: TCP has sent it again many times. */
-const TCP_PATIENCE_MS = 15_000
-const LAST_WORD_WITHIN_MS = 5000
 
 const { host, port, from, streams, connections } = JSON.parse(process.argv[2] ?? '{}') as StreamsOptions
 const problems: string[] = []
@@ -109,7 +107,7 @@ class Stream {
     const before = this.#received
     const again = setInterval(() => this.send(), 50)
     this.send()
-    await once(this.#socket, 'message', { signal: AbortSignal.timeout(LAST_WORD_WITHIN_MS) }).catch(() =>
+    await once(this.#socket, 'message', { signal: AbortSignal.timeout(PATIENCE_MS) }).catch(() =>
       problems.push(`UDP from ${this.#source}:${sourcePort}: no answer any more, ${before} came before`),
     )
     clearInterval(again)
@@ -122,7 +120,7 @@ class Stream {
 async function converse(socket: Socket, number: number): Promise<number> {
   let pieces = 0
   while (!ending) {
-    await echoed(socket, content(number * 1_000_000 + pieces, PIECE), TCP_PATIENCE_MS)
+    await echoed(socket, content(number * 1_000_000 + pieces, PIECE), PATIENCE_MS)
     pieces++
     await delay(BETWEEN_PIECES_MS)
   }
@@ -142,7 +140,7 @@ async function echoed(socket: Socket, piece: Buffer, patience: number): Promise<
 
 async function open(source: string): Promise<Socket> {
   const socket = connect({ host, port, localAddress: source })
-  await once(socket, 'connect', { signal: AbortSignal.timeout(TCP_PATIENCE_MS) })
+  await once(socket, 'connect', { signal: AbortSignal.timeout(PATIENCE_MS) })
   // once() rejects for code that waits for data; without this, an error at another time would end the process.
   socket.on('error', () => {})
   return socket
