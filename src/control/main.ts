@@ -178,7 +178,7 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     await program.parseAsync(argv)
   } catch (error) {
-    // Commander has said what was wrong; asked for help or the version it ends by an error of code 0.
+    // Commander has printed what is wrong. After printing help or the version it throws an error of exit code 0.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.configuration
     const { text, exitCode: failed } = explain(error)
     process.stderr.write(`${text}\n`)

@@ -62,7 +62,7 @@ export class Gateway {
   readonly #config: GatewayConfig
   readonly #log: Logger
   /** Interface names by port number: inside ones first. */
-  readonly #names: readonly string[]
+  readonly #interfaces: readonly string[]
   readonly #pool: readonly Addr[]
   readonly #portForwards: readonly PortForward[]
   readonly #host: Host
@@ -71,10 +71,10 @@ export class Gateway {
   #stopped: Promise<void> | undefined
   /** The watcher's last report, by port number. */
   #links: readonly LinkReport[] = []
-  #ports: PacketPorts | undefined
-  #addresses: ExternalAddresses | undefined
+  #packetPorts: PacketPorts | undefined
+  #externalAddresses: ExternalAddresses | undefined
   #shards: Shards | undefined
-  #dispatch: KernelDispatch | undefined
+  #kernelDispatch: KernelDispatch | undefined
   #isRunning = false
   #failure: ThreadError | undefined
 
@@ -82,7 +82,7 @@ export class Gateway {
     const { inside, outside, nat, statePath } = config
     this.#config = config
     this.#log = log
-    this.#names = [...inside, ...outside]
+    this.#interfaces = [...inside, ...outside]
     this.#pool = poolAddresses(nat.pool)
     this.#portForwards = config.forward.map(parsePortForward)
     this.#host = new Host({
@@ -134,7 +134,7 @@ export class Gateway {
     if (this.#host.prepare()) this.#log.warn('taking over what a killed natloom left behind')
     this.#undo.push('rules, port range and routes of the host', () => this.#restoreHost())
     checkByteOrder()
-    checkInterfaces(readHost(this.#names))
+    checkInterfaces(readHost(this.#interfaces))
     refuseKernelNat(this.#host, this.#config)
     const memory = allocateMemory(this.#config)
     const expectationGc = this.#startExpectationGc(memory, clock)
@@ -144,18 +144,22 @@ export class Gateway {
     await this.#watch(memory, watcherFd, wakeFds)
     if (sharesAddress(this.#config)) refuseServedPorts(this.#portForwards, this.#outsideAddress())
     const dispatcherWakeFd = memory.dispatcher && this.#eventfd()
-    const ports = this.#openPorts(memory, { wakeFds, dispatcherWakeFd, sharedBytes: memory.sharedPacketMemory })
-    this.#startKernelDispatch(memory, ports)
+    const packetPorts = this.#openPacketPorts(memory, {
+      wakeFds,
+      dispatcherWakeFd,
+      sharedBytes: memory.sharedPacketMemory,
+    })
+    this.#startKernelDispatch(memory, packetPorts)
     this.#host.apply()
-    this.#addresses = this.#openAddresses(memory)
+    this.#externalAddresses = this.#openExternalAddresses(memory)
     this.#bringInLine()
-    if (this.#addresses.count === 0) this.#logAddress()
+    if (this.#externalAddresses.count === 0) this.#logAddress()
     this.#startBlockLeases(memory)
     const shards = await this.#startShards(helpers, {
       gone: (worker) => expectationGc.reclaim(worker),
       memory,
-      packetRings: ports.rings,
-      dispatcherRings: ports.dispatcherRings,
+      packetRings: packetPorts.rings,
+      dispatcherRings: packetPorts.dispatcherRings,
       watcherFd,
       startedAt,
       faults,
@@ -199,7 +203,7 @@ export class Gateway {
     const { buffer, options } = memory.fib
     const thread = new NetlinkThread({
       fib: { buffer, options },
-      ports: this.#names,
+      ports: this.#interfaces,
       wakeFd,
       shardFds,
       changed: (links) => this.#follow(links),
@@ -210,31 +214,31 @@ export class Gateway {
     await thread.started
   }
 
-  #openPorts({ settings }: GatewayMemory, options: PacketPortsOptions): PacketPorts {
-    const ports = new PacketPorts(this.#config, settings[0]!.sides, this.#links, options)
-    this.#undo.push('sockets and receive rings', () => ports.close())
-    this.#ports = ports
-    return ports
+  #openPacketPorts({ settings }: GatewayMemory, options: PacketPortsOptions): PacketPorts {
+    const packetPorts = new PacketPorts(this.#config, settings[0]!.sides, this.#links, options)
+    this.#undo.push('sockets and receive rings', () => packetPorts.close())
+    this.#packetPorts = packetPorts
+    return packetPorts
   }
 
   /** Not needed if a thread dispatches, nor with one shard. */
-  #startKernelDispatch({ externals, settings }: GatewayMemory, ports: PacketPorts): void {
+  #startKernelDispatch({ externals, settings }: GatewayMemory, packetPorts: PacketPorts): void {
     const { dispatch, workers } = this.#config
     if (dispatch === 'thread' || workers === 1) return
     const leases = { shards: workers, key: settings[0]!.ownerKey, externals }
     const rules = staticRules(settings[0]!.portForwards)
     const kernel = new KernelDispatch({
       version: () => externals.version(),
-      replace: () => ports.setDispatch((side) => ownerProgram(side, leases, rules)),
+      replace: () => packetPorts.setDispatch((side) => ownerProgram(side, leases, rules)),
       failed: (error) => this.#log.error({ err: error }, 'the kernel refused a dispatch program, will be tried again'),
     })
     this.#undo.push('following the leases', () => kernel.stop())
-    this.#dispatch = kernel
+    this.#kernelDispatch = kernel
     // The sockets receive nothing before the first program is set, so it is set even if nothing is leased yet.
     kernel.follow()
   }
 
-  #openAddresses(memory: GatewayMemory): ExternalAddresses {
+  #openExternalAddresses(memory: GatewayMemory): ExternalAddresses {
     const { ports } = this.#config.nat
     const addresses = new ExternalAddresses({
       externals: memory.externals,
@@ -265,7 +269,7 @@ export class Gateway {
   }
 
   #leasesChanged(): void {
-    this.#dispatch?.follow()
+    this.#kernelDispatch?.follow()
     this.#shards?.wakeAll()
   }
 
@@ -291,7 +295,7 @@ export class Gateway {
 
   #health(): Health {
     const notTurning = this.#shards?.notTurning() ?? []
-    const externalAddresses = this.#addresses?.count ?? 0
+    const externalAddresses = this.#externalAddresses?.count ?? 0
     const interfaces = this.#links.map(({ name, up }) => ({ name, up }))
     return {
       ok: notTurning.length === 0 && externalAddresses > 0,
@@ -309,10 +313,10 @@ export class Gateway {
 
   /** Has sockets, addresses and rules follow the last report. Throws what host/ and io/ throw. */
   #bringInLine(): void {
-    const [ports, addresses] = [this.#ports, this.#addresses]
-    if (!ports || !addresses) return
-    const isBack = ports.follow(this.#links)
-    const isNews = addresses.follow(this.#outsideAddress(), isBack)
+    const [packetPorts, externalAddresses] = [this.#packetPorts, this.#externalAddresses]
+    if (!packetPorts || !externalAddresses) return
+    const isBack = packetPorts.follow(this.#links)
+    const isNews = externalAddresses.follow(this.#outsideAddress(), isBack)
     if (isNews) this.#logAddress()
   }
 
@@ -321,7 +325,7 @@ export class Gateway {
   }
 
   #logAddress(): void {
-    const shared = this.#addresses?.shared
+    const shared = this.#externalAddresses?.shared
     if (shared !== undefined) this.#log.info({ address: formatAddress(shared) }, 'translating to the outside address')
     else this.#log.warn({ outside: this.#config.outside }, 'no outside address: waiting for one, nothing is translated')
   }

@@ -1,11 +1,11 @@
-// What programs send to the API, read with care: it comes from outside of the process.
+// The requests that the API reads: checked by a schema, because they come from outside of the process.
 
 import { isAbsolute } from 'node:path'
 import * as z from 'zod'
 import { BUILTIN_HELPERS, isServer } from '../helpers/helper-config.ts'
 import type { HelperRequest } from '../helpers/helper-manager.ts'
 
-/** A request that can't be understood, or must not be. */
+/** A request that is malformed or asks for something that is not allowed. `status` is HTTP's, `code` the API's. */
 export class ApiRefusal extends Error {
   override readonly name = 'ApiRefusal'
   readonly status: number
@@ -33,7 +33,7 @@ const helperFields = z.strictObject({
   options: z.record(z.string(), z.unknown()).optional(),
 })
 
-/** What is wrong, in the words of who asks for it: zod's own say what a value is not. */
+/** Says what a field must be. zod's own messages say only what a value is not. */
 function messageOf({ code, path, ...issue }: z.core.$ZodIssue): string {
   if (code === 'unrecognized_keys' && 'keys' in issue)
     return `${issue.keys[0]}: no such field: ${Object.keys(asked).join(', ')}`
@@ -48,7 +48,7 @@ export function helperRequest(text: string): HelperRequest {
   throw new ApiRefusal(400, 'API_REQUEST', messageOf(error.issues[0] as z.core.$ZodIssue))
 }
 
-/** Undefined, which is no object either, if it is no JSON. */
+/** Undefined if the text is no JSON: the schema then refuses it as it refuses everything that is no object. */
 function parsed(text: string): unknown {
   try {
     return JSON.parse(text)
