@@ -9,7 +9,7 @@ import type { Dataplane, ShardMemory, ShardSettings, Wakers } from './shard-cont
 import { cutTables } from './shard-tables.ts'
 
 /**
- * A packet's way is many small functions: V8 inlines all of it only with a larger budget than its own (measured with
+ * The pipeline is many small functions: V8 inlines all of them only with a larger budget than its own (measured with
  * bench/pipeline.ts: a fifth faster). For the whole process, best before the datapath is first run.
  */
 export const INLINING = ['--max-inlined-bytecode-size-cumulative=4000', '--max-inlined-bytecode-size=2000'] as const

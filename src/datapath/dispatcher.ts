@@ -20,7 +20,7 @@ import * as ipv4 from '../wire/ipv4.ts'
 import { attachHandover, BY_DISPATCH, give, publishHandOvers } from './handover/handover.ts'
 import { HandoverRings } from './handover/handover-rings.ts'
 import { attachPacketOwner, ownerOfFragments, ownerOfPacket, ownerOfTuple } from './handover/packet-owner.ts'
-import { answerPorts, embedded, protocol, readEmbedded } from './icmp/embedded-packet.ts'
+import { embedded, protocol, readEmbedded, replyPorts } from './icmp/embedded-packet.ts'
 import { AT, beginBurst, FLOW, FRAGMENT, ingress, ingressOf, KIND, LENGTH, side } from './packet/burst.ts'
 import { copyLinkCounts, countReceived, countVerdict } from './packet/counting.ts'
 import { mem } from './packet/packet-memory.ts'
@@ -97,5 +97,5 @@ function ownerOf(i: number, kind: number): Shard {
   if (kind === FLOW) return ownerOfPacket(i)
   // Whoever gets an error with an unreadable quote says so.
   if (!readEmbedded(i)) return 0
-  return ownerOfTuple(keyWord(protocol, side), ipv4.dst(mem, embedded), ipv4.src(mem, embedded), answerPorts)
+  return ownerOfTuple(keyWord(protocol, side), ipv4.dst(mem, embedded), ipv4.src(mem, embedded), replyPorts)
 }

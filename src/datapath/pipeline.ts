@@ -1,16 +1,16 @@
-// One packet's way through natloom, to be read from top to bottom. A burst goes through it in stages, each for all
-// packets before the next, so that the memory a stage touches is in cache when the next needs it:
+// The pipeline that every packet goes through, to be read from top to bottom. A burst goes through it in stages, each
+// for all packets before the next, so that the memory a stage touches is in cache when the next needs it:
 //
-//   receive        the driver lists what has arrived on one port, or another shard's ring what that has handed over
-//   parse, hash    what each packet is, what is wrong with it, its tuple; then their hashes parse.ts
+//   receive        the driver lists what has arrived on one port, or a ring what another shard has handed over
+//   parse, hash    what each packet is, what is wrong with it, its tuple; then the hashes   packet/parse.ts
 //   touch          the index cells; the rows that they name; the routes that those need     (here)
-//   settle         one by one: verdict                                                      (here)
-//     flow           the connection of its tuple, or a new one                              admit.ts, nat/opening.shard.ts
-//     fragment       the tuple by the datagram's record, then as a flow                     fragment-table.ts
-//     ICMP error     the connection of the packet it quotes                                 icmp-error.ts
-//     forward        time to live, route, size; track; count; translate; send               forward.ts, conntrack/track.shard.ts
-//     help           of helped connections: between tracking and translation                helped.ts, helper-call.ts, held-bytes.ts
-//     hand over      no connection here, and another shard's by the ownership rule          packet-owner.ts, handover.ts
+//   settle         one by one: the verdict                                                  (here)
+//     flow           the connection of its tuple, or a new one                              admit.ts, related.ts
+//     fragment       the tuple by its datagram's record, then as a flow                     packet/fragment-table.ts
+//     ICMP error     the connection of the packet embedded in it                            icmp/icmp-error.ts
+//     forward        time to live, route, size; track, count, translate, send               forward.ts, egress/
+//     help           of helped connections: between tracking and translation                helped/helped.ts
+//     hand over      no connection here, and by the ownership rule another shard's          handover/handover.ts
 //   flush          the driver sends, other shards see what is in their rings
 //   release        the frames go back to the link
 //
@@ -52,6 +52,7 @@ import {
   HAIRPIN,
   HASH,
   ICMP_ERROR,
+  type Ingress,
   IP,
   ingress,
   ingressOf,
@@ -60,6 +61,7 @@ import {
   KNOWN_PORTS,
   LATER_FRAGMENT,
   LENGTH,
+  type LinkPort,
   PORTS,
   PORTS_KNOWN,
   port,
@@ -86,8 +88,8 @@ export function attachPipeline(withDriver: Driver): void {
   driver = withDriver
 }
 
-/** One burst from one port, all the way; returns how many packets it had. */
-export function runBurst(fromPort: number): number {
+/** Receives and processes a burst from one port; returns how many packets it had. */
+export function runBurst(fromPort: LinkPort): number {
   const received = driver.receive(fromPort, AT, LENGTH)
   if (received > 0) {
     countReceived(sideOf[fromPort]!, received)
@@ -98,40 +100,40 @@ export function runBurst(fromPort: number): number {
   return received
 }
 
-/** Bursts that other shards have handed over; returns how many packets they had. */
+/** Processes what other threads have handed over; returns how many packets. */
 export const runHandedOver = (): number => takeHandedOver(processHandedOver)
 
-function processHandedOver(itsIngress: number, count: number): void {
-  process(itsIngress, count, false)
+function processHandedOver(cameBy: Ingress, count: number): void {
+  process(cameBy, count, false)
   endBurst()
 }
 
-/** What the burst has sent leaves, and what it has handed over is shown; only then its frames may be given back. */
+/** Lets go what the burst has sent, and publishes what it has handed over; only then its frames may be given back. */
 function endBurst(): void {
   driver.flush()
   publishHandOvers()
   resetScratch()
 }
 
-/** Packets whose wait for a neighbour is over go through from the start, or their senders are told. */
+/** Packets whose neighbour is known by now go through from the start; if it does not answer, their senders are told. */
 export function runPending(): void {
-  checkPending((itsIngress, count, resolved) => {
-    if (resolved) process(itsIngress, count, false)
-    else reject(itsIngress, count)
+  checkPending((cameBy, count, resolved) => {
+    if (resolved) process(cameBy, count, false)
+    else reject(cameBy, count)
     endBurst()
   })
 }
 
-/** What helpers have held for too long goes on. */
+/** Bytes that helpers have held for too long go on. */
 export function runHeld(): void {
   releaseHeld()
   endBurst()
 }
 
-function process(itsIngress: number, count: number, isFromRing: boolean): void {
-  beginBurst(itsIngress, isFromRing)
+function process(cameBy: Ingress, count: number, isFromRing: boolean): void {
+  beginBurst(cameBy, isFromRing)
   parseBurst(count, portMacHigh(port), portMacLow(port))
-  if ((itsIngress & PORTS_KNOWN) !== 0) fillKnownPorts(count)
+  if ((cameBy & PORTS_KNOWN) !== 0) fillKnownPorts(count)
   hashBurst(count)
   touchIndex(count)
   suggestRows(count)
@@ -146,7 +148,7 @@ function process(itsIngress: number, count: number, isFromRing: boolean): void {
   }
 }
 
-/** Fragments whose record has been asked by another shard. */
+/** Fragments whose record another shard has looked up bring their ports along. */
 function fillKnownPorts(count: number): void {
   for (let i = 0; i < count; i++) {
     if (KIND[i] !== FRAGMENT) continue
@@ -155,7 +157,7 @@ function fillKnownPorts(count: number): void {
   }
 }
 
-/** Loads the index cell where each probe begins; the sum only keeps the loads from being optimised away. */
+/** A load from the index cell where each packet's probe begins. */
 function touchIndex(count: number): void {
   const { cells, mask } = connectionIndex
   let sink = 0
@@ -163,7 +165,7 @@ function touchIndex(count: number): void {
   SINK[0] = sink
 }
 
-/** The first candidate of each packet. */
+/** The first candidate of each packet's connection, into REF. */
 function suggestRows(count: number): void {
   const index = connectionIndex
   for (let i = 0; i < count; i++) {
@@ -173,7 +175,7 @@ function suggestRows(count: number): void {
 }
 
 /**
- * A load from each row. In a loop of nothing else: the processor overlaps the misses of as many iterations as its
+ * A load from each row, in a loop of nothing else: the processor overlaps the cache misses of as many iterations as its
  * window holds (measured at a million flows: 55 ns a packet in one loop with the search, 29 in two).
  */
 function touchRows(count: number): void {
@@ -182,7 +184,7 @@ function touchRows(count: number): void {
   SINK[0] = sink
 }
 
-/** The route cache's place for where each packet will go, if its row is the right one. */
+/** A load from the route cache for where each packet will go, if its row is the right one. */
 function touchRoutes(count: number): void {
   let sink = 0
   for (let i = 0; i < count; i++) {
@@ -192,7 +194,7 @@ function touchRoutes(count: number): void {
   SINK[0] = sink
 }
 
-/** Where the touches of all stages end. */
+/** Takes the sums of the touches, so that the loads are not optimised away. */
 const SINK = new Int32Array(1)
 
 function settle(i: number): Verdict {
@@ -255,7 +257,7 @@ function fragment(i: number): Verdict {
   return laterFragment(i)
 }
 
-/** Belongs to the connection that the first fragment has found or made; there is nothing to make one of. */
+/** A later fragment belongs to the connection that the first one has found or made; it can't make one. */
 function laterFragment(i: number): Verdict {
   const ref = findConnection(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!, HASH[i]!)
   if (ref === 0 || hasExpired(rowOf(ref))) return FRAGMENT_ORPHAN
@@ -265,7 +267,7 @@ function laterFragment(i: number): Verdict {
 
 function firstFragment(i: number): Verdict {
   const kind = parseTransport(i, KEY[i]! & 0xff, false)
-  if (kind !== FLOW) return kind === ICMP_ERROR ? DROP['icmp-embedded'] : kind
+  if (kind !== FLOW) return kind === ICMP_ERROR ? DROP['icmp-embedded'] : (kind as Verdict)
   const record = fragments.recordFirst(i, PORTS[i]!)
   if (record === 0) return FRAGMENT_TABLE_FULL
   fragments.countFragment(record, i)
@@ -274,7 +276,7 @@ function firstFragment(i: number): Verdict {
   // Asked before: a hairpin's first half changes the ports, and is this shard's, as its later fragments are.
   const owner = otherOwner(i)
   const verdict = flow(i)
-  // Without the first the others are orphans anyway: what nobody asked for doesn't fill the table.
+  // Without its first fragment a datagram's later ones are orphans anyway: unsolicited ones must not fill the table.
   if (verdict >= 0) {
     fragments.forget(record)
     return verdict
@@ -284,11 +286,11 @@ function firstFragment(i: number): Verdict {
   return verdict
 }
 
-/** The neighbour does not answer: tells the senders of packets that have waited. */
-function reject(itsIngress: number, count: number): void {
-  beginBurst(itsIngress, false)
+/** The neighbour does not answer: tells the senders of the packets that have waited for it. */
+function reject(cameBy: Ingress, count: number): void {
+  beginBurst(cameBy, false)
   parseBurst(count, portMacHigh(port), portMacLow(port))
-  if ((itsIngress & PORTS_KNOWN) !== 0) fillKnownPorts(count)
+  if ((cameBy & PORTS_KNOWN) !== 0) fillKnownPorts(count)
   for (let i = 0; i < count; i++) {
     if (KIND[i]! < QUEUED) sendError(i, HOST_UNREACHABLE, 0)
     countVerdict(side, NEIGHBOUR_UNREACHABLE)

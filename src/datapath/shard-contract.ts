@@ -1,5 +1,5 @@
-// What a shard is told, what memory it works on, and what its thread's loop asks of it: the contract between the datapath
-// and the threads above it (coordinator, replay, workers). Types alone: whoever imports them needs no attached memory.
+// What a shard is told, what memory it works on, and what its thread's loop asks of it: the contract between the
+// datapath and all above it (coordinator, replay, workers). Types alone: they can be imported without attached memory.
 
 import type { Side } from '../conntrack/terms.ts'
 import type { Timeouts } from '../conntrack/timeouts.ts'
@@ -56,7 +56,7 @@ export interface ShardMemory {
   readonly helperList: SharedArrayBuffer
 }
 
-/** How a shard makes other threads look. Each may be called at any time and wakes a sleeper once. */
+/** How a shard wakes other threads. Each may be called at any time, and wakes a thread that sleeps once. */
 export interface Wakers {
   /** The netlink watcher: a neighbour is asked for. */
   watcher(): void
@@ -64,9 +64,9 @@ export interface Wakers {
   shard(shard: number): void
   /** The coordinator: a port block is asked for. */
   coordinator(): void
-  /** To measure helpers by; without them they are not. */
+  /** The clocks that calls of helpers are measured by; without them calls are not measured. */
   readonly callClocks?: CallClocks
-  /** Somebody who writes a helper: what is wrong with it, in a line. */
+  /** The people who write a helper: what is wrong with it, in a line. */
   readonly tell?: (text: string) => void
 }
 

@@ -12,7 +12,7 @@ import type { ShardSettings } from './shard-contract.ts'
 
 type Tables = Omit<Attached, 'packetMemory'>
 
-/** Cuts a shard's own tables. Counters come first, so that anyone finds them without knowing the rest. */
+/** Cuts a shard's own tables. Counters come first, so that they are found without knowing the rest. */
 export function cutTables(region: Region, capacity: number): Tables {
   return {
     counters: region.sub(bytesOf(counterBlock)),

@@ -103,14 +103,14 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   lastReceived = 0
 }
 
-/** One turn of the loop at this time: a burst from each port, and what time demands. Returns packets received. */
+/** One turn of the loop at this time: a burst from each port, and all that is due by now. Returns packets received. */
 export function turn(milliseconds: Milliseconds): number {
   setClock(milliseconds)
   // A turn that received anything is followed by the next one at once, so its time costs no look at the clock.
   if (lastReceived > 0) counters[CELL.busySeconds]! += (milliseconds - lastTurn) / 1000
   lastTurn = milliseconds
   if (mustRecover) {
-    // Not before the first turn: what is found free rests from now on, whenever that is.
+    // Not before the first turn: ports that are found free are in quarantine from now on, so the time must be known.
     recover(externals)
     recoverExpectations()
     mustRecover = false
@@ -133,10 +133,10 @@ export function endHousekeeping(): void {
   nextSweep = Number.POSITIVE_INFINITY
 }
 
-/** What changes in the list of helpers, if anything has: to be awaited between turns. */
+/** Follows a change in the list of helpers, if there is one: to be awaited between turns. */
 export const followHelpers = (): Promise<void> | undefined => followHelperList()
 
-/** Expiry, rests, and the counts that are cheaper to copy than to keep. */
+/** Expiry, the end of quarantines, and counts that are kept elsewhere. */
 function housekeeping(): void {
   nextSweep = nowMs + SWEEP_EVERY
   sweep(Math.ceil(connections.highest / SWEEPS_A_SECOND))

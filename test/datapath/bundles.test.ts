@@ -1,4 +1,5 @@
-// What the build makes of the datapath: a bundle for each kind of thread, with nothing in it that this kind does not need.
+// What the build makes of the datapath: a bundle for each kind of thread, with nothing in it that this kind does not
+// need.
 
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'

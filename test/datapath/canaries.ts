@@ -1,5 +1,5 @@
-// A loopback driver that watches over the memory around each received frame: the shard may write to the frame and to its
-// virtio-net header, and to nothing else of the ring.
+// A loopback driver that watches over the memory around each received frame: the shard may write to the frame and to
+// its virtio-net header, and to nothing else of the ring.
 
 import { VIRTIO_NET_HEADER } from '../../src/io/driver.ts'
 import { LoopbackDriver, type LoopbackOptions } from '../../src/io/loopback.ts'

@@ -1,7 +1,7 @@
-// Several shards in one thread, each with modules of its own over one packet memory, one set of rings, routes and leases: what
-// threads do at once they do by turns here, so that a test says what happens. Packets come by the LAN (port 0) and the
-// outside (port 1), to the shard that `deliver` names; what leaves is verified in full. Block b is leased to shard
-// b mod N.
+// Several shards in one thread, each with modules of its own over one packet memory, one set of rings, routes and
+// leases: what threads do at once they do by turns here, so that a test says what happens. Packets come by the LAN
+// (port 0) and the outside (port 1), to the shard that `deliver` names; what leaves is verified in full. Block b is
+// leased to shard b mod N.
 
 import { expect, vi } from 'vitest'
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'

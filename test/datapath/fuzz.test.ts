@@ -1,5 +1,5 @@
-// Whatever arrives: nothing throws, nothing outside a frame is written (canaries.ts, asked with every frame taken), every
-// packet ends as sent, dropped, not ours or queued, and the tables fit together (consistency.ts).
+// Whatever arrives: nothing throws, nothing outside a frame is written (canaries.ts, asked with every frame taken),
+// every packet ends as sent, dropped, not ours or queued, and the tables fit together (consistency.ts).
 
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'

@@ -1,5 +1,5 @@
-// A gateway for tests: one shard over the loopback driver, with a LAN at port 0 and an outside at port 1
-// (network.ts), in a time that the test tells. A shard's tables are module-level constants, so every gateway gets modules of its own.
+// A gateway for tests: one shard over the loopback driver, with a LAN at port 0 and an outside at port 1 (network.ts),
+// in a time that the test tells. A shard's tables are module-level constants, so every gateway gets modules of its own.
 // Packets in by inside() and outside(), packets out by what they return. Every frame that leaves is verified in full
 // (verify.ts), the memory around every received frame is watched (canaries.ts), and check() holds the shard's tables
 // against each other (consistency.ts).
@@ -60,7 +60,9 @@ export class Gateway {
   driver = new WatchedDriver(DRIVER)
   readonly externals: Externals
   readonly expectations: ExpectationTable
-  /** The coordinator's part in expectations: once a second as time goes by, and before a dead shard's successor begins. */
+  /**
+   * The coordinator's part in expectations: once a second as time goes by, and before a dead shard's successor begins.
+   */
   readonly keeper: ExpectationGc
   settings: ShardSettings
   readonly #buffer: SharedArrayBuffer

@@ -93,7 +93,9 @@ export function nothingLeased(blockSize: number): Externals {
   return cut(new Region(new SharedArrayBuffer(bytesOf(cut))))
 }
 
-/** Blocks leased to anybody, at random: most away from home, some to nobody, at least one of each space to each shard. */
+/**
+ * Blocks leased to anybody, at random: most away from home, some to nobody, at least one of each space to each shard.
+ */
 export function leasesOf({ shards, key, blockSize, seed }: Setup): Leases {
   const externals = nothingLeased(blockSize)
   for (const [entry, external] of NAT_ADDRESSES.entries()) {

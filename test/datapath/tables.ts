@@ -15,6 +15,7 @@ import type * as Permissions from '../../src/conntrack/permissions.shard.ts'
 import type * as Queues from '../../src/conntrack/queues.shard.ts'
 import { TCP_STATES, type TcpState } from '../../src/conntrack/tcp-state.ts'
 import type * as Tuple from '../../src/conntrack/terms.ts'
+import { destinationPort, sourcePort } from '../../src/conntrack/terms.ts'
 import type * as Track from '../../src/conntrack/track.shard.ts'
 import { LIVE } from '../../src/memory/rows.ts'
 import type * as Blocks from '../../src/nat/blocks.shard.ts'
@@ -82,8 +83,10 @@ export function connectionsOf({ connections }: Tables): Connection[] {
   return rowsOf(hot, CONN_WORDS, CONN.state).map((row) => {
     const at = (word: number): number => hot[row * CONN_WORDS + word]!
     const word = at(CONN.state)
-    const tuple = (from: number): string =>
-      `${formatAddress(at(from))}:${swap16(at(from + 2))} > ${formatAddress(at(from + 1))}:${swap16(at(from + 2) >>> 16)}`
+    const tuple = (from: number): string => {
+      const [src, dst, ports] = [formatAddress(at(from)), formatAddress(at(from + 1)), at(from + 2)]
+      return `${src}:${sourcePort(ports)} > ${dst}:${destinationPort(ports)}`
+    }
     const wrapped = (low: number, wraps: number): number => wraps * 2 ** 32 + (low >>> 0)
     return {
       row,

@@ -9,7 +9,7 @@ import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import * as udp from '../../wire/udp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
-import { AT, END, IP, L4 } from '../packet/burst.ts'
+import { AT, END, IP, L4, type RouteLine } from '../packet/burst.ts'
 import { copyBytes, mem, scratchFrame } from '../packet/packet-memory.ts'
 import { sendTo } from './transmit.ts'
 
@@ -29,11 +29,10 @@ function headersOf(i: number): number {
 }
 
 /**
- * Sends packet i, translated, in pieces of at most `mtu` bytes to the next hop of a route cache line. False if it can't
- * be cut: UDP super-packets are one datagram a segment, and their number is not ours to change; the headers alone may be
- * too much.
+ * Sends packet i, translated, in pieces of at most `mtu` bytes by a route. False if it can't be cut: a UDP super-packet
+ * is one datagram a segment, whose number must stay; and headers alone may be longer than the MTU.
  */
-export function sendSmaller(i: number, line: number, mtu: number): boolean {
+export function sendSmaller(i: number, line: RouteLine, mtu: number): boolean {
   const at = AT[i]!
   const type = virtio.gsoType(mem, at) & ~virtio.GSO_ECN
   if (type === virtio.GSO_TCPV4) {
@@ -47,7 +46,7 @@ export function sendSmaller(i: number, line: number, mtu: number): boolean {
   return sendFragments(i, line, mtu)
 }
 
-function sendFragments(i: number, line: number, mtu: number): boolean {
+function sendFragments(i: number, line: RouteLine, mtu: number): boolean {
   const from = AT[i]!
   const ip = IP[i]!
   const headerLength = L4[i]! - ip

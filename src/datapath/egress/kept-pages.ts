@@ -1,8 +1,9 @@
-// Room for frames that must wait, since a frame left in a receive ring stalls it (io/driver.ts): pages of the shard's own
-// memory, and lists of frames that fill them one after the other and give all of them back at once.
+// Room for frames that must wait, since a frame left in a receive ring stalls it (io/driver.ts): pages of the shard's
+// own memory, and lists of frames that fill pages one after the other and give all of them back at once.
 // Owner: this thread.
 
 import { VIRTIO_NET_HEADER } from '../../io/driver.ts'
+import type { At } from '../packet/burst.ts'
 import { bytes } from '../packet/packet-memory.ts'
 
 /** Two frames of an Ethernet's usual size; larger ones get as many pages in a row as they need. */
@@ -13,11 +14,11 @@ export const KEPT_BYTES = PAGES * PAGE_BYTES
 const HEADROOM = VIRTIO_NET_HEADER + 8
 
 const isTaken = new Uint8Array(PAGES)
-let firstPageAt = 0
-/** Pages that nobody has. */
+let firstPageAt: At = 0
+/** Pages that no list has. */
 export let pagesFree = PAGES
 
-export function attachKeptPages(at: number): void {
+export function attachKeptPages(at: At): void {
   firstPageAt = at
   isTaken.fill(0)
   pagesFree = PAGES
@@ -25,27 +26,27 @@ export function attachKeptPages(at: number): void {
 
 /** Frames that wait together. */
 export interface KeptFrames {
-  /** Where each is. */
-  readonly at: number[]
-  /** What they take, alignment and virtio-net headers included. */
+  /** Where each frame begins. */
+  readonly at: At[]
+  /** Bytes that they take, alignment and virtio-net headers included. */
   bytes: number
   readonly pages: number[]
-  /** Of the last page: what is left of it. */
+  /** What is left of the last page. */
   next: number
   end: number
 }
 
 export const noFrames = (): KeptFrames => ({ at: [], bytes: 0, pages: [], next: 0, end: 0 })
 
-/** What a frame of this length takes. */
+/** Bytes that a frame of this length takes. */
 export const bytesToKeep = (length: number): number => (HEADROOM + length + 3) & ~3
 
-/** How many pages it would take more. */
+/** How many more pages the list needs for a frame of this length. */
 export const pagesToKeep = ({ next, end }: KeptFrames, length: number): number =>
   bytesToKeep(length) <= end - next ? 0 : Math.ceil(bytesToKeep(length) / PAGE_BYTES)
 
 /** Copies a frame, virtio-net header included, behind the others; false if there aren't so many free pages in a row. */
-export function keepFrame(kept: KeptFrames, from: number, length: number): boolean {
+export function keepFrame(kept: KeptFrames, from: At, length: number): boolean {
   const count = pagesToKeep(kept, length)
   if (count > 0) {
     const first = findFree(count)

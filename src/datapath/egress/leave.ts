@@ -41,8 +41,8 @@ export function leave(i: number): Verdict {
 }
 
 /**
- * To an external endpoint of our own (RFC 4787 REQ-9): its source is translated, and it goes to whoever owns the endpoint
- * as if it had come from outside. Its time to live falls there.
+ * To an external endpoint of our own (RFC 4787 REQ-9): its source is translated, and it goes to whoever owns the
+ * endpoint as if it had come from outside. Its time to live falls there.
  */
 function leaveToOurselves(i: number, base: Base, direction: Direction): Verdict {
   ipv4.restoreTtl(mem, IP[i]!)

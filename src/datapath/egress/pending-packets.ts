@@ -3,16 +3,26 @@
 // their senders are told (ICMP 3/1, RFC 1812 4.3.3.1). The kernel does the asking: the watcher is told by a request
 // ring, and its answer comes with the next version of the forwarding information base. Owner: this thread.
 
-import { QUEUED } from '../../conntrack/terms.ts'
+import { QUEUED, type Verdict } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { BURST } from '../../io/driver.ts'
+import type { Milliseconds, Shard } from '../../memory/brand.ts'
 import { nowMs } from '../../memory/clock.ts'
 import { NEIGHBOUR } from '../../routing/fib.ts'
-import type { Addr } from '../../wire/address.ts'
+import type { Addr, Ports } from '../../wire/address.ts'
 import { NOT_LENT } from '../handover/handover-rings.ts'
-import { AT, ingress, KNOWN_PORTS, LENGTH, TOKEN } from '../packet/burst.ts'
+import {
+  AT,
+  type Ingress,
+  ingress,
+  KNOWN_PORTS,
+  LENGTH,
+  type LinkPort,
+  type RouteLine,
+  TOKEN,
+} from '../packet/burst.ts'
 import { bytesToKeep, dropKept, type KeptFrames, keepFrame, noFrames, pagesFree, pagesToKeep } from './kept-pages.ts'
 import {
   gatewayOf,
@@ -27,50 +37,50 @@ import {
 
 /** What may wait for one neighbour: as much as Linux keeps (neighbour.c, unres_qlen_bytes). */
 const MOST_BYTES = 212_992
-/** Neighbours that may be waited for at once: more are asked for by somebody who scans. */
+/** Neighbours that may be waited for at once. Only a scan asks for more. */
 const MOST_NEIGHBOURS = 256
 /** The kernel gives a neighbour up after about 3.6 s; milliseconds. */
 const PATIENCE = 5000
 const CHECK_EVERY = 100
 
 interface PendingQueue {
-  readonly port: number
+  readonly port: LinkPort
   readonly gateway: Addr
-  /** An address behind it, to ask the routes again. */
+  /** An address behind the gateway, to look the route up again. */
   readonly destination: Addr
-  readonly since: number
-  /** The kernel was seen asking: a failure after that is an answer to our request, not to an older one. */
+  readonly since: Milliseconds
+  /** The kernel was seen asking: a failure seen after that answers our request, not an older one. */
   asked: boolean
   readonly frames: KeptFrames
-  /** Their lengths, how they came, and of fragments that were handed over their ports. */
+  /** By frame: its length, how it came, and of a fragment that was handed over its ports. */
   readonly length: number[]
-  readonly ingress: number[]
-  readonly ports: number[]
+  readonly ingress: Ingress[]
+  readonly ports: Ports[]
 }
 
 const queues = new Map<number, PendingQueue>()
 /** How many of them have a page. */
-let keepers = 0
-let shard = 0
+let queuesWithPages = 0
+let shard: Shard = 0
 let wakeWatcher: () => void = () => {}
 let checkedVersion = 0
 let checkAgainAt = 0
 
-export function attachPendingPackets(shardNumber: number, wake: () => void): void {
+export function attachPendingPackets(ownShard: Shard, wake: () => void): void {
   queues.clear()
-  keepers = 0
+  queuesWithPages = 0
   checkedVersion = 0
   checkAgainAt = 0
-  shard = shardNumber
+  shard = ownShard
   wakeWatcher = wake
 }
 
-/** Somebody waits, and the routes have changed since, or it is time to look whether patience is over. */
+/** Packets wait, and the routes have changed since they were last looked at, or it is time to look again. */
 export const isTimeToCheckPending = (): boolean =>
   queues.size > 0 && (version !== checkedVersion || nowMs >= checkAgainAt)
 
-/** Lets packet i wait for the next hop of a route cache line; QUEUED, or why it can't. */
-export function waitForNeighbour(i: number, line: number, destination: Addr): number {
+/** Lets packet i wait for the next hop of a route; QUEUED, or why it can't. */
+export function waitForNeighbour(i: number, line: RouteLine, destination: Addr): Verdict {
   const port = routePort(line)
   const gateway = gatewayOf(destination)
   const name = port * 2 ** 32 + (gateway >>> 0)
@@ -94,7 +104,7 @@ export function waitForNeighbour(i: number, line: number, destination: Addr): nu
   const { frames } = queue
   const isFirst = frames.pages.length === 0
   if (!hasRoom(frames, LENGTH[i]!) || !keepFrame(frames, AT[i]!, LENGTH[i]!)) return DROP['neighbour-queue-full']
-  if (isFirst) keepers++
+  if (isFirst) queuesWithPages++
   queue.length.push(LENGTH[i]!)
   queue.ingress.push(ingress)
   queue.ports.push(KNOWN_PORTS[i]!)
@@ -103,22 +113,22 @@ export function waitForNeighbour(i: number, line: number, destination: Addr): nu
 }
 
 /**
- * Another frame may wait with these. Each neighbour that may still be waited for has a page set aside, so whoever floods
- * one or many leaves room for the others; and of what is left, nobody takes more than is left to the next one.
+ * Whether another frame may wait with these. A page is set aside for each neighbour that may still be waited for, so
+ * that floods to one or many leave room for the others; and no neighbour takes more than half of what is left.
  */
 function hasRoom(frames: KeptFrames, length: number): boolean {
   if (frames.bytes + bytesToKeep(length) > MOST_BYTES) return false
   const own = frames.pages.length
   const more = pagesToKeep(frames, length)
-  const setAside = MOST_NEIGHBOURS - keepers - (own === 0 ? 1 : 0)
+  const setAside = MOST_NEIGHBOURS - queuesWithPages - (own === 0 ? 1 : 0)
   return more === 0 || own + more <= pagesFree - setAside
 }
 
 /**
- * Looks whether anybody's waiting is over: `resume` gets the frames that came by one ingress as a burst in AT and
- * LENGTH, and whether their neighbour is there.
+ * Looks whose waiting is over: `resume` gets the frames that came by one ingress as a burst in AT and LENGTH, and
+ * whether their neighbour is there.
  */
-export function checkPending(resume: (itsIngress: number, count: number, resolved: boolean) => void): void {
+export function checkPending(resume: (cameBy: Ingress, count: number, resolved: boolean) => void): void {
   checkedVersion = version
   checkAgainAt = nowMs + CHECK_EVERY
   for (const [name, queue] of queues) {
@@ -130,7 +140,7 @@ export function checkPending(resume: (itsIngress: number, count: number, resolve
     if (!resolved && !failed) continue
     // Gone from the map first: a packet that must wait again begins a new queue.
     queues.delete(name)
-    if (queue.frames.pages.length > 0) keepers--
+    if (queue.frames.pages.length > 0) queuesWithPages--
     release(queue, resolved, resume)
   }
 }
@@ -138,20 +148,20 @@ export function checkPending(resume: (itsIngress: number, count: number, resolve
 function release(
   queue: PendingQueue,
   resolved: boolean,
-  resume: (itsIngress: number, count: number, ok: boolean) => void,
+  resume: (cameBy: Ingress, count: number, ok: boolean) => void,
 ): void {
   const pending = queue.frames.at.length
   for (let first = 0; first < pending; ) {
-    const itsIngress = queue.ingress[first]!
+    const cameBy = queue.ingress[first]!
     let count = 0
-    while (first + count < pending && queue.ingress[first + count] === itsIngress && count < BURST) {
+    while (first + count < pending && queue.ingress[first + count] === cameBy && count < BURST) {
       AT[count] = queue.frames.at[first + count]!
       LENGTH[count] = queue.length[first + count]!
       TOKEN[count] = NOT_LENT
       KNOWN_PORTS[count] = queue.ports[first + count]!
       count++
     }
-    resume(itsIngress, count, resolved)
+    resume(cameBy, count, resolved)
     first += count
   }
   dropKept(queue.frames)

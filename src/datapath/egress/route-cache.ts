@@ -1,12 +1,14 @@
 // Where a packet goes next: port, MTU and the finished Ethernet addresses, from a small cache in front of the
-// forwarding information base (routing/fib.ts), which the kernel's routes and neighbours make. A cache line answers for
-// one destination and one version of the base; a new version makes every line stale at once. Two lines share a place,
-// or two destinations that meet there would evict each other with every packet (measured: 20 ns a packet with 280
-// destinations). Owner: this thread.
+// forwarding information base (routing/fib.ts), which the kernel's routes and neighbours make. A line of the cache
+// holds the route to one destination in one version of the base; a new version makes every line stale at once. A place
+// has two lines: with one, two destinations of the same place would evict each other with every packet (measured: 20 ns
+// a packet with 280 destinations). Owner: this thread.
 
+import type { Shard } from '../../memory/brand.ts'
 import { sharedMemory } from '../../memory/region.ts'
 import { type Fib, FOUND, NEIGHBOUR, ROUTE } from '../../routing/fib.ts'
 import type { Addr } from '../../wire/address.ts'
+import type { LinkPort, RouteLine } from '../packet/burst.ts'
 
 /** 2 MB: as many as a large gateway has hosts behind it. */
 const LINES_LOG = 16
@@ -14,7 +16,7 @@ const LINES = 1 << LINES_LOG
 const LINE_WORDS = 8
 const DESTINATION = 0
 const VERSION = 1
-/** Port to send by, -1 as long as the packet can't simply be sent. */
+/** The driver's port to send by; -1 while a packet can't be sent at once. */
 export const ROUTE_PORT = 2
 export const ROUTE_MTU = 3
 /** The 12 bytes of destination and source MAC as three words. */
@@ -22,7 +24,7 @@ export const ROUTE_MAC = 4
 /** Route type, port + 1 and neighbour state, a byte each. */
 const DETAIL = 7
 
-/** The cache: hop() returns where a line begins. In aligned memory, so that a place's two lines are one of the processor's. */
+/** The cache; routeLookup() returns where a line begins. Aligned, so that a place's two lines are one cache line. */
 export const routeCache = new Int32Array(sharedMemory(LINES * LINE_WORDS * 4))
 
 let fib: Fib
@@ -42,11 +44,11 @@ export function followRoutes(): void {
 }
 
 /** Where the two lines that may hold a destination begin. */
-export const routeCacheLineOf = (destination: Addr): number =>
+export const routeCacheLineOf = (destination: Addr): RouteLine =>
   (Math.imul(destination, 0x9e3779b1) >>> (33 - LINES_LOG)) * (2 * LINE_WORDS)
 
-/** The cache line for a destination. It may be overwritten by the next call. */
-export function routeLookup(destination: Addr): number {
+/** The line for a destination. The next call may overwrite it. */
+export function routeLookup(destination: Addr): RouteLine {
   const first = routeCacheLineOf(destination)
   if (routeCache[first + DESTINATION] === destination && routeCache[first + VERSION] === version) return first
   const second = first + LINE_WORDS
@@ -56,7 +58,7 @@ export function routeLookup(destination: Addr): number {
   return fill(first, destination)
 }
 
-function fill(line: number, destination: Addr): number {
+function fill(line: RouteLine, destination: Addr): RouteLine {
   fib.lookup(destination, found)
   const type = found[FOUND.type]!
   const port = found[FOUND.port]!
@@ -74,21 +76,23 @@ function fill(line: number, destination: Addr): number {
 }
 
 /** One of ROUTE. */
-export const routeType = (line: number): number => routeCache[line + DETAIL]! & 0xff
-/** The port that the route names, whether or not it can be sent by now; -1 for an interface that is none of ours. */
-export const routePort = (line: number): number => ((routeCache[line + DETAIL]! >> 8) & 0xff) - 1
+export const routeType = (line: RouteLine): number => routeCache[line + DETAIL]! & 0xff
+/**
+ * The driver's port that the route names, whether or not packets can be sent now; -1: an interface that is not ours.
+ */
+export const routePort = (line: RouteLine): LinkPort => ((routeCache[line + DETAIL]! >> 8) & 0xff) - 1
 /** One of NEIGHBOUR. */
-export const neighbourState = (line: number): number => (routeCache[line + DETAIL]! >> 16) & 0xff
+export const neighbourState = (line: RouteLine): number => (routeCache[line + DETAIL]! >> 16) & 0xff
 
-/** The next hop's address on the way to a destination. */
-export function gatewayOf(destination: Addr): number {
+/** The address of the next hop to a destination. */
+export function gatewayOf(destination: Addr): Addr {
   fib.lookup(destination, found)
   return found[FOUND.gateway]!
 }
 
-export const portIsUp = (port: number): boolean => fib.portUp(port)
-export const portAddress = (port: number): number => fib.portAddress(port)
-export const portMacHigh = (port: number): number => fib.portMacHigh(port)
-export const portMacLow = (port: number): number => fib.portMacLow(port)
-export const requestNeighbour = (shard: number, port: number, address: Addr): boolean =>
+export const portIsUp = (port: LinkPort): boolean => fib.portUp(port)
+export const portAddress = (port: LinkPort): Addr => fib.portAddress(port)
+export const portMacHigh = (port: LinkPort): number => fib.portMacHigh(port)
+export const portMacLow = (port: LinkPort): number => fib.portMacLow(port)
+export const requestNeighbour = (shard: Shard, port: LinkPort, address: Addr): boolean =>
   fib.requestNeighbour(shard, port, address)

@@ -1,9 +1,9 @@
 // Tracking as the pipeline calls it: by protocol, with what follows from a change of a connection's state for its
 // mapping and for recycling (conntrack/track.shard.ts, nat/bindings.shard.ts). Owner: this thread.
 
-import { CONN, CONN_SHIFT, SEEN_REPLY } from '../../conntrack/connection-table.ts'
+import { type Base, CONN, rowAt, SEEN_REPLY } from '../../conntrack/connection-table.ts'
 import { cold, hot } from '../../conntrack/connections.shard.ts'
-import type { Direction } from '../../conntrack/terms.ts'
+import type { Direction, Verdict } from '../../conntrack/terms.ts'
 import { isClosed, trackOther, trackTcp, trackUdp } from '../../conntrack/track.shard.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import type { Row } from '../../memory/brand.ts'
@@ -20,8 +20,8 @@ const TCP_CHECKSUM = DROP['tcp-checksum']
 const OFFLOADED = virtio.NEEDS_CHECKSUM | virtio.DATA_VALID
 const CLOSING = tcp.FIN | tcp.RST
 
-/** What packet i does to its connection: a verdict. */
-export function track(i: number, base: number, direction: Direction): number {
+/** What packet i does to its connection; whether it may go on. */
+export function track(i: number, base: Base, direction: Direction): Verdict {
   const before = hot[base + STATE]!
   const verdict = trackByProtocol(i, base, direction)
   const after = hot[base + STATE]!
@@ -29,31 +29,34 @@ export function track(i: number, base: number, direction: Direction): number {
   return verdict
 }
 
-function trackByProtocol(i: number, base: number, direction: Direction): number {
+function trackByProtocol(i: number, base: Base, direction: Direction): Verdict {
   const protocol = KEY[i]! & 0xff
   if (KIND[i] === LATER_FRAGMENT) return trackOther(base, direction, protocol)
   if (protocol === ipv4.PROTO_UDP) return trackUdp(base, direction)
   if (protocol !== ipv4.PROTO_TCP) return trackOther(base, direction, protocol)
   const flags = tcp.flags(mem, L4[i]!)
-  // What closes a connection must be what its sender sent; elsewhere a wrong checksum stays wrong and the receiver sees.
+  // A segment that closes the connection must be intact; elsewhere a wrong checksum stays wrong, for the receiver to
+  // see.
   if ((flags & CLOSING) !== 0 && !transportIntact(i)) return TCP_CHECKSUM
   return trackTcp(base, direction, flags)
 }
 
-/** The transport checksum is right, or somebody else answers for it (offloading), or the packet isn't whole. */
+/**
+ * The transport checksum is right; or the link vouches for it or will write it (offloading); or it covers fragments.
+ */
 export function transportIntact(i: number): boolean {
   if (KIND[i] !== FLOW || (virtio.flags(mem, AT[i]!) & OFFLOADED) !== 0) return true
   return checksum.transportChecksumOk(mem, IP[i]!)
 }
 
 /** Tracking has changed the row's state word: what follows from it for mappings and recycling. */
-function noteChange(base: number, before: number, after: number): void {
-  if (((before ^ after) & SEEN_REPLY) !== 0) onReplySeen(base >> CONN_SHIFT)
-  if ((after & 0xff) === ipv4.PROTO_TCP && isClosed(base)) onClosed(base >> CONN_SHIFT)
+function noteChange(base: Base, before: number, after: number): void {
+  if (((before ^ after) & SEEN_REPLY) !== 0) onReplySeen(rowAt(base))
+  if ((after & 0xff) === ipv4.PROTO_TCP && isClosed(base)) onClosed(rowAt(base))
 }
 
-/** Counts are 32 bits in the row; a count that falls has wrapped. */
-export function count(base: number, row: Row, direction: Direction, length: number): void {
+/** Counts a packet. Counts are 32 bits in the row; how often each has wrapped is counted beside it. */
+export function count(base: Base, row: Row, direction: Direction, length: number): void {
   const packets = base + PACKETS + direction
   const bytes = base + BYTES + direction
   hot[packets] = hot[packets]! + 1

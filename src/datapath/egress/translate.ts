@@ -2,28 +2,28 @@
 // the other direction's tuple (nf_nat_packet). Checksums follow by the deltas that the row holds ready, RFC 1624; under
 // virtio-net's NEEDS_CHECKSUM the field holds the pseudo-header's sum only, so only addresses count there.
 
-import { CONN, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
+import { type Base, CONN, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
 import { hot } from '../../conntrack/connections.shard.ts'
 import type { Direction } from '../../conntrack/terms.ts'
 import { invertPorts } from '../../conntrack/terms.ts'
-import type { ProtocolNumber } from '../../wire/address.ts'
+import type { Ports, ProtocolNumber } from '../../wire/address.ts'
 import { addDeltas, applyDelta, applyDeltaToPartial } from '../../wire/checksum.ts'
 import * as icmp from '../../wire/icmp.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import * as udp from '../../wire/udp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
-import { AT, IP, KIND, L4, LATER_FRAGMENT } from '../packet/burst.ts'
+import { AT, type At, IP, KIND, L4, LATER_FRAGMENT } from '../packet/burst.ts'
 import { mem } from '../packet/packet-memory.ts'
 
 const CHECKSUM_DELTA = CONN.checksumDelta
-/** Added to the IP delta it takes back what the TTL adds to it. */
+/** Added to the IPv4 header's delta it takes back what the TTL has added to that. */
 const TTL_UNDONE = 1
 /** Offset of the checksum from the TTL, as one word: TTL, protocol, checksum. */
 const TTL_WORD = 8
 
 /** Rewrites packet i of the row at `base`, going in `direction`: addresses, ports, TTL, checksums. */
-export function translate(i: number, base: number, direction: Direction): void {
+export function translate(i: number, base: Base, direction: Direction): void {
   const ip = IP[i]!
   const other = base + (1 - direction) * TUPLE_WORDS
   const delta = hot[base + CHECKSUM_DELTA + direction]!
@@ -34,35 +34,24 @@ export function translate(i: number, base: number, direction: Direction): void {
   ipv4.setSrc(mem, ip, hot[other + 1]!)
   ipv4.setDst(mem, ip, hot[other]!)
   if (KIND[i] === LATER_FRAGMENT) return
-  translateTransport(
-    L4[i]!,
-    (word >>> 8) & 0xff,
-    hot[other + 2]!,
-    delta >>> 16,
-    ipDelta,
-    virtio.needsChecksum(mem, AT[i]!),
-  )
+  translateTransport(L4[i]!, (word >>> 8) & 0xff, hot[other + 2]!, delta, virtio.needsChecksum(mem, AT[i]!))
 }
 
-function translateTransport(
-  at: number,
-  protocol: ProtocolNumber,
-  answerPorts: number,
-  delta: number,
-  ipDelta: number,
-  partial: boolean,
-): void {
+/** `deltas` has the transport checksum's in its high half, the IPv4 header's in its low one. */
+function translateTransport(at: At, protocol: ProtocolNumber, reply: Ports, deltas: number, partial: boolean): void {
+  const delta = deltas >>> 16
+  const ipDelta = deltas & 0xffff
   if (protocol === ipv4.PROTO_TCP) {
     if (partial) tcp.setChecksum(mem, at, applyDeltaToPartial(tcp.checksum(mem, at), addDeltas(ipDelta, TTL_UNDONE)))
     else tcp.setChecksum(mem, at, applyDelta(tcp.checksum(mem, at), delta))
-    tcp.setPorts(mem, at, invertPorts(answerPorts))
+    tcp.setPorts(mem, at, invertPorts(reply))
   } else if (protocol === ipv4.PROTO_UDP) {
     if (partial) udp.setChecksum(mem, at, applyDeltaToPartial(udp.checksum(mem, at), addDeltas(ipDelta, TTL_UNDONE)))
     else udp.adjustChecksum(mem, at, delta)
-    udp.setPorts(mem, at, invertPorts(answerPorts))
+    udp.setPorts(mem, at, invertPorts(reply))
   } else if (protocol === ipv4.PROTO_ICMP) {
     const isQuery = icmp.isQuery(icmp.type(mem, at))
     icmp.adjustChecksum(mem, at, delta)
-    icmp.setId(mem, at, isQuery ? answerPorts >>> 16 : answerPorts & 0xffff)
+    icmp.setId(mem, at, isQuery ? reply >>> 16 : reply & 0xffff)
   }
 }

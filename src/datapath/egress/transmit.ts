@@ -1,4 +1,4 @@
-// The end of a packet's way: its Ethernet addresses, the driver's send queue, the counters. Owner: this thread.
+// Where a packet leaves: its Ethernet addresses, the driver's send queue, the counters. Owner: this thread.
 
 import type { Side } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
@@ -6,6 +6,7 @@ import { counters } from '../../counters/own-counters.shard.ts'
 import type { Driver } from '../../io/driver.ts'
 import type { Column } from '../../memory/brand.ts'
 import * as ethernet from '../../wire/ethernet.ts'
+import type { At, LinkPort, RouteLine } from '../packet/burst.ts'
 import { mem } from '../packet/packet-memory.ts'
 import { ROUTE_MAC, ROUTE_PORT, routeCache } from './route-cache.ts'
 
@@ -13,9 +14,9 @@ const SENT_PACKETS = CELL.sentPackets
 const SENT_BYTES = CELL.sentBytes
 
 let driver: Driver
-/** A port is a byte (route-cache.ts). */
+/** The ingress word has a byte for a port (packet/burst.ts). */
 const MOST_PORTS = 256
-/** Side (conntrack/terms.ts) of each port. A constant array: V8 folds where it lies (measured: 1 ns a packet). */
+/** Side of each port. A constant array, since V8 folds where it lies (measured: 1 ns a packet). */
 export const sideOf = new Int32Array(MOST_PORTS) as Column<Side>
 
 export function attachTransmit(toDriver: Driver, sides: readonly Side[]): void {
@@ -24,8 +25,8 @@ export function attachTransmit(toDriver: Driver, sides: readonly Side[]): void {
   sideOf.set(sides)
 }
 
-/** Queues a frame of `length` bytes for the next hop that a route cache line names. */
-export function sendTo(line: number, at: number, length: number): void {
+/** Queues a frame of `length` bytes by a route. */
+export function sendTo(line: RouteLine, at: At, length: number): void {
   ethernet.setAddressWords(
     mem,
     at,
@@ -37,7 +38,7 @@ export function sendTo(line: number, at: number, length: number): void {
 }
 
 /** Queues a finished frame for a port. */
-export function sendBy(port: number, at: number, length: number): void {
+export function sendBy(port: LinkPort, at: At, length: number): void {
   driver.send(port, at, length)
   const side = sideOf[port]!
   counters[SENT_PACKETS + side]! += 1

@@ -1,32 +1,38 @@
-// Rings by which packets go from one thread to another: one for each pair of a producer (a shard, or the dispatcher) and
-// a consumer (a shard; a shard's ring to itself carries hairpin). Single producer, single consumer, nobody waits: a full
-// ring refuses. Entries are five numbers; the frames lie in the part of the packet memory that all threads share, or where they
-// were received, lent. Measured elsewhere: publishing an entry at a time costs ten times what publishing a burst does (decision 0004).
+// Rings by which packets go from one thread to another: one for each pair of a producer (a shard, or the dispatcher)
+// and a consumer (a shard; a shard's ring to itself carries hairpins). Single producer, single consumer; a full ring
+// refuses, so no thread ever waits for another. An entry is a few words; the frame lies in the part of the packet
+// memory that all threads share, or, lent, where it was received. Entries are published once a burst: publishing each
+// on its own costs ten times as much (docs/decisions/0004).
 //
-//   word    writer     is                                          also
-//   HEAD    producer   entries before it are written               stored once a burst, after the entries
-//   NEXT    consumer   entries before it are listed                stored before the first of them is touched
-//   TAIL    consumer   entries before it are done with             stored after the last of them is; TAIL <= NEXT <= HEAD
-//   BELL    producers  changes when any HEAD of this consumer's has   one word a consumer: it looks at no ring in vain
-//   ASLEEP  both       the consumer sleeps or is about to          consumer 1, then looks at BELL again, then sleeps;
-//                                                                  a producer rings BELL, then takes ASLEEP to 0 and wakes
-// Never: an entry written at or after TAIL + the ring's slots; an entry read at or after HEAD; a lent frame given back by two.
+//   word      written by  is                                     also
+//   HEAD      producer    entries before it are written          stored once a burst, after the entries
+//   NEXT      consumer    entries before it are listed           stored before the first of them is touched
+//   TAIL      consumer    entries before it are done with        stored after the last of them; TAIL <= NEXT <= HEAD
+//   DOORBELL  producers   changes with any HEAD of the consumer  one word a consumer: it looks at no ring in vain
+//   ASLEEP    both        the consumer sleeps or is about to     consumer: stores 1, looks at DOORBELL again, sleeps;
+//                                                                producer: changes DOORBELL, takes ASLEEP to 0, wakes
+// Never: an entry written at or after TAIL + the ring's slots; an entry read at or after HEAD; a lent frame given back
+// by two threads.
 //
-// Who must give back a lent frame (a receive ring stops for good at one that nobody gives back):
-//   written, HEAD not stored             its lender             it was never there
-//   HEAD stored, not released            the consumer           that of the ring where it lies
-//   passed on, HEAD there not stored     who passes it on       the entry says where to, and as which (passedTo, passedAt)
-//   passed on, HEAD there stored         the next consumer      in two rings until the first is released
-//   released                             nobody                 it was given back before TAIL was stored
+// Who must give back a lent frame (a receive ring stops for good at a frame that is not given back):
+//   written, HEAD not stored             its lender            the entry was never there
+//   HEAD stored, not released            the consumer          that of the ring where the entry lies
+//   passed on, HEAD there not stored     who passes it on      the entry says to whom and as which (passedTo, passedAt)
+//   passed on, HEAD there stored         the next consumer     it lies in two rings until the first is released
+//   released                             no thread             it was given back before TAIL was stored
 //
-// A thread that died leaves all of it as it was. Its successor as a consumer goes on at NEXT: what lies between TAIL and
-// NEXT may be half rewritten, is dropped, and what was lent is given back unless it was passed on. As a producer it goes
-// on at HEAD: what was written behind HEAD was never there. It rings, for what may have been shown without. As a lender
-// it gives back all that no ring has: what lies released in a slot proves nothing, since frames are lent again.
-// All counts run on and wrap at 2^32. Owner: as the table says.
+// A thread that died leaves all of it as it was. As a consumer its successor goes on at NEXT: what lies between TAIL
+// and NEXT may be half rewritten, so it is dropped, and its lent frames are given back unless they were passed on. As a
+// producer the successor goes on at HEAD: what was written behind it was never there; it rings every doorbell, since
+// its predecessor may have stored HEAD and died before it rang. As a lender it gives back all frames that lie in no
+// ring: the token in a released slot proves nothing, since frames are lent again. All counts run on and wrap at 2^32.
+// Owner: as the first table says.
 
+import type { Shard } from '../../memory/brand.ts'
 import { CACHE_LINE_WORDS, type Region } from '../../memory/region.ts'
+import type { Ports } from '../../wire/address.ts'
 import { fault } from '../fault-points.ts'
+import type { At, Ingress } from '../packet/burst.ts'
 
 /**
  * Entries of a ring, a power of two. A shard's rings carry what came to the wrong one; a dispatcher's carry everything,
@@ -34,12 +40,12 @@ import { fault } from '../fault-points.ts'
  */
 const SHARD_SLOTS = 512
 const DISPATCHER_SLOTS = 4096
-/** Hand-overs of one packet (datapath/packet/burst.ts): into so many rings, one after the other, a lent frame may come. */
+/** Hand-overs of one packet (packet/burst.ts): a lent frame may come into so many rings, one after the other. */
 const MOST_HANDOVERS = 3
 
 const NEXT = 0
 const TAIL = 1
-const BELL = 0
+const DOORBELL = 0
 const ASLEEP = 1
 
 /** An entry's words. */
@@ -47,13 +53,13 @@ export const ENTRY = {
   /** Where the frame begins, an offset in the packet memory, and its bytes from there. */
   at: 0,
   length: 1,
-  /** How it came: entries of one burst have the same (datapath/packet/burst.ts). */
+  /** The ingress word (packet/burst.ts): entries of one burst have the same. */
   ingress: 2,
-  /** The ports of a fragment that has none, as its datagram's first one showed them. */
+  /** Of a later fragment, which shows no ports: those that its datagram's first fragment has shown. */
   ports: 3,
-  /** 0: its bytes were copied; of a lent frame what Driver.giveBack() takes, plus 1. */
+  /** 0: the frame's bytes were copied; of a lent frame its token (Driver.lend()), plus 1. */
   lent: 4,
-  /** Written by the consumer of a lent frame that hands it on: to whom, plus 1, and which entry of that ring it is. */
+  /** Written by a consumer that passes a lent frame on: the next consumer, plus 1, and the entry's count there. */
   passedTo: 5,
   passedAt: 6,
 } as const
@@ -61,7 +67,7 @@ const ENTRY_WORDS = 8
 /** In place of a token: the frame's bytes were copied. */
 export const NOT_LENT = -1
 
-/** A frame's place in the shared part of the packet memory. A stride that is no power of two spreads them over cache sets. */
+/** A frame's place in the shared part of the packet memory. No power of two, so that they spread over cache sets. */
 export const SLOT_BYTES = 2112
 
 /** Bytes of the packet memory's shared part. */
@@ -78,7 +84,7 @@ export class HandoverRings {
   readonly heads: Int32Array
   /** NEXT and TAIL. */
   readonly consumed: Int32Array
-  /** BELL and ASLEEP, a line a consumer. */
+  /** DOORBELL and ASLEEP, a cache line a consumer. */
   readonly doors: Int32Array
   /** By ring, slot and word: entryAt() finds it. */
   readonly entries: Int32Array
@@ -91,12 +97,12 @@ export class HandoverRings {
     this.entries = region.i32(slotCount(shards) * ENTRY_WORDS)
   }
 
-  ring(producer: number, consumer: number): number {
+  ring(producer: Shard, consumer: Shard): number {
     return producer * this.shards + consumer
   }
 
   /** How many entries a producer's rings have. */
-  slots(producer: number): number {
+  slots(producer: Shard): number {
     return producer === this.shards ? DISPATCHER_SLOTS : SHARD_SLOTS
   }
 
@@ -110,8 +116,8 @@ export class HandoverRings {
     return this.#slot(ring, count) * SLOT_BYTES
   }
 
-  /** Something lies in a ring to this consumer that it isn't done with. */
-  hasMail(consumer: number): boolean {
+  /** Some ring to this consumer holds entries that it is not done with. */
+  hasMail(consumer: Shard): boolean {
     for (let producer = 0; producer < producers(this.shards); producer++) {
       const ring = this.ring(producer, consumer)
       const tail = Atomics.load(this.consumed, ring * CACHE_LINE_WORDS + TAIL)
@@ -152,7 +158,7 @@ export class HandoverRings {
 /** A producer's end of its rings, one to each shard. */
 export class Outbox {
   readonly #rings: HandoverRings
-  readonly #producer: number
+  readonly #producer: Shard
   readonly #slots: number
   /** By consumer: HEAD as it will be, and TAIL as it was when last looked at. */
   readonly #head: Int32Array
@@ -161,7 +167,7 @@ export class Outbox {
   readonly #written: Uint8Array
   #anyWritten = false
 
-  constructor(rings: HandoverRings, producer: number) {
+  constructor(rings: HandoverRings, producer: Shard) {
     this.#rings = rings
     this.#producer = producer
     this.#slots = rings.slots(producer)
@@ -176,7 +182,7 @@ export class Outbox {
   }
 
   /** False if the ring is full: put() may not be called. */
-  hasRoom(consumer: number): boolean {
+  hasRoom(consumer: Shard): boolean {
     const head = this.#head[consumer]!
     if (((head - this.#tail[consumer]!) | 0) < this.#slots) return true
     const { consumed } = this.#rings
@@ -186,31 +192,39 @@ export class Outbox {
   }
 
   /** The next entry's place, from where the shared part begins. */
-  slotFor(consumer: number): number {
+  slotFor(consumer: Shard): number {
     return this.#rings.slotAt(this.#rings.ring(this.#producer, consumer), this.#head[consumer]!)
   }
 
   /** Which entry of the ring to a consumer the next put() writes. */
-  nextOf(consumer: number): number {
+  nextOf(consumer: Shard): number {
     return this.#head[consumer]!
   }
 
-  put(consumer: number, at: number, length: number, ingress: number, ports: number, token: number): void {
+  /** Writes an entry whose frame was copied; lend() after it says that the frame is lent. */
+  put(consumer: Shard, at: At, length: number, ingress: Ingress, ports: Ports): void {
     const { entries } = this.#rings
     const entry = this.#rings.entryAt(this.#rings.ring(this.#producer, consumer), this.#head[consumer]!)
     entries[entry + ENTRY.at] = at
     entries[entry + ENTRY.length] = length
     entries[entry + ENTRY.ingress] = ingress
     entries[entry + ENTRY.ports] = ports
-    entries[entry + ENTRY.lent] = token + 1
+    entries[entry + ENTRY.lent] = 0
     entries[entry + ENTRY.passedTo] = 0
     this.#head[consumer]! += 1
     this.#written[consumer] = 1
     this.#anyWritten = true
   }
 
-  /** Shows what was put; `wake` is called with each shard that sleeps. Once a burst. */
-  publish(wake: (shard: number) => void): void {
+  /** The frame of the entry that was put last is not a copy: it is lent by this token. */
+  lend(consumer: Shard, token: number): void {
+    const { entries } = this.#rings
+    const last = (this.#head[consumer]! - 1) | 0
+    entries[this.#rings.entryAt(this.#rings.ring(this.#producer, consumer), last) + ENTRY.lent] = token + 1
+  }
+
+  /** Publishes what was put; `wake` is called with each shard that sleeps. Once a burst. */
+  publish(wake: (shard: Shard) => void): void {
     if (!this.#anyWritten) return
     this.#anyWritten = false
     fault('burst not shown')
@@ -220,14 +234,14 @@ export class Outbox {
       this.#written[consumer] = 0
       Atomics.store(heads, this.#rings.ring(this.#producer, consumer) * CACHE_LINE_WORDS, this.#head[consumer]!)
       fault('head shown, doorbell not rung')
-      Atomics.add(doors, consumer * CACHE_LINE_WORDS + BELL, 1)
+      Atomics.add(doors, consumer * CACHE_LINE_WORDS + DOORBELL, 1)
       if (Atomics.load(doors, consumer * CACHE_LINE_WORDS + ASLEEP) === 0) continue
       if (Atomics.exchange(doors, consumer * CACHE_LINE_WORDS + ASLEEP, 0) === 1) wake(consumer)
     }
   }
 
-  /** For a successor: has every consumer look, since a dead predecessor may have shown entries and not rung. */
-  ringAll(wake: (shard: number) => void): void {
+  /** For a successor: makes every consumer look, since a dead predecessor may have stored HEAD and not rung. */
+  ringAll(wake: (shard: Shard) => void): void {
     this.#written.fill(1)
     this.#anyWritten = true
     this.publish(wake)
@@ -240,14 +254,14 @@ export class Inbox {
   /** Most entries that waited in one ring since this was last set to zero. */
   fullest = 0
   readonly #rings: HandoverRings
-  readonly #consumer: number
+  readonly #consumer: Shard
   readonly #next: Int32Array
   readonly #door: number
   #heard: number
   /** Something was left in a ring when it was last looked at. */
   #left = true
 
-  constructor(rings: HandoverRings, consumer: number) {
+  constructor(rings: HandoverRings, consumer: Shard) {
     this.producers = producers(rings.shards)
     this.#rings = rings
     this.#consumer = consumer
@@ -255,20 +269,20 @@ export class Inbox {
     this.#next = new Int32Array(this.producers)
     for (let producer = 0; producer < this.producers; producer++)
       this.#next[producer] = Atomics.load(rings.consumed, rings.ring(producer, consumer) * CACHE_LINE_WORDS + NEXT)
-    this.#heard = Atomics.load(rings.doors, this.#door + BELL)
+    this.#heard = Atomics.load(rings.doors, this.#door + DOORBELL)
   }
 
   /** Something may be in a ring. One atomic load: to be asked each turn. */
   hasMail(): boolean {
-    const doorbell = Atomics.load(this.#rings.doors, this.#door + BELL)
+    const doorbell = Atomics.load(this.#rings.doors, this.#door + DOORBELL)
     if (doorbell === this.#heard && !this.#left) return false
     this.#heard = doorbell
     this.#left = false
     return true
   }
 
-  /** Lists at most `most` entries of a ring that have one `way`; how many. entry() reads them until release(). */
-  receive(producer: number, most: number): number {
+  /** Lists at most `most` entries of a ring that have one ingress; how many. entry() finds them until release(). */
+  receive(producer: Shard, most: number): number {
     const { heads, consumed, entries } = this.#rings
     const ring = this.#rings.ring(producer, this.#consumer)
     const first = this.#next[producer]!
@@ -288,12 +302,12 @@ export class Inbox {
   }
 
   /** Where the words of the i-th of `count` entries that were listed last begin, in HandoverRings.entries. */
-  entry(producer: number, count: number, i: number): number {
+  entry(producer: Shard, count: number, i: number): number {
     return this.#rings.entryAt(this.#rings.ring(producer, this.#consumer), this.#next[producer]! - count + i)
   }
 
   /** The i-th of the entries that were listed last is handed on with its lent frame, as entry `next` to a consumer. */
-  passOn(producer: number, count: number, i: number, consumer: number, next: number): void {
+  passOn(producer: Shard, count: number, i: number, consumer: Shard, next: number): void {
     const { entries } = this.#rings
     const entry = this.entry(producer, count, i)
     entries[entry + ENTRY.passedAt] = next
@@ -301,7 +315,7 @@ export class Inbox {
   }
 
   /** The listed entries are done with; what was lent among them has been given back or passed on before. */
-  release(producer: number): void {
+  release(producer: Shard): void {
     const ring = this.#rings.ring(producer, this.#consumer)
     Atomics.store(this.#rings.consumed, ring * CACHE_LINE_WORDS + TAIL, this.#next[producer]!)
   }
@@ -331,7 +345,7 @@ export class Inbox {
     return dropped
   }
 
-  /** The next consumer sees it: what was written and never shown is not there. */
+  /** The next consumer sees the entry: one that was written and not published is not there. */
   #wasPassedOn(entry: number): boolean {
     const { entries, heads } = this.#rings
     const to = entries[entry + ENTRY.passedTo]! - 1
@@ -340,10 +354,10 @@ export class Inbox {
     return ((head - entries[entry + ENTRY.passedAt]!) | 0) > 0
   }
 
-  /** Says that this thread is about to sleep; false if something has come meanwhile: then it must not. */
+  /** Says that this thread is about to sleep; false if something has come meanwhile, and it must not sleep. */
   fallAsleep(): boolean {
     Atomics.store(this.#rings.doors, this.#door + ASLEEP, 1)
-    if (!this.#left && Atomics.load(this.#rings.doors, this.#door + BELL) === this.#heard) return true
+    if (!this.#left && Atomics.load(this.#rings.doors, this.#door + DOORBELL) === this.#heard) return true
     this.wakeUp()
     return false
   }

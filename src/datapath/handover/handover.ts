@@ -1,21 +1,22 @@
-// Handing packets to the shard that owns them, and taking what others hand over (rule 8; datapath/handover/handover-rings.ts).
-// Frames of up to 2 KB are copied into the ring's place; larger ones stay where they are, lent, until the other is done.
-// A frame that has been handed over three times, or that finds a full ring, is dropped: nobody waits for anybody.
-// Owner: this thread its outbox and inbox.
+// Hands packets to the shard that owns them, and takes what other threads hand over, by rings (handover-rings.ts).
+// Frames of up to 2 KB are copied into the ring's slot; larger ones stay where they are, lent, until the other shard is
+// done with them. A frame that was handed over three times, or that meets a full ring, is dropped: no thread waits for
+// another. Owner: this thread, its outbox and its inbox.
 
-import type { Side } from '../../conntrack/terms.ts'
+import type { Side, Verdict } from '../../conntrack/terms.ts'
 import { HANDED_OVER } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
-import type { DropReason } from '../../counters/drop-reasons.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { BURST, type Driver, VIRTIO_NET_HEADER } from '../../io/driver.ts'
+import type { Shard } from '../../memory/brand.ts'
 import type { Ports } from '../../wire/address.ts'
 import { fault } from '../fault-points.ts'
 import {
   AT,
+  type At,
   fromRing,
-  ingress,
+  type Ingress,
   KNOWN_PORTS,
   LENGTH,
   mayHandOver,
@@ -33,18 +34,18 @@ const HANDOVER_FULL = DROP['handover-full']
 // Why a packet is handed over: the kinds of the metric handovers, in its order.
 /** Its flow is another shard's. */
 export const BY_FLOW = 0
-/** Fragments come together first. */
+/** A datagram's fragments come together in one shard, which may be another than its flow's. */
 export const BY_FRAGMENT = 1
-/** A fragment whose ports are known now goes to its flow. */
+/** A fragment whose ports are known by now goes to its flow's shard. */
 export const BY_KNOWN_FRAGMENT = 2
-/** The packet that an ICMP error quotes is another shard's. */
+/** The packet embedded in an ICMP error is another shard's. */
 export const BY_ICMP_ERROR = 3
 /** The second half of a hairpin. */
 export const BY_HAIRPIN = 4
-/** Every packet that a dispatcher takes. */
+/** Every packet that the dispatcher takes. */
 export const BY_DISPATCH = 5
 
-/** From a place's begin to its frame, so that the IPv4 header lies on four bytes. */
+/** From a slot's begin to its frame, so that the IPv4 header begins at a multiple of four. */
 const FRAME_AT = 8 + VIRTIO_NET_HEADER
 const MOST_COPIED = SLOT_BYTES - FRAME_AT
 
@@ -52,21 +53,21 @@ let driver: Driver
 let rings: HandoverRings
 let outbox: Outbox
 let inbox: Inbox | undefined
-let wake: (shard: number) => void = () => {}
-/** The entries in hand: whose ring they are of, and how many. */
+let wake: (shard: Shard) => void = () => {}
+/** The entries in hand: the producer of their ring, and how many they are. */
 let listedFrom = 0
 let listedCount = 0
 
 /**
- * Takes this thread's place at the rings: a shard's, or as number `shards` the dispatcher's, who only gives.
- * `isSuccessor`: a thread that died had the place; what it left half done is dropped, what was lent is given back.
+ * Takes an end of the rings: a shard's, or as number `shards` the dispatcher's, which only gives. `isSuccessor`: a
+ * thread that died had it before; what that left half done is dropped, what it had been lent is given back.
  */
 export function attachHandover(
   withDriver: Driver,
   itsRings: HandoverRings,
-  slot: number,
+  end: Shard,
   isSuccessor: boolean,
-  wakeShard: (shard: number) => void,
+  wakeShard: (shard: Shard) => void,
 ): void {
   driver = withDriver
   rings = itsRings
@@ -75,8 +76,8 @@ export function attachHandover(
     throw new RangeError(
       `shared packet memory of ${driver.sharedLength} bytes: ${handoverFrameBytes(rings.shards)} wanted`,
     )
-  outbox = new Outbox(rings, slot)
-  inbox = slot < rings.shards ? new Inbox(rings, slot) : undefined
+  outbox = new Outbox(rings, end)
+  inbox = end < rings.shards ? new Inbox(rings, end) : undefined
   TOKEN.fill(NOT_LENT)
   if (isSuccessor) succeed(inbox)
 }
@@ -89,65 +90,70 @@ function succeed(box: Inbox | undefined): void {
   outbox.ringAll(wakeSleeper)
 }
 
-/** Hands packet i over as it lies in the packet memory now; the verdict, or why not. */
-export function handOver(i: number, owner: number, toSide: Side, flags: number, reason: DropReason): number {
+/**
+ * Hands packet i over as it lies in the packet memory now, as if it had come by `asFrom`; HANDED_OVER or a drop reason.
+ */
+export function handOver(i: number, owner: Shard, asFrom: Side, flags: number, why: number): Verdict {
   if (!mayHandOver()) return HANDOVER_LOOP
-  return give(i, owner, onward(toSide, flags), reason)
+  return give(i, owner, onward(asFrom, flags), why)
 }
 
-/** Gives packet i to a shard, marked as having come by `itsWay`. */
-export function give(i: number, owner: number, itsIngress: number, reason: DropReason): number {
+/** Gives packet i to a shard, which will see it come by `cameBy`; HANDED_OVER or a drop reason. */
+export function give(i: number, owner: Shard, cameBy: Ingress, why: number): Verdict {
   if (!outbox.hasRoom(owner)) return HANDOVER_FULL
   const at = AT[i]!
   const length = LENGTH[i]!
   if (length <= MOST_COPIED) {
-    copyOut(owner, at, length, itsIngress, PORTS[i]!)
+    copyOut(owner, at, length, cameBy, PORTS[i]!)
   } else if (TOKEN[i] !== NOT_LENT) {
     inbox?.passOn(listedFrom, listedCount, i, owner, outbox.nextOf(owner))
-    outbox.put(owner, at, length, itsIngress, PORTS[i]!, TOKEN[i]!)
+    outbox.put(owner, at, length, cameBy, PORTS[i]!)
+    outbox.lend(owner, TOKEN[i]!)
     TOKEN[i] = NOT_LENT
     fault('frame passed on')
   } else {
-    // What had waited for a neighbour was copied out: there is no ring to leave it in.
+    // A frame that waited for a neighbour was copied out: it lies in no ring that it could be lent from.
     const token = fromRing ? driver.lend(at) : NOT_LENT
     if (token === NOT_LENT) return HANDOVER_FULL
     fault('frame lent')
-    outbox.put(owner, at, length, itsIngress, PORTS[i]!, token)
+    outbox.put(owner, at, length, cameBy, PORTS[i]!)
+    outbox.lend(owner, token)
   }
-  counters[CELL.handovers + reason]! += 1
+  counters[CELL.handovers + why]! += 1
   return HANDED_OVER
 }
 
 /**
- * Hands over an error that this shard has built; false if there is no room. Its bytes are copied at once. It is a packet
- * of its own: how often the one that it is about was handed over doesn't count, and no error is made about it.
+ * Hands over an ICMP error that this shard has built; false if there is no room. Its bytes are copied at once. It is a
+ * packet of its own: how often the packet that it is about was handed over doesn't count, and no error is made about
+ * it.
  */
-export function handOverBuilt(at: number, length: number, owner: number, toSide: Side, flags: number): boolean {
+export function handOverBuilt(at: At, length: number, owner: Shard, asFrom: Side, flags: number): boolean {
   if (length > MOST_COPIED || !outbox.hasRoom(owner)) return false
-  copyOut(owner, at, length, onwardBuilt(toSide, flags), 0)
+  copyOut(owner, at, length, onwardBuilt(asFrom, flags), 0)
   counters[CELL.handovers + BY_HAIRPIN]! += 1
   return true
 }
 
-function copyOut(owner: number, at: number, length: number, itsIngress: number, ports: Ports): void {
+function copyOut(owner: Shard, at: At, length: number, cameBy: Ingress, ports: Ports): void {
   const frame = driver.sharedAt + outbox.slotFor(owner) + FRAME_AT
   copyBytes(at - VIRTIO_NET_HEADER, frame - VIRTIO_NET_HEADER, length + VIRTIO_NET_HEADER)
-  outbox.put(owner, frame, length, itsIngress, ports, NOT_LENT)
+  outbox.put(owner, frame, length, cameBy, ports)
 }
 
-/** Shows other shards what this burst has put into their rings. */
+/** Makes what this burst has put into rings visible to other shards. */
 export const publishHandOvers = (): void => outbox.publish(wakeSleeper)
 
-function wakeSleeper(shard: number): void {
+function wakeSleeper(shard: Shard): void {
   counters[CELL.wakes]! += 1
   wake(shard)
 }
 
 /**
- * Takes what others have handed over: `process` is called with each burst in AT, LENGTH, TOKEN and KNOWN_PORTS, and with
- * how it came. Returns how many packets.
+ * Takes what other threads have handed over: `process` is called with each burst in AT, LENGTH, TOKEN and KNOWN_PORTS,
+ * and with how it came. Returns how many packets.
  */
-export function takeHandedOver(process: (itsIngress: number, count: number) => void): number {
+export function takeHandedOver(process: (cameBy: Ingress, count: number) => void): number {
   if (inbox === undefined || !inbox.hasMail()) return 0
   let taken = 0
   for (let producer = 0; producer < inbox.producers; producer++) {
@@ -156,8 +162,7 @@ export function takeHandedOver(process: (itsIngress: number, count: number) => v
     fault('entries listed')
     listedFrom = producer
     listedCount = count
-    const itsIngress = list(inbox, producer, count)
-    process(itsIngress, count)
+    process(list(inbox, producer, count), count)
     for (let i = 0; i < count; i++) giveBackLent(i)
     fault('lent frames given back')
     inbox.release(producer)
@@ -167,18 +172,19 @@ export function takeHandedOver(process: (itsIngress: number, count: number) => v
   return taken
 }
 
-function list(box: Inbox, producer: number, count: number): number {
+/** Lists entries as the burst; how they came. */
+function list(box: Inbox, producer: Shard, count: number): Ingress {
   const { entries } = rings
-  let itsIngress = ingress
+  let cameBy: Ingress = 0
   for (let i = 0; i < count; i++) {
     const entry = box.entry(producer, count, i)
     AT[i] = entries[entry + ENTRY.at]!
     LENGTH[i] = entries[entry + ENTRY.length]!
     TOKEN[i] = entries[entry + ENTRY.lent]! - 1
     KNOWN_PORTS[i] = entries[entry + ENTRY.ports]!
-    itsIngress = entries[entry + ENTRY.ingress]!
+    cameBy = entries[entry + ENTRY.ingress]!
   }
-  return itsIngress
+  return cameBy
 }
 
 function giveBackLent(i: number): void {
@@ -187,7 +193,7 @@ function giveBackLent(i: number): void {
   TOKEN[i] = NOT_LENT
 }
 
-/** This shard is about to sleep: false if it must not, because something has come. */
+/** Says that this shard is about to sleep; false if it must not, because something has come. */
 export const fallAsleep = (): boolean => inbox === undefined || inbox.fallAsleep()
 export const wakeUp = (): void => inbox?.wakeUp()
 

@@ -1,6 +1,6 @@
-// The ownership rule (ownership/ownership-rule.ts) as this shard asks it: of packets in the burst, of tuples, of what an
-// error quotes. It is asked only about what this shard's tables don't know: a connection found in them is this shard's.
-// With one shard there is nothing to ask. Owner: this thread.
+// The ownership rule (ownership/ownership-rule.ts) as this shard asks it: of packets in the burst, of tuples, of what
+// an error quotes. It is asked only about what this shard's tables don't know: a connection found in them is this
+// shard's. With one shard there is nothing to ask. Owner: this thread.
 
 import type { KeyWord } from '../../conntrack/terms.ts'
 import { INSIDE, keyWord, portsOf, protocolIn } from '../../conntrack/terms.ts'

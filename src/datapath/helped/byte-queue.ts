@@ -1,5 +1,5 @@
-// Bytes in a row: added behind, dropped in front, read anywhere between. What all queues of the shard hold together is
-// counted, so that it can be bounded. Owner: this thread.
+// A queue of bytes: added at the end, dropped from the front, read anywhere between. How many bytes all queues of the
+// shard hold together is counted, so that it can be bounded. Owner: this thread.
 
 const FIRST_CAPACITY = 512
 
@@ -44,7 +44,7 @@ export class ByteQueue {
     if (this.#from !== this.#to) return
     this.#from = 0
     this.#to = 0
-    // A connection that is silent for hours shouldn't keep what it needed once.
+    // A connection that is silent for hours must not keep the room that it needed once.
     if (this.#bytes.length > FIRST_CAPACITY) this.#bytes = Buffer.alloc(0)
   }
 
@@ -76,7 +76,7 @@ export class ByteQueue {
     if (this.#to + length <= this.#bytes.length) return
     const kept = this.length
     const capacity = Math.max(FIRST_CAPACITY, 2 ** Math.ceil(Math.log2(kept + length)))
-    // All of it is old or there is room in front: no need for more.
+    // With the dropped bytes in front there may be room enough without a larger buffer.
     const target =
       capacity <= this.#bytes.length && kept + length <= this.#bytes.length ? this.#bytes : Buffer.alloc(capacity)
     this.#bytes.copy(target, 0, this.#from, this.#to)

@@ -1,41 +1,42 @@
 // How long a helper may take. A shard serves all its connections from one thread, so a helper that computes for long
-// holds up everybody's packets; a thread that the host did not run for a while is nobody's fault. So a call is judged by
-// the processor time of its thread, and only if the wall clock says that it was long.
+// delays the packets of all; but a call may also look long because the host did not run the thread. So a call is judged
+// by the processor time of its thread, which is asked only if the wall clock says that the call was long.
 //
 //   first long call                its result counts; the helper is under suspicion for a minute
 //   suspected, long by the wall,   the thread was not running: its result counts
 //     not by processor time
 //   suspected, long by both        its result counts; it is the connection's last call: cut off as `slow`
 //
-// The processor time is a system call (0.6 microseconds, against 0.05 for the wall clock), which is why the calls of
-// a helper that nobody suspects are not measured by it: where the first long one began in it, nobody knows.
-// A finished result is always kept: what it has announced may not go out with an inside address. Owner: this thread.
+// To ask for the processor time is a system call (0.6 microseconds, against 0.05 for the wall clock), so it is asked at
+// the begin of a call only while the helper is under suspicion; a first long call can't be judged by it.
+// A finished result is always kept: its announcement must not go out with an inside address. Owner: this thread.
 
 import { CELL } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import type { Registered } from '../../helpers/registry.shard.ts'
+import type { Milliseconds } from '../../memory/brand.ts'
 
-/** Milliseconds, from any beginning. */
+/** Milliseconds, counted from any moment. */
 export interface CallClocks {
-  /** Time as it goes by. */
-  wall(): number
-  /** Time that the processor has spent on this thread. */
-  cpu(): number
+  /** The wall clock. */
+  wall(): Milliseconds
+  /** Processor time of this thread. */
+  cpu(): Milliseconds
 }
 
-/** What one call may take: far above what any needs, and above a pause of the collector. Milliseconds, as below. */
+/** Milliseconds that one call may take: far above what any needs, and above a pause of the garbage collector. */
 const LONGEST_CALL = 100
-/** How long a helper is suspected after a call that took longer. */
+/** Milliseconds that a helper is under suspicion after a call that took longer. */
 const SUSPICION = 60_000
 
-/** The processor time at a call's beginning, of a helper that nobody suspects. */
+/** Instead of the processor time at a call's begin: the helper is not under suspicion. */
 const NOT_MEASURED = -1
 
 let clocks: CallClocks | undefined
-let suspectedUntil = new WeakMap<Registered, number>()
-/** Of the call in hand: when it began. */
-let wallAtBegin = 0
-let cpuAtBegin = NOT_MEASURED
+let suspectedUntil = new WeakMap<Registered, Milliseconds>()
+/** Both clocks when the call in hand began. */
+let wallAtBegin: Milliseconds = 0
+let cpuAtBegin: Milliseconds = NOT_MEASURED
 
 /** Without clocks no call is measured. */
 export function attachCallBudget(withClocks: CallClocks | undefined): void {
@@ -50,7 +51,7 @@ export function beginCall(helper: Registered): void {
   cpuAtBegin = until !== undefined && wallAtBegin < until ? clocks.cpu() : NOT_MEASURED
 }
 
-/** The call that has just ended, of this helper, took too long, and was not the first to. */
+/** The call of this helper that has just ended took too long, by its processor time too. */
 export function isOverBudget(helper: Registered): boolean {
   if (clocks === undefined) return false
   const now = clocks.wall()

@@ -1,6 +1,6 @@
 // Datagrams of helped connections: read whole, and written anew where a helper has rewritten them, with lengths and
-// checksum to match (nf_nat_mangle_udp_packet). A checksum that the sender left out (RFC 768) stays left out; what the
-// link was to compute is computed here. Owner: this thread.
+// checksum to match (nf_nat_mangle_udp_packet). A checksum that the sender left out (RFC 768) stays left out; one that
+// the link was to compute is computed here. Owner: this thread.
 
 import * as checksum from '../../wire/checksum.ts'
 import * as ethernet from '../../wire/ethernet.ts'
@@ -17,14 +17,14 @@ interface Replacement {
   readonly text: string
 }
 
-/** Payload of packet i, a character a byte. A super-packet's datagrams are not told apart: it has none. */
+/** Payload of packet i, a character a byte; undefined of a super-packet, whose datagrams can't be told apart. */
 export function datagramText(i: number): string | undefined {
   if ((virtio.gsoType(mem, AT[i]!) & ~virtio.GSO_ECN) !== virtio.GSO_NONE) return undefined
   const at = L4[i]! + udp.HEADER_LEN
   return Buffer.from(bytes.buffer, bytes.byteOffset + at, L4[i]! + udp.length(mem, L4[i]!) - at).toString('latin1')
 }
 
-/** Packet i with its text rewritten, in rising order; false if there is no room, or it would be too long for IP. */
+/** Rewrites packet i with replacements in rising order; false if there is no room, or it would be too long for IP. */
 export function rewriteDatagram(i: number, text: string, replacements: readonly Replacement[]): boolean {
   let written = ''
   let from = 0

@@ -1,9 +1,11 @@
-// What is held: bytes that a helper waits for more of, segments behind a gap, and what a helper that was cut off has left.
-// They go on after the headers of the last packet that brought some, by the route of that moment. Owner: this thread.
+// Held bytes: those that may become an announcement, segments behind a gap, and what a helper that was cut off has
+// left. They go on after the headers of the last packet that brought some, by the route of that moment. Owner: this
+// thread.
 
 import { CONN_SHIFT, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
 import { hot } from '../../conntrack/connections.shard.ts'
 import { type Direction, directionOf } from '../../conntrack/terms.ts'
+import type { Milliseconds } from '../../memory/brand.ts'
 import { nowMs } from '../../memory/clock.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import { ROUTE_PORT, routeCache, routeLookup } from '../egress/route-cache.ts'
@@ -13,19 +15,19 @@ import { read } from './helper-call.ts'
 import { pack, sendAccepted, unpack } from './segments.ts'
 import type { Stream } from './stream.ts'
 
-/** Milliseconds that bytes are held for more to come. */
+/** Milliseconds that bytes are held in the hope of the rest of a line. */
 const LONGEST_HOLD = 1000
-/** For a gap to be filled: a sender sends a segment again within a minute at most (RFC 6298 2.4). */
-const MOST_PATIENCE = 60_000
+/** The same for a gap to be filled: a sender sends a segment again within a minute at most (RFC 6298 2.5). */
+const LONGEST_GAP = 60_000
 const CHECK_EVERY = 100
 
-let checkAt = 0
+let checkAt: Milliseconds = 0
 
 export function attachHeldBytes(): void {
   checkAt = 0
 }
 
-/** What is held will go on after packet i's headers, as they are before translation. */
+/** Held bytes of packet i's connection and direction will go on after its headers, as they are before translation. */
 export function keepHeaders(i: number, helped: HelpedConnection): void {
   helped.headers[directionOf(REF[i]!)] = {
     packed: pack(i),
@@ -36,10 +38,10 @@ export function keepHeaders(i: number, helped: HelpedConnection): void {
   holding.add(helped)
 }
 
-/** Somebody holds bytes, and it is time to look whether for too long. */
+/** Some connection holds bytes, and it is time to look for how long. */
 export const isTimeToRelease = (): boolean => holding.size > 0 && (mustRelease || nowMs >= checkAt)
 
-/** Bytes held for too long, or whose helper is cut off, go on; what waits for a port asks once more. */
+/** Bytes held for too long, or whose helper is cut off, go on; a helper that waits for a port is asked once more. */
 export function releaseHeld(): void {
   checkAt = nowMs + CHECK_EVERY
   for (const helped of holding) {
@@ -62,7 +64,7 @@ function askAgain(helped: HelpedConnection, direction: Direction): void {
 
 const isOverdue = (stream: Stream): boolean =>
   (stream.hasPending && nowMs - stream.pendingSince >= LONGEST_HOLD) ||
-  (stream.hasEarly && nowMs - stream.earlySince >= MOST_PATIENCE)
+  (stream.hasEarly && nowMs - stream.earlySince >= LONGEST_GAP)
 
 /** All that a stream holds goes on, untouched: what is in order, then what lies behind gaps. */
 function release(helped: HelpedConnection, direction: Direction): void {
@@ -81,7 +83,9 @@ function release(helped: HelpedConnection, direction: Direction): void {
   helped.headers[direction] = undefined
 }
 
-/** Sends what was accepted from `from` on, after headers that were kept. Without a way out it is for the sender to send again. */
+/**
+ * Sends the bytes accepted from `from` on, after the kept headers. Without a route the sender will have to repeat them.
+ */
 function flush(helped: HelpedConnection, direction: Direction, from: number): void {
   const kept = helped.headers[direction]
   const stream = helped.streams[direction]

@@ -1,4 +1,4 @@
-// The helped connections of this thread: what is known of each beyond its row, how help begins and how it ends
+// The helped connections of this thread: what is kept of each beside its row, how help begins and how it ends
 // (nf_conntrack_helper.c: __nf_ct_try_assign_helper, nf_ct_helper_destroy). Owner: this thread; lost if it dies.
 
 import { CONN, CONN_SHIFT, HELPED } from '../../conntrack/connection-table.ts'
@@ -11,38 +11,40 @@ import { findHelper, helperById, type Registered, unregisterHelper } from '../..
 import type { Row } from '../../memory/brand.ts'
 import { onHelpedEnd } from '../../nat/bindings.shard.ts'
 import { editsInForce, forgetEdits, isEdited } from '../../nat/sequence-edits.shard.ts'
+import type { Ingress } from '../packet/burst.ts'
 import { Stream } from './stream.ts'
 
 const { state: STATE } = CONN
 
-/** What this thread knows of a connection that a helper reads, or has read until its edits are acknowledged. */
+/** A connection that a helper reads, or that one has read, as long as sequence edits are not acknowledged. */
 export interface HelpedConnection {
   readonly row: Row
-  /** undefined: cut off. */
+  /** Undefined: it was cut off. */
   helper: Registered | undefined
   readonly state: unknown
-  /** By direction. */
+  /** By direction, as all pairs below. */
   readonly streams: readonly [Stream, Stream]
-  /** The last accepted byte was not a line's end. */
+  /** The last accepted byte did not end a line. */
   readonly midLine: [boolean, boolean]
-  /** What is pending waits for a port. */
+  /** The helper waits for a port before it reads the pending bytes again. */
   readonly waits: [boolean, boolean]
-  /** By direction: headers to send held bytes after, how they came, and by which cache line they would have left. */
-  readonly headers: [Kept | undefined, Kept | undefined]
+  /** The headers that held bytes go on after. */
+  readonly headers: [KeptHeaders | undefined, KeptHeaders | undefined]
 }
 
-/** Headers of a packet, as segments.ts packs them. */
-export interface Kept {
+/** A packet's headers, as segments.ts packs them, and how it came. */
+export interface KeptHeaders {
   readonly packed: Uint8Array
+  /** Where the TCP header begins, from the Ethernet header on. */
   readonly transport: number
-  readonly ingress: number
+  readonly ingress: Ingress
   readonly isHairpin: boolean
 }
 
 const helpedConnections = new Map<number, HelpedConnection>()
-/** Those of them that hold bytes, or have bytes to let go. */
+/** Those that hold bytes, or have bytes to let go. */
 export const holding = new Set<HelpedConnection>()
-/** One of them was cut off: what it holds goes on in this turn. */
+/** A connection that holds bytes was cut off: they go on in this turn. */
 export let mustRelease = false
 
 export const released = (): void => {
@@ -50,8 +52,8 @@ export const released = (): void => {
 }
 
 let report: (text: string) => void = () => {}
-/** What a helper threw is told once for each helper, until another one fails. */
-let told = ''
+/** The helper whose failure was reported last: it is reported once, until another one fails. */
+let reported = ''
 
 /** `tell` gets a line for people: what is wrong with a helper. */
 export function attachHelpedConnections(tell: ((text: string) => void) | undefined): void {
@@ -59,16 +61,16 @@ export function attachHelpedConnections(tell: ((text: string) => void) | undefin
   holding.clear()
   mustRelease = false
   report = tell ?? (() => {})
-  told = ''
+  reported = ''
   onHelpedEnd(endHelp)
 }
 
 export const helpedConnectionOf = (row: Row): HelpedConnection | undefined => helpedConnections.get(row)
 
-/** A helper has thrown. */
+/** Reports that a helper has thrown. */
 export function blame({ helper: { name } }: Registered, where: string, error: unknown): void {
-  if (told === name) return
-  told = name
+  if (reported === name) return
+  reported = name
   const what = error instanceof Error ? (error.stack ?? error.message) : String(error)
   report(`helper ${name} failed in ${where}; its connection goes on without it, and so will the next ones: ${what}`)
 }
@@ -149,7 +151,7 @@ export function countCutOff(why: CutOff): void {
   counters[CELL.helperCutOffs + HELPER_CUT_OFFS.indexOf(why)]! += 1
 }
 
-/** Cut off, and nothing held: once all edits are acknowledged only numbers are adjusted, or not even those. */
+/** For a connection that was cut off and holds nothing: forgets it, if all edits are acknowledged. */
 export function endHelpIfDone(helped: HelpedConnection): void {
   if (editsInForce(helped.row, 0) > 0 || editsInForce(helped.row, 1) > 0) return
   forget(helped)

@@ -5,10 +5,10 @@
 //                                                                                  |
 //                                                              held: a prefix that may become an announcement
 //
-// As long as a helper reads a connection, its segments are sent from the streams (stream.ts), and as they came where that
-// makes no difference, which is nearly always. A helper is cut off for a connection that it can't go on with: what is
-// held goes on untouched, and when the last edit is acknowledged, nothing but adjusting numbers is left. After a crash
-// of the shard's thread that is so at once: what a helper knew is lost, what it did to the numbers is not.
+// As long as a helper reads a connection, its segments are sent from the streams (stream.ts), and as they came where
+// that makes no difference, which is nearly always. A helper is cut off from a connection that it can't go on with:
+// held bytes go on untouched, and when the last edit is acknowledged, only numbers are adjusted. After a crash of the
+// shard's thread that is so at once: what the helper knew is lost, what it did to the numbers is not.
 //
 // Owner: this thread.
 
@@ -51,23 +51,23 @@ const HELPER_FRAGMENT = DROP['helper-fragment']
 const EDIT_LOST = DROP['edit-lost']
 const TCP_CHECKSUM = DROP['tcp-checksum']
 
-/** How often held bytes may come again. */
+/** How often held bytes may be sent again before the helper is cut off. */
 const MOST_REPEATS = 2
 
-/** `clock` tells milliseconds, to measure calls of helpers by; `tell` gets a line for people. */
+/** `clocks` measure the calls of helpers; `tell` gets a line for people. */
 export function attachHelped(clocks: CallClocks | undefined, tell: ((text: string) => void) | undefined): void {
   attachHelpedConnections(tell)
   attachCallBudget(clocks)
   attachHeldBytes()
 }
 
-/** Packet i of a helped connection, named by REF, by the route in LINE. */
+/** What becomes of packet i of a helped connection, which leaves by the route in LINE. */
 export function forwardHelped(i: number): Verdict {
   const row = rowOf(REF[i]!)
   const direction = directionOf(REF[i]!)
   const base = row << CONN_SHIFT
   const isTcp = (KEY[i]! & 0xff) === ipv4.PROTO_TCP
-  // Bytes that were damaged on their way must not be what a stream believes.
+  // A stream must not take in bytes that were damaged.
   if (isTcp && !transportIntact(i)) return TCP_CHECKSUM
   const verdict = track(i, base, direction)
   if (verdict !== ACCEPT && verdict !== ACCEPT_AND_END) return verdict
@@ -86,7 +86,7 @@ function datagram(i: number): Verdict {
   return leave(i)
 }
 
-/** Lets the helper read packet i, and writes it anew; false: it is to be dropped. */
+/** Lets the helper read packet i, and rewrites it; false if it is to be dropped. */
 function readDatagram(i: number, helped: HelpedConnection): boolean {
   const text = datagramText(i)
   if (text === undefined) return true
@@ -130,13 +130,13 @@ function segment(i: number): Verdict {
   return gone
 }
 
-/** A SYN, of either end. What it carries itself (RFC 7413) is read by nobody, so neither is what follows. */
+/** A SYN of either end. Data in it (RFC 7413) can't be read, and so the helper is cut off. */
 function begin(i: number, helped: HelpedConnection, stream: Stream, back: Stream): void {
   const at = L4[i]!
   const data = END[i]! - at - tcp.headerLen(mem, at)
   const first = (tcp.seq(mem, at) + 1 + data) | 0
   if (data > 0) cutOff(helped, 'data-in-syn')
-  // A late copy of a SYN changes nothing, nor does a forged one in the middle of a connection.
+  // Neither a late copy of a SYN nor a forged one in the middle of a connection changes anything.
   const state = (hot[(helped.row << CONN_SHIFT) + STATE]! & TCP_STATE_MASK) >> TCP_STATE_SHIFT
   if (!stream.started || (stream.first !== first && state !== ESTABLISHED)) stream.begin(first)
   const mss = tcp.mss(mem, at)
@@ -144,18 +144,18 @@ function begin(i: number, helped: HelpedConnection, stream: Stream, back: Stream
   stream.acknowledged = tcp.ack(mem, at)
 }
 
-/** The receiver of what goes in `direction` has everything before `number`, in its numbering. */
+/** The receiver of what goes in `direction` acknowledges everything before `number`, in its numbering. */
 function acknowledge(helped: HelpedConnection, direction: Direction, number: number): void {
   const stream = helped.streams[direction]
   stream.acknowledge(number)
   if (helped.helper !== undefined) return
-  // Segments pass that the stream doesn't see.
+  // Segments now pass that the stream doesn't see, so it follows the receiver.
   endEdits(helped.row, direction, number)
   const has = toSender(helped.row, direction, number)
   if (editsInForce(helped.row, direction) === 0 && before(stream.done, has)) stream.skipTo(has)
 }
 
-/** The segment's bytes into the stream, and what is accepted by it out. */
+/** Takes the segment's bytes into the stream, and sends what is accepted then. */
 function throughStream(i: number, helped: HelpedConnection): Verdict {
   const { row } = helped
   const direction = directionOf(REF[i]!)
@@ -167,7 +167,7 @@ function throughStream(i: number, helped: HelpedConnection): Verdict {
   const end = (seq + length) | 0
   const hasFin = (tcp.flags(mem, at) & tcp.FIN) !== 0
   if (length === 0 && !hasFin) return passOn(i)
-  // Old: acknowledged by its receiver, which will say so once more.
+  // An old segment, which its receiver has acknowledged and will acknowledge once more.
   if (length > 0 && !hasFin && !before(stream.una, end)) return passOn(i)
   if (before(stream.next, seq)) return early(i, helped, stream)
   if (((end - stream.next) | 0) > WINDOW) return HELPER_WINDOW
@@ -177,7 +177,7 @@ function throughStream(i: number, helped: HelpedConnection): Verdict {
   if (hasFin) stream.noteFin(end)
   const isNew = length > 0 && stream.append(bytes, payload, seq, length)
   const isAgain = !isNew && before(stream.done, stream.next) && before(stream.done, end) && before(seq, stream.next)
-  if (isAgain && ++stream.heldAgain >= MOST_REPEATS) cutOff(helped, 'held-again')
+  if (isAgain && ++stream.repeats >= MOST_REPEATS) cutOff(helped, 'held-again')
   else if (isNew || (hasFin && stream.ended)) {
     if (!read(helped, direction)) return HELPER_VERDICT
   }
@@ -197,7 +197,7 @@ function throughStream(i: number, helped: HelpedConnection): Verdict {
   return sendAccepted(i, stream, stream.receiverFrom(from), stream.receiverTo(to), fin)
 }
 
-/** Behind a gap: kept until that is filled, if somebody reads. */
+/** A segment behind a gap: its bytes are kept until the gap is filled, if a helper reads the connection. */
 function early(i: number, helped: HelpedConnection, stream: Stream): Verdict {
   if (helped.helper === undefined) return passOn(i)
   const at = L4[i]!
@@ -211,7 +211,10 @@ function early(i: number, helped: HelpedConnection, stream: Stream): Verdict {
   return acknowledgementOnly(i, stream)
 }
 
-/** Nothing of the segment goes on now. What it acknowledges does, if that is news: the same again would be a sign of loss. */
+/**
+ * None of the segment's bytes go on now. Its acknowledgement does if it acknowledges more than the last one: the same
+ * number again would look like a sign of loss.
+ */
 function acknowledgementOnly(i: number, stream: Stream): Verdict {
   counters[CELL.helperHolds]! += 1
   const ack = tcp.ack(mem, L4[i]!)
@@ -222,7 +225,7 @@ function acknowledgementOnly(i: number, stream: Stream): Verdict {
   return gone === ACCEPT ? QUEUED : gone
 }
 
-/** After a packet: whether the connection holds anything, and whether there is anything left to do for it. */
+/** After a packet: notes whether the connection still holds bytes, and forgets it if nothing is left to do for it. */
 function note(helped: HelpedConnection, direction: Direction): void {
   if (!helped.streams[direction].holds) {
     helped.headers[direction] = undefined
@@ -233,7 +236,7 @@ function note(helped: HelpedConnection, direction: Direction): void {
 
 // --- without a stream ---
 
-/** Nobody reads it, or nobody who knew it lives: numbers alone. */
+/** No helper reads the connection, or what it knew was lost with a thread: only numbers are adjusted. */
 function adjust(i: number): Verdict {
   const row = rowOf(REF[i]!)
   const direction = directionOf(REF[i]!)
@@ -253,9 +256,9 @@ function adjust(i: number): Verdict {
   return passOn(i)
 }
 
-/** No stream takes it; its header is adjusted if it has one. */
+/** A fragment of a segment, which no stream can take in. */
 function fragment(i: number, helped: HelpedConnection | undefined): Verdict {
   if (helped?.helper !== undefined) cutOff(helped, 'fragment')
-  // Its checksum covers what isn't here, and its bytes may be ones that were rewritten.
+  // Its checksum covers bytes that are not here, and its own bytes may have to be rewritten.
   return isEdited(rowOf(REF[i]!)) ? HELPER_FRAGMENT : leave(i)
 }

@@ -1,5 +1,5 @@
-// A helper's call: what it is given, what it may have done, and what becomes of it if it fails. What it did in a call
-// counts when the call has ended well; expectations stand from the moment they are made, and are withdrawn otherwise.
+// A helper's call: what it is given, and what becomes of what it asks for. Rewrites count only if the call ends well;
+// expectations are in force from the moment they are made, and are withdrawn if it doesn't.
 // Owner: this thread.
 
 import { protocolOf } from '../../conntrack/connections.shard.ts'
@@ -19,22 +19,24 @@ import type { Stream } from './stream.ts'
 /** Bytes of one stream that may be held for more to come. */
 const MOST_HELD = 8192
 /**
- * What one stream keeps for its receiver's acknowledgement at most; and all of the shard for whatever reason. With more
- * than that, those go that keep more than a control connection needs, so that nobody crowds out the others; with twice as
- * much, whoever comes.
+ * Bytes that one stream may keep, for its receiver's acknowledgement or because they are held; and those of all streams
+ * of the shard. When all keep more than that, streams go that keep more than a control connection needs (FAIR_SHARE);
+ * when they keep twice as much, every stream goes that gets more.
  */
 const MOST_KEPT_OF_ONE = 1 << 20
 const MOST_KEPT = 32 << 20
 const FAIR_SHARE = 16 << 10
 
-/** What the helper asked for in its last call. */
+/** What a helper is given in a call, and what it asked for in the last one. */
 export const context = new Context()
-/** The last call was its helper's last one for the connection, once what it asked for is done: endIfSlow(). */
+/** The last call took too long: endIfSlow() cuts the helper off, once what it asked for is done. */
 let isSlow = false
 
-/** Lets the helper read what is pending, if there still is one; false if it says that the packet is to be dropped. */
+/**
+ * Lets the helper, if it was not cut off, read the pending bytes; false if it says that the packet is to be dropped.
+ */
 export function read(helped: HelpedConnection, direction: Direction): boolean {
-  const stream = helped.streams[direction as 0 | 1]
+  const stream = helped.streams[direction]
   const text = stream.pendingText
   if (text !== '' && helped.helper !== undefined) {
     if (!call(helped, direction, text, stream.ended)) {
@@ -49,28 +51,28 @@ export function read(helped: HelpedConnection, direction: Direction): boolean {
   return true
 }
 
-/** What the helper has decided of a text that is pending. */
+/** Does what the helper has asked for about the pending text. */
 function take(helped: HelpedConnection, direction: Direction, text: string): void {
-  const stream = helped.streams[direction as 0 | 1]
+  const stream = helped.streams[direction]
   const { mangled, heldFrom, mustWait } = context
-  helped.waits[direction as 0 | 1] = mustWait
+  helped.waits[direction] = mustWait
   const last = mangled.at(-1)
   const length = Math.max(heldFrom < 0 ? text.length : heldFrom, last === undefined ? 0 : last.at + last.length)
   counters[CELL.helperRewrites]! += mangled.length
   if (length > 0) {
     stream.accept(length, mangled)
-    helped.midLine[direction as 0 | 1] = text[length - 1] !== '\n'
+    helped.midLine[direction] = text[length - 1] !== '\n'
   }
   if (context.isDone && !mustWait) cutOff(helped, 'done')
   else if (text.length - length > MOST_HELD) cutOff(helped, 'held-too-much')
   else if (keepsTooMuch(stream)) cutOff(helped, 'no-memory')
 }
 
-/** It has to go: for what it keeps itself, or because all together keep too much. */
+/** A stream must go: it keeps too much itself, or all streams together do. */
 export const keepsTooMuch = ({ kept }: Stream): boolean =>
   kept > MOST_KEPT_OF_ONE || (bytesKept > MOST_KEPT && kept > FAIR_SHARE) || bytesKept > 2 * MOST_KEPT
 
-/** Calls the helper with a text; false: the packet is to be dropped. What else it asked for is in the context. */
+/** Calls the helper with a text; false if the packet is to be dropped. What else it asked for is in the context. */
 export function call(helped: HelpedConnection, direction: Direction, text: string, ended: boolean): boolean {
   const helper = helped.helper!
   const { row, state } = helped
@@ -82,7 +84,7 @@ export function call(helped: HelpedConnection, direction: Direction, text: strin
     direction,
     state,
     text,
-    midLine: isTcp && helped.midLine[direction as 0 | 1],
+    midLine: isTcp && helped.midLine[direction],
     ended,
     mostRewrites: room,
   })
@@ -105,14 +107,14 @@ export function call(helped: HelpedConnection, direction: Direction, text: strin
 }
 
 /**
- * After a call and what it asked for: a helper that was slow once too often is cut off. Not while the
- * connection holds anything: that may be an announcement, and would go out as it is. Its next call decides anew.
+ * After a call, and after what it asked for is done: cuts off a helper that was slow once too often. Not while the
+ * connection holds bytes: they may be an announcement, and would go out as they are. The next call decides anew.
  */
 export function endIfSlow(helped: HelpedConnection): void {
   if (isSlow && !helped.streams[0].holds && !helped.streams[1].holds) cutOff(helped, 'slow')
 }
 
-/** The helper failed: nothing that it did in this call stands. */
+/** The helper failed: takes back all that it did in this call, and cuts it off. */
 function giveUp(helped: HelpedConnection, why: CutOff): boolean {
   for (const handle of context.made) withdraw(handle)
   context.mangled.length = 0

@@ -1,33 +1,34 @@
-// A shard follows the list of helpers in force (helpers/helper-list.ts): it looks at the version once a turn, and imports,
-// registers and unregisters what has changed. An import needs the event loop, so the loop of the worker waits for it
+// How a shard follows the list of helpers in force (helpers/helper-list.ts): it looks at the version once a turn, and
+// imports, registers and unregisters what has changed. An import needs the event loop, so the worker's loop awaits it
 // (workers/run.ts); meanwhile packets wait in their rings.
 // Owner: this thread.
 
 import type { HelperList } from '../../helpers/helper-list.ts'
 import { type HelperEntry, loadHelper } from '../../helpers/load.ts'
 import { registerHelper, unregisterHelper } from '../../helpers/registry.shard.ts'
+import type { Shard } from '../../memory/brand.ts'
 
 let list: HelperList
-let shard = 0
+let shard: Shard = 0
 let detach: (id: number) => void = () => {}
 let followed = 0
-/** Numbers of the registered helpers, by load. */
+/** Numbers of the registered helpers, by the number of their load. */
 const inForce = new Map<number, number>()
 
-/** `whenUnregistered`: connections that the helper reads go on without it. */
-export function attachHelpers(shared: HelperList, itsShard: number, whenUnregistered: (id: number) => void): void {
+/** `whenUnregistered` makes connections that the helper reads go on without it. */
+export function attachHelpers(shared: HelperList, ownShard: Shard, whenUnregistered: (id: number) => void): void {
   list = shared
-  shard = itsShard
+  shard = ownShard
   detach = whenUnregistered
   followed = 0
 }
 
-/** Undefined if nothing has changed, which costs one load. Never rejects: what goes wrong is reported. */
+/** Undefined if nothing has changed, which costs one load. Never rejects: faults are reported in the list. */
 export const followHelperList = (): Promise<void> | undefined => (list.version() === followed ? undefined : follow())
 
 async function follow(): Promise<void> {
   const found = list.read()
-  // It is being written: the next turn looks again.
+  // The list is being written: the next turn looks again.
   if (found === undefined) return
   const wanted = JSON.parse(found.text || '[]') as HelperEntry[]
   const loads = new Set(wanted.map(({ load }) => load))

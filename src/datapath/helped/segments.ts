@@ -1,8 +1,8 @@
-// Segments of helped connections on their way out: the one in hand with its numbers adjusted, or new ones made after its
-// headers where the payload isn't what came: rewritten, completed by held bytes, or more than one segment can carry.
+// Segments of helped connections that go on: the segment in hand with its numbers adjusted; or new ones after its
+// headers where the payload is not what came: rewritten, completed by held bytes, or more than one segment can carry.
 //
-// New ones have checksums of their own, but for what the link will compute (virtio-net NEEDS_CHECKSUM stays, with the
-// pseudo-header's sum anew); a super-packet stays one if it still is more than a segment. Owner: this thread.
+// A new segment has a checksum of its own, unless the link will compute it (virtio-net's NEEDS_CHECKSUM stays, with the
+// sum of the new pseudo-header); a super-packet stays one if it still is more than a segment. Owner: this thread.
 
 import type { Verdict } from '../../conntrack/terms.ts'
 import { ACCEPT, directionOf, HANDED_OVER, opposite, rowOf } from '../../conntrack/terms.ts'
@@ -22,10 +22,10 @@ import type { Stream } from './stream.ts'
 
 const OUT_OF_SCRATCH = DROP['out-of-scratch']
 const MOST_IP = 65535
-/** However small the link or the window: a segment has a byte at least. */
+/** A segment has a byte at least, however small the link's MTU. */
 const SMALLEST = 1
 
-/** Adjusts what packet i acknowledges of the other direction: the number, and SACK blocks. */
+/** Adjusts what packet i acknowledges of the other direction: the number, and the SACK blocks (RFC 2018). */
 export function adjustAcknowledgement(i: number): void {
   const row = rowOf(REF[i]!)
   const acknowledged = opposite(directionOf(REF[i]!))
@@ -44,7 +44,8 @@ export function adjustAcknowledgement(i: number): void {
     const right = tcp.sackRight(mem, block)
     const from = toSender(row, acknowledged, left, UP)
     const to = toSender(row, acknowledged, right)
-    // A block within a replacement says nothing about the sender's bytes: an empty one says nothing either.
+    // A block within a replacement says nothing about the sender's bytes: it becomes an empty block, which says
+    // nothing.
     const empty = ((to - from) | 0) < 0
     if (from === left && to === right) continue
     tcp.changeSackLeft(mem, at, block, empty ? to : from, partial)
@@ -62,8 +63,8 @@ export function passOn(i: number): Verdict {
 }
 
 /**
- * Sends the stream's accepted bytes [from, to), in the receiver's numbering, after packet i's headers: in as many segments
- * as it takes, one without payload if from is to. `fin` ends the last of them. A verdict.
+ * Sends the stream's accepted bytes [from, to), in the receiver's numbering, after packet i's headers: in as many
+ * segments as it takes, or in one without payload if from is to. `fin`: the last of them ends the stream.
  */
 export function sendAccepted(i: number, stream: Stream, from: number, to: number, fin: boolean): Verdict {
   const template = AT[i]!
@@ -100,7 +101,7 @@ export function sendAccepted(i: number, stream: Stream, from: number, to: number
   return verdict
 }
 
-/** Payload that one frame may have: of a super-packet all that IP allows, else what receiver and link take. */
+/** Payload that one frame may have: of a super-packet all that IPv4 allows, else what receiver and link take. */
 function segmentRoom(i: number, headers: number, transport: number, mss: number): number {
   const line = LINE[i]!
   const isSuper = (virtio.gsoType(mem, AT[i]!) & ~virtio.GSO_ECN) === virtio.GSO_TCPV4
@@ -110,7 +111,7 @@ function segmentRoom(i: number, headers: number, transport: number, mss: number)
   return Math.max(SMALLEST, Math.min(mss - options, link))
 }
 
-/** The checksum of a new segment, and what its virtio-net header says. */
+/** Writes a new segment's checksum, and what its virtio-net header says of it. */
 function finish(frame: number, ip: number, transport: number, payload: number): void {
   const partial = virtio.needsChecksum(mem, frame)
   const isSuper = virtio.gsoType(mem, frame) !== virtio.GSO_NONE
@@ -148,7 +149,7 @@ export function unpack(i: number, kept: Uint8Array, transport: number): boolean 
   return true
 }
 
-/** A copy of packet i's headers, as unpack() takes it; what the link was to do for it is left out. */
+/** A copy of packet i's headers, as unpack() takes it, without offloads in its virtio-net header. */
 export function pack(i: number): Uint8Array {
   const at = AT[i]!
   const kept = bytes.slice(at - virtio.HEADER_LEN, L4[i]! + tcp.headerLen(mem, L4[i]!))

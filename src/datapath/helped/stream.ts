@@ -1,25 +1,25 @@
-// One direction of a helped TCP connection as a stream: what its sender has sent, in order and once, from the first byte
-// on; what of it is accepted; and what the receiver gets for it, until the receiver has acknowledged it.
+// One direction of a helped TCP connection as a stream: what its sender has sent, in order and once, from the first
+// byte on; how much of it is accepted; and what the receiver gets instead, until the receiver has acknowledged it.
 //
 //   sender's numbering    una ........ done ......... next .......... next + WINDOW
 //                          |  accepted  |   pending    |     early      |  beyond
-//   accepted   gone on, in the receiver's words: kept, so that a retransmission is answered with the same bytes
+//   accepted   gone on, as the receiver gets them: kept, so that a retransmission is answered with the same bytes
 //   pending    in order and not accepted: a helper holds it, for a short time
 //   early      behind a gap: kept until that is filled
 // Of bytes that come twice the first ones win, whatever a retransmission says: what the helper has read is what the
-// receiver gets. Owner: this thread; lost if it dies, sequence edits (nat/sequence-edits.shard.ts) are not.
+// receiver gets. Owner: this thread. A stream is lost with it; sequence edits (nat/sequence-edits.shard.ts) are not.
 
 import type { Direction } from '../../conntrack/terms.ts'
-import type { Row } from '../../memory/brand.ts'
+import type { Milliseconds, Row } from '../../memory/brand.ts'
 import { nowMs } from '../../memory/clock.ts'
 import { addEdit, endEdits, toReceiver, toSender, UP } from '../../nat/sequence-edits.shard.ts'
 import { ByteQueue } from './byte-queue.ts'
 
-/** Windows aren't tracked: bytes from the next one to this far are taken. */
+/** How far beyond the next byte bytes are taken: the receiver's window is not tracked. */
 export const WINDOW = 65536
-/** Segments behind gaps that one stream keeps. */
+/** Pieces behind gaps that one stream keeps. */
 const MOST_EARLY = 64
-/** RFC 9293 3.7.1: the segment size of who announces none. */
+/** RFC 9293 3.7.1: the segment size of an end that announces none. */
 const DEFAULT_MSS = 536
 
 /** Sequence numbers by the sign of their difference. */
@@ -43,7 +43,7 @@ export class Stream {
   readonly #row: Row
   readonly #direction: Direction
   started = false
-  /** The number of the first byte. */
+  /** Sequence numbers, as the picture has them; `first` is the first byte's. */
   first = 0
   una = 0
   done = 0
@@ -55,10 +55,11 @@ export class Stream {
   mss = DEFAULT_MSS
   /** The last acknowledgement that has gone on with a packet of this direction. */
   acknowledged = 0
-  /** Milliseconds: since when bytes are pending, or lie behind a gap; and how often pending ones have come again. */
-  pendingSince = 0
-  earlySince = 0
-  heldAgain = 0
+  /** Since when bytes are pending, or lie behind a gap. */
+  pendingSince: Milliseconds = 0
+  earlySince: Milliseconds = 0
+  /** How often pending bytes were sent again. */
+  repeats = 0
   readonly #accepted = new ByteQueue()
   readonly #pending = new ByteQueue()
   #early: Early[] = []
@@ -98,7 +99,7 @@ export class Stream {
     return this.hasPending || this.hasEarly || (this.hasFin && before(this.done, this.finAt))
   }
 
-  /** Bytes that it keeps, for whatever reason. */
+  /** Bytes that it keeps: accepted, pending and early. */
   get kept(): number {
     return this.#early.reduce((sum, { bytes }) => sum + bytes.length, this.#accepted.length + this.#pending.length)
   }
@@ -117,7 +118,9 @@ export class Stream {
     this.finAt = at
   }
 
-  /** Takes the bytes of [seq, seq + length) that continue the stream; `seq` is not behind `next`. True if any were new. */
+  /**
+   * Takes the bytes of [seq, seq + length) that continue the stream; `seq` is not behind `next`. True if any were new.
+   */
   append(source: Uint8Array, at: number, seq: number, length: number): boolean {
     const known = (this.next - seq) | 0
     if (known >= length) return false
@@ -186,7 +189,7 @@ export class Stream {
     }
     this.#pending.moveTo(this.#accepted, length - at)
     this.done = (this.done + length) | 0
-    this.heldAgain = 0
+    this.repeats = 0
     this.pendingSince = nowMs
   }
 
@@ -195,13 +198,13 @@ export class Stream {
     this.accept(this.#pending.length)
   }
 
-  /** Forgets the pending bytes: the sender will send them again. */
+  /** Forgets the pending bytes, as if they had not come: the sender will send them again. */
   unread(): void {
     this.#pending.clear()
     this.next = this.done
   }
 
-  /** The receiver has everything before `number`, in its own numbering. What it can't have got is no acknowledgement. */
+  /** The receiver has everything before `number`, in its numbering. More than it was sent can't be acknowledged. */
   acknowledge(number: number): void {
     if (!this.started) return
     const has = toSender(this.#row, this.#direction, number)
@@ -216,7 +219,7 @@ export class Stream {
     endEdits(this.#row, this.#direction, number)
   }
 
-  /** Nobody reads it any more, and the receiver has got past what was kept: the stream goes on from there. */
+  /** No helper reads it any more, and the receiver has more than what was kept: the stream goes on from there. */
   skipTo(number: number): void {
     this.clear()
     this.una = number

@@ -1,42 +1,42 @@
-// The packet that an ICMP error quotes (RFC 792, RFC 5508 section 4): where it lies and what its tuple is. Read before
-// anyone decides about it: the shard that looks for its connection, the dispatcher that looks for its owner.
-// Owner: this thread; what was read last.
+// The packet embedded in an ICMP error (RFC 792, RFC 5508 section 4): where it lies and what its tuple is. A shard
+// reads it to find its connection, a dispatcher to find its owner. Owner: this thread; the variables are those of the
+// packet that was read last.
 
 import { invertPorts } from '../../conntrack/terms.ts'
+import type { Ports, ProtocolNumber } from '../../wire/address.ts'
 import * as icmp from '../../wire/icmp.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import { bothPorts } from '../handover/packet-owner.ts'
-import { END, L4 } from '../packet/burst.ts'
+import { type At, END, L4 } from '../packet/burst.ts'
 import { mem } from '../packet/packet-memory.ts'
 
-/** RFC 792: an error quotes the IP header and at least 64 bits more. */
-const QUOTED_TRANSPORT = 8
+/** RFC 792: an error embeds the IP header and at least 64 bits more. */
+const LEAST_TRANSPORT = 8
 
-// Module-level for want of a way to return five numbers without an object.
 /** Where its IPv4 and its transport header begin. */
-export let embedded = 0
-export let embeddedTransport = 0
-export let protocol = 0
+export let embedded: At = 0
+export let embeddedTransport: At = 0
+export let protocol: ProtocolNumber = 0
 /** Its ports word, as conntrack/terms.ts has it. */
-export let embeddedPorts = 0
-/** What the ownership rule asks of its answer: that word turned round; of ICMP the identifier twice. */
-export let answerPorts = 0
+export let embeddedPorts: Ports = 0
+/** The ports word of its reply, as the ownership rule takes it: inverted; of ICMP the identifier twice. */
+export let replyPorts: Ports = 0
 
-/** False if the quote is too short or malformed to tell. */
+/** Reads the packet embedded in packet i; false if it is too short or malformed. */
 export function readEmbedded(i: number): boolean {
   embedded = L4[i]! + icmp.EMBEDDED
   const end = END[i]!
   if (end - embedded < ipv4.MIN_HEADER_LEN || ipv4.version(mem, embedded) !== 4) return false
   const headerLength = ipv4.headerLen(mem, embedded)
   embeddedTransport = embedded + headerLength
-  if (headerLength < ipv4.MIN_HEADER_LEN || end - embeddedTransport < QUOTED_TRANSPORT) return false
-  // Of a later fragment only the addresses are known.
+  if (headerLength < ipv4.MIN_HEADER_LEN || end - embeddedTransport < LEAST_TRANSPORT) return false
+  // A later fragment shows no ports.
   if ((ipv4.fragmentWord(mem, embedded) & ipv4.OFFSET_MASK) !== 0) return false
   protocol = ipv4.protocol(mem, embedded)
   if (protocol === ipv4.PROTO_ICMP) return readEmbeddedIcmp()
   embeddedPorts = protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP ? tcp.ports(mem, embeddedTransport) : 0
-  answerPorts = invertPorts(embeddedPorts)
+  replyPorts = invertPorts(embeddedPorts)
   return true
 }
 
@@ -46,6 +46,6 @@ function readEmbeddedIcmp(): boolean {
   if (icmp.isQuery(type)) embeddedPorts = id | (type << 16)
   else if (icmp.isReply(type)) embeddedPorts = icmp.queryOf(type) | (id << 16)
   else return false
-  answerPorts = bothPorts(id)
+  replyPorts = bothPorts(id)
   return true
 }

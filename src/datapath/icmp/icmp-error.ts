@@ -49,7 +49,7 @@ import { BY_HAIRPIN, BY_ICMP_ERROR, handOver } from '../handover/handover.ts'
 import { otherOwnerOfTuple, ownerOfTuple } from '../handover/packet-owner.ts'
 import { AT, DST, END, HAIRPIN, IP, ingress, L4, SRC, side } from '../packet/burst.ts'
 import { mem } from '../packet/packet-memory.ts'
-import { answerPorts, embedded, embeddedPorts, embeddedTransport, protocol, readEmbedded } from './embedded-packet.ts'
+import { embedded, embeddedPorts, embeddedTransport, protocol, readEmbedded, replyPorts } from './embedded-packet.ts'
 
 const UNRELATED = DROP['icmp-error-unrelated']
 const EMBEDDED_BAD = DROP['icmp-embedded']
@@ -66,7 +66,7 @@ export function handleIcmpError(i: number): Verdict {
   const ref = findConnection(key, dst, src, answer, hashTuple(key, dst, src, answer))
   const row = rowOf(ref)
   if (ref === 0 || hasExpired(row)) {
-    const owner = otherOwnerOfTuple(key, dst, src, answerPorts)
+    const owner = otherOwnerOfTuple(key, dst, src, replyPorts)
     return owner < 0 ? unrelated(i) : handOver(i, owner, side, ingress & HAIRPIN, BY_ICMP_ERROR)
   }
   // An error is sent to whoever sent the packet: anything else is forged (RFC 5927).
@@ -111,7 +111,9 @@ function translateError(i: number, dst: Addr, sender: Addr, remote: Addr, ports:
   counters[CELL.icmpErrorsTranslated]! += 1
 }
 
-/** An error about a hairpin's second half: its first half's shard turns it back once more, as if it came from outside. */
+/**
+ * An error about a hairpin's second half: its first half's shard turns it back once more, as if it came from outside.
+ */
 function handBack(i: number, dst: Addr, sender: Addr, remote: Addr, ports: Ports): Verdict {
   translateError(i, dst, sender, remote, ports)
   const owner = ownerOfTuple(keyWord(protocol, OUTSIDE), remote, sender, invertPorts(ports))
@@ -134,8 +136,8 @@ const leadsAcross = (line: number): boolean =>
   routeType(line) === ROUTE.unicast && routePort(line) >= 0 && sideOf[routePort(line)] !== side
 
 /**
- * Where a helper has changed lengths, the quote has the receiver's numbering; its sender looks whether the number is one
- * that it has sent (RFC 5927 4.1). The error goes in `direction`, the quoted packet went the other way.
+ * Where a helper has changed lengths, the quote has the receiver's numbering; its sender looks whether the number is
+ * one that it has sent (RFC 5927 4.1). The error goes in `direction`, the quoted packet went the other way.
  */
 function turnSequenceBack(i: number, row: Row, direction: Direction): void {
   if (protocol !== ipv4.PROTO_TCP || !isEdited(row)) return

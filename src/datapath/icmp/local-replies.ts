@@ -1,5 +1,5 @@
-// What the gateway itself says to a sender: ICMP errors about its packet (RFC 792, RFC 1812 4.3) and TCP resets
-// (RFC 9293 3.5.2). An answer goes back by the port and to the MAC address that the packet came from; it comes from that
+// What the gateway itself says to a sender: ICMP errors about its packet (RFC 792, RFC 1812 4.3) and TCP resets (RFC
+// 9293 3.5.2). An answer goes back by the port and to the MAC address that the packet came from; it comes from that
 // interface's address. Errors quote the packet as received, so they are built before anything is rewritten.
 //
 // Never an error about an ICMP error, a later fragment, or a packet that was sent to or from a group (RFC 1122 3.2.2),

@@ -4,13 +4,13 @@ import type { Side, Verdict } from '../../conntrack/terms.ts'
 import { NOT_OURS } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
-import type { Ports } from '../../wire/address.ts'
+import type { Driver } from '../../io/driver.ts'
 import * as ethernet from '../../wire/ethernet.ts'
 import { LENGTH } from './burst.ts'
 
 const DROPS = CELL.drops
 
-/** Once a packet: by whoever took it from an interface, and not again when it has waited or was handed over. */
+/** Once a packet: by the thread that took it from an interface, not again when it has waited or was handed over. */
 export function countReceived(bySide: Side, received: number): void {
   let bytes = 0
   for (let i = 0; i < received; i++) bytes += Math.max(0, LENGTH[i]! - ethernet.HEADER_LEN)
@@ -23,10 +23,10 @@ export function countVerdict(bySide: Side, verdict: Verdict): void {
   else if (verdict === NOT_OURS) counters[CELL.notOurs + bySide]! += 1
 }
 
-/** What interfaces have refused and lost: cheaper to copy now and then than to keep. */
+/** What interfaces have refused and lost. The driver counts it; it is copied once a second. */
 export function copyLinkCounts(
-  driver: { readonly ports: Ports; sendFailures(port: number): number; receiveLosses(port: number): number },
-  sideOf: ArrayLike<number>,
+  driver: Pick<Driver, 'ports' | 'sendFailures' | 'receiveLosses'>,
+  sideOf: ArrayLike<Side>,
 ): void {
   for (let side = 0; side < 2; side++) {
     let failures = 0

@@ -2,12 +2,12 @@
 // when the first fragment has shown its ports, so that the later ones, which have none, follow it (RFC 4787 REQ-14).
 // Fragments that come before the first are dropped as orphans. A record ends when the datagram is complete, or
 // after the timeout (30 s), oldest first; their number is bounded, and a full table refuses new ones.
-// Owner: the shard that owns fragments by rule 6 of the ownership rule (ownership-rule.ts). The records are its private memory:
-// they may be lost with it.
+// Owner: the shard that owns a datagram's fragments by rule 6 of the ownership rule (ownership/ownership-rule.ts). The
+// records are its private memory: they may be lost with its thread.
 
 import type { Verdict } from '../../conntrack/terms.ts'
 import type { Timeouts } from '../../conntrack/timeouts.ts'
-import type { Row } from '../../memory/brand.ts'
+import type { Row, Shard } from '../../memory/brand.ts'
 import { now } from '../../memory/clock.ts'
 import { HashIndex } from '../../memory/hash-index.ts'
 import { layout } from '../../memory/layout.ts'
@@ -70,7 +70,7 @@ const idAndKey = (i: number): number => ipv4.id(mem, IP[i]!) | (KEY[i]! << 16)
 const hashOf = (src: Addr, dst: Addr, id: number): number => hash4(src, dst, id, DOMAIN)
 
 /** The record of packet i's datagram, 0 if there is none. */
-export function findRecord(i: number): number {
+export function findRecord(i: number): Row {
   const src = SRC[i]!
   const dst = DST[i]!
   const id = idAndKey(i)
@@ -85,7 +85,7 @@ export function findRecord(i: number): number {
 }
 
 /** Records a first fragment's ports; a datagram that begins again begins anew. 0 if the table is full. */
-export function recordFirst(i: number, ports: Ports): number {
+export function recordFirst(i: number, ports: Ports): Row {
   const old = findRecord(i)
   if (old !== 0) forget(old)
   const row = rows.begin()
@@ -111,16 +111,16 @@ export function recordFirst(i: number, ports: Ports): number {
   return row
 }
 
-export const portsOf = (row: Row): number => words[(row << SHIFT) + RECORD.ports]!
+export const portsOf = (row: Row): Ports => words[(row << SHIFT) + RECORD.ports]!
 /** What became of the first fragment. */
-export const verdictOf = (row: Row): number => words[(row << SHIFT) + RECORD.verdict]!
+export const verdictOf = (row: Row): Verdict => words[(row << SHIFT) + RECORD.verdict]!
 export const setVerdict = (row: Row, verdict: Verdict): void => {
   words[(row << SHIFT) + RECORD.verdict] = verdict
 }
 
-/** Whose the flow is; -1: this shard's. */
-export const ownerOfRecord = (row: Row): number => words[(row << SHIFT) + RECORD.owner]!
-export const setOwner = (row: Row, owner: number): void => {
+/** The shard that the datagram's flow belongs to; -1: this one. */
+export const ownerOfRecord = (row: Row): Shard => words[(row << SHIFT) + RECORD.owner]!
+export const setOwner = (row: Row, owner: Shard): void => {
   words[(row << SHIFT) + RECORD.owner] = owner
 }
 

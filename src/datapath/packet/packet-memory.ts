@@ -1,9 +1,10 @@
-// The memory that packets lie in, and the shard's own part of it: room for frames that it builds itself, gone with the
-// burst. Owner: this thread.
+// The memory that packets lie in, and the shard's own part of it, the scratch: room for frames that it builds itself,
+// which are gone when the burst ends. Owner: this thread.
 
 import { type Driver, VIRTIO_NET_HEADER } from '../../io/driver.ts'
 import { attached } from '../../memory/attached.ts'
 import * as virtio from '../../wire/virtio-net.ts'
+import type { At } from './burst.ts'
 
 /** A packet is an offset in here. */
 export const mem = new DataView(attached().packetMemory)
@@ -18,8 +19,8 @@ let begin = 0
 let next = 0
 let end = 0
 
-/** `kept` bytes of the scratch are another's (kept-pages.ts); returns where they begin. */
-export function attachPacketMemory({ scratchAt, scratchLength }: Driver, kept: number): number {
+/** `kept` bytes of the scratch are set aside for frames that wait (egress/kept-pages.ts); returns where they begin. */
+export function attachPacketMemory({ scratchAt, scratchLength }: Driver, kept: number): At {
   if (scratchLength < kept + LEAST_SCRATCH)
     throw new RangeError(`scratch of ${scratchLength} bytes: ${kept + LEAST_SCRATCH} wanted`)
   begin = scratchAt + kept
@@ -29,7 +30,7 @@ export function attachPacketMemory({ scratchAt, scratchLength }: Driver, kept: n
 }
 
 /** Room for a frame of this many bytes until the burst ends, its virtio-net header cleared; -1 if none is left. */
-export function scratchFrame(length: number): number {
+export function scratchFrame(length: number): At {
   const at = next + HEADROOM
   if (at + length > end) return -1
   next = (at + length + 3) & ~3
@@ -43,6 +44,6 @@ export function resetScratch(): void {
 }
 
 /** Copies packet bytes within the packet memory. */
-export function copyBytes(from: number, to: number, length: number): void {
+export function copyBytes(from: At, to: At, length: number): void {
   bytes.copyWithin(to, from, from + length)
 }

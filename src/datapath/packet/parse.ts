@@ -13,7 +13,24 @@ import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import * as udp from '../../wire/udp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
-import { AT, DST, END, FLOW, FRAGMENT, HASH, ICMP_ERROR, IP, KEY, KIND, L4, LENGTH, PORTS, SRC, side } from './burst.ts'
+import {
+  AT,
+  DST,
+  END,
+  FLOW,
+  FRAGMENT,
+  HASH,
+  ICMP_ERROR,
+  IP,
+  KEY,
+  KIND,
+  type Kind,
+  L4,
+  LENGTH,
+  PORTS,
+  SRC,
+  side,
+} from './burst.ts'
 import { mem } from './packet-memory.ts'
 
 const FRAME_SHORT = DROP['frame-short']
@@ -40,7 +57,7 @@ const FRAGMENT_TINY = DROP['fragment-tiny']
 const FRAGMENT_BITS = ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK
 const OFFLOADED = virtio.NEEDS_CHECKSUM | virtio.DATA_VALID
 
-/** Fills KIND and, as far as they make sense, the other columns for packets 0 .. count-1. */
+/** Fills KIND for packets 0 .. count-1, and the other columns as far as each packet can be read. */
 export function parseBurst(count: number, macHigh: number, macLow: number): void {
   for (let i = 0; i < count; i++) KIND[i] = parse(i, macHigh, macLow)
 }
@@ -53,7 +70,7 @@ export function hashBurst(count: number): void {
   for (let i = 0; i < count; i++) HASH[i] = hash4(SRC[i]!, DST[i]!, PORTS[i]!, KEY[i]!)
 }
 
-function parse(i: number, macHigh: number, macLow: number): number {
+function parse(i: number, macHigh: number, macLow: number): Kind {
   const at = AT[i]!
   const length = LENGTH[i]!
   if (length < ethernet.HEADER_LEN) return FRAME_SHORT
@@ -87,7 +104,7 @@ function parse(i: number, macHigh: number, macLow: number): number {
   return fragment === 0 ? parseTransport(i, protocol, true) : parseFragment(fragment, totalLength - headerLength)
 }
 
-function parseFragment(word: number, payload: number): number {
+function parseFragment(word: number, payload: number): Kind {
   const offset = (word & ipv4.OFFSET_MASK) << 3
   const more = (word & ipv4.MORE_FRAGMENTS) !== 0
   if (payload === 0 || (more && (payload & 7) !== 0) || offset + payload > 65535) return FRAGMENT_LENGTH
@@ -95,10 +112,10 @@ function parseFragment(word: number, payload: number): number {
 }
 
 /**
- * The transport header: fills PORTS; the kind, or what is wrong. Of a first fragment (`whole` false) it may not demand
- * more than that the header is there.
+ * Reads the transport header of packet i into PORTS; its kind, or what is wrong with it. Of a first fragment (`whole`
+ * false) only the header has to be there.
  */
-export function parseTransport(i: number, protocol: ProtocolNumber, whole: boolean): number {
+export function parseTransport(i: number, protocol: ProtocolNumber, whole: boolean): Kind {
   if (protocol === ipv4.PROTO_TCP) return parseTcp(i, whole)
   if (protocol === ipv4.PROTO_UDP) return parseUdp(i, whole)
   if (protocol === ipv4.PROTO_ICMP) return parseIcmp(i, whole)
@@ -106,7 +123,7 @@ export function parseTransport(i: number, protocol: ProtocolNumber, whole: boole
   return FLOW
 }
 
-function parseTcp(i: number, whole: boolean): number {
+function parseTcp(i: number, whole: boolean): Kind {
   const at = L4[i]!
   const room = END[i]! - at
   if (room < tcp.MIN_HEADER_LEN) return whole ? TCP_SHORT : FRAGMENT_TINY
@@ -117,7 +134,7 @@ function parseTcp(i: number, whole: boolean): number {
   return setPorts(i, tcp.ports(mem, at))
 }
 
-function parseUdp(i: number, whole: boolean): number {
+function parseUdp(i: number, whole: boolean): Kind {
   const at = L4[i]!
   const room = END[i]! - at
   if (room < udp.HEADER_LEN) return whole ? UDP_SHORT : FRAGMENT_TINY
@@ -126,13 +143,13 @@ function parseUdp(i: number, whole: boolean): number {
   return setPorts(i, udp.ports(mem, at))
 }
 
-function setPorts(i: number, ports: Ports): number {
+function setPorts(i: number, ports: Ports): Kind {
   if ((ports & 0xffff) === 0 || ports >>> 16 === 0) return PORT_ZERO
   PORTS[i] = ports
   return FLOW
 }
 
-function parseIcmp(i: number, whole: boolean): number {
+function parseIcmp(i: number, whole: boolean): Kind {
   const at = L4[i]!
   const room = END[i]! - at
   if (room < icmp.HEADER_LEN) return whole ? ICMP_SHORT : FRAGMENT_TINY

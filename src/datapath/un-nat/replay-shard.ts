@@ -1,6 +1,6 @@
-// A shard of a replay: the gateway's shard (shard.ts), with what only a replay asks of it. Time is told in jumps, so what
-// time demands is done when the replay says so; and packets of a capture are first made what their senders have sent.
-// A bundle entry of its own: the gateway's shard has nothing of it. Owner: this thread.
+// A shard of a replay: the gateway's shard (shard.ts), with what only a replay asks of it. Time is told in jumps, so
+// what time demands is done when the replay says so; and packets of a capture are first made what their senders have
+// sent. A bundle entry of its own: the gateway's shard has nothing of it. Owner: this thread.
 
 import { connections } from '../../conntrack/connections.shard.ts'
 import type { Driver } from '../../io/driver.ts'
@@ -19,9 +19,9 @@ import { asSentInside, asSentOutside, attachUnNat } from './un-nat.ts'
 /** A shard, and what only a replay asks of it. */
 export interface ReplayDataplane extends Dataplane {
   /**
-   * Ends what has timed out by now, in whatever shard it is; turn() doesn't. To be called as often as time is told. True:
-   * there is more to do, and the call is to be repeated once the events are read, since their ring would not hold the
-   * end of every connection.
+   * Ends what has timed out by now, in whatever shard it is; turn() doesn't. To be called as often as time is told.
+   * True: there is more to do, and the call is to be repeated once the events are read, since their ring would not hold
+   * the end of every connection.
    */
   catchUp(milliseconds: Milliseconds): boolean
   /** Makes of a packet from inside what its sender has sent (un-nat.ts); its IPv4 header begins at `ip`. */

@@ -1,5 +1,6 @@
-// What a remote peer would have sent, from what the inside end has received: a capture that was made inside shows packets
-// behind a translation that wasn't natloom's, or behind none. For replay; the inverse of translate.ts and segments.ts.
+// What a remote peer would have sent, from what the inside end has received: a capture that was made inside shows
+// packets behind a translation that wasn't natloom's, or behind none. For replay; the inverse of translate.ts and
+// segments.ts.
 //
 //   destination      its connection's external end, else its mapping's, else the port that is reserved for it, else
 //                    the gateway's outside address with the port as it is
@@ -7,8 +8,8 @@
 //   time to live     one more: the router that the capture was made behind has taken one
 //
 // A packet from inside needs the second only, where helpers have changed what came from outside. Packets lie outside
-// the packet memory here: every function takes the memory, where the IPv4 header begins, and the end. Checksums follow by deltas:
-// a wrong one stays wrong. Owner: this thread.
+// the packet memory here: every function takes the memory, where the IPv4 header begins, and the end. Checksums follow
+// by deltas: a wrong one stays wrong. Owner: this thread.
 
 import { CONN_SHIFT, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
 import { findConnection, hot } from '../../conntrack/connections.shard.ts'

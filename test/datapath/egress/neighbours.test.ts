@@ -1,5 +1,5 @@
-// Next hops that haven't answered ARP yet: packets wait, copied out as received, and go on in order, or their senders are
-// told (RFC 1812 4.3.3.1). The kernel does the asking.
+// Next hops that haven't answered ARP yet: packets wait, copied out as received, and go on in order, or their senders
+// are told (RFC 1812 4.3.3.1). The kernel does the asking.
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import { fragments, frame } from '../../../src/testing/builder.ts'

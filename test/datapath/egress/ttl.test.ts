@@ -1,5 +1,6 @@
-// Time to live (RFC 1812 5.3.1) and Time Exceeded (4.3, 5.2.7.3; RFC 792): asked before anything is created, quoting the
-// packet as received, from the address of the interface that it came by, and no more often than the rate limit allows.
+// Time to live (RFC 1812 5.3.1) and Time Exceeded (4.3, 5.2.7.3; RFC 792): asked before anything is created, quoting
+// the packet as received, from the address of the interface that it came by, and no more often than the rate limit
+// allows.
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import { frame } from '../../../src/testing/builder.ts'

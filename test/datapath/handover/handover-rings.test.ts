@@ -8,12 +8,14 @@ import {
   NOT_LENT,
   Outbox,
 } from '../../../src/datapath/handover/handover-rings.ts'
+import type { At, Ingress } from '../../../src/datapath/packet/burst.ts'
+import type { Shard } from '../../../src/memory/brand.ts'
 import { allocate } from '../../../src/memory/region.ts'
 
 const SHARDS = 2
 const SLOTS = 512
 const DISPATCHER = SHARDS
-const WAY = 3
+const INGRESS = 3
 
 let rings: HandoverRings
 let woken: number[]
@@ -24,8 +26,10 @@ beforeEach(() => {
   woken = []
 })
 
-const put = (outbox: Outbox, consumer: number, at: number, way = WAY, token = NOT_LENT): void =>
-  outbox.put(consumer, at, 60, way, 0, token)
+function put(outbox: Outbox, consumer: Shard, at: At, ingress: Ingress = INGRESS, token = NOT_LENT): void {
+  outbox.put(consumer, at, 60, ingress, 0)
+  if (token !== NOT_LENT) outbox.lend(consumer, token)
+}
 
 /** What a consumer lists of a ring, by `at`. */
 function listed(inbox: Inbox, producer: number, most = 64): number[] {
@@ -166,7 +170,7 @@ describe('sleep', () => {
 describe('after a thread’s death', () => {
   it('its successor as a consumer drops what was listed, hears of what was lent, and goes on behind', () => {
     const [outbox, dead] = [new Outbox(rings, 0), new Inbox(rings, 1)]
-    put(outbox, 1, 1, WAY, 4711)
+    put(outbox, 1, 1, INGRESS, 4711)
     put(outbox, 1, 2)
     put(outbox, 1, 3)
     outbox.publish(wake)
@@ -194,8 +198,8 @@ describe('after a thread’s death', () => {
 
   it('a lent frame is under way from when it is shown until it is released, in whichever ring', () => {
     const [outbox, inbox] = [new Outbox(rings, 0), new Inbox(rings, 1)]
-    put(outbox, 1, 1, WAY, 0)
-    put(outbox, 0, 1, WAY, 4711)
+    put(outbox, 1, 1, INGRESS, 0)
+    put(outbox, 0, 1, INGRESS, 4711)
     put(outbox, 1, 2)
     expect(rings.tokensLent()).toEqual(new Set())
     outbox.publish(wake)
@@ -206,15 +210,19 @@ describe('after a thread’s death', () => {
     expect(rings.tokensLent()).toEqual(new Set([4711]))
   })
 
-  for (const shown of [true, false])
-    it(`a lent frame that the dead one was passing on is ${shown ? 'the next one’s' : 'given back'} if that was ${shown ? '' : 'not '}shown`, () => {
+  const passedOn = [
+    ["and published, is the next consumer's to give back", true],
+    ['and not published, is given back by the successor', false],
+  ] as const
+  for (const [outcome, shown] of passedOn)
+    it(`a lent frame that the dead one had passed on ${outcome}`, () => {
       const first = new Outbox(rings, DISPATCHER)
-      put(first, 1, 1, WAY, 4711)
+      put(first, 1, 1, INGRESS, 4711)
       first.publish(wake)
       const [dead, onward] = [new Inbox(rings, 1), new Outbox(rings, 1)]
       expect(listed(dead, DISPATCHER)).toEqual([1])
       dead.passOn(DISPATCHER, 1, 0, 0, onward.nextOf(0))
-      put(onward, 0, 1, WAY, 4711)
+      put(onward, 0, 1, INGRESS, 4711)
       if (shown) onward.publish(wake)
 
       const tokens: number[] = []
@@ -227,12 +235,12 @@ describe('after a thread’s death', () => {
     const [first, onward] = [new Outbox(rings, DISPATCHER), new Outbox(rings, 1)]
     const inbox = new Inbox(rings, 1)
     for (let lap = 0; lap <= rings.slots(DISPATCHER); lap++) {
-      put(first, 1, lap, WAY, 4711)
+      put(first, 1, lap, INGRESS, 4711)
       first.publish(wake)
       listed(inbox, DISPATCHER)
       if (lap > 0) continue
       inbox.passOn(DISPATCHER, 1, 0, 0, onward.nextOf(0))
-      put(onward, 0, 1, WAY, 4711)
+      put(onward, 0, 1, INGRESS, 4711)
       onward.publish(wake)
       inbox.release(DISPATCHER)
     }

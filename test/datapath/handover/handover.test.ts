@@ -1,5 +1,5 @@
-// What a packet is when it reaches its shard by others: counted once, its time to live one less, its fragments in order;
-// and what becomes of those that can't go on.
+// What a packet is when it reaches its shard by others: counted once, its time to live one less, its fragments in
+// order; and what becomes of those that can't go on.
 
 import { describe, expect, it } from 'vitest'
 import { fragments, frame } from '../../../src/testing/builder.ts'

@@ -1,8 +1,8 @@
-// A producer's or the consumer's thread of handover-threads.test.ts. They sleep and wake as shards do, with a counter in
-// shared memory in place of the eventfd.
+// A producer's or the consumer's thread of handover-threads.test.ts. They sleep and wake as shards do, with a counter
+// in shared memory in place of the eventfd.
 
 import { parentPort, workerData } from 'node:worker_threads'
-import { ENTRY, HandoverRings, Inbox, NOT_LENT, Outbox } from '../../../src/datapath/handover/handover-rings.ts'
+import { ENTRY, HandoverRings, Inbox, Outbox } from '../../../src/datapath/handover/handover-rings.ts'
 import { Region } from '../../../src/memory/region.ts'
 import { PATIENCE_MS } from '../../patience.ts'
 
@@ -26,7 +26,9 @@ export interface RingThread {
 
 /** What the consumer tells. */
 export interface RingReport {
-  /** Entries that came, by producer; those that were not the next one of theirs; sleeps, and those that nobody ended. */
+  /**
+   * Entries that came, by producer; those that were not the next one of theirs; sleeps, and those that nobody ended.
+   */
   readonly received: number[]
   readonly disorder: number
   readonly sleeps: number
@@ -61,7 +63,7 @@ function produce(place: number): void {
     // Bursts of all lengths, so that the consumer falls asleep in between.
     const burst = lockStep ? 1 : 1 + (lengthOf(number) >>> 26)
     for (let i = 0; i < burst && number < entries && outbox.hasRoom(consumer); i++, number++)
-      outbox.put(consumer, number, lengthOf(number), (number >> 3) & 3, number, NOT_LENT)
+      outbox.put(consumer, number, lengthOf(number), (number >> 3) & 3, number)
     outbox.publish(wake)
     if (lockStep) awaitDone(number)
     // A full ring: lets the consumer run where there is one core. Nothing is waited for that could come earlier.

@@ -1,5 +1,5 @@
-// Two ends of a TCP connection through a gateway, as a test moves them: each has a text to send, sends any part of it at
-// any time, and puts together what arrives by its sequence numbers. What arrives twice must be the same both times.
+// Two ends of a TCP connection through a gateway, as a test moves them: each has a text to send, sends any part of it
+// at any time, and puts together what arrives by its sequence numbers. What arrives twice must be the same both times.
 
 import { frame } from '../../../src/testing/builder.ts'
 import * as ethernet from '../../../src/wire/ethernet.ts'
@@ -120,8 +120,8 @@ export interface Box {
 
 export interface DialogueOptions extends GatewayOptions {
   /**
-   * Who opens: an inside host to SERVER (default); SERVER, or another inside host, to this port of the external address,
-   * forwarded to the same one of HOST.
+   * Who opens: an inside host to SERVER (default); SERVER, or another inside host, to this port of the external
+   * address, forwarded to the same one of HOST.
    */
   readonly way?: 'out' | 'in' | 'hairpin'
   readonly clientPort?: number

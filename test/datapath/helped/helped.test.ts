@@ -317,6 +317,8 @@ const isThrough = (d: Dialogue): boolean =>
 
 const linesOf = (text: string): string[] => text.split('\n')
 
-/** A helper that was cut off has left the rest as it was: each line is the sender's, rewritten or not, and none is half. */
+/**
+ * A helper that was cut off has left the rest as it was: each line is the sender's, rewritten or not, and none is half.
+ */
 const isEither = (sent: string, replace: (word: string) => string) => (line: string, i: number) =>
   [linesOf(sent)[i], linesOf(rewritten(sent, replace))[i]].includes(line)

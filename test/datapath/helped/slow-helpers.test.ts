@@ -1,5 +1,6 @@
-// How long a helper may take (datapath/helped/call-budget.ts), with clocks that the test moves: a call that the host has
-// interrupted is no slow one, what a finished call has asked for stands, and a helper that is slow again is cut off.
+// How long a helper may take (datapath/helped/call-budget.ts), with clocks that the test moves: a call that the host
+// has interrupted is no slow one, what a finished call has asked for stands, and a helper that is slow again is cut
+// off.
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import { HELPER_CUT_OFFS } from '../../../src/counters/counters.ts'

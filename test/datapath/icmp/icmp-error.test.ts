@@ -1,5 +1,6 @@
-// ICMP errors about translated packets: RFC 5508 section 4 (REQ-3 to REQ-6), RFC 4787 REQ-12, RFC 5382 REQ-9 and REQ-10.
-// The gateway verifies the checksums of every error sent, and of the packet that it quotes as far as that is whole.
+// ICMP errors about translated packets: RFC 5508 section 4 (REQ-3 to REQ-6), RFC 4787 REQ-12, RFC 5382 REQ-9 and
+// REQ-10. The gateway verifies the checksums of every error sent, and of the packet that it quotes as far as that is
+// whole.
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import { type FrameSpec, frame } from '../../../src/testing/builder.ts'

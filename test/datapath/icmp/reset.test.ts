@@ -1,5 +1,5 @@
-// Segments that open nothing and belong to no connection. With random ports a connection can't be picked up in mid-stream:
-// its sender inside had better know at once (RFC 9293 3.5.2), and outside nobody is told anything.
+// Segments that open nothing and belong to no connection. With random ports a connection can't be picked up in
+// mid-stream: its sender inside had better know at once (RFC 9293 3.5.2), and outside nobody is told anything.
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import { type FrameSpec, frame } from '../../../src/testing/builder.ts'

@@ -1,5 +1,5 @@
-// Fragments that pass through (RFC 4787 REQ-14, rule 6 of the design): the first shows the ports and makes a record, the
-// others follow it.
+// Fragments that pass through (RFC 4787 REQ-14, rule 6 of the design): the first shows the ports and makes a record,
+// the others follow it.
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import { type FrameSpec, fragments, frame } from '../../../src/testing/builder.ts'
