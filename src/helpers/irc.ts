@@ -88,13 +88,13 @@ function begin({ direction, state }: HelperContext<Session>, line: string): stri
 
 const isMessage = (command: string): boolean => command === 'PRIVMSG' || command === 'NOTICE'
 
-function readMessage(ctx: HelperContext<Session>, { at, text }: Line, lowest: number): void {
-  const dcc = readDcc(text)
+function readMessage(ctx: HelperContext<Session>, line: Line, lowest: number): void {
+  const dcc = readDcc(line.text)
   if (!dcc) return
   const { type, argumentsAt } = dcc
-  if (ctx.direction === 'original' && OFFERS.includes(type)) offer(ctx, at, text, argumentsAt, lowest)
-  else if (ctx.direction === 'original' && ACCEPT.includes(type)) rename(ctx, at, text, argumentsAt, 'own', 'told')
-  else if (ctx.direction === 'reply' && RESUME.includes(type)) rename(ctx, at, text, argumentsAt, 'told', 'own')
+  if (ctx.direction === 'original' && OFFERS.includes(type)) offer(ctx, line, argumentsAt, lowest)
+  else if (ctx.direction === 'original' && ACCEPT.includes(type)) rename(ctx, line, argumentsAt, 'own')
+  else if (ctx.direction === 'reply' && RESUME.includes(type)) rename(ctx, line, argumentsAt, 'told')
 }
 
 /** The type of a DCC message, and where what follows the name is. */
@@ -112,7 +112,8 @@ function readDcc(text: string): { type: string; argumentsAt: number } | undefine
   return name ? { type, argumentsAt: blank + name[0].length } : undefined
 }
 
-function offer(ctx: HelperContext<Session>, lineAt: number, text: string, argumentsAt: number, lowest: number): void {
+function offer(ctx: HelperContext<Session>, line: Line, argumentsAt: number, lowest: number): void {
+  const { at: lineAt, text } = line
   const { state, tuple, translated } = ctx
   const found = wordAndPort.read(text, argumentsAt)
   if (!found || !isEnd(text[found.end]) || !ctx.established || !state.answered) return
@@ -140,17 +141,11 @@ function remember({ offered }: Session, own: number, told: number): void {
 }
 
 /** A port offered before, by its other name. */
-function rename(
-  ctx: HelperContext<Session>,
-  lineAt: number,
-  text: string,
-  at: number,
-  from: 'own' | 'told',
-  to: 'own' | 'told',
-): void {
-  const digits = portIn(text.slice(at))
+function rename(ctx: HelperContext<Session>, line: Line, at: number, from: 'own' | 'told'): void {
+  const digits = portIn(line.text.slice(at))
   const known = ctx.state.offered.findLast((each) => each[from] === Number(digits))
-  if (known && known.own !== known.told) ctx.mangle(lineAt + at, digits.length, String(known[to]))
+  const to = from === 'own' ? 'told' : 'own'
+  if (known && known.own !== known.told) ctx.mangle(line.at + at, digits.length, String(known[to]))
 }
 
 /** The digits of a port that `text` begins with; empty if it doesn't. */

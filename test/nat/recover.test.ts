@@ -68,7 +68,7 @@ describe('after a crash', () => {
     gateway.check()
   })
 
-  it('closed connections make room in the order of their last packets, then unreplied ones by their first', async () => {
+  it('closed connections make room in order of their last packets, then unreplied ones by their first', async () => {
     const gateway = await Gateway.start({ ports: ONE_BLOCK })
     const externals = new Map<number, string>()
     for (let port = 1; port <= 60; port++) externals.set(port, tcp(gateway, port, 'established'))
