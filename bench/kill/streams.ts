@@ -158,8 +158,6 @@ async function connection(number: number): Promise<{ flow: Flow; pieces: number 
   } catch (error) {
     problems.push(`TCP from ${flow.source}:${flow.sourcePort} broke: ${(error as Error).message}`)
     return { flow, pieces: 0 }
-  } finally {
-    socket.destroy()
   }
 }
 
@@ -206,4 +204,6 @@ const report: StreamsReport = {
   fleeting,
   problems,
 }
-process.send?.(report, () => process.exit(0))
+// The connections stay open until this process is ended: the gateway is asked for them when the report has come.
+process.on('disconnect', () => process.exit())
+process.send?.(report)
