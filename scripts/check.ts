@@ -1,5 +1,5 @@
-// The project's own rules, beside those of compiler and linter: `npm run check:rules`, part of `npm run check`. Prints each
-// place where one is broken, the rule, and what to do; ends with 1 if there is any.
+// The project's own rules, beside those of compiler and linter: `npm run check:rules`, part of `npm run check`. Prints
+// each place where one is broken, the rule, and what to do; ends with 1 if there is any.
 //
 //   node dist/scripts/check.js [layers|lengths|parameters|readmes ...]        all by default
 

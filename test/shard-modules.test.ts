@@ -1,6 +1,6 @@
-// What is bound to a thread says so (ARCHITECTURE.md, "Layouts, and what is bound to a thread"), asked of every module by
-// importing it where no memory is attached: this process. Programs, which run when they are imported, are asked by what they
-// import.
+// What is bound to a thread says so (ARCHITECTURE.md, "Layouts, and what is bound to a thread"), asked of every module
+// by importing it where no memory is attached: this process. Programs, which run when they are imported, are asked by
+// what they import.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'

@@ -1,5 +1,5 @@
-// What a check finds, and the files that it looks at. A check is a function of the project's folder: it can be shown another
-// one, which is how its test shows that it can fail (test/scripts/).
+// What a check finds, and the files that it looks at. A check is a function of the project's folder: it can be shown
+// another one, which is how its test shows that it can fail (test/scripts/).
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,9 +1,9 @@
 // The rules of .dependency-cruiser.mjs, and that folders have no cycles.
 //
-// A folder's imports are those of its files. Where a folder has subfolders, its own files count one by one: some stand above
-// the subfolders (datapath/pipeline.ts), some below them (coordinator/config.ts), and together they would make a cycle of
-// what is none. dependency-cruiser's own folder rules (`scope: 'folder'`) take a folder with all that is below it as one,
-// and so miss a cycle that leads through a file of the parent folder.
+// A folder's imports are those of its files. Where a folder has subfolders, its own files count one by one: some stand
+// above the subfolders (datapath/pipeline.ts), some below them (coordinator/config.ts), and together they would make a
+// cycle of what is none. dependency-cruiser's own folder rules (`scope: 'folder'`) take a folder with all that is below
+// it as one, and so miss a cycle that leads through a file of the parent folder.
 
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'

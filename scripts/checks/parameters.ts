@@ -1,5 +1,5 @@
-// At most five positional parameters: of functions, methods, constructors, arrow functions, and of the types of such. At a
-// call with more nobody can see any longer which argument is which.
+// At most five positional parameters: of functions, methods, constructors, arrow functions, and of the types of such.
+// At a call with more nobody can see any longer which argument is which.
 
 import ts from 'typescript'
 import { type Finding, sources } from './finding.ts'

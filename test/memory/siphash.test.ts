@@ -88,7 +88,7 @@ describe('the hash of four words', () => {
   it('is that of the general algorithm for any words and key, and a signed 32-bit number', () => {
     const word = fc.integer({ min: -0x80000000, max: 0x7fffffff })
     fc.assert(
-      fc.property(word, word, word, word, word, word, (a, b, c, d, k0, k1) => {
+      fc.property(fc.tuple(word, word, word, word), fc.tuple(word, word), ([a, b, c, d], [k0, k1]) => {
         attachHashKey(k0, k1)
         const hash = hash4(a, b, c, d)
         expect(hash).toBe(hash | 0)

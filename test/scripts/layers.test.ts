@@ -1,5 +1,5 @@
-// Who may import whom (.dependency-cruiser.mjs, the table in ARCHITECTURE.md): a tree in which every layer imports a module of
-// every other one, and trees with one fault each.
+// Who may import whom (.dependency-cruiser.mjs, the table in ARCHITECTURE.md): a tree in which every layer imports a
+// module of every other one, and trees with one fault each.
 
 import { relative } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
