@@ -1,5 +1,5 @@
-// What the driver contract (driver.ts, driver-lending.ts) works with: the fixture that a driver's own test file makes, and
-// what the tests do with it again and again. Everything waits for events, nothing for time to pass.
+// What the driver contract (driver.ts, driver-lending.ts) works with: the fixture that a driver's own test file makes,
+// and what the tests do with it again and again. Everything waits for events, nothing for time to pass.
 
 import { BURST, type Driver, VIRTIO_NET_HEADER } from '../../src/io/driver.ts'
 import { PATIENCE_MS } from '../patience.ts'

@@ -1,5 +1,5 @@
-// What every packet driver promises of frames that it lends (src/io/driver.ts, lend()): to another thread, and beyond the
-// death of its own. A part of the driver contract (driver.ts).
+// What every packet driver promises of frames that it lends (src/io/driver.ts, lend()): to another thread, and beyond
+// the death of its own. A part of the driver contract (driver.ts).
 
 import { describe, expect, it } from 'vitest'
 import {
