@@ -1,6 +1,6 @@
 // Who may import whom: downwards only. `npm run check:rules` holds the tree to it (scripts/checks/layers.ts, which also
-// holds folders to have no cycles); test/scripts/layers.test.ts shows for each rule that it refuses. ARCHITECTURE.md says why
-// the layers are these.
+// holds folders to have no cycles); test/scripts/layers.test.ts shows for each rule that it refuses. ARCHITECTURE.md
+// says why the layers are these.
 //
 // Imports of types count like any other, in every rule. They are gone at run time, but not for a reader: a module that
 // names a type of the layer above can't be understood, changed or tested without that layer.

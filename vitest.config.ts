@@ -10,7 +10,9 @@ const source = (path: string) => new URL(path, import.meta.url).pathname
 
 const HOST = 'test/**/*.host.test.ts'
 
-/** Files of `host` wait for others most of their time, each for itself: they begin first, the longest before the rest. */
+/**
+ * Files of `host` wait for others most of their time, each for itself: they begin first, the longest before the rest.
+ */
 const LONGEST = [
   'lab/kill',
   'lab/scenarios/ftp',

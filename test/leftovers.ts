@@ -13,7 +13,9 @@ import { familyOf, removeLeftovers, removeOf } from '../src/lab/world/topology.t
 
 /** What begins the names of all runs, and of what else the tests start: the lab, the benches. */
 const FAMILIES = ['nlt', 'natloom-lab', 'natloom-kill']
-/** In the environment of the test files: what begins this run's names. natloom itself refuses unknown NATLOOM_ names. */
+/**
+ * In the environment of the test files: what begins this run's names. natloom itself refuses unknown NATLOOM_ names.
+ */
 const RUN = 'NLT_RUN'
 
 /** vitest's globalSetup: once a run, in the process that starts those of the test files. */

@@ -1,5 +1,5 @@
-// How long tests wait. No test depends on being fast: what must happen is awaited, and these limits only end what hangs,
-// so they hold on a slow machine that does many other things at the same time.
+// How long tests wait. No test depends on being fast: what must happen is awaited, and these limits only end what
+// hangs, so they hold on a slow machine that does many other things at the same time.
 
 import { setTimeout as delay } from 'node:timers/promises'
 

@@ -1,4 +1,5 @@
-// A thread that does nothing but publish snapshots until it is told to stop. Snapshot n says n wherever it can, so a reader sees a mixture.
+// A thread that does nothing but publish snapshots until it is told to stop. Snapshot n says n wherever it can, so a
+// reader sees a mixture.
 
 import { workerData } from 'node:worker_threads'
 import { Region } from '../../src/memory/region.ts'
