@@ -90,7 +90,7 @@ export function admitFromOutside(i: number): Row {
   const protocol = protocolIn(KEY[i]!)
   // An identifier or a port without a mapping on an address shared with the host is the host's.
   const natOnly = !isShared(entry)
-  // An answer without ports, or to a query, is for the shard that asked: what it doesn't know is the host's.
+  // A packet without ports, or an ICMP message, can only belong to a connection of its owner: else it is the host's.
   if (!hasTransportPorts(protocol) || protocol === ipv4.PROTO_ICMP) {
     const owner = otherOwner(i)
     if (owner >= 0) return refuse(handOverFlow(i, owner))
@@ -144,7 +144,7 @@ function isHairpin(i: number): boolean {
   return entry >= 0 && hasPort && isOurs(i, entry, protocol)
 }
 
-/** Packet i's own destination is one of inside. */
+/** The routes lead packet i, untranslated, to the inside. */
 function leadsInside(i: number): boolean {
   const toward = routeLookup(DST[i]!)
   return routeType(toward) === ROUTE.unicast && routePort(toward) >= 0 && sideOf[routePort(toward)] === INSIDE
@@ -152,7 +152,7 @@ function leadsInside(i: number): boolean {
 
 /** What must be right about the first packet from either side: ACCEPT, or the reason to drop it. */
 function faultOf(i: number): Verdict {
-  // A hairpin's second half has its source from us.
+  // The source of a hairpin's second half is an external endpoint of ours.
   if ((ingress & HAIRPIN) === 0) {
     const back = routeLookup(SRC[i]!)
     if (routeType(back) !== ROUTE.unicast || routePort(back) !== port) return DROP['martian-source']
@@ -174,7 +174,7 @@ function tcpFaultOf(i: number): Verdict {
   const segment = SEGMENT_OF[flags]!
   if (segment === SYN) return ACCEPT
   if (segment === ILLEGAL) return DROP['tcp-flags']
-  // With a random port the connection can't be picked up where it was: the sender had better know at once.
+  // The connection can't be continued, since its external port is not known any more: its sender is told at once.
   if (side === INSIDE && segment !== RST && (flags & tcp.ACK) !== 0 && KIND[i] !== FIRST_FRAGMENT) sendReset(i)
   return DROP['tcp-no-connection']
 }

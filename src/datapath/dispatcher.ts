@@ -6,7 +6,7 @@
 //
 // Its module state is a thread's, as a shard's is (shard.ts); it has counters, a place in the rings, and no tables.
 
-import { keyWord, QUEUED, type Side } from '../conntrack/terms.ts'
+import { keyWord, QUEUED, type Side, type Verdict } from '../conntrack/terms.ts'
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import type { Driver } from '../io/driver.ts'
@@ -21,7 +21,19 @@ import { attachHandover, BY_DISPATCH, give, publishHandOvers } from './handover/
 import { HandoverRings } from './handover/handover-rings.ts'
 import { attachPacketOwner, ownerOfFragments, ownerOfPacket, ownerOfTuple } from './handover/packet-owner.ts'
 import { embedded, protocol, readEmbedded, replyPorts } from './icmp/embedded-packet.ts'
-import { AT, beginBurst, FLOW, FRAGMENT, ingress, ingressOf, KIND, LENGTH, side } from './packet/burst.ts'
+import {
+  AT,
+  beginBurst,
+  FLOW,
+  FRAGMENT,
+  ingress,
+  ingressOf,
+  KIND,
+  type Kind,
+  LENGTH,
+  type LinkPort,
+  side,
+} from './packet/burst.ts'
 import { copyLinkCounts, countReceived, countVerdict } from './packet/counting.ts'
 import { mem } from './packet/packet-memory.ts'
 import { parseBurst } from './packet/parse.ts'
@@ -69,10 +81,10 @@ export function sleep(timeoutMs: Milliseconds): void {
   driver.wait(timeoutMs)
 }
 
-/** It reads nothing of a connection. */
+/** A dispatcher calls no helpers. */
 export const followHelpers = (): undefined => undefined
 
-function runBurst(port: number): number {
+function runBurst(port: LinkPort): number {
   const count = driver.receive(port, AT, LENGTH)
   if (count > 0) {
     beginBurst(ingressOf(port, sides[port]!), true)
@@ -85,17 +97,17 @@ function runBurst(port: number): number {
   return count
 }
 
-function dispatch(i: number): number {
+function dispatch(i: number): Verdict {
   const kind = KIND[i]!
   // A verdict already: malformed, or the kernel's.
-  if (kind >= QUEUED) return kind
+  if (kind >= QUEUED) return kind as Verdict
   return give(i, ownerOf(i, kind), ingress, BY_DISPATCH)
 }
 
-function ownerOf(i: number, kind: number): Shard {
+function ownerOf(i: number, kind: Kind): Shard {
   if (kind === FRAGMENT) return ownerOfFragments(i)
   if (kind === FLOW) return ownerOfPacket(i)
-  // Whoever gets an error with an unreadable quote says so.
+  // An error whose embedded packet is unreadable has no owner: the first shard drops and counts it.
   if (!readEmbedded(i)) return 0
   return ownerOfTuple(keyWord(protocol, side), ipv4.dst(mem, embedded), ipv4.src(mem, embedded), replyPorts)
 }

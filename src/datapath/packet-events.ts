@@ -37,7 +37,7 @@ import {
 } from './packet/burst.ts'
 import { mem } from './packet/packet-memory.ts'
 
-/** No protocol and side: what was wrong with the packet was seen before its tuple. */
+/** Instead of protocol and side: the packet is malformed, and was dropped before its tuple was read. */
 const NO_KEY = -1
 
 /** The packet in hand, before anything was done with it: its kind, the connection that it belonged to, what is told. */
@@ -64,12 +64,12 @@ function findEmbedded(i: number): Ref {
   return find(keyWord(protocol, side), ipv4.dst(mem, embedded), ipv4.src(mem, embedded), invertPorts(embeddedPorts))
 }
 
-/** Packet i, noted before, has this verdict. One that another shard has now is told of there. */
+/** Reports packet i, noted before, with this verdict. A packet that was handed over is reported by its new shard. */
 export function reportPacket(i: number, verdict: Verdict): void {
   if (verdict === HANDED_OVER) return
   // The ports of a fragment are known by now, if they ever will be.
   if (KIND[i] === LATER_FRAGMENT || KIND[i] === FIRST_FRAGMENT) note.ports = PORTS[i]!
-  // It may have made the connection, or ended one and made another; of one that it has ended the words still stand.
+  // It may have made a connection, or ended one and made another; the row of one that it has ended can still be read.
   const hasTuple = kind !== ICMP_ERROR && note.key !== NO_KEY && KIND[i] !== FRAGMENT
   const now = hasTuple ? find(note.key, note.src, note.dst, note.ports) : ref
   const its = now !== 0 ? now : ref

@@ -24,7 +24,18 @@ import { CONN_SHIFT, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { connectionIndex, findConnection, hot, matches } from '../conntrack/connections.shard.ts'
 import { packetsWanted } from '../conntrack/events.shard.ts'
 import type { Ref, Verdict } from '../conntrack/terms.ts'
-import { ACCEPT, HANDED_OVER, hashTuple, INSIDE, NOT_OURS, QUEUED, REPEAT, refOf, rowOf } from '../conntrack/terms.ts'
+import {
+  ACCEPT,
+  HANDED_OVER,
+  hashTuple,
+  INSIDE,
+  NOT_OURS,
+  protocolIn,
+  QUEUED,
+  REPEAT,
+  refOf,
+  rowOf,
+} from '../conntrack/terms.ts'
 import { hasExpired } from '../conntrack/track.shard.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import type { Driver } from '../io/driver.ts'
@@ -243,7 +254,7 @@ function fragment(i: number): Verdict {
   const offset = ipv4.fragmentWord(mem, IP[i]!) & ipv4.OFFSET_MASK
   if (offset === 0) return firstFragment(i)
   // Only a forger begins a fragment inside the transport header (RFC 3128), which the first one had to hold whole.
-  if (offset << 3 < tcp.MIN_HEADER_LEN && (KEY[i]! & 0xff) === ipv4.PROTO_TCP) return FRAGMENT_OVERLAP
+  if (offset << 3 < tcp.MIN_HEADER_LEN && protocolIn(KEY[i]!) === ipv4.PROTO_TCP) return FRAGMENT_OVERLAP
   const record = fragments.findRecord(i)
   if (record === 0) return FRAGMENT_ORPHAN
   PORTS[i] = fragments.portsOf(record)
@@ -266,7 +277,7 @@ function laterFragment(i: number): Verdict {
 }
 
 function firstFragment(i: number): Verdict {
-  const kind = parseTransport(i, KEY[i]! & 0xff, false)
+  const kind = parseTransport(i, protocolIn(KEY[i]!), false)
   if (kind !== FLOW) return kind === ICMP_ERROR ? DROP['icmp-embedded'] : (kind as Verdict)
   const record = fragments.recordFirst(i, PORTS[i]!)
   if (record === 0) return FRAGMENT_TABLE_FULL

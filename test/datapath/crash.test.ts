@@ -1,5 +1,5 @@
 // A shard that crashes inside any change, and the one that goes on with its memory ("Shards live longer than threads"):
-// flows begin, talk, close and expire, ports and rows run out, an address is lost and comes back, and in between the
+// flows begin, go on, close and expire, ports and rows run out, an address is lost and comes back, and in between the
 // shard throws at a point of fault-points.ts of each layer, also while it recovers. After each crash the tables fit
 // each other, what was established goes on by the same external endpoint, and in the end every port is free again.
 
@@ -73,9 +73,9 @@ class Story {
     this.lost.clear()
     const dice = this.#draw(100)
     if (dice < 34) this.#open()
-    else if (dice < 66) this.#talk('A')
-    else if (dice < 73) this.#talk('FA')
-    else if (dice < 78) this.#talk('R')
+    else if (dice < 66) this.#goOn('A')
+    else if (dice < 73) this.#goOn('FA')
+    else if (dice < 78) this.#goOn('R')
     else if (dice < 82) this.#callServer()
     else if (dice < 86) this.#call()
     else if (dice < 95) this.gateway.pass(this.#pick([1, 2, 5, 31, 121, 301]))
@@ -99,7 +99,7 @@ class Story {
   }
 
   /** Either end of some connection says something. */
-  #talk(flags: string): void {
+  #goOn(flags: string): void {
     const live = connectionsOf(this.gateway.tables)
     if (live.length === 0) return
     const connection = this.#pick(live)
@@ -238,7 +238,7 @@ function expectRight(story: Story, before: readonly Connection[], told: string):
   expect(gateway.faults(), told).toEqual([])
 }
 
-/** Time ends every connection and every rest; then each leased port is usable. */
+/** Time ends every connection and every quarantine; then each leased port is usable. */
 function expectAllFree({ gateway }: Story): void {
   for (const address of ADDRESSES)
     if (gateway.externals.find(parseAddress(address)) < 0) gateway.addExternal(address, POOL)

@@ -1,5 +1,5 @@
 // How a tracked packet leaves that is more than translated and sent: in pieces if the next link is smaller, or as a
-// hairpin, to whoever owns the external endpoint that it is addressed to. Owner: this thread.
+// hairpin, to the shard that owns the external endpoint it is addressed to. Owner: this thread.
 
 import { type Base, baseOf } from '../../conntrack/connection-table.ts'
 import { dstOf, portsWordOf, srcOf } from '../../conntrack/connections.shard.ts'
@@ -41,8 +41,8 @@ export function leave(i: number): Verdict {
 }
 
 /**
- * To an external endpoint of our own (RFC 4787 REQ-9): its source is translated, and it goes to whoever owns the
- * endpoint as if it had come from outside. Its time to live falls there.
+ * To an external endpoint of our own (RFC 4787 REQ-9): its source is translated, and it goes to the shard that owns the
+ * endpoint, as if it had come from outside. Its time to live is lowered there.
  */
 function leaveToOurselves(i: number, base: Base, direction: Direction): Verdict {
   ipv4.restoreTtl(mem, IP[i]!)

@@ -3,7 +3,7 @@
 
 import { type Base, CONN, rowAt, SEEN_REPLY } from '../../conntrack/connection-table.ts'
 import { cold, hot } from '../../conntrack/connections.shard.ts'
-import type { Direction, Verdict } from '../../conntrack/terms.ts'
+import { type Direction, protocolIn, type Verdict } from '../../conntrack/terms.ts'
 import { isClosed, trackOther, trackTcp, trackUdp } from '../../conntrack/track.shard.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import type { Row } from '../../memory/brand.ts'
@@ -30,7 +30,7 @@ export function track(i: number, base: Base, direction: Direction): Verdict {
 }
 
 function trackByProtocol(i: number, base: Base, direction: Direction): Verdict {
-  const protocol = KEY[i]! & 0xff
+  const protocol = protocolIn(KEY[i]!)
   if (KIND[i] === LATER_FRAGMENT) return trackOther(base, direction, protocol)
   if (protocol === ipv4.PROTO_UDP) return trackUdp(base, direction)
   if (protocol !== ipv4.PROTO_TCP) return trackOther(base, direction, protocol)

@@ -17,7 +17,7 @@ import { cold, hot } from '../../conntrack/connections.shard.ts'
 import { withdraw } from '../../conntrack/expectations.shard.ts'
 import { ESTABLISHED } from '../../conntrack/tcp-state.ts'
 import type { Direction, Verdict } from '../../conntrack/terms.ts'
-import { ACCEPT, ACCEPT_AND_END, directionOf, opposite, QUEUED, rowOf } from '../../conntrack/terms.ts'
+import { ACCEPT, ACCEPT_AND_END, directionOf, opposite, protocolIn, QUEUED, rowOf } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
@@ -66,7 +66,7 @@ export function forwardHelped(i: number): Verdict {
   const row = rowOf(REF[i]!)
   const direction = directionOf(REF[i]!)
   const base = row << CONN_SHIFT
-  const isTcp = (KEY[i]! & 0xff) === ipv4.PROTO_TCP
+  const isTcp = protocolIn(KEY[i]!) === ipv4.PROTO_TCP
   // A stream must not take in bytes that were damaged.
   if (isTcp && !transportIntact(i)) return TCP_CHECKSUM
   const verdict = track(i, base, direction)

@@ -1,7 +1,7 @@
-// ICMP errors about a tracked packet (RFC 5508 section 4, RFC 792): the packet that an error quotes is one that we sent
-// to the side the error comes from, so its inverse is what an answer to it would look like, and finds the connection.
-// The error then goes to the quoted packet's sender, with the quote turned back into what that sender had sent. It
-// refreshes nothing and ends nothing (RFC 4787 REQ-12, RFC 5382 REQ-10, RFC 5508 REQ-6).
+// ICMP errors about a tracked packet (RFC 5508 section 4, RFC 792). An error embeds a packet that we sent to the side
+// the error comes from; the inverse of that packet's tuple is what a reply to it would have, and finds the connection.
+// The error then goes to the embedded packet's sender, with the embedded packet turned back into what its sender had
+// sent. It refreshes no connection and ends none (RFC 4787 REQ-12, RFC 5382 REQ-10, RFC 5508 REQ-6).
 
 import { baseOf } from '../../conntrack/connection-table.ts'
 import { dstOf, findConnection, portsWordOf, srcOf } from '../../conntrack/connections.shard.ts'
@@ -47,7 +47,7 @@ import {
 import { sendTo, sideOf } from '../egress/transmit.ts'
 import { BY_HAIRPIN, BY_ICMP_ERROR, handOver } from '../handover/handover.ts'
 import { otherOwnerOfTuple, ownerOfTuple } from '../handover/packet-owner.ts'
-import { AT, DST, END, HAIRPIN, IP, ingress, L4, SRC, side } from '../packet/burst.ts'
+import { AT, DST, END, HAIRPIN, IP, ingress, L4, type RouteLine, SRC, side } from '../packet/burst.ts'
 import { mem } from '../packet/packet-memory.ts'
 import { embedded, embeddedPorts, embeddedTransport, protocol, readEmbedded, replyPorts } from './embedded-packet.ts'
 
@@ -69,7 +69,7 @@ export function handleIcmpError(i: number): Verdict {
     const owner = otherOwnerOfTuple(key, dst, src, replyPorts)
     return owner < 0 ? unrelated(i) : handOver(i, owner, side, ingress & HAIRPIN, BY_ICMP_ERROR)
   }
-  // An error is sent to whoever sent the packet: anything else is forged (RFC 5927).
+  // An error goes to the sender of the packet that it is about: any other is forged (RFC 5927).
   if (DST[i] !== src) return UNRELATED
 
   const direction = directionOf(ref)
@@ -97,7 +97,7 @@ export function handleIcmpError(i: number): Verdict {
   return ACCEPT
 }
 
-/** Error and quote become what the quoted packet's sender must see; `dst` is where the quote was sent to. */
+/** Makes of error and embedded packet what the embedded one's sender must see; `dst` is where that was sent to. */
 function translateError(i: number, dst: Addr, sender: Addr, remote: Addr, ports: Ports): void {
   turnBack(i, sender, remote, ports)
   ipv4.setDst(mem, IP[i]!, sender)
@@ -106,7 +106,7 @@ function translateError(i: number, dst: Addr, sender: Addr, remote: Addr, ports:
   if (SRC[i] === dst || side === INSIDE) ipv4.setSrc(mem, IP[i]!, remote)
   ipv4.writeChecksum(mem, IP[i]!)
   icmp.writeChecksum(mem, L4[i]!, END[i]! - L4[i]!)
-  // Whatever was owed or vouched for is in the frame now.
+  // The checksums are in the frame now: nothing is left for the link to do.
   virtio.clear(mem, AT[i]!)
   counters[CELL.icmpErrorsTranslated]! += 1
 }
@@ -120,8 +120,8 @@ function handBack(i: number, dst: Addr, sender: Addr, remote: Addr, ports: Ports
   return handOver(i, owner, OUTSIDE, HAIRPIN, BY_HAIRPIN)
 }
 
-/** The quoted packet's sender is an external endpoint of ours: it came by hairpin. */
-const turnsBack = (line: number, sender: Addr): boolean =>
+/** The embedded packet's sender is an external endpoint of our own: the packet came by hairpin. */
+const turnsBack = (line: RouteLine, sender: Addr): boolean =>
   side === INSIDE && routeType(line) === ROUTE.local && externalEntry(sender) >= 0
 
 /** About a packet of the kernel's, its own or forwarded, or about nothing that we know. */
@@ -132,12 +132,12 @@ function unrelated(i: number): Verdict {
 }
 
 /** From inside to outside or back: what natloom carries. */
-const leadsAcross = (line: number): boolean =>
+const leadsAcross = (line: RouteLine): boolean =>
   routeType(line) === ROUTE.unicast && routePort(line) >= 0 && sideOf[routePort(line)] !== side
 
 /**
- * Where a helper has changed lengths, the quote has the receiver's numbering; its sender looks whether the number is
- * one that it has sent (RFC 5927 4.1). The error goes in `direction`, the quoted packet went the other way.
+ * Where a helper has changed lengths, the embedded packet has the receiver's numbering; its sender checks that the
+ * number is one that it has sent (RFC 5927 4.1). The error goes in `direction`, the embedded packet went the other way.
  */
 function turnSequenceBack(i: number, row: Row, direction: Direction): void {
   if (protocol !== ipv4.PROTO_TCP || !isEdited(row)) return
@@ -146,7 +146,7 @@ function turnSequenceBack(i: number, row: Row, direction: Direction): void {
   tcp.changeSeq(mem, embeddedTransport, seq, !hasChecksum)
 }
 
-/** Makes the quote what its sender had sent: addresses, ports, and what it has of checksums (RFC 5508 REQ-4). */
+/** Makes the embedded packet what its sender had sent: addresses, ports, checksums if it has them (RFC 5508 REQ-4). */
 function turnBack(i: number, sender: Addr, remote: Addr, ports: Ports): void {
   const addresses = addDeltas(delta32(ipv4.src(mem, embedded), sender), delta32(ipv4.dst(mem, embedded), remote))
   ipv4.setSrc(mem, embedded, sender)
@@ -157,7 +157,7 @@ function turnBack(i: number, sender: Addr, remote: Addr, ports: Ports): void {
     udp.adjustChecksum(mem, embeddedTransport, addDeltas(addresses, change))
     udp.setPorts(mem, embeddedTransport, ports)
   } else if (protocol === ipv4.PROTO_TCP) {
-    // Many errors quote no more than the first eight bytes, which don't reach the checksum.
+    // Many errors embed no more than eight bytes of it, which don't reach the checksum.
     if (END[i]! - embeddedTransport >= TCP_CHECKSUM_END)
       tcp.adjustChecksum(mem, embeddedTransport, addDeltas(addresses, change))
     tcp.setPorts(mem, embeddedTransport, ports)

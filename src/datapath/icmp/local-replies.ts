@@ -1,6 +1,6 @@
 // What the gateway itself says to a sender: ICMP errors about its packet (RFC 792, RFC 1812 4.3) and TCP resets (RFC
 // 9293 3.5.2). An answer goes back by the port and to the MAC address that the packet came from; it comes from that
-// interface's address. Errors quote the packet as received, so they are built before anything is rewritten.
+// interface's address. Errors embed the packet as received, so they are built before anything is rewritten.
 //
 // Never an error about an ICMP error, a later fragment, or a packet that was sent to or from a group (RFC 1122 3.2.2),
 // and no more than the rate limit allows. Owner: this thread.
@@ -83,8 +83,8 @@ function mayReply(): boolean {
   return true
 }
 
-/** Sends an ICMP error of a kind above about packet i; `rest` is the second word of its header (an MTU, or 0). */
-export function sendError(i: number, kind: number, rest: number): void {
+/** Sends an ICMP error of a kind above about packet i; `word` is the second of its header (an MTU, or 0). */
+export function sendError(i: number, kind: number, word: number): void {
   const embedded = IP[i]!
   const destination = ipv4.dst(mem, embedded)
   const source = portAddress(port)
@@ -96,14 +96,14 @@ export function sendError(i: number, kind: number, rest: number): void {
     return
   if (source === 0 || isMulticast(destination) || isLimitedBroadcast(destination) || !mayReply()) return
   const headers = ipv4.MIN_HEADER_LEN + icmp.HEADER_LEN
-  const quote = Math.min(END[i]! - embedded, LARGEST_ERROR - headers)
-  const at = beginReply(i, headers + quote, ipv4.PROTO_ICMP, source, ERROR_TOS)
+  const copied = Math.min(END[i]! - embedded, LARGEST_ERROR - headers)
+  const at = beginReply(i, headers + copied, ipv4.PROTO_ICMP, source, ERROR_TOS)
   if (at < 0) return
   const message = at + ethernet.HEADER_LEN + ipv4.MIN_HEADER_LEN
-  icmp.writeError(mem, message, TYPES[kind]!, CODES[kind]!, rest)
-  copyBytes(embedded, message + icmp.EMBEDDED, quote)
-  icmp.writeChecksum(mem, message, icmp.HEADER_LEN + quote)
-  const length = ethernet.HEADER_LEN + headers + quote
+  icmp.writeError(mem, message, TYPES[kind]!, CODES[kind]!, word)
+  copyBytes(embedded, message + icmp.EMBEDDED, copied)
+  icmp.writeChecksum(mem, message, icmp.HEADER_LEN + copied)
+  const length = ethernet.HEADER_LEN + headers + copied
   if ((ingress & HAIRPIN) === 0) sendBy(port, at, length)
   else if (!sendBack(i, at, length)) return
   counters[CELL.icmpErrorsSent + kind]! += 1

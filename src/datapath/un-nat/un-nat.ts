@@ -25,7 +25,7 @@ import { type Externals, entryOfPort, portOfIndex } from '../../nat/externals.ts
 import { hasTransportPorts } from '../../nat/opening.shard.ts'
 import { isEdited, toReceiver, UP } from '../../nat/sequence-edits.shard.ts'
 import { dependsOnAddress, dependsOnPort, type NatSettings } from '../../nat/settings.ts'
-import type { Addr, Ports, ProtocolNumber } from '../../wire/address.ts'
+import type { Addr, Port, Ports, ProtocolNumber } from '../../wire/address.ts'
 import { swap16 } from '../../wire/address.ts'
 import * as checksum from '../../wire/checksum.ts'
 import * as icmp from '../../wire/icmp.ts'
@@ -38,8 +38,8 @@ const NEED: Readonly<Record<number, number>> = {
   [ipv4.PROTO_UDP]: udp.HEADER_LEN,
   [ipv4.PROTO_ICMP]: 8,
 }
-/** RFC 792: what an error quotes at least of the transport header. */
-const QUOTED = 8
+/** RFC 792: an ICMP error embeds at least so many bytes of the transport header. */
+const LEAST_TRANSPORT = 8
 const MOST_TTL = 255
 
 let externals: Externals
@@ -50,9 +50,9 @@ export function attachUnNat(shared: Externals, nat: NatSettings): void {
   settings = nat
 }
 
-// The external end that was found last.
-let address = 0
-let port = 0
+/** The external endpoint that was found last. */
+let address: Addr = 0
+let port: Port = 0
 
 /** A packet from inside, as its sender would have sent it to us. */
 export function asSentInside(mem: DataView, ip: number, end: number): void {
@@ -64,18 +64,18 @@ export function asSentInside(mem: DataView, ip: number, end: number): void {
 }
 
 /** A packet from outside, as its peer would have sent it to `outside`, the gateway's address; untranslated if 0. */
-export function asSentOutside(mem: DataView, ip: number, end: number, outside: number): void {
+export function asSentOutside(mem: DataView, ip: number, end: number, outside: Addr): void {
   if (end - ip < ipv4.MIN_HEADER_LEN) return
   if (ipv4.ttl(mem, ip) < MOST_TTL) ipv4.restoreTtl(mem, ip)
   const protocol = ipv4.protocol(mem, ip)
   const at = ip + ipv4.headerLen(mem, ip)
   if (protocol === ipv4.PROTO_ICMP && readablePorts(mem, ip, end) && icmp.isError(icmp.type(mem, at)))
     unNatError(mem, ip, at, end, outside)
-  else if (readablePorts(mem, ip, end)) unNatFlow(mem, ip, at, end, protocol, outside)
+  else if (readablePorts(mem, ip, end)) unNatFlow(mem, ip, end, outside)
   else if (outside !== 0) redirect(mem, ip, outside)
 }
 
-/** It is the first of its datagram, and its transport header is here. */
+/** The packet shows its ports: it is no later fragment, and its transport header is whole. */
 function readablePorts(mem: DataView, ip: number, end: number): boolean {
   if (end - ip < ipv4.MIN_HEADER_LEN || (ipv4.fragmentWord(mem, ip) & ipv4.OFFSET_MASK) !== 0) return false
   const need = NEED[ipv4.protocol(mem, ip)]
@@ -83,20 +83,15 @@ function readablePorts(mem: DataView, ip: number, end: number): boolean {
   return need !== undefined && headerLength >= ipv4.MIN_HEADER_LEN && end - ip - headerLength >= need
 }
 
-function unNatFlow(
-  mem: DataView,
-  ip: number,
-  at: number,
-  end: number,
-  protocol: ProtocolNumber,
-  outside: number,
-): void {
+function unNatFlow(mem: DataView, ip: number, end: number, outside: Addr): void {
+  const protocol = ipv4.protocol(mem, ip)
+  const at = ip + ipv4.headerLen(mem, ip)
   const [inside, remote] = [ipv4.dst(mem, ip), ipv4.src(mem, ip)]
   const ports = protocol === ipv4.PROTO_ICMP ? icmpPorts(mem, at) : tcp.ports(mem, at)
   const ref = find(protocol, inside, remote, invertPorts(ports))
   if (ref !== 0 && protocol === ipv4.PROTO_TCP) shiftAcknowledgement(mem, at, end, ref >> 1, directionOf(ref))
   if (outside === 0) return
-  findExternal(ref, protocol, inside, remote, invertPorts(ports), outside)
+  if (!findExternal(ref, protocol, inside, remote, invertPorts(ports))) setExternal(outside, ports >>> 16)
   const delta = checksum.addDeltas(checksum.delta32(inside, address), checksum.delta16(ports >>> 16, port))
   if (protocol === ipv4.PROTO_TCP) {
     tcp.adjustChecksum(mem, at, delta)
@@ -111,58 +106,58 @@ function unNatFlow(
   redirect(mem, ip, address)
 }
 
-/** As conntrack/terms.ts has them: an answer's identifier stands where its receiver's port would. */
+/**
+ * The ports word of an ICMP message (conntrack/terms.ts): a reply's identifier stands where its receiver's port would.
+ */
 function icmpPorts(mem: DataView, at: number): number {
   const type = icmp.type(mem, at)
   if (icmp.isReply(type)) return icmp.queryOf(type) | (icmp.id(mem, at) << 16)
   return icmp.id(mem, at) | (type << 16)
 }
 
-/** The connection of what an inside end sends: row << 1 | direction, 0 for none. */
+/** The connection of what an inside end sends, 0 if there is none. */
 function find(protocol: ProtocolNumber, inside: Addr, remote: Addr, ports: Ports): Ref {
   const key = keyWord(protocol, INSIDE)
   const ref = findConnection(key, inside, remote, ports, hashTuple(key, inside, remote, ports))
   return ref !== 0 && hasExpired(rowOf(ref)) ? 0 : ref
 }
 
-/** Where a peer sends to reach an inside end whose packets have these ports; into `address` and `port`. */
-function findExternal(
-  ref: number,
-  protocol: ProtocolNumber,
-  inside: Addr,
-  remote: Addr,
-  ports: Ports,
-  outside: number,
-): void {
+function setExternal(to: Addr, toPort: Port): void {
+  address = to
+  port = toPort
+}
+
+/**
+ * Where a peer sends to reach an inside end whose packets to it have these ports, into `address` and `port`; false if
+ * that is not known. `ref` is their connection, or 0.
+ */
+function findExternal(ref: Ref, protocol: ProtocolNumber, inside: Addr, remote: Addr, ports: Ports): boolean {
   const insidePort = ports & 0xffff
   if (ref !== 0) {
-    const other = ((ref >> 1) << CONN_SHIFT) + opposite(directionOf(ref)) * TUPLE_WORDS
-    address = hot[other + 1]!
-    port = hot[other + 2]! >>> 16
-    return
+    const other = (rowOf(ref) << CONN_SHIFT) + opposite(directionOf(ref)) * TUPLE_WORDS
+    setExternal(hot[other + 1]!, hot[other + 2]! >>> 16)
+    return true
   }
-  address = outside
-  port = insidePort
-  if (!hasTransportPorts(protocol)) return
+  if (!hasTransportPorts(protocol)) return false
   const remoteKey = dependsOnAddress(settings.mapping) ? remote : 0
   const remotePort = dependsOnPort(settings.mapping) ? ports >>> 16 : 0
   const bound = findByInside(protocol, inside, insidePort, remoteKey, remotePort)
   if (bound !== 0) {
-    address = mapping[mappingBase(bound) + MAPPING.externalAddress]!
-    port = mapping[mappingBase(bound) + MAPPING.ports]! >>> 16
-    return
+    const base = mappingBase(bound)
+    setExternal(mapping[base + MAPPING.externalAddress]!, mapping[base + MAPPING.ports]! >>> 16)
+    return true
   }
   const reserved = expectCount() === 0 ? -1 : reservedFor(protocol, inside, insidePort)
-  if (reserved < 0) return
-  address = externals.addressOf(entryOfPort(reserved))
-  port = swap16(portOfIndex(reserved))
+  if (reserved < 0) return false
+  setExternal(externals.addressOf(entryOfPort(reserved)), swap16(portOfIndex(reserved)))
+  return true
 }
 
 /** What a segment acknowledges of `direction`, in the numbers of that direction's receiver; SACK blocks too. */
 function shiftAcknowledgement(mem: DataView, at: number, end: number, row: Row, direction: Direction): void {
   if ((tcp.flags(mem, at) & tcp.ACK) === 0 || !isEdited(row)) return
   tcp.changeAck(mem, at, toReceiver(row, direction, tcp.ack(mem, at)), false)
-  // Malformed, it won't get far.
+  // A malformed segment will be dropped later.
   if (!tcp.fits(mem, at, end) || tcp.optionsFault(mem, at)) return
   const option = tcp.findOption(mem, at, tcp.OPTION_SACK)
   const blocks = option === 0 ? 0 : tcp.sackBlocks(mem, option)
@@ -173,13 +168,13 @@ function shiftAcknowledgement(mem: DataView, at: number, end: number, row: Row, 
   }
 }
 
-/** An error quotes what its sender has seen: the packet as it was translated. */
-function unNatError(mem: DataView, ip: number, at: number, end: number, outside: number): void {
+/** An error embeds the packet as its sender has seen it: translated. */
+function unNatError(mem: DataView, ip: number, at: number, end: number, outside: Addr): void {
   const embedded = at + icmp.EMBEDDED
   const transport = end - embedded < ipv4.MIN_HEADER_LEN ? end : embedded + ipv4.headerLen(mem, embedded)
   if (outside === 0) return
   if (
-    end - transport < QUOTED ||
+    end - transport < LEAST_TRANSPORT ||
     transport - embedded < ipv4.MIN_HEADER_LEN ||
     (ipv4.fragmentWord(mem, embedded) & ipv4.OFFSET_MASK) !== 0
   ) {
@@ -191,7 +186,7 @@ function unNatError(mem: DataView, ip: number, at: number, end: number, outside:
   const isIcmp = protocol === ipv4.PROTO_ICMP
   const ports = !hasTransportPorts(protocol) ? 0 : isIcmp ? icmpPorts(mem, transport) : tcp.ports(mem, transport)
   const ref = find(protocol, inside, remote, ports)
-  findExternal(ref, protocol, inside, remote, ports, outside)
+  if (!findExternal(ref, protocol, inside, remote, ports)) setExternal(outside, ports & 0xffff)
   if (ref !== 0 && protocol === ipv4.PROTO_TCP && isEdited(ref >> 1))
     tcp.setSeq(mem, transport, toReceiver(ref >> 1, directionOf(ref), tcp.seq(mem, transport)))
   ipv4.setSrc(mem, embedded, address)
@@ -202,7 +197,7 @@ function unNatError(mem: DataView, ip: number, at: number, end: number, outside:
   redirect(mem, ip, address)
 }
 
-function redirect(mem: DataView, ip: number, to: number): void {
+function redirect(mem: DataView, ip: number, to: Addr): void {
   const delta = checksum.delta32(ipv4.dst(mem, ip), to)
   ipv4.setChecksum(mem, ip, checksum.applyDelta(ipv4.checksum(mem, ip), delta))
   ipv4.setDst(mem, ip, to)

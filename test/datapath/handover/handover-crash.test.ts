@@ -147,7 +147,7 @@ describe('a thread that crashes with lent frames', () => {
   })
 })
 
-describe('a thread that crashes between showing entries and ringing the bell', () => {
+describe('a thread that crashes between showing entries and ringing the doorbell', () => {
   it('has a successor that rings', async () => {
     const cluster = await Cluster.start({ shards: 2, deliver: toNeighbour })
     const packet = udp(`${HOST}:44000`, `${SERVER}:53`)

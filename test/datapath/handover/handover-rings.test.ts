@@ -50,16 +50,16 @@ describe('a ring between two threads', () => {
     expect(inbox.fullest).toBe(3)
   })
 
-  it('lists entries of one way at a time, and at most a burst', () => {
+  it('lists entries of one ingress at a time, and at most a burst', () => {
     const [outbox, inbox] = [new Outbox(rings, 0), new Inbox(rings, 1)]
-    for (const [at, way] of [
+    for (const [at, ingress] of [
       [1, 5],
       [2, 5],
       [3, 6],
       [4, 6],
       [5, 6],
     ] as const)
-      put(outbox, 1, at, way)
+      put(outbox, 1, at, ingress)
     outbox.publish(wake)
     expect([listed(inbox, 0), listed(inbox, 0, 2), listed(inbox, 0)]).toEqual([[1, 2], [3, 4], [5]])
   })

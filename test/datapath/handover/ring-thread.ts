@@ -39,25 +39,25 @@ const BURST = 64
 
 const { rings: buffer, shards, producer, consumer, entries, lockStep, wakes } = workerData as RingThread
 const rings = new HandoverRings(new Region(buffer), shards)
-const bell = new Int32Array(wakes)
+const doorbell = new Int32Array(wakes)
 
 /** What else an entry must say, if it is whole. */
 const lengthOf = (number: number): number => Math.imul(number, 0x9e3779b1)
 
 function wake(): void {
-  Atomics.add(bell, 0, 1)
-  Atomics.notify(bell, 0)
+  Atomics.add(doorbell, 0, 1)
+  Atomics.notify(doorbell, 0)
 }
 
 /** Mostly without sleep: what comes next should come while the consumer is about to sleep. */
 function awaitDone(number: number): void {
-  for (let looks = 0; looks < 2000; looks++) if (Atomics.load(bell, 2) === number) return
-  Atomics.wait(bell, 2, number - 1, PATIENCE_MS)
+  for (let looks = 0; looks < 2000; looks++) if (Atomics.load(doorbell, 2) === number) return
+  Atomics.wait(doorbell, 2, number - 1, PATIENCE_MS)
 }
 
 function produce(place: number): void {
   const outbox = new Outbox(rings, place)
-  Atomics.wait(bell, 1, 0)
+  Atomics.wait(doorbell, 1, 0)
   const pause = new Int32Array(new SharedArrayBuffer(4))
   for (let number = 0; number < entries; ) {
     // Bursts of all lengths, so that the consumer falls asleep in between.
@@ -77,11 +77,11 @@ function consume(): RingReport {
   let [disorder, sleeps, missedWakes] = [0, 0, 0]
   for (let left = lockStep ? entries : 2 * entries; left > 0; ) {
     if (!inbox.hasMail()) {
-      const wakesBefore = Atomics.load(bell, 0)
+      const wakesBefore = Atomics.load(doorbell, 0)
       if (inbox.fallAsleep()) {
-        sleeps = Atomics.add(bell, 1, 1) + 1
-        Atomics.notify(bell, 1)
-        if (Atomics.wait(bell, 0, wakesBefore, PATIENCE_MS) === 'timed-out')
+        sleeps = Atomics.add(doorbell, 1, 1) + 1
+        Atomics.notify(doorbell, 1)
+        if (Atomics.wait(doorbell, 0, wakesBefore, PATIENCE_MS) === 'timed-out')
           return { received, disorder, sleeps, missedWakes: 1 }
       }
       inbox.wakeUp()
@@ -99,8 +99,8 @@ function consume(): RingReport {
       if (count === 0) continue
       inbox.release(from)
       left -= count
-      Atomics.add(bell, 2, count)
-      Atomics.notify(bell, 2)
+      Atomics.add(doorbell, 2, count)
+      Atomics.notify(doorbell, 2)
     }
   }
   return { received, disorder, sleeps, missedWakes }
