@@ -32,7 +32,7 @@ const API = 'helpers/helper\\.ts'
 const MAY_IMPORT: readonly (readonly [string, string])[] = [
   ['src/wire/x.ts', 'wire/'],
   ['src/memory/x.ts', 'memory/'],
-  ['src/counters/x.ts', `(counters|memory)/`],
+  ['src/counters/x.ts', `(counters|wire|memory)/`],
   ['src/routing/x.ts', `(routing|memory|wire)/`],
   ['src/conntrack/x.ts', `(conntrack|${SHARED})/[a-z-]+\\.ts`],
   ['src/conntrack/x.shard.ts', `(conntrack|${SHARED})/`],
