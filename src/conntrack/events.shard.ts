@@ -9,7 +9,7 @@ import type { Row } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
 import { cutEvents, EVENT, EventWriter } from '../memory/event-ring.ts'
 import type { Addr, Ports } from '../wire/address.ts'
-import { CONN, CONN_SHIFT } from './connection-table.ts'
+import { baseOf, CONN } from './connection-table.ts'
 import { cold, hot } from './connections.shard.ts'
 import { EXPECT_EVENT, type ExpectEnd, FLOW_EVENT, PACKET_EVENT } from './event-table.ts'
 import { EXPECTATION } from './expectation-table.ts'
@@ -36,7 +36,7 @@ export function flowEnd(row: Row): void {
 function flow(kind: EventKind, row: Row): void {
   const at = events.begin(kind, now)
   if (at < 0) return
-  const base = row << CONN_SHIFT
+  const base = baseOf(row)
   records[at + FLOW_EVENT.state] = hot[base + CONN.state]!
   records[at + FLOW_EVENT.origSrc] = hot[base + CONN.origSrc]!
   records[at + FLOW_EVENT.origDst] = hot[base + CONN.origDst]!

@@ -11,8 +11,8 @@ import type { Addr, PortHost, Ports, ProtocolNumber } from '../wire/address.ts'
 import { PROTO_ICMP } from '../wire/ipv4.ts'
 import {
   ASSURED,
+  baseOf,
   CONN,
-  CONN_SHIFT,
   CONN_WORDS,
   type ConnectionView,
   EXPECTED,
@@ -98,7 +98,7 @@ export class ConnectionListing {
   originalOf(row: Row, generation: Generation): ListedTuple | undefined {
     if (row < 1 || row > this.rows || this.#generation(row) !== generation) return undefined
     const { words } = this.#view
-    const base = row << CONN_SHIFT
+    const base = baseOf(row)
     const tuple = {
       protocol: words[base + CONN.state]! & 0xff,
       source: words[base + CONN.origSrc]!,
@@ -109,12 +109,12 @@ export class ConnectionListing {
   }
 
   #generation(row: Row): Generation {
-    return Atomics.load(this.#view.words, (row << CONN_SHIFT) + CONN.generation)
+    return Atomics.load(this.#view.words, baseOf(row) + CONN.generation)
   }
 
   #read(row: Row, now: Seconds): ListedConnection | undefined {
     const { words, cold } = this.#view
-    const base = row << CONN_SHIFT
+    const base = baseOf(row)
     if ((words[base + CONN.state]! & LIVE) === 0) return undefined
     const copy = this.#copy
     for (let word = 0; word < CONN_WORDS; word++) copy[word] = words[base + word]!

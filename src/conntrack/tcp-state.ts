@@ -16,7 +16,6 @@ export const TCP_STATES = [
 ] as const
 export type TcpState = (typeof TCP_STATES)[number]
 
-export const NONE = 0
 export const SYN_SENT = 1
 export const SYN_RECV = 2
 export const ESTABLISHED = 3

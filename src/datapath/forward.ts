@@ -2,7 +2,7 @@
 // changes: time to live, route, size; then it is tracked, counted, translated and sent. A packet whose connection a
 // helper reads takes another way after the route is known (helped/helped.ts).
 
-import { CONN, CONN_SHIFT, HELPED, TUPLE_WORDS } from '../conntrack/connection-table.ts'
+import { baseOf, CONN, HELPED, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { hot } from '../conntrack/connections.shard.ts'
 import type { Verdict } from '../conntrack/terms.ts'
 import { ACCEPT, ACCEPT_AND_END, directionOf, INSIDE, rowOf } from '../conntrack/terms.ts'
@@ -34,7 +34,7 @@ export function forward(i: number): Verdict {
   const ref = REF[i]!
   const row = rowOf(ref)
   const direction = directionOf(ref)
-  const base = row << CONN_SHIFT
+  const base = baseOf(row)
   const ip = IP[i]!
   if (ipv4.ttl(mem, ip) <= 1) {
     sendError(i, TIME_EXCEEDED, 0)
@@ -82,7 +82,7 @@ function forwardOversize(i: number, line: RouteLine, mtu: number): Verdict {
 function forwardSlowly(i: number, line: RouteLine): Verdict {
   const row = rowOf(REF[i]!)
   const direction = directionOf(REF[i]!)
-  const base = row << CONN_SHIFT
+  const base = baseOf(row)
   LINE[i] = line
   if ((hot[base + STATE]! & HELPED) !== 0) return forwardHelped(i)
   const verdict = track(i, base, direction)
