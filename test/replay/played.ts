@@ -51,7 +51,7 @@ export async function played(capture: Buffer, more: Partial<ReplayOptions> = {})
   return { summary, events, inside: framesOf(insideFile), outside: framesOf(outsideFile), outsideFile }
 }
 
-export function framesOf(file: string): Uint8Array[] {
+function framesOf(file: string): Uint8Array[] {
   const capture = openCapture(file)
   const frames: Uint8Array[] = []
   for (let each = capture.next(); each; each = capture.next()) frames.push(Uint8Array.from(each.bytes))

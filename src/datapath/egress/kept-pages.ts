@@ -7,7 +7,7 @@ import type { At } from '../packet/burst.ts'
 import { bytes } from '../packet/packet-memory.ts'
 
 /** Two frames of an Ethernet's usual size; larger ones get as many pages in a row as they need. */
-export const PAGE_BYTES = 4096
+const PAGE_BYTES = 4096
 const PAGES = 768
 export const KEPT_BYTES = PAGES * PAGE_BYTES
 /** Before a frame: its virtio-net header, and what aligns its IP header to a word. */
