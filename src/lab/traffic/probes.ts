@@ -29,7 +29,9 @@ export async function ping(processes: Processes, { lan }: Topology, probe: Ping,
   const program = processes.start(
     lan,
     'ping',
-    ['-n', '-c', count, '-i', PING_EVERY_S, '-W', PATIENCE_S, '-s', size, target].map(String),
+    // By -W it would give up two round trips after the last request, too early on a busy machine. By -w it sends on until
+    // it has as many answers, which readPing() knows by their numbers.
+    ['-n', '-c', count, '-i', PING_EVERY_S, '-w', PATIENCE_S, '-s', size, target].map(String),
   )
   seen(newTally(count))
   program.child.stdout?.on('data', () => seen(readPing(program.output, probe)))
@@ -64,7 +66,8 @@ type See = (tally: Tally) => void
 export function readPing(output: string, { target, count, size }: Ping): Tally {
   const tally = newTally(count)
   const transmitted = /^(\d+) packets transmitted/m.exec(output)?.[1]
-  for (const [line, bytes, from] of output.matchAll(/^(\d+) bytes from ([\d.]+): icmp_seq=\d+ .*$/gm)) {
+  for (const [line, bytes, from, sequence] of output.matchAll(/^(\d+) bytes from ([\d.]+): icmp_seq=(\d+) .*$/gm)) {
+    if (Number(sequence) > count) continue
     const right = Number(bytes) === size + 8 && from === target && !/DUP!|wrong|BAD/.test(line)
     if (right) {
       tally.arrived++
@@ -78,7 +81,7 @@ export function readPing(output: string, { target, count, size }: Ping): Tally {
     tally.wrong++
     problem(tally, `ping: ${line}`)
   }
-  tally.sent = transmitted === undefined ? tally.arrived : Number(transmitted)
+  tally.sent = transmitted === undefined ? tally.arrived : Math.min(count, Number(transmitted))
   return tally
 }
 

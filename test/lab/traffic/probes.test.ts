@@ -12,6 +12,7 @@ describe('what ping said', () => {
     // what                       output                                                            arrived wrong
     ['all came back', PING_HEAD + reply(1) + reply(2) + statistics(2), 2, 0],
     ['one was lost', PING_HEAD + reply(1) + statistics(1), 1, 0],
+    ['one was lost, and ping sent on', PING_HEAD + reply(2) + reply(3) + statistics(2), 1, 0],
     ['still under way', PING_HEAD + reply(1), 1, 0],
     ['one came twice', `${PING_HEAD}${reply(1)}${reply(1).trim()} (DUP!)\n${reply(2)}${statistics(2)}`, 2, 1],
     ['another answered', PING_HEAD + reply(1).replace('100.10:', '100.11:') + reply(2) + statistics(2), 1, 1],
