@@ -1,11 +1,13 @@
 // The first packet of a flow: whether it is ours at all, whether it may pass, and the connection it makes. natloom
-// carries inside <-> outside; what is for the host, between inside interfaces or through a third one is the kernel's,
-// which sees every frame too (NOT_OURS). Nothing is created before everything else about the packet is right.
+// carries packets between inside and outside; those for the host, between inside interfaces or through a third
+// interface are the kernel's, which sees every frame too (NOT_OURS). Nothing is created before everything else about
+// the packet is right.
 //
-// Whose packet it is is asked in between: after all that makes it the kernel's, before anything is created.
+// Which shard owns the packet is asked in between: after all that makes it the kernel's, before anything is created.
 //
 // Both functions return the row of a new connection; 0 if there is none, and the packet's verdict is in
-// nat/refusal.ts: a drop reason, NOT_OURS, or what came of handing it to the shard that it belongs to.
+// nat/refusal.ts: a drop reason, NOT_OURS, or what came of handing it to the shard that it belongs to. Owner: this
+// thread.
 
 import { putBack } from '../conntrack/expectation-matching.shard.ts'
 import { ILLEGAL, RST, SEGMENT_OF, SYN } from '../conntrack/tcp-state.ts'
@@ -101,7 +103,7 @@ export function admitFromOutside(i: number): Row {
   return admit(i)
 }
 
-/** Packet i is natloom's: the connection that it makes, if it is this shard's and nothing is wrong with it. */
+/** Packet i is natloom's: makes its connection, if it belongs to this shard and nothing is wrong with it. */
 function admit(i: number): Row {
   const owner = otherOwner(i)
   if (owner >= 0) return refuse(handOverFlow(i, owner))
@@ -136,7 +138,10 @@ function isOurs(i: number, entry: Entry, protocol: ProtocolNumber): boolean {
   return isNatPort(entry, protocol, port) || forwardTo(protocol, DST[i]!, port) !== undefined
 }
 
-/** From inside to an address of the host's: the kernel's, unless it is one of NAT's ports (RFC 4787 REQ-9). */
+/**
+ * True if packet i goes from inside to a port of NAT's on one of its addresses (RFC 4787 REQ-9). Whatever else goes to
+ * the host's addresses is the kernel's.
+ */
 function isHairpin(i: number): boolean {
   const entry = externalEntry(DST[i]!)
   const protocol = protocolIn(KEY[i]!)
@@ -152,7 +157,7 @@ function leadsInside(i: number): boolean {
 
 /** What must be right about the first packet from either side: ACCEPT, or the reason to drop it. */
 function faultOf(i: number): Verdict {
-  // The source of a hairpin's second half is an external endpoint of ours.
+  // The source of a hairpin's second half is an external endpoint of ours, so no route leads back to it.
   if ((ingress & HAIRPIN) === 0) {
     const back = routeLookup(SRC[i]!)
     if (routeType(back) !== ROUTE.unicast || routePort(back) !== port) return DROP['martian-source']
@@ -182,6 +187,6 @@ function tcpFaultOf(i: number): Verdict {
 const asks = (i: number): boolean => icmp.isQuery(icmp.type(mem, L4[i]!))
 const strayIcmp = (i: number): Verdict => (asks(i) ? NO_MAPPING : NO_QUERY)
 
-/** Link-local (RFC 3927 2.6.2), this network, loopback (RFC 1812 5.3.7). */
+/** Addresses that no router forwards: link-local (RFC 3927 2.6.2), this network, loopback (RFC 1812 5.3.7). */
 const isNeverForwarded = (address: Addr): boolean =>
   (address & 0xffff) === 0xfea9 || isThisNetwork(address) || isLoopback(address)

@@ -99,7 +99,7 @@ function runBurst(port: LinkPort): number {
 
 function dispatch(i: number): Verdict {
   const kind = KIND[i]!
-  // A verdict already: malformed, or the kernel's.
+  // The kind is a verdict already: the packet is malformed, or the kernel's.
   if (kind >= QUEUED) return kind as Verdict
   return give(i, ownerOf(i, kind), ingress, BY_DISPATCH)
 }

@@ -1,7 +1,7 @@
 // Where a test may crash a shard in the hand-over between shards: between two steps of a change that is more than
-// one store. Each name says what has just been done; what a crash there leaves behind, and who mends it, is in the
-// README of this folder. In the product the function is empty (memory/no-faults.ts). None lies on the way of an
-// established packet but these: once a burst, or once a lent frame.
+// one store. Each name says what has just been done; what a crash there leaves behind, and who mends it, is in
+// handover/README.md. In the product the function is empty (memory/no-faults.ts). These are the only points that an
+// established packet may pass: one a burst, or one a lent frame.
 
 import { faultPoint } from '#faults'
 

@@ -40,7 +40,7 @@ import { mem } from './packet/packet-memory.ts'
 /** Instead of protocol and side: the packet is malformed, and was dropped before its tuple was read. */
 const NO_KEY = -1
 
-/** The packet in hand, before anything was done with it: its kind, the connection that it belonged to, what is told. */
+/** The packet in hand, before anything was done with it: its kind, its connection, and what will be reported of it. */
 let kind = 0
 let ref: Ref = 0
 const note: PacketNote = { key: 0, src: 0, dst: 0, ports: 0, verdict: ACCEPT, direction: -1, ctinfo: -1, state: 0 }
@@ -69,7 +69,7 @@ export function reportPacket(i: number, verdict: Verdict): void {
   if (verdict === HANDED_OVER) return
   // The ports of a fragment are known by now, if they ever will be.
   if (KIND[i] === LATER_FRAGMENT || KIND[i] === FIRST_FRAGMENT) note.ports = PORTS[i]!
-  // It may have made a connection, or ended one and made another; the row of one that it has ended can still be read.
+  // The packet may have made a connection, or ended one and made another; the row of an ended one can still be read.
   const hasTuple = kind !== ICMP_ERROR && note.key !== NO_KEY && KIND[i] !== FRAGMENT
   const now = hasTuple ? find(note.key, note.src, note.dst, note.ports) : ref
   const its = now !== 0 ? now : ref

@@ -10,7 +10,7 @@
 //     ICMP error     the connection of the packet embedded in it                            icmp/icmp-error.ts
 //     forward        time to live, route, size; track, count, translate, send               forward.ts, egress/
 //     help           of helped connections: between tracking and translation                helped/helped.ts
-//     hand over      no connection here, and by the ownership rule another shard's          handover/handover.ts
+//     hand over      no connection here, and the ownership rule names another shard         handover/handover.ts
 //   flush          the driver sends, other shards see what is in their rings
 //   release        the frames go back to the link
 //
@@ -284,7 +284,8 @@ function firstFragment(i: number): Verdict {
   fragments.countFragment(record, i)
   KIND[i] = FIRST_FRAGMENT
   HASH[i] = hashTuple(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
-  // Asked before: a hairpin's first half changes the ports, and is this shard's, as its later fragments are.
+  // Asked before flow(), which hands a hairpin's second half over with other ports: the first half, and with it the
+  // later fragments, stays this shard's.
   const owner = otherOwner(i)
   const verdict = flow(i)
   // Without its first fragment a datagram's later ones are orphans anyway: unsolicited ones must not fill the table.

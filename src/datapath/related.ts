@@ -12,7 +12,7 @@ import { PROTO_TCP } from '../wire/ipv4.ts'
 import { beginHelp, blame, countCutOff } from './helped/helped-connections.ts'
 import { DST, KEY, PORTS, SRC } from './packet/burst.ts'
 
-/** The row of packet i's connection, which was expected; 0 if there is none (nat/refusal.ts). The claim is settled. */
+/** Makes the connection of packet i, which the claimed expectation lets in: its row; 0 if none (nat/refusal.ts). */
 export function openRelated(handle: Handle, i: number): Row {
   const helper = field(handle, 'childHelper')
   const row = openExpected(handle, KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)

@@ -11,7 +11,7 @@ import type { CallClocks } from './helped/call-budget.ts'
 
 /** What a shard must know; plain data, posted to its worker. */
 export interface ShardSettings {
-  /** Its number; the dispatcher's is the number of shards. */
+  /** The shard's number; the dispatcher's is the number of shards. */
   readonly shard: number
   /** How many shards there are. */
   readonly shards: number
@@ -58,15 +58,15 @@ export interface ShardMemory {
 
 /** How a shard wakes other threads. Each may be called at any time, and wakes a thread that sleeps once. */
 export interface Wakers {
-  /** The netlink watcher: a neighbour is asked for. */
+  /** Wakes the netlink watcher: a neighbour is asked for. */
   watcher(): void
-  /** Another shard: something is in a ring for it. */
+  /** Wakes another shard: something is in a ring for it. */
   shard(shard: number): void
-  /** The coordinator: a port block is asked for. */
+  /** Wakes the coordinator: a port block is asked for. */
   coordinator(): void
   /** The clocks that calls of helpers are measured by; without them calls are not measured. */
   readonly callClocks?: CallClocks
-  /** The people who write a helper: what is wrong with it, in a line. */
+  /** Reports to people what is wrong with a helper, as a line of text. */
   readonly tell?: (text: string) => void
 }
 

@@ -10,12 +10,12 @@ import { bytes } from '../packet/packet-memory.ts'
 const PAGE_BYTES = 4096
 const PAGES = 768
 export const KEPT_BYTES = PAGES * PAGE_BYTES
-/** Before a frame: its virtio-net header, and what aligns its IP header to a word. */
+/** Bytes before a frame: its virtio-net header, and what aligns its IP header to a word. */
 const HEADROOM = VIRTIO_NET_HEADER + 8
 
 const isTaken = new Uint8Array(PAGES)
 let firstPageAt: At = 0
-/** Pages that no list has. */
+/** How many pages no list has. */
 export let pagesFree = PAGES
 
 export function attachKeptPages(at: At): void {
@@ -78,7 +78,7 @@ function findFree(count: number): number {
   return -1
 }
 
-/** Gives back all that the frames lie in. They may be read until others are kept. */
+/** Gives back the pages that the frames lie in. The frames may be read until others are kept. */
 export function dropKept({ pages }: KeptFrames): void {
   for (const page of pages) isTaken[page] = 0
   pagesFree += pages.length

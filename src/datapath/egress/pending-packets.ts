@@ -59,7 +59,7 @@ interface PendingQueue {
 }
 
 const queues = new Map<number, PendingQueue>()
-/** How many of them have a page. */
+/** How many of the queues have a page. */
 let queuesWithPages = 0
 let shard: Shard = 0
 let wakeWatcher: () => void = () => {}
@@ -75,7 +75,7 @@ export function attachPendingPackets(ownShard: Shard, wake: () => void): void {
   wakeWatcher = wake
 }
 
-/** Packets wait, and the routes have changed since they were last looked at, or it is time to look again. */
+/** True if packets wait, and the routes have changed since the last look, or it is time to look again. */
 export const isTimeToCheckPending = (): boolean =>
   queues.size > 0 && (version !== checkedVersion || nowMs >= checkAgainAt)
 
@@ -125,8 +125,8 @@ function hasRoom(frames: KeptFrames, length: number): boolean {
 }
 
 /**
- * Looks whose waiting is over: `resume` gets the frames that came by one ingress as a burst in AT and LENGTH, and
- * whether their neighbour is there.
+ * Lets the packets go on whose neighbour is known or given up: `resume` gets those that came by one ingress as a burst
+ * in AT and LENGTH, and whether their neighbour is known.
  */
 export function checkPending(resume: (cameBy: Ingress, count: number, resolved: boolean) => void): void {
   checkedVersion = version
@@ -138,7 +138,7 @@ export function checkPending(resume: (cameBy: Ingress, count: number, resolved: 
     if (state === NEIGHBOUR.pending) queue.asked = true
     const failed = (state === NEIGHBOUR.failed && queue.asked) || nowMs - queue.since > PATIENCE
     if (!resolved && !failed) continue
-    // Gone from the map first: a packet that must wait again begins a new queue.
+    // The queue leaves the map first: a packet that must wait again begins a new one.
     queues.delete(name)
     if (queue.frames.pages.length > 0) queuesWithPages--
     release(queue, resolved, resume)

@@ -20,7 +20,7 @@ const TCP_CHECKSUM = DROP['tcp-checksum']
 const OFFLOADED = virtio.NEEDS_CHECKSUM | virtio.DATA_VALID
 const CLOSING = tcp.FIN | tcp.RST
 
-/** What packet i does to its connection; whether it may go on. */
+/** Notes in its connection's row what packet i does to it; the verdict says whether the packet may go on. */
 export function track(i: number, base: Base, direction: Direction): Verdict {
   const before = hot[base + STATE]!
   const verdict = trackByProtocol(i, base, direction)

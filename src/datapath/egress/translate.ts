@@ -17,7 +17,7 @@ import { AT, type At, IP, KIND, L4, LATER_FRAGMENT } from '../packet/burst.ts'
 import { mem } from '../packet/packet-memory.ts'
 
 const CHECKSUM_DELTA = CONN.checksumDelta
-/** Added to the IPv4 header's delta it takes back what the TTL has added to that. */
+/** Added to the IPv4 header's delta, this takes out of it what the change of the TTL adds. */
 const TTL_UNDONE = 1
 /** Offset of the checksum from the TTL, as one word: TTL, protocol, checksum. */
 const TTL_WORD = 8

@@ -78,7 +78,7 @@ const slotCount = (shards: number): number => shards * (shards * SHARD_SLOTS + D
 const producers = (shards: number): number => shards + 1
 const ringCount = (shards: number): number => producers(shards) * shards
 
-/** The memory, cut; a thread uses it by an Outbox and an Inbox. Producer number `shards` is the dispatcher. */
+/** The rings' memory as views; a thread uses it by an Outbox and an Inbox. Producer number `shards` is the dispatcher. */
 export class HandoverRings {
   readonly shards: number
   readonly heads: Int32Array
@@ -116,7 +116,7 @@ export class HandoverRings {
     return this.#slot(ring, count) * SLOT_BYTES
   }
 
-  /** Some ring to this consumer holds entries that it is not done with. */
+  /** True if some ring to this consumer holds entries that it is not done with. */
   hasMail(consumer: Shard): boolean {
     for (let producer = 0; producer < producers(this.shards); producer++) {
       const ring = this.ring(producer, consumer)

@@ -32,13 +32,13 @@ const HANDOVER_LOOP = DROP['handover-loop']
 const HANDOVER_FULL = DROP['handover-full']
 
 // Why a packet is handed over: the kinds of the metric handovers, in its order.
-/** Its flow is another shard's. */
+/** The packet's flow belongs to another shard. */
 export const BY_FLOW = 0
 /** A datagram's fragments come together in one shard, which may be another than its flow's. */
 export const BY_FRAGMENT = 1
 /** A fragment whose ports are known by now goes to its flow's shard. */
 export const BY_KNOWN_FRAGMENT = 2
-/** The packet embedded in an ICMP error is another shard's. */
+/** The packet embedded in an ICMP error belongs to another shard. */
 export const BY_ICMP_ERROR = 3
 /** The second half of a hairpin. */
 export const BY_HAIRPIN = 4
@@ -172,7 +172,7 @@ export function takeHandedOver(process: (cameBy: Ingress, count: number) => void
   return taken
 }
 
-/** Lists entries as the burst; how they came. */
+/** Lists entries as the burst in hand; returns how they came. */
 function list(box: Inbox, producer: Shard, count: number): Ingress {
   const { entries } = rings
   let cameBy: Ingress = 0

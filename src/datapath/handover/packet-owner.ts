@@ -1,6 +1,6 @@
-// The ownership rule (ownership/ownership-rule.ts) as this shard asks it: of packets in the burst, of tuples, of what
-// an error quotes. It is asked only about what this shard's tables don't know: a connection found in them is this
-// shard's. With one shard there is nothing to ask. Owner: this thread.
+// The ownership rule (ownership/ownership-rule.ts) as this shard asks it: of packets in the burst, and of tuples, such
+// as that of the packet embedded in an ICMP error. It is asked only about what this shard's tables don't know: a
+// connection found in them is this shard's. With one shard there is nothing to ask. Owner: this thread.
 
 import type { KeyWord } from '../../conntrack/terms.ts'
 import { INSIDE, keyWord, portsOf, protocolIn } from '../../conntrack/terms.ts'
@@ -62,7 +62,7 @@ export const bothPorts = (id: Port): Ports => portsOf(id, id)
 export const ownerOfTuple = (key: KeyWord, src: Addr, dst: Addr, ports: Ports): Shard =>
   leases.shards === 1 ? 0 : ownerOfFlow(key, src, dst, ports, by)
 
-/** The same, -1 if it is this one. */
+/** The same shard, but -1 if it is this one. */
 export const otherOwnerOfTuple = (key: KeyWord, src: Addr, dst: Addr, ports: Ports): Shard =>
   leases.shards === 1 ? -1 : other(ownerOfTuple(key, src, dst, ports))
 

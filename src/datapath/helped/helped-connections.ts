@@ -19,7 +19,7 @@ const { state: STATE } = CONN
 /** A connection that a helper reads, or that one has read, as long as sequence edits are not acknowledged. */
 export interface HelpedConnection {
   readonly row: Row
-  /** Undefined: it was cut off. */
+  /** The helper that reads the connection; undefined once it was cut off. */
   helper: Registered | undefined
   readonly state: unknown
   /** By direction, as all pairs below. */
@@ -42,7 +42,7 @@ export interface KeptHeaders {
 }
 
 const helpedConnections = new Map<number, HelpedConnection>()
-/** Those that hold bytes, or have bytes to let go. */
+/** The helped connections that hold bytes, or have bytes to let go. */
 export const holding = new Set<HelpedConnection>()
 /** A connection that holds bytes was cut off: they go on in this turn. */
 export let mustRelease = false

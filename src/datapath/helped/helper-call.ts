@@ -20,8 +20,8 @@ import type { Stream } from './stream.ts'
 const MOST_HELD = 8192
 /**
  * Bytes that one stream may keep, for its receiver's acknowledgement or because they are held; and those of all streams
- * of the shard. When all keep more than that, streams go that keep more than a control connection needs (FAIR_SHARE);
- * when they keep twice as much, every stream goes that gets more.
+ * of the shard together. When these keep more than MOST_KEPT, helpers are cut off from streams that keep more than a
+ * control connection needs (FAIR_SHARE); when they keep twice as much, from every stream that gets more.
  */
 const MOST_KEPT_OF_ONE = 1 << 20
 const MOST_KEPT = 32 << 20
@@ -68,7 +68,7 @@ function take(helped: HelpedConnection, direction: Direction, text: string): voi
   else if (keepsTooMuch(stream)) cutOff(helped, 'no-memory')
 }
 
-/** A stream must go: it keeps too much itself, or all streams together do. */
+/** True if a stream's helper must be cut off: the stream keeps too much itself, or all streams together do. */
 export const keepsTooMuch = ({ kept }: Stream): boolean =>
   kept > MOST_KEPT_OF_ONE || (bytesKept > MOST_KEPT && kept > FAIR_SHARE) || bytesKept > 2 * MOST_KEPT
 

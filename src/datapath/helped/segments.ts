@@ -64,7 +64,7 @@ export function passOn(i: number): Verdict {
 
 /**
  * Sends the stream's accepted bytes [from, to), in the receiver's numbering, after packet i's headers: in as many
- * segments as it takes, or in one without payload if from is to. `fin`: the last of them ends the stream.
+ * segments as it takes, or in one without payload if `from` equals `to`. `fin`: the last of them ends the stream.
  */
 export function sendAccepted(i: number, stream: Stream, from: number, to: number, fin: boolean): Verdict {
   const template = AT[i]!

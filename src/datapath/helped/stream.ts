@@ -7,7 +7,7 @@
 //   pending    in order and not accepted: a helper holds it, for a short time
 //   early      behind a gap: kept until that is filled
 // Of bytes that come twice the first ones win, whatever a retransmission says: what the helper has read is what the
-// receiver gets. Owner: this thread. A stream is lost with it; sequence edits (nat/sequence-edits.shard.ts) are not.
+// receiver gets. Owner: this thread. If it dies, streams are lost; sequence edits (nat/sequence-table.ts) are not.
 
 import type { Direction } from '../../conntrack/terms.ts'
 import type { Milliseconds, Row } from '../../memory/brand.ts'

@@ -14,13 +14,13 @@ import { mem } from '../packet/packet-memory.ts'
 /** RFC 792: an error embeds the IP header and at least 64 bits more. */
 const LEAST_TRANSPORT = 8
 
-/** Where its IPv4 and its transport header begin. */
+/** Where the embedded packet's IPv4 header and its transport header begin. */
 export let embedded: At = 0
 export let embeddedTransport: At = 0
 export let protocol: ProtocolNumber = 0
-/** Its ports word, as conntrack/terms.ts has it. */
+/** The embedded packet's ports word, as conntrack/terms.ts has it. */
 export let embeddedPorts: Ports = 0
-/** The ports word of its reply, as the ownership rule takes it: inverted; of ICMP the identifier twice. */
+/** The ports word of a reply to it, as the ownership rule takes it: inverted; of ICMP the identifier twice. */
 export let replyPorts: Ports = 0
 
 /** Reads the packet embedded in packet i; false if it is too short or malformed. */

@@ -97,12 +97,12 @@ export function handleIcmpError(i: number): Verdict {
   return ACCEPT
 }
 
-/** Makes of error and embedded packet what the embedded one's sender must see; `dst` is where that was sent to. */
+/** Makes of error and embedded packet what the embedded one's sender must see; `dst` is the embedded destination. */
 function translateError(i: number, dst: Addr, sender: Addr, remote: Addr, ports: Ports): void {
   turnBack(i, sender, remote, ports)
   ipv4.setDst(mem, IP[i]!, sender)
-  // From the other end itself, it is translated like any packet from there; from inside, so is a router on the way,
-  // whose address means nothing outside. Routers outside keep theirs: traceroute lives by that.
+  // An error of the connection's other end is translated like any packet from there. So is that of a router inside, whose
+  // address means nothing outside. Routers outside keep their addresses: traceroute lives by that.
   if (SRC[i] === dst || side === INSIDE) ipv4.setSrc(mem, IP[i]!, remote)
   ipv4.writeChecksum(mem, IP[i]!)
   icmp.writeChecksum(mem, L4[i]!, END[i]! - L4[i]!)
@@ -120,18 +120,18 @@ function handBack(i: number, dst: Addr, sender: Addr, remote: Addr, ports: Ports
   return handOver(i, owner, OUTSIDE, HAIRPIN, BY_HAIRPIN)
 }
 
-/** The embedded packet's sender is an external endpoint of our own: the packet came by hairpin. */
+/** True if the embedded packet's sender is an external endpoint of our own: that packet came by hairpin. */
 const turnsBack = (line: RouteLine, sender: Addr): boolean =>
   side === INSIDE && routeType(line) === ROUTE.local && externalEntry(sender) >= 0
 
-/** About a packet of the kernel's, its own or forwarded, or about nothing that we know. */
+/** The verdict on an error about a packet that the kernel has sent or forwarded, or about none that we know. */
 function unrelated(i: number): Verdict {
   const entry = externalEntry(DST[i]!)
   if (entry >= 0) return isShared(entry) ? NOT_OURS : UNRELATED
   return leadsAcross(routeLookup(DST[i]!)) ? UNRELATED : NOT_OURS
 }
 
-/** From inside to outside or back: what natloom carries. */
+/** True if the route leads from inside to outside or back: natloom carries nothing else. */
 const leadsAcross = (line: RouteLine): boolean =>
   routeType(line) === ROUTE.unicast && routePort(line) >= 0 && sideOf[routePort(line)] !== side
 

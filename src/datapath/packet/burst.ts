@@ -37,9 +37,9 @@ export const DST = column<Addr>()
 export const PORTS = column<Ports>()
 export const KEY = column<KeyWord>()
 export const HASH = column()
-/** First what the index suggests, 0 if nothing, to be verified; from forward() on the packet's connection. */
+/** At first what the index suggests, not verified yet, or 0; from forward() on, the packet's connection. */
 export const REF = column<Ref>()
-/** From forward() on: the route by which the packet leaves, where that is more than to send it (egress/leave.ts). */
+/** From forward() on, where more is to be done than to translate and send (egress/leave.ts): the packet's route. */
 export const LINE = column<RouteLine>()
 /** In LINE, instead of a line: to an external endpoint of our own. */
 export const HAIRPIN_LINE = -1
@@ -80,14 +80,14 @@ export const mayHandOver = (): boolean => (ingress & HANDOVERS_MASK) !== HANDOVE
 export const onward = (asFrom: Side, flags: number): Ingress =>
   ingressOf(port, asFrom) | ((ingress & HANDOVERS_MASK) + HANDOVER) | flags
 
-/** The same of a packet that was made here: it was not handed over before. */
+/** The same for a packet that this shard has made: it was not handed over before. */
 export const onwardBuilt = (asFrom: Side, flags: number): Ingress => ingressOf(port, asFrom) | HANDOVER | flags
 
 /** How the burst in hand came, and of that the port and the side. */
 export let ingress: Ingress = 0
 export let port: LinkPort = 0
 export let side: Side = 0
-/** Its frames lie in a driver's ring: only such frames can be lent. */
+/** True if the frames of the burst in hand lie in a driver's ring: only such frames can be lent. */
 export let fromRing = false
 
 export function beginBurst(cameBy: Ingress, isFromRing: boolean): void {

@@ -10,7 +10,7 @@ import { LENGTH } from './burst.ts'
 
 const DROPS = CELL.drops
 
-/** Once a packet: by the thread that took it from an interface, not again when it has waited or was handed over. */
+/** Counts each packet once: where it was taken from an interface, not again when it has waited or was handed over. */
 export function countReceived(bySide: Side, received: number): void {
   let bytes = 0
   for (let i = 0; i < received; i++) bytes += Math.max(0, LENGTH[i]! - ethernet.HEADER_LEN)
@@ -23,7 +23,7 @@ export function countVerdict(bySide: Side, verdict: Verdict): void {
   else if (verdict === NOT_OURS) counters[CELL.notOurs + bySide]! += 1
 }
 
-/** What interfaces have refused and lost. The driver counts it; it is copied once a second. */
+/** Copies what interfaces have refused and lost, which the driver counts. Called once a second. */
 export function copyLinkCounts(
   driver: Pick<Driver, 'ports' | 'sendFailures' | 'receiveLosses'>,
   sideOf: ArrayLike<Side>,

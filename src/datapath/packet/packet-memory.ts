@@ -12,7 +12,7 @@ export const bytes = new Uint8Array(attached().packetMemory)
 
 /** Room for a burst, at the least. */
 const LEAST_SCRATCH = 2 << 20
-/** Before a frame: its virtio-net header, and what aligns its IP header to a word. */
+/** Bytes before a frame: its virtio-net header, and what aligns its IP header to a word. */
 const HEADROOM = VIRTIO_NET_HEADER + 8
 
 let begin = 0

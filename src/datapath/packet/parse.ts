@@ -53,7 +53,7 @@ const ICMP_TYPE = DROP['icmp-type']
 const FRAGMENT_LENGTH = DROP['fragment-length']
 const FRAGMENT_TINY = DROP['fragment-tiny']
 
-/** More than this or fragment bits set: some of the datagram is elsewhere. */
+/** If any of these bits is set, the packet is a fragment. */
 const FRAGMENT_BITS = ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK
 const OFFLOADED = virtio.NEEDS_CHECKSUM | virtio.DATA_VALID
 
@@ -112,8 +112,8 @@ function parseFragment(word: number, payload: number): Kind {
 }
 
 /**
- * Reads the transport header of packet i into PORTS; its kind, or what is wrong with it. Of a first fragment (`whole`
- * false) only the header has to be there.
+ * Reads the transport header of packet i into PORTS; returns its kind, or what is wrong with it. Of a first fragment
+ * (`whole` false) only the header has to be there.
  */
 export function parseTransport(i: number, protocol: ProtocolNumber, whole: boolean): Kind {
   if (protocol === ipv4.PROTO_TCP) return parseTcp(i, whole)

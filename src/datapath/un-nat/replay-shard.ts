@@ -19,9 +19,9 @@ import { asSentInside, asSentOutside, attachUnNat } from './un-nat.ts'
 /** A shard, and what only a replay asks of it. */
 export interface ReplayDataplane extends Dataplane {
   /**
-   * Ends what has timed out by now, in whatever shard it is; turn() doesn't. To be called as often as time is told.
-   * True: there is more to do, and the call is to be repeated once the events are read, since their ring would not hold
-   * the end of every connection.
+   * Ends what has timed out in this shard by now, which turn() doesn't do here. To be called in every shard whenever
+   * time is told. True if there is more to do: the call is to be repeated once the events are read, since their ring
+   * would not hold the end of every connection.
    */
   catchUp(milliseconds: Milliseconds): boolean
   /** Makes of a packet from inside what its sender has sent (un-nat.ts); its IPv4 header begins at `ip`. */
