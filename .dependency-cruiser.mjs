@@ -124,7 +124,7 @@ export default {
     },
     {
       name: 'nothing imports workers',
-      comment: 'a worker is started by its path (coordinator/workers/worker-file.ts)',
+      comment: 'a worker is started by its path (coordinator/workers/entry-points.ts)',
       severity: 'error',
       from: { pathNot: '^workers/' },
       to: { path: '^workers/' },

@@ -49,7 +49,7 @@ export const CONN = layout(CONN_WORDS, {
   generation: 15,
 })
 
-/** From a direction's tuple to the other's. */
+/** Words from one direction's tuple to the other's. */
 export const TUPLE_WORDS = 3
 
 // The state word: bits 0-7 protocol, bit 8 side that the original direction comes by, bits 9-12 TCP state, bit 15 LIVE.

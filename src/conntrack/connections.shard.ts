@@ -19,7 +19,7 @@ export const hot = connections.words
 
 const { state: STATE, generation: GENERATION } = CONN
 
-/** The row of `ref` is live, and that direction of it has this tuple. */
+/** True if the row of `ref` is live and its direction in `ref` has this tuple. */
 export function matches(ref: Ref, key: KeyWord, src: Addr, dst: Addr, ports: Ports): boolean {
   const direction = directionOf(ref)
   const base = baseOf(rowOf(ref))
@@ -91,5 +91,5 @@ export const stateWordOf = (base: Base): number => hot[base + STATE]!
 export const protocolOf = (row: Row): ProtocolNumber => hot[baseOf(row) + STATE]! & 0xff
 /** Side by which the first packet came. */
 export const originOf = (row: Row): Side => ((hot[baseOf(row) + STATE]! >> 8) & 1) as Side
-/** By which this use of the row is known. */
+/** The generation by which this use of the row is known. */
 export const generationOf = (row: Row): Generation => hot[baseOf(row) + GENERATION]!

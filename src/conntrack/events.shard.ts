@@ -20,7 +20,7 @@ type EventKind = (typeof EVENT)[keyof typeof EVENT]
 const events = new EventWriter(cutEvents(attached().events))
 const { records } = events
 
-/** Each packet is wanted. */
+/** True if a reader wants an event for each packet. */
 export const packetsWanted = (): boolean => events.wants(EVENT.packet)
 
 /** A connection has begun, and its row says all of it. */

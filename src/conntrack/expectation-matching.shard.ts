@@ -31,7 +31,7 @@ import {
 import { fault } from './fault-points.ts'
 import { dstPortIn, type KeyWord, srcPortIn } from './terms.ts'
 
-/** Another shard has matched what was found: how often to look again. */
+/** How often to look again when another shard has claimed what was found. */
 const TRIES = 4
 
 /**
@@ -94,7 +94,7 @@ export function consume(handle: Handle): void {
   counters[CELL.expectationsMatched]! += 1
 }
 
-/** It stands again: it wasn't the one, or it is permanent, and the connection `hasCome`. */
+/** The expectation stands again: it wasn't the right one, or it is permanent and the connection `hasCome`. */
 export function putBack(handle: Handle, hasCome = false): void {
   if (hasCome) expectMatch(table.fields, slotOf(handle) * WIDTH)
   table.settle(slotOf(handle), unheld(STATE.pending, generationIn(handle)))
@@ -102,7 +102,7 @@ export function putBack(handle: Handle, hasCome = false): void {
   if (hasCome) counters[CELL.expectationsMatched]! += 1
 }
 
-/** The port that stands reserved for an inside endpoint, -1 if none does. */
+/** The port that is reserved for an inside endpoint, -1 if none is. */
 export function reservedFor(protocol: ProtocolNumber, address: Addr, port: Port): PortIndex {
   const first = insideBucket(protocol, address, port)
   for (let at = first; at < first + BUCKET; at++) {

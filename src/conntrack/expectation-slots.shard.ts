@@ -47,7 +47,7 @@ export function attachExpectations(
   attachExpectationLists(shared)
 }
 
-/** How many stand, in all shards: while it is 0, no new connection needs to ask. */
+/** How many expectations stand, in all shards: while it is 0, no new connection needs to ask. */
 export const expectCount = (): number => table.count()
 
 /** A word of a slot that this shard has claimed, or of a handle that is known to stand. */
@@ -70,7 +70,7 @@ export const bucketOf = (key: KeyWord, dst: Addr, dstPort: Port): Bucket =>
 export const insideBucket = (protocol: ProtocolNumber, address: Addr, port: Port): number =>
   (hash4(address, port, protocol, INSIDE_END) & (table.buckets - 1)) * BUCKET
 
-/** It has gone, and its slot may have another one. */
+/** True if the expectation has gone, and its slot may hold another one. */
 export function isOver(handle: Handle): boolean {
   const word = table.word(slotOf(handle))
   return stateOf(word) === STATE.free || generationOf(word) !== generationIn(handle)
@@ -79,7 +79,8 @@ export function isOver(handle: Handle): boolean {
 export const ticketOf = (base: number): number => table.fields[base + EXPECTATION.ticket]!
 
 /**
- * A slot that is ours. The reservation is given back afterwards: a crash may leave it, and never gives it back twice.
+ * Frees a slot that this shard holds. The caller gives the reservation back afterwards: a crash may leave one, and
+ * never gives one back twice.
  */
 export function free(slot: Slot, generation: Generation): void {
   fault('slot about to be freed')

@@ -13,9 +13,9 @@
 //   ENDING     over, not matched                         its holder: FREE; the coordinator, as holder: what it was
 // The coordinator settles what is BUSY, SETTLING, CLAIMED or ENDING for a holder whose thread has ended, and only then:
 // CLAIMED becomes PENDING, all others FREE.
-// Never: a field written in a slot that isn't its writer's BUSY, but for the
-// deadline, which tells its generation; a field believed before the state word was found unchanged after it; FREE after
-// the reservation was given back; two slots in force that one packet matches and that have different masters.
+// Never: a field, but for the deadline, which tells its generation, written in a slot that its writer does not hold as
+// BUSY; a field believed before the state word was found unchanged after it; FREE after the reservation was given back;
+// two slots in force that one packet matches and that have different masters.
 //
 // A slot lies in the bucket of its destination, which is always exact, so nothing is linked that a crash could leave
 // half linked. One with a reservation is found by its inside endpoint too: entries of that second array name a slot and
@@ -156,10 +156,10 @@ export const held = (state: State, generation: Generation, holder: Shard, epoch:
 /** From 1 on, so that no handle is 0. */
 export const generationAfter = (generation: Generation): Generation => (generation % GENERATIONS) + 1
 
-/** It stands: in force, or inactive. */
+/** True if the expectation stands: in force, or inactive. */
 export const stands = (word: StateWord): boolean => stateOf(word) === STATE.pending || stateOf(word) === STATE.inactive
 
-/** It stands, or is being matched and may stand again. */
+/** True if the expectation stands, or is being matched and may stand again. */
 export const isKept = (word: StateWord): boolean => stands(word) || stateOf(word) === STATE.claimed
 
 // A handle (> 0) names a slot and which use of it.
@@ -225,12 +225,12 @@ export class ExpectationTable {
     return Atomics.load(this.#globals, COUNT)
   }
 
-  /** How many may. */
+  /** How many may stand. */
   limit(): number {
     return Atomics.load(this.#globals, LIMIT) || this.capacity
   }
 
-  /** By the coordinator: 1 to `capacity`. */
+  /** Set by the coordinator alone: 1 to `capacity`. */
   setLimit(limit: number): void {
     Atomics.store(this.#globals, LIMIT, Math.min(limit, this.capacity))
   }
@@ -275,7 +275,7 @@ export class ExpectationTable {
     return Atomics.compareExchange(this.states, slot, from, to) === from
   }
 
-  /** Of its holder, from whom nobody takes it. */
+  /** Stores a slot's state word: called by its holder alone, from whom nobody takes the slot. */
   settle(slot: Slot, word: StateWord): void {
     Atomics.store(this.states, slot, word)
   }

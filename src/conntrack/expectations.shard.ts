@@ -84,7 +84,7 @@ export interface Draft {
   reservation: Reservation
 }
 
-/** Looks at a slot that another shard is just writing, before it counts as an overlap. */
+/** How often to look at a slot that another shard is just writing, before it counts as an overlap. */
 const PATIENCE = 1000
 const CAUSE = { evicted: 0, withdrawn: 1, masterEnded: 2 } as const satisfies Record<string, ExpectEnd>
 
@@ -134,7 +134,7 @@ function settleDraft(draft: Draft): Handle {
     const older = olderThan(at, masterRow, masterGeneration)
     if (isSameAnnouncement(at, draft)) {
       if (refresh(at, draft)) return at
-      // Other contents: it is replaced.
+      // With other contents, the old one is replaced.
       end(at, CAUSE.withdrawn)
     }
     if (field(at, 'class') === draft.class && !isOver(at)) {
@@ -179,7 +179,7 @@ function publish(bucket: Bucket, draft: Draft): Handle {
     return refuseDraft(draft, reason)
   }
   fault('slot hung by its inside end')
-  // Before it is in force: told of before any shard can tell that it has matched it.
+  // Reported before it is in force, hence before any shard can report that it has matched it.
   expectNew(table.fields, slot * WIDTH)
   table.settle(slot, unheld((draft.flags & INACTIVE) !== 0 ? STATE.inactive : STATE.pending, generation))
   fault('slot pending, not listed')
@@ -278,7 +278,7 @@ function overlaps(base: number, draft: Draft): boolean {
   )
 }
 
-/** So that the inside endpoint finds its reservation, should it send first; false if its bucket is full. */
+/** Lets the inside endpoint find its reservation, should it send first; false if its bucket is full. */
 function hangInside(handle: Handle, draft: Draft): boolean {
   const first = insideBucket(draft.key & 0xff, draft.savedAddress, draft.savedPort)
   for (let at = first; at < first + BUCKET; at++) {
@@ -305,7 +305,7 @@ function isSameAnnouncement(handle: Handle, draft: Draft): boolean {
   )
 }
 
-/** It waits anew; false if it says something else, or is over or being matched. */
+/** The expectation waits anew; false if it differs from the draft, is over, or is being matched. */
 function refresh(handle: Handle, draft: Draft): boolean {
   const { fields } = table
   const base = slotOf(handle) * WIDTH
@@ -328,7 +328,10 @@ function refresh(handle: Handle, draft: Draft): boolean {
   return true
 }
 
-/** Lets it in, or not any longer; false if it is over or being matched. By its master's shard. */
+/**
+ * From now on the expectation lets its connection in, or doesn't any longer; false if it is over or being matched.
+ * Called by its master's shard alone.
+ */
 export function activate(handle: Handle, active: boolean): boolean {
   if (!isOurs(handle)) return false
   const slot = slotOf(handle)
@@ -339,7 +342,7 @@ export function activate(handle: Handle, active: boolean): boolean {
   return stands(word) && generationOf(word) === generation && table.change(slot, word, wanted)
 }
 
-/** Takes an expectation back, with its reservation; false if it is over or being matched. By its master's shard. */
+/** Takes an expectation back, with its reservation; false if it is over or being matched. For its master's shard. */
 export function withdraw(handle: Handle): boolean {
   if (!isOurs(handle)) return false
   table.beginChange(shard)
@@ -348,7 +351,7 @@ export function withdraw(handle: Handle): boolean {
   return done
 }
 
-/** A helper may pass any number for a handle. */
+/** True if this shard has published the expectation. Asked because a helper may pass any number for a handle. */
 const isOurs = (handle: Handle): boolean =>
   handle > 0 && slotOf(handle) < table.slots && field(handle, 'masterShard') === shard
 
@@ -364,7 +367,7 @@ export function endMaster(row: Row, generation: Generation): void {
   table.endChange(shard)
 }
 
-/** Within a change. */
+/** Ends an expectation; false if it is over or being matched. Between beginChange() and endChange(). */
 function end(handle: Handle, cause: ExpectEnd): boolean {
   const slot = slotOf(handle)
   const word = table.word(slot)

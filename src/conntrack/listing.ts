@@ -55,7 +55,7 @@ export interface ListedConnection {
   readonly helper: HelperId
   /** An expectation let it in. */
   readonly expected: boolean
-  /** Of one that was expected: whose, by shard, row and the generation of that row; row 0 for none. */
+  /** The master of one that was expected: its shard, its row and that row's generation; row 0 for none. */
   readonly master: { readonly shard: Shard; readonly row: Row; readonly generation: Generation }
   readonly original: ListedDirection
   readonly reply: ListedDirection
@@ -141,7 +141,7 @@ export class ConnectionListing {
     }
   }
 
-  /** Of the copied row. */
+  /** What the copied row says of one direction. */
   #direction(direction: Direction, protocol: ProtocolNumber, packetWraps: number, byteWraps: number): ListedDirection {
     const copy = this.#copy
     const tuple = direction * TUPLE_WORDS

@@ -22,9 +22,9 @@ export const ESTABLISHED = 3
 export const TIME_WAIT = 7
 export const CLOSE = 8
 export const SYN_SENT2 = 9
-/** Passes, changes nothing. */
+/** The segment passes and changes nothing. */
 export const IGNORE = 14
-/** Belongs to no connection in this state. */
+/** The segment belongs to no connection in this state. */
 export const INVALID = 15
 
 export const SEGMENTS = ['syn', 'synack', 'fin', 'ack', 'rst'] as const

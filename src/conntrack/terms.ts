@@ -21,12 +21,12 @@ import { htons, ntohs } from '../wire/address.ts'
 export type Side = 0 | 1
 export const INSIDE = 0
 export const OUTSIDE = 1
-/** The other one. */
+/** The other side. */
 export const otherSide = (side: Side): Side => (1 - side) as Side
 
 /** 0: original, the direction of the connection's first packet; 1: reply. */
 export type Direction = 0 | 1
-/** The other one. */
+/** The other direction. */
 export const opposite = (direction: Direction): Direction => (1 - direction) as Direction
 
 /** Protocol in bits 0-7, side in bit 8. */
@@ -75,15 +75,15 @@ export const CT_IS_REPLY = 3
  */
 export type Verdict = Brand<'Verdict' | 'DropReason'>
 
-/** Goes on to the next stage. */
+/** The packet goes on to the next stage. */
 export const ACCEPT = -1
-/** Somebody else's: the kernel sees every frame too, and does with this one what it would without natloom. */
+/** Not natloom's: the kernel sees every frame too, and does with this one what it would do without natloom. */
 export const NOT_OURS = -2
-/** Kept, copied out: it goes on later (NF_QUEUE, NF_STOLEN). */
+/** The packet was copied out and goes on later (NF_QUEUE, NF_STOLEN). */
 export const QUEUED = -3
 /** The connection it belonged to is over: look it up once more, as the first packet of a new one (NF_REPEAT). */
 export const REPEAT = -4
-/** Goes on, and its connection ends with it. */
+/** The packet goes on, and its connection ends with it. */
 export const ACCEPT_AND_END = -5
-/** Another shard's: it is in a ring to it. */
+/** The packet belongs to another shard, and lies in a ring to it. */
 export const HANDED_OVER = -6

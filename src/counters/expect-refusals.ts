@@ -1,5 +1,5 @@
-// Why an expectation may be refused: one list of reasons that makes the counter and the metric. Those below `no-port`
-// are the expectation table's (conntrack/expectations.shard.ts), the others are said by who announces.
+// Why an expectation may be refused: one list of reasons that makes the counter and the metric. The
+// expectation table refuses (conntrack/expectations.shard.ts) for all but `no-port`, which nat/expected.shard.ts finds.
 
 /** Order is memory layout: append. */
 export const EXPECT_REFUSALS = [
@@ -17,7 +17,7 @@ export const EXPECT_REFUSALS = [
 
 export type ExpectRefusal = (typeof EXPECT_REFUSALS)[number]
 
-/** Number of each reason: what expect() returns the complement of. */
+/** The number of each reason: its place in the list, and among the metric's cells. */
 export const EXPECT_REFUSED = Object.fromEntries(EXPECT_REFUSALS.map((reason, number) => [reason, number])) as Readonly<
   Record<ExpectRefusal, number>
 >

@@ -29,7 +29,7 @@ const TOO_BIG = DROP['too-big']
 const NO_ROUTE = DROP['no-route']
 const LINK_DOWN = DROP['link-down']
 
-/** Forwards packet i, whose connection and direction REF names; REPEAT if that is over and the packet begins another. */
+/** Forwards packet i, whose connection and direction REF names; REPEAT if that is over and the packet begins anew. */
 export function forward(i: number): Verdict {
   const ref = REF[i]!
   const row = rowOf(ref)

@@ -3,8 +3,8 @@
 //
 //   begin   port, mapping, connection, permission          end   connection, permission, mapping, port
 //
-// Which mapping a connection gets is opening.ts's and expected.ts's. The translation is the difference between the two
-// tuples of the row; its effect on checksums is computed here, once. Owner: the shard.
+// Which mapping a connection gets is decided in opening.shard.ts and expected.shard.ts. The translation is the
+// difference between the two tuples of the row; its effect on checksums is computed here, once. Owner: the shard.
 //
 // A function that makes a connection returns its row; 0 if there is none, and refusal.ts says why.
 
@@ -101,7 +101,7 @@ export function followExternals(): void {
   if (lost || before.size === 0) endWhere(isOnLostAddress)
 }
 
-/** Its external address is gone, or has come back as another entry with port words of its own. */
+/** True if a row's external address is gone, or has come back as another entry with port words of its own. */
 function isOnLostAddress(row: Row): boolean {
   const entry = entryOf.get(externalEndOf(row))
   const bound: Row = cold.mapping[row]!
@@ -120,7 +120,7 @@ function externalEndOf(row: Row): Addr {
   return dstOf(base, originOf(row) === INSIDE ? 1 : 0)
 }
 
-/** No connection has this tuple; one whose time is over ends here. */
+/** True if no connection has this tuple; one whose time is over ends here. */
 export function isFree(key: KeyWord, src: Addr, dst: Addr, ports: Ports): boolean {
   const ref = findConnection(key, src, dst, ports, hashTuple(key, src, dst, ports))
   if (ref === 0) return true
@@ -248,7 +248,7 @@ export function onClosed(row: Row): void {
   enqueue(row, closedQueueOf(row))
 }
 
-/** By the address whose port a connection's end frees at once, if there is one. */
+/** The queue of a closed connection: that of the address whose port its end frees at once, if there is one. */
 export function closedQueueOf(row: Row): Queue {
   const bound: Row = cold.mapping[row]!
   return bound === 0 ? CLOSED_OTHERS : closedQueue(externalOf(bound))
@@ -289,15 +289,15 @@ export function endConnection(row: Row): void {
   counters[CELL.permissions] = permissions.used
 }
 
-/** The inside end has taken part in the connection: it has sent, or announced it. */
+/** True if the inside end has taken part in the connection: it has sent, or announced it. */
 export const holds = (row: Row): boolean => hasSent(row) || wasExpected(row)
 
-/** The inside end has sent. */
+/** True if the inside end has sent. */
 export const hasSent = (row: Row): boolean => originOf(row) === INSIDE || hasReply(row)
 
 const wasExpected = (row: Row): boolean => (stateWordOf(baseOf(row)) & EXPECTED) !== 0
 
-/** A packet has passed in the reply direction. */
+/** True if a packet has passed in the reply direction. */
 export const hasReply = (row: Row): boolean => (stateWordOf(baseOf(row)) & SEEN_REPLY) !== 0
 
 export function holdMapping(bound: Row, holder: boolean): void {
@@ -329,7 +329,7 @@ const RECYCLABLE = [
   [unrepliedQueue, UNREPLIED_OTHERS],
 ] as const
 
-/** There is a free row for a connection, or has become one. */
+/** True if there is a free row for a connection, or recycling has freed one. */
 export const makeRoomForRow = (): boolean => !connections.full || recycleRow()
 
 /** Makes room in the table: the oldest closed connection goes, else the oldest that nobody has answered. */

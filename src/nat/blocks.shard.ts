@@ -28,7 +28,7 @@ import {
 export const QUARANTINE: Seconds = 120
 /** With fewer blocks that have a usable port, the shard asks for one more. */
 const FEWEST_BLOCKS = 2
-/** After a denial it asks again. */
+/** How long after a denial the shard asks again. */
 const ASKS_AGAIN_AFTER: Seconds = 2
 const NEVER = -ASKS_AGAIN_AFTER
 
@@ -44,7 +44,7 @@ let listed = new Int32Array(0)
 let listLength = new Int32Array(0)
 let askedAt = new Int32Array(0)
 let version = -1
-/** Others that may have a block to give: with one shard there is nobody to ask. */
+/** True if there are other shards, which may have a block to give: with one shard there is nobody to ask. */
 let hasOthers = false
 let callCoordinator: () => void = () => {}
 
@@ -91,7 +91,7 @@ export function followLeases(): boolean {
   return true
 }
 
-/** Calls `each` with every block; how often it said true. */
+/** Calls `each` with every block; returns how often it returned true. */
 function countBlocks(each: (entry: Entry, space: Space, block: Block) => boolean): number {
   let count = 0
   for (let entry = 0; entry < externals.capacity; entry++)
@@ -152,7 +152,7 @@ function gain(index: BlockIndex, space: Space, first: PortIndex): void {
 }
 
 /**
- * A mapping bit in a block of ours that another shard has set and clears without telling us: it took the port when the
+ * True of a mapping bit in a block of ours that another shard has set and will clear itself: it took the port when the
  * block had gone to us already, and hasn't seen that yet. Until then every try of the port finds it taken.
  */
 function isOtherShards(at: PortIndex): boolean {
@@ -168,7 +168,7 @@ export const quarantineOf = (space: Space): Seconds => (space === TCP_SPACE ? 0 
 
 // --- asking for more ---
 
-/** Before the last block is used up, so that the answer comes in time. */
+/** Asks for one more block, before the last is used up, so that the answer comes in time. */
 export function askIfShort(entry: Entry, space: Space): void {
   if (hasOthers && listLength[entry * SPACES + space]! < FEWEST_BLOCKS) askForBlock(entry, space)
 }
@@ -207,10 +207,10 @@ export const isLeasePending = (entry: Entry, space: Space): boolean =>
 /** Of a port index: where its block's words lie. */
 export const blockOf = (at: PortIndex): BlockIndex => Math.floor(at / externals.blockSize)
 
-/** By the leases as they were looked at last. */
+/** True if this shard leases the block, by the leases as they were looked at last. */
 export const isLeased = (block: BlockIndex): boolean => usable[block] !== -1
 
-/** The lease that is known here is the one in force: the block has not gone meanwhile. */
+/** True if the lease that is known here is the one in force: the block has not gone meanwhile. */
 export function isLeaseInForce(block: BlockIndex): boolean {
   const list = listOf(block)
   const { blocksPerSpace } = externals
@@ -269,7 +269,7 @@ function list(block: BlockIndex): void {
   listLength[which] = last + 1
 }
 
-/** The last of the list takes its place. Does nothing to a block that is in none. */
+/** Takes a block out of its list: the list's last one takes its place. Does nothing to a block that is in none. */
 export function unlist(block: BlockIndex): void {
   const hole = place[block]!
   if (hole === -1) return

@@ -60,7 +60,7 @@ export function attachExpected(shared: Externals, wanted: NatSettings, ownerOfIn
 export interface Announce {
   readonly protocol: ProtocolNumber
   readonly port: Port
-  /** Another address than the sender's own, 0 for that. */
+  /** The announced address, where it is not the sender's own; else 0. */
   readonly address: Addr
   readonly fromAnyone: boolean
   /** 0 for any. */
@@ -183,7 +183,7 @@ export function openExpected(handle: Handle, key: KeyWord, src: Addr, dst: Addr,
   return row
 }
 
-/** It has done its work: a permanent one stays, another one's reservation is ours now, and isn't needed any more. */
+/** The expectation has done its work: a permanent one stands again, any other ends, and its reservation with it. */
 function settle(handle: Handle): void {
   if (isPermanent(handle)) {
     putBack(handle, true)

@@ -20,7 +20,7 @@
 //
 //   word       means                              stored by
 //   NONE       nothing is asked                   coordinator, with a grant (after the ownership word)
-//   ASKED      the shard wants one block more     shard, or one that announces an endpoint of its
+//   ASKED      the shard wants one block more     the shard, or another one in its name (blocks.shard.ts, askFor)
 //   DENIED     there was none to be had           coordinator
 // Never: a second request before the first is answered.
 

@@ -72,7 +72,7 @@ export function attachOpening(shared: Externals, wanted: NatSettings): void {
   settings = wanted
 }
 
-/** False: connections are tracked only. */
+/** False if connections are only tracked, and not translated. */
 export const translates = (): boolean => settings.translate
 
 export const hasTransportPorts = (protocol: ProtocolNumber): boolean =>
@@ -140,7 +140,7 @@ export function openFromOutside(key: KeyWord, src: Addr, dst: Addr, ports: Ports
   if (!mayEnter(bound, src, srcPortIn(ports))) return refuse(FILTERED)
   const inside = insideAddressOf(bound)
   const answer = portsOf(insidePortOf(bound), srcPortIn(ports))
-  // Where mapping depends on the remote endpoint, the inside end may talk to this one by another mapping.
+  // Where mapping depends on the remote endpoint, the inside end may have a connection with it by another mapping.
   if (!isFree(keyWord(protocol, INSIDE), inside, src, answer)) return refuse(NO_FREE_TUPLE)
   return makeConnection({
     key,
@@ -215,7 +215,7 @@ function makeMapping(protocol: ProtocolNumber, src: Addr, port: Port, remote: Ad
   const entry = pairedEntry(src)
   if (entry < 0) return refuse(NO_EXTERNAL_ADDRESS)
   const space = spaceOf(protocol)
-  // A mapping lives by its connections: no free row for one, no use of a port for the other.
+  // A mapping lives by its connections: without a free row for a connection, a port would be of no use.
   if (!makeRoomForRow()) return refuse(TABLE_FULL)
   const wanted = ntohs(port)
   let taken = takeNamed(protocol, src, port, entry)

@@ -51,6 +51,6 @@ export function unmap(words: Int32Array, at: PortIndex, freed: number): void {
   }
 }
 
-/** How many reservations name a port, by its word; and what so many are of a word. */
+/** How many reservations name a port, by its word; and so many reservations as bits of a word. */
 export const reservationsIn = (word: PortWord): number => (word & RESERVATIONS) / RESERVATION
 export const ofReservations = (count: number): number => count * RESERVATION

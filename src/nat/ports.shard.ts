@@ -40,7 +40,7 @@ import type { PortChoice } from './settings.ts'
 
 /** Blocks tried for a port of the right parity before any port will do. */
 const PARITY_TRIES = 4
-/** Of a parity: either will do. */
+/** In place of a parity: a port of either parity will do. */
 const ANY = -1
 
 let externals: Externals
@@ -146,7 +146,7 @@ export function isNatPort(entry: Entry, protocol: ProtocolNumber, port: PortHost
   return externals.ownerOfBlock(entry, spaceOf(protocol), Math.floor(port / externals.blockSize)) >= 0
 }
 
-/** The address is the host's too. */
+/** True if the address is the host's too. */
 export const isShared = (entry: Entry): boolean => externals.kindOf(entry) === SHARED
 
 // --- freeing ---
@@ -170,7 +170,7 @@ export function freePort(at: PortIndex): void {
   fault('port counted')
 }
 
-/** What the word of a port of this space says that is freed now. */
+/** What the word of a port of this space is to say when the port is freed now. */
 const freedNow = (space: Space): number => (quarantineOf(space) > 0 ? freedAt(now) : 0)
 
 /** Ends the quarantine of every port whose time is over. To be called about once a second. */

@@ -28,7 +28,8 @@ export function attachQuarantine(): void {
 const slotOf = (count: number): number => (count * 2) & (ring.length - 1)
 
 /**
- * For so many ports more. To be called when a block is leased: freeing a port, in a packet's time, allocates nothing.
+ * Makes room for so many ports more. To be called when a block is leased: freeing a port, in a packet's time, allocates
+ * nothing.
  */
 export function makeRoomInQuarantine(ports: number): void {
   mayBeQuarantined += ports
@@ -45,7 +46,7 @@ export function makeRoomInQuarantine(ports: number): void {
   tail = count
 }
 
-/** For so many ports fewer. */
+/** Gives up the room for so many ports. */
 export function giveUpRoom(ports: number): void {
   mayBeQuarantined -= ports
 }

@@ -55,7 +55,7 @@ function rowFor(connection: Row): Row {
   return row
 }
 
-/** Some of the connection's payload has been changed in length. */
+/** True if some of the connection's payload has been changed in length. */
 export const isEdited = (connection: Row): boolean => cold.sequences[connection] !== 0
 
 /** How many more edits of this direction fit. */

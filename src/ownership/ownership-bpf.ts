@@ -102,12 +102,12 @@ function compile(side: Side, leases: Leases, cases: readonly AddressCase[]): Uin
   loadPorts(program, 0, ends, to)
 
   program.place(to.error)
-  const quoted = icmp.EMBEDDED
-  program.add(bpf.LD_B_IND, quoted + IP_PROTOCOL).add(bpf.ST, PROTOCOL)
-  program.add(bpf.LD_W_IND, quoted + IP_SRC).add(bpf.ST, destination)
-  program.add(bpf.LD_W_IND, quoted + IP_DST).add(bpf.ST, source)
-  program.add(bpf.LD_B_IND, quoted).add(bpf.AND_K, 15).add(bpf.LSH_K, 2).add(bpf.ADD_X).add(bpf.TAX)
-  loadPorts(program, quoted, { source: destination, destination: source }, { ...to, error: undefined })
+  const embedded = icmp.EMBEDDED
+  program.add(bpf.LD_B_IND, embedded + IP_PROTOCOL).add(bpf.ST, PROTOCOL)
+  program.add(bpf.LD_W_IND, embedded + IP_SRC).add(bpf.ST, destination)
+  program.add(bpf.LD_W_IND, embedded + IP_DST).add(bpf.ST, source)
+  program.add(bpf.LD_B_IND, embedded).add(bpf.AND_K, 15).add(bpf.LSH_K, 2).add(bpf.ADD_X).add(bpf.TAX)
+  loadPorts(program, embedded, { source: destination, destination: source }, { ...to, error: undefined })
 
   program.place(to.portless)
   storePorts(program.add(bpf.LD_IMM, 0), REMOTE_END).jump(answers.placeOf(REMOTE))
@@ -121,7 +121,7 @@ function compile(side: Side, leases: Leases, cases: readonly AddressCase[]): Uin
 const storePorts = (program: Program, ...endpoints: number[]): Program =>
   endpoints.reduce((next, endpoint) => next.add(bpf.ST, endpoint + PORT), program)
 
-/** Where the program goes on from a transport header. No `error`: an error that is quoted itself has no numbers. */
+/** Where the program goes on from a transport header. No `error`: an embedded error has no numbers. */
 interface Onward {
   readonly flow: Label
   readonly portless: Label
@@ -202,7 +202,7 @@ function once<T>(all: Map<string, [Label, T]>, name: string, what: T): Label {
 
 // --- answers ---
 
-/** Everything that returns a shard. */
+/** The instructions that return a shard. */
 function give(
   program: Program,
   leases: Leases,

@@ -183,7 +183,7 @@ function pieces(
     })
 }
 
-/** Without those that say the same as the one before. */
+/** The cases without those that say the same as the one before. */
 function merged<T>(cases: readonly T[], meaning: (of: T) => string | number): T[] {
   const meanings = cases.map(meaning)
   return cases.filter((_, i) => i === 0 || meanings[i] !== meanings[i - 1])

@@ -11,7 +11,7 @@
 //   1  chosen external port or identifier  hash(protocol, source, its port/2)    lessee of the destination port's block
 //   2  dictated external endpoint          hash(protocol, destination, its port) hash(protocol, source, its port)
 //   3  protocol without ports              hash(protocol, destination)           hash(protocol, source)
-//   5  ICMP error                          as the answer to the packet that it quotes
+//   5  ICMP error                          as the answer to the packet that it embeds
 //   6  fragment                            hash(protocol, source, destination, identification)
 //
 // Number 4 is kept for twice-NAT. Rule 6 goes before all others and holds for first fragments too: their owner learns
@@ -45,7 +45,7 @@ export interface PacketNumbers {
   /** The identification of a fragment, until it has been handed over by rule 6. */
   readonly fragment?: number
   /**
-   * The packet that an ICMP error quotes. What that one quotes in its turn, or whether it was a fragment, is not asked.
+   * The packet that an ICMP error embeds. What that one embeds in its turn, or whether it was a fragment, is not asked.
    */
   readonly quoted?: PacketNumbers
 }
@@ -128,7 +128,7 @@ export function ownerOf(side: Side, packet: PacketNumbers, leases: Leases, rules
       portsWord(sourcePort, destinationPort),
       by,
     )
-  // What would answer the quoted packet.
+  // What would answer the embedded packet.
   const ports = portsWord(quoted.destinationPort, quoted.sourcePort)
   return ownerOfFlow(keyWord(quoted.protocol, side), htonl(quoted.destination), htonl(quoted.source), ports, by)
 }
@@ -157,7 +157,7 @@ export function ownerOfFlow(key: KeyWord, src: Addr, dst: Addr, ports: Ports, { 
   }
   if (mayChoose && !includes(rules.external, protocol, destination, to)) {
     const lessee = lesseeOf(leases.externals, protocol, dst, to)
-    // Nobody's port has no mapping. The host's own traffic comes this way, too, and had better be spread.
+    // A port that nobody leases has no mapping. The host's own traffic comes here, too, and had better be spread.
     if (lessee >= 0) return lessee
   }
   return spread(protocol, source, from, leases)
@@ -185,7 +185,7 @@ function includes(sets: readonly Endpoints[], protocol: ProtocolNumber, address:
   return false
 }
 
-/** -1 if nobody leases the port's block, or the address is none of NAT's. */
+/** The shard that leases a port's block; -1 if nobody does, or the address is none of NAT's. */
 function lesseeOf(externals: Externals, protocol: ProtocolNumber, address: Addr, port: PortHost): Shard {
   const entry = externals.find(address)
   return entry < 0 ? -1 : externals.ownerOfBlock(entry, spaceOf(protocol), Math.floor(port / externals.blockSize))

@@ -78,7 +78,7 @@ const slotCount = (shards: number): number => shards * (shards * SHARD_SLOTS + D
 const producers = (shards: number): number => shards + 1
 const ringCount = (shards: number): number => producers(shards) * shards
 
-/** The rings' memory as views; a thread uses it by an Outbox and an Inbox. Producer number `shards` is the dispatcher. */
+/** The rings' memory as views; threads use it by Outbox and Inbox. Producer number `shards` is the dispatcher. */
 export class HandoverRings {
   readonly shards: number
   readonly heads: Int32Array

@@ -101,8 +101,8 @@ export function handleIcmpError(i: number): Verdict {
 function translateError(i: number, dst: Addr, sender: Addr, remote: Addr, ports: Ports): void {
   turnBack(i, sender, remote, ports)
   ipv4.setDst(mem, IP[i]!, sender)
-  // An error of the connection's other end is translated like any packet from there. So is that of a router inside, whose
-  // address means nothing outside. Routers outside keep their addresses: traceroute lives by that.
+  // An error of the connection's other end is translated like any packet from there. So is that of a router inside,
+  // whose address means nothing outside. Routers outside keep their addresses: traceroute lives by that.
   if (SRC[i] === dst || side === INSIDE) ipv4.setSrc(mem, IP[i]!, remote)
   ipv4.writeChecksum(mem, IP[i]!)
   icmp.writeChecksum(mem, L4[i]!, END[i]! - L4[i]!)
