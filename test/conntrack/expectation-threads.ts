@@ -131,7 +131,7 @@ export async function expectAmongThreads(
   }
   let audits = 0
   let isQuiet = false
-  const keeper = new ExpectationGc({
+  const gc = new ExpectationGc({
     table,
     externals: externals.view,
     connections: connections.map((memory) => viewConnections(new Region(memory), CONNECTIONS)),
@@ -150,20 +150,20 @@ export async function expectAmongThreads(
         ...{ connections: connections[shard]!, counters: counters[shard]! },
       }
       const isDone = await run(data, crashEvery)
-      keeper.reclaim(shard)
+      gc.reclaim(shard)
       if (isDone) return
       crashes++
     }
   }
 
   const lives = Promise.all(Array.from({ length: shards }, (_, shard) => live(shard)))
-  await Promise.race([lives, keep(keeper, state, shards)])
+  await Promise.race([lives, keep(gc, state, shards)])
   await lives
   isQuiet = true
   const settle = (): void => {
     for (let i = 0; i < 4; i++) {
       audits++
-      keeper.look()
+      gc.look()
     }
   }
   settle()
@@ -177,7 +177,7 @@ export async function expectAmongThreads(
   const created = sum(CELL.expectationsCreated)
   const matched = sum(CELL.expectationsMatched)
   const removed = sum(CELL.expectationsRemoved, 3)
-  const endedBy = { ...keeper.ended }
+  const endedBy = { ...gc.ended }
   const ended = Object.values(endedBy).reduce((a, b) => a + b, 0)
   const reserved = (): number => externals.view.portWords.reduce((total, word) => total + reservationsIn(word), 0)
   const before = { miscounted: table.count() - standing, leaked: reserved() - named(table) }
@@ -188,7 +188,7 @@ export async function expectAmongThreads(
   settle()
   return {
     operations: Array.from({ length: shards }, (_, shard) => state[shardWord(shard, DONE)]!).reduce((a, b) => a + b),
-    ...{ crashes, created, matched, removed, ended: endedBy, mended: keeper.mended },
+    ...{ crashes, created, matched, removed, ended: endedBy, mended: gc.mended },
     refreshed: sum(CELL.expectationsRefreshed),
     refused: Object.fromEntries(
       EXPECT_REFUSALS.map((reason, number) => [reason, sum(CELL.expectationsRefused + number)]),
@@ -231,12 +231,12 @@ function run(data: ExpectationThread, crashEvery: number): Promise<boolean> {
 }
 
 /** As the coordinator does, but all the time; a second goes by in a few milliseconds. */
-async function keep(keeper: ExpectationGc, state: Int32Array, shards: number): Promise<void> {
+async function keep(gc: ExpectationGc, state: Int32Array, shards: number): Promise<void> {
   for (let look = 0; Atomics.load(state, STATE.ended) < shards; look++) {
-    keeper.look()
+    gc.look()
     if (look % 8 === 0) Atomics.add(state, STATE.second, 1)
-    if (look % 64 === 0) keeper.dropHelper(3)
-    if (keeper.count > LIMIT + shards) Atomics.add(state, violationWord('more than may stand'), 1)
+    if (look % 64 === 0) gc.dropHelper(3)
+    if (gc.count > LIMIT + shards) Atomics.add(state, violationWord('more than may stand'), 1)
     await new Promise((resolve) => setTimeout(resolve, 1))
   }
 }

@@ -287,14 +287,14 @@ function numbersOf(bytes: Uint8Array, ip = 14): PacketNumbers {
   const l4 = ip + (view.getUint8(ip) & 15) * 4
   const protocol = view.getUint8(ip + 9)
   const common = { protocol, source: view.getUint32(ip + 12), destination: view.getUint32(ip + 16) }
-  const isQuote = ip !== 14
-  if (!isQuote && (view.getUint16(ip + 6) & 0x3fff) !== 0)
+  const isEmbedded = ip !== 14
+  if (!isEmbedded && (view.getUint16(ip + 6) & 0x3fff) !== 0)
     return { ...common, sourcePort: 0, destinationPort: 0, fragment: view.getUint16(ip + 4) }
   if (protocol === 6 || protocol === 17)
     return { ...common, sourcePort: view.getUint16(l4), destinationPort: view.getUint16(l4 + 2) }
   if (protocol !== 1) return { ...common, sourcePort: 0, destinationPort: 0 }
   const isError = [3, 4, 5, 11, 12].includes(view.getUint8(l4))
-  if (isError && !isQuote) return { ...common, sourcePort: 0, destinationPort: 0, quoted: numbersOf(bytes, l4 + 8) }
+  if (isError && !isEmbedded) return { ...common, sourcePort: 0, destinationPort: 0, quoted: numbersOf(bytes, l4 + 8) }
   const id = view.getUint16(l4 + 4)
   return { ...common, sourcePort: id, destinationPort: id }
 }

@@ -136,11 +136,11 @@ function blockFaults({ externals, blocks, quarantine }: Tables, counter: Counter
   const { usableIn, isListed } = blocks
   // Many thousand words, after every packet of some tests: nothing is looked up in the loop.
   const isUsed = isMapped
-  const isResting = wasFreed
-  let restingInAll = 0
+  const isInQuarantine = wasFreed
+  let quarantinedInAll = 0
   for (let space = 0; space < SPACES; space++) {
     let leased = 0
-    let resting = 0
+    let inQuarantine = 0
     for (let entry = 0; entry < externals.capacity; entry++)
       for (let block = 0; block < blocksPerSpace; block++) {
         const index = externals.blockIndex(entry, space, block)
@@ -155,19 +155,19 @@ function blockFaults({ externals, blocks, quarantine }: Tables, counter: Counter
         let should = 0
         for (let at = index * blockSize; at < end; at++) {
           if (isUsed(portWords[at]!)) continue
-          if (isResting(portWords[at]!)) resting++
+          if (isInQuarantine(portWords[at]!)) inQuarantine++
           else should++
         }
         leased += blockSize
         if (usable !== should) faults.push(`block ${index}: ${usable} counted as usable, should be ${should}`)
       }
-    restingInAll += resting
-    for (const [key, should] of [['portsLeased', leased] as const, ['portsResting', resting] as const])
+    quarantinedInAll += inQuarantine
+    for (const [key, should] of [['portsLeased', leased] as const, ['portsResting', inQuarantine] as const])
       if (counter(key, space) !== should)
         faults.push(`gauge ${key}[${space}]: ${counter(key, space)}, should be ${should}`)
   }
-  if (quarantine.quarantined() !== restingInAll)
-    faults.push(`${quarantine.quarantined()} ports in quarantine, should be ${restingInAll}`)
+  if (quarantine.quarantined() !== quarantinedInAll)
+    faults.push(`${quarantine.quarantined()} ports in quarantine, should be ${quarantinedInAll}`)
   return faults
 }
 

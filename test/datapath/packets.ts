@@ -49,15 +49,15 @@ export const echo = (src: string, dst: string, id: number, more: More & { type?:
 export const echoReply = (src: string, dst: string, id: number, more: More = {}): FrameSpec =>
   echo(src, dst, id, { ...more, type: icmp.ECHO_REPLY })
 
-/** An ICMP error that quotes `quoted`, a whole frame, up to `bytes` of its IPv4 packet. */
+/** An ICMP error about `sent`, a whole frame, that embeds `bytes` of its IPv4 packet. */
 export function icmpError(
   src: string,
   dst: string,
-  quoted: Uint8Array,
+  sent: Uint8Array,
   more: More & { icmp?: Partial<IcmpSpec>; bytes?: number } = {},
 ): FrameSpec {
   const { icmp: header, bytes = 28, ...rest } = more
-  const embedded = quoted.subarray(ETH, ETH + bytes)
+  const embedded = sent.subarray(ETH, ETH + bytes)
   return { ...base(src, dst, rest), icmp: { type: icmp.UNREACHABLE, code: icmp.PORT_UNREACHABLE, ...header, embedded } }
 }
 
@@ -87,7 +87,7 @@ export interface Decoded {
   /** Of an ICMP query or reply, in numeric order. */
   readonly icmpId: number
   readonly mtu: number
-  /** Of an ICMP error: the quoted packet. */
+  /** Of an ICMP error: the packet embedded in it. */
   readonly quoted: Uint8Array
 }
 

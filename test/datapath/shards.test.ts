@@ -80,7 +80,7 @@ for (const [how, deliver] of DELIVERIES)
         cluster.check()
       })
 
-      it('ICMP errors find the connection of what they quote', async () => {
+      it('ICMP errors find the connection of what they embed', async () => {
         const cluster = await Cluster.start({ shards, deliver })
         for (let i = 0; i < FLOWS; i++) {
           const from = `${HOST}:${42_000 + i}`
@@ -191,9 +191,9 @@ describe('hairpin (RFC 4787 REQ-9)', () => {
           const externalB = fromOf(cluster.inside(udp(b, `${SERVER}:3478`))[0]!)
           const [sent] = cluster.hairpin(udp(a, externalB))
           const [error] = cluster.hairpin(icmpError(other, decode(sent!).src, sent!))
-          const quoted = decode(error!).quoted
+          const embedded = decode(error!).quoted
           expect([decode(error!).src, decode(error!).dst, decode(error!).ttl]).toEqual([EXTERNAL, HOST, 63])
-          const view = new DataView(quoted.buffer, quoted.byteOffset)
+          const view = new DataView(embedded.buffer, embedded.byteOffset)
           expect([view.getUint16(20), view.getUint16(22)]).toEqual([46_000 + i, Number(externalB.split(':')[1])])
         }
         expect(cluster.drops()).toEqual({})

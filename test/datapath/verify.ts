@@ -29,7 +29,7 @@ export function faultsOf(sent: Uint8Array, transport = true): string[] {
   if (word(ip, 2) !== ip.length) faults.push(`total length ${word(ip, 2)} of a packet of ${ip.length} bytes`)
   if (frame[0]! & 1 || frame.subarray(0, 6).every((byte) => byte === 0)) faults.push('no single receiver')
   if (!transport || faults.length > 0 || (word(ip, 6) & 0x3fff) !== 0) return faults
-  return sent[0]! & NEEDS_CHECKSUM ? partialFaults(sent, ip) : [...transportFaults(ip), ...quoteFaults(ip)]
+  return sent[0]! & NEEDS_CHECKSUM ? partialFaults(sent, ip) : [...transportFaults(ip), ...embeddedFaults(ip)]
 }
 
 function headerFaults(ip: Uint8Array): string[] {
@@ -64,13 +64,13 @@ function partialFaults(sent: Uint8Array, ip: Uint8Array): string[] {
 
 const ERRORS = [3, 4, 5, 11, 12]
 
-/** An ICMP error quotes what its receiver has sent: that must be right as far as it goes. */
-function quoteFaults(ip: Uint8Array): string[] {
+/** An ICMP error embeds what its receiver has sent: that must be right as far as it goes. */
+function embeddedFaults(ip: Uint8Array): string[] {
   const body = ip.subarray((ip[0]! & 15) * 4)
   if (ip[9] !== 1 || !ERRORS.includes(body[0]!)) return []
-  const quoted = body.subarray(8)
-  const faults = headerFaults(quoted)
-  const whole = word(quoted, 2) <= quoted.length && (word(quoted, 6) & 0x3fff) === 0
-  if (faults.length === 0 && whole) faults.push(...transportFaults(quoted))
-  return faults.map((fault) => `quoted: ${fault}`)
+  const embedded = body.subarray(8)
+  const faults = headerFaults(embedded)
+  const whole = word(embedded, 2) <= embedded.length && (word(embedded, 6) & 0x3fff) === 0
+  if (faults.length === 0 && whole) faults.push(...transportFaults(embedded))
+  return faults.map((fault) => `embedded: ${fault}`)
 }

@@ -102,7 +102,7 @@ describe('the first beat', () => {
   })
 })
 
-describe('the bell', () => {
+describe('the doorbell', () => {
   it('tells of rings since the count that the listener knows', async () => {
     const words = controlWords()
     const known = words.rings()

@@ -75,7 +75,7 @@ describe('an address that is lost', () => {
     gateway.check()
   })
 
-  it('frees all its ports, at once or by resting no more here', async () => {
+  it('frees all its ports, at once or by ending their quarantine here', async () => {
     const gateway = await Gateway.start({ pool: POOL_ADDRESSES })
     for (const host of HOSTS) addressOf(gateway, host)
     for (const host of HOSTS) gateway.inside(tcpSegment(`${host}:1`, `${SERVER}:80`, 'S'))

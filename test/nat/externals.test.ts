@@ -130,7 +130,7 @@ describe('a port word', () => {
     )
   })
 
-  it('rests for as long as it is asked to, from the second that it was freed', () => {
+  it('is in quarantine for as long as it is asked to, from the second that it was freed', () => {
     fc.assert(
       fc.property(fc.nat(10_000_000), fc.integer({ min: 0, max: 3000 }), (second, later) => {
         const word = withContent(12345, freedAt(second))

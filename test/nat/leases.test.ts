@@ -101,7 +101,7 @@ describe('the block that moves', () => {
     expect([A, B, C].filter((block) => lessee(block) === ME)).toHaveLength(1)
   })
 
-  it('may have resting ports, and is the one with fewest', () => {
+  it('may have ports in quarantine, and is the one with fewest', () => {
     lease(1, UDP_SPACE, A, B, C)
     for (const [block, count] of [
       [A, 5],
@@ -113,7 +113,7 @@ describe('the block that moves', () => {
     expect([A, B, C].map((block) => lessee(block, UDP_SPACE))).toEqual([1, ME, 1])
   })
 
-  it('is none of which every port rests: two shards would send such blocks to and fro', () => {
+  it('is none of which every port is in quarantine: two shards would send such blocks to and fro', () => {
     lease(1, UDP_SPACE, A, B, C)
     for (const block of [A, B, C]) fill(block, freedAt(999), SIZE, UDP_SPACE)
     expect(externals.moveFreeBlock(0, UDP_SPACE, ME)).toBe(false)

@@ -23,7 +23,7 @@ describe('a mapping', () => {
     external = fromOf(gateway.inside(udp(FROM, HERE))[0]!)
   })
 
-  it('lives with the connection that made it, and its port rests 120 s after it', () => {
+  it('lives with the connection that made it, and its port is in quarantine for 120 s after it', () => {
     gateway.pass(298)
     expect(mapping()).toHaveLength(1)
     gateway.pass(4)

@@ -43,7 +43,7 @@ describe('a protocol that is listed', () => {
     expect(gateway.fate(WAN, packet(SERVER, EXTERNAL))).toBe('not-ours')
   })
 
-  it('has its ICMP errors carried back', () => {
+  it('has its ICMP errors translated back', () => {
     const [sent] = gateway.inside(packet(HOST, SERVER))
     const [error] = gateway.outside(icmpError(SERVER, EXTERNAL, sent!, { icmp: { code: 2 } }))
     expect(printed([error!])).toEqual(['IP 192.0.2.7 > 10.0.0.5: ICMP 192.0.2.7 protocol 47 unreachable, length 36'])

@@ -11,7 +11,7 @@ import { isMapped, MAPPED, withContent } from '../../src/nat/port-words.ts'
 
 const BLOCK = 16
 const FIRST = 1250
-const REST = 120
+const QUARANTINE_SECONDS = 120
 const portsOf = (block: number): number[] => Array.from({ length: BLOCK }, (_, i) => block * BLOCK + i)
 
 let ports: typeof import('../../src/nat/ports.shard.ts') & typeof import('../../src/nat/blocks.shard.ts')
@@ -63,7 +63,7 @@ const take = (space: number, wanted = 5000, preserve = false, parity = false): n
 
 const gauges = (space: number) => ({
   used: counters[CELL.portsUsed + space],
-  resting: counters[CELL.portsResting + space],
+  quarantined: counters[CELL.portsResting + space],
   leased: counters[CELL.portsLeased + space],
 })
 
@@ -73,7 +73,7 @@ describe('taking a port', () => {
     const given = Array.from({ length: 32 }, () => take(UDP_SPACE))
     expect(given.toSorted((a, b) => a - b)).toEqual([...portsOf(FIRST), ...portsOf(FIRST + 3)])
     expect(take(UDP_SPACE)).toBe(-1)
-    expect(gauges(UDP_SPACE)).toEqual({ used: 32, resting: 0, leased: 32 })
+    expect(gauges(UDP_SPACE)).toEqual({ used: 32, quarantined: 0, leased: 32 })
   })
 
   it('gives nothing of blocks that another shard leases, or nobody', () => {
@@ -118,11 +118,11 @@ describe('freeing a port', () => {
     expect(take(TCP_SPACE)).toBe(FIRST * BLOCK + 3)
   })
 
-  it('of UDP: it rests 120 s (RFC 6888 REQ-8)', () => {
+  it('of UDP: it is in quarantine for 120 s (RFC 6888 REQ-8)', () => {
     lease(UDP_SPACE, FIRST)
     for (let i = 0; i < BLOCK; i++) take(UDP_SPACE)
     ports.freePort(externals.portIndex(0, UDP_SPACE, FIRST * BLOCK + 3))
-    expect(gauges(UDP_SPACE)).toEqual({ used: 15, resting: 1, leased: 16 })
+    expect(gauges(UDP_SPACE)).toEqual({ used: 15, quarantined: 1, leased: 16 })
     for (const second of [1000, 1119]) {
       at(second)
       ports.endQuarantine()
@@ -131,7 +131,7 @@ describe('freeing a port', () => {
     at(1120)
     ports.endQuarantine()
     expect(take(UDP_SPACE)).toBe(FIRST * BLOCK + 3)
-    expect(gauges(UDP_SPACE)).toEqual({ used: 16, resting: 0, leased: 16 })
+    expect(gauges(UDP_SPACE)).toEqual({ used: 16, quarantined: 0, leased: 16 })
   })
 
   it('in the second that its rest ends is no use before the shard has looked', () => {
@@ -161,21 +161,21 @@ describe('freeing a port', () => {
 })
 
 describe('leases', () => {
-  it('that end take their free ports with them, and their resting ones', () => {
+  it('that end take their free ports with them, and those in quarantine', () => {
     lease(UDP_SPACE, FIRST, FIRST + 1)
     const taken = take(UDP_SPACE)
     ports.freePort(externals.portIndex(0, UDP_SPACE, taken))
     const block = Math.floor(taken / BLOCK)
     expect(externals.takeBack(0, UDP_SPACE, block)).toBe(true)
     ports.followLeases()
-    expect(gauges(UDP_SPACE)).toEqual({ used: 0, resting: 0, leased: 16 })
+    expect(gauges(UDP_SPACE)).toEqual({ used: 0, quarantined: 0, leased: 16 })
     const other = block === FIRST ? FIRST + 1 : FIRST
     const given = Array.from({ length: BLOCK }, () => take(UDP_SPACE))
     expect(given.toSorted((a, b) => a - b)).toEqual(portsOf(other))
     expect(take(UDP_SPACE)).toBe(-1)
   })
 
-  it('that come back within a rest rest on, once', () => {
+  it('that come back within a quarantine go on with it, once', () => {
     lease(UDP_SPACE, FIRST)
     for (let i = 0; i < BLOCK; i++) ports.freePort(externals.portIndex(0, UDP_SPACE, take(UDP_SPACE)))
     externals.takeBack(0, UDP_SPACE, FIRST)
@@ -183,11 +183,11 @@ describe('leases', () => {
     at(1060)
     lease(UDP_SPACE, FIRST)
     expect(take(UDP_SPACE)).toBe(-1)
-    expect(gauges(UDP_SPACE)).toEqual({ used: 0, resting: 16, leased: 16 })
+    expect(gauges(UDP_SPACE)).toEqual({ used: 0, quarantined: 16, leased: 16 })
     at(1180)
     ports.endQuarantine()
     expect(new Set(Array.from({ length: BLOCK }, () => take(UDP_SPACE))).size).toBe(BLOCK)
-    expect(gauges(UDP_SPACE)).toEqual({ used: 16, resting: 0, leased: 16 })
+    expect(gauges(UDP_SPACE)).toEqual({ used: 16, quarantined: 0, leased: 16 })
   })
 })
 
@@ -210,8 +210,8 @@ describe('any sequence of taking, freeing, waiting, leasing and taking back', ()
       },
     )
 
-  for (const [name, space, rests] of [
-    ['UDP', UDP_SPACE, REST],
+  for (const [name, space, quarantine] of [
+    ['UDP', UDP_SPACE, QUARANTINE_SECONDS],
     ['TCP', TCP_SPACE, 0],
   ] as const)
     it(`${name}: no port is given twice, nor too early, nor forgotten`, () => {
@@ -240,17 +240,17 @@ describe('any sequence of taking, freeing, waiting, leasing and taking back', ()
               if (port === undefined) continue
               ports.freePort(externals.portIndex(0, space, port))
               taken.delete(port)
-              usableFrom.set(port, second + rests)
+              usableFrom.set(port, second + quarantine)
             } else if (one.do === 'wait') {
               second += one.seconds
               at(second)
               ports.endQuarantine()
             } else if (one.do === 'lease') {
               const block = FIRST + one.which
-              // What has rested with nobody rests a whole time with its next lessee at most.
+              // What was in quarantine in nobody's block is so for a whole time in its next lessee's, at most.
               if (!leased.has(block))
                 for (const port of portsOf(block))
-                  if ((usableFrom.get(port) ?? 0) > second) usableFrom.set(port, second + rests)
+                  if ((usableFrom.get(port) ?? 0) > second) usableFrom.set(port, second + quarantine)
               lease(space, block)
               leased.add(block)
             } else {
@@ -279,14 +279,14 @@ describe('the ports of a dead shard', () => {
   }
   const wordOf = (port: number): number => externals.portWords[externals.portIndex(0, UDP_SPACE, port)]!
 
-  it('stay taken if a mapping has them, else they rest from now on', () => {
+  it('stay taken if a mapping has them, else they are in quarantine from now on', () => {
     lease(UDP_SPACE, FIRST)
     const [kept] = [take(UDP_SPACE), take(UDP_SPACE), take(UDP_SPACE)]
     succeed([kept!])
-    expect(gauges(UDP_SPACE)).toEqual({ used: 1, resting: 2, leased: BLOCK })
-    at(1000 + REST)
+    expect(gauges(UDP_SPACE)).toEqual({ used: 1, quarantined: 2, leased: BLOCK })
+    at(1000 + QUARANTINE_SECONDS)
     ports.endQuarantine()
-    expect(gauges(UDP_SPACE)).toEqual({ used: 1, resting: 0, leased: BLOCK })
+    expect(gauges(UDP_SPACE)).toEqual({ used: 1, quarantined: 0, leased: BLOCK })
     expect(Array.from({ length: BLOCK }, () => take(UDP_SPACE)).filter((port) => port >= 0)).toHaveLength(BLOCK - 1)
   })
 

@@ -92,7 +92,7 @@ describe('after a crash', () => {
     gateway.check()
   })
 
-  it('a freed UDP port still rests', async () => {
+  it('a freed UDP port is still in quarantine', async () => {
     const gateway = await Gateway.start({ ports: ONE_BLOCK, nat: { parity: false } })
     for (let port = 1; port <= 64; port++) gateway.inside(udp(at(port), TO))
     gateway.pass(310)

@@ -57,12 +57,12 @@ describe('a reservation', () => {
   it('names no port that a mapping has, that is in quarantine or reserved, or that another shard leases', () => {
     lease(ME, UDP_SPACE, A)
     lease(OTHER, UDP_SPACE, B)
-    const rests = take(UDP_SPACE)
-    ports.freePort(externals.portIndex(0, UDP_SPACE, rests))
+    const quarantined = take(UDP_SPACE)
+    ports.freePort(externals.portIndex(0, UDP_SPACE, quarantined))
     const mapped = take(UDP_SPACE)
     const reserved = reserve(A * SIZE, ME, UDP_SPACE)
-    const free = portsOf(A).filter((port) => ![rests, mapped, reserved].includes(port))
-    const others = [rests, mapped, reserved, B * SIZE].map((port) => reserve(port, ME, UDP_SPACE))
+    const free = portsOf(A).filter((port) => ![quarantined, mapped, reserved].includes(port))
+    const others = [quarantined, mapped, reserved, B * SIZE].map((port) => reserve(port, ME, UDP_SPACE))
     for (const port of others) expect(free).toContain(port)
     expect(new Set(others).size).toBe(4)
   })
@@ -163,7 +163,7 @@ describe('a reserved port', () => {
     expect(takeReserved(reserve(B * SIZE, OTHER))).toBe(false)
   })
 
-  it('rests no longer, if its mapping had ended before the expectation', () => {
+  it('is in quarantine no longer, if its mapping had ended before the expectation', () => {
     lease(ME, UDP_SPACE, A)
     const [port, second] = [take(UDP_SPACE), take(UDP_SPACE)]
     reservations.reserveTaken(externals, indexOf(port, UDP_SPACE), () => true)

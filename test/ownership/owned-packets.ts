@@ -139,8 +139,8 @@ const plain = (): fc.Arbitrary<FrameSpec> => fc.tuple(ip(), carried()).map(put)
 const errors = (): fc.Arbitrary<FrameSpec> =>
   fc
     .tuple(ip(), fc.constantFrom(3, 4, 5, 11, 12), fc.tuple(fc.oneof(ip(), fragmentary()), carried()), fc.nat(120))
-    .map(([header, type, quoted, length]) =>
-      put([header, { icmp: { type, embedded: packetOf(put(quoted)).subarray(0, length + 20) } }]),
+    .map(([header, type, inner, length]) =>
+      put([header, { icmp: { type, embedded: packetOf(put(inner)).subarray(0, length + 20) } }]),
     )
 
 /** Whole frames. */
@@ -165,7 +165,7 @@ export function numbersOf(bytes: Uint8Array): PacketNumbers | undefined {
   }
 }
 
-function numbersAt(mem: DataView, at: number, isQuoted: boolean): PacketNumbers {
+function numbersAt(mem: DataView, at: number, isEmbedded: boolean): PacketNumbers {
   const numbers = {
     protocol: ipv4.protocol(mem, at),
     source: swap32(ipv4.src(mem, at)),
@@ -173,16 +173,16 @@ function numbersAt(mem: DataView, at: number, isQuoted: boolean): PacketNumbers 
     sourcePort: 0,
     destinationPort: 0,
   }
-  if (!isQuoted && ipv4.isFragment(mem, at)) return { ...numbers, fragment: ipv4.id(mem, at) }
+  if (!isEmbedded && ipv4.isFragment(mem, at)) return { ...numbers, fragment: ipv4.id(mem, at) }
   const transport = at + ipv4.headerLen(mem, at)
-  if (numbers.protocol === ipv4.PROTO_ICMP) return { ...numbers, ...icmpNumbers(mem, transport, isQuoted) }
+  if (numbers.protocol === ipv4.PROTO_ICMP) return { ...numbers, ...icmpNumbers(mem, transport, isEmbedded) }
   if (numbers.protocol !== ipv4.PROTO_TCP && numbers.protocol !== ipv4.PROTO_UDP) return numbers
   return { ...numbers, sourcePort: udp.srcPort(mem, transport), destinationPort: udp.dstPort(mem, transport) }
 }
 
-function icmpNumbers(mem: DataView, at: number, isQuoted: boolean): Partial<PacketNumbers> {
+function icmpNumbers(mem: DataView, at: number, isEmbedded: boolean): Partial<PacketNumbers> {
   const type = icmp.type(mem, at)
-  if (icmp.isError(type) && !isQuoted) return { quoted: numbersAt(mem, at + icmp.EMBEDDED, true) }
+  if (icmp.isError(type) && !isEmbedded) return { quoted: numbersAt(mem, at + icmp.EMBEDDED, true) }
   if (!icmp.isQuery(type) && !icmp.isReply(type)) return {}
   const identifier = mem.getUint16(at + 4)
   return { sourcePort: identifier, destinationPort: identifier }

@@ -12,7 +12,7 @@ import { named, played } from './played.ts'
 import { CLIENT, ftpSession, SERVER, Story } from './story.ts'
 
 describe('an answer to an echo request', () => {
-  it('is carried back by its identifier, in whatever shard the request was', async () => {
+  it('has its translation undone by its identifier, in whatever shard the request was', async () => {
     const story = new Story()
     const ids = Array.from({ length: 12 }, (_, i) => 100 * i + 1)
     for (const id of ids) {
@@ -30,7 +30,7 @@ describe('an answer to an echo request', () => {
 })
 
 describe('an answer in fragments', () => {
-  it('is carried back piece by piece', async () => {
+  it('has its translation undone piece by piece', async () => {
     const story = new Story()
     const ports = Array.from({ length: 8 }, (_, i) => 1000 + i)
     const payload = 'answers '.repeat(400)
@@ -53,7 +53,7 @@ describe('an answer in fragments', () => {
 })
 
 describe('an ICMP error from outside', () => {
-  it('is carried back with what it quotes, and comes to its host as it was captured', async () => {
+  it('has its translation undone with what it embeds, and comes to its host as it was captured', async () => {
     const story = new Story()
     const asked = frame({
       ip: { src: CLIENT.address, dst: SERVER.address },
@@ -66,8 +66,8 @@ describe('an ICMP error from outside', () => {
     const { summary, inside } = await played(story.pcap)
     expect(summary).toMatchObject({ toInside: 1, toOutside: 1, drops: new Map() })
     expect(decode(inside[0]!)).toMatchObject({ src: '198.51.100.9', dst: CLIENT.address, type: 3, code: 3 })
-    const quoted = decodeIp(decode(inside[0]!).quoted)
-    expect(quoted).toMatchObject({ src: CLIENT.address, sport: 1000, dst: SERVER.address, dport: 53 })
+    const received = decodeIp(decode(inside[0]!).quoted)
+    expect(received).toMatchObject({ src: CLIENT.address, sport: 1000, dst: SERVER.address, dport: 53 })
   })
 })
 
@@ -150,11 +150,11 @@ describe('packets', () => {
 describe('whatever a capture holds', () => {
   /** Frames of sessions and of other packets whose translation is undone, most of them damaged somewhere. */
   function damaged(count: number, seed: number): Buffer {
-    const quoted = ftpSession().frames[3]!.bytes.subarray(14, 54)
+    const embedded = ftpSession().frames[3]!.bytes.subarray(14, 54)
     const remote = { src: '192.0.2.9', dst: CLIENT.address }
     const whole = [
       ...ftpSession().frames.map(({ bytes }) => bytes),
-      frame({ ip: remote, icmp: { type: 3, code: 1, embedded: quoted } }),
+      frame({ ip: remote, icmp: { type: 3, code: 1, embedded } }),
       frame({ ip: remote, icmp: { type: 0, id: 3, seq: 1 } }),
       frame({ ip: { ...remote, moreFragments: true }, udp: { sport: 1, dport: 2 }, payload: 'x'.repeat(64) }),
       frame({ ip: { ...remote, fragmentOffset: 64 }, protocol: { number: 17 }, payload: 'x'.repeat(64) }),

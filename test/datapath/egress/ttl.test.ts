@@ -51,7 +51,7 @@ describe('Time Exceeded', () => {
     return gateway.toLan()
   }
 
-  it('quotes the packet as received, from its header on, and goes to the MAC address that it came from', () => {
+  it('embeds the packet as received, from its header on, and goes to the MAC address that it came from', () => {
     const bytes = frame({ eth: { src: '02:00:00:00:01:77', dst: MAC.lan }, ...probe(1) })
     const [error] = sentFor(bytes)
     expect(decode(error!).quoted).toEqual(bytes.subarray(14))

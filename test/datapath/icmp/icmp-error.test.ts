@@ -1,5 +1,5 @@
 // ICMP errors about translated packets: RFC 5508 section 4 (REQ-3 to REQ-6), RFC 4787 REQ-12, RFC 5382 REQ-9 and
-// REQ-10. The gateway verifies the checksums of every error sent, and of the packet that it quotes as far as that is
+// REQ-10. The gateway verifies the checksums of every error sent, and of the packet that it embeds as far as that is
 // whole.
 
 import { beforeEach, describe, expect, it } from 'vitest'
@@ -18,8 +18,8 @@ beforeEach(async () => {
   gateway = await Gateway.start()
 })
 
-/** The packet that an error sent into a LAN or out of it quotes. */
-const quotedBy = ([error]: Uint8Array[]) => decodeIp(decode(error!).quoted)
+/** The packet that an error sent into a LAN or out of it embeds. */
+const embeddedIn = ([error]: Uint8Array[]) => decodeIp(decode(error!).quoted)
 
 describe('from outside, about what an inside host has sent', () => {
   const packets: readonly (readonly [string, FrameSpec, number])[] = [
@@ -34,16 +34,16 @@ describe('from outside, about what an inside host has sent', () => {
     ['a packet with IP options', udp(FROM, TO, { payload: 'x', ip: { options: Uint8Array.of(7, 4, 4, 0) } }), 33],
   ]
   for (const [what, spec, bytes] of packets)
-    it(`${what}: the quote is what was sent, the error goes to its sender`, () => {
+    it(`${what}: it embeds what was sent, the error goes to its sender`, () => {
       const asSent = { ...spec, ip: { ...spec.ip, id: 99 } }
       const original = decode(frame(asSent))
       const [translated] = gateway.inside(asSent)
       const [error] = gateway.outside(icmpError(ROUTER, EXTERNAL, translated!, { bytes }))
       expect(decode(error!)).toMatchObject({ src: ROUTER, dst: HOST, type: 3, code: 3, ttl: 63 })
-      const quoted = decode(error!).quoted
-      expect(decodeIp(quoted)).toMatchObject({ src: HOST, dst: SERVER, id: 99, ttl: 63, length: original.length })
-      // The transport header as the inside host had sent it, checksum included where it is quoted.
-      const header = quoted.subarray(20 + original.options.length)
+      const embedded = decode(error!).quoted
+      expect(decodeIp(embedded)).toMatchObject({ src: HOST, dst: SERVER, id: 99, ttl: 63, length: original.length })
+      // The transport header as the inside host had sent it, checksum included where it is embedded.
+      const header = embedded.subarray(20 + original.options.length)
       const seen = spec.tcp && bytes < 40 ? (bytes >= 38 ? 18 : 8) : bytes - 20 - original.options.length
       expect(header.subarray(0, seen)).toEqual(original.body.subarray(0, seen))
       expect(gateway.counter('icmpErrorsTranslated')).toBe(1)
@@ -71,7 +71,7 @@ describe('from outside, about what an inside host has sent', () => {
     ])
   })
 
-  it('quotes a packet with a wrong checksum, which is not judged (REQ-3)', () => {
+  it('embeds a packet with a wrong checksum, which is not judged (REQ-3)', () => {
     gateway.verifiesTransport = false
     const [translated] = gateway.inside(udp(FROM, TO, { payload: 'payload' }))
     const damaged = translated!.slice()
@@ -79,7 +79,7 @@ describe('from outside, about what an inside host has sent', () => {
     expect(gateway.fate(WAN, icmpError(ROUTER, EXTERNAL, damaged, { bytes: 35 }))).toBe('sent')
   })
 
-  it('is carried although its quote has extensions behind it (RFC 4884)', () => {
+  it('is carried although the embedded packet has extensions behind it (RFC 4884)', () => {
     const [translated] = gateway.inside(udp(FROM, TO, { payload: new Uint8Array(100) }))
     const spec = icmpError(ROUTER, EXTERNAL, translated!, { bytes: 128, payload: Uint8Array.of(0x20, 0, 0xdf, 0xff) })
     expect(gateway.fate(WAN, spec)).toBe('sent')
@@ -94,11 +94,11 @@ describe('from inside, about what came from outside', () => {
     answer = gateway.outside(udp(TO, external, { payload: 'answer' }))[0]!
   })
 
-  it('goes out as from the external address, quoting what the outside had sent', () => {
+  it('goes out as from the external address, embedding what the outside had sent', () => {
     const sent = gateway.inside(icmpError(HOST, SERVER, answer, { bytes: 34 }))
     expect(decode(sent[0]!)).toMatchObject({ src: EXTERNAL, dst: SERVER, type: 3, code: 3 })
-    expect(quotedBy(sent)).toMatchObject({ src: SERVER, dst: EXTERNAL })
-    expect(`${quotedBy(sent).dst}:${quotedBy(sent).dport}`).toBe(external)
+    expect(embeddedIn(sent)).toMatchObject({ src: SERVER, dst: EXTERNAL })
+    expect(`${embeddedIn(sent).dst}:${embeddedIn(sent).dport}`).toBe(external)
   })
 
   it('from a router inside, whose address means nothing outside: from the external address, too', () => {
@@ -110,7 +110,7 @@ describe('from inside, about what came from outside', () => {
     const { icmpId } = decode(gateway.inside(echo(HOST, SERVER, 9))[0]!)
     const [reply] = gateway.outside(echoReply(SERVER, EXTERNAL, icmpId))
     const sent = gateway.inside(icmpError(HOST, SERVER, reply!))
-    expect(quotedBy(sent)).toMatchObject({ src: SERVER, dst: EXTERNAL, icmpId })
+    expect(embeddedIn(sent)).toMatchObject({ src: SERVER, dst: EXTERNAL, icmpId })
   })
 })
 
@@ -120,13 +120,13 @@ describe('an error that is not believed', () => {
     translated = gateway.inside(udp(FROM, TO, { payload: 'payload' }))[0]!
   })
 
-  const quoteBut = (change: (mem: DataView) => void): Uint8Array => {
+  const embeddedBut = (change: (mem: DataView) => void): Uint8Array => {
     const copy = translated.slice()
     change(new DataView(copy.buffer))
     return copy
   }
 
-  it('is sent to another address than the quoted packet came from (RFC 5927)', async () => {
+  it('is sent to another address than the embedded packet came from (RFC 5927)', async () => {
     const pool = await Gateway.start({ pool: ['198.51.100.1', '198.51.100.2'] })
     const [sent] = pool.inside(udp(FROM, TO))
     const { src } = decode(sent!)
@@ -135,13 +135,13 @@ describe('an error that is not believed', () => {
     expect(pool.fate(WAN, icmpError(ROUTER, src, sent!))).toBe('sent')
   })
 
-  it('quotes a port that nobody has: it may be about a packet of the host', () => {
-    const other = quoteBut((mem) => mem.setUint16(34, 20_001))
+  it('embeds a port that nobody has: it may be about a packet of the host', () => {
+    const other = embeddedBut((mem) => mem.setUint16(34, 20_001))
     expect(gateway.fate(WAN, icmpError(ROUTER, EXTERNAL, other))).toBe('not-ours')
   })
 
-  it('quotes another receiver', () => {
-    const other = quoteBut((mem) => mem.setUint16(36, 81))
+  it('embeds another receiver', () => {
+    const other = embeddedBut((mem) => mem.setUint16(36, 81))
     expect(gateway.fate(WAN, icmpError(ROUTER, EXTERNAL, other))).toBe('not-ours')
   })
 

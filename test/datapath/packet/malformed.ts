@@ -128,8 +128,8 @@ export const MALFORMED_UDP: readonly Malformed[] = [
 
 const error = (embedded: Uint8Array): Uint8Array =>
   built({ ip: { src: HOST, dst: SERVER }, icmp: { type: 3, code: 3, embedded } })
-const quote = built(udp(`${SERVER}:6000`, FROM)).subarray(IP)
-const quoteBut = (change: (mem: DataView) => void): Uint8Array => error(edited(quote.slice(), change))
+const cause = built(udp(`${SERVER}:6000`, FROM)).subarray(IP)
+const embeddedBut = (change: (mem: DataView) => void): Uint8Array => error(edited(cause.slice(), change))
 
 export const MALFORMED_ICMP: readonly Malformed[] = [
   ['no byte of ICMP', 'icmp-short', cut(ping, 20)],
@@ -140,15 +140,15 @@ export const MALFORMED_ICMP: readonly Malformed[] = [
   ['a type that nobody knows', 'icmp-type', built(echo(HOST, SERVER, 7, { type: 40 }))],
   ['type 255', 'icmp-type', built(echo(HOST, SERVER, 7, { type: 255 }))],
   ['an answer to no query', 'icmp-no-query', built(echo(HOST, SERVER, 7, { type: 0 }))],
-  ['an error that quotes nothing', 'icmp-embedded', error(new Uint8Array(0))],
-  ['an error that quotes 19 bytes', 'icmp-embedded', error(quote.subarray(0, 19))],
-  ['an error that quotes 7 bytes of UDP', 'icmp-embedded', error(quote.subarray(0, 27))],
-  ['an error that quotes version 6', 'icmp-embedded', quoteBut((mem) => mem.setUint8(0, 0x65))],
-  ['an error that quotes a header of 16 bytes', 'icmp-embedded', quoteBut((mem) => mem.setUint8(0, 0x44))],
-  ['an error that quotes a header beyond its end', 'icmp-embedded', quoteBut((mem) => mem.setUint8(0, 0x4f))],
-  ['an error that quotes a later fragment', 'icmp-embedded', quoteBut((mem) => mem.setUint16(6, 185))],
+  ['an error that embeds nothing', 'icmp-embedded', error(new Uint8Array(0))],
+  ['an error that embeds 19 bytes', 'icmp-embedded', error(cause.subarray(0, 19))],
+  ['an error that embeds 7 bytes of UDP', 'icmp-embedded', error(cause.subarray(0, 27))],
+  ['an error that embeds version 6', 'icmp-embedded', embeddedBut((mem) => mem.setUint8(0, 0x65))],
+  ['an error that embeds a header of 16 bytes', 'icmp-embedded', embeddedBut((mem) => mem.setUint8(0, 0x44))],
+  ['an error that embeds a header beyond its end', 'icmp-embedded', embeddedBut((mem) => mem.setUint8(0, 0x4f))],
+  ['an error that embeds a later fragment', 'icmp-embedded', embeddedBut((mem) => mem.setUint16(6, 185))],
   ['an error about an error', 'icmp-embedded', error(built(echo(SERVER, HOST, 0, { type: 3 })).subarray(IP))],
-  ['an error about no packet of ours', 'icmp-error-unrelated', error(quote)],
+  ['an error about no packet of ours', 'icmp-error-unrelated', error(cause)],
 ]
 
 const piece = (bytes: number, offset: number, more: boolean, protocol = 17): Uint8Array =>
