@@ -96,7 +96,7 @@ export class Context implements HelperContext {
   #direction: ConntrackDirection = 0
   #midLine = false
   #mostRewrites = 0
-  /** Of the line in hand: where it begins, and how much was made and rewritten before it. */
+  /** Where the line in hand begins, and how much was made and rewritten before it. */
   #lineAt = 0
   #madeBefore = 0
   #mangledBefore = 0

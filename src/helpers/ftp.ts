@@ -38,7 +38,7 @@ interface Control {
 const FIRST_UNPRIVILEGED = 1024
 /** A reply of 227 or 229 longer than this is not waited for. */
 const MOST_HELD = 512
-/** More than are ever under way. */
+/** As many as are counted: more than are ever under way. */
 const MOST_ASKED = 16
 
 /** RFC 959, 765, 775, 1639, 2228, 2389, 2428, 2640, 3659, 7151, and what servers and clients have added. */

@@ -84,7 +84,7 @@ export class HelperList {
 
   // --- a shard's side ---
 
-  /** It has followed this version; `fault` is empty, or says what it could not do. */
+  /** The shard has followed this version; `fault` is empty, or says what it could not do. */
   report(shard: number, version: number, fault: string): void {
     const bytes = Buffer.from(fault).subarray(0, FAULT_BYTES)
     this.#faults.set(bytes, shard * FAULT_BYTES)

@@ -53,11 +53,11 @@ export type Verdict = (typeof Verdict)[keyof typeof Verdict]
 
 /** What `expected` says of a connection that has come. */
 export const Expected = {
-  /** It is translated as its master was: the default. */
+  /** The connection was expected, and is translated as its master was: the default. */
   Follow: 'follow',
-  /** It is somebody else's: the expectation stays, the packet goes on as if there were none. */
+  /** The connection is another one: the expectation stays, the packet goes on as if there were none. */
   NotMine: 'not-mine',
-  /** It is dropped, the expectation stays. */
+  /** The packet is dropped, the expectation stays. */
   Drop: 'drop',
 } as const
 export type Expected = (typeof Expected)[keyof typeof Expected]
@@ -65,9 +65,9 @@ export type Expected = (typeof Expected)[keyof typeof Expected]
 /** A kind of expectation, with limits of its own: of SIP signalling is one, audio another. */
 export interface ExpectClass {
   readonly name: string
-  /** Of one connection at a time, 1 to 255; one more makes the oldest go. */
+  /** How many one connection may expect at a time, 1 to 255; one more makes the oldest go. */
   readonly maxExpected: number
-  /** Seconds that it waits for its connection, 1 to 65535. */
+  /** Seconds that an expectation waits for its connection, 1 to 65535. */
   readonly timeoutSeconds: number
 }
 
@@ -76,10 +76,10 @@ export interface Helper<State = unknown> {
   readonly name: string
   readonly tuple: HelperTuple
   readonly mask?: HelperMask
-  /** Of helpers with one kind of expectation; default 1 and 300. */
+  /** The limits of a helper with one kind of expectation (see ExpectClass); by default 1 and 300. */
   readonly maxExpected?: number
   readonly expectTimeoutSeconds?: number
-  /** Of helpers with several kinds, at most four. */
+  /** The kinds of expectation of a helper that has several, at most four. */
   readonly classes?: readonly ExpectClass[]
 
   /** The state of a new connection; `ctx.state` is what this has returned. It is lost when the shard starts again. */
@@ -91,7 +91,10 @@ export interface Helper<State = unknown> {
    */
   help(ctx: HelperContext<State>): Verdict | undefined
 
-  /** Called with the first packet of a connection that this helper has expected. Default: Expected.Follow. */
+  /**
+   * Called with the first packet of a connection that this helper has expected. Without this function, and if it throws
+   * (which is reported and counted), the answer is Expected.Follow.
+   */
   expected?(child: Child, master: Master): Expected
 }
 
@@ -101,8 +104,8 @@ export type HelperModule = Helper | ((options: Readonly<Record<string, unknown>>
 export type Direction = 'original' | 'reply'
 
 /**
- * What the packet is to its connection (enum ip_conntrack_info): the first one's direction is 'new' until something has
- * come back, or 'related' if the connection was expected; what comes back is a '-reply'.
+ * What the packet is to its connection (enum ip_conntrack_info). Packets of the original direction are 'new' until
+ * something has come back, or 'related' if the connection was expected; what comes back is a '-reply'.
  */
 export type CtInfo = 'new' | 'related' | 'established' | 'related-reply' | 'established-reply'
 
@@ -114,11 +117,11 @@ export interface Announcement {
   readonly port: number
   /** Default: the protocol of this connection. */
   readonly protocol?: Protocol
-  /** Whence it comes: from the peer of this connection (default), or from anyone. */
+  /** Where it comes from: the peer of this connection (default), or anyone. */
   readonly from?: 'peer' | 'anyone'
   /** Default: any. */
   readonly fromPort?: number
-  /** By number in `classes`; default 0. */
+  /** Its class, by number in `classes`; default 0. */
   readonly class?: number
   /** Stays when a connection has come (IP_CT_EXPECT_PERMANENT). */
   readonly permanent?: boolean
@@ -162,7 +165,7 @@ export interface HelperContext<State = unknown> {
    * the client of a UDP protocol asks may announce at once, since its answer may be the expected connection (TFTP).
    */
   readonly established: boolean
-  /** Of the packet in hand as its sender sent it, and as its receiver gets it. */
+  /** The tuple of the packet in hand as its sender sent it, and as its receiver gets it. */
   readonly tuple: Tuple
   readonly translated: Tuple
   readonly state: State
@@ -195,7 +198,7 @@ export interface HelperContext<State = unknown> {
    */
   expect(announcement: Announcement): Announced | undefined
   unexpect(handle: number): void
-  /** Of an inactive expectation, and back. */
+  /** Puts an inactive expectation in force, or makes it inactive again. */
   activate(handle: number, active: boolean): void
 
   /**
@@ -214,8 +217,8 @@ export interface Child {
   readonly class: number
 }
 
-/** The connection in which it was announced, which has not ended: its expectations end with it. */
+/** The connection in which a child was announced. It has not ended: its expectations end with it. */
 export interface Master {
-  /** Of its first packet, as sent. */
+  /** The tuple of the master's first packet, as sent. */
   readonly tuple: Tuple
 }

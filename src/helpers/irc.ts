@@ -7,7 +7,7 @@
 // port of 0 (reverse DCC: "I can't be reached, let me come to you", with a token) only gets its address rewritten; who
 // answers it, by the same line with a port and the token, makes an ordinary offer. RESUME, which asks for the rest of a
 // file, names the port that was offered: it reaches the client by the port that the client knows, and its ACCEPT the
-// other one by the port that that one knows.
+// other end by the port that the other end knows.
 //
 // A connection has to be IRC from its first byte: the client's first line is a command of registration, each of its
 // lines is a message, and what the server says first is one too. The first line that isn't ends the help for good.
@@ -72,8 +72,8 @@ export const irc = ({ privileged = false }: IrcOptions = {}): Helper<Session> =>
 })
 
 /**
- * The command of a message, '' for an empty line, which RFC 1459 (2.3.1) asks to ignore. Undefined if this is no IRC:
- * of the server only the first line has to be a message.
+ * The command of a message, '' for an empty line, which RFC 1459 (2.3.1) asks to ignore. Undefined if the line shows
+ * that this is no IRC; of the server's lines only the first has to be a message.
  */
 function begin({ direction, state }: HelperContext<Session>, line: string): string | undefined {
   if (line === '') return ''

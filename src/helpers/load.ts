@@ -13,7 +13,7 @@ export type HelperOptions = Readonly<Record<string, unknown>>
 
 /** A helper in force. */
 export interface HelperEntry {
-  /** Of the registry. */
+  /** The helper's number in the registry. */
   readonly id: number
   readonly name: string
   /** A built-in's name, or the absolute path of a module. */

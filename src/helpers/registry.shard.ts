@@ -40,7 +40,7 @@ let bindings: Bound[] = []
 const candidates = [new Uint8Array(65536), new Uint8Array(65536)] as const
 
 /**
- * Connections that begin from now on are read by it, where a binding matches: its own tuple, unless others are given.
+ * The helper reads connections that begin from now on, where a binding matches: its own tuple, unless others are given.
  * Returns its number, the lowest free one if none is given. Throws an Error that says what is wrong with it.
  */
 export function registerHelper(
@@ -60,8 +60,8 @@ export function registerHelper(
 }
 
 /**
- * Nothing new is read by it. What becomes of the connections that it reads is said by detachHelper()
- * (datapath/helped/helped-connections.ts).
+ * The helper reads no connection that begins from now on. What becomes of the connections that it reads is said by
+ * detachHelper() (datapath/helped/helped-connections.ts).
  */
 export function unregisterHelper(id: HelperId): boolean {
   bindings = bindings.filter((bound) => bound.id !== id)
