@@ -3,13 +3,13 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Of one wait inside a test. Shorter than the test's own limit, so that the wait's message is the one that is read. */
+/** The time limit of one wait inside a test: shorter than the test's, so that the wait's message is the one read. */
 export const PATIENCE_MS = 120_000
 
-/** Of a program that a test runs to its end, and that does a whole test's work. */
+/** The time limit of a program that a test runs to its end, and that does a whole test's work. */
 export const PROGRAM_LIMIT_MS = 480_000
 
-/** Of a test, and of a hook: vitest.config.ts. */
+/** The time limit of a test, and of a hook: vitest.config.ts. */
 export const TEST_LIMIT_MS = 600_000
 
 const LOOK_EVERY_MS = 20

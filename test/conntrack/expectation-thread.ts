@@ -206,7 +206,7 @@ function refresh(): void {
   if (generationOfRow(draft.masterRow) !== draft.masterGeneration || !connections.isLive(draft.masterRow)) return
   if (draft.reservation !== 0 && !reserveTaken(externals, draft.reservation - 1, () => table.isStanding(handle))) return
   if (draft.reservation === 0 && !table.isStanding(handle)) return
-  // It is what it was announced as again, active or not.
+  // The slot is again what it was announced as, active or not.
   Atomics.and(ledger, ledgerAt(handle), ~ASLEEP)
   const again = table.expect(draft)
   if (again < 0) return

@@ -92,7 +92,7 @@ class Story {
   }
 }
 
-/** Its worker returns, which it should not. */
+/** Makes a shard's worker return, which it should not do. */
 function endShard(shard: number): void {
   started.shards!.memory.control.words.stop(shard)
   signal(started.shards!.packetRings[shard]!.wakeFd)

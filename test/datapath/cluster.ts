@@ -42,16 +42,16 @@ const REASONS = ['flow', 'fragment', 'known-fragment', 'icmp-error', 'hairpin', 
 
 /** Which shard the kernel gives a frame to. */
 export type Deliver = (frame: Uint8Array, side: Side, cluster: Cluster) => number
-/** As the compiled rule does. */
+/** To the owner, as the compiled rule gives it. */
 export const toOwner: Deliver = (bytes, side, { leases, rules }) => {
   const packet = numbersOf(bytes)
   return ownerOf(side, packet, leases, rules)
 }
-/** All to one, as before the rule is loaded. */
+/** All frames to one shard, as before the rule is loaded. */
 export const toFirst: Deliver = () => 0
 /** To a dispatcher of its own, as where a driver has one queue. */
 export const toDispatcher: Deliver = (_bytes, _side, { shards }) => shards
-/** To the one after the owner: never right. */
+/** To the shard after the owner: never the right one. */
 export const toNeighbour: Deliver = (bytes, side, cluster) => (toOwner(bytes, side, cluster) + 1) % cluster.shards
 
 export interface ClusterOptions {
@@ -170,8 +170,8 @@ export class Cluster {
   }
 
   /**
-   * A shard, or the dispatcher, is dead, as far as it came; another begins on its memory, with modules and a driver of
-   * its own. What the dead one had sent and nobody has taken is forgotten. No turn yet.
+   * Lets a shard, or the dispatcher, count as dead where it is now; a successor begins on its memory, with modules and
+   * a driver of its own, and has not turned yet. What the dead one had sent and no test has taken is forgotten.
    */
   async restart(shard: number): Promise<void> {
     const { packetMemory } = this.drivers[shard]!

@@ -60,9 +60,9 @@ const timeoutFaults = ({ track }: Tables, live: readonly Connection[]): string[]
     track.timeoutOf(row) === timeout ? [] : [`connection ${row} lives ${timeout} s, should ${track.timeoutOf(row)}`],
   )
 
-/** Its inside end has sent. */
+/** True if the connection's inside end has sent. */
 const hasSent = ({ origin, seenReply }: Connection): boolean => origin === 0 || seenReply
-/** It has taken part: it has sent, or announced it. */
+/** True if the inside end has taken part in the connection: it has sent, or announced it. */
 const holds = (connection: Connection): boolean => hasSent(connection) || connection.expected
 
 function mappingFaults({ mappings }: Tables, { row, ...found }: Mapping, live: readonly Connection[]): string[] {

@@ -1,7 +1,7 @@
-// A shard that crashes inside any change, and the one that goes on with its memory ("Shards live longer than threads"):
-// flows begin, go on, close and expire, ports and rows run out, an address is lost and comes back, and in between the
-// shard throws at a point of fault-points.ts of each layer, also while it recovers. After each crash the tables fit
-// each other, what was established goes on by the same external endpoint, and in the end every port is free again.
+// A shard that crashes inside any change, and the one that goes on with its memory (docs/decisions/0019): flows
+// begin, go on, close and expire, ports and rows run out, an address is lost and comes back, and in between the shard
+// throws at a point of fault-points.ts of each layer, also while it recovers. After each crash the tables fit each
+// other, what was established goes on by the same external endpoint, and in the end every port is free again.
 
 import { describe, expect, it, vi } from 'vitest'
 import { POOL } from '../../src/nat/externals.ts'

@@ -87,8 +87,8 @@ export class Gateway {
   }
 
   /**
-   * The shard is dead, as far as it came; another begins on its memory, with modules and a driver of its own. What the
-   * dead one had sent and nobody has taken is forgotten. No turn yet.
+   * Lets the shard count as dead where it is now; a successor begins on its memory, with modules and a driver of its
+   * own, and has not turned yet. What the dead one had sent and no test has taken is forgotten.
    */
   async restart(): Promise<void> {
     this.driver = new WatchedDriver({ ...DRIVER, packetMemory: this.driver.packetMemory })
@@ -288,7 +288,7 @@ export class Gateway {
     return this.#tables
   }
 
-  /** The shard's event ring; whoever asks is its one reader. */
+  /** The shard's event ring; the test that asks for it is its one reader. */
   events(): EventReader {
     return new EventReader(eventsOf(this.#buffer, this.settings))
   }

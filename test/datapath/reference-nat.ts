@@ -302,7 +302,7 @@ export const answerTo = ({
   destinationPort: sourcePort,
 })
 
-/** An ICMP error by whoever dropped the packet, to whoever it says has sent it. */
+/** An ICMP error of the host that dropped the packet, to the sender that the packet names. */
 export const errorAbout = (quoted: PacketNumbers, by: number): PacketNumbers => ({
   protocol: ICMP,
   source: by,

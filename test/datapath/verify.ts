@@ -38,7 +38,7 @@ function headerFaults(ip: Uint8Array): string[] {
   return sumOf(ip.subarray(0, length)) === 0xffff ? [] : ['IPv4 header checksum']
 }
 
-/** Of a packet that is whole. */
+/** What is wrong with the transport checksum of a whole packet. */
 function transportFaults(ip: Uint8Array): string[] {
   const body = ip.subarray((ip[0]! & 15) * 4, word(ip, 2))
   const protocol = ip[9]!

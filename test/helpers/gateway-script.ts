@@ -119,7 +119,7 @@ interface End {
   peerNext: number
   sent: string
   received: string
-  /** Of what it has sent, what was acknowledged; its SYN counts. */
+  /** How much of what the end has sent was acknowledged; its SYN counts. */
   acknowledged: number
 }
 

@@ -50,7 +50,7 @@ const choice = (): PortChoice => ({ preservePorts: draw(4) === 0, parity: draw(2
 
 attachHashKey(data.seed, 0x5eed)
 ports.attachPorts(externals, data.shard, data.shards, () => Atomics.add(state, STATE.requests, 1))
-// From now on freed ports rest long enough to be seen, and short enough that there are some.
+// From now on freed ports are in quarantine long enough to be seen, and short enough that there are free ones.
 let now = 1_000_000
 setClock(now)
 ports.followLeases()

@@ -202,18 +202,18 @@ describe("preservation of the inside port's number", () => {
   })
 })
 
-describe('memory for ports that rest', () => {
+describe('memory for ports in quarantine', () => {
   it('grows with the blocks that are leased, and keeps the order', () => {
     const places = rests.quarantineRoom()
     expect(places).toBeLessThan(1024)
-    const rested = (from: number, to: number): void => {
+    const throughQuarantine = (from: number, to: number): void => {
       for (let block = from; block < to; block++) lease(ME, UDP_SPACE, block)
       for (let port = take(UDP_SPACE); port >= 0; port = take(UDP_SPACE))
         ports.freePort(externals.portIndex(0, UDP_SPACE, port))
     }
-    rested(100, 110)
+    throughQuarantine(100, 110)
     clock.setClock(1_060_000)
-    rested(110, 500)
+    throughQuarantine(110, 500)
     expect(rests.quarantined()).toBe(400 * SIZE)
     expect(rests.quarantineRoom()).toBeGreaterThanOrEqual(400 * SIZE)
     expect(rests.quarantineRoom()).toBeLessThan(2 * 400 * SIZE)

@@ -113,7 +113,7 @@ describe('external ports', () => {
           for (const [name, mapping] of now) {
             const before = mapped.get(name)
             if (before?.inside === mapping.inside) continue
-            // It is new: within a block that is leased, and rested since the step in which it was freed, at least.
+            // A new mapping's port lies in a leased block, and was in quarantine since the step in which it was freed.
             const block = Math.floor(mapping.port / BLOCK)
             expect(gateway.externals.ownerOfBlock(mapping.entry, spaceOf(mapping.protocol), block)).toBe(0)
             if (mapping.protocol !== 6) expect(second - (freed.get(name) ?? -REST)).toBeGreaterThanOrEqual(REST)

@@ -147,7 +147,7 @@ describe('freeing a port', () => {
     expect(take(UDP_SPACE)).toBe(-1)
   })
 
-  it('is for good: a port that has rested does not seem to rest again when its clock has gone round', () => {
+  it('is for good: a port out of quarantine does not seem to be in it again when its clock has gone round', () => {
     lease(UDP_SPACE, FIRST)
     for (let i = 0; i < BLOCK; i++) ports.freePort(externals.portIndex(0, UDP_SPACE, take(UDP_SPACE)))
     at(1200)

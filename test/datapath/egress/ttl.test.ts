@@ -1,4 +1,4 @@
-// Time to live (RFC 1812 5.3.1) and Time Exceeded (4.3, 5.2.7.3; RFC 792): asked before anything is created, quoting
+// Time to live (RFC 1812 5.3.1) and Time Exceeded (4.3, 5.2.7.3; RFC 792): asked before anything is created, embedding
 // the packet as received, from the address of the interface that it came by, and no more often than the rate limit
 // allows.
 
