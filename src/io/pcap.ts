@@ -2,9 +2,9 @@
 // real link), and adds what a capture lacks: an Ethernet header for each packet, whatever link it was captured on, and
 // the routes and neighbours of a network that never changes, in place of what netlink tells on a real host.
 //
-//   inside hosts -- INSIDE_ROUTER -- port 0, INSIDE -- gateway -- OUTSIDE, port 1 -- OUTSIDE_ROUTER -- everybody else
+//   inside hosts -- ROUTERS[0] -- port 0, INSIDE -- gateway -- OUTSIDE, port 1 -- ROUTERS[1] -- everybody else
 //
-// All hosts are behind one of the two routers, whose MAC addresses are known, so no packet waits for a neighbour.
+// All hosts are behind one of the two routers, whose MAC addresses are known (PCAP_MACS), so no packet waits for a neighbour.
 // Owner: the thread that replays.
 
 import { type FibPort, type FibRoute, type FibSnapshot, NEIGHBOUR, ROUTE } from '../routing/fib.ts'
