@@ -4,7 +4,8 @@
 //
 //   inside hosts -- ROUTERS[0] -- port 0, INSIDE -- gateway -- OUTSIDE, port 1 -- ROUTERS[1] -- everybody else
 //
-// All hosts are behind one of the two routers, whose MAC addresses are known (PCAP_MACS), so no packet waits for a neighbour.
+// All hosts are behind one of the two routers, whose MAC addresses are known (PCAP_MACS), so no packet waits for a
+// neighbour.
 // Owner: the thread that replays.
 
 import { type FibPort, type FibRoute, type FibSnapshot, NEIGHBOUR, ROUTE } from '../routing/fib.ts'
