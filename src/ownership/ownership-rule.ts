@@ -47,7 +47,7 @@ export interface PacketNumbers {
   /**
    * The packet that an ICMP error embeds. What that one embeds in its turn, or whether it was a fragment, is not asked.
    */
-  readonly quoted?: PacketNumbers
+  readonly embedded?: PacketNumbers
 }
 
 /** How packets are divided: among how many shards, under which key, and who leases which block of external ports. */
@@ -117,10 +117,10 @@ export const staticRules = (forwards: readonly PortForward[]): StaticRules => ({
  * The shard (0 .. shards-1) that a packet belongs to. Any packet has one, whether or not it is worth anything there.
  */
 export function ownerOf(side: Side, packet: PacketNumbers, leases: Leases, rules: StaticRules): Shard {
-  const { protocol, source, destination, sourcePort, destinationPort, fragment, quoted } = packet
+  const { protocol, source, destination, sourcePort, destinationPort, fragment, embedded } = packet
   if (fragment !== undefined) return ownerOfFragment(protocol, htonl(source), htonl(destination), fragment, leases)
   const by = { leases, rules }
-  if (quoted === undefined)
+  if (embedded === undefined)
     return ownerOfFlow(
       keyWord(protocol, side),
       htonl(source),
@@ -129,8 +129,8 @@ export function ownerOf(side: Side, packet: PacketNumbers, leases: Leases, rules
       by,
     )
   // What would answer the embedded packet.
-  const ports = portsWord(quoted.destinationPort, quoted.sourcePort)
-  return ownerOfFlow(keyWord(quoted.protocol, side), htonl(quoted.destination), htonl(quoted.source), ports, by)
+  const ports = portsWord(embedded.destinationPort, embedded.sourcePort)
+  return ownerOfFlow(keyWord(embedded.protocol, side), htonl(embedded.destination), htonl(embedded.source), ports, by)
 }
 
 /** Rule 6, of a packet as loaded; the identification is numeric. */

@@ -36,14 +36,14 @@ export function numbersFromInside(packet: Uint8Array, side: SideName): PacketNum
   return side === 'inside' ? read : reversed(read)
 }
 
-const reversed = ({ quoted, ...read }: PacketNumbers): PacketNumbers => ({
+const reversed = ({ embedded, ...read }: PacketNumbers): PacketNumbers => ({
   ...read,
   source: read.destination,
   destination: read.source,
   sourcePort: read.destinationPort,
   destinationPort: read.sourcePort,
   // An ICMP error from outside embeds a packet from inside. The ownership rule reverses an embedded packet once more.
-  ...(quoted === undefined ? {} : { quoted: reversed(quoted) }),
+  ...(embedded === undefined ? {} : { embedded: reversed(embedded) }),
 })
 
 function numbers(mem: DataView, at: number, end: number, isEmbedded = false): PacketNumbers {
@@ -57,7 +57,7 @@ function numbers(mem: DataView, at: number, end: number, isEmbedded = false): Pa
   if (protocol !== ipv4.PROTO_ICMP) return none
   const embedded = transport + icmp.EMBEDDED
   if (!isEmbedded && icmp.isError(icmp.type(mem, transport)))
-    return end - embedded < ipv4.MIN_HEADER_LEN ? none : { ...none, quoted: numbers(mem, embedded, end, true) }
+    return end - embedded < ipv4.MIN_HEADER_LEN ? none : { ...none, embedded: numbers(mem, embedded, end, true) }
   const id = mem.getUint16(transport + 4)
   return { ...read, sourcePort: id, destinationPort: id }
 }

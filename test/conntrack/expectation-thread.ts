@@ -170,7 +170,7 @@ function announce(): void {
 
 function publish(draft: Draft): void {
   const handle = table.expect(draft)
-  if (handle < 0) return
+  if (handle === 0) return
   // Nobody else can activate it.
   if ((draft.flags & INACTIVE) !== 0) Atomics.or(ledger, ledgerAt(handle), ASLEEP)
   announced.push({ draft, handle })
@@ -209,7 +209,7 @@ function refresh(): void {
   // The slot is again what it was announced as, active or not.
   Atomics.and(ledger, ledgerAt(handle), ~ASLEEP)
   const again = table.expect(draft)
-  if (again < 0) return
+  if (again === 0) return
   one.handle = again
   if ((draft.flags & INACTIVE) !== 0) Atomics.or(ledger, ledgerAt(again), ASLEEP)
 }

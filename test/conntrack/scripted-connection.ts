@@ -16,13 +16,13 @@ export function onlyOne(gateway: Gateway): Connection {
 }
 
 /** TCP between an inside client and an outside server, the client's SYN sent. */
-export class Talk {
+export class ScriptedConnection {
   readonly gateway: Gateway
   readonly external: string
 
-  static async begin(options: GatewayOptions = {}): Promise<Talk> {
+  static async begin(options: GatewayOptions = {}): Promise<ScriptedConnection> {
     const gateway = await Gateway.start(options)
-    return new Talk(gateway, fromOf(gateway.inside(tcpSegment(CLIENT, PEER, 'S'))[0]!))
+    return new ScriptedConnection(gateway, fromOf(gateway.inside(tcpSegment(CLIENT, PEER, 'S'))[0]!))
   }
 
   private constructor(gateway: Gateway, external: string) {

@@ -4,17 +4,17 @@
 import { describe, expect, it } from 'vitest'
 import { DEFAULT_TIMEOUTS, tcpTimeouts } from '../../src/conntrack/timeouts.ts'
 import { connectionsOf } from '../datapath/tables.ts'
-import { Talk } from './scripted-connection.ts'
+import { ScriptedConnection } from './scripted-connection.ts'
 
 const OPEN = 's SA, c A'
 
 /** Seconds from now that the connection is kept, found out by waiting. */
-function keptFor(talk: Talk, upTo: number): boolean {
-  talk.gateway.pass(upTo - 1)
-  const kept = connectionsOf(talk.gateway.tables).length === 1
+function keptFor(scripted: ScriptedConnection, upTo: number): boolean {
+  scripted.gateway.pass(upTo - 1)
+  const kept = connectionsOf(scripted.gateway.tables).length === 1
   // The sweep goes round in a second.
-  talk.gateway.pass(3)
-  return kept && connectionsOf(talk.gateway.tables).length === 0
+  scripted.gateway.pass(3)
+  return kept && connectionsOf(scripted.gateway.tables).length === 0
 }
 
 describe('TCP timeouts', () => {
@@ -31,77 +31,77 @@ describe('TCP timeouts', () => {
   ] as const
   for (const [state, story, seconds] of states)
     it(`${state}: ${seconds} s`, async () => {
-      const talk = (await Talk.begin()).sayAll(story)
-      expect(talk.connection).toMatchObject({ state, timeout: seconds })
-      expect(keptFor(talk, seconds)).toBe(true)
-      talk.gateway.check()
+      const scripted = (await ScriptedConnection.begin()).sayAll(story)
+      expect(scripted.connection).toMatchObject({ state, timeout: seconds })
+      expect(keptFor(scripted, seconds)).toBe(true)
+      scripted.gateway.check()
     })
 
   it('are configured by state', async () => {
     const timeouts = { tcp: { ...DEFAULT_TIMEOUTS.tcp, ESTABLISHED: 432_000, SYN_SENT: 120 } }
-    const talk = await Talk.begin({ timeouts })
-    expect(talk.connection.timeout).toBe(120)
-    expect(talk.sayAll(OPEN).connection.timeout).toBe(432_000)
+    const scripted = await ScriptedConnection.begin({ timeouts })
+    expect(scripted.connection.timeout).toBe(120)
+    expect(scripted.sayAll(OPEN).connection.timeout).toBe(432_000)
     expect(tcpTimeouts({ ...DEFAULT_TIMEOUTS, ...timeouts })[3]).toBe(432_000)
   })
 
   it('begin again with a segment of either end', async () => {
-    const talk = (await Talk.begin()).sayAll(OPEN)
+    const scripted = (await ScriptedConnection.begin()).sayAll(OPEN)
     for (const segment of ['c PA', 's PA', 'c A', 's A']) {
-      talk.gateway.pass(7000)
-      expect(talk.say(segment)).toBe(true)
+      scripted.gateway.pass(7000)
+      expect(scripted.say(segment)).toBe(true)
     }
-    expect(keptFor(talk, 7440)).toBe(true)
+    expect(keptFor(scripted, 7440)).toBe(true)
   })
 
   it('do not begin again with a SYN sent again without an answer', async () => {
-    const talk = await Talk.begin()
-    talk.gateway.pass(200)
-    expect(talk.say('c S')).toBe(true)
-    expect(keptFor(talk, 40)).toBe(true)
+    const scripted = await ScriptedConnection.begin()
+    scripted.gateway.pass(200)
+    expect(scripted.say('c S')).toBe(true)
+    expect(keptFor(scripted, 40)).toBe(true)
   })
 
   it('begin again with the SYN of a simultaneous open', async () => {
-    const talk = await Talk.begin()
-    talk.gateway.pass(200)
-    talk.sayAll('s S')
-    expect(keptFor(talk, 240)).toBe(true)
+    const scripted = await ScriptedConnection.begin()
+    scripted.gateway.pass(200)
+    scripted.sayAll('s S')
+    expect(keptFor(scripted, 240)).toBe(true)
   })
 
   it('do not begin again with what is passed and ignored', async () => {
-    const talk = (await Talk.begin()).sayAll('s SA')
-    talk.gateway.pass(200)
-    talk.sayAll('c S, s SA')
-    expect(keptFor(talk, 40)).toBe(true)
+    const scripted = (await ScriptedConnection.begin()).sayAll('s SA')
+    scripted.gateway.pass(200)
+    scripted.sayAll('c S, s SA')
+    expect(keptFor(scripted, 40)).toBe(true)
   })
 
   it('do not begin again with what is dropped', async () => {
-    const talk = (await Talk.begin()).sayAll('s SA')
-    talk.gateway.pass(200)
-    expect(talk.say('s S')).toBe(false)
-    expect(keptFor(talk, 40)).toBe(true)
+    const scripted = (await ScriptedConnection.begin()).sayAll('s SA')
+    scripted.gateway.pass(200)
+    expect(scripted.say('s S')).toBe(false)
+    expect(keptFor(scripted, 40)).toBe(true)
   })
 })
 
 describe('SEEN_REPLY and ASSURED', () => {
   it('a reply: SEEN_REPLY; ESTABLISHED out of SYN_RECV: ASSURED', async () => {
-    const talk = await Talk.begin()
-    expect(talk.connection).toMatchObject({ seenReply: false, assured: false })
-    talk.sayAll('s SA')
-    expect(talk.connection).toMatchObject({ seenReply: true, assured: false })
-    talk.sayAll('c A')
-    expect(talk.connection).toMatchObject({ seenReply: true, assured: true })
-    talk.sayAll('c FA, s FA, c A')
-    expect(talk.connection.assured).toBe(true)
+    const scripted = await ScriptedConnection.begin()
+    expect(scripted.connection).toMatchObject({ seenReply: false, assured: false })
+    scripted.sayAll('s SA')
+    expect(scripted.connection).toMatchObject({ seenReply: true, assured: false })
+    scripted.sayAll('c A')
+    expect(scripted.connection).toMatchObject({ seenReply: true, assured: true })
+    scripted.sayAll('c FA, s FA, c A')
+    expect(scripted.connection.assured).toBe(true)
   })
 
   it('a handshake that was never completed is not assured', async () => {
-    const talk = (await Talk.begin()).sayAll('s SA, c FA, s FA, c A')
-    expect(talk.connection).toMatchObject({ state: 'TIME_WAIT', seenReply: true, assured: false })
+    const scripted = (await ScriptedConnection.begin()).sayAll('s SA, c FA, s FA, c A')
+    expect(scripted.connection).toMatchObject({ state: 'TIME_WAIT', seenReply: true, assured: false })
   })
 
   it('a simultaneous open is', async () => {
-    const talk = (await Talk.begin()).sayAll('s S, c SA, s A')
-    expect(talk.connection).toMatchObject({ state: 'ESTABLISHED', assured: true, simultaneousOpen: true })
+    const scripted = (await ScriptedConnection.begin()).sayAll('s S, c SA, s A')
+    expect(scripted.connection).toMatchObject({ state: 'ESTABLISHED', assured: true, simultaneousOpen: true })
   })
 })

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { Gateway } from '../datapath/gateway.ts'
 import { fromOf, tcpSegment } from '../datapath/packets.ts'
 import { connectionsOf } from '../datapath/tables.ts'
-import { CLIENT, PEER, Talk } from './scripted-connection.ts'
+import { CLIENT, PEER, ScriptedConnection } from './scripted-connection.ts'
 
 const OPEN = 's SA, c A'
 
@@ -98,7 +98,7 @@ const STORIES: readonly (readonly [title: string, ...steps: (readonly [segment: 
 describe('TCP', () => {
   for (const [title, ...steps] of STORIES)
     it(`${title}: ${steps.map((step) => step.join(' -> ')).join(', ')}`, async () => {
-      const talk = await Talk.begin()
+      const talk = await ScriptedConnection.begin()
       expect(talk.state).toBe('SYN_SENT')
       for (const [segment, state] of steps) {
         expect(talk.say(segment)).toBe(true)
@@ -121,7 +121,7 @@ describe('TCP', () => {
   ] as const
   for (const [before, segment, why] of invalid)
     it(`drops ${why} (${segment}) and changes nothing`, async () => {
-      const talk = (await Talk.begin()).sayAll(before)
+      const talk = (await ScriptedConnection.begin()).sayAll(before)
       const state = talk.connection
       expect(talk.say(segment)).toBe(false)
       expect(talk.connection).toEqual(state)
@@ -129,7 +129,7 @@ describe('TCP', () => {
     })
 
   it("passes the server's ACK of nothing, unchanged: it may be a challenge (RFC 5961)", async () => {
-    const talk = await Talk.begin()
+    const talk = await ScriptedConnection.begin()
     expect(talk.say('s A')).toBe(true)
     expect(talk.connection).toMatchObject({ state: 'SYN_SENT', seenReply: false })
   })
@@ -137,7 +137,7 @@ describe('TCP', () => {
 
 describe('the end of a connection', () => {
   it('an RST that answers a SYN ends it at once, and frees its port', async () => {
-    const talk = await Talk.begin()
+    const talk = await ScriptedConnection.begin()
     expect(talk.say('s RA')).toBe(true)
     expect(connectionsOf(talk.gateway.tables)).toEqual([])
     expect(talk.gateway.counter('portsUsed', 0)).toBe(0)
@@ -145,7 +145,7 @@ describe('the end of a connection', () => {
   })
 
   it('any other RST keeps it, so that what is under way finds its receiver (RFC 7857 2.2)', async () => {
-    const talk = (await Talk.begin()).sayAll(`${OPEN}, s R`)
+    const talk = (await ScriptedConnection.begin()).sayAll(`${OPEN}, s R`)
     expect(talk.connection.timeout).toBe(240)
     expect(talk.say('s R')).toBe(true)
   })
@@ -153,7 +153,7 @@ describe('the end of a connection', () => {
   const closed = [`${OPEN}, c FA, s FA, c A`, `${OPEN}, s R`, `${OPEN}, c R`, 'c R']
   for (const story of closed)
     it(`a new SYN after ${story} opens anew`, async () => {
-      const talk = (await Talk.begin()).sayAll(story)
+      const talk = (await ScriptedConnection.begin()).sayAll(story)
       const [out] = talk.gateway.inside(tcpSegment(CLIENT, PEER, 'S'))
       expect(out).toBeDefined()
       expect(talk.connection).toMatchObject({ state: 'SYN_SENT', seenReply: false, packets: [1, 0] })
@@ -164,7 +164,7 @@ describe('the end of a connection', () => {
     })
 
   it('a SYN in LAST_ACK passes and changes nothing', async () => {
-    const talk = (await Talk.begin()).sayAll(`${OPEN}, c FA, s FA`)
+    const talk = (await ScriptedConnection.begin()).sayAll(`${OPEN}, c FA, s FA`)
     expect(talk.say('c S')).toBe(true)
     expect(talk.state).toBe('LAST_ACK')
   })

@@ -294,7 +294,8 @@ function numbersOf(bytes: Uint8Array, ip = 14): PacketNumbers {
     return { ...common, sourcePort: view.getUint16(l4), destinationPort: view.getUint16(l4 + 2) }
   if (protocol !== 1) return { ...common, sourcePort: 0, destinationPort: 0 }
   const isError = [3, 4, 5, 11, 12].includes(view.getUint8(l4))
-  if (isError && !isEmbedded) return { ...common, sourcePort: 0, destinationPort: 0, quoted: numbersOf(bytes, l4 + 8) }
+  if (isError && !isEmbedded)
+    return { ...common, sourcePort: 0, destinationPort: 0, embedded: numbersOf(bytes, l4 + 8) }
   const id = view.getUint16(l4 + 4)
   return { ...common, sourcePort: id, destinationPort: id }
 }

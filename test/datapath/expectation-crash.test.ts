@@ -88,7 +88,7 @@ describe('a crash', () => {
       // Every second of the last minutes somebody looks: what leaked is found.
       gateway.pass(8000)
       expect(connectionsOf(gateway.tables)).toEqual([])
-      expect([gateway.keeper.count, standing(gateway), takenPorts(gateway)]).toEqual([0, 0, 0])
+      expect([gateway.expectationGc.count, standing(gateway), takenPorts(gateway)]).toEqual([0, 0, 0])
       gateway.check()
     })
 
@@ -112,8 +112,8 @@ describe('a crash', () => {
     for (const act of STORY) act()
     const { gateway } = d
     expect(gateway.counter('expectationsMatched')).toBeGreaterThanOrEqual(3)
-    expect([gateway.keeper.count, standing(gateway), takenPorts(gateway)]).toEqual([0, 0, 0])
-    expect(gateway.keeper.mended).toEqual({ slot: 0, count: 0, reservation: 0 })
+    expect([gateway.expectationGc.count, standing(gateway), takenPorts(gateway)]).toEqual([0, 0, 0])
+    expect(gateway.expectationGc.mended).toEqual({ slot: 0, count: 0, reservation: 0 })
     gateway.check()
   })
 })

@@ -63,7 +63,7 @@ export class Gateway {
   /**
    * The coordinator's part in expectations: once a second as time goes by, and before a dead shard's successor begins.
    */
-  readonly keeper: ExpectationGc
+  readonly expectationGc: ExpectationGc
   settings: ShardSettings
   readonly #buffer: SharedArrayBuffer
   readonly #fib: Fib
@@ -92,7 +92,7 @@ export class Gateway {
    */
   async restart(): Promise<void> {
     this.driver = new WatchedDriver({ ...DRIVER, packetMemory: this.driver.packetMemory })
-    this.keeper.reclaim(0)
+    this.expectationGc.reclaim(0)
     this.settings = { ...this.settings, restarted: true, epoch: this.settings.epoch + 1 }
     await this.#attach()
   }
@@ -151,7 +151,7 @@ export class Gateway {
       expectations: expectations.buffer,
       helperList: helperList.buffer,
     }
-    this.keeper = new ExpectationGc({
+    this.expectationGc = new ExpectationGc({
       table: this.expectations,
       externals: this.externals,
       connections: [connectionsOf(this.#buffer, settings)],
@@ -275,7 +275,7 @@ export class Gateway {
 
   #look(): void {
     this.#lookedAt = this.#now
-    this.keeper.look()
+    this.expectationGc.look()
   }
 
   /** Time goes by without a turn: nothing is swept before the next packet. */

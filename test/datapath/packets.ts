@@ -88,7 +88,7 @@ export interface Decoded {
   readonly icmpId: number
   readonly mtu: number
   /** Of an ICMP error: the packet embedded in it. */
-  readonly quoted: Uint8Array
+  readonly embedded: Uint8Array
 }
 
 const NONE = new Uint8Array(0)
@@ -129,7 +129,7 @@ export function decodeIp(packet: Uint8Array): Decoded {
     code: isIcmp ? icmp.code(mem, at) : 0,
     icmpId: isIcmp ? mem.getUint16(at + 4) : 0,
     mtu: isIcmp ? icmp.nextHopMtu(mem, at) : 0,
-    quoted: isIcmp ? packet.subarray(at + icmp.EMBEDDED) : NONE,
+    embedded: isIcmp ? packet.subarray(at + icmp.EMBEDDED) : NONE,
   }
 }
 

@@ -303,11 +303,11 @@ export const answerTo = ({
 })
 
 /** An ICMP error of the host that dropped the packet, to the sender that the packet names. */
-export const errorAbout = (quoted: PacketNumbers, by: number): PacketNumbers => ({
+export const errorAbout = (embedded: PacketNumbers, by: number): PacketNumbers => ({
   protocol: ICMP,
   source: by,
-  destination: quoted.source,
+  destination: embedded.source,
   sourcePort: 0,
   destinationPort: 0,
-  quoted,
+  embedded,
 })

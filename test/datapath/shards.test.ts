@@ -191,7 +191,7 @@ describe('hairpin (RFC 4787 REQ-9)', () => {
           const externalB = fromOf(cluster.inside(udp(b, `${SERVER}:3478`))[0]!)
           const [sent] = cluster.hairpin(udp(a, externalB))
           const [error] = cluster.hairpin(icmpError(other, decode(sent!).src, sent!))
-          const embedded = decode(error!).quoted
+          const embedded = decode(error!).embedded
           expect([decode(error!).src, decode(error!).dst, decode(error!).ttl]).toEqual([EXTERNAL, HOST, 63])
           const view = new DataView(embedded.buffer, embedded.byteOffset)
           expect([view.getUint16(20), view.getUint16(22)]).toEqual([46_000 + i, Number(externalB.split(':')[1])])

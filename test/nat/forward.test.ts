@@ -106,11 +106,11 @@ describe('a forwarded port of an address shared with the host', () => {
     const [toServer] = gateway.outside(tcpSegment(CLIENT, FORWARDED, 'S'))
     const [error] = gateway.inside(icmpError(HOST, SERVER, toServer!))
     expect(decode(error!)).toMatchObject({ src: EXTERNAL, dst: SERVER })
-    expect(decodeIp(decode(error!).quoted)).toMatchObject({ src: SERVER, dst: EXTERNAL, sport: 40000, dport: 21 })
+    expect(decodeIp(decode(error!).embedded)).toMatchObject({ src: SERVER, dst: EXTERNAL, sport: 40000, dport: 21 })
     const [toClient] = gateway.inside(tcpSegment(SERVICE, CLIENT, 'SA'))
     const [back] = gateway.outside(icmpError(ROUTER, EXTERNAL, toClient!))
     expect(decode(back!)).toMatchObject({ src: ROUTER, dst: HOST })
-    expect(decodeIp(decode(back!).quoted)).toMatchObject({ src: HOST, dst: SERVER, sport: 21, dport: 40000 })
+    expect(decodeIp(decode(back!).embedded)).toMatchObject({ src: HOST, dst: SERVER, sport: 21, dport: 40000 })
     expect(gateway.drops()).toEqual({})
   })
 

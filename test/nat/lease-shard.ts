@@ -14,7 +14,7 @@ export const OTHER = 1
 
 export let ports: typeof import('../../src/nat/ports.shard.ts') & typeof import('../../src/nat/blocks.shard.ts')
 export let reservations: typeof import('../../src/nat/reservations.ts')
-export let rests: typeof import('../../src/nat/quarantine.shard.ts')
+export let quarantine: typeof import('../../src/nat/quarantine.shard.ts')
 export let clock: typeof import('../../src/memory/clock.ts')
 export let externals: Externals
 export let counters: Float64Array
@@ -41,7 +41,7 @@ beforeEach(async () => {
     ...(await import('../../src/nat/blocks.shard.ts')),
   }
   reservations = await import('../../src/nat/reservations.ts')
-  rests = await import('../../src/nat/quarantine.shard.ts')
+  quarantine = await import('../../src/nat/quarantine.shard.ts')
   clock = await import('../../src/memory/clock.ts')
   externals = allocate((region) => new Externals(region, { capacity: 1, blockSize: SIZE })).view
   externals.add(1, POOL)

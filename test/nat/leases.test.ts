@@ -25,7 +25,7 @@ import {
   OTHER,
   ports,
   portsOf,
-  rests,
+  quarantine,
   SIZE,
   sorted,
   take,
@@ -204,7 +204,7 @@ describe("preservation of the inside port's number", () => {
 
 describe('memory for ports in quarantine', () => {
   it('grows with the blocks that are leased, and keeps the order', () => {
-    const places = rests.quarantineRoom()
+    const places = quarantine.quarantineRoom()
     expect(places).toBeLessThan(1024)
     const throughQuarantine = (from: number, to: number): void => {
       for (let block = from; block < to; block++) lease(ME, UDP_SPACE, block)
@@ -214,9 +214,9 @@ describe('memory for ports in quarantine', () => {
     throughQuarantine(100, 110)
     clock.setClock(1_060_000)
     throughQuarantine(110, 500)
-    expect(rests.quarantined()).toBe(400 * SIZE)
-    expect(rests.quarantineRoom()).toBeGreaterThanOrEqual(400 * SIZE)
-    expect(rests.quarantineRoom()).toBeLessThan(2 * 400 * SIZE)
+    expect(quarantine.quarantined()).toBe(400 * SIZE)
+    expect(quarantine.quarantineRoom()).toBeGreaterThanOrEqual(400 * SIZE)
+    expect(quarantine.quarantineRoom()).toBeLessThan(2 * 400 * SIZE)
     clock.setClock(1_120_000)
     ports.endQuarantine()
     expect(counters[CELL.portsResting + UDP_SPACE]).toBe(390 * SIZE)
@@ -226,8 +226,8 @@ describe('memory for ports in quarantine', () => {
   })
 
   it('is none for TCP, whose ports rest in closing states', () => {
-    const places = rests.quarantineRoom()
+    const places = quarantine.quarantineRoom()
     for (let block = 100; block < 500; block++) lease(ME, TCP_SPACE, block)
-    expect(rests.quarantineRoom()).toBe(places)
+    expect(quarantine.quarantineRoom()).toBe(places)
   })
 })

@@ -15,7 +15,7 @@ import { connectionsOf, type Mapping, mappingsOf } from '../datapath/tables.ts'
 const BLOCK = 16
 const FIRST_BLOCK = 1280
 const BLOCKS = 1
-const REST = 120
+const QUARANTINE = 120
 const HOSTS = [HOST, '10.0.0.6', '10.0.0.7']
 const SERVERS = [SERVER, '198.51.100.7']
 
@@ -116,7 +116,8 @@ describe('external ports', () => {
             // A new mapping's port lies in a leased block, and was in quarantine since the step in which it was freed.
             const block = Math.floor(mapping.port / BLOCK)
             expect(gateway.externals.ownerOfBlock(mapping.entry, spaceOf(mapping.protocol), block)).toBe(0)
-            if (mapping.protocol !== 6) expect(second - (freed.get(name) ?? -REST)).toBeGreaterThanOrEqual(REST)
+            if (mapping.protocol !== 6)
+              expect(second - (freed.get(name) ?? -QUARANTINE)).toBeGreaterThanOrEqual(QUARANTINE)
           }
           for (const name of mapped.keys())
             if (now.get(name)?.inside !== mapped.get(name)!.inside) freed.set(name, second)

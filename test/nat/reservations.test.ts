@@ -15,8 +15,8 @@ import {
   OTHER,
   ports,
   portsOf,
+  quarantine,
   reservations,
-  rests,
   SIZE,
   sorted,
   take,
@@ -173,10 +173,10 @@ describe('a reserved port', () => {
     expect([counters[CELL.portsUsed + UDP_SPACE], counters[CELL.portsResting + UDP_SPACE]]).toEqual([1, 1])
     reservations.unreserveAt(externals, indexOf(port, UDP_SPACE))
     ports.freePort(externals.portIndex(0, UDP_SPACE, port))
-    expect(rests.quarantined()).toBe(2)
+    expect(quarantine.quarantined()).toBe(2)
     clock.setClock(1_000_000 + 120_000)
     ports.endQuarantine()
-    expect([rests.quarantined(), counters[CELL.portsResting + UDP_SPACE]]).toEqual([0, 0])
+    expect([quarantine.quarantined(), counters[CELL.portsResting + UDP_SPACE]]).toEqual([0, 0])
     expect(ports.usableIn(Math.floor(indexOf(port, UDP_SPACE) / SIZE))).toBe(SIZE)
   })
 

@@ -182,7 +182,7 @@ function numbersAt(mem: DataView, at: number, isEmbedded: boolean): PacketNumber
 
 function icmpNumbers(mem: DataView, at: number, isEmbedded: boolean): Partial<PacketNumbers> {
   const type = icmp.type(mem, at)
-  if (icmp.isError(type) && !isEmbedded) return { quoted: numbersAt(mem, at + icmp.EMBEDDED, true) }
+  if (icmp.isError(type) && !isEmbedded) return { embedded: numbersAt(mem, at + icmp.EMBEDDED, true) }
   if (!icmp.isQuery(type) && !icmp.isReply(type)) return {}
   const identifier = mem.getUint16(at + 4)
   return { sourcePort: identifier, destinationPort: identifier }

@@ -66,7 +66,7 @@ describe('an ICMP error from outside', () => {
     const { summary, inside } = await played(story.pcap)
     expect(summary).toMatchObject({ toInside: 1, toOutside: 1, drops: new Map() })
     expect(decode(inside[0]!)).toMatchObject({ src: '198.51.100.9', dst: CLIENT.address, type: 3, code: 3 })
-    const received = decodeIp(decode(inside[0]!).quoted)
+    const received = decodeIp(decode(inside[0]!).embedded)
     expect(received).toMatchObject({ src: CLIENT.address, sport: 1000, dst: SERVER.address, dport: 53 })
   })
 })

@@ -52,11 +52,6 @@ export class ByteQueue {
     this.drop(this.length)
   }
 
-  /** A copy. */
-  bytes(): Uint8Array {
-    return Uint8Array.from(this.#bytes.subarray(this.#from, this.#to))
-  }
-
   text(): string {
     return this.#bytes.toString('latin1', this.#from, this.#to)
   }

@@ -66,20 +66,17 @@ const isOverdue = (stream: Stream): boolean =>
   (stream.hasPending && nowMs - stream.pendingSince >= LONGEST_HOLD) ||
   (stream.hasEarly && nowMs - stream.earlySince >= LONGEST_GAP)
 
-/** All that a stream holds goes on, untouched: what is in order, then what lies behind gaps. */
+/**
+ * What a stream holds in order goes on, untouched. Pieces behind a gap are forgotten: moving the stream over the gap would
+ * forget what lies before it, the bytes that fill the gap and rewritten bytes that the receiver has not acknowledged yet.
+ */
 function release(helped: HelpedConnection, direction: Direction): void {
   const stream = helped.streams[direction]
   if (!stream.holds) return
   const from = stream.done
   stream.acceptAll()
   flush(helped, direction, from)
-  for (let early = stream.takeEarly(); early !== undefined; early = stream.takeEarly()) {
-    stream.skipTo(early.at)
-    stream.append(early.bytes.bytes(), 0, early.at, early.bytes.length)
-    early.bytes.clear()
-    stream.acceptAll()
-    flush(helped, direction, early.at)
-  }
+  stream.dropEarly()
   helped.headers[direction] = undefined
 }
 

@@ -83,8 +83,7 @@ export class Stream {
   clear(): void {
     this.#accepted.clear()
     this.#pending.clear()
-    for (const { bytes } of this.#early) bytes.clear()
-    this.#early = []
+    this.dropEarly()
   }
 
   get hasPending(): boolean {
@@ -171,9 +170,10 @@ export class Stream {
     return this.#early.length <= MOST_EARLY
   }
 
-  /** The first kept piece behind the gap, taken out; undefined if there is none. */
-  takeEarly(): Early | undefined {
-    return this.#early.shift()
+  /** Forgets the pieces behind gaps, as if they had been lost: the receiver has none of them, and the sender repeats them. */
+  dropEarly(): void {
+    for (const { bytes } of this.#early) bytes.clear()
+    this.#early = []
   }
 
   /** The pending bytes before `length` go on, with these replacements in rising order: the caller has room for them. */

@@ -29,8 +29,8 @@ export async function ping(processes: Processes, { lan }: Topology, probe: Ping,
   const program = processes.start(
     lan,
     'ping',
-    // By -W it would give up two round trips after the last request, too early on a busy machine. By -w it sends on until
-    // it has as many answers, which readPing() knows by their numbers.
+    // By -W it would give up two round trips after the last request, too early on a busy machine. By -w it sends on
+    // until it has as many answers, which readPing() knows by their numbers.
     ['-n', '-c', count, '-i', PING_EVERY_S, '-w', PATIENCE_S, '-s', size, target].map(String),
   )
   seen(newTally(count))

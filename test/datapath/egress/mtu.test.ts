@@ -44,7 +44,7 @@ describe("don't fragment", () => {
     expect(printed([error!])).toEqual([
       'IP 10.0.0.1 > 10.0.0.5: ICMP 192.0.2.7 unreachable - need to frag (mtu 576), length 556',
     ])
-    expect(decode(error!).quoted).toEqual(frame(tooBig).subarray(14, 14 + 548))
+    expect(decode(error!).embedded).toEqual(frame(tooBig).subarray(14, 14 + 548))
     expect(gateway.counter('icmpErrorsSent', 1)).toBe(1)
   })
 

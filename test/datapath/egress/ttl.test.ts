@@ -41,7 +41,7 @@ describe('time to live', () => {
     expect(gateway.fate(WAN, answer)).toBe('ttl-expired')
     const [error] = gateway.toWan()
     expect(printed([error!])).toEqual(['IP 203.0.113.1 > 192.0.2.7: ICMP time exceeded in-transit, length 36'])
-    expect(decodeIp(decode(error!).quoted)).toMatchObject({ src: SERVER, dst: EXTERNAL, ttl: 1 })
+    expect(decodeIp(decode(error!).embedded)).toMatchObject({ src: SERVER, dst: EXTERNAL, ttl: 1 })
   })
 })
 
@@ -54,7 +54,7 @@ describe('Time Exceeded', () => {
   it('embeds the packet as received, from its header on, and goes to the MAC address that it came from', () => {
     const bytes = frame({ eth: { src: '02:00:00:00:01:77', dst: MAC.lan }, ...probe(1) })
     const [error] = sentFor(bytes)
-    expect(decode(error!).quoted).toEqual(bytes.subarray(14))
+    expect(decode(error!).embedded).toEqual(bytes.subarray(14))
     expect([...error!.subarray(0, 6)]).toEqual([2, 0, 0, 0, 1, 0x77])
   })
 

@@ -90,7 +90,7 @@ for (const [how, deliver] of DELIVERIES)
           const { from, to } = pairOf(cluster, i)
           const payload = new Uint8Array(1450)
           const [error] = cluster.hairpin(udp(from, to, { payload, ip: { dontFragment: true } }))
-          const { dst, type, code, mtu, quoted: embedded } = decode(error!)
+          const { dst, type, code, mtu, embedded } = decode(error!)
           expect([dst, type, code, mtu]).toEqual([HOST, 3, 4, 1400])
           const view = new DataView(embedded.buffer, embedded.byteOffset)
           expect([view.getUint16(20), view.getUint16(22)].join()).toBe(

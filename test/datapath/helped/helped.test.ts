@@ -89,6 +89,23 @@ describe('a stream that a helper reads', () => {
     expect(d.say(d.client, 9, 11).map(({ text }) => text)).toEqual(['ADDR <1234-1234>\r\nNEXT\r\n'])
   })
 
+  it('forgets, cut off, what lies behind a gap, and nothing that lies before it', async () => {
+    const d = await start(rewriting(LONGER))
+    d.client.text = 'ADDR 1234\r\nADDR 5678\r\nNEXT\r\n'
+    // The first line leaves rewritten, and is lost; NEXT comes early; the prefix of the second line is held too often.
+    d.send(d.client, 0, 11)
+    expect(d.say(d.client, 22, 28)).toEqual([])
+    expect(d.say(d.client, 11, 14)).toEqual([])
+    expect(d.say(d.client, 11, 14)).toEqual([])
+    expect(d.say(d.client, 11, 14).map(({ text }) => text)).toContain('ADD')
+    expect(d.say(d.client, 0, 11).map(({ text }) => text)).toEqual(['ADDR <1234-1234>\r\n'])
+    d.say(d.client, 11, 28)
+    expect(d.server.contradictions).toEqual([])
+    expect(d.server.received).toBe('ADDR <1234-1234>\r\nADDR 5678\r\nNEXT\r\n')
+    d.acknowledge(d.server)
+    expect(d.client.acknowledged).toBe(28)
+  })
+
   it('believes the bytes that came first', async () => {
     const d = await start(rewriting(LONGER))
     d.client.text = 'HELLO\r\n'

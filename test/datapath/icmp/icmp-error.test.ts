@@ -19,7 +19,7 @@ beforeEach(async () => {
 })
 
 /** The packet that an error sent into a LAN or out of it embeds. */
-const embeddedIn = ([error]: Uint8Array[]) => decodeIp(decode(error!).quoted)
+const embeddedIn = ([error]: Uint8Array[]) => decodeIp(decode(error!).embedded)
 
 describe('from outside, about what an inside host has sent', () => {
   const packets: readonly (readonly [string, FrameSpec, number])[] = [
@@ -40,7 +40,7 @@ describe('from outside, about what an inside host has sent', () => {
       const [translated] = gateway.inside(asSent)
       const [error] = gateway.outside(icmpError(ROUTER, EXTERNAL, translated!, { bytes }))
       expect(decode(error!)).toMatchObject({ src: ROUTER, dst: HOST, type: 3, code: 3, ttl: 63 })
-      const embedded = decode(error!).quoted
+      const embedded = decode(error!).embedded
       expect(decodeIp(embedded)).toMatchObject({ src: HOST, dst: SERVER, id: 99, ttl: 63, length: original.length })
       // The transport header as the inside host had sent it, checksum included where it is embedded.
       const header = embedded.subarray(20 + original.options.length)
