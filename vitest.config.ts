@@ -1,5 +1,7 @@
-// Two projects. `unit` needs no root, no network namespace and no Debian package: any user may run it, anywhere. `host`
-// is the rest, in files named *.host.test.ts: the kernel, real programs, the lab.
+// Three projects. `unit` needs no root, no network namespace and no Debian package, and takes less than a minute: any
+// user may run it, anywhere. `long` needs no more and takes longer: whole gateways of several shards, crashes at every
+// point, searches for counterexamples, files named *.long.test.ts. `host`, in files named *.host.test.ts, is the rest:
+// the kernel, real programs, the lab.
 
 import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
@@ -9,6 +11,7 @@ import { TEST_LIMIT_MS } from './test/patience.ts'
 const source = (path: string) => new URL(path, import.meta.url).pathname
 
 const HOST = 'test/**/*.host.test.ts'
+const LONG = 'test/**/*.long.test.ts'
 
 /**
  * Files of `host` wait for others most of their time, each for itself: they begin first, the longest before the rest.
@@ -24,7 +27,8 @@ const LONGEST = [
 class WaitingFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId, project }: TestSpecification): number => {
-      if (project.name !== 'host') return LONGEST.length + 1
+      if (project.name === 'unit') return LONGEST.length + 2
+      if (project.name === 'long') return LONGEST.length + 1
       const place = LONGEST.findIndex((name) => moduleId.endsWith(`/${name}.host.test.ts`))
       return place < 0 ? LONGEST.length : place
     }
@@ -42,10 +46,12 @@ export default defineConfig({
     maxWorkers: availableParallelism() + 2,
     sequence: { sequencer: WaitingFirst },
     globalSetup: ['test/leftovers.ts'],
+    setupFiles: ['test/seeds.ts'],
     testTimeout: TEST_LIMIT_MS,
     hookTimeout: TEST_LIMIT_MS,
     projects: [
-      { extends: true, test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [HOST] } },
+      { extends: true, test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [HOST, LONG] } },
+      { extends: true, test: { name: 'long', include: [LONG] } },
       { extends: true, test: { name: 'host', include: [HOST] } },
     ],
   },

@@ -1,5 +1,5 @@
 // What the shard that goes on with a dead one's memory makes again (nat/recover.shard.ts). Crashes inside a change are
-// in datapath/crash.test.ts; here the shard dies between two packets.
+// in datapath/crash.long.test.ts; here the shard dies between two packets.
 
 import { describe, expect, it } from 'vitest'
 import { Gateway } from '../datapath/gateway.ts'
