@@ -67,8 +67,9 @@ const isOverdue = (stream: Stream): boolean =>
   (stream.hasEarly && nowMs - stream.earlySince >= LONGEST_GAP)
 
 /**
- * What a stream holds in order goes on, untouched. Pieces behind a gap are forgotten: moving the stream over the gap would
- * forget what lies before it, the bytes that fill the gap and rewritten bytes that the receiver has not acknowledged yet.
+ * What a stream holds in order goes on, untouched. Pieces behind a gap are forgotten: moving the stream over the gap
+ * would forget what lies before it, the bytes that fill the gap and rewritten bytes that the receiver has not
+ * acknowledged yet.
  */
 function release(helped: HelpedConnection, direction: Direction): void {
   const stream = helped.streams[direction]

@@ -170,7 +170,10 @@ export class Stream {
     return this.#early.length <= MOST_EARLY
   }
 
-  /** Forgets the pieces behind gaps, as if they had been lost: the receiver has none of them, and the sender repeats them. */
+  /**
+   * Forgets the pieces behind gaps, as if they had been lost: the receiver has none of them, and the sender repeats
+   * them.
+   */
   dropEarly(): void {
     for (const { bytes } of this.#early) bytes.clear()
     this.#early = []
