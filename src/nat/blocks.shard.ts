@@ -15,7 +15,7 @@ import type { Entry, PortIndex, Seconds, Shard } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
 import { type Block, type BlockIndex, type Externals, SPACES, type Space, TCP_SPACE, VACANT } from './externals.ts'
 import { fault } from './fault-points.ts'
-import { freedAt, isInQuarantine, isMapped, unmap, wasFreed } from './port-words.ts'
+import { freedAt, isInQuarantine, isMapped, setFreed, wasFreed } from './port-words.ts'
 import {
   attachQuarantine,
   beginQuarantine,
@@ -118,8 +118,10 @@ function loseUnlessOurs(entry: Entry, space: Space, block: Block): boolean {
 
 function gainIfOurs(entry: Entry, space: Space, block: Block): boolean {
   const index = externals.blockIndex(entry, space, block)
-  if (isLeased(index) || !isOurs(entry, space, block)) return false
+  if (isLeased(index)) return false
+  // Read before the owner is asked: if the block is frozen in between, this lease is not the one in force.
   leased[index] = externals.leaseOf(entry, space, block)
+  if (!isOurs(entry, space, block) || externals.leaseOf(entry, space, block) !== leased[index]) return false
   gain(index, space, externals.portIndex(entry, space, block * externals.blockSize))
   return true
 }
@@ -134,14 +136,21 @@ function gain(index: BlockIndex, space: Space, first: PortIndex): void {
     if (isMapped(word)) {
       if (isOtherShards(at)) free++
       else mapped++
-    } else if (isInQuarantine(word, now, quarantineOf(space))) {
-      // Word and queue must agree on the second: the queue is in order, so the quarantine begins anew.
-      unmap(externals.portWords, at, freedAt(now))
-      beginQuarantine(at, now)
-    } else {
-      if (wasFreed(word)) unmap(externals.portWords, at, 0)
-      free++
+      continue
     }
+    // Word and queue must agree on the second: the queue is in order, so the quarantine begins anew.
+    const inQuarantine = isInQuarantine(word, now, quarantineOf(space))
+    if (inQuarantine || wasFreed(word)) {
+      // The block may have gone already, and its next lessee may have queued or given the port: only this very word is
+      // changed, and that lessee changes it too. What is counted of a block that has gone is lost with it.
+      if (!isLeaseInForce(index)) break
+      if (!setFreed(externals.portWords, at, word, inQuarantine ? freedAt(now) : 0)) {
+        at--
+        continue
+      }
+    }
+    if (inQuarantine) beginQuarantine(at, now)
+    else free++
   }
   usable[index] = free
   taken[index] = mapped

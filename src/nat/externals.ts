@@ -170,6 +170,14 @@ export class Externals {
   }
 
   /**
+   * The shard could not take the port that it was about to. Another one may have taken it from the same word, and has
+   * set the same word then: with the intent it would look like this shard's.
+   */
+  intendNothing(shard: Shard): void {
+    this.#intents[shard * CACHE_LINE_WORDS] = 0
+  }
+
+  /**
    * The port (by portIndex()) that the shard was last about to take or to free, and its word while taken; -1 for none.
    */
   intentOf(shard: Shard): readonly [at: PortIndex, taken: PortWord] {

@@ -33,6 +33,9 @@ export const withContent = (word: PortWord, content: number): PortWord =>
 /** What a word says of a port that was freed at this second. */
 export const freedAt = (second: Seconds): number => ((second % FREED_MODULUS) + 1) << FREED_SHIFT
 
+/** When the port was freed, as freedAt() says it; 0 if it is in no quarantine. */
+export const freedIn = (word: PortWord): number => word & FREED_MASK
+
 /** It was freed, and the shard that leases its block has not ended its quarantine. */
 export const wasFreed = (word: PortWord): boolean => (word & FREED_MASK) !== 0
 
@@ -50,6 +53,13 @@ export function unmap(words: Int32Array, at: PortIndex, freed: number): void {
     if (Atomics.compareExchange(words, at, word, withContent(word, (word & RESERVATIONS) | freed)) === word) return
   }
 }
+
+/**
+ * Says of a port that nobody has mapped when it was freed (freedAt(), or 0). False, and nothing is changed, if its word
+ * is not this one any more.
+ */
+export const setFreed = (words: Int32Array, at: PortIndex, word: PortWord, freed: number): boolean =>
+  Atomics.compareExchange(words, at, word, withContent(word, (word & RESERVATIONS) | freed)) === word
 
 /** How many reservations name a port, by its word; and so many reservations as bits of a word. */
 export const reservationsIn = (word: PortWord): number => (word & RESERVATIONS) / RESERVATION

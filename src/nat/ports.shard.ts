@@ -34,7 +34,17 @@ import {
 } from './blocks.shard.ts'
 import { type Externals, SHARED, SPACES, type Space, spaceAt, spaceOf } from './externals.ts'
 import { fault } from './fault-points.ts'
-import { freedAt, isMapped, isTaken, MAPPED, RESERVATIONS, unmap, wasFreed, withContent } from './port-words.ts'
+import {
+  freedAt,
+  freedIn,
+  isMapped,
+  isTaken,
+  MAPPED,
+  RESERVATIONS,
+  unmap,
+  wasFreed,
+  withContent,
+} from './port-words.ts'
 import { beginQuarantine, forgetQuarantine, nextOutOfQuarantine } from './quarantine.shard.ts'
 import type { PortChoice } from './settings.ts'
 
@@ -98,7 +108,10 @@ function tryPort(at: PortIndex): boolean {
   const mapped = withContent(word, MAPPED)
   externals.intend(shard, at, mapped)
   fault('port about to be taken')
-  if (Atomics.compareExchange(externals.portWords, at, word, mapped) !== word) return false
+  if (Atomics.compareExchange(externals.portWords, at, word, mapped) !== word) {
+    externals.intendNothing(shard)
+    return false
+  }
   fault('port taken')
   if (!isLeaseInForce(block)) {
     // The coordinator froze the block between our look and our taking: it is not ours to give. Exactly this word is
@@ -121,15 +134,22 @@ export function takeReserved(at: PortIndex): boolean {
   for (;;) {
     const word = Atomics.load(externals.portWords, at)
     if (!isLeased(block) || isMapped(word) || (word & RESERVATIONS) === 0) return false
+    // A block with a reserved port doesn't move: if it is ours now, it is ours until the word changes. A block that has
+    // gone before, and was not looked at since, is not touched at all.
+    if (!isLeaseInForce(block)) return false
     const mapped = withContent(word, (word & RESERVATIONS) | MAPPED)
     externals.intend(shard, at, mapped)
     fault('port about to be taken')
-    // One reservation more or less is no reason to refuse.
-    if (Atomics.compareExchange(externals.portWords, at, word, mapped) !== word) continue
+    if (Atomics.compareExchange(externals.portWords, at, word, mapped) !== word) {
+      // One reservation more or less is no reason to refuse.
+      externals.intendNothing(shard)
+      continue
+    }
     fault('reserved port taken')
     if (!isLeaseInForce(block)) {
-      // Only an address that is lost takes its blocks along.
-      unmap(externals.portWords, at, 0)
+      // The coordinator is looking whether the block is free, or the address is lost. If the port was in quarantine it
+      // is still in its lessee's queue: its word must go on saying so.
+      unmap(externals.portWords, at, freedIn(word))
       return false
     }
     countTaken(block)
@@ -185,9 +205,10 @@ export function endQuarantine(): void {
 
 /** False if the block has gone to another shard since the leases were looked at: then the port is that one's. */
 function clearFreed(at: PortIndex): boolean {
-  if (!isLeaseInForce(blockOf(at))) return false
+  // The word is read first: if the block goes after the look at its lease, its new lessee changes the word of each port
+  // that is in quarantine, and this change fails.
   const word = Atomics.load(externals.portWords, at)
-  if (isMapped(word)) return false
+  if (isMapped(word) || !isLeaseInForce(blockOf(at))) return false
   // A word that has changed meanwhile is not ours any more, or a reservation names it: then it is looked at next time.
   return Atomics.compareExchange(externals.portWords, at, word, withContent(word, word & RESERVATIONS)) === word
 }
