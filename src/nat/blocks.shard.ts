@@ -31,6 +31,8 @@ const FEWEST_BLOCKS = 2
 /** How long after a denial the shard asks again. */
 const ASKS_AGAIN_AFTER: Seconds = 2
 const NEVER = -ASKS_AGAIN_AFTER
+/** No ownership word is this: a block so marked is lost, and gained if it is ours, when leases are next looked at. */
+const NO_LEASE = -1
 
 let externals: Externals
 let shard: Shard = 0
@@ -120,8 +122,9 @@ function gainIfOurs(entry: Entry, space: Space, block: Block): boolean {
   const index = externals.blockIndex(entry, space, block)
   if (isLeased(index)) return false
   // Read before the owner is asked: if the block is frozen in between, this lease is not the one in force.
-  leased[index] = externals.leaseOf(entry, space, block)
-  if (!isOurs(entry, space, block) || externals.leaseOf(entry, space, block) !== leased[index]) return false
+  const lease = externals.leaseOf(entry, space, block)
+  if (!isOurs(entry, space, block) || externals.leaseOf(entry, space, block) !== lease) return false
+  leased[index] = lease
   gain(index, space, externals.portIndex(entry, space, block * externals.blockSize))
   return true
 }
@@ -142,8 +145,11 @@ function gain(index: BlockIndex, space: Space, first: PortIndex): void {
     const inQuarantine = isInQuarantine(word, now, quarantineOf(space))
     if (inQuarantine || wasFreed(word)) {
       // The block may have gone already, and its next lessee may have queued or given the port: only this very word is
-      // changed, and that lessee changes it too. What is counted of a block that has gone is lost with it.
-      if (!isLeaseInForce(index)) break
+      // changed, and that lessee changes it too. If it is only frozen and stays ours, it is counted anew.
+      if (!isLeaseInForce(index)) {
+        leased[index] = NO_LEASE
+        break
+      }
       if (!setFreed(externals.portWords, at, word, inQuarantine ? freedAt(now) : 0)) {
         at--
         continue
