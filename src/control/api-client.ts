@@ -9,7 +9,7 @@ import type { Connection as ListedConnection } from '../coordinator/api/connecti
 import type { Expectation as ListedExpectation } from '../coordinator/api/expectation-list.ts'
 import type { HelperRequest, LoadedHelper } from '../coordinator/helpers/helper-manager.ts'
 import { EXIT } from './exit-codes.ts'
-import { DEFAULT_API_SOCKET } from './schema.ts'
+import { DEFAULT_API_SOCKET } from './schema/operation.ts'
 import { readSources, type SourceOptions, valueAt } from './sources.ts'
 
 /** A connection as `GET /connections` lists it. */

@@ -7,7 +7,7 @@ import { moduleAt } from '../coordinator/helpers/helper-config.ts'
 import type { ReplayHelper, ReplayOptions, Summary } from '../replay/replay.ts'
 import { type Addr, type Prefix, parseAddress, parsePrefix } from '../wire/address.ts'
 import { EXIT } from './exit-codes.ts'
-import { MAX_WORKERS } from './schema.ts'
+import { MAX_WORKERS } from './schema/threads.ts'
 
 /** The options as the command line gives them. */
 export interface ReplayArguments {

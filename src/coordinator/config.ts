@@ -1,5 +1,5 @@
 // A gateway's configuration: plain data, checked and complete. control/ makes it from natloom.yaml and the environment
-// (control/schema.ts has each key, its default and what is allowed); the coordinator takes it as it is and gives each
+// (control/schema has each key, its default and what is allowed); the coordinator takes it as it is and gives each
 // shard the numbers that it needs (memory.ts). Durations are whole seconds, addresses and interfaces are text.
 
 import type { HelperRequest } from './helpers/helper-manager.ts'

@@ -1,0 +1,40 @@
+// How the gateway is operated: the sections `api`, `metrics` and `log`, and `statePath`.
+
+import * as z from 'zod'
+import { parseListen } from '../../metrics/listen.ts'
+import { choice, section } from './values.ts'
+
+const LISTEN = 'address:port, such as 127.0.0.1:9464, [::1]:9464 or 0.0.0.0:9464'
+
+export const DEFAULT_API_SOCKET = '/run/natloom/api.sock'
+/** unix(7): a path has 108 bytes with its terminating zero. */
+const MAX_SOCKET_PATH = 107
+const SOCKET = `an absolute path of at most ${MAX_SOCKET_PATH} bytes`
+
+export const api = section({
+  socket: z
+    .string(SOCKET)
+    .regex(/^\/./, SOCKET)
+    .refine((path) => Buffer.byteLength(path) <= MAX_SOCKET_PATH, SOCKET)
+    .default(DEFAULT_API_SOCKET)
+    .describe('The unix socket that the command line finds the running gateway by; only its own user may connect.'),
+}).prefault({})
+
+export const metrics = section({
+  listen: z
+    .string(LISTEN)
+    .refine((text) => parseListen(text) !== undefined, LISTEN)
+    .default('127.0.0.1:9464')
+    .describe('Where /metrics and /healthz are served.'),
+}).prefault({})
+
+export const log = section({
+  level: choice('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent').default('info'),
+  format: choice('auto', 'json', 'text').default('auto').describe('auto: text on a terminal, JSON elsewhere.'),
+}).prefault({})
+
+export const statePath = z
+  .string('an absolute path')
+  .regex(/^\/./, 'an absolute path')
+  .default('/run/natloom/state.json')
+  .describe('Where the next start finds what a killed gateway could not take back.')
