@@ -26,7 +26,6 @@ import { portsInUse } from '../host/sockets.ts'
 import { readHost } from '../host/watcher.ts'
 import { parseFaults } from '../io/fault-plan.ts'
 import { close, eventfd } from '../io/syscalls.ts'
-import type { Health } from '../metrics/server.ts'
 import type { PortForward } from '../nat/port-forward-rules.ts'
 import { ownerProgram } from '../ownership/ownership-bpf.ts'
 import { staticRules } from '../ownership/ownership-rule.ts'
@@ -34,6 +33,7 @@ import { type Addr, formatAddress } from '../wire/address.ts'
 import { poolAddresses } from './address-range.ts'
 import type { GatewayConfig } from './config.ts'
 import { type ExpectationGc, expectationGcOf } from './expectations/expectation-gc.ts'
+import { GatewayHealth } from './health.ts'
 import { HelperManager } from './helpers/helper-manager.ts'
 import { KernelDispatch } from './interfaces/kernel-dispatch.ts'
 import { checkInterfaces, firstAddress, linkChanges } from './interfaces/links.ts'
@@ -67,6 +67,7 @@ export class Gateway {
   readonly #portForwards: readonly PortForward[]
   readonly #host: Host
   readonly #undo = new UndoStack()
+  readonly #health: GatewayHealth
   #end: (exitCode: number) => void = () => {}
   #stopped: Promise<void> | undefined
   /** The watcher's last report, by port number. */
@@ -95,6 +96,12 @@ export class Gateway {
       forwarded: this.#portForwards,
       hostPortRange: sharesAddress(config) ? { from: nat.ports.to + 1, to: HIGHEST_PORT } : null,
       statePath,
+    })
+    this.#health = new GatewayHealth({
+      shards: config.workers,
+      notTurning: () => this.#shards?.notTurning() ?? [],
+      externalAddresses: () => this.#externalAddresses?.count ?? 0,
+      links: () => this.#links,
     })
     this.done = new Promise((resolve) => {
       this.#end = resolve
@@ -167,7 +174,7 @@ export class Gateway {
     await helpers.settled()
     const apiServer = await serveApi(api.socket, { memory, helpers, clock })
     this.#undo.push('the API', () => apiServer.close())
-    const health = () => this.#health()
+    const health = () => this.#health.now()
     const metricsServer = await serveMetrics(metrics.listen, { memory, shards, expectationGc, health })
     this.#undo.push('the metrics server', () => metricsServer.close())
     this.#metricsUrl = metricsServer.url
@@ -291,16 +298,6 @@ export class Gateway {
     this.#shards = shards
     await shards.forwarding()
     return shards
-  }
-
-  #health(): Health {
-    const notTurning = this.#shards?.notTurning() ?? []
-    const externalAddresses = this.#externalAddresses?.count ?? 0
-    const interfaces = this.#links.map(({ name, up }) => ({ name, up }))
-    return {
-      ok: notTurning.length === 0 && externalAddresses > 0,
-      detail: { shards: this.#config.workers, notTurning, externalAddresses, interfaces },
-    }
   }
 
   /** The watcher's report: interfaces that came, went or are back, and their addresses. */

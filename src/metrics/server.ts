@@ -8,7 +8,8 @@ import type { Registry } from 'prom-client'
 import { parseListen } from './listen.ts'
 
 export interface Health {
-  readonly ok: boolean
+  /** Why the gateway isn't healthy, each as a sentence for people; none while all is well. */
+  readonly reasons: readonly string[]
   /** The state of the gateway's parts, as JSON. */
   readonly detail: unknown
 }
@@ -102,10 +103,11 @@ async function answer(
     const text = await registry.metrics()
     response.writeHead(200, { 'content-type': registry.contentType }).end(text)
   } else if (path === '/healthz') {
-    const { ok, detail } = health()
+    const { reasons, detail } = health()
+    const ok = reasons.length === 0
     response
       .writeHead(ok ? 200 : 503, { 'content-type': 'application/json' })
-      .end(`${JSON.stringify({ ok, detail })}\n`)
+      .end(`${JSON.stringify({ ok, reasons, detail })}\n`)
   } else {
     response.writeHead(404, { 'content-type': 'text/plain' }).end('here are /metrics and /healthz\n')
   }

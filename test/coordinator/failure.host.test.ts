@@ -42,7 +42,9 @@ beforeAll(() => {
   for (const name of ['lan0', 'wan0']) {
     namespace.ip(`link add ${name} type veth peer name ${name}-far`)
     namespace.ip(`link set ${name} up`)
+    namespace.ip(`link set ${name}-far up`)
   }
+  namespace.ip('addr add 10.0.0.1/24 dev lan0')
   namespace.ip('addr add 203.0.113.1/24 dev wan0')
   const there = open(namespace.path, 0)
   setns(there, CLONE_NEWNET)

@@ -104,7 +104,14 @@ describe('natloom run, where the outside interface has no address', () => {
     const natloom = start()
     await natloom.logged('no outside address')
     await natloom.logged('"forwarding"')
-    expect(health()).toMatchObject({ ok: false, detail: { externalAddresses: 0 } })
+    expect(health()).toMatchObject({
+      ok: false,
+      reasons: [
+        'there is no external address: nothing is translated',
+        `interface ${OUTSIDE_INTERFACE} has no IPv4 address`,
+      ],
+      detail: { externalAddresses: 0 },
+    })
     network.gateway.host.ip(`addr add ${GATEWAY_OUTSIDE}/24 dev ${OUTSIDE_INTERFACE}`)
     network.gateway.host.ip(`route add default via ${SERVER}`)
     await natloom.logged('translating to the outside address')

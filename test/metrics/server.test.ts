@@ -22,7 +22,7 @@ beforeEach(async () => {
   blocks = [allocate(counterBlock).view, allocate(counterBlock).view]
   restarts = [0, 0]
   ages = [12, 0]
-  health = { ok: true, detail: { shards: 2 } }
+  health = { reasons: [], detail: { shards: 2 } }
   server = await MetricsServer.start({
     listen: '127.0.0.1:0',
     registry: createRegistry(workers(), KEPT),
@@ -120,14 +120,14 @@ describe('/healthz', () => {
   it('is 200 while all is well', async () => {
     const answer = await get('/healthz')
     expect(answer.status).toBe(200)
-    expect(await answer.json()).toEqual({ ok: true, detail: { shards: 2 } })
+    expect(await answer.json()).toEqual({ ok: true, reasons: [], detail: { shards: 2 } })
   })
 
   it('is 503 with what is wrong', async () => {
-    health = { ok: false, detail: 'shard 0 stands still' }
+    health = { reasons: ['shard 0 does not turn'], detail: { shards: 2 } }
     const answer = await get('/healthz')
     expect(answer.status).toBe(503)
-    expect(await answer.json()).toEqual({ ok: false, detail: 'shard 0 stands still' })
+    expect(await answer.json()).toEqual({ ok: false, reasons: ['shard 0 does not turn'], detail: { shards: 2 } })
   })
 })
 
