@@ -1,5 +1,6 @@
 // The exit codes of natloom, all of them: scripts, the systemd unit and deploy/README.md rely on them. Besides, a
-// second SIGINT or SIGTERM ends the process at once with 128 plus the signal's number, as shells report it.
+// SIGINT, SIGTERM or SIGHUP two seconds or more after the first ends the process at once with 128 plus the signal's
+// number, as shells report it.
 
 export const EXIT = {
   /** Success; for `run`: stopped by a signal, and everything was undone. */
@@ -10,6 +11,6 @@ export const EXIT = {
   configuration: 2,
   /** The host lacks something: an interface, a right, a tool, a free port; for `conntrack`, a running gateway. */
   host: 3,
-  /** The gateway ran, and something that it can't go on without failed. */
+  /** The gateway ran, and something that it can't go on without failed, or something could not be taken back. */
   gatewayFailed: 4,
 } as const

@@ -31,9 +31,18 @@ const CONFIG = [
 async function runGateway({ config: file }: ConfigOption): Promise<number> {
   const { config: configured } = loadConfig({ file, env: process.env })
   const config = { ...configured, labFaults: process.env.NATLOOM_LAB_FAULTS }
-  const { Gateway } = await import('../coordinator/gateway.ts')
-  const start = Gateway.start.bind(Gateway)
-  return run({ config, log: createLog(config.log), start, signals: process, exit: process.exit.bind(process) })
+  const [{ Gateway }, { exitAtOnce }] = await Promise.all([
+    import('../coordinator/gateway.ts'),
+    import('../coordinator/exit-at-once.ts'),
+  ])
+  return run({
+    config,
+    log: createLog(config.log),
+    begin: (config, log) => new Gateway(config, log),
+    signals: process,
+    now: () => performance.now(),
+    exit: exitAtOnce,
+  })
 }
 
 function check({ config: file, schema }: ConfigOption & { readonly schema?: true }): number {

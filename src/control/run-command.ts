@@ -1,20 +1,30 @@
 // `natloom run`, from the configuration to the exit code: starts the gateway, waits for a signal or the gateway's own
 // end, stops it.
 //
-//   signal                       while starting            while running       while stopping
-//   first SIGINT/TERM/HUP        stop after the start      stop                (was the first)
-//   second                       exit at once              exit at once        exit at once
-// An exit at once leaves the host's rules and settings as they are: the next start undoes them.
+//   signal                       while starting            while running        while stopping
+//   first SIGINT/TERM/HUP        give up the start, stop   stop                 stop (the gateway ends by itself)
+//   within two seconds of it     nothing                   nothing              nothing
+//   later                        -                         -                    exit at once
+// One request to stop often comes as several signals: a terminal's Ctrl-C reaches natloom and the npm that started it,
+// which passes it on; timeout(1) signals its command and then its process group. Only somebody who has waited means to
+// end it by force. An exit at once leaves the host's rules and settings as they are: the next start undoes them.
+//
+// The signals are listened to until the process ends, because a repeat that comes in its last milliseconds would
+// otherwise end it by the signal's default action.
 
 import { constants } from 'node:os'
 import type { Logger } from 'pino'
 import type { GatewayConfig } from '../coordinator/config.ts'
+import { explain } from './errors.ts'
 import { EXIT } from './exit-codes.ts'
 
 export interface RunningGateway {
+  /** Resolves once it forwards. Rejects with why it can't start, or when it is stopped before. */
+  readonly started: Promise<unknown>
+  /** Valid once it has started. */
   readonly metricsUrl: string
-  /** Undoes everything. */
-  stop(reason: string): Promise<void>
+  /** Undoes everything, in bounded time, also while it starts. Resolves with what could not be undone. */
+  stop(reason: string): Promise<readonly { readonly late: boolean }[]>
   /** Resolves with an exit code after a failure that the gateway can't go on from. */
   readonly done: Promise<number>
 }
@@ -22,40 +32,64 @@ export interface RunningGateway {
 export interface RunOptions {
   readonly config: GatewayConfig
   readonly log: Logger
-  start(config: GatewayConfig, log: Logger): Promise<RunningGateway>
+  begin(config: GatewayConfig, log: Logger): RunningGateway
   /** The process, which signals come from. */
-  readonly signals: {
-    on(signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void): unknown
-    off(signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void): unknown
-  }
-  /** Ends the process at once. */
+  readonly signals: { on(signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void): unknown }
+  /** Milliseconds of a monotonic clock. */
+  now(): number
+  /** Ends the process at once, whatever its threads do. */
   exit(code: number): void
 }
 
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 const SIGNAL_EXIT = 128
+/** Signals that come this soon after the first one are the same request. */
+const SAME_REQUEST_MS = 2000
 
-export async function run({ config, log, start, signals, exit }: RunOptions): Promise<number> {
-  let onSignal: (signal: NodeJS.Signals) => void = () => {}
-  const asked = new Promise<NodeJS.Signals>((resolve) => {
-    let first = true
-    onSignal = (signal) => {
-      if (!first) return exit(SIGNAL_EXIT + constants.signals[signal])
-      first = false
-      log.info({ signal }, 'asked to stop')
-      resolve(signal)
-    }
-  })
-  for (const signal of STOP_SIGNALS) signals.on(signal, onSignal)
-  try {
-    const gateway = await start(config, log)
+export async function run(options: RunOptions): Promise<number> {
+  const { config, log, begin, exit } = options
+  const asked = stopRequest(options)
+  const gateway = begin(config, log)
+  const running = gateway.started.then(() => {
     log.info({ inside: config.inside, outside: config.outside, metrics: gateway.metricsUrl }, 'forwarding')
-    const end = await Promise.race([asked, gateway.done])
-    if (typeof end === 'number') return end
-    await gateway.stop(end)
-    log.info('stopped, everything taken back')
-    return EXIT.ok
-  } finally {
-    for (const signal of STOP_SIGNALS) signals.off(signal, onSignal)
+    return gateway.done
+  })
+  try {
+    const end = await Promise.race([asked, running])
+    const left = await gateway.stop(String(end))
+    if (left.length === 0) log.info('stopped, everything taken back')
+    return finish(typeof end === 'string' && left.length === 0 ? EXIT.ok : EXIT.gatewayFailed, left, exit)
+  } catch (error) {
+    const left = await gateway.stop('could not start')
+    if (!left.some(({ late }) => late)) throw error
+    const { text, exitCode } = explain(error)
+    log.fatal(text)
+    return finish(exitCode, left, exit)
   }
+}
+
+/** Resolves with the first signal; from then on the repeats are handled. */
+function stopRequest({ log, signals, now, exit }: RunOptions): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let first: number | undefined
+    const onSignal = (signal: NodeJS.Signals) => {
+      if (first === undefined) {
+        first = now()
+        log.info({ signal }, 'asked to stop')
+        resolve(signal)
+      } else if (now() - first < SAME_REQUEST_MS) {
+        log.debug({ signal }, 'asked to stop again: the same request')
+      } else {
+        log.warn({ signal }, 'asked to stop again: ending at once, the next start takes everything back')
+        exit(SIGNAL_EXIT + constants.signals[signal])
+      }
+    }
+    for (const signal of STOP_SIGNALS) signals.on(signal, onSignal)
+  })
+}
+
+/** An ordinary exit waits for every thread's end, which a thread that was late may never reach. */
+function finish(code: number, left: readonly { readonly late: boolean }[], exit: RunOptions['exit']): number {
+  if (left.some(({ late }) => late)) exit(code)
+  return code
 }

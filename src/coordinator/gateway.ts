@@ -44,7 +44,8 @@ import { allocateMemory, type GatewayMemory } from './memory.ts'
 import { parsePortForward } from './port-forwards.ts'
 import { serveApi, serveMetrics } from './services.ts'
 import { checkByteOrder, HIGHEST_PORT, refuseKernelNat, refuseServedPorts, sharesAddress } from './start-checks.ts'
-import { UndoStack } from './undo-stack.ts'
+import { StoppableStart } from './stoppable-start.ts'
+import { type Problem, UndoStack } from './undo-stack.ts'
 import { Doorbell } from './workers/doorbell.ts'
 import { EXIT_GATEWAY_FAILED, type ThreadError } from './workers/errors.ts'
 import { NetlinkThread } from './workers/netlink-thread.ts'
@@ -54,8 +55,15 @@ import { Shards, type ShardsOptions } from './workers/shards.ts'
 const LOOK_AT_SOCKETS_EVERY_MS = 10_000
 const RETURN_BLOCKS_EVERY_MS = 10_000
 const LOOK_AT_EXPECTATIONS_EVERY_MS = 1000
+/** Their last turns (coordinator/workers/supervisor.ts), and as long again to terminate the threads that don't end. */
+const SHARDS_END_WITHIN_MS = 5000
 
 export class Gateway {
+  /**
+   * Resolves once every shard forwards. If it rejects, everything is undone: HostError, AfPacketError, HelperError,
+   * ApiError, MetricsError, GatewayError, ThreadError, or what a refused system call throws.
+   */
+  readonly started: Promise<Gateway>
   /** Resolves with an exit code after a failure that the gateway can't go on from, once everything is undone. */
   readonly done: Promise<number>
   #metricsUrl = ''
@@ -69,7 +77,8 @@ export class Gateway {
   readonly #undo = new UndoStack()
   readonly #health: GatewayHealth
   #end: (exitCode: number) => void = () => {}
-  #stopped: Promise<void> | undefined
+  readonly #starting = new StoppableStart()
+  #stopped: Promise<readonly Problem[]> | undefined
   /** The watcher's last report, by port number. */
   #links: readonly LinkReport[] = []
   #packetPorts: PacketPorts | undefined
@@ -79,7 +88,8 @@ export class Gateway {
   #isRunning = false
   #failure: ThreadError | undefined
 
-  private constructor(config: GatewayConfig, log: Logger) {
+  /** Begins to start it: from now on `started` says what came of it, and `stop` undoes it. */
+  constructor(config: GatewayConfig, log: Logger) {
     const { inside, outside, nat, statePath } = config
     this.#config = config
     this.#log = log
@@ -106,29 +116,26 @@ export class Gateway {
     this.done = new Promise((resolve) => {
       this.#end = resolve
     })
-  }
-
-  /**
-   * Resolves once every shard forwards. If it throws, everything is undone: HostError, AfPacketError, HelperError,
-   * ApiError, MetricsError, GatewayError, ThreadError, or what a refused system call throws.
-   */
-  static async start(config: GatewayConfig, log: Logger): Promise<Gateway> {
-    const gateway = new Gateway(config, log)
-    try {
-      await gateway.#start()
-    } catch (error) {
-      await gateway.stop(`could not start: ${reasonOf(error)}`)
-      throw error
-    }
-    return gateway
+    this.started = this.#starting
+      .run(() => this.#start())
+      .then(
+        () => this,
+        async (error) => {
+          await this.stop(`could not start: ${reasonOf(error)}`)
+          throw error
+        },
+      )
   }
 
   get metricsUrl(): string {
     return this.#metricsUrl
   }
 
-  /** Undoes everything and logs what can't be undone. May be called again. */
-  stop(reason: string): Promise<void> {
+  /**
+   * Undoes everything, within the sum of the steps' deadlines, and gives up the start if it is under way. Resolves with
+   * what could not be undone, which is logged. May be called again.
+   */
+  stop(reason: string): Promise<readonly Problem[]> {
     this.#stopped ??= this.#undoAll(reason)
     return this.#stopped
   }
@@ -145,10 +152,10 @@ export class Gateway {
     refuseKernelNat(this.#host, this.#config)
     const memory = allocateMemory(this.#config)
     const expectationGc = this.#startExpectationGc(memory, clock)
-    const helpers = await this.#loadHelpers(memory, expectationGc)
+    const helpers = await this.#starting.unlessStopped(this.#loadHelpers(memory, expectationGc))
     const watcherFd = this.#eventfd()
     const wakeFds = memory.shards.map(() => this.#eventfd())
-    await this.#watch(memory, watcherFd, wakeFds)
+    await this.#starting.unlessStopped(this.#watch(memory, watcherFd, wakeFds))
     if (sharesAddress(this.#config)) refuseServedPorts(this.#portForwards, this.#outsideAddress())
     const dispatcherWakeFd = memory.dispatcher && this.#eventfd()
     const packetPorts = this.#openPacketPorts(memory, {
@@ -162,7 +169,7 @@ export class Gateway {
     this.#bringInLine()
     if (this.#externalAddresses.count === 0) this.#logAddress()
     this.#startBlockLeases(memory)
-    const shards = await this.#startShards(helpers, {
+    const shards = this.#startShards(helpers, {
       gone: (worker) => expectationGc.reclaim(worker),
       memory,
       packetRings: packetPorts.rings,
@@ -171,7 +178,8 @@ export class Gateway {
       startedAt,
       faults,
     })
-    await helpers.settled()
+    await this.#starting.unlessStopped(shards.forwarding())
+    await this.#starting.unlessStopped(helpers.settled())
     const apiServer = await serveApi(api.socket, { memory, helpers, clock })
     this.#undo.push('the API', () => apiServer.close())
     const health = () => this.#health.now()
@@ -202,7 +210,7 @@ export class Gateway {
 
   #eventfd(): number {
     const fd = eventfd()
-    this.#undo.push('an eventfd', () => close(fd))
+    this.#undo.push('an eventfd', () => close(fd), { frees: true })
     return fd
   }
 
@@ -223,7 +231,7 @@ export class Gateway {
 
   #openPacketPorts({ settings }: GatewayMemory, options: PacketPortsOptions): PacketPorts {
     const packetPorts = new PacketPorts(this.#config, settings[0]!.sides, this.#links, options)
-    this.#undo.push('sockets and receive rings', () => packetPorts.close())
+    this.#undo.push('sockets and receive rings', () => packetPorts.close(), { frees: true })
     this.#packetPorts = packetPorts
     return packetPorts
   }
@@ -280,10 +288,10 @@ export class Gateway {
     this.#shards?.wakeAll()
   }
 
-  async #startShards(
+  #startShards(
     helpers: HelperManager,
     options: Omit<ShardsOptions, 'limit' | 'replacing' | 'replaced' | 'failed'>,
-  ): Promise<Shards> {
+  ): Shards {
     const shards = new Shards({
       ...options,
       limit: new RestartLimit(this.#config.supervision, () => performance.now()),
@@ -294,9 +302,8 @@ export class Gateway {
       },
       failed: (error) => this.#fail(error),
     })
-    this.#undo.push('shards', () => shards.stop())
+    this.#undo.push('shards', () => shards.stop(), { withinMs: SHARDS_END_WITHIN_MS })
     this.#shards = shards
-    await shards.forwarding()
     return shards
   }
 
@@ -350,9 +357,12 @@ export class Gateway {
     this.stop(error.message).then(() => this.#end(EXIT_GATEWAY_FAILED))
   }
 
-  async #undoAll(reason: string): Promise<void> {
+  async #undoAll(reason: string): Promise<readonly Problem[]> {
     this.#log.debug({ reason }, 'taking everything back')
-    for (const { what, error } of await this.#undo.unwind()) this.#log.error({ err: error }, `${what}: not taken back`)
+    await this.#starting.giveUp()
+    const problems = await this.#undo.unwind()
+    for (const { what, error } of problems) this.#log.error({ err: error }, `${what}: not taken back`)
+    return problems
   }
 
   #restoreHost(): void {

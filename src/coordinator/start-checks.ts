@@ -17,9 +17,11 @@ type GatewayErrorCode =
   | 'GATEWAY_KERNEL_NAT'
   /** The host listens on a port that is to be forwarded. */
   | 'GATEWAY_FORWARD'
+  /** It was stopped while it started. */
+  | 'GATEWAY_STOPPED'
 
 /** It has no exit code of its own, so control/errors.ts counts it as "the host lacks something". */
-class GatewayError extends Error {
+export class GatewayError extends Error {
   override readonly name = 'GatewayError'
   readonly code: GatewayErrorCode
   constructor(code: GatewayErrorCode, message: string) {

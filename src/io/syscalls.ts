@@ -35,6 +35,7 @@ const call = {
   read: libc.func('intptr_t read(int fd, uint8_t *buffer, uintptr_t length)'),
   write: libc.func('intptr_t write(int fd, const uint8_t *buffer, uintptr_t length)'),
   setns: libc.func('int setns(int fd, int type)'),
+  exit: libc.func('void _exit(int status)'),
   clockGettime: libc.func('int clock_gettime(int clock, uint8_t *time)'),
   nametoindex: libc.func('uint32_t if_nametoindex(const char *name)'),
   addressOf: libc.func('uintptr_t memmove(void *to, const void *from, uintptr_t length)'),
@@ -103,6 +104,8 @@ export const adviseHugePages = (buffer: ArrayBufferLike): boolean =>
 export const eventfd = (): number => checked('eventfd', call.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC))
 /** Moves this thread (sockets made afterwards too) into the namespace that `fd` refers to. */
 export const setns = (fd: number, type: number): number => checked('setns', call.setns(fd, type))
+/** Ends the process without waiting for its threads: _exit(2), which is exit_group in the kernel. */
+export const exitProcess = (status: number): never => call.exit(status) as never
 /** 0 if there is no such interface. */
 export const interfaceIndex = (name: string): number => call.nametoindex(name)
 

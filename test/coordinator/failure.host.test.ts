@@ -106,7 +106,7 @@ const health = async (gateway: Gateway) => (await fetch(new URL('/healthz', gate
 describe('a shard that ends though nobody stopped it', () => {
   it('is replaced: it is logged why, counted, and the gateway is well', async () => {
     const story = new Story()
-    const gateway = await Gateway.start(configuration({ NATLOOM_WORKERS: '2' }), story.log)
+    const gateway = await new Gateway(configuration({ NATLOOM_WORKERS: '2' }), story.log).started
     endShard(1)
     const failed = await story.logged('a worker has failed')
     expect(failed).toMatchObject({ level: 50, worker: 'shard 1', reason: 'it ended', epoch: 1 })
@@ -124,7 +124,7 @@ describe('a shard that ends though nobody stopped it', () => {
   it('ends the gateway with the exit code of a failure if it is one too many, and everything is undone', async () => {
     const story = new Story()
     const config = configuration({ NATLOOM_SUPERVISION_RESTARTS: '0' })
-    const gateway = await Gateway.start(config, story.log)
+    const gateway = await new Gateway(config, story.log).started
     expect(run('nft', ['list', 'ruleset'])).toContain('table netdev natloom')
 
     endShard(0)

@@ -93,9 +93,10 @@ export class Network {
   readonly statePath = `${this.topology.directory}/state.json`
   readonly apiSocket = `${this.topology.directory}/api.sock`
 
-  /** Starts `natloom run`; `env` beside what names the two interfaces. */
-  natloom(env: Readonly<Record<string, string>> = {}): Natloom {
-    const program = this.processes.start(this.topology.gateway, process.execPath, [COMMAND.pathname, 'run'], {
+  /** Starts `natloom run`; `env` beside what names the two interfaces. `by`: a command that runs it, as timeout(1). */
+  natloom(env: Readonly<Record<string, string>> = {}, by: readonly string[] = []): Natloom {
+    const [command, ...args] = [...by, process.execPath, COMMAND.pathname, 'run']
+    const program = this.processes.start(this.topology.gateway, command!, args, {
       name: 'natloom run',
       env: {
         NATLOOM_CONFIG: '/dev/null',

@@ -25,8 +25,8 @@ describe('the undo stack', () => {
     })
     undo.push('third', () => Promise.reject(refused))
     expect(await undo.unwind()).toEqual([
-      { what: 'third', error: refused },
-      { what: 'second', error: refused },
+      { what: 'third', error: refused, late: false },
+      { what: 'second', error: refused, late: false },
     ])
     expect(undone).toEqual(['first'])
   })
@@ -38,5 +38,40 @@ describe('the undo stack', () => {
     await undo.unwind()
     await undo.unwind()
     expect(times).toBe(1)
+  })
+
+  describe('with a step that never ends', () => {
+    const never = () => new Promise<void>(() => {})
+
+    it('goes on after its deadline, and tells that it was late', async () => {
+      const undone: string[] = []
+      const undo = new UndoStack()
+      undo.push('rules', () => undone.push('rules'))
+      undo.push('a thread', never, { withinMs: 1 })
+      expect(await undo.unwind()).toEqual([
+        { what: 'a thread', error: new Error('not done within 0.001 s, going on without it'), late: true },
+      ])
+      expect(undone).toEqual(['rules'])
+    })
+
+    it('frees nothing that a thread may still use, and nothing else is passed over', async () => {
+      const undone: string[] = []
+      const undo = new UndoStack()
+      undo.push('rules', () => undone.push('rules'))
+      undo.push('sockets', () => undone.push('sockets'), { frees: true })
+      undo.push('a thread', never, { withinMs: 1 })
+      undo.push('scratch', () => undone.push('scratch'), { frees: true })
+      expect(await undo.unwind()).toMatchObject([{ what: 'a thread', late: true }])
+      expect(undone).toEqual(['scratch', 'rules'])
+    })
+
+    it('frees all the same if a step failed in time', async () => {
+      const undone: string[] = []
+      const undo = new UndoStack()
+      undo.push('sockets', () => undone.push('sockets'), { frees: true })
+      undo.push('a thread', () => Promise.reject(new Error('refused')))
+      await undo.unwind()
+      expect(undone).toEqual(['sockets'])
+    })
   })
 })
