@@ -1,6 +1,6 @@
 // Ends the process whatever its threads do. process.exit() joins the worker threads, so it waits as long as one of them
-// is in a system call or a child process that doesn't return. _exit(2) waits for nobody; it also runs nothing that waits
-// for the end of the process, so it is only for when an ordinary exit would not come.
+// is in a system call or a child process that doesn't return. _exit(2) waits for nobody. It also runs nothing that is
+// registered for the end of the process, so it is only for where an ordinary exit would not come.
 
 import { exitProcess } from '../io/syscalls.ts'
 
