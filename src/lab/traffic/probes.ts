@@ -29,12 +29,16 @@ export async function ping(processes: Processes, { lan }: Topology, probe: Ping,
   const program = processes.start(
     lan,
     'ping',
-    // By -W it would give up two round trips after the last request, too early on a busy machine. By -w it sends on
-    // until it has as many answers, which readPing() knows by their numbers.
-    ['-n', '-c', count, '-i', PING_EVERY_S, '-w', PATIENCE_S, '-s', size, target].map(String),
+    // With -c it gives up two round trips after its last request, or, with -w, after as many answers to whichever
+    // requests: both too early on a busy machine. So it sends on until it is told that each of `count` is answered.
+    ['-n', '-i', PING_EVERY_S, '-w', PATIENCE_S, '-s', size, target].map(String),
   )
   seen(newTally(count))
-  program.child.stdout?.on('data', () => seen(readPing(program.output, probe)))
+  program.child.stdout?.on('data', () => {
+    const tally = readPing(program.output, probe)
+    seen(tally)
+    if (tally.arrived + tally.wrong >= count) program.child.kill('SIGINT')
+  })
   await program.within(TRAFFIC_LIMIT_MS)
   const tally = readPing(program.output, probe)
   if (tally.sent !== count) problem(tally, `ping sent ${tally.sent} of ${count}: ${program.output.trim()}`)
@@ -62,7 +66,7 @@ export async function traceroute(processes: Processes, { lan }: Topology, trace:
 
 type See = (tally: Tally) => void
 
-/** Counts what ping has printed so far. The count is complete when the statistics have come. */
+/** Counts what ping has printed so far of the answers to its first `count` requests. */
 export function readPing(output: string, { target, count, size }: Ping): Tally {
   const tally = newTally(count)
   const transmitted = /^(\d+) packets transmitted/m.exec(output)?.[1]
