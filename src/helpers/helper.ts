@@ -89,7 +89,8 @@ export interface Helper<State = unknown> {
    * Called with each stretch of new bytes of a TCP stream, with each datagram of UDP. Returning nothing is to accept.
    * Drop drops the packet: of a TCP stream the sender will send the same bytes again, so it rarely is what one wants.
    */
-  help(ctx: HelperContext<State>): Verdict | undefined
+  // biome-ignore lint/suspicious/noConfusingVoidType: a method without a return statement has this type, not undefined.
+  help(ctx: HelperContext<State>): Verdict | void
 
   /**
    * Called with the first packet of a connection that this helper has expected. Without this function, and if it throws

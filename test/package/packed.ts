@@ -1,0 +1,29 @@
+// The package as npm makes it of this folder: the list of what it holds, the tarball, and an unpacked one.
+
+import { execFileSync } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const PROJECT = fileURLToPath(new URL('../../', import.meta.url))
+
+/** dist/ is there (the tests' pre-script builds it): npm's own scripts would build it anew under other tests' feet. */
+const PACK = ['pack', '--json', '--ignore-scripts']
+
+function pack(args: readonly string[]): { readonly filename: string; readonly files: readonly { path: string }[] } {
+  const [packed] = JSON.parse(execFileSync('npm', [...PACK, ...args], { cwd: PROJECT, encoding: 'utf8' }))
+  return packed
+}
+
+/** The paths of all files that the package holds. */
+export const packedFiles = (): readonly string[] => pack(['--dry-run']).files.map(({ path }) => path)
+
+/** Makes the tarball in a folder, and returns its path. */
+const tarball = (folder: string): string => join(folder, pack(['--pack-destination', folder]).filename)
+
+/** Unpacks the package as `natloom` into the folder's node_modules, without what it depends on. */
+export function unpackInto(folder: string): void {
+  const to = join(folder, 'node_modules', 'natloom')
+  mkdirSync(to, { recursive: true })
+  execFileSync('tar', ['-xzf', tarball(folder), '-C', to, '--strip-components=1'])
+}
