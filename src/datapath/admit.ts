@@ -90,7 +90,7 @@ export function admitFromOutside(i: number): Row {
   const entry = externalEntry(DST[i]!)
   if (entry < 0) return refuse(leadsInside(i) ? NO_MAPPING : NOT_OURS)
   const protocol = protocolIn(KEY[i]!)
-  // An identifier or a port without a mapping on an address shared with the host is the host's.
+  // A port that nobody has on an address shared with the host is the host's, as is an identifier without a mapping.
   const natOnly = !isShared(entry)
   // A packet without ports, or an ICMP message, can only belong to a connection of its owner: else it is the host's.
   if (!hasTransportPorts(protocol) || protocol === ipv4.PROTO_ICMP) {
@@ -132,7 +132,10 @@ function handOverFlow(i: number, owner: Shard): Verdict {
   return handOver(i, owner, side, flags | PORTS_KNOWN, BY_KNOWN_FRAGMENT)
 }
 
-/** The port of one of NAT's addresses that packet i goes to is NAT's too: leased, or dictated by a port forward. */
+/**
+ * The port of one of NAT's addresses that packet i goes to is NAT's too, or dictated by a port forward. It is asked
+ * before the owner is, since any shard can answer it: what is sent to the host's ports is not handed over.
+ */
 function isOurs(i: number, entry: Entry, protocol: ProtocolNumber): boolean {
   const port = destinationPort(PORTS[i]!)
   return isNatPort(entry, protocol, port) || forwardTo(protocol, DST[i]!, port) !== undefined
@@ -140,7 +143,7 @@ function isOurs(i: number, entry: Entry, protocol: ProtocolNumber): boolean {
 
 /**
  * True if packet i goes from inside to a port of NAT's on one of its addresses (RFC 4787 REQ-9). Whatever else goes to
- * the host's addresses is the kernel's.
+ * the host's addresses is the kernel's, also what goes to a port that NAT might give out and has not.
  */
 function isHairpin(i: number): boolean {
   const entry = externalEntry(DST[i]!)

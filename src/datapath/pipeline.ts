@@ -289,11 +289,10 @@ function firstFragment(i: number): Verdict {
   const owner = otherOwner(i)
   const verdict = flow(i)
   // Without its first fragment a datagram's later ones are orphans anyway: unsolicited ones must not fill the table.
-  if (verdict >= 0) {
+  if (verdict >= 0 || !fragments.setVerdict(record, verdict)) {
     fragments.forget(record)
     return verdict
   }
-  fragments.setVerdict(record, verdict)
   if (verdict === HANDED_OVER) fragments.setOwner(record, owner)
   return verdict
 }

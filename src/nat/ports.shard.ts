@@ -161,9 +161,14 @@ export function takeReserved(at: PortIndex): boolean {
   }
 }
 
-/** The port lies in a block that some shard leases: on a shared address, it is NAT's and not the host's. */
+/**
+ * The port is NAT's. An address of the pool is NAT's alone, so every port of it is that some shard leases. On a shared
+ * address any other port may be a socket's of the host: NAT's are those that a mapping has or an expectation names.
+ */
 export function isNatPort(entry: Entry, protocol: ProtocolNumber, port: PortHost): boolean {
-  return externals.ownerOfBlock(entry, spaceOf(protocol), Math.floor(port / externals.blockSize)) >= 0
+  const space = spaceOf(protocol)
+  if (isShared(entry)) return isTaken(Atomics.load(externals.portWords, externals.portIndex(entry, space, port)))
+  return externals.ownerOfBlock(entry, space, Math.floor(port / externals.blockSize)) >= 0
 }
 
 /** True if the address is the host's too. */

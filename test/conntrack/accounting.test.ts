@@ -81,7 +81,7 @@ describe('expiry', () => {
 
   it('is noticed by the next packet: from outside nothing is let in', () => {
     gateway.jump(300)
-    expect(gateway.fate(WAN, udp(TO, external))).toBe('no-mapping')
+    expect(gateway.fate(WAN, udp(TO, external))).toBe('not-ours')
     expect(gateway.counter('connections', 1)).toBe(0)
     gateway.check()
   })

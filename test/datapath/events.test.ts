@@ -7,7 +7,7 @@ import { ALL_BUT_PACKETS, EVENT, type EventReader, KIND } from '../../src/memory
 import { formatAddress, swap16 } from '../../src/wire/address.ts'
 import { Gateway } from './gateway.ts'
 import { Dialogue } from './helped/dialogue.ts'
-import { EXTERNAL, HOST, SERVER, WAN } from './network.ts'
+import { EXTERNAL, HOST, LAN, SERVER } from './network.ts'
 import { tcpSegment, udp } from './packets.ts'
 
 async function told(reader: EventReader): Promise<string[]> {
@@ -37,7 +37,6 @@ async function told(reader: EventReader): Promise<string[]> {
 }
 
 const out = udp(`${HOST}:5000`, `${SERVER}:53`)
-const back = udp(`${SERVER}:53`, `${EXTERNAL}:20000`)
 
 describe('events of connections', () => {
   it('tell of their beginning and their end', async () => {
@@ -71,9 +70,9 @@ describe('events of packets', () => {
     reader.want(EVENT.packet)
     gateway.inside(tcpSegment(`${HOST}:5000`, `${SERVER}:80`, 'S'))
     expect(await told(reader)).toEqual([`packet ${HOST}:5000>${SERVER}:80 verdict -1 direction 0 info 2`])
-    expect(gateway.fate(WAN, back)).toBe('no-mapping')
+    expect(gateway.fate(LAN, tcpSegment(`${HOST}:5001`, `${SERVER}:80`, 'R'))).toBe('tcp-no-connection')
     expect(await told(reader)).toEqual([
-      `packet ${SERVER}:53>${EXTERNAL}:20000 verdict ${await number('no-mapping')} direction -1 info -1`,
+      `packet ${HOST}:5001>${SERVER}:80 verdict ${await number('tcp-no-connection')} direction -1 info -1`,
     ])
   })
 

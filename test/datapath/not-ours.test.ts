@@ -2,8 +2,11 @@
 // the kernel's, which sees every frame too: it is left alone, and that is no drop.
 
 import { beforeAll, describe, expect, it } from 'vitest'
+import { UDP_SPACE } from '../../src/nat/externals.ts'
+import { RESERVATION } from '../../src/nat/port-words.ts'
 import { ROUTE } from '../../src/routing/fib.ts'
 import { frame } from '../../src/testing/builder.ts'
+import { Cluster, toNeighbour } from './cluster.ts'
 import { Gateway } from './gateway.ts'
 import { EXTERNAL, HOST, LAN, LAN_ADDRESS, MAC, route, SERVER, WAN } from './network.ts'
 import { decode, echo, echoReply, fromOf, icmpError, printed, tcpSegment, udp } from './packets.ts'
@@ -97,28 +100,108 @@ describe('not to be forwarded', () => {
     expect(printed(gateway.toLan())).toEqual(['IP 10.0.0.1 > 10.0.0.5: ICMP net 198.18.0.1 unreachable, length 36'])
   })
 
-  for (const spec of [tcpSegment(`${HOST}:5000`, `${EXTERNAL}:20000`, 'S'), udp(`${HOST}:5000`, `${EXTERNAL}:20000`)])
-    it(`from inside to a port of NAT's that nobody has: ${spec.tcp ? 'TCP' : 'UDP'}`, () => {
-      expect(gateway.fate(LAN, spec)).toBe('no-mapping')
-    })
-
   const martians = [
-    ['an inside address from outside', WAN, udp(`${HOST}:53`, `${EXTERNAL}:20000`)],
     ['an outside address from inside', LAN, udp(`${SERVER}:53`, '198.51.100.1:53')],
     ["an address of a third interface's from inside", LAN, udp(`${THIRD}:53`, `${SERVER}:53`)],
-    ["the host's own address from outside", WAN, udp(`${EXTERNAL}:53`, `${EXTERNAL}:20000`)],
   ] as const
   for (const [what, port, spec] of martians)
     it(`martian source: ${what}`, () => {
       expect(gateway.fate(port, spec)).toBe('martian-source')
     })
 
+  for (const [what, source] of [
+    ['an inside address', HOST],
+    ["the host's own address", EXTERNAL],
+  ] as const)
+    it(`martian source: ${what} from outside`, () => {
+      const mapped = fromOf(gateway.inside(udp(`${HOST}:5001`, `${SERVER}:53`))[0]!)
+      expect(gateway.fate(WAN, udp(`${source}:53`, mapped))).toBe('martian-source')
+    })
+
   it('an inside address as destination from outside', () => {
     expect(gateway.fate(WAN, udp(`${SERVER}:53`, `${HOST}:5000`))).toBe('no-mapping')
   })
+})
 
-  it("a port of NAT's that nobody has", () => {
-    expect(gateway.fate(WAN, udp(`${SERVER}:53`, `${EXTERNAL}:20000`))).toBe('no-mapping')
+describe("a port of NAT's that nobody has, on the shared address, is the host's", () => {
+  const FREE = `${EXTERNAL}:20000`
+  const sources = [
+    ['outside', WAN, SERVER],
+    ['inside', LAN, HOST],
+  ] as const
+  for (const [side, port, source] of sources) {
+    const from = `${source}:53`
+    const damaged = frame({
+      eth: port === LAN ? { src: MAC.host, dst: MAC.lan } : { src: MAC.server, dst: MAC.wan },
+      ...udp(from, FREE, { payload: 'query' }),
+    })
+    damaged[damaged.length - 1]! ^= 1
+    const packets = [
+      ['UDP', udp(from, FREE)],
+      ...['S', 'A', 'SA', 'PA', 'FA', 'R', 'RA', 'SF', ''].map(
+        (flags) => [`TCP, flags "${flags}"`, tcpSegment(from, FREE, flags)] as const,
+      ),
+      ['with the last time to live', udp(from, FREE, { ip: { ttl: 1 } })],
+      ['with a wrong checksum', damaged],
+      ['with a source that no route leads back to', udp(`${side === 'inside' ? SERVER : HOST}:53`, FREE)],
+      ['the first fragment', udp(from, FREE, { ip: { moreFragments: true, id: 1 }, payload: 'sixteen bytes...' })],
+      [
+        'a later fragment',
+        {
+          ip: { src: source, dst: EXTERNAL, moreFragments: true, fragmentOffset: 24, id: 1 },
+          protocol: { number: 17 },
+          payload: 'sixteen bytes...',
+        },
+      ],
+      [
+        'an ICMP error about what the host has sent from it',
+        icmpError(source, EXTERNAL, frame(udp(FREE, `${source}:9`))),
+      ],
+      [
+        'an ICMP error about a TCP segment that the host has sent from it',
+        icmpError(source, EXTERNAL, frame(tcpSegment(FREE, `${source}:9`, 'S'))),
+      ],
+    ] as const
+    for (const [what, spec] of packets)
+      it(`from ${side}: ${what}`, () => {
+        const before = gateway.drops()
+        expect(gateway.fate(port, spec)).toBe('not-ours')
+        expect([gateway.toLan(), gateway.toWan(), gateway.drops()]).toEqual([[], [], before])
+      })
+  }
+
+  it('until it is mapped, and again when the mapping has ended', async () => {
+    const fresh = await Gateway.start({ nat: { preservePorts: true } })
+    expect(fresh.fate(WAN, udp(`${SERVER}:53`, FREE))).toBe('not-ours')
+    fresh.inside(udp(`${HOST}:20000`, `${SERVER}:53`))
+    expect(fresh.fate(WAN, udp(`${SERVER}:53`, FREE))).toBe('sent')
+    expect(fresh.fate(WAN, udp('192.0.2.99:53', FREE))).toBe('filtered')
+    expect(fresh.fate(LAN, udp(`${OTHER_HOST}:53`, FREE))).toBe('filtered')
+    expect(fresh.fate(WAN, tcpSegment(`${SERVER}:53`, FREE, 'S'))).toBe('not-ours')
+    fresh.pass(400)
+    expect(fresh.fate(WAN, udp(`${SERVER}:53`, FREE))).toBe('not-ours')
+    fresh.check()
+  })
+
+  it("unless an expectation has announced it: that is nobody else's", async () => {
+    const fresh = await Gateway.start()
+    const at = fresh.externals.portIndex(0, UDP_SPACE, 20_000)
+    fresh.externals.portWords[at] = RESERVATION
+    expect(fresh.fate(WAN, udp(`${SERVER}:53`, FREE))).toBe('no-mapping')
+  })
+
+  it('in whichever shard it arrives: it is not handed over', async () => {
+    const cluster = await Cluster.start({ shards: 3, deliver: toNeighbour })
+    for (let port = 16_384; port < 18_432; port += 16) {
+      cluster.inject(WAN, udp(`${SERVER}:53`, `${EXTERNAL}:${port}`))
+      cluster.inject(LAN, tcpSegment(`${HOST}:53`, `${EXTERNAL}:${port}`, 'A'))
+      cluster.turn()
+    }
+    expect([cluster.handovers(), cluster.drops()]).toEqual([{}, {}])
+    const notOurs = [0, 1, 2].map(
+      (shard) => cluster.counter(shard, 'notOurs', WAN) + cluster.counter(shard, 'notOurs', LAN),
+    )
+    expect(notOurs.reduce((sum, count) => sum + count)).toBe(256)
   })
 })
 

@@ -100,7 +100,7 @@ describe('an inside end announces a port', () => {
     const d = await start()
     d.tell(d.client, 'PORT 40000\r\n')
     d.gateway.pass(8000)
-    expect(d.gateway.fate(WAN, tcpSegment(`${SERVER}:20`, told(d.server.received), 'S'))).toBe('no-mapping')
+    expect(d.gateway.fate(WAN, tcpSegment(`${SERVER}:20`, told(d.server.received), 'S'))).toBe('not-ours')
     d.gateway.check()
   })
 })

@@ -55,7 +55,7 @@ describe('a mapping', () => {
     gateway.pass(12)
     expect(connectionsOf(gateway.tables)).toEqual([])
     expect(mapping()).toEqual([])
-    expect(gateway.fate(WAN, udp(CALLER, external))).toBe('no-mapping')
+    expect(gateway.fate(WAN, udp(CALLER, external))).toBe('not-ours')
     gateway.check()
   })
 

@@ -6,7 +6,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { CELL, counterBlock } from '../../src/counters/counters.ts'
 import { attach } from '../../src/memory/attached.ts'
 import { allocate, Region } from '../../src/memory/region.ts'
-import { Externals, SHARED, TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
+import { Externals, POOL, SHARED, TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
 import { isMapped, MAPPED, withContent } from '../../src/nat/port-words.ts'
 
 const BLOCK = 16
@@ -80,8 +80,20 @@ describe('taking a port', () => {
     externals.lease(0, UDP_SPACE, FIRST, 1)
     lease(TCP_SPACE, FIRST)
     expect(take(UDP_SPACE)).toBe(-1)
-    expect(ports.isNatPort(0, 17, FIRST * BLOCK)).toBe(true)
-    expect(ports.isNatPort(0, 17, (FIRST + 1) * BLOCK)).toBe(false)
+  })
+
+  it("makes it NAT's on a shared address, and freeing it the host's; a pool's are NAT's that are leased", () => {
+    lease(UDP_SPACE, FIRST)
+    const port = take(UDP_SPACE)
+    const isNats = (entry: number, which: number): boolean => ports.isNatPort(entry, 17, which)
+    expect(portsOf(FIRST).filter((each) => isNats(0, each))).toEqual([port])
+    expect(ports.isNatPort(0, 6, port)).toBe(false)
+    ports.freePort(externals.portIndex(0, UDP_SPACE, port))
+    expect(isNats(0, port)).toBe(false)
+    externals.remove(0)
+    externals.add(1, POOL)
+    externals.lease(0, UDP_SPACE, FIRST, 1)
+    expect([...portsOf(FIRST), (FIRST + 1) * BLOCK].filter((each) => isNats(0, each))).toEqual(portsOf(FIRST))
   })
 
   it('does not do it in order (RFC 6056), and spreads over blocks', () => {

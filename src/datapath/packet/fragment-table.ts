@@ -1,11 +1,12 @@
 // Which fragments belong to which datagram: a record by (source, destination, protocol, identification, side), made
 // when the first fragment has shown its ports, so that the later ones, which have none, follow it (RFC 4787 REQ-14).
 // Fragments that come before the first are dropped as orphans. A record ends when the datagram is complete, or
-// after the timeout (30 s), oldest first; their number is bounded, and a full table refuses new ones.
+// after the timeout (30 s), oldest first; their number is bounded, and a full table refuses new ones. Datagrams for the
+// host have half of the table at most: anybody outside can send them to any port, and they must not fill it.
 // Owner: the shard that owns a datagram's fragments by rule 6 of the ownership rule (ownership/ownership-rule.ts). The
 // records are its private memory: they may be lost with its thread.
 
-import type { Verdict } from '../../conntrack/terms.ts'
+import { NOT_OURS, type Verdict } from '../../conntrack/terms.ts'
 import type { Timeouts } from '../../conntrack/timeouts.ts'
 import type { Row, Shard } from '../../memory/brand.ts'
 import { now } from '../../memory/clock.ts'
@@ -20,6 +21,8 @@ import { DST, END, IP, KEY, L4, SRC } from './burst.ts'
 import { mem } from './packet-memory.ts'
 
 const RECORDS = 8192
+/** Records of datagrams for the host, at most. */
+const HOSTS_RECORDS = RECORDS / 2
 const WORDS = 16
 const SHIFT = 4
 const RECORD = layout(WORDS, {
@@ -51,6 +54,8 @@ const words = rows.words
 let oldest = 0
 let newest = 0
 let timeout = 30
+/** Records of datagrams for the host. */
+let hosts = 0
 
 function cut(from: Region): { rows: Rows; index: HashIndex } {
   const rows = new Rows(from, {
@@ -114,8 +119,12 @@ export function recordFirst(i: number, ports: Ports): Row {
 export const portsOf = (row: Row): Ports => words[(row << SHIFT) + RECORD.ports]!
 /** What became of the first fragment. */
 export const verdictOf = (row: Row): Verdict => words[(row << SHIFT) + RECORD.verdict]!
-export const setVerdict = (row: Row, verdict: Verdict): void => {
+/** False, and nothing is set, if the datagram is the host's and the host has its share of the table already. */
+export function setVerdict(row: Row, verdict: Verdict): boolean {
+  if (verdict === NOT_OURS && hosts >= HOSTS_RECORDS) return false
+  if (verdict === NOT_OURS) hosts++
   words[(row << SHIFT) + RECORD.verdict] = verdict
+  return true
 }
 
 /** The shard that the datagram's flow belongs to; -1: this one. */
@@ -144,6 +153,7 @@ export function forget(row: Row): void {
   const base = row << SHIFT
   const older = words[base + RECORD.older]!
   const newer = words[base + RECORD.newer]!
+  if (words[base + RECORD.verdict] === NOT_OURS) hosts--
   if (older === 0) oldest = newer
   else words[(older << SHIFT) + RECORD.newer] = newer
   if (newer === 0) newest = older

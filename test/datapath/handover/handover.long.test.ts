@@ -2,6 +2,7 @@
 // order; and what becomes of those that can't go on.
 
 import { describe, expect, it } from 'vitest'
+import { MAPPED } from '../../../src/nat/port-words.ts'
 import { fragments, frame } from '../../../src/testing/builder.ts'
 import { Cluster, type ClusterOptions, type Deliver, toDispatcher, toFirst, toNeighbour, toOwner } from '../cluster.ts'
 import { EXTERNAL, HOST, LAN, MAC, SERVER, snapshotOf, WAN } from '../network.ts'
@@ -176,6 +177,8 @@ describe('a block that moves faster than its packets', () => {
     const cluster = await Cluster.start({ shards: 4, deliver: toFirst })
     const entry = cluster.externals.find(new Int32Array(new Uint8Array([203, 0, 113, 1]).buffer)[0]!)
     const [UDP_SPACE, port] = [1, 20_000]
+    // Somebody has the port, or it would be the host's.
+    cluster.externals.portWords[cluster.externals.portIndex(entry, UDP_SPACE, port)] = MAPPED
     cluster.inject(WAN, udp(`${SERVER}:53`, `${EXTERNAL}:${port}`))
     for (const [shard, next] of [
       [0, 1],

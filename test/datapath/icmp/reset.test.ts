@@ -5,7 +5,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { type FrameSpec, frame } from '../../../src/testing/builder.ts'
 import { Gateway } from '../gateway.ts'
 import { EXTERNAL, HOST, LAN, MAC, SERVER, WAN } from '../network.ts'
-import { decode, printed, tcpSegment } from '../packets.ts'
+import { decode, fromOf, printed, tcpSegment } from '../packets.ts'
 
 const FROM = `${HOST}:5000`
 const TO = `${SERVER}:80`
@@ -59,15 +59,21 @@ describe('from inside, without a connection', () => {
   })
 })
 
-describe("from outside, to a port of NAT's", () => {
+describe('from outside, to the port of a mapping, without a connection', () => {
+  const OTHER = '192.0.2.99:80'
+  let external: string
+  beforeEach(() => {
+    external = fromOf(gateway.inside(tcpSegment(FROM, TO, 'S'))[0]!)
+  })
+
   for (const flags of ['A', 'SA', 'FA', 'R'])
     it(`${flags}: dropped, no answer`, () => {
-      expect(gateway.fate(WAN, tcpSegment(TO, `${EXTERNAL}:20000`, flags))).toBe('tcp-no-connection')
+      expect(gateway.fate(WAN, tcpSegment(OTHER, external, flags))).toBe('tcp-no-connection')
       expect(gateway.toWan()).toEqual([])
     })
 
   it('a SYN: dropped, no answer', () => {
-    expect(gateway.fate(WAN, tcpSegment(TO, `${EXTERNAL}:20000`, 'S'))).toBe('no-mapping')
+    expect(gateway.fate(WAN, tcpSegment(OTHER, external, 'S'))).toBe('filtered')
     expect(gateway.toWan()).toEqual([])
   })
 })

@@ -116,14 +116,16 @@ describe('later fragments', () => {
   })
 
   it('of a datagram whose first fragment was dropped are dropped', () => {
-    const [refused, ...others] = pieces(WAN, udp(`${SERVER}:53`, `${EXTERNAL}:20000`)) as [Uint8Array, ...Uint8Array[]]
-    expect(gateway.fate(WAN, refused)).toBe('no-mapping')
+    const external = fromOf(gateway.inside(udp(`${HOST}:5000`, `${SERVER}:53`))[0]!)
+    const [refused, ...others] = pieces(WAN, udp('192.0.2.99:53', external)) as [Uint8Array, ...Uint8Array[]]
+    expect(gateway.fate(WAN, refused)).toBe('filtered')
     for (const other of others) expect(gateway.fate(WAN, other)).toBe('fragment-orphan')
   })
 
   it("of a datagram for the host are the host's", () => {
-    for (const piece of pieces(WAN, udp(`${SERVER}:53`, `${EXTERNAL}:4000`)))
-      expect(gateway.fate(WAN, piece)).toBe('not-ours')
+    for (const port of [4000, 20_000])
+      for (const piece of pieces(WAN, udp(`${SERVER}:53`, `${EXTERNAL}:${port}`), port))
+        expect(gateway.fate(WAN, piece)).toBe('not-ours')
     for (const piece of pieces(LAN, udp(`${HOST}:53`, '10.0.0.1:53'))) expect(gateway.fate(LAN, piece)).toBe('not-ours')
   })
 })
@@ -153,36 +155,53 @@ describe("a datagram's record", () => {
     expect(gateway.fate(LAN, last)).toBe('fragment-orphan')
   })
 
-  it('is refused when 8192 datagrams are under way; what nobody has asked for is not counted', () => {
-    const eth = { src: MAC.server, dst: MAC.wan }
-    const unasked = frame({ eth, ...udp(`${SERVER}:53`, `${EXTERNAL}:20000`), payload: data.subarray(0, 64) })
-    const unaskedFirst = fragments(unasked, 16)[0]!
-    const begun = fragments(
-      frame({
-        eth: { src: MAC.host, dst: MAC.lan },
-        ...udp(`${HOST}:1`, `${SERVER}:2`),
-        payload: data.subarray(0, 64),
-      }),
+  const unaskedFrom = (from: string, to: string): Uint8Array =>
+    fragments(
+      frame({ eth: { src: MAC.server, dst: MAC.wan }, ...udp(from, to), payload: data.subarray(0, 64) }),
       16,
     )[0]!
-    const withId = (bytes: Uint8Array, id: number): Uint8Array => {
-      const copy = bytes.slice()
-      const mem = new DataView(copy.buffer)
-      mem.setUint16(18, id)
-      // The header checksum follows by RFC 1624; the builder's identification is 0.
-      const sum = (~mem.getUint16(24) & 0xffff) + id
-      mem.setUint16(24, ~((sum & 0xffff) + (sum >>> 16)))
-      return copy
-    }
-    for (let id = 0; id < 200; id++) expect(gateway.fate(WAN, withId(unaskedFirst, id))).toBe('no-mapping')
-    for (let id = 0; id < 8192; id += 64)
+  const begun = fragments(
+    frame({ eth: { src: MAC.host, dst: MAC.lan }, ...udp(`${HOST}:1`, `${SERVER}:2`), payload: data.subarray(0, 64) }),
+    16,
+  )[0]!
+  const withId = (bytes: Uint8Array, id: number): Uint8Array => {
+    const copy = bytes.slice()
+    const mem = new DataView(copy.buffer)
+    mem.setUint16(18, id)
+    // The header checksum follows by RFC 1624; the builder's identification is 0.
+    const sum = (~mem.getUint16(24) & 0xffff) + id
+    mem.setUint16(24, ~((sum & 0xffff) + (sum >>> 16)))
+    return copy
+  }
+  /** First fragments of so many datagrams, by 64. */
+  const begin = (port: number, bytes: Uint8Array, count: number): void => {
+    for (let id = 0; id < count; id += 64)
       gateway.burst(
-        LAN,
-        Array.from({ length: 64 }, (_, i) => withId(begun, id + i)),
+        port,
+        Array.from({ length: 64 }, (_, i) => withId(bytes, id + i)),
       )
+  }
+
+  it('is refused when 8192 datagrams are under way; what nobody has asked for is not counted', () => {
+    const external = fromOf(gateway.inside(udp(`${HOST}:5000`, `${SERVER}:53`))[0]!)
+    const unasked = unaskedFrom('192.0.2.99:53', external)
+    for (let id = 0; id < 200; id++) expect(gateway.fate(WAN, withId(unasked, id))).toBe('filtered')
+    begin(LAN, begun, 8192)
     expect(gateway.toWan()).toHaveLength(8192)
     expect(gateway.fate(LAN, withId(begun, 9000))).toBe('fragment-table-full')
     gateway.pass(32)
     expect(gateway.fate(LAN, withId(begun, 9000))).toBe('sent')
+  })
+
+  it("is one of 4096 at most if the datagram is the host's: those that anybody sends leave room for others", () => {
+    const unasked = unaskedFrom(`${SERVER}:53`, `${EXTERNAL}:20000`)
+    begin(WAN, unasked, 8192)
+    expect([gateway.counter('notOurs', WAN), gateway.drops()]).toEqual([8192, {}])
+    begin(LAN, begun, 4096)
+    expect(gateway.toWan()).toHaveLength(4096)
+    expect(gateway.fate(LAN, withId(begun, 9000))).toBe('fragment-table-full')
+    gateway.pass(32)
+    const [first, ...others] = pieces(WAN, udp(`${SERVER}:53`, `${EXTERNAL}:20000`))
+    for (const piece of [first!, ...others]) expect(gateway.fate(WAN, piece)).toBe('not-ours')
   })
 })
