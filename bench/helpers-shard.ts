@@ -73,6 +73,7 @@ class BenchGateway implements PacketGateway {
       timeouts: DEFAULT_TIMEOUTS,
       nat: { ...DEFAULT_NAT, preservePorts: true, parity: false },
       portForwards: inside === 'server' ? [forwardTo(helper)] : [],
+      filter: [],
       icmpErrorsPerSecond: 1000,
     }
     const fib = allocate((region) => new Fib(region, settings.fib))

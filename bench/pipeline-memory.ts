@@ -55,6 +55,7 @@ export const settingsOf = (flows: number, shard: number, shards: number): ShardS
   timeouts: DEFAULT_TIMEOUTS,
   nat: { ...DEFAULT_NAT, parity: false },
   portForwards: [],
+  filter: [],
   icmpErrorsPerSecond: 1000,
 })
 

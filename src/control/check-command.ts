@@ -3,6 +3,7 @@
 
 import { Document, isNode, isSeq } from 'yaml'
 import type { Loaded } from './config.ts'
+import { ruleText } from './filter-text.ts'
 import { KEYS } from './keys.ts'
 import { ELEMENT_SHORTHANDS } from './schema.ts'
 import { timeoutSettings } from './timeouts.ts'
@@ -19,7 +20,9 @@ function helperElement({ module, ...more }: Loaded['config']['helpers'][number])
 export function effectiveConfig({ config, settings, sources }: Loaded): string {
   const timeouts = timeoutSettings(settings.timeouts.preset, config.timeouts)
   const helpers = config.helpers.map(helperElement)
-  const document = new Document({ ...settings, helpers, workers: config.workers, timeouts, capacity: config.capacity })
+  const filter = settings.filter.map(ruleText)
+  const { workers, capacity } = config
+  const document = new Document({ ...settings, filter, helpers, workers, timeouts, capacity })
   for (const { path } of KEYS) {
     const node = document.getIn(path, true)
     if (!isNode(node)) continue

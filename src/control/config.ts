@@ -5,11 +5,12 @@
 import { availableParallelism, totalmem } from 'node:os'
 import type * as z from 'zod'
 import type { GatewayConfig } from '../coordinator/config.ts'
+import type { FilterRuleConfig } from '../coordinator/filter.ts'
 import { moduleAt } from '../coordinator/helpers/helper-config.ts'
 import { EXIT } from './exit-codes.ts'
 import { KEYS, namesAt, VARIABLES } from './keys.ts'
 import { alike, nearest } from './nearest.ts'
-import { PROTOCOL_NUMBERS } from './protocols.ts'
+import { FLOW_PROTOCOLS } from './protocols.ts'
 import { MAX_WORKERS } from './schema/threads.ts'
 import { type Settings, schema } from './schema.ts'
 import { keyName, type Path, type Problem, readSources, type SourceOptions, type Sources, valueAt } from './sources.ts'
@@ -91,6 +92,7 @@ function configOf(settings: Settings, sources: Sources): GatewayConfig {
     ...settings,
     workers: settings.workers ?? workersFor(availableParallelism()),
     nat: { ...nat, protocols: [...new Set(nat.protocols.map(protocolNumber))] },
+    filter: settings.filter.map(filterRule),
     helpers: settings.helpers.map(({ name = '', path, ...rest }) => ({
       ...rest,
       module: path === undefined ? name : moduleAt(sources.folder(['helpers']), path),
@@ -101,4 +103,7 @@ function configOf(settings: Settings, sources: Sources): GatewayConfig {
 }
 
 const protocolNumber = (protocol: string | number): number =>
-  typeof protocol === 'number' ? protocol : (PROTOCOL_NUMBERS[protocol] as number)
+  typeof protocol === 'number' ? protocol : (FLOW_PROTOCOLS[protocol] as number)
+
+export const filterRule = ({ proto, ...rule }: Settings['filter'][number]): FilterRuleConfig =>
+  proto === undefined ? rule : { ...rule, proto: protocolNumber(proto) }

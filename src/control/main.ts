@@ -165,6 +165,7 @@ async function main(argv: readonly string[]): Promise<number> {
     .option('--outside-address <address>', "the gateway's", DEFAULT_OUTSIDE)
     .option('--no-nat', 'only track, translate nothing')
     .option('--helper <name>', 'a helper in force, NAME or NAME=PORT; may be given again (default: ftp)', several)
+    .option('--filter <rule>', 'a rule of the filter, such as "deny out tcp port 25"; may be given again', several)
     .option('--workers <number>', 'shards', '1')
     .option('--out-inside <file>', 'what was sent to the inside, as pcap')
     .option('--out-outside <file>', 'what was sent to the outside, as pcap')

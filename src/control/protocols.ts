@@ -1,6 +1,9 @@
-// The names that `nat.protocols` takes: protocols without ports that people route through a NAT. Authority: IANA's
-// registry of protocol numbers; names as in /etc/protocols.
+// The names of protocols that the configuration takes. Authority: IANA's registry of protocol numbers; names as in
+// /etc/protocols.
 
+import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
+
+/** Those of `nat.protocols`: protocols without ports that people route through a NAT. */
 export const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
   igmp: 2,
   ipencap: 4,
@@ -14,4 +17,12 @@ export const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
   vrrp: 112,
   l2tp: 115,
   sctp: 132,
+}
+
+/** Those of a rule of `filter`: every flow's. */
+export const FLOW_PROTOCOLS: Readonly<Record<string, number>> = {
+  tcp: PROTO_TCP,
+  udp: PROTO_UDP,
+  icmp: PROTO_ICMP,
+  ...PROTOCOL_NUMBERS,
 }

@@ -3,10 +3,14 @@
 // error.
 
 import { closeSync, openSync, writeSync } from 'node:fs'
+import type { FilterRuleConfig } from '../coordinator/filter.ts'
 import { moduleAt } from '../coordinator/helpers/helper-config.ts'
 import type { ReplayHelper, ReplayOptions, Summary } from '../replay/replay.ts'
 import { type Addr, type Prefix, parseAddress, parsePrefix } from '../wire/address.ts'
+import { filterRule } from './config.ts'
 import { EXIT } from './exit-codes.ts'
+import { readRule } from './filter-text.ts'
+import { filter } from './schema/filter.ts'
 import { MAX_WORKERS } from './schema/threads.ts'
 
 /** The options as the command line gives them. */
@@ -15,6 +19,7 @@ export interface ReplayArguments {
   readonly outsideAddress: string
   readonly nat: boolean
   readonly helper?: readonly string[]
+  readonly filter?: readonly string[]
   readonly workers: string
   readonly outInside?: string
   readonly outOutside?: string
@@ -68,6 +73,7 @@ function optionsOf(file: string, given: ReplayArguments): ReplayOptions {
     outsideAddress: addressOf(given.outsideAddress),
     translate: given.nat,
     helpers: given.helper?.map(helperOf) ?? DEFAULT_HELPERS,
+    filter: given.filter?.map(filterRuleOf) ?? [],
     workers,
     completeChecksums: given.completeChecksums,
     outInside: given.outInside,
@@ -99,6 +105,13 @@ function helperOf(text: string): ReplayHelper {
   if (!module || text.endsWith('=') || (port !== undefined && (number < 1 || number > 65535)))
     throw new ReplayCommandError(`--helper ${text}: allowed: NAME or NAME=PORT, the port from 1 to 65535`)
   return { module: moduleAt(process.cwd(), module), ports: port === undefined ? [] : [number] }
+}
+
+/** `deny out tcp port 25`, as the configuration's key `filter` takes it. */
+function filterRuleOf(text: string): FilterRuleConfig {
+  const { data, error } = filter.safeParse([readRule(text)].map((read) => ('fault' in read ? text : read)))
+  if (data) return filterRule(data[0]!)
+  throw new ReplayCommandError(`--filter ${text}: allowed: ${error.issues[0]!.message}`)
 }
 
 /** Lines into a file, or to standard output (`-`). */

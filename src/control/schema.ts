@@ -5,6 +5,8 @@
 import * as z from 'zod'
 import { isModulePath } from '../coordinator/helpers/helper-config.ts'
 import { faultOfPortForwards } from '../coordinator/port-forwards.ts'
+import { readRule } from './filter-text.ts'
+import { filter } from './schema/filter.ts'
 import { forward, isEndpoint } from './schema/forward.ts'
 import { helpers } from './schema/helpers.ts'
 import { capacity, icmp, timeouts } from './schema/limits.ts'
@@ -16,8 +18,15 @@ import { interfaces, section } from './schema/values.ts'
 /** The key that a section given as one word sets: `timeouts: linux` is `timeouts: { preset: linux }`. */
 export const SHORTHANDS: Readonly<Record<string, string>> = { io: 'driver', timeouts: 'preset' }
 
-/** The same for elements of a list: `helpers: [ftp, ./mine.js]` is `helpers: [{ name: ftp }, { path: ./mine.js }]`. */
-export const ELEMENT_SHORTHANDS: Readonly<Record<string, (word: string) => Readonly<Record<string, string>>>> = {
+/**
+ * The same for elements of a list: `helpers: [ftp, ./mine.js]` is `helpers: [{ name: ftp }, { path: ./mine.js }]`. Text
+ * that is no such element is returned as it is: the check refuses it.
+ */
+export const ELEMENT_SHORTHANDS: Readonly<Record<string, (text: string) => object | string>> = {
+  filter: (text) => {
+    const read = readRule(text)
+    return 'fault' in read ? text : read
+  },
   helpers: (word) => (isModulePath(word) ? { path: word } : { name: word }),
 }
 
@@ -30,6 +39,7 @@ const shape = section({
   io,
   nat,
   forward,
+  filter,
   helpers,
   timeouts,
   capacity,

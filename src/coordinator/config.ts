@@ -2,6 +2,7 @@
 // (control/schema has each key, its default and what is allowed); the coordinator takes it as it is and gives each
 // shard the numbers that it needs (memory.ts). Durations are whole seconds, addresses and interfaces are text.
 
+import type { FilterRuleConfig } from './filter.ts'
 import type { HelperRequest } from './helpers/helper-manager.ts'
 import type { PortForwardConfig } from './port-forwards.ts'
 
@@ -79,6 +80,8 @@ export interface GatewayConfig {
   }
   /** Port forwards; no two have the same external endpoint. port-forwards.ts parses them. */
   readonly forward: readonly PortForwardConfig[]
+  /** Which flows may be opened; the first rule that matches decides, what none matches is allowed. */
+  readonly filter: readonly FilterRuleConfig[]
   /** Helpers, in the order in which they are loaded at the start. */
   readonly helpers: readonly HelperRequest[]
   readonly timeouts: Timeouts

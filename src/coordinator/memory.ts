@@ -17,6 +17,7 @@ import { Externals } from '../nat/externals.ts'
 import { Fib, type FibOptions } from '../routing/fib.ts'
 import { poolAddresses } from './address-range.ts'
 import type { GatewayConfig } from './config.ts'
+import { parseFilterRule } from './filter.ts'
 import { parsePortForward } from './port-forwards.ts'
 
 /**
@@ -52,7 +53,7 @@ export interface GatewayMemory {
 /** The part of the configuration that sizes and settings follow from. */
 export type MemoryConfig = Pick<
   GatewayConfig,
-  'inside' | 'outside' | 'workers' | 'dispatch' | 'nat' | 'forward' | 'timeouts' | 'capacity' | 'icmp'
+  'inside' | 'outside' | 'workers' | 'dispatch' | 'nat' | 'forward' | 'filter' | 'timeouts' | 'capacity' | 'icmp'
 >
 
 /** `random` fills words with keys: secret ones in a gateway, the same ones each time in a replay. */
@@ -112,7 +113,7 @@ function tablesOf(settings: ShardSettings): SharedArrayBuffer {
 }
 
 function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array): ShardSettings[] {
-  const { inside, outside, workers, nat, forward, timeouts, capacity, icmp } = config
+  const { inside, outside, workers, nat, forward, filter, timeouts, capacity, icmp } = config
   const share = (total: number): number => Math.ceil(total / workers)
   const common = {
     sides: [...inside.map((): Side => INSIDE), ...outside.map((): Side => OUTSIDE)],
@@ -139,6 +140,7 @@ function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array):
       protocols: nat.protocols,
     },
     portForwards: forward.map(parsePortForward),
+    filter: filter.map(parseFilterRule),
     icmpErrorsPerSecond: share(icmp.errorsPerSecond),
   }
   return Array.from({ length: workers }, (_, shard) => ({ shard, ...common }))

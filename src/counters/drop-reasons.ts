@@ -63,6 +63,8 @@ export const DROP_REASONS = [
   ['helper-window', 'a segment of a helped connection lies beyond what its stream takes'],
   ['helper-fragment', 'a fragment of a TCP connection that a helper reads or has changed'],
   ['edit-lost', "a segment of a rewritten line whose text was lost with the shard's thread"],
+  // --- the operator's filter ---
+  ['filter-denied', "the first packet of a flow that the configuration's filter denies"],
 ] as const satisfies readonly (readonly [string, string])[]
 
 export type DropReasonName = (typeof DROP_REASONS)[number][0]

@@ -60,6 +60,7 @@ import {
 import { mem } from './packet/packet-memory.ts'
 import { askHelper, openRelated } from './related.ts'
 
+const DENIED = DROP['filter-denied']
 const HELPER_VERDICT = DROP['helper-verdict']
 const NO_MAPPING = DROP['no-mapping']
 const NO_PORT = DROP['no-port']
@@ -112,17 +113,26 @@ function admit(i: number): Row {
   const handle = claimFor(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
   if (handle !== 0) {
     const answer = askHelper(handle, i)
-    if (answer === Expected.Follow) return openRelated(handle, i)
+    if (answer === Expected.Follow) return openRelated(handle, i) || refuse(tellSender(i))
     putBack(handle)
     if (answer === Expected.Drop) return refuse(HELPER_VERDICT)
   }
   const open = side === INSIDE ? openFromInside : openFromOutside
   const row = open(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
-  if (row !== 0) beginHelp(row, 0)
-  // RFC 5508 REQ-8, RFC 6888 REQ-11: a sender inside that can't be served is told.
-  else if (side === INSIDE && (refusal === NO_PORT || refusal === TABLE_FULL))
-    sendError(i, ADMINISTRATIVELY_PROHIBITED, 0)
+  if (row === 0) return refuse(tellSender(i))
+  beginHelp(row, 0)
   return row
+}
+
+/**
+ * No connection was made of packet i: its sender is told where it should be. A sender inside that can't be served is
+ * (RFC 5508 REQ-8, RFC 6888 REQ-11), and on either side one that the operator's filter has denied (RFC 1812 5.2.7.1).
+ * Returns the verdict that stands in nat/refusal.ts.
+ */
+function tellSender(i: number): Verdict {
+  const isUnserved = side === INSIDE && (refusal === NO_PORT || refusal === TABLE_FULL)
+  if (isUnserved || refusal === DENIED) sendError(i, ADMINISTRATIVELY_PROHIBITED, 0)
+  return refusal
 }
 
 /** Hands packet i to the shard that its flow belongs to; of a fragment the ports are known by now, and go along. */

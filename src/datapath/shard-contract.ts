@@ -4,6 +4,7 @@
 import type { Side } from '../conntrack/terms.ts'
 import type { Timeouts } from '../conntrack/timeouts.ts'
 import type { Milliseconds } from '../memory/brand.ts'
+import type { FilterRule } from '../nat/filter-rules.ts'
 import type { PortForward } from '../nat/port-forward-rules.ts'
 import type { NatSettings } from '../nat/settings.ts'
 import type { FibOptions } from '../routing/fib.ts'
@@ -35,6 +36,8 @@ export interface ShardSettings {
   readonly nat: NatSettings
   /** In the order of the configuration; none share an external endpoint. */
   readonly portForwards: readonly PortForward[]
+  /** In the order of the configuration: the first that matches a new flow decides. */
+  readonly filter: readonly FilterRule[]
   readonly icmpErrorsPerSecond: number
 }
 

@@ -20,6 +20,7 @@ import { attachBindings, followExternals, queuesFor, sweep } from '../nat/bindin
 import { attachExistingMappings } from '../nat/existing-mappings.shard.ts'
 import { attachExpected } from '../nat/expected.shard.ts'
 import { Externals } from '../nat/externals.ts'
+import { attachFilter } from '../nat/filter.shard.ts'
 import { attachOpening } from '../nat/opening.shard.ts'
 import { attachPortForwards } from '../nat/port-forwards.shard.ts'
 import { attachPorts, endQuarantine } from '../nat/ports.shard.ts'
@@ -73,6 +74,7 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   attachBindings(externals, settings.nat)
   attachOpening(externals, settings.nat)
   attachPortForwards(settings.portForwards)
+  attachFilter(settings.filter)
   const { shard, shards, epoch } = settings
   const expectations = new ExpectationTable(new Region(memory.expectations), {
     capacity: settings.expectations,

@@ -36,6 +36,7 @@ import { askFor } from './blocks.shard.ts'
 import { reserveExisting } from './existing-mappings.shard.ts'
 import { type Externals, entryOfPort, portOfIndex, spaceOf } from './externals.ts'
 import { fault } from './fault-points.ts'
+import { isDenied } from './filter.shard.ts'
 import { openFromInside } from './opening.shard.ts'
 import { forwardFrom } from './port-forwards.shard.ts'
 import { takeReserved } from './ports.shard.ts'
@@ -199,6 +200,7 @@ function openToSaved(handle: Handle, key: KeyWord, src: Addr, dst: Addr, ports: 
   const protocol = protocolIn(key)
   const inside = field(handle, 'savedAddress')
   const insidePort = field(handle, 'savedPort')
+  if (isDenied(key, EXPECTED, inside, src, insidePort)) return refuse(DROP['filter-denied'])
   const answer = portsOf(insidePort, srcPortIn(ports))
   if (!isFree(keyWord(protocol, INSIDE), inside, src, answer)) return refuse(DROP['no-free-tuple'])
   const reservation = field(handle, 'reservation')

@@ -3,7 +3,8 @@
 // One opened from inside gets the mapping of its inside endpoint, or a new one on the external address that belongs to
 // its inside address (paired pooling, RFC 4787 REQ-2). One from outside needs a mapping and passes its filter. Where a
 // port forward dictates the external endpoint, neither mapping nor port is needed from either side. What was expected
-// goes before all of this (expected.shard.ts). Owner: the shard.
+// goes before all of this (expected.shard.ts). In each case the configuration's filter is asked as soon as both
+// endpoints are known, and before anything is taken (filter.shard.ts). Owner: the shard.
 //
 // A function that opens a connection returns its row; 0 if there is none, and refusal.ts says why.
 
@@ -45,12 +46,14 @@ import { activeEntries, externalEntry, isFree, makeConnection, makeRoomForRow, r
 import { isLeasePending } from './blocks.shard.ts'
 import { type Externals, entryOfPort, portOfIndex, spaceOf } from './externals.ts'
 import { fault } from './fault-points.ts'
+import { isDenied } from './filter.shard.ts'
 import type { PortForward } from './port-forward-rules.ts'
 import { forwardFrom, forwardTo } from './port-forwards.shard.ts'
 import { takePort, takeReserved } from './ports.shard.ts'
 import { refuse } from './refusal.ts'
 import { DEFAULT_NAT, dependsOnAddress, dependsOnPort, type NatSettings } from './settings.ts'
 
+const DENIED = DROP['filter-denied']
 const FILTERED = DROP.filtered
 const LEASE_PENDING = DROP['port-lease-pending']
 const NO_EXTERNAL_ADDRESS = DROP['no-external-address']
@@ -81,6 +84,7 @@ export const hasTransportPorts = (protocol: ProtocolNumber): boolean =>
 /** The first packet of a connection from inside; `flags`: EXPECTED if it was expected, else 0. */
 export function openFromInside(key: KeyWord, src: Addr, dst: Addr, ports: Ports, flags = 0): Row {
   const protocol = protocolIn(key)
+  if (isDenied(key, flags, src, dst, dstPortIn(ports))) return refuse(DENIED)
   if (!settings.translate) return openUntranslated(key, src, dst, ports, flags)
   if (!hasTransportPorts(protocol)) return openWithoutPorts(key, src, dst)
   const insidePort = srcPortIn(ports)
@@ -131,14 +135,18 @@ function openDictated(dictated: PortForward, src: Addr, dst: Addr, ports: Ports,
 
 /** The first packet from outside to an external endpoint. */
 export function openFromOutside(key: KeyWord, src: Addr, dst: Addr, ports: Ports): Row {
-  if (!settings.translate) return openUntranslated(key, src, dst, ports, 0)
+  if (!settings.translate) {
+    if (isDenied(key, 0, dst, src, dstPortIn(ports))) return refuse(DENIED)
+    return openUntranslated(key, src, dst, ports, 0)
+  }
   const protocol = protocolIn(key)
   const dictated = forwardTo(protocol, dst, destinationPort(ports))
-  if (dictated !== undefined) return openForwarded(dictated, src, dst, ports)
+  if (dictated !== undefined) return openForwarded(dictated, key, src, dst, ports)
   const bound = hasTransportPorts(protocol) ? findByExternal(protocol, dst, dstPortIn(ports)) : 0
   if (bound === 0) return refuse(NO_MAPPING)
   if (!mayEnter(bound, src, srcPortIn(ports))) return refuse(FILTERED)
   const inside = insideAddressOf(bound)
+  if (isDenied(key, 0, inside, src, insidePortOf(bound))) return refuse(DENIED)
   const answer = portsOf(insidePortOf(bound), srcPortIn(ports))
   // Where mapping depends on the remote endpoint, the inside end may have a connection with it by another mapping.
   if (!isFree(keyWord(protocol, INSIDE), inside, src, answer)) return refuse(NO_FREE_TUPLE)
@@ -156,14 +164,15 @@ export function openFromOutside(key: KeyWord, src: Addr, dst: Addr, ports: Ports
 }
 
 /**
- * What is sent to a forwarded endpoint gets to the server, whoever sends it: no mapping and no permission is asked for.
+ * What is sent to a forwarded endpoint gets to the server, whoever sends it, unless the configuration's filter denies
+ * it: no mapping and no permission is asked for.
  */
-function openForwarded(dictated: PortForward, src: Addr, dst: Addr, ports: Ports): Row {
+function openForwarded(dictated: PortForward, key: KeyWord, src: Addr, dst: Addr, ports: Ports): Row {
   const { protocol, toAddress, toPort } = dictated
+  if (isDenied(key, 0, toAddress, src, htons(toPort))) return refuse(DENIED)
   const answer = portsOf(htons(toPort), srcPortIn(ports))
   // The server may have opened it itself, or be reached by another port forward.
   if (!isFree(keyWord(protocol, INSIDE), toAddress, src, answer)) return refuse(NO_FREE_TUPLE)
-  const key = keyWord(protocol, OUTSIDE)
   return makeConnection({
     key,
     src,

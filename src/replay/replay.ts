@@ -9,6 +9,7 @@
 
 import { DEFAULT_TIMEOUTS } from '../conntrack/timeouts.ts'
 import { ExpectationGc } from '../coordinator/expectations/expectation-gc.ts'
+import type { FilterRuleConfig } from '../coordinator/filter.ts'
 import { allocateMemory, type GatewayMemory } from '../coordinator/memory.ts'
 import { CELL } from '../counters/counters.ts'
 import { DROP_REASONS } from '../counters/drop-reasons.ts'
@@ -43,6 +44,8 @@ export interface ReplayOptions {
   /** False: connections are tracked, nothing is translated. */
   readonly translate: boolean
   readonly helpers: readonly ReplayHelper[]
+  /** Which flows may be opened. */
+  readonly filter: readonly FilterRuleConfig[]
   readonly workers: number
   /** Whether checksums that were left to a network card are completed. */
   readonly completeChecksums: boolean
@@ -145,6 +148,7 @@ class Replay {
         workers: options.workers,
         dispatch: 'kernel',
         forward: [],
+        filter: options.filter,
         timeouts: { ...DEFAULT_TIMEOUTS, tcp: { ...DEFAULT_TIMEOUTS.tcp, NONE: 0 } },
         capacity: { connections: CONNECTIONS, expectations: EXPECTATIONS },
         icmp: { errorsPerSecond: 1000 },

@@ -43,6 +43,7 @@ describe('a configuration with two interfaces and nothing else', () => {
         sharedWithKernelNat: false,
       },
       forward: [],
+      filter: [],
       helpers: [{ module: 'ftp' }],
       timeouts: expect.objectContaining({ udpStream: 300 }),
       capacity: { connections: expect.any(Number), expectations: 4096 },

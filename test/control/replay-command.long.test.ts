@@ -32,12 +32,22 @@ describe('natloom replay', () => {
     expect(readFileSync(events, 'utf8').match(/"event":"packet"/g)!.length).toBe(ftpSession().frames.length)
   })
 
+  it('asks the rules of --filter about each flow', () => {
+    const rules = ['--filter', 'deny in related', '--filter', 'allow']
+    const { status, stderr } = natloom(['replay', capture, ...rules])
+    expect(stderr).toMatch(/dropped .*\b1 filter-denied/)
+    expect(stderr).toContain('expectations       2, 1 of them met')
+    expect(status).toBe(0)
+  })
+
   const wrong = [
     [['--workers', '0'], '--workers 0: allowed: a whole number from 1 to 64'],
     [['--inside', '10.0.0.0/33'], '--inside 10.0.0.0/33: allowed: an IPv4 address or prefix'],
     [['--outside-address', 'me'], '--outside-address me: allowed: an IPv4 address'],
     [['--helper', 'ftp=0'], '--helper ftp=0: allowed: NAME or NAME=PORT'],
     [['--helper', 'gopher'], 'helper gopher: there is no helper gopher: ftp, irc, tftp'],
+    [['--filter', 'deny tcp port 0'], '--filter deny tcp port 0: allowed: a port from 1 to 65535, or a range a-b'],
+    [['--filter', 'forbid all'], '--filter forbid all: allowed: a rule such as "deny out tcp port 25"'],
     [['--events-packets'], 'but not where they go'],
     [['--out-inside', '/nowhere/x.pcap'], "/nowhere/x.pcap can't be written"],
   ] as const

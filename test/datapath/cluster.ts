@@ -121,6 +121,7 @@ export class Cluster {
       timeouts: DEFAULT_TIMEOUTS,
       nat: { ...DEFAULT_NAT, ...nat },
       portForwards: forwards,
+      filter: [],
       icmpErrorsPerSecond: 1000,
     }))
     const fib = allocate((region) => new Fib(region, { ports: 2, shards }))

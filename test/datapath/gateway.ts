@@ -21,6 +21,7 @@ import { BURST } from '../../src/io/driver.ts'
 import { EventReader } from '../../src/memory/event-ring.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, POOL, SHARED, SPACES } from '../../src/nat/externals.ts'
+import type { FilterRule } from '../../src/nat/filter-rules.ts'
 import type { PortForward } from '../../src/nat/port-forward-rules.ts'
 import { DEFAULT_NAT, type NatSettings } from '../../src/nat/settings.ts'
 import { Fib } from '../../src/routing/fib.ts'
@@ -44,6 +45,7 @@ const DRIVER = { ports: 2, slots: 64, scratchBytes: 8 << 20, sharedBytes: handov
 export interface GatewayOptions extends Network {
   readonly nat?: Partial<NatSettings>
   readonly forwards?: readonly PortForward[]
+  readonly filter?: readonly FilterRule[]
   readonly connections?: number
   /** Addresses that natloom has to itself; without any it shares the interface's own. */
   readonly pool?: readonly string[]
@@ -127,6 +129,7 @@ export class Gateway {
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
       nat: { ...DEFAULT_NAT, ...options.nat },
       portForwards: options.forwards ?? [],
+      filter: options.filter ?? [],
       icmpErrorsPerSecond: options.icmpErrorsPerSecond ?? 1000,
     }
     const fib = allocate((region) => new Fib(region, settings.fib))

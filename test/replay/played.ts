@@ -39,6 +39,7 @@ export async function played(capture: Buffer, more: Partial<ReplayOptions> = {})
     outsideAddress: parseAddress(OUTSIDE),
     translate: true,
     helpers: [{ module: 'ftp', ports: [] }],
+    filter: [],
     workers: 1,
     completeChecksums: true,
     packetEvents: false,
