@@ -12,7 +12,7 @@
 // Owner: the process whose id and start time stand in the names of the namespaces and of the directory. They are
 // removed by name, so the next start can do it for a process that was killed: removeLeftovers().
 
-import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Namespace, run, veth } from './namespace.ts'
@@ -52,7 +52,7 @@ function entries(directory: string, prefix: string): string[] {
 }
 
 /** Whether this user made a file: the directory for temporary files is common to all users. */
-const isMine = (path: string): boolean => lstatSync(path).uid === process.getuid?.()
+const isMine = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false })?.uid === process.getuid?.()
 
 const directories = (prefix: string): string[] =>
   entries(tmpdir(), prefix).filter((name) => isMine(join(tmpdir(), name)))
@@ -62,15 +62,22 @@ function processesIn(name: string): number[] {
   return run('ip', ['netns', 'pids', name]).split('\n').filter(Boolean).map(Number)
 }
 
+/** Ends its processes and deletes it. Another process may be removing the same one: then it has done so. */
 function removeNamespace(name: string): void {
-  for (const pid of processesIn(name)) {
-    try {
-      process.kill(pid, 'SIGKILL')
-    } catch {
-      // It ended by itself.
-    }
+  try {
+    for (const pid of processesIn(name)) end(pid)
+    run('ip', ['netns', 'delete', name])
+  } catch (error) {
+    if (existsSync(join(NETNS, name))) throw error
   }
-  run('ip', ['netns', 'delete', name])
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It ended by itself.
+  }
 }
 
 function removeDirectory(name: string): void {

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync } from 'node:fs'
+import { text } from 'node:stream/consumers'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Namespace } from '../../../src/lab/world/namespace.ts'
 import { Processes } from '../../../src/lab/world/processes.ts'
@@ -79,6 +80,18 @@ describe('leftovers', () => {
     const ended = once(sleeper, 'exit')
     expect(removeLeftovers(FAMILY)).toEqual([orphan.name])
     await ended
+    expect(namespaces()).toEqual([])
+  })
+
+  it('may be removed by several at the same time', async () => {
+    const dead = await endedProcess()
+    for (let i = 0; i < 12; i++) Namespace.create(`${FAMILY}-${dead}-1-${i}`)
+    const code = `(await import('${new URL('../../../dist/src/lab/world/topology.js', import.meta.url)}')).removeLeftovers('${FAMILY}')`
+    const removers = [1, 2, 3].map(() =>
+      spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'ignore', 'pipe'] }),
+    )
+    const errors = await Promise.all(removers.map(({ stderr }) => text(stderr)))
+    expect(errors).toEqual(['', '', ''])
     expect(namespaces()).toEqual([])
   })
 
