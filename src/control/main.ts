@@ -30,7 +30,7 @@ const CONFIG = [
 
 async function runGateway({ config: file }: ConfigOption): Promise<number> {
   const { config: configured } = loadConfig({ file, env: process.env })
-  const config = { ...configured, labFaults: process.env.NATLOOM_LAB_FAULTS }
+  const config = { ...configured, labFaults: process.env.NATLOOM_LAB_FAULTS, labRules: process.env.NATLOOM_LAB_RULES }
   const [{ Gateway }, { exitAtOnce }] = await Promise.all([
     import('../coordinator/gateway.ts'),
     import('../coordinator/exit-at-once.ts'),

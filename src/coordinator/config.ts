@@ -115,4 +115,9 @@ export interface GatewayConfig {
    * NATLOOM_LAB_FAULTS; not a key of natloom.yaml.
    */
   readonly labFaults?: string | undefined
+  /**
+   * `pair` or `plain`: the nft tables are owned as on kernels before 6.9 or before 5.12 (host/rule-tables.ts). Set by
+   * the variable NATLOOM_LAB_RULES; not a key of natloom.yaml.
+   */
+  readonly labRules?: string | undefined
 }

@@ -10,7 +10,8 @@
 //   netlink watcher           workers/netlink-thread.ts            reports interfaces and addresses: #follow
 //   sockets and rings         interfaces/packet-ports.ts           bound again to an interface that is back
 //   kernel dispatch           interfaces/kernel-dispatch.ts        follows leases
-//   port range, rules         host/host.ts                         follow interfaces, addresses and the host's sockets
+//   port range, rules         host/host.ts                         follow addresses and the host's sockets
+//                             host-rules.ts                        made again if somebody removes them
 //   addresses and leases      leases/external-addresses.ts         follow the outside address and, every 10 s, sockets
 //   leases on request         leases/block-leases.ts               lent when a shard asks; returned every 10 s
 //   shards                    workers/shards.ts                    replaced if they fail, up to a limit
@@ -22,6 +23,7 @@ import type { Logger } from 'pino'
 import { reasonOf } from '../host/errors.ts'
 import { Host } from '../host/host.ts'
 import type { LinkReport } from '../host/host-tables.ts'
+import { waysOfOwning } from '../host/rule-tables.ts'
 import { portsInUse } from '../host/sockets.ts'
 import { readHost } from '../host/watcher.ts'
 import { parseFaults } from '../io/fault-plan.ts'
@@ -35,6 +37,7 @@ import type { GatewayConfig } from './config.ts'
 import { type ExpectationGc, expectationGcOf } from './expectations/expectation-gc.ts'
 import { GatewayHealth } from './health.ts'
 import { HelperManager } from './helpers/helper-manager.ts'
+import { HostRules } from './host-rules.ts'
 import { KernelDispatch } from './interfaces/kernel-dispatch.ts'
 import { checkInterfaces, firstAddress, linkChanges } from './interfaces/links.ts'
 import { PacketPorts, type PacketPortsOptions } from './interfaces/packet-ports.ts'
@@ -52,6 +55,7 @@ import { NetlinkThread } from './workers/netlink-thread.ts'
 import { RestartLimit } from './workers/restart-limit.ts'
 import { Shards, type ShardsOptions } from './workers/shards.ts'
 
+const LOOK_AT_RULES_EVERY_MS = 3000
 const LOOK_AT_SOCKETS_EVERY_MS = 10_000
 const RETURN_BLOCKS_EVERY_MS = 10_000
 const LOOK_AT_EXPECTATIONS_EVERY_MS = 1000
@@ -74,6 +78,7 @@ export class Gateway {
   readonly #pool: readonly Addr[]
   readonly #portForwards: readonly PortForward[]
   readonly #host: Host
+  readonly #hostRules: HostRules
   readonly #undo = new UndoStack()
   readonly #health: GatewayHealth
   #end: (exitCode: number) => void = () => {}
@@ -106,13 +111,16 @@ export class Gateway {
       forwarded: this.#portForwards,
       hostPortRange: sharesAddress(config) ? { from: nat.ports.to + 1, to: HIGHEST_PORT } : null,
       statePath,
+      waysOfOwning: waysOfOwning(config.labRules),
     })
+    this.#hostRules = new HostRules(this.#host, log)
     this.#health = new GatewayHealth({
       shards: config.workers,
       notTurning: () => this.#shards?.notTurning() ?? [],
       externalAddresses: () => this.#externalAddresses?.count ?? 0,
       links: () => this.#links,
     })
+    this.#health.add(() => this.#hostRules.faults())
     this.done = new Promise((resolve) => {
       this.#end = resolve
     })
@@ -165,6 +173,7 @@ export class Gateway {
     })
     this.#startKernelDispatch(memory, packetPorts)
     this.#host.apply()
+    this.#every(LOOK_AT_RULES_EVERY_MS, 'looking at the nft rules', () => this.#hostRules.look())
     this.#externalAddresses = this.#openExternalAddresses(memory)
     this.#bringInLine()
     if (this.#externalAddresses.count === 0) this.#logAddress()
@@ -183,7 +192,8 @@ export class Gateway {
     const apiServer = await serveApi(api.socket, { memory, helpers, clock })
     this.#undo.push('the API', () => apiServer.close())
     const health = () => this.#health.now()
-    const metricsServer = await serveMetrics(metrics.listen, { memory, shards, expectationGc, health })
+    const hostRules = this.#hostRules
+    const metricsServer = await serveMetrics(metrics.listen, { memory, shards, expectationGc, hostRules, health })
     this.#undo.push('the metrics server', () => metricsServer.close())
     this.#metricsUrl = metricsServer.url
     if (this.#failure) throw this.#failure
@@ -223,6 +233,7 @@ export class Gateway {
       shardFds,
       changed: (links) => this.#follow(links),
       overflow: (message) => this.#log.error(message),
+      rulesetChanged: (by) => this.#attempt('looking at the nft rules', () => this.#hostRules.look(by)),
       failed: (error) => this.#fail(error),
     })
     this.#undo.push('the netlink watcher', () => thread.stop())
@@ -262,7 +273,7 @@ export class Gateway {
       ports,
       portForwards: this.#portForwards,
       portsInUse: (address) => portsInUse([address], ports),
-      hide: (shared, hidden) => this.#host.update({ shared, hidden }),
+      hide: (shared) => this.#host.update({ shared }),
       changed: () => this.#leasesChanged(),
     })
     this.#every(LOOK_AT_SOCKETS_EVERY_MS, 'following the host’s sockets', () => addresses.refresh())

@@ -8,6 +8,7 @@ import { connectionList } from './api/connection-list.ts'
 import { expectationList } from './api/expectation-list.ts'
 import type { ExpectationGc } from './expectations/expectation-gc.ts'
 import type { HelperManager } from './helpers/helper-manager.ts'
+import type { HostRules } from './host-rules.ts'
 import type { GatewayMemory } from './memory.ts'
 import type { Shards } from './workers/shards.ts'
 
@@ -31,6 +32,7 @@ export interface MetricsSources {
   readonly memory: GatewayMemory
   readonly shards: Shards
   readonly expectationGc: ExpectationGc
+  readonly hostRules: HostRules
   health(): Health
 }
 
@@ -38,7 +40,10 @@ export interface MetricsSources {
 export const serveMetrics = (listen: string, sources: MetricsSources): Promise<MetricsServer> =>
   MetricsServer.start({
     listen,
-    registry: createRegistry(countedWorkers(sources.memory, sources.shards), sources.expectationGc),
+    registry: createRegistry(countedWorkers(sources.memory, sources.shards), {
+      expectations: sources.expectationGc,
+      hostRules: sources.hostRules,
+    }),
     health: sources.health,
   })
 

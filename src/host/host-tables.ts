@@ -23,6 +23,8 @@ import {
 export interface HostTables {
   /** By port number: the interface that has the port's name now. */
   readonly links: readonly (Link | undefined)[]
+  /** By port number: the name of the interface that it is a part of. */
+  readonly masters: readonly (string | undefined)[]
   readonly addresses: readonly Address[]
   readonly routes: readonly Route[]
 }
@@ -43,6 +45,8 @@ export interface LinkReport {
   readonly mtu: number
   /** `02:00:00:00:00:01` */
   readonly mac: string
+  /** The interface that it is a port or slave of, and the kind of that: `bridge`, `bond`, `vrf`. */
+  readonly master?: { readonly name: string; readonly kind: string } | undefined
   /** In the kernel's order: the host itself sends from the first primary one. */
   readonly addresses: readonly { readonly address: Addr; readonly prefixLength: number; readonly primary: boolean }[]
 }
@@ -50,15 +54,18 @@ export interface LinkReport {
 const MISSING: FibPort = { up: false, mtu: 0, address: 0, mac: new Uint8Array(6) }
 
 export function readTables(socket: NetlinkSocket, names: readonly string[]): HostTables {
-  const byName = new Map(listLinks(socket).map((link) => [link.name, link]))
+  const all = listLinks(socket)
+  const links = names.map((name) => all.find((link) => link.name === name))
+  const masterOf = (link: Link | undefined): Link | undefined => all.find(({ index }) => index === link?.master)
   return {
-    links: names.map((name) => byName.get(name)),
+    links,
+    masters: links.map((link) => masterOf(link)?.name),
     addresses: listAddresses(socket),
     routes: [...listRoutes(socket, TABLE_LOCAL), ...listRoutes(socket, TABLE_MAIN)],
   }
 }
 
-export const linkReports = (names: readonly string[], { links, addresses }: HostTables): LinkReport[] =>
+export const linkReports = (names: readonly string[], { links, masters, addresses }: HostTables): LinkReport[] =>
   links.map((link, port) => ({
     name: names[port],
     present: link !== undefined,
@@ -68,6 +75,7 @@ export const linkReports = (names: readonly string[], { links, addresses }: Host
     ethernet: link?.ethernet ?? false,
     mtu: link?.mtu ?? 0,
     mac: Array.from(link?.mac ?? MISSING.mac, (byte) => byte.toString(16).padStart(2, '0')).join(':'),
+    master: masters[port] === undefined ? undefined : { name: masters[port], kind: link?.partOf ?? '' },
     addresses: addresses
       .filter(({ index }) => index === link?.index)
       .map(({ address, prefixLength, primary }) => ({ address, prefixLength, primary })),

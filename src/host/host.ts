@@ -12,14 +12,19 @@
 import type { Addr } from '../wire/address.ts'
 import { reasonOf } from './errors.ts'
 import { type KernelNatRule, kernelNat } from './kernel-nat.ts'
-import { applyRules, type ForwardedPort, NFT_TABLES, removeTable } from './nft.ts'
 import { applyPool } from './pool.ts'
 import { type PortRange, readPortRange, sameRange, writePortRange } from './port-range.ts'
 import { checkRights } from './rights.ts'
+import { type RulesLook, RuleTables, tableNames, type WayOfOwning } from './rule-tables.ts'
+import type { ContestedPort, ForwardedPort } from './rules.ts'
 import { DEFAULT_STATE_PATH, type HostState, leftBehind, newState, removeState, writeState } from './state.ts'
-import { readHost } from './watcher.ts'
+
+/** Names the nft tables where nothing else is said. */
+const DEFAULT_NAME = 'natloom'
 
 export interface HostPlan {
+  /** Names the nft tables; default `natloom`. */
+  readonly name?: string
   /** Interface names; none on both sides. */
   readonly inside: readonly string[]
   readonly outside: readonly string[]
@@ -36,26 +41,30 @@ export interface HostPlan {
   /** The host's own ephemeral ports while natloom runs; null if no address is shared: they stay what they are. */
   readonly hostPortRange: PortRange | null
   readonly statePath?: string
+  /** How the nft tables may be owned, best first; by default the kernel says. For tests of what older ones offer. */
+  readonly waysOfOwning?: readonly WayOfOwning[] | undefined
 }
 
 /** What may change while natloom runs. A property that is left out stays as it is. */
 export interface HostUpdate {
   readonly shared?: readonly Addr[]
   readonly pool?: readonly Addr[]
-  /** The parts of `natPorts` in which the host has no sockets; at first all of it. */
-  readonly hidden?: readonly PortRange[]
+  /** Ports that NAT has given out and on which the host has a socket; at first none. */
+  readonly contested?: readonly ContestedPort[]
 }
 
 export class Host {
   readonly #statePath: string
   #plan: HostPlan
-  #hidden: readonly PortRange[]
+  readonly #name: string
+  #contested: readonly ContestedPort[] = []
+  #rules: RuleTables | undefined
   /** The content of the state file: a killed natloom's before `apply`, ours after. Undefined: nothing to undo. */
   #state: HostState | undefined
 
   constructor(plan: HostPlan) {
     this.#plan = plan
-    this.#hidden = [plan.natPorts]
+    this.#name = plan.name ?? DEFAULT_NAME
     this.#statePath = plan.statePath ?? DEFAULT_STATE_PATH
   }
 
@@ -64,7 +73,9 @@ export class Host {
    */
   prepare(): boolean {
     checkRights()
-    this.#state = leftBehind(this.#statePath)
+    const before = leftBehind(this.#statePath)
+    this.#ruleTables().refuseForeign()
+    this.#state = before
     return this.#state !== undefined
   }
 
@@ -83,7 +94,7 @@ export class Host {
     this.#write({
       ...newState(),
       portRange: sameRange(original, wanted) ? null : { original, set: wanted },
-      nftTables: NFT_TABLES,
+      nftTables: [...new Set([...(before?.nftTables ?? []), ...tableNames(this.#name)])],
       pool: union(before?.pool ?? [], this.#plan.pool),
     })
     if (!sameRange(current, wanted)) writePortRange(wanted)
@@ -96,17 +107,28 @@ export class Host {
    */
   update(changes: HostUpdate = {}): void {
     if (!this.#state) return
-    const { hidden = this.#hidden, ...plan } = changes
+    const { contested = this.#contested, ...plan } = changes
     this.#plan = { ...this.#plan, ...plan }
-    this.#hidden = hidden
+    this.#contested = contested
     this.#write({ ...this.#state, pool: union(this.#state.pool, this.#plan.pool) })
     this.#applyPoolAndRules()
+  }
+
+  /**
+   * Whether the rules are in force; makes them again where somebody has changed them. To be called when the ruleset was
+   * changed, and every few seconds. Undefined before `apply` and after `undo`. Throws NetlinkError.
+   */
+  lookAtRules(): RulesLook | undefined {
+    return this.#state && this.#rules?.look()
   }
 
   /** Undoes what it can and returns what failed. The state file stays until nothing is left to undo. */
   undo(): string[] {
     const state = this.#state
-    if (!state) return []
+    if (!state) {
+      this.#closeRules()
+      return []
+    }
     const problems: string[] = []
     const attempt = (step: () => void) => {
       try {
@@ -115,7 +137,7 @@ export class Host {
         problems.push(reasonOf(error))
       }
     }
-    for (const table of state.nftTables) attempt(() => removeTable(table))
+    for (const table of state.nftTables) attempt(() => this.#ruleTables().remove(table))
     attempt(() => applyPool([], this.#plan.outside, state.pool))
     const { portRange } = state
     if (portRange)
@@ -126,15 +148,33 @@ export class Host {
     if (problems.length > 0) return problems
     attempt(() => removeState(this.#statePath))
     this.#state = undefined
+    this.#closeRules()
     return problems
   }
 
+  #closeRules(): void {
+    this.#rules?.close()
+    this.#rules = undefined
+  }
+
   #applyPoolAndRules(): void {
-    const { inside, outside, shared, pool, protocols, forwarded } = this.#plan
+    const { inside, outside, shared, pool, natPorts, protocols, forwarded } = this.#plan
     applyPool(pool, outside, this.#state?.pool ?? [])
-    const links = readHost([...inside, ...outside])
-    const present = new Set(links.filter((link) => link.present).map(({ name }) => name))
-    applyRules({ inside, outside, present, shared, pool, hidden: this.#hidden, protocols, forwarded })
+    this.#ruleTables().apply({
+      inside,
+      outside,
+      shared,
+      pool,
+      natPorts,
+      contested: this.#contested,
+      protocols,
+      forwarded,
+    })
+  }
+
+  #ruleTables(): RuleTables {
+    this.#rules ??= new RuleTables(this.#name, this.#plan.waysOfOwning)
+    return this.#rules
   }
 
   #write(state: HostState): void {

@@ -6,6 +6,8 @@
 const HEADER = 16 // length u32, type u16, flags u16, sequence u32, port u32
 const ATTRIBUTE_HEADER = 4 // length u16, type u16
 const ATTRIBUTE_TYPE = 0x3fff // without the nested and byte-order bits
+/** To be set in the type of an attribute that holds attributes. */
+export const NLA_F_NESTED = 0x8000
 
 export const NLMSG_ERROR = 2
 export const NLMSG_DONE = 3
@@ -15,6 +17,7 @@ export const NLM_F_DUMP_INTR = 0x10
 export const NLM_F_DUMP = 0x300
 export const NLM_F_EXCL = 0x200
 export const NLM_F_CREATE = 0x400
+export const NLM_F_APPEND = 0x800
 const NLM_F_ACK_TLVS = 0x200
 const NLMSGERR_ATTR_MSG = 1
 
@@ -38,15 +41,23 @@ export function message(
   fixed: Uint8Array,
   attributes: readonly Attribute[],
 ): Uint8Array {
-  const attributesLength = attributes.reduce((sum, [, value]) => sum + aligned(ATTRIBUTE_HEADER + value.length), 0)
-  const bytes = new Uint8Array(HEADER + fixed.length + attributesLength)
+  const packed = nested(attributes)
+  const bytes = new Uint8Array(HEADER + fixed.length + packed.length)
   const view = new DataView(bytes.buffer)
   view.setUint32(0, bytes.length, true)
   view.setUint16(4, type, true)
   view.setUint16(6, flags, true)
   view.setUint32(8, sequence, true)
   bytes.set(fixed, HEADER)
-  let at = HEADER + fixed.length
+  bytes.set(packed, HEADER + fixed.length)
+  return bytes
+}
+
+/** Attributes one after another: the end of a message, or the value of an attribute that holds attributes. */
+export function nested(attributes: readonly Attribute[]): Uint8Array {
+  const bytes = new Uint8Array(attributes.reduce((sum, [, { length }]) => sum + aligned(ATTRIBUTE_HEADER + length), 0))
+  const view = new DataView(bytes.buffer)
+  let at = 0
   for (const [attribute, value] of attributes) {
     view.setUint16(at, ATTRIBUTE_HEADER + value.length, true)
     view.setUint16(at + 2, attribute, true)
@@ -103,6 +114,13 @@ export const textOf = (value: DataView): string => {
 /** A copy of an attribute's bytes, since the next datagram overwrites the memory that they lie in. */
 export const bytesOf = (value: DataView): Uint8Array =>
   new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice()
+
+/** A text attribute, with its final zero. */
+export const stringZ = (text: string): Uint8Array => Uint8Array.from([...Buffer.from(text), 0])
+
+/** A 32-bit attribute of a family whose numbers have the network's byte order. */
+export const be32 = (value: number): Uint8Array =>
+  Uint8Array.of((value >>> 24) & 255, (value >>> 16) & 255, (value >>> 8) & 255, value & 255)
 
 /** A 32-bit attribute; also an IPv4 address as loaded from a packet: network order, read little-endian. */
 export const int32 = (value: number): Uint8Array => new Uint8Array(Int32Array.of(value).buffer)

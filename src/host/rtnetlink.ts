@@ -58,6 +58,9 @@ export interface Link {
   readonly ethernet: boolean
   readonly mtu: number
   readonly mac: Uint8Array
+  /** The index of the interface that it is a part of, 0 if it is none; and as what: `bridge`, `bond`, `vrf`. */
+  readonly master: number
+  readonly partOf: string
 }
 
 export interface Address {
@@ -105,6 +108,8 @@ function linkOf({ body }: Message): Link {
   const found = attributes(body, 16)
   const flags = body.getUint32(8, true)
   const mac = found.get(1) // IFLA_ADDRESS
+  const info = found.get(18) // IFLA_LINKINFO
+  const partOf = info && attributes(info, 0).get(4) // IFLA_INFO_SLAVE_KIND
   return {
     index: body.getInt32(4, true),
     name: textOf(found.get(3) ?? new DataView(new ArrayBuffer(0))), // IFLA_IFNAME
@@ -113,6 +118,8 @@ function linkOf({ body }: Message): Link {
     ethernet: body.getUint16(2, true) === ARPHRD_ETHER,
     mtu: found.get(4)?.getUint32(0, true) ?? 0, // IFLA_MTU
     mac: mac?.byteLength === 6 ? bytesOf(mac) : NO_MAC,
+    master: found.get(10)?.getUint32(0, true) ?? 0, // IFLA_MASTER
+    partOf: partOf ? textOf(partOf) : '',
   }
 }
 

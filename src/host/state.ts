@@ -17,7 +17,7 @@ export interface HostState {
   readonly namespace: string
   /** The port range that was set, and the one that it replaced; null if the range was not changed. */
   readonly portRange: { readonly original: PortRange; readonly set: PortRange } | null
-  /** Names with family: `netdev natloom`. */
+  /** Names with family: `ip natloom`. */
   readonly nftTables: readonly string[]
   /** Addresses, as loaded, for which a local route was made. */
   readonly pool: readonly number[]
@@ -79,7 +79,7 @@ function readState(path: string): HostState | undefined {
   throw new HostError(
     'HOST_STATE',
     `${path} is not a state file that this natloom can read: compare net.ipv4.ip_local_port_range and ` +
-      '`nft list table netdev natloom` with what you want, then delete the file',
+      '`nft list table ip natloom` with what you want, then delete the file',
   )
 }
 

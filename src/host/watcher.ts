@@ -40,6 +40,7 @@ import {
   RTM_NEWNEIGH,
   useNeighbour,
 } from './rtnetlink.ts'
+import { RulesetWatch } from './ruleset-watch.ts'
 
 /** Tables are listed and published at most once in this time, so that a burst of changes costs a few rounds of it. */
 const PACE_MS = 10
@@ -57,6 +58,8 @@ export type WatcherReport =
    * A snapshot doesn't fit into the memory, and the one before it stays in force. Reported once until one fits again.
    */
   | { readonly kind: 'overflow'; readonly message: string }
+  /** Another program has changed the nft ruleset. */
+  | { readonly kind: 'ruleset'; readonly by: string }
 
 /** What `workers/netlink.ts` is given. */
 export interface NetlinkThreadData {
@@ -99,6 +102,7 @@ export class Watcher {
   readonly #options: WatcherOptions
   readonly #events: NetlinkSocket
   readonly #kernel: NetlinkSocket
+  readonly #ruleset: RulesetWatch
   readonly #pollSet: Uint8Array
   readonly #pollView: DataView
   #tables: HostTables
@@ -117,9 +121,10 @@ export class Watcher {
     // Listening begins before the first listing, so that no change between them is missed.
     this.#events = new NetlinkSocket(NETLINK_ROUTE, GROUPS)
     this.#kernel = new NetlinkSocket(NETLINK_ROUTE)
-    this.#pollSet = new Uint8Array(16) // two struct pollfd: fd i32, events i16, revents i16
+    this.#ruleset = new RulesetWatch()
+    this.#pollSet = new Uint8Array(24) // three struct pollfd: fd i32, events i16, revents i16
     this.#pollView = new DataView(this.#pollSet.buffer)
-    for (const [index, fd] of [this.#events.fd, options.wakeFd].entries()) {
+    for (const [index, fd] of [this.#events.fd, options.wakeFd, this.#ruleset.fd].entries()) {
       this.#pollView.setInt32(index * 8, fd, true)
       this.#pollView.setInt16(index * 8 + 4, POLLIN, true)
     }
@@ -136,6 +141,8 @@ export class Watcher {
       drain(this.#options.wakeFd)
       this.#options.fib.takeRequests((port, address) => this.#resolve(port, address))
     }
+    const by = this.#ruleset.take()
+    if (by !== undefined) this.#options.report({ kind: 'ruleset', by })
     if (this.#events.receive((message) => this.#notified(message)) === 'lost') this.#stale = true
     const now = this.#options.now()
     if (now >= this.#keepAliveAt) this.#keepAlive(now)
@@ -145,6 +152,7 @@ export class Watcher {
   close(): void {
     this.#events.close()
     this.#kernel.close()
+    this.#ruleset.close()
   }
 
   #round(began: number): void {
@@ -158,7 +166,7 @@ export class Watcher {
     const now = this.#options.now()
     const due = this.#stale || this.#unpublished ? this.#roundAt : this.#keepAliveAt
     const wait = Math.min(Math.max(Math.ceil(due - now), 0), LONGEST_WAIT_MS)
-    if (pollArray(this.#pollSet, 2, wait) < 0) {
+    if (pollArray(this.#pollSet, 3, wait) < 0) {
       if (errno() !== constants.errno.EINTR) throw new SystemCallError('poll', errno())
       this.#pollView.setInt16(14, 0, true)
     }

@@ -6,41 +6,24 @@
 // goes down, and after that by the order in which the sockets were made: so both orders are that of the shards. A
 // socket leaves its group only by being closed, and can't be bound again while it is in a group.
 //
-//   a socket is   packets               it stays so until
-//   closed off    refused by a filter   it is bound and joins its group; unfiltered it would receive all packets
-//   joined        refused by a filter   all members have joined and there is a program; without one, member 0 gets all
-//   open          as the program says   it is closed; setProgram() replaces the program, and nothing is lost
-// Never: a socket opened before the last one has joined; joining in another order than that of the shards.
+//   a socket is   its filter (af-packet-sockets.ts)   it stays so until
+//   closed off    refuses all                         it is bound and joins its group; else it would receive all packets
+//   joined        refuses all                         all have joined and there is a program; without one, member 0 gets all
+//   open          takes what is for this host,        it is closed; setProgram() replaces the program, and nothing is lost
+//                 as the program says
+// Never: a socket opened before the last one has joined; joining in another order than that of the shards; an open
+// socket without a filter.
 
-import {
-  addressOf,
-  getsockopt,
-  SO_ATTACH_FILTER,
-  SO_DETACH_FILTER,
-  SOL_PACKET,
-  SOL_SOCKET,
-  SystemCallError,
-  setsockopt,
-  setsockoptInt,
-} from './syscalls.ts'
+import { setFilter, setProgramOption, TAKE_OURS } from './af-packet-filter.ts'
+import { getsockopt, SOL_PACKET, SystemCallError, setsockoptInt } from './syscalls.ts'
 
 const PACKET_FANOUT = 18
 const PACKET_FANOUT_DATA = 22
 const FANOUT_CBPF = 6
-/** The group's own PACKET_IGNORE_OUTGOING: the socket option has no effect on a member. */
-const FANOUT_IGNORE_OUTGOING = 0x4000
 /** The kernel chooses a group number that is free in this network namespace. */
 const FANOUT_UNIQUE_ID = 0x2000
 const TYPE_AND_FLAGS = 16
 const ID_MASK = 0xffff
-
-/** struct sock_filter: u16 code, u8 jt, u8 jf, u32 k */
-const INSTRUCTION_BYTES = 8
-const RET_K = 6
-const REFUSE_ALL = Uint8Array.of(RET_K, 0, 0, 0, 0, 0, 0, 0)
-
-/** To be called before the socket is bound: it receives nothing until its group opens. */
-export const closeOff = (fd: number): void => void setProgramOption(fd, SOL_SOCKET, SO_ATTACH_FILTER, REFUSE_ALL)
 
 export class FanoutGroup {
   /** By shard. All are closed off and bound. */
@@ -77,14 +60,14 @@ export class FanoutGroup {
     for (; this.#joined < this.#fds.length; this.#joined++) if (!this.#join(this.#fds[this.#joined]!)) return false
     if (this.#isOpen || !this.#program) return true
     setProgramOption(this.#fds[0]!, SOL_PACKET, PACKET_FANOUT_DATA, this.#program)
-    for (const fd of this.#fds) setsockoptInt(fd, SOL_SOCKET, SO_DETACH_FILTER, 0)
+    for (const fd of this.#fds) setFilter(fd, TAKE_OURS)
     this.#isOpen = true
     return true
   }
 
   #join(fd: number): boolean {
     const unique = this.#joined === 0 ? FANOUT_UNIQUE_ID : 0
-    const how = FANOUT_CBPF | FANOUT_IGNORE_OUTGOING | unique
+    const how = FANOUT_CBPF | unique
     try {
       setsockoptInt(fd, SOL_PACKET, PACKET_FANOUT, this.#id | (how << TYPE_AND_FLAGS))
     } catch (error) {
@@ -100,15 +83,4 @@ function fanoutOf(fd: number): number {
   const value = new Uint8Array(4)
   getsockopt(fd, SOL_PACKET, PACKET_FANOUT, value)
   return new DataView(value.buffer).getUint32(0, true)
-}
-
-/** Sets an option that takes a struct sock_fprog: u16 number of instructions, at 8 the address of the first one. */
-function setProgramOption(fd: number, level: number, option: number, program: Uint8Array): void {
-  // Shared memory has a fixed address; the garbage collector may move what lies on the heap.
-  const instructions = new Uint8Array(new SharedArrayBuffer(program.length))
-  instructions.set(program)
-  const fprog = new DataView(new ArrayBuffer(16))
-  fprog.setUint16(0, program.length / INSTRUCTION_BYTES, true)
-  fprog.setBigUint64(8, BigInt(addressOf(instructions)), true)
-  setsockopt(fd, level, option, new Uint8Array(fprog.buffer))
 }

@@ -45,7 +45,6 @@ export const TP_MAC_NET = 3
 
 export const TP_STATUS_KERNEL = 0
 export const TP_STATUS_USER = 1
-export const TP_STATUS_VLAN_VALID = 0x10
 /** natloom's own: the kernel doesn't set this bit, nor fill a frame whose status isn't 0. Bit 0 is clear beside it. */
 export const TP_STATUS_LENT = 0x10000
 
@@ -74,8 +73,6 @@ export const PORT_STATE = {
   sendFailures: 8,
   /** f64: count of frames lost because the ring was full. */
   receiveLosses: 16,
-  /** f64: count of frames skipped because they bore a VLAN tag. */
-  tagged: 24,
   /**
    * i32: counts the steps by which the coordinator gives the descriptor another socket: odd while it does so. Written
    * by the coordinator alone.

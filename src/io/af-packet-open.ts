@@ -7,7 +7,8 @@
 // sockets are made, and get the descriptors of the old ones. The driver maps a new ring over the old one when it has
 // read and given back the last frame there (af-packet.ts).
 
-import { closeOff, FanoutGroup } from './af-packet-fanout.ts'
+import { FanoutGroup } from './af-packet-fanout.ts'
+import { REFUSE_ALL, setFilter, TAKE_OURS } from './af-packet-filter.ts'
 import {
   type AfPacketRings,
   BLOCK_BYTES,
@@ -17,7 +18,7 @@ import {
   PORT_STATE,
   portControl,
 } from './af-packet-layout.ts'
-import { bindTo, ETH_P_ALL, ETH_P_NONE, packetSocket, prepareReceiving, prepareSending } from './af-packet-sockets.ts'
+import { bindTo, ETH_P_IP, ETH_P_NONE, packetSocket, prepareReceiving, prepareSending } from './af-packet-sockets.ts'
 import { AfPacketError } from './errors.ts'
 import {
   type Address,
@@ -88,7 +89,7 @@ export function openAfPacket(options: AfPacketOptions): AfPacketPorts {
     // Last, when nothing can fail any more: from here on packets fill the rings.
     const groups = options.interfaces.map(({ name, index }, port) => {
       const fds = rings.map(({ ports }) => ports[port]!.receiveFd).filter((fd) => fd >= 0)
-      for (const fd of fds) bindTo(fd, name, index, ETH_P_ALL)
+      for (const fd of fds) bindTo(fd, name, index, ETH_P_IP)
       return isGroup ? new FanoutGroup(fds) : undefined
     })
     for (const group of groups) group?.settle()
@@ -134,7 +135,7 @@ export class AfPacketPorts {
     if (group) this.#groups[port] = this.#remake(port, { name, index }, group.program)
     else
       for (const { ports } of this.#all)
-        if (ports[port]!.receiveFd >= 0) bindTo(ports[port]!.receiveFd, name, index, ETH_P_ALL)
+        if (ports[port]!.receiveFd >= 0) bindTo(ports[port]!.receiveFd, name, index, ETH_P_IP)
   }
 
   /**
@@ -163,7 +164,7 @@ export class AfPacketPorts {
     const made: number[] = []
     const fds = this.#all.map(({ ports }) => ports[port]!.receiveFd)
     try {
-      for (const { ringBytes } of this.#all) bindTo(receiver(name, ringBytes, true, made), name, index, ETH_P_ALL)
+      for (const { ringBytes } of this.#all) bindTo(receiver(name, ringBytes, true, made), name, index, ETH_P_IP)
       for (const [shard, rings] of this.#all.entries()) replaceSocket(rings, port, made[shard]!)
     } finally {
       for (const fd of made) close(fd)
@@ -251,7 +252,7 @@ function openRings(rings: AfPacketRings, options: AfPacketOptions, isGroup: bool
 function receiver(name: string, ringBytes: number, isGroup: boolean, opened: number[]): number {
   const fd = packetSocket(opened)
   prepareReceiving(fd, name, ringBytes)
-  if (isGroup) closeOff(fd)
+  setFilter(fd, isGroup ? REFUSE_ALL : TAKE_OURS)
   return fd
 }
 

@@ -24,12 +24,11 @@ const PACKET_VERSION = 10
 const PACKET_RESERVE = 12
 const PACKET_VNET_HDR = 15
 const PACKET_QDISC_BYPASS = 20
-const PACKET_IGNORE_OUTGOING = 23
 const TPACKET_V2 = 1
 const ARPHRD_ETHER = 1
 
-/** Protocols to bind a socket to: everything for one that receives, none for one that only sends. */
-export const ETH_P_ALL = 3
+/** Protocols to bind a socket to: IPv4 for one that receives, none for one that only sends. */
+export const ETH_P_IP = 0x0800
 export const ETH_P_NONE = 0
 
 // struct sockaddr_ll
@@ -62,7 +61,6 @@ export function prepareReceiving(fd: number, name: string, ringBytes: number): v
   setsockoptInt(fd, SOL_PACKET, PACKET_VNET_HDR, 1)
   // Moves the Ethernet header by two bytes, so that the IPv4 header lies on a multiple of four.
   setsockoptInt(fd, SOL_PACKET, PACKET_RESERVE, 2)
-  setsockoptInt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
   const blocks = ringBytes / BLOCK_BYTES
   const request = Uint32Array.of(BLOCK_BYTES, blocks, FRAME_BYTES, blocks * FRAMES_A_BLOCK)
   try {

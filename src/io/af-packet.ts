@@ -39,7 +39,6 @@ import {
   TP_STATUS_KERNEL,
   TP_STATUS_LENT,
   TP_STATUS_USER,
-  TP_STATUS_VLAN_VALID,
 } from './af-packet-layout.ts'
 import { BURST, type Driver, MAX_WAIT_MS, VIRTIO_NET_HEADER } from './driver.ts'
 import {
@@ -126,18 +125,12 @@ export class AfPacketDriver implements Driver {
     const ring = this.#ring(port)
     let next = this.#next[port]
     let count = 0
-    // At most a burst of frames is looked at, so that a flood of tagged ones doesn't keep the shard here.
-    for (let looked = 0; looked < BURST; looked++) {
+    while (count < BURST) {
       const frame = ring + frameOffset(next)
       const word = frame >> 2
       const status = ORDERED ? words[word + TP_STATUS] : Atomics.load(words, word + TP_STATUS)
       if ((status & TP_STATUS_USER) === 0) break
       if (++next === this.#frames) next = 0
-      if ((status & TP_STATUS_VLAN_VALID) !== 0) {
-        // The kernel took the tag off, and without it the frame would pass for traffic of this interface.
-        this.#count(port, PORT_STATE.tagged, 1)
-        continue
-      }
       at[count] = frame + (words[word + TP_MAC_NET] & 0xffff)
       length[count] = words[word + TP_SNAPLEN]
       count++
@@ -228,11 +221,6 @@ export class AfPacketDriver implements Driver {
     getsockopt(this.#rings.ports[port].receiveFd, SOL_PACKET, PACKET_STATISTICS, this.#optionValue)
     this.#count(port, PORT_STATE.receiveLosses, this.#optionWords[1])
     return this.#counts[this.#control(port, PORT_STATE.receiveLosses) >> 3]
-  }
-
-  /** Frames skipped since the start because they bore a VLAN tag: a VLAN has an interface of its own. */
-  taggedFrames(port: number): number {
-    return this.#counts[this.#control(port, PORT_STATE.tagged) >> 3]
   }
 
   /** Releases the present burst and forgets what was queued. Sockets and memory are the coordinator's to close. */

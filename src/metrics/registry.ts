@@ -5,6 +5,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { CELL, METRICS, type Metric, type MetricKey } from '../counters/counters.ts'
 import { type ExpectationCounts, registerExpectations } from './expectations.ts'
+import { type HostRulesState, registerHostRules } from './host-rules.ts'
 import { registerSupervision, type Supervised } from './supervision.ts'
 import { version } from './version.ts'
 
@@ -19,7 +20,16 @@ export interface CountedWorker extends Supervised {
   readonly counters: Float64Array
 }
 
-export function createRegistry(workers: readonly CountedWorker[], expectations: ExpectationCounts): Registry {
+/** What the coordinator keeps beside its workers. */
+export interface CoordinatorParts {
+  readonly expectations: ExpectationCounts
+  readonly hostRules: HostRulesState
+}
+
+export function createRegistry(
+  workers: readonly CountedWorker[],
+  { expectations, hostRules }: CoordinatorParts,
+): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   for (const name of MISNAMED) registry.removeSingleMetric(name)
@@ -35,6 +45,7 @@ export function createRegistry(workers: readonly CountedWorker[], expectations: 
   for (const [key, metric] of Object.entries(METRICS)) register(registry, metric, CELL[key as MetricKey], workers)
   registerSupervision(registry, workers)
   registerExpectations(registry, expectations)
+  registerHostRules(registry, hostRules)
   return registry
 }
 

@@ -1,5 +1,5 @@
-// Frames that the driver tests send: numbered ones of an experimental protocol, and TCP segments that need offloads.
-// Authority: IEEE 802 local experimental EtherType 1, linux/virtio_net.h (struct virtio_net_hdr, little-endian).
+// Frames that the driver tests send: numbered ones, and TCP segments that need offloads. Authority: linux/virtio_net.h
+// (struct virtio_net_hdr, little-endian).
 
 import { VIRTIO_NET_HEADER } from '../../src/io/driver.ts'
 
@@ -9,12 +9,18 @@ const TCP = 20
 const NEEDS_CSUM = 1
 const GSO_TCPV4 = 1
 
-/** A frame of EtherType 0x88b5 with a number and, behind it, bytes that follow from the number and their position. */
+/** The address of a driver's end of every link under test. */
+export const NEAR_MAC = '02:00:00:00:00:02'
+
+/**
+ * A frame to NEAR_MAC that says it has IPv4, with a number where the packet should begin and, behind it, bytes that
+ * follow from the number and their position. The kernel, to which that is no packet, discards it.
+ */
 export function numbered(number: number, length = 60): Uint8Array {
   const frame = Uint8Array.from({ length }, (_, i) => number * 7 + i)
   const view = new DataView(frame.buffer)
   frame.set([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1])
-  view.setUint16(12, 0x88b5)
+  view.setUint16(12, 0x0800)
   view.setUint32(ETH, number)
   return frame
 }

@@ -86,7 +86,7 @@ describe('when an interface vanishes and comes back', () => {
     gatewayIp(`route add default via ${SERVER}`)
     await natloom.logged(ADDRESS_NEWS)
     expect(await addressSeen()).toBe(FIRST)
-    expect(rules()).toContain(`device "${wan}"`)
+    expect(rules()).toContain(`iifname "${wan}"`)
   })
 
   it('the inside one is served again, and connections live on', async () => {
@@ -102,6 +102,6 @@ describe('when an interface vanishes and comes back', () => {
     lan.ip('route add default via 10.0.0.1')
     await natloom.logged('the interface is back')
     expect(await network.lan.ask('echo', name, 'still there?')).toBe('still there?')
-    expect(rules()).toContain(`device "${INSIDE_INTERFACE}"`)
+    expect(rules()).toContain(`iifname "${INSIDE_INTERFACE}"`)
   })
 })

@@ -125,7 +125,7 @@ describe('a shard that ends though nobody stopped it', () => {
     const story = new Story()
     const config = configuration({ NATLOOM_SUPERVISION_RESTARTS: '0' })
     const gateway = await new Gateway(config, story.log).started
-    expect(run('nft', ['list', 'ruleset'])).toContain('table netdev natloom')
+    expect(run('nft', ['list', 'ruleset'])).toContain('table ip natloom {')
 
     endShard(0)
     expect(await gateway.done).toBe(4)

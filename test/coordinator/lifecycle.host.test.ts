@@ -75,7 +75,7 @@ describe('natloom run, killed', () => {
     const killed = await forwarding()
     killed.kill('SIGKILL')
     expect(await killed.ended()).toBe('SIGKILL')
-    expect(rules()).toContain('table netdev natloom')
+    expect(rules()).toContain('table ip natloom {')
 
     const next = start()
     await next.logged('taking over')
@@ -148,12 +148,15 @@ describe('natloom run, refused', () => {
     )
   })
 
-  it('takes everything back if it fails late: another gateway’s API is at its socket', async () => {
-    const natloom = await forwarding()
-    const second = start({ NATLOOM_STATE_PATH: `${network.topology.directory}/second.json` })
+  it.each(['persistent', 'pair'])('changes nothing where another gateway has the rules, owned as %s', async (way) => {
+    const natloom = await forwarding({ NATLOOM_LAB_RULES: way })
+    const before = rules()
+    const second = start({ NATLOOM_STATE_PATH: `${network.topology.directory}/second.json`, NATLOOM_LAB_RULES: way })
     expect(await second.ended()).toBe(HOST_LACKS_SOMETHING)
-    expect(second.program.output).toContain('another natloom serves its API')
-    expect(existsSync(network.apiSocket)).toBe(true)
+    expect(second.program.output).toMatch(/^natloom: the nft table ip natloom\S* belongs to a running process \(\d+\)/m)
+    expect(second.program.output).not.toContain('not taken back')
+    expect(rules()).toBe(before)
+    expect(await addressSeen()).toBe(GATEWAY_OUTSIDE)
     expect(await natloom.stop()).toBe(0)
   })
 

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type KernelNatRule, kernelNat } from '../../src/host/kernel-nat.ts'
-import { nft } from '../../src/host/nft.ts'
-import type { Namespace } from '../../src/lab/world/namespace.ts'
+import { type Namespace, run } from '../../src/lab/world/namespace.ts'
 import { testNamespace } from '../leftovers.ts'
 import { inside } from './inside.ts'
 
@@ -19,11 +18,11 @@ describe('NAT of the kernel’s own towards wan0', () => {
   /** The rules found in a postrouting chain with these rules, and in `sub` with those. */
   const found = (post: string[], sub: string[] = []): KernelNatRule[] =>
     inside(host, () => {
-      nft(['flush', 'ruleset'])
+      run('nft', ['flush', 'ruleset'])
       const chain = (name: string, head: string, rules: string[]) =>
         `chain ${name} {\n${[head, ...rules].join('\n')}\n}\n`
       const hook = 'type nat hook postrouting priority 100; policy accept;'
-      nft(['-f', '-'], `table ip nat {\n${chain('sub', '', sub)}${chain('POSTROUTING', hook, post)}}\n`)
+      run('nft', ['-f', '-'], `table ip nat {\n${chain('sub', '', sub)}${chain('POSTROUTING', hook, post)}}\n`)
       return kernelNat(['wan0'], NAT_PORTS)
     })
 

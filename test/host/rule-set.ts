@@ -1,7 +1,7 @@
-// The rules of a gateway that has everything that makes a rule: shared and pool addresses, hidden ports, a protocol
+// The rules of a gateway that has everything that makes a rule: shared and pool addresses, contested ports, a protocol
 // without ports, and forwarded ports of a shared and of another address.
 
-import type { RuleSet } from '../../src/host/nft.ts'
+import type { RuleSet } from '../../src/host/rules.ts'
 import { addr } from './inside.ts'
 
 const GRE = 47
@@ -11,13 +11,13 @@ const UDP = 17
 export const RULES: RuleSet = {
   inside: ['lan0', 'lan1'],
   outside: ['wan0'],
-  present: new Set(['lan0', 'lan1', 'wan0']),
   shared: [addr('203.0.113.2')],
   pool: [addr('203.0.113.50')],
-  // 20480-20543 is a block in which the host has a socket.
-  hidden: [
-    { from: 16384, to: 20479 },
-    { from: 20544, to: 60991 },
+  natPorts: { from: 16384, to: 60991 },
+  contested: [
+    { protocol: UDP, port: 20600 },
+    { protocol: TCP, port: 20601 },
+    { protocol: TCP, port: 20602 },
   ],
   protocols: [GRE],
   forwarded: [

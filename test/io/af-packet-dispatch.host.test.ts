@@ -7,10 +7,10 @@ import { AfPacketDriver } from '../../src/io/af-packet.ts'
 import { type AfPacketOptions, type AfPacketPorts, openAfPacket } from '../../src/io/af-packet-open.ts'
 import { BURST, type Driver } from '../../src/io/driver.ts'
 import { close, eventfd, interfaceIndex } from '../../src/io/syscalls.ts'
-import { type Namespace, veth } from '../../src/lab/world/namespace.ts'
+import type { Namespace } from '../../src/lab/world/namespace.ts'
 import { receiveCopies, waitUntil } from '../contract/driver-fixture.ts'
 import { numbered, numberOf } from '../contract/frames.ts'
-import { FarEnd, inside, linkUp, quietNamespace } from './far-end.ts'
+import { cable, FarEnd, inside, linkUp, quietNamespace } from './far-end.ts'
 
 const RING = 16 << 20
 const SHARDS = 3
@@ -28,7 +28,7 @@ const wakeFds = Array.from({ length: SHARDS + 1 }, eventfd)
 beforeAll(() => {
   near = quietNamespace('near')
   far = quietNamespace('far')
-  for (const port of PORTS) cable(port)
+  for (const port of PORTS) connect(port)
 })
 afterAll(() => {
   near?.delete()
@@ -36,8 +36,8 @@ afterAll(() => {
   for (const fd of wakeFds) close(fd)
 })
 
-function cable(port: number): void {
-  veth(near, `near${port}`, far, `far${port}`)
+function connect(port: number): void {
+  cable(near, far, port)
   linkUp(near, far, port)
 }
 
@@ -104,7 +104,7 @@ function vanish(port: number): void {
 
 /** Deletes an interface and makes it again under another index; then the coordinator calls rebind(). */
 function comeBack(port: number): void {
-  cable(port)
+  connect(port)
   inside(near, () => opened.rebind(port, interfaceIndex(`near${port}`)))
   ends[port] = new FarEnd(far, `far${port}`)
 }
@@ -198,7 +198,7 @@ describe('dispatch by the kernel among three shards', () => {
 
     it('begins when the link is up, if it was down when the coordinator heard of it', () => {
       vanish(0)
-      cable(0)
+      connect(0)
       near.ip('link set near0 down')
       inside(near, () => opened.rebind(0, interfaceIndex('near0')))
       linkUp(near, far, 0)

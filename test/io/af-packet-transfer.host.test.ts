@@ -58,6 +58,15 @@ describe('a TCP connection through af-packet', () => {
     veth(relay, 'right', server, 'eth0')
     client.ip('addr add 10.9.0.1/24 dev eth0')
     server.ip('addr add 10.9.0.2/24 dev eth0')
+    // The relay takes IPv4 that is sent to it: towards either side it has the address of the other side's host.
+    const CLIENT_MAC = '02:00:00:00:00:01'
+    const SERVER_MAC = '02:00:00:00:00:02'
+    client.ip(`link set eth0 address ${CLIENT_MAC}`)
+    server.ip(`link set eth0 address ${SERVER_MAC}`)
+    relay.ip(`link set left address ${SERVER_MAC}`)
+    relay.ip(`link set right address ${CLIENT_MAC}`)
+    client.ip(`neigh add 10.9.0.2 lladdr ${SERVER_MAC} dev eth0`)
+    server.ip(`neigh add 10.9.0.1 lladdr ${CLIENT_MAC} dev eth0`)
   })
   afterAll(async () => {
     for (const child of children) {

@@ -22,8 +22,9 @@ import {
   setsockoptInt,
   socket,
 } from '../../src/io/syscalls.ts'
-import type { Namespace } from '../../src/lab/world/namespace.ts'
+import { type Namespace, veth } from '../../src/lab/world/namespace.ts'
 import type { Carried } from '../contract/driver-fixture.ts'
+import { NEAR_MAC } from '../contract/frames.ts'
 import { testNamespace } from '../leftovers.ts'
 import { PATIENCE_MS } from '../patience.ts'
 
@@ -53,6 +54,12 @@ export function quietNamespace(name: string): Namespace {
       { cause: error },
     )
   }
+}
+
+/** Lays the cable near<port> - far<port>. */
+export function cable(near: Namespace, far: Namespace, port: number): void {
+  veth(near, `near${port}`, far, `far${port}`)
+  near.ip(`link set near${port} address ${NEAR_MAC}`)
 }
 
 const LOOKS = 1000

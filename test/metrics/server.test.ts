@@ -6,10 +6,13 @@ import { type CountedWorker, createRegistry } from '../../src/metrics/registry.t
 import { type Health, MetricsServer } from '../../src/metrics/server.ts'
 
 const KEPT = {
-  count: 3,
-  limit: 4096,
-  ended: { expired: 2, 'master-ended': 0, 'helper-gone': 0 },
-  mended: { slot: 1, count: 0, reservation: 0 },
+  expectations: {
+    count: 3,
+    limit: 4096,
+    ended: { expired: 2, 'master-ended': 0, 'helper-gone': 0 },
+    mended: { slot: 1, count: 0, reservation: 0 },
+  },
+  hostRules: { restored: 2, inForce: true },
 }
 
 let blocks: Float64Array[]

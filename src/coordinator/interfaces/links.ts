@@ -5,9 +5,14 @@ import { HostError } from '../../host/errors.ts'
 import type { LinkReport } from '../../host/host-tables.ts'
 import type { Addr } from '../../wire/address.ts'
 
-/** Throws HostError HOST_INTERFACE unless each interface is there and has an Ethernet header. */
+/** Kinds of masters that take all frames of their ports for themselves (the kernel's rx_handler). */
+const TAKE_ALL_FRAMES: readonly string[] = ['bridge', 'bond', 'team', 'openvswitch', 'hsr']
+
+/**
+ * Throws HostError HOST_INTERFACE unless each interface is there, has an Ethernet header, and gets its own frames.
+ */
 export function checkInterfaces(links: readonly LinkReport[]): void {
-  for (const { name, present, ethernet } of links) {
+  for (const { name, present, ethernet, master } of links) {
     if (!present)
       throw new HostError(
         'HOST_INTERFACE',
@@ -19,6 +24,12 @@ export function checkInterfaces(links: readonly LinkReport[]): void {
         'HOST_INTERFACE',
         `interface ${name} has no Ethernet header, as tunnels, PPP and the loopback: allowed are Ethernet-like ` +
           'interfaces (cards, bridges, VLANs, veth, bonds)',
+      )
+    if (master && TAKE_ALL_FRAMES.includes(master.kind))
+      throw new HostError(
+        'HOST_INTERFACE',
+        `interface ${name} is part of the ${master.kind} ${master.name}, which takes all of its frames: name ` +
+          `${master.name} instead, or take ${name} out of it`,
       )
   }
 }

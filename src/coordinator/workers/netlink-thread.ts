@@ -15,6 +15,8 @@ export interface NetlinkThreadOptions extends Omit<NetlinkThreadData, 'stop'> {
   changed(links: readonly LinkReport[]): void
   /** The kernel's tables don't fit into the shared memory; the message says which. */
   overflow(message: string): void
+  /** Another program, which this text names, has changed the nft ruleset. */
+  rulesetChanged(by: string): void
   /** The thread has ended without having been stopped. */
   failed(error: ThreadError): void
 }
@@ -27,7 +29,7 @@ export class NetlinkThread {
   readonly #stop = new Int32Array(sharedMemory(4))
   readonly #wakeFd: number
 
-  constructor({ changed, overflow, failed, ...data }: NetlinkThreadOptions) {
+  constructor({ changed, overflow, rulesetChanged, failed, ...data }: NetlinkThreadOptions) {
     const stop = this.#stop.buffer as SharedArrayBuffer
     this.#wakeFd = data.wakeFd
     this.#worker = new Worker(workerFile('netlink'), { workerData: { ...data, stop } satisfies NetlinkThreadData })
@@ -42,6 +44,7 @@ export class NetlinkThread {
     this.started = new Promise((resolve, reject) => {
       this.#worker.on('message', (report: WatcherReport) => {
         if (report.kind === 'overflow') return overflow(report.message)
+        if (report.kind === 'ruleset') return rulesetChanged(report.by)
         changed(report.links)
         resolve()
       })

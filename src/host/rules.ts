@@ -1,0 +1,162 @@
+// Which packets natloom hides from the kernel, as rules. Authority: netfilter's hooks and priorities
+// (linux/netfilter_ipv4.h), nft_fib and nft_socket of the kernel. Nothing here is kept; rule-tables.ts puts them in
+// force.
+//
+// natloom's packet sockets get each packet beside the kernel, behind tc and netdev ingress. What natloom carries, the
+// chain `prerouting` drops for the kernel, before anything else there (defragmentation is at -400). On our interfaces
+// the kernel keeps:
+//   - frames that are not IPv4, and those of a VLAN: they never come here by our interface's name
+//   - broadcast and multicast (DHCP, mDNS)
+//   - packets for the host itself, except NAT's and forwarded ports on a shared address; ICMP always
+//   - NAT's ports on which the host has a socket, unless NAT has given out that very port: a contested one
+//   - packets from inside to inside, and packets that are routed by a third interface
+// A packet without a route is dropped too: natloom answers that the destination is unreachable, and the kernel must not
+// answer as well. A later fragment has no ports, so no rule for ports drops it: the kernel queues it, gets no first
+// fragment and discards it.
+//
+// The chain `forward` is the net below. What is to be forwarded is decided above by the main and local tables alone,
+// as natloom itself decides; where a policy rule (`ip rule`) or somebody's DNAT has the kernel forward a packet between
+// our sides nevertheless, it would leave untranslated.
+
+import type { Addr } from '../wire/address.ts'
+import { PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
+import type { BaseChain } from './nf-tables.ts'
+import {
+  ACCEPT,
+  ADDRESS_TYPE,
+  addresses,
+  bytes,
+  DESTINATION,
+  DESTINATION_PORT,
+  DROP,
+  type Expression,
+  INPUT_NAME,
+  IP_PROTOCOL,
+  L4_PROTOCOL,
+  LINK_PACKET_TYPE,
+  match,
+  matchNot,
+  matchPorts,
+  names,
+  numbers,
+  OUTPUT_NAME,
+  ports,
+  ROUTE_EXISTS,
+  ROUTE_OUTPUT_NAME,
+  SOCKET_TRANSPARENT,
+} from './nft-expressions.ts'
+import type { PortRange } from './port-range.ts'
+
+/** A TCP or UDP port (by protocol number) of one address or, if it is null, of every shared one. */
+export interface ForwardedPort {
+  readonly protocol: number
+  readonly address: Addr | null
+  readonly port: number
+}
+
+/** A port of the shared addresses that NAT has given out and on which the host has a socket. */
+export interface ContestedPort {
+  readonly protocol: number
+  readonly port: number
+}
+
+export interface RuleSet {
+  /** Interface names; whether they exist does not matter. */
+  readonly inside: readonly string[]
+  readonly outside: readonly string[]
+  /** Addresses that NAT shares with the host. */
+  readonly shared: readonly Addr[]
+  /** Addresses that are NAT's alone. */
+  readonly pool: readonly Addr[]
+  /** TCP and UDP ports that are NAT's on the shared addresses, as far as the host has no socket there. */
+  readonly natPorts: PortRange
+  /** Those of them that are NAT's although the host has a socket there. */
+  readonly contested: readonly ContestedPort[]
+  /** Protocols without ports that NAT translates on the shared addresses. */
+  readonly protocols: readonly number[]
+  /** Forwarded ports of shared addresses. */
+  readonly forwarded: readonly ForwardedPort[]
+}
+
+export interface Chain extends BaseChain {
+  readonly rules: readonly (readonly Expression[])[]
+}
+
+/** NF_INET_PRE_ROUTING, NF_INET_FORWARD */
+const PREROUTING = 0
+const FORWARD = 2
+const BEFORE_DEFRAGMENTATION = -450
+const BEFORE_USERS_RULES = -300
+const PACKET_HOST = 0
+/** RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST */
+const FOR_THE_HOST = [2, 3, 5]
+
+export const chainsOf = (set: RuleSet): Chain[] => [
+  { name: 'prerouting', hook: PREROUTING, priority: BEFORE_DEFRAGMENTATION, rules: preroutingRules(set) },
+  { name: 'forward', hook: FORWARD, priority: BEFORE_USERS_RULES, rules: forwardRules(set) },
+]
+
+function preroutingRules(set: RuleSet): Expression[][] {
+  const { inside, outside, shared, pool, protocols } = set
+  const ours = [...inside, ...outside]
+  const hidden: Expression[][] = []
+  if (pool.length > 0) hidden.push([...match(DESTINATION, addresses(pool)), DROP])
+  if (shared.length > 0) hidden.push(...natPortRules(set), ...forwardedRules(set))
+  if (shared.length > 0 && protocols.length > 0)
+    hidden.push([
+      ...match(INPUT_NAME, names(outside)),
+      ...match(DESTINATION, addresses(shared)),
+      ...match(IP_PROTOCOL, bytes(protocols)),
+      DROP,
+    ])
+  return [
+    [...matchNot(INPUT_NAME, names(ours)), ACCEPT],
+    ...hidden,
+    [...matchNot(LINK_PACKET_TYPE, bytes([PACKET_HOST])), ACCEPT],
+    // A destination of the host's has no `oif` either, so it is accepted before a missing route is looked for.
+    [...match(ADDRESS_TYPE, numbers(FOR_THE_HOST)), ACCEPT],
+    [...match(INPUT_NAME, names(inside)), ...match(ROUTE_OUTPUT_NAME, names(outside)), DROP],
+    [...match(INPUT_NAME, names(outside)), ...match(ROUTE_OUTPUT_NAME, names(ours)), DROP],
+    [...match(ROUTE_EXISTS, numbers([0])), DROP],
+  ]
+}
+
+function natPortRules({ shared, natPorts, contested }: RuleSet): Expression[][] {
+  const natPort = [
+    ...match(DESTINATION, addresses(shared)),
+    ...match(L4_PROTOCOL, bytes([PROTO_TCP, PROTO_UDP])),
+    ...matchPorts(DESTINATION_PORT, natPorts),
+  ]
+  return [
+    ...byProtocol(contested).map(([protocol, list]) => portRule(shared, protocol, list)),
+    // Any value: without a socket the rule ends before it is compared.
+    [...natPort, ...match(SOCKET_TRANSPARENT, bytes([0, 1])), ACCEPT],
+    [...natPort, DROP],
+  ]
+}
+
+const forwardedRules = ({ shared, forwarded }: RuleSet): Expression[][] =>
+  shared.flatMap((address) =>
+    byProtocol(forwarded.filter((each) => (each.address ?? address) === address)).map(([protocol, list]) =>
+      portRule([address], protocol, list),
+    ),
+  )
+
+const portRule = (at: readonly Addr[], protocol: number, list: readonly number[]): Expression[] => [
+  ...match(DESTINATION, addresses(at)),
+  ...match(L4_PROTOCOL, bytes([protocol])),
+  ...match(DESTINATION_PORT, ports(list)),
+  DROP,
+]
+
+/** Each protocol with its ports, none of them twice. */
+function byProtocol(list: readonly ContestedPort[]): (readonly [protocol: number, ports: number[]])[] {
+  const found = new Map<number, Set<number>>()
+  for (const { protocol, port } of list) found.set(protocol, (found.get(protocol) ?? new Set()).add(port))
+  return [...found].map(([protocol, set]) => [protocol, [...set]] as const)
+}
+
+const forwardRules = ({ inside, outside }: RuleSet): Expression[][] => [
+  [...match(INPUT_NAME, names(inside)), ...match(OUTPUT_NAME, names(outside)), DROP],
+  [...match(INPUT_NAME, names(outside)), ...match(OUTPUT_NAME, names([...inside, ...outside])), DROP],
+]

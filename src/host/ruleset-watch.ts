@@ -1,0 +1,32 @@
+// Hears of every change of the nft ruleset of this network namespace, and by whom it was made. Authority: net/netfilter/
+// nf_tables_api.c (nf_tables_gen_notify: each transaction ends with a message that names the program).
+// Owner: the netlink watcher's thread (watcher.ts), which polls the descriptor; whether natloom's own rules are still
+// there is then looked at on the main thread, which has their tables (rule-tables.ts).
+
+import type { Message } from './netlink.ts'
+import { NETLINK_NETFILTER, NetlinkSocket } from './netlink-socket.ts'
+import { generationOf, NEW_GENERATION, RULESET_GROUP } from './nf-tables.ts'
+
+export class RulesetWatch {
+  readonly #socket = new NetlinkSocket(NETLINK_NETFILTER, RULESET_GROUP)
+
+  get fd(): number {
+    return this.#socket.fd
+  }
+
+  /** The last program that has changed the ruleset since the last call; undefined if only this process has, or nobody. */
+  take(): string | undefined {
+    let by: string | undefined
+    const received = this.#socket.receive((message: Message) => {
+      if (message.type !== NEW_GENERATION) return
+      const { thread, program } = generationOf(message)
+      // The main thread, which changes natloom's own tables, has the number of the process.
+      if (thread !== process.pid) by = `${program} (${thread})`
+    })
+    return received === 'lost' ? (by ?? 'somebody') : by
+  }
+
+  close(): void {
+    this.#socket.close()
+  }
+}
