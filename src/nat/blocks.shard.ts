@@ -2,10 +2,11 @@
 // Ports are taken from the blocks listed here (ports.shard.ts); when few are left, the coordinator is asked for one
 // more, before the last is used up (externals.ts: request words).
 //
-//   usable ports   neither taken nor in quarantine; -1 if the block isn't ours
+//   usable ports   neither taken nor in quarantine; -1 if the block isn't ours. Those that other shards have reserved
+//                  and those on which the host has a socket count too: they are met when they are tried
 //   taken ports    mappings of ours have them
 //   list           of an entry's space: its blocks with usable ports, in no order, so that one is drawn at random
-// A block whose usable ports are all named by other shards' reservations leaves its list until relist().
+// A block of whose usable ports none can be given for that reason leaves its list until relist().
 //
 // Owner: this thread. All of it is derived from the port words and the ownership words, and made anew with each lease.
 
@@ -271,7 +272,7 @@ export function drawBlock(entry: Entry, space: Space, random: number): Block {
 
 export const isListed = (block: BlockIndex): boolean => place[block] !== -1
 
-/** A block whose usable ports were all named by reservations left its list; some may be free of them by now. */
+/** A block whose usable ports were all reserved or the host's left its list; some may be free by now. */
 export function relist(): void {
   for (let block = 0; block < usable.length; block++) if (usable[block]! > 0 && !isListed(block)) list(block)
 }

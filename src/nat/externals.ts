@@ -28,7 +28,7 @@ import type { Brand, Entry, PortIndex, Shard } from '../memory/brand.ts'
 import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'
 import type { Addr, PortHost, ProtocolNumber } from '../wire/address.ts'
 import { PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
-import { isTaken, type PortWord, wasFreed } from './port-words.ts'
+import { isHostBound, isSameWord, isTaken, type PortWord, setHostBound, wasFreed } from './port-words.ts'
 
 /** Spaces of ports: TCP, UDP and ICMP identifiers are given independently of each other. */
 export type Space = Brand<'Space'>
@@ -188,7 +188,7 @@ export class Externals {
   isIntendedByOther(shard: Shard, at: PortIndex, word: PortWord): boolean {
     for (let other = 0; other < MOST_SHARDS; other++) {
       const [intended, taken] = this.intentOf(other)
-      if (other !== shard && intended === at && taken === word) return true
+      if (other !== shard && intended === at && isSameWord(taken, word)) return true
     }
     return false
   }
@@ -235,6 +235,11 @@ export class Externals {
     this.#entries[entry * ENTRY_WORDS + KIND] = VACANT
     this.#entries[entry * ENTRY_WORDS + GENERATION]! += 1
     this.#changed()
+  }
+
+  /** The host has a socket on this port of the entry's address, or has none any longer. */
+  setHostBound(entry: Entry, space: Space, port: PortHost, bound: boolean): void {
+    setHostBound(this.portWords, this.portIndex(entry, space, port), bound)
   }
 
   lease(entry: Entry, space: Space, block: Block, shard: Shard): void {
@@ -284,8 +289,8 @@ export class Externals {
 
   /**
    * Leases a block of which no port is in use to a shard, from the shard that leases most of the space; false if there
-   * is none to be had. Ports of it may be in quarantine, the new lessee reads their words; but not all of them: such a
-   * block would help nobody, be asked for again at once, and begin its quarantine anew with each move.
+   * is none to be had. Ports of it may be in quarantine or the host's, the new lessee reads their words; but not all of
+   * them: such a block would help nobody, be asked for again at once, and begin its quarantine anew with each move.
    */
   moveFreeBlock(entry: Entry, space: Space, toShard: Shard): boolean {
     if (this.kindOf(entry) === VACANT) return false
@@ -302,14 +307,14 @@ export class Externals {
   }
 
   /**
-   * A look before any is frozen, since most blocks of a busy shard have a port in use: those with fewest ports in
-   * quarantine first.
+   * A look before any is frozen, since most blocks of a busy shard have a port in use: those with the most ports that
+   * can be given first.
    */
   #worthMoving(entry: Entry, space: Space, blocks: readonly Block[]): Block[] {
     return blocks
-      .map((block) => ({ block, inQuarantine: this.#quarantinedOfUnused(entry, space, block) }))
-      .filter(({ inQuarantine }) => inQuarantine < this.blockSize)
-      .sort((a, b) => a.inQuarantine - b.inQuarantine)
+      .map((block) => ({ block, useless: this.#uselessOfUnused(entry, space, block) }))
+      .filter(({ useless }) => useless < this.blockSize)
+      .sort((a, b) => a.useless - b.useless)
       .map(({ block }) => block)
   }
 
@@ -325,16 +330,16 @@ export class Externals {
     return blocks
   }
 
-  /** How many of a block's ports are in quarantine; all of them if one is in use. */
-  #quarantinedOfUnused(entry: Entry, space: Space, block: Block): number {
+  /** How many of a block's ports are in quarantine or the host's; all of them if one is in use. */
+  #uselessOfUnused(entry: Entry, space: Space, block: Block): number {
     const first = this.portIndex(entry, space, block * this.blockSize)
-    let inQuarantine = 0
+    let useless = 0
     for (let port = 0; port < this.blockSize; port++) {
       const word = Atomics.load(this.portWords, first + port)
       if (isTaken(word)) return this.blockSize
-      if (wasFreed(word)) inQuarantine++
+      if (wasFreed(word) || isHostBound(word)) useless++
     }
-    return inQuarantine
+    return useless
   }
 
   #changed(): void {

@@ -6,8 +6,8 @@
 //   taken           its word says so: a mapping or a reservation has it
 //   in quarantine   freed: its word says since when, and it is in the queue (quarantine.shard.ts) until its time is up
 //
-// The port words are the truth (port-words.ts); what is counted here is derived from them. Another shard's reservation
-// may take a port between our look at its word and our change: then the next port is tried. All of it is O(1) in the
+// The port words are the truth (port-words.ts); what is counted here is derived from them. A usable port may be another
+// shard's by a reservation, or the host may have a socket on it: then the next port is tried. All of it is O(1) in the
 // number of ports, also when none is left. Owner: the shard; port words by compare-and-swap.
 
 import type { Entry, PortIndex, Shard } from '../memory/brand.ts'
@@ -40,7 +40,10 @@ import {
   isMapped,
   isTaken,
   MAPPED,
+  mayBeGiven,
   RESERVATIONS,
+  replaceContent,
+  setFreed,
   unmap,
   wasFreed,
   withContent,
@@ -78,7 +81,8 @@ function takeAny(entry: Entry, space: Space, wanted: PortHost, { preservePorts, 
     const port = takeInRandomBlock(entry, space, wanted & 1)
     if (port >= 0) return port
   }
-  // A listed block has a usable port but for what other shards have reserved meanwhile: then it leaves the list.
+  // A listed block has a usable port but for what other shards have reserved meanwhile and what is bound by the host:
+  // then it leaves the list.
   while (listedCount(entry, space) > 0) {
     const port = takeInRandomBlock(entry, space, ANY)
     if (port >= 0) return port
@@ -104,7 +108,7 @@ function tryPort(at: PortIndex): boolean {
   const block = blockOf(at)
   if (usableIn(block) <= 0) return false
   const word = Atomics.load(externals.portWords, at)
-  if (isTaken(word) || wasFreed(word)) return false
+  if (!mayBeGiven(word)) return false
   const mapped = withContent(word, MAPPED)
   externals.intend(shard, at, mapped)
   fault('port about to be taken')
@@ -117,7 +121,7 @@ function tryPort(at: PortIndex): boolean {
     // The coordinator froze the block between our look and our taking: it is not ours to give. Exactly this word is
     // undone: a lessee that starts again clears bits that no mapping of its own explains, and may have given the port
     // since.
-    Atomics.compareExchange(externals.portWords, at, mapped, withContent(mapped, 0))
+    replaceContent(externals.portWords, at, mapped, 0)
     return false
   }
   countTaken(block)
@@ -215,7 +219,7 @@ function clearFreed(at: PortIndex): boolean {
   const word = Atomics.load(externals.portWords, at)
   if (isMapped(word) || !isLeaseInForce(blockOf(at))) return false
   // A word that has changed meanwhile is not ours any more, or a reservation names it: then it is looked at next time.
-  return Atomics.compareExchange(externals.portWords, at, word, withContent(word, word & RESERVATIONS)) === word
+  return setFreed(externals.portWords, at, word, 0)
 }
 
 // --- starting again ---
@@ -242,6 +246,5 @@ export function recoverPorts(mapped: Uint8Array): void {
 function recoverIntent(mapped: Uint8Array): void {
   const [at, word] = externals.intentOf(shard)
   if (at < 0 || mapped[at] === 1 || !isMapped(word)) return
-  const content = (word & RESERVATIONS) | freedNow(spaceAt(at))
-  Atomics.compareExchange(externals.portWords, at, word, withContent(word, content))
+  setFreed(externals.portWords, at, word, freedNow(spaceAt(at)))
 }

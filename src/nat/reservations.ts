@@ -9,7 +9,7 @@ import { random32 } from '../memory/random.ts'
 import type { PortHost } from '../wire/address.ts'
 import { type Externals, portOfIndex, type Space } from './externals.ts'
 import { fault } from './fault-points.ts'
-import { isTaken, RESERVATION, RESERVATIONS, wasFreed, withContent } from './port-words.ts'
+import { isTaken, mayBeGiven, RESERVATION, RESERVATIONS, withContent } from './port-words.ts'
 import type { PortChoice } from './settings.ts'
 
 /** Blocks of the owner that are looked through for a free port before there is none. */
@@ -68,13 +68,13 @@ function reserveInBlocks(externals: Externals, where: PortOwner, { blocks, step,
   return -1
 }
 
-/** Nobody has the port, no reservation names it, and it is not in quarantine. */
+/** The port may be given: its word says so, and its block is the owner's. */
 function reserveFree(externals: Externals, { owner, entry, space }: PortOwner, at: PortIndex): boolean {
   const block = Math.floor(portOfIndex(at) / externals.blockSize)
   if (externals.ownerOfBlock(entry, space, block) !== owner) return false
   const words = externals.portWords
   const word = Atomics.load(words, at)
-  if (isTaken(word) || wasFreed(word)) return false
+  if (!mayBeGiven(word)) return false
   if (Atomics.compareExchange(words, at, word, withContent(word, RESERVATION)) !== word) return false
   fault('port reserved')
   // The coordinator may have taken the block back between our look and our change.

@@ -6,7 +6,7 @@ import { MAPPING, MAPPING_WORDS } from '../../src/conntrack/mapping-table.ts'
 import { PERMISSION, PERMISSION_WORDS } from '../../src/conntrack/permission-table.ts'
 import { type CELL, protocolCell } from '../../src/counters/counters.ts'
 import { SPACES, spaceOf, VACANT } from '../../src/nat/externals.ts'
-import { isMapped, isTaken, wasFreed } from '../../src/nat/port-words.ts'
+import { isHostBound, isMapped, isTaken, wasFreed } from '../../src/nat/port-words.ts'
 import { type Connection, connectionsOf, type Mapping, mappingsOf, rowsOf, type Tables } from './tables.ts'
 
 type Counter = (key: keyof typeof CELL, cell?: number) => number
@@ -127,7 +127,9 @@ function portFaults({ externals }: Tables, mappings: readonly Mapping[], counter
 }
 
 const hasReserved = ({ blockSize, portWords }: Tables['externals'], index: number): boolean =>
-  portWords.subarray(index * blockSize, (index + 1) * blockSize).some((word) => isTaken(word) && !isMapped(word))
+  portWords
+    .subarray(index * blockSize, (index + 1) * blockSize)
+    .some((word) => isHostBound(word) || (isTaken(word) && !isMapped(word)))
 
 /** What is counted of the blocks that the shard leases is what their ports' words say. */
 function blockFaults({ externals, blocks, quarantine }: Tables, counter: Counter, shard: number): string[] {
@@ -147,7 +149,7 @@ function blockFaults({ externals, blocks, quarantine }: Tables, counter: Counter
         const usable = usableIn(index)
         const isOurs = externals.ownerOfBlock(entry, space, block) === shard
         if (isOurs !== usable >= 0) faults.push(`block ${index} is ours: ${isOurs}, ${usable} counted as usable`)
-        // What reservations name can't be given: a block may have left the list because of them.
+        // What reservations name and what is the host's can't be given: a block may have left the list because of them.
         const isRight = isListed(index) === usable > 0 || (usable > 0 && hasReserved(externals, index))
         if (!isRight) faults.push(`block ${index} is listed or not, with ${usable} usable ports`)
         if (!isOurs) continue

@@ -4,7 +4,23 @@ import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { allocate, Region } from '../../src/memory/region.ts'
 import { Externals, POOL, SHARED, spaceOf, TCP_SPACE, UDP_SPACE, VACANT } from '../../src/nat/externals.ts'
-import { freedAt, isInQuarantine, isTaken, MAPPED, withContent } from '../../src/nat/port-words.ts'
+import {
+  freedAt,
+  freedIn,
+  isHostBound,
+  isInQuarantine,
+  isMapped,
+  isSameWord,
+  isTaken,
+  MAPPED,
+  mayBeGiven,
+  replaceContent,
+  reservationsIn,
+  setFreed,
+  setHostBound,
+  unmap,
+  withContent,
+} from '../../src/nat/port-words.ts'
 
 /** One reservation that names the port: bits 1 to 4 count them. */
 const RESERVATION = 2
@@ -102,6 +118,79 @@ describe('blocks', () => {
 })
 
 describe('a port word', () => {
+  /** Everything that is done to a word, with what it makes of the content that the word should have. */
+  interface Content {
+    mapped: boolean
+    reservations: number
+    freed: number
+    bound: boolean
+  }
+  const changes: Record<string, (words: Int32Array, content: Content) => void> = {
+    map: (words, content) => {
+      if (replaceContent(words, 0, words[0]!, MAPPED))
+        Object.assign(content, { mapped: true, reservations: 0, freed: 0 })
+    },
+    unmap: (words, content) => {
+      unmap(words, 0, freedAt(77))
+      Object.assign(content, { mapped: false, freed: freedAt(77) })
+    },
+    'end the quarantine': (words, content) => {
+      if (setFreed(words, 0, words[0]!, 0)) Object.assign(content, { mapped: false, freed: 0 })
+    },
+    reserve: (words, content) => {
+      const word = words[0]!
+      if (content.reservations === 15) return
+      words[0] = withContent(word, word + RESERVATION)
+      content.reservations++
+    },
+    'the host opens a socket': (words, content) => {
+      setHostBound(words, 0, true)
+      content.bound = true
+    },
+    'the host closes it': (words, content) => {
+      setHostBound(words, 0, false)
+      content.bound = false
+    },
+  }
+
+  it('keeps the host’s bit and NAT’s part apart, whatever is done to either', () => {
+    fc.assert(
+      fc.property(
+        fc.integer(),
+        fc.array(fc.constantFrom(...Object.keys(changes)), { maxLength: 40 }),
+        (version, done) => {
+          const words = Int32Array.of(withContent(version, 0))
+          setHostBound(words, 0, false)
+          const content: Content = { mapped: false, reservations: 0, freed: 0, bound: false }
+          for (const change of done) {
+            const before = words[0]!
+            changes[change]!(words, content)
+            const word = words[0]!
+            expect(isHostBound(word)).toBe(content.bound)
+            expect(isMapped(word)).toBe(content.mapped)
+            expect(reservationsIn(word)).toBe(content.reservations)
+            expect(freedIn(word)).toBe(content.freed)
+            expect(isTaken(word)).toBe(content.mapped || content.reservations > 0)
+            expect(mayBeGiven(word)).toBe(!isTaken(word) && content.freed === 0 && !content.bound)
+            // The host's part is none of what a word is recognised by; all that NAT does is.
+            if (change.startsWith('the host')) expect(isSameWord(before, word)).toBe(true)
+          }
+        },
+      ),
+    )
+  })
+
+  it('is replaced although the host has opened or closed a socket since it was read, and not if NAT has done anything', () => {
+    const words = Int32Array.of(withContent(0, MAPPED))
+    const read = words[0]!
+    setHostBound(words, 0, true)
+    expect(replaceContent(words, 0, read, RESERVATION)).toBe(true)
+    expect([isHostBound(words[0]!), isMapped(words[0]!), reservationsIn(words[0]!)]).toEqual([true, false, 1])
+    setHostBound(words, 0, false)
+    expect(replaceContent(words, 0, read, MAPPED)).toBe(false)
+    expect([isHostBound(words[0]!), isMapped(words[0]!), reservationsIn(words[0]!)]).toEqual([false, false, 1])
+  })
+
   it('says whether a mapping has the port, or a reservation names it', () => {
     expect([0, freedAt(5), MAPPED, RESERVATION, RESERVATION * 15].map(isTaken)).toEqual([
       false,

@@ -33,6 +33,7 @@ const { attachHashKey } = await import('../../src/memory/siphash.ts')
 const externals = new Externals(new Region(data.externals), OPTIONS)
 const claims = new Int32Array(data.claims)
 const names = new Int32Array(data.names)
+const bound = new Int32Array(data.bound)
 const state = new Int32Array(data.state)
 const own = data.shard + 1
 const MOST_HELD = 700
@@ -65,6 +66,12 @@ function claim(space: number, port: number): void {
   held.push({ space, port })
 }
 
+/** A port must not be given that the host has had a socket on since before the giving began. */
+function checkBound(at: number, began: number): void {
+  const since = Atomics.load(bound, at)
+  if (since !== 0 && since < began) Atomics.add(state, STATE.violations, 1)
+}
+
 function giveBack(at: number): void {
   const { space, port } = held[at]!
   held[at] = held.at(-1)!
@@ -86,7 +93,7 @@ function unname({ space, port }: { readonly space: number; readonly port: number
   unreserveAt(externals, externals.portIndex(0, space, port))
 }
 
-/** With nothing taken, named or in quarantine, all ports of a block of ours may be given, and none of any other. */
+/** With nothing taken, named, in quarantine or the host's, all ports of a block of ours may be given, and none of any other. */
 function countUnlisted(): number {
   let unlisted = 0
   for (let space = 0; space < SPACES; space++)
@@ -106,8 +113,11 @@ function operate(): void {
     case 0:
     case 1:
     case 2: {
+      const began = Atomics.load(state, STATE.tick)
       const port = held.length < MOST_HELD ? ports.takePort(0, space, draw(65_536), choice()) : -1
-      if (port >= 0) claim(space, port)
+      if (port < 0) break
+      checkBound(externals.portIndex(0, space, port), began)
+      claim(space, port)
       break
     }
     case 3: {
@@ -121,8 +131,11 @@ function operate(): void {
     }
     case 4: {
       const owner = draw(data.shards)
+      const began = Atomics.load(state, STATE.tick)
       const at = named.length < 20 ? reserveFor(externals, { owner, entry: 0, space }, draw(65_536), choice()) : -1
-      if (at >= 0) name(space, at % 65_536)
+      if (at < 0) break
+      checkBound(at, began)
+      name(space, at % 65_536)
       break
     }
     case 5: {

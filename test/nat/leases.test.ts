@@ -162,10 +162,13 @@ describe('a shard that takes a port as its block goes to another one', () => {
     const taken = withContent(wordOf(port), MAPPED)
     externals.intend(OTHER, at(), taken)
     externals.portWords[at()] = taken
+    // That the host opens a socket there changes nothing of whose the bit is.
+    externals.setHostBound(0, TCP_SPACE, port, true)
     ports.followLeases()
     const before = takeAll(SIZE)
     expect(sorted(before)).toEqual([-1, ...portsOf(A).slice(1)])
     externals.portWords[at()] = withContent(taken, 0)
+    externals.setHostBound(0, TCP_SPACE, port, false)
     ports.endQuarantine()
     expect(take()).toBe(port)
     expect(counters[CELL.portsUsed + TCP_SPACE]).toBe(SIZE)

@@ -7,7 +7,7 @@ import { CELL, counterBlock } from '../../src/counters/counters.ts'
 import { attach } from '../../src/memory/attached.ts'
 import { allocate, Region } from '../../src/memory/region.ts'
 import { Externals, POOL, SHARED, TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
-import { isMapped, MAPPED, withContent } from '../../src/nat/port-words.ts'
+import { isHostBound, isMapped, MAPPED, withContent } from '../../src/nat/port-words.ts'
 
 const BLOCK = 16
 const FIRST = 1250
@@ -308,6 +308,15 @@ describe('the ports of a dead shard', () => {
     externals.remove(0)
     succeed()
     expect(isMapped(wordOf(port))).toBe(false)
+  })
+
+  it('are freed there although the host has opened a socket on them since; the port stays the host’s', () => {
+    lease(UDP_SPACE, FIRST)
+    const port = take(UDP_SPACE)
+    externals.remove(0)
+    externals.setHostBound(0, UDP_SPACE, port, true)
+    succeed()
+    expect([isMapped(wordOf(port)), isHostBound(wordOf(port))]).toEqual([false, true])
   })
 
   it('are left alone if another shard has taken them since', () => {

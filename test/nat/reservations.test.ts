@@ -3,7 +3,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import { CELL } from '../../src/counters/counters.ts'
 import { TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
-import { isTaken, MAPPED, RESERVATION } from '../../src/nat/port-words.ts'
+import { isHostBound, isTaken, MAPPED, RESERVATION } from '../../src/nat/port-words.ts'
 import {
   A,
   B,
@@ -52,6 +52,19 @@ describe('a reservation', () => {
     expect(wordOf(port) & (15 << 1)).toBe(0)
     ports.endQuarantine()
     expect([take(), take()]).toEqual([port, -1])
+  })
+
+  it('names no port on which the host has a socket; one that is named or mapped before it is opened goes on', () => {
+    lease(ME, TCP_SPACE, A)
+    for (const port of portsOf(A).slice(2)) externals.setHostBound(0, TCP_SPACE, port, true)
+    const named = [reserve(A * SIZE + 5), reserve(A * SIZE + 5), reserve(A * SIZE + 5)]
+    expect(sorted(named)).toEqual([-1, A * SIZE, A * SIZE + 1])
+    externals.setHostBound(0, TCP_SPACE, A * SIZE, true)
+    expect(reservations.reserveTaken(externals, indexOf(A * SIZE), () => true)).toBe(true)
+    expect(ports.takeReserved(indexOf(A * SIZE))).toBe(true)
+    for (let i = 0; i < 2; i++) reservations.unreserveAt(externals, indexOf(A * SIZE))
+    ports.freePort(indexOf(A * SIZE))
+    expect([isTaken(wordOf(A * SIZE)), isHostBound(wordOf(A * SIZE))]).toEqual([false, true])
   })
 
   it('names no port that a mapping has, that is in quarantine or reserved, or that another shard leases', () => {

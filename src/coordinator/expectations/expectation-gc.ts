@@ -35,7 +35,7 @@ import { CELL } from '../../counters/counters.ts'
 import type { ShardMemory, ShardSettings } from '../../datapath/shard-contract.ts'
 import { connectionsOf } from '../../datapath/shard-tables.ts'
 import { type Externals, SPACES, VACANT } from '../../nat/externals.ts'
-import { ofReservations, reservationsIn, withContent } from '../../nat/port-words.ts'
+import { isSameWord, ofReservations, replaceContent, reservationsIn } from '../../nat/port-words.ts'
 import { unreserveAt } from '../../nat/reservations.ts'
 
 /** External addresses whose port words are read at one look: half a million words take a millisecond. */
@@ -237,12 +237,11 @@ export class ExpectationGc {
     for (const [at, leak] of this.#leaks) {
       const named = names.get(at) ?? []
       const excess = reservationsIn(Atomics.load(portWords, at)) - named.length
-      const isAsItWas = Atomics.load(portWords, at) === leak.word && isSame(named, leak.names)
+      const isAsItWas = isSameWord(Atomics.load(portWords, at), leak.word) && isSame(named, leak.names)
       if (excess <= 0) this.#leaks.delete(at)
       else if (!isAsItWas) this.#leaks.set(at, { word: Atomics.load(portWords, at), excess, names: named, turns })
       else if (leak.turns.every((ended, shard) => turns[shard]! > ended)) {
-        const mended = withContent(leak.word, leak.word - ofReservations(leak.excess))
-        if (Atomics.compareExchange(portWords, at, leak.word, mended) !== leak.word) continue
+        if (!replaceContent(portWords, at, leak.word, leak.word - ofReservations(leak.excess))) continue
         this.mended.reservation += leak.excess
         this.#leaks.delete(at)
       }

@@ -9,7 +9,7 @@
 // Never: a block with a port in use moves; a request stays without an answer.
 
 import { type Externals, SPACES, VACANT } from '../../nat/externals.ts'
-import { isTaken, wasFreed } from '../../nat/port-words.ts'
+import { mayBeGiven } from '../../nat/port-words.ts'
 
 /** A borrower that kept fewer blocks with a free port would soon ask again. */
 const FREE_BLOCKS_KEPT = 4
@@ -110,14 +110,12 @@ export class BlockLeases {
     return block % this.#options.shards
   }
 
-  /** Whether the block has a port that is neither in use nor in quarantine. */
+  /** Whether the block has a port that a shard could give now. */
   #hasFreePort(entry: number, space: number, block: number): boolean {
     const { externals } = this.#options
     const first = externals.portIndex(entry, space, block * externals.blockSize)
-    for (let i = 0; i < externals.blockSize; i++) {
-      const word = Atomics.load(externals.portWords, first + i)
-      if (!isTaken(word) && !wasFreed(word)) return true
-    }
+    for (let i = 0; i < externals.blockSize; i++)
+      if (mayBeGiven(Atomics.load(externals.portWords, first + i))) return true
     return false
   }
 }
