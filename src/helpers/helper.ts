@@ -1,7 +1,7 @@
 // What a helper is: an object that reads one kind of connection, announces the connections that it will lead to
 // (expectations), and rewrites the addresses that its protocol carries. It stands for the pair of modules of Harald
-// Welte's "Netfilter connection tracking and nat helper modules" (2000); README.md has the correspondence, and a
-// tutorial. Types only, and the few words they need: a helper imports nothing else.
+// Welte's "Netfilter connection tracking and nat helper modules" (2000); README.md has the correspondence,
+// docs/helper-tutorial.md is a tutorial. Types only, and the few words they need: a helper imports nothing else.
 //
 // What a helper may rely on:
 //

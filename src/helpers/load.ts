@@ -8,6 +8,7 @@ import { formatAddress, parseAddress, parsePrefix } from '../wire/address.ts'
 import { BUILTIN } from './builtin.ts'
 import { type Binding, helperFault } from './declaration.ts'
 import type { Helper, HelperModule } from './helper.ts'
+import { formatFault } from './module-format.ts'
 
 export type HelperOptions = Readonly<Record<string, unknown>>
 
@@ -52,6 +53,9 @@ async function imported(path: string, load: number): Promise<unknown> {
   try {
     const module: { default?: unknown } = await Promise.race([import(`${pathToFileURL(path)}?load=${load}`), late])
     return module.default
+  } catch (error) {
+    const fault = formatFault(error)
+    throw fault === undefined ? error : new Error(fault, { cause: error })
   } finally {
     clearTimeout(timer)
   }

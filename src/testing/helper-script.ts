@@ -8,7 +8,7 @@
 //   script.expected                             // [{ from: 'server', protocol: 'tcp', to: '10.0.0.5:40000', ... }]
 //
 // The Script stands in for the helper context of a shard (src/helpers/context.shard.ts) and refuses what that one
-// refuses. A larger example: the tutorial in src/helpers/README.md.
+// refuses. A larger example: the tutorial, docs/helper-tutorial.md. The package exports this module as natloom/testing.
 
 import type {
   Announced,

@@ -4,15 +4,17 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 
-/** The modules of a bundle, from src/ on, as its source map has them. */
+const PROJECT = new URL('../../', import.meta.url)
+
+/** The modules of a bundle, as paths in the project: its source map has them. */
 function modulesOf(bundle: string): string[] {
-  const file = new URL(`../../dist/src/datapath/${bundle}.bundle.js.map`, import.meta.url)
+  const file = new URL(`dist/src/datapath/${bundle}.bundle.js.map`, PROJECT)
   const { sources } = JSON.parse(readFileSync(file, 'utf8')) as { sources: string[] }
-  return sources.map((source) => new URL(source, file).pathname.replace(/^.*\/dist\//, ''))
+  return sources.map((source) => new URL(source, file).pathname.slice(PROJECT.pathname.length))
 }
 
-const UN_NAT = 'src/datapath/un-nat/un-nat.js'
-const TRANSLATE = 'src/datapath/egress/translate.js'
+const UN_NAT = 'src/datapath/un-nat/un-nat.ts'
+const TRANSLATE = 'src/datapath/egress/translate.ts'
 
 describe("the bundle of a gateway's shard", () => {
   it('holds the datapath', () => expect(modulesOf('shard')).toContain(TRANSLATE))
@@ -23,7 +25,7 @@ describe("the bundle of a gateway's shard", () => {
 
 describe('the bundle of a dispatcher', () => {
   it('knows the rings between threads, and no connections', () => {
-    expect(modulesOf('dispatcher')).toContain('src/datapath/handover/handover-rings.js')
+    expect(modulesOf('dispatcher')).toContain('src/datapath/handover/handover-rings.ts')
     expect(modulesOf('dispatcher').filter((module) => module.startsWith('src/conntrack/connections'))).toEqual([])
   })
 })

@@ -1,47 +1,68 @@
-// The tutorial of src/helpers/README.md: its code, as it stands there, is a helper that works and keeps the contract.
+// The tutorial, docs/helper-tutorial.md: its code, as it stands there, is a helper that works and keeps the contract,
+// and its test tests it. That all of it works from the package as well: test/package/installed.host.test.ts.
 
+import { spawnSync } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import type { Helper } from '../../src/helpers/helper.ts'
-import { Script } from '../../src/testing/helper-script.ts'
 import { describeHelper } from '../contract/helper.ts'
 import { tcpSegment, toOf } from '../datapath/packets.ts'
 import { testFolder } from '../leftovers.ts'
+import { tutorialOf } from '../package/tutorial.ts'
 import { client, type Dialogue, everyCut, outcomeOf, play, server } from './dialogues.ts'
 import { helpedGateway } from './helped-gateway.ts'
 
-const readme = readFileSync(new URL('../../src/helpers/README.md', import.meta.url), 'utf8')
-const [code = '', story = ''] = [...readme.matchAll(/^```js\n(.*?)^```$/gms)].map(([, block]) => block!)
+const { modules } = tutorialOf(readFileSync(new URL('../../docs/helper-tutorial.md', import.meta.url), 'utf8'))
+const TESTING = new URL('../../dist/src/testing/helper-script.js', import.meta.url).href
 
 const folder = testFolder('tutorial')
-const file = join(folder, 'parcel.mjs')
-writeFileSync(file, code)
 afterAll(() => rmSync(folder, { recursive: true }))
+const written = (name: string, code: string): string => {
+  writeFileSync(join(folder, name), code)
+  return join(folder, name)
+}
+written('package.json', '{ "type": "module" }')
+const file = written('parcel.js', modules['parcel.js']!)
 const { default: parcel } = (await import(/* @vite-ignore */ file)) as { default: Helper }
+
+/** Runs the tutorial's test on a helper. */
+function tested(helper: string): { readonly status: number | null; readonly output: string } {
+  written('tried.js', helper)
+  const test = modules['parcel.test.js']!.replace("'natloom/testing'", `'${TESTING}'`).replace(
+    './parcel.js',
+    './tried.js',
+  )
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['--test', written('parcel.test.js', test)], {
+    encoding: 'utf8',
+  })
+  return { status, output: stdout + stderr }
+}
 
 const greeting = server('PARCEL 1')
 const deliver = client('DELIVER book TO 10.0.0.5:40000')
 
 describe('the tutorial', () => {
   it('is a helper of about sixty lines', () => {
-    expect(code.startsWith('// parcel.js')).toBe(true)
-    expect(code.split('\n').length).toBeLessThan(70)
+    expect(modules['parcel.js']!.split('\n').length).toBeLessThan(70)
   })
 
-  it('is right about what comes of its test', () => {
-    const results = story.matchAll(/^(const script = .*|script\.\S+.*?)(?: \/\/ (.*))?$/gm)
-    const run = new Function(
-      'Script',
-      'parcel',
-      'expect',
-      [...results]
-        .map(([, statement, result]) => (result ? `expect(${statement}).toEqual(${result})` : statement))
-        .join('\n'),
-    )
-    run(Script, parcel, expect)
-    expect(story.match(/ \/\/ /g)).toHaveLength(2)
+  it('has a test that the helper passes', () => {
+    expect(tested(modules['parcel.js']!)).toMatchObject({ status: 0, output: expect.stringMatching(/^. pass 4$/m) })
   })
+
+  const broken = [
+    ['rewrites nothing', 'ctx.mangle(', 'ctx.lines('],
+    ['takes what is not greeted', 'if (!ctx.state.greeted || address', 'if (address'],
+    ['takes the address of somebody else', ' || address !== ctx.tuple.src.address', ''],
+    ['holds nothing', '=> beginning(ctx, partial) && partial.length < LONGEST', '=> false'],
+  ] as const
+  for (const [what, from, to] of broken)
+    it(`has a test that a helper fails which ${what}`, () => {
+      const helper = modules['parcel.js']!.replace(from, to)
+      expect(helper).not.toBe(modules['parcel.js'])
+      expect(tested(helper).status).toBe(1)
+    })
 
   const unhelped: readonly (readonly [string, Dialogue])[] = [
     ['a request of HTTP', [greeting, client('POST / HTTP/1.1', 'Host: x', ''), deliver]],

@@ -1,0 +1,57 @@
+// Why Node doesn't take a file for the module that a helper is, and what its author or operator can do. Node says what
+// stands in its way, in words for whoever knows how it loads modules; what is said here names the way out.
+//
+//   TypeScript    Node reads it by taking the types out: since 22.18 and 23.6, not in node_modules, and only where
+//                 nothing has to be compiled (nodejs.org/api/typescript.html). natloom brings no compiler.
+//   CommonJS      what a .js (or .ts) is depends on the nearest package.json; a helper is an ES module
+//   other names   .txt, .yaml
+
+const TYPESCRIPT = /\.[cm]?ts$/
+
+/** What the message depends on beside the error. */
+export interface Runtime {
+  /** process.version */
+  readonly version: string
+}
+
+/**
+ * What is wrong with the module's format, if that is why its import failed with this error; undefined if it failed of
+ * something else.
+ */
+export function formatFault(error: unknown, { version }: Runtime = process): string | undefined {
+  if (!(error instanceof Error)) return undefined
+  const { message, stack = '' } = error
+  switch ((error as NodeJS.ErrnoException).code) {
+    case 'ERR_UNKNOWN_FILE_EXTENSION': {
+      const file = message.slice(message.indexOf(' for ') + ' for '.length)
+      if (!TYPESCRIPT.test(file)) return `${file} is no module by its name, which has to end in .js, .mjs or .ts`
+      return (
+        `${file} is TypeScript, which Node ${version.slice(1)} doesn't read: run natloom by Node 22.18 or later, or ` +
+        'compile it and load the .js that comes of it'
+      )
+    }
+    case 'ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING':
+      return (
+        `${/"(.*)"/.exec(message)?.[1]} is TypeScript in node_modules, which Node doesn't read: load it from another ` +
+        'folder, or compile it and load the .js that comes of it'
+      )
+    case 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX':
+      return (
+        `${message} (at ${placeOf(stack)}): Node only takes the types out of TypeScript. Write it without what ` +
+        'has to be compiled (enum, namespace, parameter properties), or compile it and load the .js that comes of it'
+      )
+  }
+  if (error instanceof SyntaxError && isCommonJs(message, stack))
+    return (
+      `${placeOf(stack).replace(/:\d+$/, '')} is an ES module, and Node reads it as CommonJS: name it .mjs, or write ` +
+      '"type": "module" into the package.json of its folder'
+    )
+  return undefined
+}
+
+/** The stack of what Node could not read begins with the place: `/etc/natloom/parcel.ts:1`. */
+const placeOf = (stack: string): string => stack.slice(0, stack.indexOf('\n'))
+
+const isCommonJs = (message: string, stack: string): boolean =>
+  /^Unexpected token 'export'|^Cannot use import statement outside a module/.test(message) &&
+  /node:internal\/modules\/cjs|loadCJSModule/.test(stack)
