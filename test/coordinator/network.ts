@@ -95,7 +95,11 @@ export class Network {
 
   /** Starts `natloom run`; `env` beside what names the two interfaces. `by`: a command that runs it, as timeout(1). */
   natloom(env: Readonly<Record<string, string>> = {}, by: readonly string[] = []): Natloom {
-    const [command, ...args] = [...by, process.execPath, COMMAND.pathname, 'run']
+    return this.started([...by, process.execPath, COMMAND.pathname, 'run'], env)
+  }
+
+  /** Starts a gateway by another command. */
+  started([command, ...args]: readonly string[], env: Readonly<Record<string, string>> = {}): Natloom {
     const program = this.processes.start(this.topology.gateway, command!, args, {
       name: 'natloom run',
       env: {
