@@ -6,7 +6,7 @@ import type { Writable } from 'node:stream'
 import { Command, CommanderError, Option } from 'commander'
 import { version } from '../metrics/version.ts'
 import { apiSocket } from './api-client.ts'
-import { effectiveConfig } from './check-command.ts'
+import { effectiveConfig, hostReport } from './check-command.ts'
 import { loadConfig } from './config.ts'
 import { listConnections, OUTPUTS, type Output } from './conntrack-command.ts'
 import { explain } from './errors.ts'
@@ -45,10 +45,23 @@ async function runGateway({ config: file }: ConfigOption): Promise<number> {
   })
 }
 
-function check({ config: file, schema }: ConfigOption & { readonly schema?: true }): number {
+interface CheckOptions extends ConfigOption {
+  readonly schema?: true
+  readonly host?: true
+  readonly output: Output
+}
+
+async function check({ config: file, schema, host, output }: CheckOptions): Promise<number> {
+  if (host) {
+    const { config } = loadConfig({ file, env: process.env })
+    const { lookAtHost } = await import('../coordinator/host-checks/checks.ts')
+    const { text, exitCode } = hostReport(lookAtHost(config), output)
+    process.stdout.write(`${text}\n`)
+    return exitCode
+  }
   const text = schema
     ? `${JSON.stringify(jsonSchema(), null, 2)}\n`
-    : effectiveConfig(loadConfig({ file, env: process.env }))
+    : effectiveConfig(loadConfig({ file, env: process.env }), output)
   process.stdout.write(text)
   return EXIT.ok
 }
@@ -103,8 +116,10 @@ async function main(argv: readonly string[]): Promise<number> {
     .description('check the configuration and print it as it is in force')
     .option(...CONFIG)
     .option('--schema', "print the configuration's JSON schema instead")
-    .action((options: ConfigOption & { schema?: true }) => {
-      exitCode = check(options)
+    .option('--host', 'look at this host instead: what keeps run from starting, what may surprise, what mends it')
+    .addOption(outputOption())
+    .action(async (options: CheckOptions) => {
+      exitCode = await check(options)
     })
   program
     .command('conntrack')

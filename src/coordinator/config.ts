@@ -121,3 +121,12 @@ export interface GatewayConfig {
    */
   readonly labRules?: string | undefined
 }
+
+export const HIGHEST_PORT = 65535
+
+/** Whether NAT shares the outside interface's own address with the host, because there is no pool. */
+export const sharesAddress = ({ nat }: Pick<GatewayConfig, 'nat'>): boolean => nat.pool.length === 0
+
+/** The host's own ephemeral ports while the gateway runs; null if no address is shared: they stay what they are. */
+export const hostPortRange = (config: Pick<GatewayConfig, 'nat'>): { from: number; to: number } | null =>
+  sharesAddress(config) ? { from: config.nat.ports.to + 1, to: HIGHEST_PORT } : null

@@ -2,8 +2,7 @@
 // Main thread. Owner of all threads, sockets, shared memory, and of what is changed on the host.
 //
 //   step                      made of                              afterwards
-//   rights, interfaces        host/rights, interfaces/links        checked once
-//   host and kernel's NAT     start-checks.ts                      checked once
+//   checks of the host        host-checks/checks.ts                checked once
 //   memory                    memory.ts
 //   expectations              expectations/expectation-gc.ts       ended and repaired every second
 //   helpers                   helpers/helper-manager.ts            loaded and unloaded by the API
@@ -21,11 +20,11 @@
 
 import type { Logger } from 'pino'
 import { reasonOf } from '../host/errors.ts'
+import { type HostFacts, hostFacts } from '../host/facts.ts'
 import { Host } from '../host/host.ts'
 import type { LinkReport } from '../host/host-tables.ts'
 import { waysOfOwning } from '../host/rule-tables.ts'
 import { portsInUse } from '../host/sockets.ts'
-import { readHost } from '../host/watcher.ts'
 import { parseFaults } from '../io/fault-plan.ts'
 import { close, eventfd } from '../io/syscalls.ts'
 import type { PortForward } from '../nat/port-forward-rules.ts'
@@ -33,20 +32,20 @@ import { ownerProgram } from '../ownership/ownership-bpf.ts'
 import { staticRules } from '../ownership/ownership-rule.ts'
 import { type Addr, formatAddress } from '../wire/address.ts'
 import { poolAddresses } from './address-range.ts'
-import type { GatewayConfig } from './config.ts'
+import { type GatewayConfig, hostPortRange } from './config.ts'
 import { type ExpectationGc, expectationGcOf } from './expectations/expectation-gc.ts'
 import { GatewayHealth } from './health.ts'
 import { HelperManager } from './helpers/helper-manager.ts'
+import { findingsOf, prerequisites, refuseErrors } from './host-checks/checks.ts'
 import { HostRules } from './host-rules.ts'
 import { KernelDispatch } from './interfaces/kernel-dispatch.ts'
-import { checkInterfaces, firstAddress, linkChanges } from './interfaces/links.ts'
+import { firstAddress, linkChanges } from './interfaces/links.ts'
 import { PacketPorts, type PacketPortsOptions } from './interfaces/packet-ports.ts'
 import { BlockLeases } from './leases/block-leases.ts'
 import { ExternalAddresses } from './leases/external-addresses.ts'
 import { allocateMemory, type GatewayMemory } from './memory.ts'
 import { parsePortForward } from './port-forwards.ts'
 import { serveApi, serveMetrics } from './services.ts'
-import { checkByteOrder, HIGHEST_PORT, refuseKernelNat, refuseServedPorts, sharesAddress } from './start-checks.ts'
 import { StoppableStart } from './stoppable-start.ts'
 import { type Problem, UndoStack } from './undo-stack.ts'
 import { Doorbell } from './workers/doorbell.ts'
@@ -109,7 +108,7 @@ export class Gateway {
       natPorts: nat.ports,
       protocols: nat.protocols,
       forwarded: this.#portForwards,
-      hostPortRange: sharesAddress(config) ? { from: nat.ports.to + 1, to: HIGHEST_PORT } : null,
+      hostPortRange: hostPortRange(config),
       statePath,
       waysOfOwning: waysOfOwning(config.labRules),
     })
@@ -153,18 +152,17 @@ export class Gateway {
     const startedAt = Number(process.hrtime.bigint() / 1_000_000n)
     const clock = () => secondsSince(startedAt)
     const faults = labFaults === undefined ? undefined : parseFaults(labFaults)
+    const host = hostFacts(this.#interfaces, this.#config.statePath)
+    refuseErrors(prerequisites(this.#config, host))
     if (this.#host.prepare()) this.#log.warn('taking over what a killed natloom left behind')
     this.#undo.push('rules, port range and routes of the host', () => this.#restoreHost())
-    checkByteOrder()
-    checkInterfaces(readHost(this.#interfaces))
-    refuseKernelNat(this.#host, this.#config)
+    this.#checkHost(host)
     const memory = allocateMemory(this.#config)
     const expectationGc = this.#startExpectationGc(memory, clock)
     const helpers = await this.#starting.unlessStopped(this.#loadHelpers(memory, expectationGc))
     const watcherFd = this.#eventfd()
     const wakeFds = memory.shards.map(() => this.#eventfd())
     await this.#starting.unlessStopped(this.#watch(memory, watcherFd, wakeFds))
-    if (sharesAddress(this.#config)) refuseServedPorts(this.#portForwards, this.#outsideAddress())
     const dispatcherWakeFd = memory.dispatcher && this.#eventfd()
     const packetPorts = this.#openPacketPorts(memory, {
       wakeFds,
@@ -198,6 +196,14 @@ export class Gateway {
     this.#metricsUrl = metricsServer.url
     if (this.#failure) throw this.#failure
     this.#isRunning = true
+  }
+
+  /** Throws GatewayError for what would make a gateway harmful or useless on this host; logs what may surprise. */
+  #checkHost(host: HostFacts): void {
+    const findings = findingsOf(this.#config, host)
+    refuseErrors(findings)
+    // What a killed natloom has left is taken over by this start.
+    for (const { check, what, mend } of findings) if (check !== 'state-file') this.#log.warn({ check, mend }, what)
   }
 
   #startExpectationGc(memory: GatewayMemory, clock: () => number): ExpectationGc {

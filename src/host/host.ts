@@ -11,10 +11,8 @@
 
 import type { Addr } from '../wire/address.ts'
 import { reasonOf } from './errors.ts'
-import { type KernelNatRule, kernelNat } from './kernel-nat.ts'
 import { applyPool } from './pool.ts'
 import { type PortRange, readPortRange, sameRange, writePortRange } from './port-range.ts'
-import { checkRights } from './rights.ts'
 import { type RulesLook, RuleTables, tableNames, type WayOfOwning } from './rule-tables.ts'
 import type { ContestedPort, ForwardedPort } from './rules.ts'
 import { DEFAULT_STATE_PATH, type HostState, leftBehind, newState, removeState, writeState } from './state.ts'
@@ -69,19 +67,13 @@ export class Host {
   }
 
   /**
-   * True if a killed natloom left changes behind. Throws HostError: HOST_RIGHTS, HOST_TOOL, HOST_IN_USE, HOST_STATE.
+   * True if a killed natloom left changes behind. Throws HostError: HOST_IN_USE, HOST_STATE.
    */
   prepare(): boolean {
-    checkRights()
     const before = leftBehind(this.#statePath)
     this.#ruleTables().refuseForeign()
     this.#state = before
     return this.#state !== undefined
-  }
-
-  /** Rules of the kernel's own NAT that may give out natloom's ports. Throws HostError HOST_NFT. */
-  kernelNat(): KernelNatRule[] {
-    return kernelNat(this.#plan.outside, this.#plan.natPorts)
   }
 
   /** Throws HostError; `undo` takes back what was changed until then. */

@@ -2,7 +2,7 @@
 // the host it must lie outside of NAT's ports. Authority: ip_local_port_range in the kernel's ip-sysctl documentation.
 // The setting belongs to the network namespace of the calling thread.
 
-import { readFileSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs'
 import { HostError, reasonOf } from './errors.ts'
 
 export interface PortRange {
@@ -22,6 +22,16 @@ export function readPortRange(): PortRange {
     return { from, to }
   } catch (error) {
     throw new HostError('HOST_SYSCTL', `${FILE} can't be read: ${reasonOf(error)}`, { cause: error })
+  }
+}
+
+/** False in a container, for one, where /proc/sys is read-only. */
+export function mayWritePortRange(): boolean {
+  try {
+    accessSync(FILE, constants.W_OK)
+    return true
+  } catch {
+    return false
   }
 }
 
