@@ -1,6 +1,6 @@
 // The package as its users have it: the tarball, installed by npm into an empty folder. Its commands run, its lab is
-// all right, and what its own tutorial tells step by step comes true: a helper is written, tested, loaded into a gateway
-// that runs, and lets a delivery in.
+// all right, and what its own tutorial tells step by step comes true: a helper is written, tested, loaded into a
+// gateway that runs, and lets a delivery in.
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -35,6 +35,12 @@ describe('the installed package', () => {
   it('says its version', async () => {
     const { version } = JSON.parse(readFileSync(join(PROJECT, 'package.json'), 'utf8'))
     expect(await npx('--version')).toBe(`${version}\n`)
+  })
+
+  it('is a command for all where it is installed globally', async () => {
+    const prefix = join(folder, 'global')
+    await run(folder, 'npm', 'install', ...QUIETLY, '--global', '--prefix', prefix, tarball(folder))
+    expect(await run(folder, join(prefix, 'bin', 'natloom'), '--version')).toBe(await npx('--version'))
   })
 
   it('checks a configuration, its example among them', async () => {
