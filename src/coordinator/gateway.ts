@@ -9,9 +9,10 @@
 //   netlink watcher           workers/netlink-thread.ts            reports interfaces and addresses: #follow
 //   sockets and rings         interfaces/packet-ports.ts           bound again to an interface that is back
 //   kernel dispatch           interfaces/kernel-dispatch.ts        follows leases
-//   port range, rules         host/host.ts                         follow addresses and the host's sockets
+//   port range, rules         host/host.ts                         follow addresses and contested ports
 //                             host-rules.ts                        made again if somebody removes them
-//   addresses and leases      leases/external-addresses.ts         follow the outside address and, every 10 s, sockets
+//   addresses and leases      leases/external-addresses.ts         follow the outside address
+//   the host's sockets        leases/host-sockets.ts               looked at about every second
 //   leases on request         leases/block-leases.ts               lent when a shard asks; returned every 10 s
 //   shards                    workers/shards.ts                    replaced if they fail, up to a limit
 //   API, metrics              services.ts
@@ -24,7 +25,6 @@ import { type HostFacts, hostFacts } from '../host/facts.ts'
 import { Host } from '../host/host.ts'
 import type { LinkReport } from '../host/host-tables.ts'
 import { waysOfOwning } from '../host/rule-tables.ts'
-import { portsInUse } from '../host/sockets.ts'
 import { parseFaults } from '../io/fault-plan.ts'
 import { close, eventfd } from '../io/syscalls.ts'
 import type { PortForward } from '../nat/port-forward-rules.ts'
@@ -43,6 +43,7 @@ import { firstAddress, linkChanges } from './interfaces/links.ts'
 import { PacketPorts, type PacketPortsOptions } from './interfaces/packet-ports.ts'
 import { BlockLeases } from './leases/block-leases.ts'
 import { ExternalAddresses } from './leases/external-addresses.ts'
+import { HostSockets, type NatPorts } from './leases/host-sockets.ts'
 import { allocateMemory, type GatewayMemory } from './memory.ts'
 import { parsePortForward } from './port-forwards.ts'
 import { serveApi, serveMetrics } from './services.ts'
@@ -55,7 +56,7 @@ import { RestartLimit } from './workers/restart-limit.ts'
 import { Shards, type ShardsOptions } from './workers/shards.ts'
 
 const LOOK_AT_RULES_EVERY_MS = 3000
-const LOOK_AT_SOCKETS_EVERY_MS = 10_000
+const LOOK_AT_SOCKETS_EVERY_MS = 1000
 const RETURN_BLOCKS_EVERY_MS = 10_000
 const LOOK_AT_EXPECTATIONS_EVERY_MS = 1000
 /** Their last turns (coordinator/workers/supervisor.ts), and as long again to terminate the threads that don't end. */
@@ -172,7 +173,10 @@ export class Gateway {
     this.#startKernelDispatch(memory, packetPorts)
     this.#host.apply()
     this.#every(LOOK_AT_RULES_EVERY_MS, 'looking at the nft rules', () => this.#hostRules.look())
-    this.#externalAddresses = this.#openExternalAddresses(memory)
+    const { externals } = memory
+    const natPorts = { externals, ports: this.#config.nat.ports, portForwards: this.#portForwards }
+    const hostPorts = new HostSockets({ ...natPorts, host: this.#host, log: this.#log })
+    this.#externalAddresses = this.#openExternalAddresses(natPorts, hostPorts)
     this.#bringInLine()
     if (this.#externalAddresses.count === 0) this.#logAddress()
     this.#startBlockLeases(memory)
@@ -190,8 +194,8 @@ export class Gateway {
     const apiServer = await serveApi(api.socket, { memory, helpers, clock })
     this.#undo.push('the API', () => apiServer.close())
     const health = () => this.#health.now()
-    const hostRules = this.#hostRules
-    const metricsServer = await serveMetrics(metrics.listen, { memory, shards, expectationGc, hostRules, health })
+    const parts = { memory, shards, expectationGc, hostRules: this.#hostRules, hostPorts }
+    const metricsServer = await serveMetrics(metrics.listen, { ...parts, health })
     this.#undo.push('the metrics server', () => metricsServer.close())
     this.#metricsUrl = metricsServer.url
     if (this.#failure) throw this.#failure
@@ -270,19 +274,19 @@ export class Gateway {
     kernel.follow()
   }
 
-  #openExternalAddresses(memory: GatewayMemory): ExternalAddresses {
-    const { ports } = this.#config.nat
+  #openExternalAddresses(options: NatPorts, sockets: HostSockets): ExternalAddresses {
     const addresses = new ExternalAddresses({
-      externals: memory.externals,
+      ...options,
       shards: this.#config.workers,
       pool: this.#pool,
-      ports,
-      portForwards: this.#portForwards,
-      portsInUse: (address) => portsInUse([address], ports),
+      followSockets: (entry) => sockets.follow(entry),
       hide: (shared) => this.#host.update({ shared }),
       changed: () => this.#leasesChanged(),
     })
-    this.#every(LOOK_AT_SOCKETS_EVERY_MS, 'following the host’s sockets', () => addresses.refresh())
+    this.#every(LOOK_AT_SOCKETS_EVERY_MS, 'following the host’s sockets', () => {
+      addresses.look()
+      sockets.look()
+    })
     return addresses
   }
 

@@ -4,7 +4,8 @@
 //   step         changes of the host                     may be called
 //   prepare      none                                    first
 //   apply        port range, rules, pool routes          once after prepare; takes over what a killed natloom left
-//   update       rules, pool routes                      after apply, whenever addresses, sockets or interfaces change
+//   update       rules, pool routes                      after apply, whenever addresses or interfaces change
+//   contest      rules                                   after apply, whenever the host's sockets change
 //   undo         takes back all of them, also what a     any time after prepare, also twice
 //                killed natloom left
 // Never: a change is made before the state file says how to undo it.
@@ -47,8 +48,6 @@ export interface HostPlan {
 export interface HostUpdate {
   readonly shared?: readonly Addr[]
   readonly pool?: readonly Addr[]
-  /** Ports that NAT has given out and on which the host has a socket; at first none. */
-  readonly contested?: readonly ContestedPort[]
 }
 
 export class Host {
@@ -94,16 +93,21 @@ export class Host {
   }
 
   /**
-   * To be called after a change of addresses or of the host's sockets, and when an interface is back. Does nothing
-   * after undo: a late notification must not make the rules again. Throws HostError.
+   * To be called after a change of addresses and when an interface is back. Does nothing after undo: a late
+   * notification must not make the rules again. Throws HostError.
    */
   update(changes: HostUpdate = {}): void {
     if (!this.#state) return
-    const { contested = this.#contested, ...plan } = changes
-    this.#plan = { ...this.#plan, ...plan }
-    this.#contested = contested
+    this.#plan = { ...this.#plan, ...changes }
     this.#write({ ...this.#state, pool: union(this.#state.pool, this.#plan.pool) })
     this.#applyPoolAndRules()
+  }
+
+  /** The ports that NAT has given out and on which the host has a socket are these: changes rules only, as `update`. */
+  contest(ports: readonly ContestedPort[]): void {
+    if (!this.#state) return
+    this.#contested = ports
+    this.#applyRules()
   }
 
   /**
@@ -150,8 +154,12 @@ export class Host {
   }
 
   #applyPoolAndRules(): void {
+    applyPool(this.#plan.pool, this.#plan.outside, this.#state?.pool ?? [])
+    this.#applyRules()
+  }
+
+  #applyRules(): void {
     const { inside, outside, shared, pool, natPorts, protocols, forwarded } = this.#plan
-    applyPool(pool, outside, this.#state?.pool ?? [])
     this.#ruleTables().apply({
       inside,
       outside,
