@@ -4,7 +4,7 @@
 
 import { availableParallelism, totalmem } from 'node:os'
 import type * as z from 'zod'
-import type { GatewayConfig } from '../coordinator/config.ts'
+import { apiSocketOf, type GatewayConfig, statePathOf } from '../coordinator/config.ts'
 import type { FilterRuleConfig } from '../coordinator/filter.ts'
 import { moduleAt } from '../coordinator/helpers/helper-config.ts'
 import { EXIT } from './exit-codes.ts'
@@ -87,9 +87,11 @@ const connectionsFor = (memory: number): number =>
 const workersFor = (cores: number): number => Math.min(MAX_WORKERS, Math.max(1, cores - 1))
 
 function configOf(settings: Settings, sources: Sources): GatewayConfig {
-  const { nat, timeouts, capacity } = settings
+  const { name, api, statePath, nat, timeouts, capacity } = settings
   return {
     ...settings,
+    api: { socket: api.socket ?? apiSocketOf(name) },
+    statePath: statePath ?? statePathOf(name),
     workers: settings.workers ?? workersFor(availableParallelism()),
     nat: { ...nat, protocols: [...new Set(nat.protocols.map(protocolNumber))] },
     filter: settings.filter.map(filterRule),

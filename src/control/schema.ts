@@ -11,7 +11,7 @@ import { forward, isEndpoint } from './schema/forward.ts'
 import { helpers } from './schema/helpers.ts'
 import { capacity, icmp, timeouts } from './schema/limits.ts'
 import { nat, rangeOf } from './schema/nat.ts'
-import { api, log, metrics, statePath } from './schema/operation.ts'
+import { api, log, metrics, name, statePath } from './schema/operation.ts'
 import { dispatch, io, supervision, workers } from './schema/threads.ts'
 import { interfaces, section } from './schema/values.ts'
 
@@ -31,6 +31,7 @@ export const ELEMENT_SHORTHANDS: Readonly<Record<string, (text: string) => objec
 }
 
 const shape = section({
+  name,
   inside: interfaces().describe('Interfaces of the hosts behind the gateway.'),
   outside: interfaces().describe('Interfaces towards the rest of the world; translated addresses are theirs.'),
   workers,

@@ -39,7 +39,16 @@ export interface Timeouts {
   readonly fragment: number
 }
 
+/** The name of a gateway that was given none. */
+export const DEFAULT_NAME = 'natloom'
+/** Where a gateway keeps its files, unless the configuration says otherwise. */
+const folderOf = (name: string): string => (name === DEFAULT_NAME ? '/run/natloom' : `/run/natloom/${name}`)
+export const apiSocketOf = (name: string): string => `${folderOf(name)}/api.sock`
+export const statePathOf = (name: string): string => `${folderOf(name)}/state.json`
+
 export interface GatewayConfig {
+  /** Tells gateways of one host apart: the name of its nft tables, and of the folder of its files. */
+  readonly name: string
   /** Interface names, at least one each, none on both sides. Ports 0..P-1 are `inside` and then `outside`, in order. */
   readonly inside: readonly string[]
   readonly outside: readonly string[]

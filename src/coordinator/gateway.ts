@@ -95,13 +95,14 @@ export class Gateway {
 
   /** Begins to start it: from now on `started` says what came of it, and `stop` undoes it. */
   constructor(config: GatewayConfig, log: Logger) {
-    const { inside, outside, nat, statePath } = config
+    const { name, inside, outside, nat, statePath } = config
     this.#config = config
     this.#log = log
     this.#interfaces = [...inside, ...outside]
     this.#pool = poolAddresses(nat.pool)
     this.#portForwards = config.forward.map(parsePortForward)
     this.#host = new Host({
+      name,
       inside,
       outside,
       shared: [],

@@ -25,6 +25,7 @@ function refused(load: () => unknown): string[] {
 describe('a configuration with two interfaces and nothing else', () => {
   it('is complete', () => {
     expect(fromEnvironment({})).toEqual({
+      name: 'natloom',
       inside: ['lan0'],
       outside: ['wan0'],
       workers: expect.any(Number),
