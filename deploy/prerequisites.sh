@@ -23,7 +23,7 @@ case "${1:-}" in
       [ "$word" != ftp ] || tools="$lab $ftp"
     done
     ;;
-  test) tools="$lab $ftp promtool:prometheus conntrack:conntrack" ;;
+  test) tools="$lab $ftp promtool:prometheus conntrack:conntrack unbound:unbound tc:iproute2 python3:python3" ;;
   bench) tools="$lab conntrack:conntrack iperf3:iperf3" ;;
   *)
     echo "usage: $0 lab|test|bench [what the lab is asked for]" >&2

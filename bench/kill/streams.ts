@@ -1,7 +1,8 @@
-// Runs in the LAN host: traffic that must outlive the crashes of the gateway's shards. UDP streams send a numbered
-// datagram each millisecond to an echo service and note every pause in the echoes; TCP connections send a piece, wait
-// for its echo, and send the next; flows of one question come and go beside them, so that a crash often finds a shard
-// inserting or deleting. Runs until it is told to end, then asks each stream and connection once more.
+// Runs in the LAN host: traffic that must outlive the crashes of the gateway's shards (kill.ts) and flushes of its
+// rules (flush.ts). UDP streams send a numbered datagram each millisecond to an echo service and note every pause in
+// the echoes; TCP connections send a piece, wait for its echo, and send the next; flows of one question come and go
+// beside them, so that a crash often finds a shard inserting or deleting. Runs until it is told to end, then asks each
+// stream and connection once more.
 
 import { createSocket, type Socket as Datagrams } from 'node:dgram'
 import { once } from 'node:events'
@@ -17,6 +18,8 @@ export interface StreamsOptions {
   readonly from: readonly string[]
   readonly streams: number
   readonly connections: number
+  /** Milliseconds between two datagrams of a stream; 1 by default. */
+  readonly everyMs?: number
 }
 
 /** A time in which nothing came, longer than a stream's rhythm explains. Both ends are Date.now(). */
@@ -29,6 +32,8 @@ export interface StreamReport {
   readonly flow: Flow
   readonly sent: number
   readonly received: number
+  /** Datagrams without an echo, before the last question. */
+  readonly lost: number
   readonly pauses: readonly Pause[]
 }
 
@@ -41,12 +46,14 @@ export interface StreamsReport {
 }
 
 const PAUSE_MS = 10
+/** An echo that has not come when none has for so long does not come any more. */
+const QUIET_MS = 2000
 const PIECE = 2000
 const BETWEEN_PIECES_MS = 5
 const BETWEEN_FLEETING_MS = 5
 const FLEETING_PATIENCE_MS = 3000
 
-const { host, port, from, streams, connections } = JSON.parse(process.argv[2] ?? '{}') as StreamsOptions
+const { host, port, from, streams, connections, everyMs = 1 } = JSON.parse(process.argv[2] ?? '{}') as StreamsOptions
 const problems: string[] = []
 const address = (number: number): string => from[number % from.length] as string
 let ending = false
@@ -73,6 +80,7 @@ class Stream {
   readonly #pauses: Pause[] = []
   #sent = 0
   #received = 0
+  #lost = 0
   #last = Date.now()
 
   constructor(socket: Datagrams, source: string) {
@@ -94,6 +102,12 @@ class Stream {
     this.#socket.send(datagram)
   }
 
+  /** Waits for the echoes that are still on their way. */
+  async settled(): Promise<void> {
+    while (this.#received < this.#sent && Date.now() - this.#last < QUIET_MS) await delay(PAUSE_MS)
+    this.#lost = this.#sent - this.#received
+  }
+
   /** Checks that the stream is still answered; what was lost in a pause is no problem. */
   async end(): Promise<StreamReport> {
     const { port: sourcePort } = this.#socket.address()
@@ -112,7 +126,7 @@ class Stream {
     )
     clearInterval(again)
     this.#socket.close()
-    return { flow, sent: this.#sent, received: this.#received, pauses: this.#pauses }
+    return { flow, sent: this.#sent, received: this.#received, lost: this.#lost, pauses: this.#pauses }
   }
 }
 
@@ -189,7 +203,7 @@ const conversations = Promise.all(Array.from({ length: connections }, (_, number
 const questions: Promise<void>[] = []
 const rhythm = setInterval(() => {
   for (const stream of all) stream.send()
-}, 1)
+}, everyMs)
 const asking = setInterval(() => questions.push(question(questions.length)), BETWEEN_FLEETING_MS)
 process.send?.('ready')
 
@@ -198,6 +212,7 @@ clearInterval(asking)
 const ended = await conversations
 clearInterval(rhythm)
 await Promise.all(questions)
+await Promise.all(all.map((stream) => stream.settled()))
 const report: StreamsReport = {
   streams: await Promise.all(all.map((stream) => stream.end())),
   connections: ended,

@@ -7,9 +7,9 @@ import { createInterface } from 'node:readline'
 import { json } from 'node:stream/consumers'
 import type { Connection as ListedConnection } from '../coordinator/api/connection-list.ts'
 import type { Expectation as ListedExpectation } from '../coordinator/api/expectation-list.ts'
+import { apiSocketOf, DEFAULT_NAME } from '../coordinator/config.ts'
 import type { HelperRequest, LoadedHelper } from '../coordinator/helpers/helper-manager.ts'
 import { EXIT } from './exit-codes.ts'
-import { DEFAULT_API_SOCKET } from './schema/operation.ts'
 import { readSources, type SourceOptions, valueAt } from './sources.ts'
 
 /** A connection as `GET /connections` lists it. */
@@ -44,8 +44,9 @@ class ApiClientError extends Error {
 
 /** The API's socket of the gateway that this configuration describes; the rest of the configuration is not checked. */
 export function apiSocket(options: SourceOptions): string {
-  const path = valueAt(readSources(options).tree, ['api', 'socket'])
-  return typeof path === 'string' ? path : DEFAULT_API_SOCKET
+  const { tree } = readSources(options)
+  const [path, name] = [valueAt(tree, ['api', 'socket']), valueAt(tree, ['name'])]
+  return typeof path === 'string' ? path : apiSocketOf(typeof name === 'string' ? name : DEFAULT_NAME)
 }
 
 /** A request that is no plain GET. */

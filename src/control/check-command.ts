@@ -1,8 +1,11 @@
 // `natloom check`: prints the configuration in force as a complete natloom.yaml, with a comment beside each value that
-// tells which line or variable has set it.
+// tells which line or variable has set it. `natloom check --host`: prints what the checks of the host have found.
 
 import { Document, isNode, isSeq } from 'yaml'
+import type { NamedFinding } from '../coordinator/host-checks/checks.ts'
 import type { Loaded } from './config.ts'
+import type { Output } from './conntrack-command.ts'
+import { EXIT } from './exit-codes.ts'
 import { ruleText } from './filter-text.ts'
 import { KEYS } from './keys.ts'
 import { ELEMENT_SHORTHANDS } from './schema.ts'
@@ -17,12 +20,13 @@ function helperElement({ module, ...more }: Loaded['config']['helpers'][number])
 }
 
 /** A complete configuration file: read again without variables, it gives the same configuration. */
-export function effectiveConfig({ config, settings, sources }: Loaded): string {
+export function effectiveConfig({ config, settings, sources }: Loaded, output: Output = 'text'): string {
   const timeouts = timeoutSettings(settings.timeouts.preset, config.timeouts)
   const helpers = config.helpers.map(helperElement)
   const filter = settings.filter.map(ruleText)
   const { workers, capacity } = config
   const document = new Document({ ...settings, filter, helpers, workers, timeouts, capacity })
+  if (output === 'json') return `${JSON.stringify(document.toJS(), null, 2)}\n`
   for (const { path } of KEYS) {
     const node = document.getIn(path, true)
     if (!isNode(node)) continue
@@ -32,3 +36,23 @@ export function effectiveConfig({ config, settings, sources }: Loaded): string {
   }
   return String(document)
 }
+
+/** What the checks of the host have found, for people or as JSON, and the exit code that says how bad it is. */
+export function hostReport(findings: readonly NamedFinding[], output: Output): { text: string; exitCode: number } {
+  const errors = findings.filter(({ severity }) => severity === 'error').length
+  const warnings = findings.length - errors
+  const exitCode = errors > 0 ? EXIT.host : warnings > 0 ? EXIT.hostWarnings : EXIT.ok
+  if (output === 'json') return { text: JSON.stringify({ errors, warnings, findings }, null, 2), exitCode }
+  const start = errors > 0 ? 'natloom run would refuse to start' : 'natloom run would start'
+  const counts = [counted(errors, 'error'), counted(warnings, 'warning')].filter((text) => text !== '').join(', ')
+  return { text: [...findings.map(findingText), `${counts || 'nothing found'}: ${start}`].join('\n'), exitCode }
+}
+
+function findingText({ severity, check, what, mend }: NamedFinding): string {
+  const [first, ...more] = what.split('\n')
+  const lines = [...more, ...(mend === '' ? [] : [`mend: ${mend}`])].map((line) => `    ${line}`)
+  return [`${severity}: ${check}: ${first}`, ...lines, ''].join('\n')
+}
+
+const counted = (count: number, what: string): string =>
+  count === 0 ? '' : `${count} ${what}${count === 1 ? '' : 's'}`

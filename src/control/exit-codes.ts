@@ -13,4 +13,6 @@ export const EXIT = {
   host: 3,
   /** The gateway ran, and something that it can't go on without failed, or something could not be taken back. */
   gatewayFailed: 4,
+  /** `check --host` has found nothing that keeps `run` from starting, and something that may surprise. */
+  hostWarnings: 5,
 } as const

@@ -6,7 +6,7 @@ import type { Writable } from 'node:stream'
 import { Command, CommanderError, Option } from 'commander'
 import { version } from '../metrics/version.ts'
 import { apiSocket } from './api-client.ts'
-import { effectiveConfig } from './check-command.ts'
+import { effectiveConfig, hostReport } from './check-command.ts'
 import { loadConfig } from './config.ts'
 import { listConnections, OUTPUTS, type Output } from './conntrack-command.ts'
 import { explain } from './errors.ts'
@@ -29,16 +29,15 @@ const CONFIG = [
 ] as const
 
 async function runGateway({ config: file }: ConfigOption): Promise<number> {
-  const { config, notices } = loadConfig({ file, env: process.env })
+  const { config: configured } = loadConfig({ file, env: process.env })
+  const config = { ...configured, labFaults: process.env.NATLOOM_LAB_FAULTS, labRules: process.env.NATLOOM_LAB_RULES }
   const [{ Gateway }, { exitAtOnce }] = await Promise.all([
     import('../coordinator/gateway.ts'),
     import('../coordinator/exit-at-once.ts'),
   ])
-  const log = createLog(config.log)
-  for (const notice of notices) log.warn(notice)
   return run({
     config,
-    log,
+    log: createLog(config.log),
     begin: (config, log) => new Gateway(config, log),
     signals: process,
     now: () => performance.now(),
@@ -46,14 +45,24 @@ async function runGateway({ config: file }: ConfigOption): Promise<number> {
   })
 }
 
-function check({ config: file, schema }: ConfigOption & { readonly schema?: true }): number {
-  if (schema) {
-    process.stdout.write(`${JSON.stringify(jsonSchema(), null, 2)}\n`)
-    return EXIT.ok
+interface CheckOptions extends ConfigOption {
+  readonly schema?: true
+  readonly host?: true
+  readonly output: Output
+}
+
+async function check({ config: file, schema, host, output }: CheckOptions): Promise<number> {
+  if (host) {
+    const { config } = loadConfig({ file, env: process.env })
+    const { lookAtHost } = await import('../coordinator/host-checks/checks.ts')
+    const { text, exitCode } = hostReport(lookAtHost(config), output)
+    process.stdout.write(`${text}\n`)
+    return exitCode
   }
-  const loaded = loadConfig({ file, env: process.env })
-  process.stdout.write(effectiveConfig(loaded))
-  for (const notice of loaded.notices) process.stderr.write(`natloom: note: ${notice}\n`)
+  const text = schema
+    ? `${JSON.stringify(jsonSchema(), null, 2)}\n`
+    : effectiveConfig(loadConfig({ file, env: process.env }), output)
+  process.stdout.write(text)
   return EXIT.ok
 }
 
@@ -107,8 +116,10 @@ async function main(argv: readonly string[]): Promise<number> {
     .description('check the configuration and print it as it is in force')
     .option(...CONFIG)
     .option('--schema', "print the configuration's JSON schema instead")
-    .action((options: ConfigOption & { schema?: true }) => {
-      exitCode = check(options)
+    .option('--host', 'look at this host instead: what keeps run from starting, what may surprise, what mends it')
+    .addOption(outputOption())
+    .action(async (options: CheckOptions) => {
+      exitCode = await check(options)
     })
   program
     .command('conntrack')

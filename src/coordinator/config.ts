@@ -39,7 +39,16 @@ export interface Timeouts {
   readonly fragment: number
 }
 
+/** The name of a gateway that was given none. */
+export const DEFAULT_NAME = 'natloom'
+/** Where a gateway keeps its files, unless the configuration says otherwise. */
+const folderOf = (name: string): string => (name === DEFAULT_NAME ? '/run/natloom' : `/run/natloom/${name}`)
+export const apiSocketOf = (name: string): string => `${folderOf(name)}/api.sock`
+export const statePathOf = (name: string): string => `${folderOf(name)}/state.json`
+
 export interface GatewayConfig {
+  /** Tells gateways of one host apart: the name of its nft tables, and of the folder of its files. */
+  readonly name: string
   /** Interface names, at least one each, none on both sides. Ports 0..P-1 are `inside` and then `outside`, in order. */
   readonly inside: readonly string[]
   readonly outside: readonly string[]
@@ -122,11 +131,11 @@ export interface GatewayConfig {
   readonly labRules?: string | undefined
 }
 
-/** Why values, each of them allowed by itself, can't stand together. */
-export interface ConfigFault {
-  /** The key that is to be changed. */
-  readonly path: readonly (string | number)[]
-  readonly fault: string
-  /** What to change, so that it can. */
-  readonly remedy: string
-}
+export const HIGHEST_PORT = 65535
+
+/** Whether NAT shares the outside interface's own address with the host, because there is no pool. */
+export const sharesAddress = ({ nat }: Pick<GatewayConfig, 'nat'>): boolean => nat.pool.length === 0
+
+/** The host's own ephemeral ports while the gateway runs; null if no address is shared: they stay what they are. */
+export const hostPortRange = (config: Pick<GatewayConfig, 'nat'>): { from: number; to: number } | null =>
+  sharesAddress(config) ? { from: config.nat.ports.to + 1, to: HIGHEST_PORT } : null

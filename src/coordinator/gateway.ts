@@ -2,17 +2,17 @@
 // Main thread. Owner of all threads, sockets, shared memory, and of what is changed on the host.
 //
 //   step                      made of                              afterwards
-//   rights, interfaces        host/rights, interfaces/links        checked once
-//   host and kernel's NAT     start-checks.ts                      checked once
+//   checks of the host        host-checks/checks.ts                checked once
 //   memory                    memory.ts
 //   expectations              expectations/expectation-gc.ts       ended and repaired every second
 //   helpers                   helpers/helper-manager.ts            loaded and unloaded by the API
 //   netlink watcher           workers/netlink-thread.ts            reports interfaces and addresses: #follow
 //   sockets and rings         interfaces/packet-ports.ts           bound again to an interface that is back
 //   kernel dispatch           interfaces/kernel-dispatch.ts        follows leases
-//   port range, rules         host/host.ts                         follow addresses and the host's sockets
+//   port range, rules         host/host.ts                         follow addresses and contested ports
 //                             host-rules.ts                        made again if somebody removes them
-//   addresses and leases      leases/external-addresses.ts         follow the outside address and, every 10 s, sockets
+//   addresses and leases      leases/external-addresses.ts         follow the outside address
+//   the host's sockets        leases/host-sockets.ts               looked at about every second
 //   leases on request         leases/block-leases.ts               lent when a shard asks; returned every 10 s
 //   shards                    workers/shards.ts                    replaced if they fail, up to a limit
 //   API, metrics              services.ts
@@ -21,11 +21,10 @@
 
 import type { Logger } from 'pino'
 import { reasonOf } from '../host/errors.ts'
+import { type HostFacts, hostFacts } from '../host/facts.ts'
 import { Host } from '../host/host.ts'
 import type { LinkReport } from '../host/host-tables.ts'
 import { waysOfOwning } from '../host/rule-tables.ts'
-import { portsInUse } from '../host/sockets.ts'
-import { readHost } from '../host/watcher.ts'
 import { parseFaults } from '../io/fault-plan.ts'
 import { close, eventfd } from '../io/syscalls.ts'
 import type { PortForward } from '../nat/port-forward-rules.ts'
@@ -33,20 +32,21 @@ import { ownerProgram } from '../ownership/ownership-bpf.ts'
 import { staticRules } from '../ownership/ownership-rule.ts'
 import { type Addr, formatAddress } from '../wire/address.ts'
 import { poolAddresses } from './address-range.ts'
-import type { GatewayConfig } from './config.ts'
+import { type GatewayConfig, hostPortRange } from './config.ts'
 import { type ExpectationGc, expectationGcOf } from './expectations/expectation-gc.ts'
 import { GatewayHealth } from './health.ts'
 import { HelperManager } from './helpers/helper-manager.ts'
+import { findingsOf, prerequisites, refuseErrors } from './host-checks/checks.ts'
 import { HostRules } from './host-rules.ts'
 import { KernelDispatch } from './interfaces/kernel-dispatch.ts'
-import { checkInterfaces, firstAddress, linkChanges } from './interfaces/links.ts'
+import { firstAddress, linkChanges } from './interfaces/links.ts'
 import { PacketPorts, type PacketPortsOptions } from './interfaces/packet-ports.ts'
 import { BlockLeases } from './leases/block-leases.ts'
 import { ExternalAddresses } from './leases/external-addresses.ts'
+import { HostSockets, type NatPorts } from './leases/host-sockets.ts'
 import { allocateMemory, type GatewayMemory } from './memory.ts'
 import { parsePortForward } from './port-forwards.ts'
 import { serveApi, serveMetrics } from './services.ts'
-import { checkByteOrder, HIGHEST_PORT, refuseKernelNat, refuseServedPorts, sharesAddress } from './start-checks.ts'
 import { StoppableStart } from './stoppable-start.ts'
 import { type Problem, UndoStack } from './undo-stack.ts'
 import { Doorbell } from './workers/doorbell.ts'
@@ -56,7 +56,7 @@ import { RestartLimit } from './workers/restart-limit.ts'
 import { Shards, type ShardsOptions } from './workers/shards.ts'
 
 const LOOK_AT_RULES_EVERY_MS = 3000
-const LOOK_AT_SOCKETS_EVERY_MS = 10_000
+const LOOK_AT_SOCKETS_EVERY_MS = 1000
 const RETURN_BLOCKS_EVERY_MS = 10_000
 const LOOK_AT_EXPECTATIONS_EVERY_MS = 1000
 /** Their last turns (coordinator/workers/supervisor.ts), and as long again to terminate the threads that don't end. */
@@ -95,13 +95,14 @@ export class Gateway {
 
   /** Begins to start it: from now on `started` says what came of it, and `stop` undoes it. */
   constructor(config: GatewayConfig, log: Logger) {
-    const { inside, outside, nat, statePath } = config
+    const { name, inside, outside, nat, statePath } = config
     this.#config = config
     this.#log = log
     this.#interfaces = [...inside, ...outside]
     this.#pool = poolAddresses(nat.pool)
     this.#portForwards = config.forward.map(parsePortForward)
     this.#host = new Host({
+      name,
       inside,
       outside,
       shared: [],
@@ -109,7 +110,7 @@ export class Gateway {
       natPorts: nat.ports,
       protocols: nat.protocols,
       forwarded: this.#portForwards,
-      hostPortRange: sharesAddress(config) ? { from: nat.ports.to + 1, to: HIGHEST_PORT } : null,
+      hostPortRange: hostPortRange(config),
       statePath,
       waysOfOwning: waysOfOwning(config.labRules),
     })
@@ -153,18 +154,17 @@ export class Gateway {
     const startedAt = Number(process.hrtime.bigint() / 1_000_000n)
     const clock = () => secondsSince(startedAt)
     const faults = labFaults === undefined ? undefined : parseFaults(labFaults)
+    const host = hostFacts(this.#interfaces, this.#config.statePath)
+    refuseErrors(prerequisites(this.#config, host))
     if (this.#host.prepare()) this.#log.warn('taking over what a killed natloom left behind')
     this.#undo.push('rules, port range and routes of the host', () => this.#restoreHost())
-    checkByteOrder()
-    checkInterfaces(readHost(this.#interfaces))
-    refuseKernelNat(this.#host, this.#config)
+    this.#checkHost(host)
     const memory = allocateMemory(this.#config)
     const expectationGc = this.#startExpectationGc(memory, clock)
     const helpers = await this.#starting.unlessStopped(this.#loadHelpers(memory, expectationGc))
     const watcherFd = this.#eventfd()
     const wakeFds = memory.shards.map(() => this.#eventfd())
     await this.#starting.unlessStopped(this.#watch(memory, watcherFd, wakeFds))
-    if (sharesAddress(this.#config)) refuseServedPorts(this.#portForwards, this.#outsideAddress())
     const dispatcherWakeFd = memory.dispatcher && this.#eventfd()
     const packetPorts = this.#openPacketPorts(memory, {
       wakeFds,
@@ -174,7 +174,10 @@ export class Gateway {
     this.#startKernelDispatch(memory, packetPorts)
     this.#host.apply()
     this.#every(LOOK_AT_RULES_EVERY_MS, 'looking at the nft rules', () => this.#hostRules.look())
-    this.#externalAddresses = this.#openExternalAddresses(memory)
+    const { externals } = memory
+    const natPorts = { externals, ports: this.#config.nat.ports, portForwards: this.#portForwards }
+    const hostPorts = new HostSockets({ ...natPorts, host: this.#host, log: this.#log })
+    this.#externalAddresses = this.#openExternalAddresses(natPorts, hostPorts)
     this.#bringInLine()
     if (this.#externalAddresses.count === 0) this.#logAddress()
     this.#startBlockLeases(memory)
@@ -192,12 +195,20 @@ export class Gateway {
     const apiServer = await serveApi(api.socket, { memory, helpers, clock })
     this.#undo.push('the API', () => apiServer.close())
     const health = () => this.#health.now()
-    const hostRules = this.#hostRules
-    const metricsServer = await serveMetrics(metrics.listen, { memory, shards, expectationGc, hostRules, health })
+    const parts = { memory, shards, expectationGc, hostRules: this.#hostRules, hostPorts }
+    const metricsServer = await serveMetrics(metrics.listen, { ...parts, health })
     this.#undo.push('the metrics server', () => metricsServer.close())
     this.#metricsUrl = metricsServer.url
     if (this.#failure) throw this.#failure
     this.#isRunning = true
+  }
+
+  /** Throws GatewayError for what would make a gateway harmful or useless on this host; logs what may surprise. */
+  #checkHost(host: HostFacts): void {
+    const findings = findingsOf(this.#config, host)
+    refuseErrors(findings)
+    // What a killed natloom has left is taken over by this start.
+    for (const { check, what, mend } of findings) if (check !== 'state-file') this.#log.warn({ check, mend }, what)
   }
 
   #startExpectationGc(memory: GatewayMemory, clock: () => number): ExpectationGc {
@@ -264,19 +275,19 @@ export class Gateway {
     kernel.follow()
   }
 
-  #openExternalAddresses(memory: GatewayMemory): ExternalAddresses {
-    const { ports } = this.#config.nat
+  #openExternalAddresses(options: NatPorts, sockets: HostSockets): ExternalAddresses {
     const addresses = new ExternalAddresses({
-      externals: memory.externals,
+      ...options,
       shards: this.#config.workers,
       pool: this.#pool,
-      ports,
-      portForwards: this.#portForwards,
-      portsInUse: (address) => portsInUse([address], ports),
+      followSockets: (entry) => sockets.follow(entry),
       hide: (shared) => this.#host.update({ shared }),
       changed: () => this.#leasesChanged(),
     })
-    this.#every(LOOK_AT_SOCKETS_EVERY_MS, 'following the host’s sockets', () => addresses.refresh())
+    this.#every(LOOK_AT_SOCKETS_EVERY_MS, 'following the host’s sockets', () => {
+      addresses.look()
+      sockets.look()
+    })
     return addresses
   }
 

@@ -9,6 +9,7 @@ import { expectationList } from './api/expectation-list.ts'
 import type { ExpectationGc } from './expectations/expectation-gc.ts'
 import type { HelperManager } from './helpers/helper-manager.ts'
 import type { HostRules } from './host-rules.ts'
+import type { HostSockets } from './leases/host-sockets.ts'
 import type { GatewayMemory } from './memory.ts'
 import type { Shards } from './workers/shards.ts'
 
@@ -33,6 +34,7 @@ export interface MetricsSources {
   readonly shards: Shards
   readonly expectationGc: ExpectationGc
   readonly hostRules: HostRules
+  readonly hostPorts: HostSockets
   health(): Health
 }
 
@@ -43,6 +45,7 @@ export const serveMetrics = (listen: string, sources: MetricsSources): Promise<M
     registry: createRegistry(countedWorkers(sources.memory, sources.shards), {
       expectations: sources.expectationGc,
       hostRules: sources.hostRules,
+      hostPorts: sources.hostPorts,
     }),
     health: sources.health,
   })

@@ -3,7 +3,7 @@
 // gateway to stop doesn't wait for that. Nothing is undone before the start has ended, because a step that is still
 // under way would do anew what has just been undone.
 
-import { GatewayError } from './start-checks.ts'
+import { GatewayError } from './errors.ts'
 
 export class StoppableStart {
   #giveUp: (reason: GatewayError) => void = () => {}

@@ -4,26 +4,32 @@
 //   step         changes of the host                     may be called
 //   prepare      none                                    first
 //   apply        port range, rules, pool routes          once after prepare; takes over what a killed natloom left
-//   update       rules, pool routes                      after apply, whenever addresses, sockets or interfaces change
+//   update       rules, pool routes                      after apply, whenever addresses or interfaces change
+//   contest      rules                                   after apply, whenever the host's sockets change
 //   undo         takes back all of them, also what a     any time after prepare, also twice
 //                killed natloom left
 // Never: a change is made before the state file says how to undo it.
 
-import type { Addr } from '../wire/address.ts'
-import { reasonOf } from './errors.ts'
-import { type KernelNatRule, kernelNat } from './kernel-nat.ts'
-import { applyPool } from './pool.ts'
-import { type PortRange, readPortRange, sameRange, writePortRange } from './port-range.ts'
-import { checkRights } from './rights.ts'
+import { type Addr, formatAddress } from '../wire/address.ts'
+import { HostError, reasonOf } from './errors.ts'
+import { claim, inTurn, otherInstances, register, unregister } from './instances.ts'
+import type { Lock } from './locks.ts'
+import { applyPool, FIRST_ROUTE_PROTOCOL, LAST_ROUTE_PROTOCOL } from './pool.ts'
+import {
+  claimRange,
+  type PortRange,
+  type RangeClaims,
+  readPortRange,
+  releaseRange,
+  sameRange,
+  writePortRange,
+} from './port-range.ts'
 import { type RulesLook, RuleTables, tableNames, type WayOfOwning } from './rule-tables.ts'
 import type { ContestedPort, ForwardedPort } from './rules.ts'
-import { DEFAULT_STATE_PATH, type HostState, leftBehind, newState, removeState, writeState } from './state.ts'
-
-/** Names the nft tables where nothing else is said. */
-const DEFAULT_NAME = 'natloom'
+import { DEFAULT_NAME, type HostState, leftBehind, newState, removeState, writeState } from './state.ts'
 
 export interface HostPlan {
-  /** Names the nft tables; default `natloom`. */
+  /** Names the nft tables, and is no other gateway's in this network namespace; default `natloom`. */
   readonly name?: string
   /** Interface names; none on both sides. */
   readonly inside: readonly string[]
@@ -40,7 +46,7 @@ export interface HostPlan {
   readonly forwarded: readonly ForwardedPort[]
   /** The host's own ephemeral ports while natloom runs; null if no address is shared: they stay what they are. */
   readonly hostPortRange: PortRange | null
-  readonly statePath?: string
+  readonly statePath: string
   /** How the nft tables may be owned, best first; by default the kernel says. For tests of what older ones offer. */
   readonly waysOfOwning?: readonly WayOfOwning[] | undefined
 }
@@ -49,8 +55,6 @@ export interface HostPlan {
 export interface HostUpdate {
   readonly shared?: readonly Addr[]
   readonly pool?: readonly Addr[]
-  /** Ports that NAT has given out and on which the host has a socket; at first none. */
-  readonly contested?: readonly ContestedPort[]
 }
 
 export class Host {
@@ -59,59 +63,55 @@ export class Host {
   readonly #name: string
   #contested: readonly ContestedPort[] = []
   #rules: RuleTables | undefined
+  /** The name and the interfaces, from `prepare` to `undo`. */
+  #claimed: Lock | undefined
   /** The content of the state file: a killed natloom's before `apply`, ours after. Undefined: nothing to undo. */
   #state: HostState | undefined
 
   constructor(plan: HostPlan) {
     this.#plan = plan
     this.#name = plan.name ?? DEFAULT_NAME
-    this.#statePath = plan.statePath ?? DEFAULT_STATE_PATH
+    this.#statePath = plan.statePath
   }
 
   /**
-   * True if a killed natloom left changes behind. Throws HostError: HOST_RIGHTS, HOST_TOOL, HOST_IN_USE, HOST_STATE.
+   * True if a killed natloom left changes behind. Throws HostError: HOST_IN_USE, HOST_STATE.
    */
   prepare(): boolean {
-    checkRights()
-    const before = leftBehind(this.#statePath)
-    this.#ruleTables().refuseForeign()
-    this.#state = before
+    this.#claimed ??= claim(this.#name, this.#interfaces)
+    try {
+      const before = leftBehind(this.#statePath)
+      this.#ruleTables().refuseForeign()
+      this.#state = before
+    } catch (error) {
+      this.#release()
+      throw error
+    }
     return this.#state !== undefined
-  }
-
-  /** Rules of the kernel's own NAT that may give out natloom's ports. Throws HostError HOST_NFT. */
-  kernelNat(): KernelNatRule[] {
-    return kernelNat(this.#plan.outside, this.#plan.natPorts)
   }
 
   /** Throws HostError; `undo` takes back what was changed until then. */
   apply(): void {
-    const before = this.#state
-    const current = readPortRange()
-    // If the range is not the one that a killed natloom set, an administrator has changed it since: it is the original.
-    const original = before?.portRange && sameRange(current, before.portRange.set) ? before.portRange.original : current
-    const wanted = this.#plan.hostPortRange ?? original
-    this.#write({
-      ...newState(),
-      portRange: sameRange(original, wanted) ? null : { original, set: wanted },
-      nftTables: [...new Set([...(before?.nftTables ?? []), ...tableNames(this.#name)])],
-      pool: union(before?.pool ?? [], this.#plan.pool),
-    })
-    if (!sameRange(current, wanted)) writePortRange(wanted)
+    inTurn(() => this.#applyShared(this.#state))
     this.#applyPoolAndRules()
   }
 
   /**
-   * To be called after a change of addresses or of the host's sockets, and when an interface is back. Does nothing
-   * after undo: a late notification must not make the rules again. Throws HostError.
+   * To be called after a change of addresses and when an interface is back. Does nothing after undo: a late
+   * notification must not make the rules again. Throws HostError.
    */
   update(changes: HostUpdate = {}): void {
     if (!this.#state) return
-    const { contested = this.#contested, ...plan } = changes
-    this.#plan = { ...this.#plan, ...plan }
-    this.#contested = contested
+    this.#plan = { ...this.#plan, ...changes }
     this.#write({ ...this.#state, pool: union(this.#state.pool, this.#plan.pool) })
     this.#applyPoolAndRules()
+  }
+
+  /** The ports that NAT has given out and on which the host has a socket are these: changes rules only, as `update`. */
+  contest(ports: readonly ContestedPort[]): void {
+    if (!this.#state) return
+    this.#contested = ports
+    this.#applyRules()
   }
 
   /**
@@ -126,7 +126,7 @@ export class Host {
   undo(): string[] {
     const state = this.#state
     if (!state) {
-      this.#closeRules()
+      this.#release()
       return []
     }
     const problems: string[] = []
@@ -138,28 +138,69 @@ export class Host {
       }
     }
     for (const table of state.nftTables) attempt(() => this.#ruleTables().remove(table))
-    attempt(() => applyPool([], this.#plan.outside, state.pool))
-    const { portRange } = state
-    if (portRange)
-      attempt(() => {
-        // If the range is not ours, an administrator has changed it since: it stays.
-        if (sameRange(readPortRange(), portRange.set)) writePortRange(portRange.original)
-      })
-    if (problems.length > 0) return problems
-    attempt(() => removeState(this.#statePath))
-    this.#state = undefined
-    this.#closeRules()
+    attempt(() => this.#applyPool([], state))
+    attempt(() =>
+      inTurn(() => {
+        const current = readPortRange()
+        const range = releaseRange(current, this.#rangeClaims(state))
+        if (range && !sameRange(current, range)) writePortRange(range)
+        if (problems.length > 0) return
+        unregister(this.#name)
+        removeState(this.#statePath)
+      }),
+    )
+    if (problems.length === 0) this.#state = undefined
+    this.#release()
     return problems
   }
 
-  #closeRules(): void {
+  #release(): void {
     this.#rules?.close()
     this.#rules = undefined
+    this.#claimed?.release()
+    this.#claimed = undefined
+  }
+
+  get #interfaces(): string[] {
+    return [...this.#plan.inside, ...this.#plan.outside]
+  }
+
+  /** What gateways of one namespace share: the registry, the port range, the marks of routes. To be called in turn. */
+  #applyShared(before: HostState | undefined): void {
+    const others = otherInstances(this.#name)
+    for (const { state, running } of others) if (running) refuseSharedPool(this.#plan.pool, state)
+    const current = readPortRange()
+    const { claim, range } = claimRange(current, this.#plan.hostPortRange, this.#rangeClaims(before))
+    const taken = others.map(({ state }) => state.routeProtocol)
+    this.#write({
+      ...newState(this.#name, this.#interfaces),
+      portRange: claim,
+      nftTables: [...new Set([...(before?.nftTables ?? []), ...tableNames(this.#name)])],
+      pool: union(before?.pool ?? [], this.#plan.pool),
+      routeProtocol: before?.routeProtocol ?? freeRouteProtocol(taken),
+    })
+    register(this.#name, this.#statePath)
+    if (!sameRange(current, range)) writePortRange(range)
+  }
+
+  #rangeClaims(own: HostState | undefined): RangeClaims {
+    const others = otherInstances(this.#name)
+    const claims = (which: boolean) =>
+      others.flatMap(({ state, running }) => (running === which && state.portRange ? [state.portRange] : []))
+    return { own: own?.portRange, running: claims(true), killed: claims(false) }
+  }
+
+  #applyPool(addresses: readonly Addr[], { pool, routeProtocol }: HostState): void {
+    applyPool({ addresses, outside: this.#plan.outside, protocol: routeProtocol }, pool)
   }
 
   #applyPoolAndRules(): void {
+    if (this.#state) this.#applyPool(this.#plan.pool, this.#state)
+    this.#applyRules()
+  }
+
+  #applyRules(): void {
     const { inside, outside, shared, pool, natPorts, protocols, forwarded } = this.#plan
-    applyPool(pool, outside, this.#state?.pool ?? [])
     this.#ruleTables().apply({
       inside,
       outside,
@@ -184,3 +225,20 @@ export class Host {
 }
 
 const union = (a: readonly Addr[], b: readonly Addr[]): Addr[] => [...new Set([...a, ...b])]
+
+/** An address that two gateways translate to would be whose? */
+function refuseSharedPool(pool: readonly Addr[], { name, pool: others, owner }: HostState): void {
+  const shared = pool.find((address) => others.includes(address))
+  if (shared === undefined) return
+  throw new HostError(
+    'HOST_IN_USE',
+    `${formatAddress(shared)} in nat.pool belongs to the natloom ${name} (process ${owner.pid}): give each its own`,
+  )
+}
+
+/** Throws HostError HOST_STATE if there is none, which takes more natlooms than a host can run. */
+function freeRouteProtocol(taken: readonly number[]): number {
+  for (let protocol = FIRST_ROUTE_PROTOCOL; protocol <= LAST_ROUTE_PROTOCOL; protocol++)
+    if (!taken.includes(protocol)) return protocol
+  throw new HostError('HOST_STATE', 'too many natlooms in this network namespace: no number is left to mark routes')
+}

@@ -1,9 +1,8 @@
 // Finds rules by which the kernel itself translates sources towards an outside interface, because it may give out the
-// same ports of the same address as natloom. Authority: nft(8), libnftables-json(5). Rules of iptables-nft are found
-// too; those of the older iptables-legacy are not in nft's listing.
+// same ports of the same address as natloom. Authority: nft(8), libnftables-json(5).
 
-import { nft } from './nft.ts'
 import type { PortRange } from './port-range.ts'
+import { chainName, type Rule, type Ruleset, rulesOnWays } from './ruleset.ts'
 
 export interface KernelNatRule {
   /** `ip nat POSTROUTING` */
@@ -14,81 +13,19 @@ export interface KernelNatRule {
   readonly statement: string
 }
 
-interface Rule {
-  readonly family: string
-  readonly table: string
-  readonly chain: string
-  readonly handle: number
-  readonly expr?: readonly Record<string, unknown>[]
-}
-interface Chain {
-  readonly family: string
-  readonly table: string
-  readonly name: string
-  readonly type?: string
-  readonly hook?: string
-}
-interface Listing {
-  readonly nftables: readonly { readonly rule?: Rule; readonly chain?: Chain }[]
-}
-
-/**
- * The rules that may translate a packet leaving by one of `outside` to a port within `natPorts`.
- * Throws HostError HOST_NFT.
- */
-export const kernelNat = (outside: readonly string[], natPorts: PortRange): KernelNatRule[] =>
-  kernelNatIn(JSON.parse(nft(['-j', 'list', 'ruleset'])), outside, natPorts)
-
-function kernelNatIn(listing: Listing, outside: readonly string[], natPorts: PortRange): KernelNatRule[] {
-  const chainName = (family: string, table: string, chain: string): string => `${family} ${table} ${chain}`
-  const rules = new Map<string, Rule[]>()
-  const entrances: { chain: string; interfaces: readonly string[] }[] = []
-  for (const { rule, chain } of listing.nftables) {
-    if (chain && chain.type === 'nat' && chain.hook === 'postrouting' && ['ip', 'inet'].includes(chain.family))
-      entrances.push({ chain: chainName(chain.family, chain.table, chain.name), interfaces: outside })
-    if (!rule) continue
-    const name = chainName(rule.family, rule.table, rule.chain)
-    rules.set(name, [...(rules.get(name) ?? []), rule])
-  }
-
+/** The rules that may translate a packet leaving by one of `outside` to a port within `natPorts`. */
+export function kernelNat(ruleset: Ruleset, outside: readonly string[], natPorts: PortRange): KernelNatRule[] {
+  const ways = outside.map((out) => ({ out }))
   const found = new Map<Rule, KernelNatRule>()
-  const visited = new Set<string>()
-  for (let entrance = entrances.pop(); entrance; entrance = entrances.pop()) {
-    const { chain } = entrance
-    for (const rule of rules.get(chain) ?? []) {
-      const interfaces = entrance.interfaces.filter((name) => leavesBy(rule, name))
-      if (interfaces.length === 0) continue
+  for (const base of ruleset.chains) {
+    if (base.type !== 'nat' || base.hook !== 'postrouting' || !['ip', 'inet'].includes(base.family)) continue
+    for (const { rule } of rulesOnWays(ruleset, base, ways)) {
       const statement = sourceNat(rule, natPorts)
+      const chain = chainName(rule.family, rule.table, rule.chain)
       if (statement) found.set(rule, { chain, handle: rule.handle, statement })
-      const target = jumpTarget(rule)
-      if (target === undefined) continue
-      const next = chainName(rule.family, rule.table, target)
-      const visit = `${next} ${interfaces.join(' ')}`
-      if (!visited.has(visit)) entrances.push({ chain: next, interfaces })
-      visited.add(visit)
     }
   }
   return [...found.values()]
-}
-
-/** Whether the rule's matches on the outgoing interface accept this one. A match that isn't understood does. */
-function leavesBy({ expr = [] }: Rule, name: string): boolean {
-  return expr.every(({ match }) => {
-    const { op, left, right } = (match ?? {}) as { op?: string; left?: { meta?: { key?: string } }; right?: unknown }
-    if (left?.meta?.key !== 'oifname' && left?.meta?.key !== 'oif') return true
-    const names = typeof right === 'string' ? [right] : (right as { set?: unknown[] } | undefined)?.set
-    if (!names?.every((each) => typeof each === 'string')) return true
-    const named = names.some((each) => (each.endsWith('*') ? name.startsWith(each.slice(0, -1)) : each === name))
-    return named === (op !== '!=')
-  })
-}
-
-function jumpTarget({ expr = [] }: Rule): string | undefined {
-  for (const statement of expr) {
-    const target = ((statement.jump ?? statement.goto) as { target?: string } | undefined)?.target
-    if (target !== undefined) return target
-  }
-  return undefined
 }
 
 function sourceNat({ expr = [] }: Rule, natPorts: PortRange): string | undefined {

@@ -1,4 +1,4 @@
-// The program nft, by which the rules of others are listed (kernel-nat.ts). natloom's own rules need no program
+// The program nft, by which the rules of others are listed (ruleset.ts). natloom's own rules need no program
 // (rule-tables.ts). Authority: nft(8).
 
 import { execFileSync } from 'node:child_process'

@@ -6,36 +6,49 @@ import type { Addr } from '../wire/address.ts'
 import { NETLINK_ROUTE, NetlinkError, NetlinkSocket } from './netlink-socket.ts'
 import { addLocalRoute, deleteLocalRoute, listAddresses, listLinks, listRoutes, TABLE_LOCAL } from './rtnetlink.ts'
 
-/** An RTPROT_* number that no routing daemon uses; `ip route show table local proto 99` lists our routes. */
-const POOL_PROTOCOL = 99
+/**
+ * RTPROT_* numbers that mark the routes. Each natloom of a host has one of its own, so that an administrator can tell
+ * them apart: `ip route show table local proto 99` lists those of the first. (Open/R has 99 too, but makes no routes in
+ * the local table.)
+ */
+export const FIRST_ROUTE_PROTOCOL = 99
+export const LAST_ROUTE_PROTOCOL = 159
+
+export interface Pool {
+  readonly addresses: readonly Addr[]
+  /** Interfaces that the routes may go by, best first. */
+  readonly outside: readonly string[]
+  /** The RTPROT_* number that marks the routes. */
+  readonly protocol: number
+}
 
 /**
- * Makes a route for each address of `pool` that no interface has, by the first of the `outside` interfaces that is up,
- * and removes those of `before` that aren't wanted any more. Throws NetlinkError.
+ * Makes a route for each address of the pool that no interface has, by the first of the `outside` interfaces that is
+ * up, and removes those of `before` that aren't wanted any more. Throws NetlinkError.
  */
-export function applyPool(pool: readonly Addr[], outside: readonly string[], before: readonly Addr[]): void {
+export function applyPool({ addresses, outside, protocol }: Pool, before: readonly Addr[]): void {
   const socket = new NetlinkSocket(NETLINK_ROUTE)
   try {
     const links = new Map(listLinks(socket).map(({ name, index, enabled }) => [name, enabled ? index : 0]))
     const out = outside.map((name) => links.get(name) ?? 0).find((index) => index > 0)
     const owned = new Set(listAddresses(socket).map(({ address }) => address))
-    const wanted = new Set(pool.filter((address) => !owned.has(address)))
+    const wanted = new Set(addresses.filter((address) => !owned.has(address)))
     for (const route of listRoutes(socket, TABLE_LOCAL)) {
       const { destination, index, length } = route
-      if (route.protocol !== POOL_PROTOCOL || length !== 32) continue
+      if (route.protocol !== protocol || length !== 32) continue
       if (wanted.has(destination) && index === out) wanted.delete(destination)
-      else if (pool.includes(destination) || before.includes(destination))
-        deleteLocalRoute(socket, destination, index, POOL_PROTOCOL)
+      else if (addresses.includes(destination) || before.includes(destination))
+        deleteLocalRoute(socket, destination, index, protocol)
     }
-    if (out !== undefined) for (const address of wanted) add(socket, address, out)
+    if (out !== undefined) for (const address of wanted) add(socket, address, out, protocol)
   } finally {
     socket.close()
   }
 }
 
-function add(socket: NetlinkSocket, address: Addr, out: number): void {
+function add(socket: NetlinkSocket, address: Addr, out: number, protocol: number): void {
   try {
-    addLocalRoute(socket, address, out, POOL_PROTOCOL)
+    addLocalRoute(socket, address, out, protocol)
   } catch (error) {
     // EEXIST: the address has become local meanwhile. ENETDOWN, ENODEV: the interface is gone; when it is back,
     // applyPool is called again.

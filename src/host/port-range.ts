@@ -2,7 +2,7 @@
 // the host it must lie outside of NAT's ports. Authority: ip_local_port_range in the kernel's ip-sysctl documentation.
 // The setting belongs to the network namespace of the calling thread.
 
-import { readFileSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs'
 import { HostError, reasonOf } from './errors.ts'
 
 export interface PortRange {
@@ -25,6 +25,16 @@ export function readPortRange(): PortRange {
   }
 }
 
+/** False in a container, for one, where /proc/sys is read-only. */
+export function mayWritePortRange(): boolean {
+  try {
+    accessSync(FILE, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** Throws HostError HOST_SYSCTL if the kernel doesn't take the range. */
 export function writePortRange(range: PortRange): void {
   let reason = 'the kernel kept another value'
@@ -40,3 +50,56 @@ export function writePortRange(range: PortRange): void {
       'set net.ipv4.ip_local_port_range from outside before the start',
   )
 }
+
+/** A gateway's part in the port range, as its state file has it. */
+export interface RangeClaim {
+  /** The range from before the first of the gateways that run at the same time. */
+  readonly original: PortRange
+  /** What this gateway leaves to the host's own sockets. */
+  readonly set: PortRange
+}
+
+/** What several gateways leave to the host's sockets, all together; undefined without any. */
+function common(claims: readonly RangeClaim[]): PortRange | undefined {
+  if (claims.length === 0) return undefined
+  return {
+    from: Math.max(...claims.map(({ set }) => set.from)),
+    to: Math.min(...claims.map(({ set }) => set.to)),
+  }
+}
+
+/** The port range between several gateways: who has claimed what. */
+export interface RangeClaims {
+  /** Of this gateway, from an earlier life that was killed, or while it runs; null or undefined if it has none. */
+  readonly own: RangeClaim | null | undefined
+  /** Of others that run. */
+  readonly running: readonly RangeClaim[]
+  /** Of others that were killed. */
+  readonly killed: readonly RangeClaim[]
+}
+
+/**
+ * What a gateway that starts claims (null: nothing), and what the kernel's range is to be. If the current range is not
+ * the one that gateways have set, an administrator has changed it since, and it is the original.
+ */
+export function claimRange(
+  current: PortRange,
+  wanted: PortRange | null,
+  { own, running, killed }: RangeClaims,
+): { readonly claim: RangeClaim | null; readonly range: PortRange } {
+  const before = [...(own ? [own] : []), ...running, ...killed]
+  const isOurs = isSetBy(current, before)
+  const original = (isOurs ? before[0]?.original : running[0]?.original) ?? current
+  const claim = wanted && { original, set: wanted }
+  return { claim, range: common(claim ? [claim, ...running] : running) ?? original }
+}
+
+/** What the range is to be when this gateway ends; undefined: as it is, since an administrator has changed it. */
+export function releaseRange(current: PortRange, { own, running, killed }: RangeClaims): PortRange | undefined {
+  if (!own || !isSetBy(current, [own, ...running, ...killed])) return undefined
+  return common(running) ?? own.original
+}
+
+/** Each end is one of theirs: which of them ran when the range was set last is not known. */
+const isSetBy = ({ from, to }: PortRange, claims: readonly RangeClaim[]): boolean =>
+  claims.some(({ set }) => set.from === from) && claims.some(({ set }) => set.to === to)

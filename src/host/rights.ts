@@ -3,7 +3,6 @@
 
 import { accessSync, constants, readFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { HostError } from './errors.ts'
 
 const CAPABILITIES = { CAP_NET_ADMIN: 12n, CAP_NET_RAW: 13n } as const
 type Capability = keyof typeof CAPABILITIES
@@ -32,21 +31,4 @@ export function missingTools(path = TOOL_PATH): { tool: string; package: string 
       }
     })
   return Object.entries(TOOLS).flatMap(([tool, name]) => (found(tool) ? [] : [{ tool, package: name }]))
-}
-
-/** Throws HostError HOST_RIGHTS or HOST_TOOL, which say what to do. */
-export function checkRights(): void {
-  const capabilities = missingCapabilities()
-  if (capabilities.length > 0)
-    throw new HostError(
-      'HOST_RIGHTS',
-      `natloom lacks ${capabilities.join(' and ')}: run it as root, by its systemd unit, ` +
-        'or in a container started with --cap-add NET_ADMIN --cap-add NET_RAW',
-    )
-  const [tool] = missingTools()
-  if (tool)
-    throw new HostError(
-      'HOST_TOOL',
-      `the program ${tool.tool} is missing: install it (Debian: apt install ${tool.package})`,
-    )
 }

@@ -5,22 +5,40 @@
 import { mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { HostError, reasonOf } from './errors.ts'
+import { FIRST_ROUTE_PROTOCOL } from './pool.ts'
 import type { PortRange } from './port-range.ts'
 
-export const DEFAULT_STATE_PATH = '/run/natloom/state.json'
-const FORMAT = 1
+/** The name of a gateway that was given none. */
+export const DEFAULT_NAME = 'natloom'
+const FORMAT = 2
 
 export interface HostState {
   readonly format: typeof FORMAT
+  /** The gateway's. */
+  readonly name: string
+  /** Names of those that it serves. */
+  readonly interfaces: readonly string[]
   readonly owner: ProcessIdentity
   /** The network namespace that the changes were made in, as /proc names it. */
   readonly namespace: string
-  /** The port range that was set, and the one that it replaced; null if the range was not changed. */
+  /**
+   * The port range that this gateway needs, and the one from before the first of those that run at the same time;
+   * null if it needs none.
+   */
   readonly portRange: { readonly original: PortRange; readonly set: PortRange } | null
   /** Names with family: `ip natloom`. */
   readonly nftTables: readonly string[]
   /** Addresses, as loaded, for which a local route was made. */
   readonly pool: readonly number[]
+  /** The RTPROT_* number of these routes. */
+  readonly routeProtocol: number
+}
+
+/** What every state file of format 1 leaves out: there was one natloom a host. */
+const FORMAT_1: Pick<HostState, 'name' | 'interfaces' | 'routeProtocol'> = {
+  name: DEFAULT_NAME,
+  interfaces: [],
+  routeProtocol: FIRST_ROUTE_PROTOCOL,
 }
 
 /** A process id is reused some time; together with the time at which the process began it is unique. */
@@ -30,7 +48,7 @@ export interface ProcessIdentity {
   readonly started: string
 }
 
-const thisNamespace = (): string => readlinkSync('/proc/thread-self/ns/net')
+export const thisNamespace = (): string => readlinkSync('/proc/thread-self/ns/net')
 
 function processIdentity(pid: number): ProcessIdentity | undefined {
   try {
@@ -42,11 +60,16 @@ function processIdentity(pid: number): ProcessIdentity | undefined {
   }
 }
 
-export function newState(): HostState {
+/** The state of this process, which has changed nothing yet. Throws HostError HOST_STATE. */
+export function newState(name: string, interfaces: readonly string[]): HostState {
   const owner = processIdentity(process.pid)
   if (!owner) throw new HostError('HOST_STATE', '/proc is not mounted: natloom needs it')
-  return { format: FORMAT, owner, namespace: thisNamespace(), portRange: null, nftTables: [], pool: [] }
+  const nothing = { portRange: null, nftTables: [], pool: [], routeProtocol: FIRST_ROUTE_PROTOCOL }
+  return { format: FORMAT, name, interfaces, owner, namespace: thisNamespace(), ...nothing }
 }
+
+/** Whether the process that wrote this state still runs. */
+export const isRunning = ({ owner: { pid, started } }: HostState): boolean => processIdentity(pid)?.started === started
 
 /**
  * What a killed natloom left behind in this namespace, undefined if nothing.
@@ -55,18 +78,19 @@ export function newState(): HostState {
 export function leftBehind(path: string): HostState | undefined {
   const state = readState(path)
   if (!state) return undefined
-  const { pid, started } = state.owner
-  if (processIdentity(pid)?.started === started && pid !== process.pid)
+  const { pid } = state.owner
+  if (isRunning(state) && pid !== process.pid)
     throw new HostError(
       'HOST_IN_USE',
-      `${path} belongs to a natloom that is running (process ${pid}): stop it, ` +
-        'or give this one a state file of its own if it serves other interfaces',
+      `${path} belongs to the natloom ${state.name}, which is running (process ${pid}): stop it, or give this one ` +
+        'another name (name, NATLOOM_NAME) and leave statePath out if it serves other interfaces',
     )
   // Changes in another namespace can't be undone from this one; if that namespace is gone, they went with it.
   return state.namespace === thisNamespace() ? state : undefined
 }
 
-function readState(path: string): HostState | undefined {
+/** Undefined if there is none. Throws HostError HOST_STATE if it can't be read. */
+export function readState(path: string): HostState | undefined {
   let text: string
   try {
     text = readFileSync(path, 'utf8')
@@ -74,8 +98,11 @@ function readState(path: string): HostState | undefined {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw new HostError('HOST_STATE', `${path} can't be read: ${reasonOf(error)}`, { cause: error })
   }
-  const state = parsed(text)
-  if (state?.format === FORMAT) return state
+  const state = parsed(text) as Partial<Omit<HostState, 'format'> & { readonly format: number }> | undefined
+  if (state?.owner) {
+    if (state.format === FORMAT) return state as HostState
+    if (state.format === 1) return { ...FORMAT_1, ...state, format: FORMAT } as HostState
+  }
   throw new HostError(
     'HOST_STATE',
     `${path} is not a state file that this natloom can read: compare net.ipv4.ip_local_port_range and ` +
@@ -83,9 +110,9 @@ function readState(path: string): HostState | undefined {
   )
 }
 
-function parsed(text: string): HostState | undefined {
+function parsed(text: string): unknown {
   try {
-    return JSON.parse(text) as HostState
+    return JSON.parse(text)
   } catch {
     return undefined
   }

@@ -147,6 +147,7 @@ const CLOCK_THREAD_CPUTIME_ID = 3
 export const O_CLOEXEC = 0x80000
 const EFD_NONBLOCK = 0x800
 const EFD_CLOEXEC = 0x80000
+export const AF_UNIX = 1
 export const AF_INET = 2
 export const AF_NETLINK = 16
 export const AF_PACKET = 17

@@ -5,6 +5,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { CELL, METRICS, type Metric, type MetricKey } from '../counters/counters.ts'
 import { type ExpectationCounts, registerExpectations } from './expectations.ts'
+import { type HostPortsState, registerHostPorts } from './host-ports.ts'
 import { type HostRulesState, registerHostRules } from './host-rules.ts'
 import { registerSupervision, type Supervised } from './supervision.ts'
 import { version } from './version.ts'
@@ -24,11 +25,12 @@ export interface CountedWorker extends Supervised {
 export interface CoordinatorParts {
   readonly expectations: ExpectationCounts
   readonly hostRules: HostRulesState
+  readonly hostPorts: HostPortsState
 }
 
 export function createRegistry(
   workers: readonly CountedWorker[],
-  { expectations, hostRules }: CoordinatorParts,
+  { expectations, hostRules, hostPorts }: CoordinatorParts,
 ): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
@@ -46,6 +48,7 @@ export function createRegistry(
   registerSupervision(registry, workers)
   registerExpectations(registry, expectations)
   registerHostRules(registry, hostRules)
+  registerHostPorts(registry, hostPorts)
   return registry
 }
 

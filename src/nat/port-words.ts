@@ -5,8 +5,8 @@
 //   bits 1-4     how many reservations name it (reservations.ts), 0 to 15
 //   bits 5-16    the second when it was freed, plus 1, modulo 4095; 0: never, or its quarantine is over
 //   bit 17       the host itself has a socket on the port; set and cleared by the coordinator only, in place
-//   bits 18-31   a version that every change of bits 0-16 raises, so that a compare-and-swap can't mistake a word for an
-//                older one of equal content
+//   bits 18-31   a version that every change of bits 0-16 raises, so that a compare-and-swap can't mistake a word for
+//                an older one of equal content
 //
 // The host's bit says nothing of what NAT does with the port, and may change at any time between two looks at the word.
 // So whoever changes other bits carries it along, and words that differ in it alone are the same where it is asked

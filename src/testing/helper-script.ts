@@ -10,15 +10,16 @@
 // The Script stands in for the helper context of a shard (src/helpers/context.shard.ts) and refuses what that one
 // refuses. A larger example: the tutorial, docs/helper-tutorial.md. The package exports this module as natloom/testing.
 
-import type {
-  Announced,
-  Announcement,
-  Direction,
-  Endpoint,
-  Helper,
-  HelperContext,
-  Line,
-  Tuple,
+import {
+  type Announced,
+  type Announcement,
+  type Direction,
+  type Endpoint,
+  type Helper,
+  type HelperContext,
+  type Line,
+  type Tuple,
+  Verdict,
 } from '../helpers/helper.ts'
 
 export const CLIENT: Endpoint = { address: '10.0.0.5', port: 50003 }
@@ -78,7 +79,7 @@ interface Side {
   received: string
 }
 
-type Open = Expectation & { readonly handle: number; readonly class: number }
+type Open = Expectation & { readonly handle: number; readonly class: number; readonly active: boolean }
 
 export class Script implements Played {
   readonly edits: Edit[] = []
@@ -147,9 +148,11 @@ export class Script implements Played {
     return this.#sides[direction].received
   }
 
-  /** Expectations that are open, oldest first. */
+  /** Expectations that are open and would let a connection in, oldest first; so none that is inactive. */
   get expected(): Expectation[] {
-    return this.#open.map(({ from, protocol, to, told }) => ({ from, protocol, to, told }))
+    return this.#open
+      .filter(({ active }) => active)
+      .map(({ from, protocol, to, told }) => ({ from, protocol, to, told }))
   }
 
   get everExpected(): readonly Expectation[] {
@@ -162,14 +165,19 @@ export class Script implements Played {
 
   #send(direction: Direction, bytes: string, ended: boolean): string {
     const own = this.#sides[direction]
-    own.sent += bytes
     const text = own.held + bytes
     if (this.isDone) {
+      own.sent += bytes
       own.received += bytes
       return bytes
     }
     const call = new Call(text, own.midLine, ended)
-    this.#helper.help(this.#context(direction, call))
+    if (this.#helper.help(this.#context(direction, call)) === Verdict.Drop) {
+      // As if nothing had been sent: of a stream, the sender will send it again.
+      this.#open = this.#open.filter(({ handle }) => !call.made.includes(handle))
+      return ''
+    }
+    own.sent += bytes
     const accepted = call.heldFrom >= 0 && !call.isDone ? text.slice(0, call.heldFrom) : text
     own.held = text.slice(accepted.length)
     if (accepted !== '') own.midLine = !accepted.endsWith('\n')
@@ -222,11 +230,17 @@ export class Script implements Played {
       done: () => {
         call.isDone = true
       },
-      expect: (announcement) => this.#expect(direction, isFromInside, announcement),
+      expect: (announcement) => {
+        const announced = this.#expect(direction, isFromInside, announcement)
+        if (announced) call.made.push(announced.handle)
+        return announced
+      },
       unexpect: (handle) => {
         this.#open = this.#open.filter((each) => each.handle !== handle)
       },
-      activate: () => {},
+      activate: (handle, active) => {
+        this.#open = this.#open.map((each) => (each.handle === handle ? { ...each, active } : each))
+      },
       mangle: (at, length, replacement) => call.mangle(at, length, replacement),
     }
   }
@@ -244,19 +258,19 @@ export class Script implements Played {
       told: `${told.address}:${told.port}`,
     }
     this.#everExpected.push(expectation)
-    return { ...told, handle: this.#add(expectation, announcement.class ?? 0) }
+    return { ...told, handle: this.#add(expectation, announcement) }
   }
 
   /**
    * Opens an expectation and returns its handle. An open one of the same endpoint and class is replaced; where the
    * class is full, its oldest one goes.
    */
-  #add(expectation: Expectation, kind: number): number {
+  #add(expectation: Expectation, { class: kind = 0, inactive = false }: Announcement): number {
     this.#open = this.#open.filter((each) => each.to !== expectation.to || each.class !== kind)
     const most = this.#helper.classes?.[kind]?.maxExpected ?? this.#helper.maxExpected ?? 1
     const peers = this.#open.filter((each) => each.class === kind)
     if (peers.length >= most) this.#open = this.#open.filter((each) => each !== peers[0])
-    this.#open.push({ ...expectation, class: kind, handle: ++this.#handles })
+    this.#open.push({ ...expectation, class: kind, active: !inactive, handle: ++this.#handles })
     return this.#handles
   }
 }
@@ -268,6 +282,8 @@ class Call {
   readonly text: string
   readonly ended: boolean
   readonly mangled: { at: number; length: number; replacement: string }[] = []
+  /** The handles of what it has expected. */
+  readonly made: number[] = []
   heldFrom = -1
   isDone = false
   readonly #midLine: boolean

@@ -8,6 +8,7 @@ const stream = (sourcePort: number, ...pauses: readonly (readonly [from: number,
   flow: { protocol: 17, source: '10.0.0.2', sourcePort, destination: '203.0.113.2', destinationPort: 7 } as const,
   sent: 0,
   received: 0,
+  lost: 0,
   pauses: pauses.map(([from, to]) => ({ from, to })),
 })
 

@@ -22,6 +22,21 @@ async function nextData(socket: Socket): Promise<string> {
   }
 }
 
+let namesAsked = 0
+
+/** Where the question section of a DNS message with one question ends (RFC 1035 section 4.1). */
+function endOfQuestion(query: Buffer): number {
+  let at = 12
+  while (query[at]! > 0) at += query[at]! + 1
+  return at + 5
+}
+
+/** A DNS query for an address, with the number as its id. */
+function queryFor(number: number): Buffer {
+  const labels = [String(number), 'example', 'net'].flatMap((label) => [label.length, ...Buffer.from(label)])
+  return Buffer.from([number >> 8, number & 255, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...labels, 0, 0, 1, 0, 1])
+}
+
 const requests = {
   /** Serves ten random megabytes; their digest. */
   async serveHttp(port: number): Promise<string> {
@@ -42,6 +57,37 @@ const requests = {
     const socket = createSocket('udp4')
     socket.on('message', (message, from) => socket.send(`${from.address} ${message}`, from.port, from.address))
     await once(socket.bind(port), 'listening')
+  },
+  /** A name server: every name has the address 192.0.2.7. Names that begin with a number are counted (`namesAsked`). */
+  async serveNames(port: number): Promise<void> {
+    const socket = createSocket('udp4')
+    socket.on('message', (query, from) => {
+      const question = query.subarray(12, endOfQuestion(query))
+      if (/^\d/.test(question.toString('latin1', 1))) namesAsked++
+      const header = Buffer.from([query[0]!, query[1]!, 0x85, 0x80, 0, 1, 0, 1, 0, 0, 0, 0])
+      // The name by a pointer to the question, type A, class IN, 60 s, four bytes.
+      const answer = Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7])
+      socket.send(Buffer.concat([header, question, answer]), from.port, from.address)
+    })
+    await once(socket.bind(port), 'listening')
+  },
+  namesAsked: (): number => namesAsked,
+  /** Asks a resolver for `<number>.example.net`, each once, twenty at a time; how many were answered rightly. */
+  async askNames(resolver: string, count: number): Promise<number> {
+    let next = 0
+    let right = 0
+    const one = async (): Promise<void> => {
+      const socket = createSocket('udp4')
+      for (let number = next++; number < count; number = next++) {
+        const answer = once(socket, 'message', { signal: AbortSignal.timeout(PATIENCE_MS) })
+        socket.send(queryFor(number), 53, resolver)
+        const [bytes] = await answer.catch(() => [Buffer.alloc(0)])
+        if (bytes.length > 4 && bytes.readUInt16BE() === number && bytes.subarray(-4).join('.') === '192.0.2.7') right++
+      }
+      socket.close()
+    }
+    await Promise.all(Array.from({ length: 20 }, one))
+    return right
   },
 
   /** Digest of what is served there. */
@@ -65,6 +111,27 @@ const requests = {
       clearInterval(sending)
       socket.close()
     }
+  },
+  /** Sends one datagram from each of these ports, a few at a time; how many were answered. None is sent twice. */
+  async queryFromPorts(address: string, port: number, from: readonly number[]): Promise<number> {
+    const waiting = [...from]
+    let answered = 0
+    const query = async (own: number): Promise<void> => {
+      const socket = createSocket('udp4')
+      await once(socket.bind(own), 'listening')
+      const answer = once(socket, 'message', { signal: AbortSignal.timeout(PATIENCE_MS) })
+      socket.send('query', port, address)
+      await answer.then(
+        () => answered++,
+        () => {},
+      )
+      socket.close()
+    }
+    const one = async (): Promise<void> => {
+      for (let own = waiting.pop(); own !== undefined; own = waiting.pop()) await query(own)
+    }
+    await Promise.all(Array.from({ length: 20 }, one))
+    return answered
   },
   /** Opens a connection to an echo service; its name here, and the endpoint that the service sees. */
   async open(address: string, port: number): Promise<{ name: number; seen: string }> {

@@ -165,8 +165,9 @@ describe('the gateway’s own traffic goes on', () => {
     const health = JSON.parse(network.gateway.host.exec('curl', '-s', 'http://127.0.0.1:9464/healthz'))
     expect(health).toMatchObject({ ok: true, detail: { shards: 1, notTurning: [], externalAddresses: 1 } })
     const metrics = network.gateway.host.exec('curl', '-s', 'http://127.0.0.1:9464/metrics')
-    // All of the 697 blocks of 64 ports but the one in which the host has a socket.
-    expect(metrics).toContain('natloom_ports_leased{shard="0",protocol="tcp"} 44544')
+    // All of the 697 blocks of 64 ports, also the one in which the host has a socket: that port alone is not given.
+    expect(metrics).toContain('natloom_ports_leased{shard="0",protocol="tcp"} 44608')
+    expect(metrics).toContain('natloom_host_ports_bound{protocol="tcp"} 1')
     expect(metrics).toContain('natloom_ports_leased{shard="0",protocol="icmp"} 44608')
   })
 })

@@ -93,22 +93,28 @@ export class Network {
   readonly statePath = `${this.topology.directory}/state.json`
   readonly apiSocket = `${this.topology.directory}/api.sock`
 
+  /** What a command of natloom is told on the gateway. */
+  readonly variables: Readonly<Record<string, string>> = {
+    NATLOOM_CONFIG: '/dev/null',
+    NATLOOM_INSIDE: INSIDE_INTERFACE,
+    NATLOOM_OUTSIDE: OUTSIDE_INTERFACE,
+    NATLOOM_STATE_PATH: this.statePath,
+    NATLOOM_API_SOCKET: this.apiSocket,
+    NATLOOM_LOG_FORMAT: 'json',
+    NATLOOM_IO_RING_MEGABYTES: '16',
+    NATLOOM_WORKERS: '1',
+  }
+
   /** Starts `natloom run`; `env` beside what names the two interfaces. `by`: a command that runs it, as timeout(1). */
   natloom(env: Readonly<Record<string, string>> = {}, by: readonly string[] = []): Natloom {
-    const [command, ...args] = [...by, process.execPath, COMMAND.pathname, 'run']
+    return this.started([...by, process.execPath, COMMAND.pathname, 'run'], env)
+  }
+
+  /** Starts a gateway by another command. */
+  started([command, ...args]: readonly string[], env: Readonly<Record<string, string>> = {}): Natloom {
     const program = this.processes.start(this.topology.gateway, command!, args, {
       name: 'natloom run',
-      env: {
-        NATLOOM_CONFIG: '/dev/null',
-        NATLOOM_INSIDE: INSIDE_INTERFACE,
-        NATLOOM_OUTSIDE: OUTSIDE_INTERFACE,
-        NATLOOM_STATE_PATH: this.statePath,
-        NATLOOM_API_SOCKET: this.apiSocket,
-        NATLOOM_LOG_FORMAT: 'json',
-        NATLOOM_IO_RING_MEGABYTES: '16',
-        NATLOOM_WORKERS: '1',
-        ...env,
-      },
+      env: { ...this.variables, ...env },
     })
     return new Natloom(program)
   }

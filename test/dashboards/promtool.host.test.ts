@@ -21,7 +21,9 @@ it('the metrics of two shards, with all that a shard counts at work, pass promto
     ended: { expired: 2, 'master-ended': 0, 'helper-gone': 0 },
     mended: { slot: 1, count: 0, reservation: 0 },
   }
-  const input = await createRegistry(workers, { expectations, hostRules: { restored: 0, inForce: true } }).metrics()
+  const hostPorts = { bound: () => 0, contested: () => 0 }
+  const hostRules = { restored: 0, inForce: true }
+  const input = await createRegistry(workers, { expectations, hostRules, hostPorts }).metrics()
   const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input, encoding: 'utf8' })
   expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' })
 })

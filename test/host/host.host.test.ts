@@ -217,10 +217,14 @@ describe('what natloom changes on its host', () => {
   it('follows addresses, and ports that NAT and the host both have', () => {
     const host = started()
     const contested = [{ protocol: 6, port: 20480 }]
-    inside(gateway, () => host.update({ shared: [addr('203.0.113.7')], contested }))
+    inside(gateway, () => host.update({ shared: [addr('203.0.113.7')] }))
+    expect(rules()).not.toContain('20480')
+    inside(gateway, () => host.contest(contested))
     expect(rules()).toContain('203.0.113.7 meta l4proto { tcp, udp } th dport 16384-60991 drop')
     expect(rules()).toContain('203.0.113.7 tcp dport 20480 drop')
     expect(rules()).not.toContain('203.0.113.2')
+    inside(gateway, () => host.contest([]))
+    expect(rules()).not.toContain('20480')
   })
 
   it('leaves a pool address to the interface that has it, and lays routes again when the interface is back', () => {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type KernelNatRule, kernelNat } from '../../src/host/kernel-nat.ts'
+import { listRuleset } from '../../src/host/ruleset.ts'
 import { type Namespace, run } from '../../src/lab/world/namespace.ts'
 import { testNamespace } from '../leftovers.ts'
 import { inside } from './inside.ts'
@@ -23,7 +24,7 @@ describe('NAT of the kernel’s own towards wan0', () => {
         `chain ${name} {\n${[head, ...rules].join('\n')}\n}\n`
       const hook = 'type nat hook postrouting priority 100; policy accept;'
       run('nft', ['-f', '-'], `table ip nat {\n${chain('sub', '', sub)}${chain('POSTROUTING', hook, post)}}\n`)
-      return kernelNat(['wan0'], NAT_PORTS)
+      return kernelNat(listRuleset(), ['wan0'], NAT_PORTS)
     })
 
   const collides = [

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { RuleTables, tableNames } from '../../src/host/rule-tables.ts'
 import { type Namespace, veth } from '../../src/lab/world/namespace.ts'
 import { testNamespace } from '../leftovers.ts'
+import { PATIENCE_MS } from '../patience.ts'
 import { addr, inside } from './inside.ts'
 import { RULES } from './rule-set.ts'
 import { Socket } from './sockets-inside.ts'
@@ -170,6 +171,32 @@ describe('rules that hide from the kernel what natloom carries', () => {
         .to('10.0.0.1')
         .send('\0\0\0\0')
       expect(gre.wait().received()).toHaveLength(1)
+    })
+
+    it('leave IPv6 alone, also on a link without Ethernet (TUN)', () => {
+      gateway.ip('tuntap add tun0 mode tun')
+      gateway.ip('addr add 2001:db8::1/64 dev tun0 nodad')
+      gateway.ip('link set tun0 up')
+      tables.apply({ ...RULES, outside: ['wan0', 'tun0'] })
+      // Sends an echo request from 2001:db8::2 through the TUN, and prints the type of the ICMPv6 message that comes back.
+      const peer = `
+import fcntl, os, struct
+tun = os.open('/dev/net/tun', os.O_RDWR)
+fcntl.ioctl(tun, 0x400454ca, struct.pack('16sH', b'tun0', 0x1001))
+there, here = bytes.fromhex('20010db8' + '0' * 23 + '2'), bytes.fromhex('20010db8' + '0' * 23 + '1')
+def checksum(data):
+    total = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+    while total > 0xffff: total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+echo = struct.pack('!BBHHH', 128, 0, 0, 1, 1)
+echo = echo[:2] + struct.pack('!H', checksum(there + here + struct.pack('!II', len(echo), 58) + echo)) + echo[4:]
+os.write(tun, struct.pack('!IHBB', 0x60000000, len(echo), 58, 64) + there + here + echo)
+while True:
+    packet = os.read(tun, 2000)
+    if packet[0] >> 4 == 6 and packet[6] == 58 and packet[24:40] == there: break
+print(packet[40])`
+      expect(gateway.exec('timeout', String(PATIENCE_MS / 1000), 'python3', '-c', peer).trim()).toBe('129')
+      tables.apply(RULES)
     })
 
     it('are replaced as a whole, and removed without a trace, also twice', () => {

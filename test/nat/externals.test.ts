@@ -180,7 +180,7 @@ describe('a port word', () => {
     )
   })
 
-  it('is replaced although the host has opened or closed a socket since it was read, and not if NAT has done anything', () => {
+  it('is replaced although the host has opened a socket since it was read, and not if NAT has done anything', () => {
     const words = Int32Array.of(withContent(0, MAPPED))
     const read = words[0]!
     setHostBound(words, 0, true)

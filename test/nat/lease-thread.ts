@@ -93,7 +93,7 @@ function unname({ space, port }: { readonly space: number; readonly port: number
   unreserveAt(externals, externals.portIndex(0, space, port))
 }
 
-/** With nothing taken, named, in quarantine or the host's, all ports of a block of ours may be given, and none of any other. */
+/** With nothing taken, named, in quarantine or the host's, all ports of a block of ours may be given, no others. */
 function countUnlisted(): number {
   let unlisted = 0
   for (let space = 0; space < SPACES; space++)

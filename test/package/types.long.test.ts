@@ -2,11 +2,12 @@
 // installed.
 
 import { spawnSync } from 'node:child_process'
-import { rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { testFolder } from '../leftovers.ts'
 import { PROJECT, unpackInto } from './packed.ts'
+import { tutorialOf } from './tutorial.ts'
 
 const TSC = join(PROJECT, 'node_modules', 'typescript', 'bin', 'tsc')
 /** Without `types`, TypeScript takes in all that the machine happens to have in @types. */
@@ -94,6 +95,8 @@ describe('the types of the package', () => {
       ...Object.fromEntries(Object.entries(REFUSED).map(([title, [code]]) => [title, code])),
     }
     for (const [title, code] of Object.entries(codes)) writeFileSync(join(folder, slug(title)), IMPORTS + code)
+    const page = readFileSync(join(folder, 'node_modules', 'natloom', 'docs', 'helper-tutorial.md'), 'utf8')
+    writeFileSync(join(folder, 'parcel.ts'), tutorialOf(page).inTypeScript)
     writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions: STRICT }))
     said = spawnSync(process.execPath, [TSC, '--pretty', 'false'], { cwd: folder, encoding: 'utf8' }).stdout
   })
@@ -107,7 +110,7 @@ describe('the types of the package', () => {
   for (const [title, [, says]] of Object.entries(REFUSED))
     it(`refuse ${title}`, () => expect(saidOf(title)).toMatch(says))
 
-  it('have no fault of their own', () => {
+  it('have no fault of their own, and take the tutorial in TypeScript', () => {
     const faults = said
       .split('\n')
       .filter((line) => /^\S/.test(line) && !Object.keys(REFUSED).some((title) => line.startsWith(slug(title))))

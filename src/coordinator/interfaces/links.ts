@@ -1,38 +1,8 @@
-// What the netlink watcher's reports of the gateway's interfaces mean to the coordinator: whether it can run on them,
-// what an operator reads when they come and go, and which outside address they have. Nothing is kept here.
+// What the netlink watcher's reports of the gateway's interfaces mean to the coordinator: what an operator reads when
+// they come and go, and which outside address they have. Nothing is kept here.
 
-import { HostError } from '../../host/errors.ts'
 import type { LinkReport } from '../../host/host-tables.ts'
 import type { Addr } from '../../wire/address.ts'
-
-/** Kinds of masters that take all frames of their ports for themselves (the kernel's rx_handler). */
-const TAKE_ALL_FRAMES: readonly string[] = ['bridge', 'bond', 'team', 'openvswitch', 'hsr']
-
-/**
- * Throws HostError HOST_INTERFACE unless each interface is there, has an Ethernet header, and gets its own frames.
- */
-export function checkInterfaces(links: readonly LinkReport[]): void {
-  for (const { name, present, ethernet, master } of links) {
-    if (!present)
-      throw new HostError(
-        'HOST_INTERFACE',
-        `there is no interface ${name} here: name one that \`ip link\` lists under inside or outside ` +
-          '(NATLOOM_INSIDE, NATLOOM_OUTSIDE), or start natloom when it is there',
-      )
-    if (!ethernet)
-      throw new HostError(
-        'HOST_INTERFACE',
-        `interface ${name} has no Ethernet header, as tunnels, PPP and the loopback: allowed are Ethernet-like ` +
-          'interfaces (cards, bridges, VLANs, veth, bonds)',
-      )
-    if (master && TAKE_ALL_FRAMES.includes(master.kind))
-      throw new HostError(
-        'HOST_INTERFACE',
-        `interface ${name} is part of the ${master.kind} ${master.name}, which takes all of its frames: name ` +
-          `${master.name} instead, or take ${name} out of it`,
-      )
-  }
-}
 
 export interface LinkChange {
   readonly interface: string

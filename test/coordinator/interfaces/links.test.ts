@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { checkInterfaces, linkChanges } from '../../../src/coordinator/interfaces/links.ts'
+import { linkChanges } from '../../../src/coordinator/interfaces/links.ts'
 import type { LinkReport } from '../../../src/host/host-tables.ts'
 
 const UP: LinkReport = {
@@ -38,16 +38,4 @@ describe('what is said about an interface', () => {
       const changes = linkChanges(before ? [before] : [], [after])
       expect(changes.map((change) => `${change.interface}: ${change.what}`)).toEqual(what ? [`wan0: ${what}`] : [])
     })
-})
-
-describe('an interface that is part of another one', () => {
-  const check = (kind: string) => () => checkInterfaces([{ ...UP, master: { name: 'lan', kind } }])
-
-  for (const kind of ['bridge', 'bond', 'team', 'openvswitch', 'hsr'])
-    it(`of kind ${kind} is refused, since it gets no frames of its own, and the other one is named`, () =>
-      expect(check(kind)).toThrow(
-        `interface wan0 is part of the ${kind} lan, which takes all of its frames: name lan instead, or take wan0 out of it`,
-      ))
-
-  it('is taken where that one leaves it its frames, as a VRF does', () => expect(check('vrf')).not.toThrow())
 })

@@ -4,7 +4,6 @@ import type { PortRange } from '../../../src/host/port-range.ts'
 import { allocate } from '../../../src/memory/region.ts'
 import { Externals, ICMP_SPACE, SPACES, TCP_SPACE, UDP_SPACE } from '../../../src/nat/externals.ts'
 import type { PortForward } from '../../../src/nat/port-forward-rules.ts'
-import { MAPPED } from '../../../src/nat/port-words.ts'
 import { formatAddress, parseAddress } from '../../../src/wire/address.ts'
 
 const WAN = parseAddress('203.0.113.1')
@@ -15,16 +14,13 @@ const FIRST = 256
 const LAST = 259
 
 let externals: Externals
-/** Ports that the host has sockets on. */
-let hostPorts: Set<number>
-/** What the host was told to hide, as text, newest last: `203.0.113.1 16384-16639`. */
-let hiding: string[]
+/** What was done for shared addresses, newest last: `sockets 0` (an entry), `hide 203.0.113.1`. */
+let done: string[]
 let nftFails: boolean
 
 beforeEach(() => {
   externals = allocate((region) => new Externals(region, { capacity: 8, blockSize: 64 })).view
-  hostPorts = new Set()
-  hiding = []
+  done = []
   nftFails = false
 })
 
@@ -35,11 +31,12 @@ const addresses = (pool: readonly string[] = [], shards = 1, forwards: readonly 
     pool: pool.map(parseAddress),
     ports: PORTS,
     portForwards: forwards,
-    portsInUse: () => hostPorts,
-    hide(shared, hidden) {
+    followSockets(entry) {
+      done.push(`sockets ${entry}, leased: ${leased(WAN).length}`)
+    },
+    hide(shared) {
       if (nftFails) throw new Error('nft failed')
-      const ranges = hidden.map(({ from, to }) => ` ${from}-${to}`).join('')
-      hiding.push(`${shared.map(formatAddress)}${ranges}`)
+      done.push(`hide ${shared.map(formatAddress)}, leased: ${leased(WAN).length}`)
     },
     changed() {},
   })
@@ -51,13 +48,6 @@ function leased(address: number, space = TCP_SPACE): number[] {
   const all = Array.from({ length: externals.blocksPerSpace }, (_, block) => block)
   return all.filter((block) => externals.ownerOfBlock(entry, space, block) >= 0)
 }
-const take = (address: number, space: number, port: number) => {
-  externals.portWords[externals.portIndex(externals.find(address), space, port)] = MAPPED
-}
-const free = (address: number, space: number, port: number) => {
-  externals.portWords[externals.portIndex(externals.find(address), space, port)] = 0
-}
-
 describe('a forwarded port of a pool', () => {
   it('takes its block out of the lease of its protocol, on the addresses that it is of', () => {
     const to = { toAddress: parseAddress('10.0.0.5'), toPort: 21 }
@@ -79,79 +69,46 @@ describe('a forwarded port of a pool', () => {
 })
 
 describe('an address shared with the host', () => {
-  it('gives whole blocks of NAT’s ports, for every space, and hides exactly those', () => {
+  it('gives whole blocks, for every space; before, the host’s sockets are marked and NAT’s ports hidden', () => {
     addresses().follow(WAN)
     for (let space = 0; space < SPACES; space++) expect(leased(WAN, space)).toEqual([256, 257, 258, 259])
-    expect(hiding).toEqual(['203.0.113.1 16384-16639'])
-  })
-
-  it('leaves a block to the host in which it has a socket; ICMP has no sockets', () => {
-    hostPorts = new Set([16450])
-    addresses().follow(WAN)
-    for (const space of [TCP_SPACE, UDP_SPACE]) expect(leased(WAN, space)).toEqual([256, 258, 259])
-    expect(leased(WAN, ICMP_SPACE)).toEqual([256, 257, 258, 259])
-    expect(hiding).toEqual(['203.0.113.1 16384-16447 16512-16639'])
-  })
-
-  it('gives a block back to the host that listens there from now on, and leases it when it doesn’t any more', () => {
-    const followed = addresses()
-    followed.follow(WAN)
-    hostPorts = new Set([16384, 16400])
-    followed.refresh()
-    expect(leased(WAN)).toEqual([257, 258, 259])
-    expect(hiding.at(-1)).toBe('203.0.113.1 16448-16639')
-    hostPorts = new Set()
-    followed.refresh()
-    expect(leased(WAN)).toEqual([256, 257, 258, 259])
-    expect(hiding.at(-1)).toBe('203.0.113.1 16384-16639')
-  })
-
-  it('hides such a block as long as NAT has a port of it, but gives no more of the other protocol', () => {
-    const followed = addresses()
-    followed.follow(WAN)
-    take(WAN, UDP_SPACE, 16390)
-    hostPorts = new Set([16384])
-    followed.refresh()
-    expect(leased(WAN, TCP_SPACE)).toEqual([257, 258, 259])
-    expect(leased(WAN, UDP_SPACE)).toEqual([256, 257, 258, 259])
-    expect(hiding).toEqual(['203.0.113.1 16384-16639'])
-    free(WAN, UDP_SPACE, 16390)
-    followed.refresh()
-    expect(leased(WAN, UDP_SPACE)).toEqual([257, 258, 259])
-    expect(hiding.at(-1)).toBe('203.0.113.1 16448-16639')
+    expect(done).toEqual(['sockets 0, leased: 0', 'hide 203.0.113.1, leased: 0'])
   })
 
   it('is replaced by another one', () => {
     const followed = addresses()
     expect(followed.follow(WAN)).toBe(true)
     expect(followed.follow(WAN)).toBe(false)
+    done = []
     expect(followed.follow(OTHER)).toBe(true)
     expect([leased(WAN), leased(OTHER)]).toEqual([[], [256, 257, 258, 259]])
-    expect(hiding).toEqual(['203.0.113.1 16384-16639', '203.0.113.9 16384-16639'])
+    expect(done).toEqual(['sockets 0, leased: 0', 'hide 203.0.113.9, leased: 0'])
     expect(followed.shared).toBe(OTHER)
   })
 
   it('may be lost; then nothing is hidden', () => {
     const followed = addresses()
     followed.follow(WAN)
+    done = []
     followed.follow(undefined)
     expect([leased(WAN), followed.shared, followed.count]).toEqual([[], undefined, 0])
-    expect(hiding.at(-1)).toBe('')
+    expect(done).toEqual(['sockets -1, leased: 0', 'hide , leased: 0'])
   })
 
   it('is hidden again after its interface was made anew', () => {
     const followed = addresses()
     followed.follow(WAN)
+    done = []
     expect(followed.follow(WAN, true)).toBe(false)
-    expect(hiding).toHaveLength(2)
+    expect(done).toEqual(['sockets 0, leased: 4', 'hide 203.0.113.1, leased: 4'])
   })
 
   it('changes nothing on the host if nothing has changed', () => {
     const followed = addresses()
-    followed.refresh()
+    followed.look()
     followed.follow(WAN)
-    followed.refresh()
-    expect(hiding).toHaveLength(1)
+    followed.look()
+    expect(done).toHaveLength(2)
   })
 
   it('gives no ports before they are hidden: if that fails, the next look tries again', () => {
@@ -160,7 +117,7 @@ describe('an address shared with the host', () => {
     expect(() => followed.follow(WAN)).toThrow('nft failed')
     expect(leased(WAN)).toEqual([])
     nftFails = false
-    followed.refresh()
+    followed.look()
     expect(leased(WAN)).toEqual([256, 257, 258, 259])
   })
 })
@@ -178,10 +135,10 @@ describe('a pool', () => {
 
   it('is brought back in line after an interface was made anew', () => {
     const followed = addresses(['203.0.113.50'])
-    followed.refresh()
-    expect(hiding).toEqual([])
+    followed.look()
+    expect(done).toEqual([])
     followed.follow(undefined, true)
-    expect(hiding).toEqual([''])
+    expect(done).toEqual(['sockets -1, leased: 0', 'hide , leased: 0'])
   })
 })
 

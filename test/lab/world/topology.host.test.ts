@@ -86,7 +86,8 @@ describe('leftovers', () => {
   it('may be removed by several at the same time', async () => {
     const dead = await endedProcess()
     for (let i = 0; i < 12; i++) Namespace.create(`${FAMILY}-${dead}-1-${i}`)
-    const code = `(await import('${new URL('../../../dist/src/lab/world/topology.js', import.meta.url)}')).removeLeftovers('${FAMILY}')`
+    const topology = new URL('../../../dist/src/lab/world/topology.js', import.meta.url)
+    const code = `(await import('${topology}')).removeLeftovers('${FAMILY}')`
     const removers = [1, 2, 3].map(() =>
       spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'ignore', 'pipe'] }),
     )

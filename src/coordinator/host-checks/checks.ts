@@ -1,0 +1,71 @@
+// All checks of a host, in the order in which their findings are told. `natloom run` asks them before it changes
+// anything: it refuses to start on an error and logs warnings. `natloom check --host` asks the same ones and prints
+// what they find. So what one calls an error, the other refuses.
+
+import { HostError } from '../../host/errors.ts'
+import { type HostFacts, hostFacts } from '../../host/facts.ts'
+import type { GatewayConfig } from '../config.ts'
+import { GatewayError } from '../errors.ts'
+import { type Finding, type HostCheck, textOf } from './finding.ts'
+import { interfaces, outsideAddress } from './interfaces.ts'
+import { forwardAddresses, forwardTargets, portRange, servedForwards, socketsInNatPorts } from './ports.ts'
+import { byteOrder, forwarding, memory, rights, stateFile, tools } from './process.ts'
+import { foreignForwardChains, foreignNat, legacyRules } from './rules.ts'
+
+/** Names are what `check --host` prints before a finding. */
+type NamedChecks = Readonly<Record<string, HostCheck>>
+
+/** Without these nothing else can be looked at. */
+const FIRST: NamedChecks = { 'byte-order': byteOrder, rights, tools }
+const THEN: NamedChecks = {
+  'state-file': stateFile,
+  interfaces,
+  'outside-address': outsideAddress,
+  'kernel-nat': foreignNat,
+  'port-range': portRange,
+  sockets: socketsInNatPorts,
+  'forwarded-sockets': servedForwards,
+  'forwarded-addresses': forwardAddresses,
+  'forwarded-targets': forwardTargets,
+  'forward-chains': foreignForwardChains,
+  'legacy-rules': legacyRules,
+  'ip-forward': forwarding,
+  memory,
+}
+
+export const CHECK_NAMES: readonly string[] = Object.keys({ ...FIRST, ...THEN })
+
+export type NamedFinding = Finding & { readonly check: string }
+
+/** What the process lacks to look at anything at all. */
+export const prerequisites = (config: GatewayConfig, host: HostFacts): NamedFinding[] => look(FIRST, config, host)
+
+/** Everything that the checks find. A check that can't look is an error too: a start would fail there. */
+export function findingsOf(config: GatewayConfig, host: HostFacts): NamedFinding[] {
+  const first = prerequisites(config, host)
+  return first.some(({ severity }) => severity === 'error') ? first : [...first, ...look(THEN, config, host)]
+}
+
+const look = (checks: NamedChecks, config: GatewayConfig, host: HostFacts): NamedFinding[] =>
+  Object.entries(checks).flatMap(([name, check]) =>
+    findingsOrFault(() => check(config, host)).map((finding) => ({ check: name, ...finding })),
+  )
+
+function findingsOrFault(check: () => readonly Finding[]): readonly Finding[] {
+  try {
+    return check()
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error
+    return [{ severity: 'error', code: error.code, what: error.message, mend: '' }]
+  }
+}
+
+/** The same of this host, as it is now. */
+export const lookAtHost = (config: GatewayConfig): NamedFinding[] =>
+  findingsOf(config, hostFacts([...config.inside, ...config.outside], config.statePath))
+
+/** Throws GatewayError with all errors among the findings, if there are any. Its code is that of the first. */
+export function refuseErrors(findings: readonly Finding[]): void {
+  const errors = findings.flatMap((finding) => (finding.severity === 'error' ? [finding] : []))
+  if (errors.length > 0) throw new GatewayError(errors[0]!.code, errors.map(textOf).join('\n'))
+}

@@ -1,0 +1,62 @@
+// Checks of the interfaces: whether natloom can work on them at all, and whether they carry anything now. While a
+// gateway runs, interfaces/links.ts follows what becomes of them.
+
+import type { LinkReport } from '../../host/host-tables.ts'
+import { sharesAddress } from '../config.ts'
+import { error, type Finding, type HostCheck, warning } from './finding.ts'
+
+export const interfaces: HostCheck = ({ inside }, host) =>
+  host.links().flatMap((link, port) => faultsOf(link, port < inside.length))
+
+/** Kinds of masters that take all frames of their ports for themselves (the kernel's rx_handler). */
+const TAKE_ALL_FRAMES: readonly string[] = ['bridge', 'bond', 'team', 'openvswitch', 'hsr']
+
+function faultsOf(link: LinkReport, isInside: boolean): Finding[] {
+  const { name, present, ethernet, master, enabled, up, addresses } = link
+  if (!present)
+    return [
+      error(
+        'HOST_INTERFACE',
+        `there is no interface ${name} here`,
+        'name one that `ip link` lists under inside or outside (NATLOOM_INSIDE, NATLOOM_OUTSIDE), or start natloom ' +
+          'when it is there',
+      ),
+    ]
+  if (!ethernet)
+    return [
+      error(
+        'HOST_INTERFACE',
+        `interface ${name} has no Ethernet header, as tunnels, PPP and the loopback`,
+        'allowed are Ethernet-like interfaces (cards, bridges, VLANs, veth, bonds)',
+      ),
+    ]
+  if (master && TAKE_ALL_FRAMES.includes(master.kind))
+    return [
+      error(
+        'HOST_INTERFACE',
+        `interface ${name} is part of the ${master.kind} ${master.name}, which takes all of its frames`,
+        `name ${master.name} instead, or take ${name} out of it`,
+      ),
+    ]
+  const down = enabled
+    ? warning(`interface ${name} has no carrier`, 'look at the cable, or at the other end of it')
+    : warning(`interface ${name} is down`, `ip link set ${name} up`)
+  const bare = warning(
+    `inside interface ${name} has no IPv4 address, so hosts behind it have no gateway to send to`,
+    `ip address add ADDRESS/LENGTH dev ${name}`,
+  )
+  return [...(up ? [] : [down]), ...(isInside && addresses.length === 0 ? [bare] : [])]
+}
+
+/** Without a pool, natloom translates to an outside interface's own address, and waits until there is one. */
+export const outsideAddress: HostCheck = (config, host) => {
+  const outside = host.links().slice(config.inside.length)
+  if (!sharesAddress(config) || outside.some(({ addresses }) => addresses.length > 0)) return []
+  const names = config.outside.join(', ')
+  return [
+    warning(
+      `no outside interface (${names}) has an IPv4 address: natloom waits for one, and translates nothing until then`,
+      `ip address add ADDRESS/LENGTH dev ${config.outside[0]}, or a DHCP client there, or addresses under nat.pool`,
+    ),
+  ]
+}
