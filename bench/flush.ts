@@ -53,11 +53,12 @@ interface Result {
   /** Tables that natloom made again. */
   readonly restored: number
   readonly datagrams: number
-  /** Without an echo, beyond what the hosts' own sockets and links lost. */
-  readonly datagramsLost: number
+  /** Datagrams without an echo and new flows without an answer. */
+  readonly unanswered: number
+  /** What the hosts' own sockets and links lost. */
   readonly hostsLost: number
   readonly pieces: number
-  readonly newFlows: { readonly begun: number; readonly unanswered: number }
+  readonly newFlows: number
   /** What was seen of the kernel while natloom ran, while it was dead, and from a flush then to the next start. */
   readonly running: Seen
   readonly dead: Seen
@@ -93,10 +94,12 @@ async function flushed(topology: Topology, processes: Processes, way: string): P
   const restored = gateway.restored()
   streams.child.send('end')
   const [report] = (await once(streams.child, 'message')) as [StreamsReport]
-  const lost = hostLosses([topology.lan, topology.gateway, topology.outside])
-  const hostsLost = lost.sockets - lostBefore.sockets + lost.links - lostBefore.links
+  const lostAfter = hostLosses([topology.lan, topology.gateway, topology.outside])
+  const hostsLost = lostAfter.sockets - lostBefore.sockets + lostAfter.links - lostBefore.links
   const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0)
-  const datagramsLost = Math.max(0, sum(report.streams.map((stream) => stream.lost)) - hostsLost)
+  // A new flow begins with a datagram or a segment that the hosts may lose like any other.
+  const unanswered = sum(report.streams.map((stream) => stream.lost)) + report.fleeting.unanswered
+  const lost = Math.max(0, unanswered - hostsLost)
 
   const more = processes.startModule(topology.lan, new URL('./kill/streams.js', import.meta.url), asked)
   await once(more.child, 'message')
@@ -120,8 +123,7 @@ async function flushed(topology: Topology, processes: Processes, way: string): P
     ...report.problems,
     ...watch.wrong('while natloom ran', running),
     ...watch.wrong('after SIGKILL', dead),
-    ...(datagramsLost > 0 ? [`${datagramsLost} datagrams were lost`] : []),
-    ...(report.fleeting.unanswered > 0 ? [`${report.fleeting.unanswered} new flows had no answer`] : []),
+    ...(lost > 0 ? [`${lost} datagrams or new flows had no answer`] : []),
     ...(restored === expected ? [] : [`${restored} tables were made again after ${flushes} flushes, not ${expected}`]),
     ...stopped,
   ]
@@ -130,10 +132,10 @@ async function flushed(topology: Topology, processes: Processes, way: string): P
     flushes,
     restored,
     datagrams: sum(report.streams.map(({ sent }) => sent)),
-    datagramsLost,
+    unanswered,
     hostsLost,
     pieces: sum(report.connections.map(({ pieces }) => pieces)),
-    newFlows: report.fleeting,
+    newFlows: report.fleeting.begun,
     running,
     dead,
     deadAndFlushed,
@@ -159,17 +161,17 @@ const seenText = ({ untranslated, forwarded, answered }: Seen): string =>
   `${untranslated} untranslated frames, ${forwarded} forwarded and ${answered} answered by the kernel`
 
 function print(result: Result): void {
-  const { way, flushes, restored, datagrams, datagramsLost, hostsLost, pieces, newFlows } = result
+  const { way, flushes, restored, datagrams, unanswered, hostsLost, pieces, newFlows } = result
   const { running, dead, deadAndFlushed, wrong } = result
   console.log(
     [
       `rules owned as ${way}`,
       `  flushes         ${flushes}; tables made again ${restored}`,
       `  while it ran    ${seenText(running)}`,
-      `  UDP             ${STREAMS} streams, ${datagrams} datagrams, ${datagramsLost} lost`,
-      `  hosts lost      ${hostsLost} themselves`,
+      `  UDP             ${STREAMS} streams, ${datagrams} datagrams`,
       `  TCP             ${CONNECTIONS} connections, ${pieces} pieces echoed`,
-      `  new flows       ${newFlows.begun}, of which ${newFlows.unanswered} had no answer`,
+      `  new flows       ${newFlows}`,
+      `  unanswered      ${unanswered} of all these; the hosts themselves lost ${hostsLost}`,
       `  after SIGKILL   ${seenText(dead)}`,
       `  then flushed    ${seenText(deadAndFlushed)} in ${deadAndFlushed.milliseconds} ms until the next start`,
       ...wrong.map((line) => `  WRONG: ${line}`),

@@ -1,5 +1,6 @@
 // nf_tables over nfnetlink: tables, chains and rules, put together into transactions that the kernel carries out as a
-// whole, and listed. Authority: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h, net/netfilter/nf_tables_api.c.
+// whole, and listed. Authority: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h, and
+// net/netfilter/nf_tables_api.c.
 // Numbers have the network's byte order. Owner: the thread that has the socket; a table with an owner belongs to the
 // socket itself, so the socket must live as long as the table is to be nobody else's.
 
@@ -85,7 +86,7 @@ export class Transaction {
   readonly #requests: Request[] = []
   #sets = 0
 
-  /** Makes the table; one that is there already without an owner, and is persistent, is taken over if flags say OWNER. */
+  /** Makes the table, or takes over a persistent one that has no owner if flags say OWNER. */
   addTable(table: TableName, flags: number): this {
     return this.#add(NEW_TABLE, table, `making the table ${tableText(table)}`, [
       [1, stringZ(table.name)],

@@ -1,6 +1,6 @@
-// The expressions that rules are made of, as the kernel's nf_tables takes them: a load puts something of the packet into
-// a register, a condition compares the register or ends the rule, a verdict ends the packet's way through the chain.
-// Authority: linux/netfilter/nf_tables.h, libnftnl's src/expr; nft(8) for the words. Nothing here is kept.
+// The expressions that rules are made of, as the kernel's nf_tables takes them: a load puts something of the packet
+// into a register, a condition compares the register or ends the rule, a verdict ends the packet's way through the
+// chain. Authority: linux/netfilter/nf_tables.h, libnftnl's src/expr; nft(8) for the words. Nothing here is kept.
 //
 //   match(INPUT_NAME, names(['lan0']))   is nft's   iifname "lan0"
 // One value is compared, several are looked up in an anonymous set that belongs to the rule.

@@ -60,14 +60,14 @@ const flagsOf: Readonly<Record<WayOfOwning, number>> = {
   plain: 0,
 }
 
-/** Errors by which the kernel says that it doesn't know a flag, or that an existing table or chain is of another kind. */
+/** The kernel doesn't know a flag; a table or chain that is there already is of another kind. */
 const UNKNOWN_FLAG = ['EINVAL', 'EOPNOTSUPP', 'ENOTSUP', 'ERANGE']
 const ANOTHER_KIND = ['EEXIST', 'EOPNOTSUPP', 'ENOTSUP', 'EBUSY']
 
 const isOneOf = (errors: readonly string[], error: unknown): boolean =>
   error instanceof NetlinkError && errors.includes(error.errno)
 
-/** The tables that a gateway of this name may have on any kernel, that of versions which hid at netdev ingress included. */
+/** The tables that a gateway of this name may have, in any way and in versions which hid at netdev ingress. */
 export const tableNames = (name: string): string[] => [
   `ip ${name}`,
   `ip ${name}-owned`,

@@ -1,5 +1,5 @@
-// Hears of every change of the nft ruleset of this network namespace, and by whom it was made. Authority: net/netfilter/
-// nf_tables_api.c (nf_tables_gen_notify: each transaction ends with a message that names the program).
+// Hears of every change of the nft ruleset of this network namespace, and by whom it was made. Authority:
+// net/netfilter/nf_tables_api.c (nf_tables_gen_notify: each transaction ends with a message that names the program).
 // Owner: the netlink watcher's thread (watcher.ts), which polls the descriptor; whether natloom's own rules are still
 // there is then looked at on the main thread, which has their tables (rule-tables.ts).
 
@@ -14,7 +14,7 @@ export class RulesetWatch {
     return this.#socket.fd
   }
 
-  /** The last program that has changed the ruleset since the last call; undefined if only this process has, or nobody. */
+  /** The program that has changed the ruleset last since the last call; undefined if no other process has. */
   take(): string | undefined {
     let by: string | undefined
     const received = this.#socket.receive((message: Message) => {

@@ -6,11 +6,12 @@
 // goes down, and after that by the order in which the sockets were made: so both orders are that of the shards. A
 // socket leaves its group only by being closed, and can't be bound again while it is in a group.
 //
-//   a socket is   its filter (af-packet-sockets.ts)   it stays so until
-//   closed off    refuses all                         it is bound and joins its group; else it would receive all packets
-//   joined        refuses all                         all have joined and there is a program; without one, member 0 gets all
-//   open          takes what is for this host,        it is closed; setProgram() replaces the program, and nothing is lost
-//                 as the program says
+// Filters are in af-packet-filter.ts.
+//
+//   a socket is   its filter     it stays so until
+//   closed off    refuses all    it is bound and joins its group; else it would receive all packets
+//   joined        refuses all    all have joined and there is a program; without one, member 0 gets all
+//   open          takes ours     it is closed; setProgram() replaces the program, and nothing is lost
 // Never: a socket opened before the last one has joined; joining in another order than that of the shards; an open
 // socket without a filter.
 

@@ -1,5 +1,5 @@
-// Somebody flushes the whole nft ruleset while `natloom run` forwards, or after it was killed, on a gateway whose kernel
-// forwards by itself. Long and under load, with what leaks after a kill: `npm run prove:flush`.
+// Somebody flushes the whole nft ruleset while `natloom run` forwards, or after it was killed, on a gateway whose
+// kernel forwards by itself. Long and under load, with what leaks after a kill: `npm run prove:flush`.
 
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { GATEWAY_OUTSIDE, SERVER } from '../../src/lab/world/topology.ts'

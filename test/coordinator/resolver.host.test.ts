@@ -1,5 +1,5 @@
-// unbound on the gateway, as the LAN's resolver: each of its questions comes from another random port, nearly all of them
-// in NAT's range, opened just before.
+// unbound on the gateway, as the LAN's resolver: each of its questions comes from another random port in NAT's range,
+// opened just before.
 
 import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -23,8 +23,8 @@ afterAll(async () => {
 const READY = '\0\x01\x01\0\0\x01\0\0\0\0\0\0\x05ready\x07example\x03net\0\0\x01\0\x01'
 
 /**
- * Its ports for questions are NAT's alone. An answer is waited for so long that a busy machine doesn't make it ask twice:
- * it does so only if an answer was lost.
+ * Its ports for questions are NAT's alone. An answer is waited for so long that a busy machine doesn't make it ask
+ * twice: it does so only if an answer was lost.
  */
 const CONFIGURATION = `server:
   interface: ${GATEWAY_INSIDE}

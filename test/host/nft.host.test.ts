@@ -1,5 +1,6 @@
+import { once } from 'node:events'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { RuleTables, tableNames } from '../../src/host/rule-tables.ts'
+import { RuleTables, tableNames, waysOfOwning } from '../../src/host/rule-tables.ts'
 import { type Namespace, veth } from '../../src/lab/world/namespace.ts'
 import { testNamespace } from '../leftovers.ts'
 import { PATIENCE_MS } from '../patience.ts'
@@ -173,14 +174,36 @@ describe('rules that hide from the kernel what natloom carries', () => {
       expect(gre.wait().received()).toHaveLength(1)
     })
 
+    it('are replaced without a moment in between, also by tables that are owned in another way', async () => {
+      const listener = open(Socket.udp(host('wan'), 5000))
+      const flood = `
+        const socket = require('node:dgram').createSocket('udp4')
+        let sent = 0
+        const more = () => socket.send('flood', 5000, '203.0.113.9', () => (++sent === 1000 && console.log('floods'), more()))
+        more()`
+      const child = host('lan').spawn(process.execPath, ['-e', flood])
+      await once(child.stdout!, 'data')
+      for (let i = 0; i < 200; i++) tables.apply({ ...RULES, contested: i % 2 === 0 ? [] : RULES.contested })
+      for (const way of ['pair', 'plain', 'persistent', 'plain', 'pair', 'persistent'] as const) {
+        // As one that is killed, and the next start.
+        tables.close()
+        tables = inside(gateway, () => new RuleTables('natloom', waysOfOwning(way)))
+        for (let i = 0; i < 10; i++) tables.apply(RULES)
+      }
+      child.kill()
+      await once(child, 'exit')
+      expect(listener.received()).toEqual([])
+    })
+
     it('leave IPv6 alone, also on a link without Ethernet (TUN)', () => {
       gateway.ip('tuntap add tun0 mode tun')
       gateway.ip('addr add 2001:db8::1/64 dev tun0 nodad')
       gateway.ip('link set tun0 up')
       tables.apply({ ...RULES, outside: ['wan0', 'tun0'] })
-      // Sends an echo request from 2001:db8::2 through the TUN, and prints the type of the ICMPv6 message that comes back.
+      // Sends an echo request from 2001:db8::2 through the TUN, and prints the type of the ICMPv6 message that comes
+      // back.
       const peer = `
-import fcntl, os, struct
+import fcntl, os, select, struct
 tun = os.open('/dev/net/tun', os.O_RDWR)
 fcntl.ioctl(tun, 0x400454ca, struct.pack('16sH', b'tun0', 0x1001))
 there, here = bytes.fromhex('20010db8' + '0' * 23 + '2'), bytes.fromhex('20010db8' + '0' * 23 + '1')
@@ -190,10 +213,11 @@ def checksum(data):
     return ~total & 0xffff
 echo = struct.pack('!BBHHH', 128, 0, 0, 1, 1)
 echo = echo[:2] + struct.pack('!H', checksum(there + here + struct.pack('!II', len(echo), 58) + echo)) + echo[4:]
-os.write(tun, struct.pack('!IHBB', 0x60000000, len(echo), 58, 64) + there + here + echo)
-while True:
-    packet = os.read(tun, 2000)
-    if packet[0] >> 4 == 6 and packet[6] == 58 and packet[24:40] == there: break
+packet = b'\\0'
+# The link needs a moment before it takes anything.
+while not (packet[0] >> 4 == 6 and packet[6] == 58 and packet[24:40] == there):
+    os.write(tun, struct.pack('!IHBB', 0x60000000, len(echo), 58, 64) + there + here + echo)
+    if select.select([tun], [], [], 0.2)[0]: packet = os.read(tun, 2000)
 print(packet[40])`
       expect(gateway.exec('timeout', String(PATIENCE_MS / 1000), 'python3', '-c', peer).trim()).toBe('129')
       tables.apply(RULES)

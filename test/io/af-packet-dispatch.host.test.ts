@@ -9,7 +9,7 @@ import { BURST, type Driver } from '../../src/io/driver.ts'
 import { close, eventfd, interfaceIndex } from '../../src/io/syscalls.ts'
 import type { Namespace } from '../../src/lab/world/namespace.ts'
 import { receiveCopies, waitUntil } from '../contract/driver-fixture.ts'
-import { numbered, numberOf } from '../contract/frames.ts'
+import { numbered, numberOf, tagged } from '../contract/frames.ts'
 import { cable, FarEnd, inside, linkUp, quietNamespace } from './far-end.ts'
 
 const RING = 16 << 20
@@ -83,8 +83,13 @@ function deliver(port: number, numbers: readonly number[]): void {
 const received = (shard: number, port: number, count: number): number[] =>
   receiveCopies(drivers[shard], port, count).map(({ frame }) => numberOf(frame))
 
-/** Sends frames with these numbers; each must arrive at the shard that byNumber(shift) names, and at no other. */
+/**
+ * Sends frames with these numbers; each must arrive at the shard that byNumber(shift) names, and at no other. Frames that
+ * are not for this host, which go before them, must arrive at none.
+ */
 function expectDispatched(port: number, numbers: readonly number[], shift = 0): void {
+  ends[port].send(tagged(numbered(1), 5))
+  ends[port].send(Uint8Array.of(255, 255, 255, 255, 255, 255, ...numbered(2).subarray(6)))
   deliver(port, numbers)
   for (const shard of drivers.keys()) {
     const own = numbers.filter((number) => (number + shift) % SHARDS === shard)
