@@ -3,6 +3,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { InsideFrames, setForwarding } from '../../src/lab/world/inside-frames.ts'
 import { PATIENCE_MS } from '../../src/lab/world/patience.ts'
 import type { Processes, Program } from '../../src/lab/world/processes.ts'
 import { INSIDE_INTERFACE, OUTSIDE_INTERFACE, type Topology } from '../../src/lab/world/topology.ts'
@@ -22,14 +23,13 @@ export interface Seen {
 
 export class Watch {
   readonly #topology: Topology
+  readonly #insideFrames: InsideFrames
   #before: Seen = { untranslated: 0, forwarded: 0, answered: 0 }
 
   constructor(topology: Topology) {
     this.#topology = topology
-    const { outside, gateway } = topology
-    gateway.exec('sysctl', '-qw', 'net.ipv4.ip_forward=1')
-    outside.exec('nft', 'add table ip watch; add chain ip watch input { type filter hook prerouting priority -500; }')
-    outside.exec('nft', 'add rule ip watch input ip saddr 10.0.0.0/8 counter')
+    setForwarding(topology.gateway, true)
+    this.#insideFrames = new InsideFrames(topology.outside)
   }
 
   begin(): void {
@@ -55,15 +55,13 @@ export class Watch {
   }
 
   #now(): Seen {
-    const { outside, gateway } = this.#topology
-    const counted = /packets (\d+)/.exec(outside.exec('nft', 'list', 'table', 'ip', 'watch'))
-    const lines = gateway.exec('cat', '/proc/net/snmp').split('\n')
+    const lines = this.#topology.gateway.exec('cat', '/proc/net/snmp').split('\n')
     const counter = (protocol: string, name: string): number => {
       const [names = [], values = []] = lines.filter((line) => line.startsWith(`${protocol}:`)).map((l) => l.split(' '))
       return Number(values[names.indexOf(name)])
     }
     return {
-      untranslated: Number(counted?.[1]),
+      untranslated: this.#insideFrames.count(),
       forwarded: counter('Ip', 'ForwDatagrams'),
       answered: counter('Tcp', 'OutRsts') + counter('Icmp', 'OutDestUnreachs') + counter('Icmp', 'OutTimeExcds'),
     }

@@ -1,14 +1,12 @@
 // The kernel as the lab's gateway, to compare with: nft masquerade, helpers (ct helper, nft(8)) and port forwards where
 // they are asked for. stop() removes all of it.
 
+import { setForwarding } from '../world/inside-frames.ts'
 import { type Namespace, run } from '../world/namespace.ts'
 import { OUTSIDE_INTERFACE } from '../world/topology.ts'
 import { type Gateway, type GatewayOptions, HELPERS } from './gateway-options.ts'
 
 const TABLE = 'natloom_lab'
-
-const setForwarding = (host: Namespace, isOn: boolean): string =>
-  host.exec('sh', '-c', `echo ${Number(isOn)} > /proc/sys/net/ipv4/ip_forward`)
 
 function rules({ helpers = [], portForwards = [] }: Pick<GatewayOptions, 'helpers' | 'portForwards'>): string {
   const objects = helpers.map((name) => `ct helper ${name} { type "${name}" protocol ${HELPERS[name].protocol}; }`)

@@ -144,6 +144,9 @@ export function gatewaySummary(figures: GatewayFigures, mostPorts: number, url: 
   ]
 }
 
+/** Of the whole run, with a kernel that would forward by itself. */
+export const untranslatedLine = (frames: number): string => `  left with an inside source: ${count(frames)} frames`
+
 /** Compares what did not come back with what the hosts around the gateway have lost themselves. */
 export function lossLines(outcomes: readonly Outcome[], { sockets, links }: HostLosses): Losses {
   const lost = outcomes.reduce((sum, { tally }) => sum + tally.lost, 0)

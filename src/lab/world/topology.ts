@@ -19,6 +19,8 @@ import { Namespace, run, veth } from './namespace.ts'
 
 export const INSIDE_INTERFACE = 'lan0'
 export const OUTSIDE_INTERFACE = 'wan0'
+/** Of all inside addresses. */
+export const INSIDE_PREFIX = '10.0.0.0/8'
 export const GATEWAY_INSIDE = '10.0.0.1'
 export const GATEWAY_OUTSIDE = '203.0.113.1'
 /** On the gateway's own outside link. */
