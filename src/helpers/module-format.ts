@@ -1,5 +1,5 @@
-// Why Node doesn't take a file for the module that a helper is, and what its author or operator can do. Node says what
-// stands in its way, in words for whoever knows how it loads modules; what is said here names the way out.
+// Why Node doesn't take a file for the module that a helper is, where in it, and what its author or operator can do.
+// Node says what stands in its way, in words for whoever knows how it loads modules; here the way out is named.
 //
 //   TypeScript    Node reads it by taking the types out: since 22.18 and 23.6, not in node_modules, and only where
 //                 nothing has to be compiled (nodejs.org/api/typescript.html). natloom brings no compiler.
@@ -40,17 +40,25 @@ export function formatFault(error: unknown, { version }: Runtime = process): str
         `${message} (at ${placeOf(stack)}): Node only takes the types out of TypeScript. Write it without what ` +
         'has to be compiled (enum, namespace, parameter properties), or compile it and load the .js that comes of it'
       )
+    case 'ERR_INVALID_TYPESCRIPT_SYNTAX':
+      return `${message} (at ${placeOf(stack)})`
   }
   if (error instanceof SyntaxError && isCommonJs(message, stack))
     return (
-      `${placeOf(stack).replace(/:\d+$/, '')} is an ES module, and Node reads it as CommonJS: name it .mjs, or write ` +
-      '"type": "module" into the package.json of its folder'
+      `${placeOf(stack).replace(/(:\d+)+$/, '')} is an ES module, and Node reads it as CommonJS: name it .mjs, or ` +
+      'write "type": "module" into the package.json of its folder'
     )
   return undefined
 }
 
-/** The stack of what Node could not read begins with the place: `/etc/natloom/parcel.ts:1`. */
-const placeOf = (stack: string): string => stack.slice(0, stack.indexOf('\n'))
+/**
+ * The stack of what Node could not read begins with the file and the line, `/etc/natloom/parcel.ts:5`, followed by some
+ * lines of the source and, below the one in question, carets.
+ */
+function placeOf(stack: string): string {
+  const carets = /^([ \t]*)\^+$/m.exec(stack)
+  return stack.slice(0, stack.indexOf('\n')) + (carets === null ? '' : `:${carets[1]!.length + 1}`)
+}
 
 const isCommonJs = (message: string, stack: string): boolean =>
   /^Unexpected token 'export'|^Cannot use import statement outside a module/.test(message) &&

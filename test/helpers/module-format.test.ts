@@ -56,8 +56,16 @@ const TOLD: readonly (readonly [what: string, error: Error, told: string])[] = [
       code: 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX',
       stack: `${PATH}.ts:3\nenum A { B }\n^^^^^^^^^^^^\n\nSyntaxError: ${NO_ENUM}\n`,
     }),
-    `${NO_ENUM} (at ${PATH}.ts:3): Node only takes the types out of TypeScript. Write it without what has to be ` +
+    `${NO_ENUM} (at ${PATH}.ts:3:1): Node only takes the types out of TypeScript. Write it without what has to be ` +
       `compiled (enum, namespace, parameter properties), or ${COMPILE}`,
+  ],
+  [
+    'TypeScript with a fault',
+    failure(SyntaxError, "Expected ',', got 'ident'", {
+      code: 'ERR_INVALID_TYPESCRIPT_SYNTAX',
+      stack: `${PATH}.ts:3\n  name: "x"\n  tuple: 3\n  ^^^^^\n}\n\nSyntaxError: Expected ',', got 'ident'\n`,
+    }),
+    `Expected ',', got 'ident' (at ${PATH}.ts:3:3)`,
   ],
   [
     'an ES module in a package of CommonJS',

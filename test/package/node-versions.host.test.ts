@@ -1,5 +1,6 @@
-// The newer Nodes that natloom is said to run on, as npm's packages give them: each runs a gateway that forwards, and
-// loads the tutorial's helper in TypeScript as it is. Node 20, or whichever runs the tests, says which Node would.
+// The newer Nodes that natloom is said to run on, as npm's packages give them: each runs a gateway that forwards, loads
+// the tutorial's helper in TypeScript as it is, and says where a module is wrong. Node 20, or whichever runs the tests,
+// says which Node would.
 
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -38,8 +39,15 @@ async function installed(version: string): Promise<string> {
   return join(to, 'node_modules', name, 'bin', 'node')
 }
 
-const load = (node: string): Promise<string> =>
-  run(folder, node, MAIN, 'helper', 'load', helper, '--socket', network.apiSocket)
+const load = (node: string, module = helper): Promise<string> =>
+  run(folder, node, MAIN, 'helper', 'load', module, '--socket', network.apiSocket)
+
+/** Modules that no Node takes, and what is said of them. */
+const FAULTS: Readonly<Record<string, readonly [code: string, told: string]>> = {
+  'syntax.ts': ["export default {\n  name: 'parcel'\n  tuple: {},\n}\n", '/syntax.ts:3:3)'],
+  'enum.ts': ['const a = 1\nenum B { C }\n', '/enum.ts:2:1): Node only takes the types out of TypeScript.'],
+  'commonjs.cts': ['export default {}\n', '/commonjs.cts is an ES module, and Node reads it as CommonJS: name it .mjs'],
+}
 
 describe('by Node', () => {
   for (const version of VERSIONS)
@@ -53,6 +61,10 @@ describe('by Node', () => {
       expect(await load(node)).toBe(
         `parcel: tcp port 7777 of any server, 4 expected at a time, for 60 s, from ${helper}\n`,
       )
+      for (const [name, [code, told]] of Object.entries(FAULTS)) {
+        writeFileSync(join(folder, name), code)
+        await expect(load(node, join(folder, name))).rejects.toThrow(told)
+      }
       expect(await natloom.stop()).toBe(0)
     })
 
