@@ -16,7 +16,7 @@ const HELPER_API = ['^src/helpers/(helper|notations)\\.ts$']
 const HELPER_LOADING = ['^src/helpers/(builtin|helper|helper-list|load)\\.ts$']
 
 const HELPER =
-  '^src/helpers/(?!(helper|notations|builtin|context\\.shard|registry\\.shard|load|module-format|helper-list|declaration)\\.ts$)'
+  '^src/helpers/(?!(helper|notations|builtin|(context|registry|running-helper)\\.shard|load|module-format|helper-list|declaration|thrown)\\.ts$)'
 
 /** [layer, its files, what it may import beside itself], from the bottom to the top. */
 const LAYERS = [
@@ -41,7 +41,9 @@ const LAYERS = [
   ['the list of helpers', ['^src/helpers/builtin\\.ts$'], [HELPER, ...HELPER_API]],
   [
     "helpers' context, registry and loading",
-    ['^src/helpers/(context\\.shard|registry\\.shard|load|module-format|helper-list|declaration)\\.ts$'],
+    [
+      '^src/helpers/((context|registry|running-helper)\\.shard|load|module-format|helper-list|declaration|thrown)\\.ts$',
+    ],
     [folder('helpers'), ...['nat', 'conntrack', 'wire', 'memory', 'counters'].map(folder)],
   ],
   ['io', [folder('io')], ['wire', 'memory', 'routing'].map(folder)],

@@ -2,15 +2,16 @@
 // that it may not. The thread reads no messages while it runs: its orders are a word in shared memory
 // (src/memory/control-words.ts).
 
-import { writeSync } from 'node:fs'
-import { threadId } from 'node:worker_threads'
-import type { ShardTask } from '../src/coordinator/workers/entry-points.ts'
+import { parentPort, threadId } from 'node:worker_threads'
+import type { ShardTask, WorkerMessage } from '../src/coordinator/workers/entry-points.ts'
 import type { attachDispatcher, attachShard } from '../src/datapath/attach.ts'
+import type { Report } from '../src/datapath/shard-contract.ts'
 import { AfPacketDriver } from '../src/io/af-packet.ts'
 import { FaultyDriver } from '../src/io/faulty.ts'
 import { signal, threadCpuTime } from '../src/io/syscalls.ts'
 import { ControlWords } from '../src/memory/control-words.ts'
 import { Region } from '../src/memory/region.ts'
+import { captureOutput } from './output.ts'
 
 const LONGEST_SLEEP_MS = 50
 
@@ -21,6 +22,10 @@ export async function run(
   const { shard, epoch } = settings
   const control = new ControlWords(new Region(task.control.buffer), task.control.workers)
   if (!control.enter(shard, epoch, threadId)) return
+  // A message is on its way when it is posted: only reading one needs the event loop.
+  const report = ({ detail, ...rest }: Report) =>
+    parentPort!.postMessage({ report: { ...rest, detail: { shard, ...detail } } } satisfies WorkerMessage)
+  captureOutput(report)
   const sockets = new AfPacketDriver(packetRings)
   const driver = task.faults ? new FaultyDriver(sockets, task.faults) : sockets
   const dataplane = await attach(memory, settings, driver, {
@@ -28,8 +33,7 @@ export async function run(
     shard: (shard) => signal(task.wakeFds[shard]!),
     coordinator: () => control.ring(),
     callClocks: { wall: () => performance.now(), cpu: threadCpuTime },
-    // This thread doesn't come back to the event loop, which would have to carry a message.
-    tell: (text) => writeSync(2, `natloom: ${text}\n`),
+    report,
   })
   // performance.now() counts from this thread's start and allocates nothing; hrtime is the same clock in every thread.
   const age = Number(process.hrtime.bigint() / 1_000_000n) - task.startedAt - performance.now()

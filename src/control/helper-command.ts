@@ -43,8 +43,10 @@ export async function unload(socket: string, name: string, to: Writable): Promis
   await write(to, `unloaded ${(await unloadHelper(socket, name)).name}: its connections go on without it`)
 }
 
-/** `ftp: tcp port 21 of any server, 1 expected at a time, for 300 s` and, for a user's module, its path. */
-export function helperText({ name, module, protocol, ports, servers, options, classes }: Helper): string {
+/**
+ * `ftp: tcp port 21 of any server, 1 expected at a time, for 300 s`; of a user’s module its path, of a failed one why.
+ */
+export function helperText({ name, module, protocol, ports, servers, options, classes, state }: Helper): string {
   const where = ports.length === 0 ? 'every port' : `port ${ports.join(', ')}`
   const limits = classes.map(
     ({ name, maxExpected, timeoutSeconds }) =>
@@ -55,6 +57,7 @@ export function helperText({ name, module, protocol, ports, servers, options, cl
     ...limits,
     ...(Object.keys(options).length === 0 ? [] : [`options ${JSON.stringify(options)}`]),
     ...(isModulePath(module) ? [`from ${module}`] : []),
+    ...(state === 'in force' ? [] : [state]),
   ].join(', ')
 }
 

@@ -1,4 +1,5 @@
-// The log: pino to standard error, main thread only; JSON for machines, a line of text for people.
+// The log: pino to standard error, main thread only; JSON for machines, a line of text for people. Levels are named, as
+// systems that collect logs want them.
 
 import pino from 'pino'
 import type { GatewayConfig } from '../coordinator/config.ts'
@@ -16,7 +17,7 @@ export function createLog({ level, format }: GatewayConfig['log'], target?: LogT
   const destination = target ?? pino.destination({ dest: STDERR, sync: true })
   const isTerminal = (target ?? process.stderr).isTTY === true
   const asText = format === 'text' || (format === 'auto' && isTerminal)
-  const options: pino.LoggerOptions = { level, base: null }
+  const options: pino.LoggerOptions = { level, base: null, formatters: { level: (label) => ({ level: label }) } }
   if (!asText) return pino({ ...options, timestamp: pino.stdTimeFunctions.isoTime }, destination)
   return pino(options, { write: (line: string) => void destination.write(textLine(line)) })
 }
@@ -25,7 +26,7 @@ export function createLog({ level, format }: GatewayConfig['log'], target?: LogT
 function textLine(json: string): string {
   const { level, time, msg, err, ...rest } = JSON.parse(json) as Record<string, unknown>
   const when = new Date(Number(time)).toISOString().slice(11, 23)
-  const label = (pino.levels.labels[Number(level)] ?? String(level)).toUpperCase().padEnd(5)
+  const label = String(level).toUpperCase().padEnd(5)
   const words = Object.entries(rest).map(([key, value]) => `${key}=${plain(value)}`)
   const stack = (err as { stack?: unknown } | undefined)?.stack
   const head = [when, label, ...(msg === undefined ? [] : [String(msg)]), ...words].join(' ')

@@ -54,6 +54,7 @@ import { EXIT_GATEWAY_FAILED, type ThreadError } from './workers/errors.ts'
 import { NetlinkThread } from './workers/netlink-thread.ts'
 import { RestartLimit } from './workers/restart-limit.ts'
 import { Shards, type ShardsOptions } from './workers/shards.ts'
+import { type WorkersLog, workersLog } from './workers/workers-log.ts'
 
 const LOOK_AT_RULES_EVERY_MS = 3000
 const LOOK_AT_SOCKETS_EVERY_MS = 1000
@@ -183,6 +184,7 @@ export class Gateway {
     this.#startBlockLeases(memory)
     const shards = this.#startShards(helpers, {
       gone: (worker) => expectationGc.reclaim(worker),
+      blame: (worker, how) => helpers.blame(worker, how),
       memory,
       packetRings: packetPorts.rings,
       dispatcherRings: packetPorts.dispatcherRings,
@@ -195,7 +197,7 @@ export class Gateway {
     const apiServer = await serveApi(api.socket, { memory, helpers, clock })
     this.#undo.push('the API', () => apiServer.close())
     const health = () => this.#health.now()
-    const parts = { memory, shards, expectationGc, hostRules: this.#hostRules, hostPorts }
+    const parts = { memory, shards, expectationGc, helpers, hostRules: this.#hostRules, hostPorts }
     const metricsServer = await serveMetrics(metrics.listen, { ...parts, health })
     this.#undo.push('the metrics server', () => metricsServer.close())
     this.#metricsUrl = metricsServer.url
@@ -225,6 +227,7 @@ export class Gateway {
       wake: () => this.#shards?.wakeAll(),
       drop: (id) => expectationGc.dropHelper(id),
     })
+    this.#undo.push('a helper’s trial', () => helpers.stop())
     await helpers.begin(this.#config.helpers)
     return helpers
   }
@@ -310,18 +313,11 @@ export class Gateway {
     this.#shards?.wakeAll()
   }
 
-  #startShards(
-    helpers: HelperManager,
-    options: Omit<ShardsOptions, 'limit' | 'replacing' | 'replaced' | 'failed'>,
-  ): Shards {
+  #startShards(helpers: HelperManager, options: Omit<ShardsOptions, 'limit' | 'failed' | keyof WorkersLog>): Shards {
     const shards = new Shards({
       ...options,
+      ...workersLog(this.#log, helpers),
       limit: new RestartLimit(this.#config.supervision, () => performance.now()),
-      replacing: (failure) => this.#log.error(failure, 'a worker has failed: another one takes its place'),
-      replaced: (worker) => {
-        this.#log.info(worker, 'the worker is replaced')
-        for (const fault of helpers.faults()) this.#log.error({ fault }, 'a helper could not be loaded again')
-      },
       failed: (error) => this.#fail(error),
     })
     this.#undo.push('shards', () => shards.stop(), { withinMs: SHARDS_END_WITHIN_MS })

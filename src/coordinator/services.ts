@@ -35,20 +35,16 @@ export interface MetricsSources {
   readonly expectationGc: ExpectationGc
   readonly hostRules: HostRules
   readonly hostPorts: HostSockets
+  readonly helpers: HelperManager
   health(): Health
 }
 
 /** Resolves once metrics and health are answered at this `address:port`. Throws MetricsError. */
-export const serveMetrics = (listen: string, sources: MetricsSources): Promise<MetricsServer> =>
-  MetricsServer.start({
-    listen,
-    registry: createRegistry(countedWorkers(sources.memory, sources.shards), {
-      expectations: sources.expectationGc,
-      hostRules: sources.hostRules,
-      hostPorts: sources.hostPorts,
-    }),
-    health: sources.health,
-  })
+export function serveMetrics(listen: string, sources: MetricsSources): Promise<MetricsServer> {
+  const { memory, shards, expectationGc, health, ...parts } = sources
+  const registry = createRegistry(countedWorkers(memory, shards), { ...parts, expectations: expectationGc })
+  return MetricsServer.start({ listen, registry, health })
+}
 
 /** The shards and, behind them, the dispatcher. */
 function countedWorkers({ counters, dispatcher }: GatewayMemory, supervisor: Shards): CountedWorker[] {

@@ -4,12 +4,15 @@
 import { field } from '../conntrack/expectation-slots.shard.ts'
 import { destinationPort, protocolIn, sourcePort } from '../conntrack/terms.ts'
 import { type Child, Expected, type Master } from '../helpers/helper.ts'
+import { ENTRY } from '../helpers/helper-list.ts'
 import { helperById } from '../helpers/registry.shard.ts'
+import { enterHelper, leaveHelper } from '../helpers/running-helper.shard.ts'
 import type { Handle, Row } from '../memory/brand.ts'
 import { openExpected } from '../nat/expected.shard.ts'
 import { formatAddress, ntohs, type ProtocolNumber } from '../wire/address.ts'
 import { PROTO_TCP } from '../wire/ipv4.ts'
-import { beginHelp, blame, countCutOff } from './helped/helped-connections.ts'
+import { beginHelp, countCutOff } from './helped/helped-connections.ts'
+import { blame } from './helped/helper-errors.ts'
 import { DST, KEY, PORTS, SRC } from './packet/burst.ts'
 
 /** Makes the connection of packet i, which the claimed expectation lets in: its row; 0 if none (nat/refusal.ts). */
@@ -27,12 +30,17 @@ export function openRelated(handle: Handle, i: number): Row {
 export function askHelper(handle: Handle, i: number): Expected {
   const registered = helperById(field(handle, 'helper'))
   if (registered?.helper.expected === undefined) return Expected.Follow
+  const child = childOf(handle, i)
+  const master = masterOf(handle)
+  enterHelper(registered.id, ENTRY.expected)
   try {
-    return registered.helper.expected(childOf(handle, i), masterOf(handle))
+    return registered.helper.expected(child, master)
   } catch (error) {
     blame(registered, 'expected()', error)
     countCutOff('threw')
     return Expected.Follow
+  } finally {
+    leaveHelper()
   }
 }
 

@@ -59,6 +59,13 @@ export interface ShardMemory {
   readonly helperList: SharedArrayBuffer
 }
 
+/** What a thread says to people: an entry of the gateway's log. Plain data. */
+export interface Report {
+  readonly level: 'info' | 'warn' | 'error'
+  readonly text: string
+  readonly detail: Readonly<Record<string, unknown>>
+}
+
 /** How a shard wakes other threads. Each may be called at any time, and wakes a thread that sleeps once. */
 export interface Wakers {
   /** Wakes the netlink watcher: a neighbour is asked for. */
@@ -69,8 +76,8 @@ export interface Wakers {
   coordinator(): void
   /** The clocks that calls of helpers are measured by; without them calls are not measured. */
   readonly callClocks?: CallClocks
-  /** Reports to people what is wrong with a helper, as a line of text. */
-  readonly tell?: (text: string) => void
+  /** Reports to people what is wrong with a helper. */
+  readonly report?: (report: Report) => void
 }
 
 /** The datapath of this thread. */

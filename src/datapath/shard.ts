@@ -38,6 +38,7 @@ import { attachPacketOwner, ownerOfInside } from './handover/packet-owner.ts'
 import { isTimeToRelease } from './helped/held-bytes.ts'
 import { attachHelped } from './helped/helped.ts'
 import { detachHelper } from './helped/helped-connections.ts'
+import { attachHelperErrors } from './helped/helper-errors.ts'
 import { attachHelpers, followHelperList } from './helped/helpers-in-force.ts'
 import { attachLocalReplies } from './icmp/local-replies.ts'
 import { copyLinkCounts } from './packet/counting.ts'
@@ -97,7 +98,8 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
     externals,
     memory.peers.map((tables) => mappingsOf(tables, settings.connections)),
   )
-  attachHelped(wakers.callClocks, wakers.tell)
+  attachHelped(wakers.callClocks)
+  attachHelperErrors(wakers.report)
   attachPipeline(driver)
   nextSweep = 0
   nextSecond = 0

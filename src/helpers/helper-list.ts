@@ -1,5 +1,6 @@
-// The list of helpers in force, as text (JSON; helpers/load.ts says of what), and how far each shard has followed it.
-// Shards have modules of their own and can't be given functions: they are told names, and import for themselves.
+// The list of helpers in force, as text (JSON; helpers/load.ts says of what), how far each shard has followed it, and
+// which helper's code each shard runs at the moment. Shards have modules of their own and can't be given functions:
+// they are told names, and import for themselves.
 //
 //   version word     means                                   stored by
 //   0                there was no list yet                   nobody
@@ -7,17 +8,36 @@
 //   even             the text is the list of this version    coordinator
 // A reader copies the text and looks whether the version is still the same; each new list has a new version.
 //
-// Owner: the coordinator the version and the text; each shard its own report (the version it has followed, and what
-// went wrong with it), stored in the order fault, version.
+//   running word              means                                              stored by
+//   0                         the shard runs natloom's own code, or none         the shard, after each call
+//   id | entry point          it is in this helper's code, entered there         the shard, before each call
+// A thread that does not come back from a helper leaves the word as it is: so the coordinator sees, when the thread has
+// ended, whose fault that was (coordinator/helpers/helper-manager.ts). It clears the word before the next thread
+// begins.
+//
+// Owner: the coordinator the version and the text; each shard its running word and its own report (the version it has
+// followed, and what went wrong with it), stored in the order fault, version.
 
 import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'
 
 const VERSION = 0
 const LENGTH = 1
 const FAULT_LENGTH = 1
+/** Beside the report, on the shard's own cache line. */
+const RUNNING = 2
 /** Bytes. Pages that nobody writes to cost nothing. */
 const TEXT_BYTES = 1 << 18
 const FAULT_BYTES = 1 << 10
+
+/** Where natloom calls a helper's code, as the running word has it. */
+export const ENTRY = { import: 0x100, state: 0x200, help: 0x300, expected: 0x400 } as const
+export type Entry = (typeof ENTRY)[keyof typeof ENTRY]
+const ENTRY_NAMES: Readonly<Record<number, string>> = {
+  [ENTRY.import]: 'the import of its module',
+  [ENTRY.state]: 'state()',
+  [ENTRY.help]: 'help()',
+  [ENTRY.expected]: 'expected()',
+}
 
 export class HelperList {
   readonly #words: Int32Array
@@ -69,12 +89,23 @@ export class HelperList {
     }
   }
 
-  /** Resolves with true once the shard has followed this version; with false if it has not within this time. */
+  /** Which helper's code the shard runs, or did not come back from; undefined if none. `entry`: for people. */
+  running(shard: number): { readonly id: number; readonly entry: string } | undefined {
+    const word = Atomics.load(this.#reports, shard * CACHE_LINE_WORDS + RUNNING)
+    return word === 0 ? undefined : { id: word & 0xff, entry: ENTRY_NAMES[word & ~0xff]! }
+  }
+
+  /** No thread of the shard lives any more. */
+  clearRunning(shard: number): void {
+    Atomics.store(this.#reports, shard * CACHE_LINE_WORDS + RUNNING, 0)
+  }
+
+  /** Resolves with true once the shard has followed this version or a later one; with false if not within this time. */
   async followed(shard: number, version: number, withinMs: number): Promise<boolean> {
     const until = performance.now() + withinMs
     for (;;) {
       const reported = Atomics.load(this.#reports, shard * CACHE_LINE_WORDS + VERSION)
-      if (reported === version) return true
+      if (((reported - version) | 0) >= 0) return true
       const left = until - performance.now()
       if (left <= 0) return false
       const waiting = Atomics.waitAsync(this.#reports, shard * CACHE_LINE_WORDS + VERSION, reported, left)
@@ -83,6 +114,12 @@ export class HelperList {
   }
 
   // --- a shard's side ---
+
+  /** The shard's running word, as a view of one word. */
+  runningWordOf(shard: number): Int32Array {
+    const at = shard * CACHE_LINE_WORDS + RUNNING
+    return this.#reports.subarray(at, at + 1)
+  }
 
   /** The shard has followed this version; `fault` is empty, or says what it could not do. */
   report(shard: number, version: number, fault: string): void {

@@ -73,7 +73,7 @@ function made(exported: unknown, options: HelperOptions): Helper {
  * @throws RangeError for what is no address or prefix.
  */
 export function bindingsOf(
-  helper: Helper,
+  helper: Pick<Helper, 'tuple' | 'mask'>,
   ports: readonly number[] = [],
   servers: readonly string[] = [],
 ): readonly Binding[] {

@@ -37,6 +37,7 @@ const call = {
   setns: libc.func('int setns(int fd, int type)'),
   exit: libc.func('void _exit(int status)'),
   clockGettime: libc.func('int clock_gettime(int clock, uint8_t *time)'),
+  prctl: libc.func('int prctl(int option, unsigned long argument)'),
   nametoindex: libc.func('uint32_t if_nametoindex(const char *name)'),
   addressOf: libc.func('uintptr_t memmove(void *to, const void *from, uintptr_t length)'),
 }
@@ -106,6 +107,8 @@ export const eventfd = (): number => checked('eventfd', call.eventfd(0, EFD_NONB
 export const setns = (fd: number, type: number): number => checked('setns', call.setns(fd, type))
 /** Ends the process without waiting for its threads: _exit(2), which is exit_group in the kernel. */
 export const exitProcess = (status: number): never => call.exit(status) as never
+/** From now on the kernel kills this process when the thread that has started it ends (prctl(2)). */
+export const dieWithParent = (): number => checked('prctl', call.prctl(PR_SET_PDEATHSIG, SIGKILL))
 /** 0 if there is no such interface. */
 export const interfaceIndex = (name: string): number => call.nametoindex(name)
 
@@ -174,4 +177,6 @@ export const MAP_FIXED = 0x10
 export const MAP_ANONYMOUS = 0x20
 export const MAP_NORESERVE = 0x4000
 const MADV_HUGEPAGE = 14
+const PR_SET_PDEATHSIG = 1
+const SIGKILL = 9
 export const CLONE_NEWNET = 0x40000000

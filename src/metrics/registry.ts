@@ -5,6 +5,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { CELL, METRICS, type Metric, type MetricKey } from '../counters/counters.ts'
 import { type ExpectationCounts, registerExpectations } from './expectations.ts'
+import { type HelperFailures, registerHelperFailures } from './helpers.ts'
 import { type HostPortsState, registerHostPorts } from './host-ports.ts'
 import { type HostRulesState, registerHostRules } from './host-rules.ts'
 import { registerSupervision, type Supervised } from './supervision.ts'
@@ -26,11 +27,12 @@ export interface CoordinatorParts {
   readonly expectations: ExpectationCounts
   readonly hostRules: HostRulesState
   readonly hostPorts: HostPortsState
+  readonly helpers: HelperFailures
 }
 
 export function createRegistry(
   workers: readonly CountedWorker[],
-  { expectations, hostRules, hostPorts }: CoordinatorParts,
+  { expectations, hostRules, hostPorts, helpers }: CoordinatorParts,
 ): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
@@ -49,6 +51,7 @@ export function createRegistry(
   registerExpectations(registry, expectations)
   registerHostRules(registry, hostRules)
   registerHostPorts(registry, hostPorts)
+  registerHelperFailures(registry, helpers)
   return registry
 }
 

@@ -55,6 +55,7 @@ describe('a helper in words', () => {
     servers: [],
     options: {},
     classes: [{ name: 'default', maxExpected: 1, timeoutSeconds: 300 }],
+    state: 'in force',
   }
   const written: readonly (readonly [Partial<Helper>, string])[] = [
     [{}, 'ftp: tcp port 21 of any server, 1 expected at a time, for 300 s'],

@@ -149,6 +149,8 @@ describe('a shard that can’t begin', () => {
       watcherFd: -1,
       startedAt: 0,
       limit: new RestartLimit({ restarts: 5, withinSeconds: 60 }, () => 0),
+      blame: () => undefined,
+      heard: () => {},
       gone: () => {},
       replacing: () => {},
       replaced: () => {},

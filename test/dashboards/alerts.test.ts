@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
 import { METRICS } from '../../src/counters/counters.ts'
+import { HELPER_FAILURES } from '../../src/metrics/helpers.ts'
 import { RULES_IN_FORCE, RULES_RESTORED } from '../../src/metrics/host-rules.ts'
 import { HEARTBEAT_AGE, RESTARTS } from '../../src/metrics/supervision.ts'
 
@@ -11,7 +12,9 @@ const directory = fileURLToPath(new URL('../../dashboards/', import.meta.url))
 describe('the alert rules', () => {
   it('ask for metrics that natloom has', () => {
     const known = new Set<string>(
-      [...Object.values(METRICS), RESTARTS, HEARTBEAT_AGE, RULES_RESTORED, RULES_IN_FORCE].map(({ name }) => name),
+      [...Object.values(METRICS), RESTARTS, HEARTBEAT_AGE, RULES_RESTORED, RULES_IN_FORCE, HELPER_FAILURES].map(
+        ({ name }) => name,
+      ),
     )
     const { groups } = parse(readFileSync(`${directory}alerts.yaml`, 'utf8')) as {
       groups: { rules: { expr: string }[] }[]

@@ -14,6 +14,12 @@ const KEPT = {
   },
   hostRules: { restored: 2, inForce: true },
   hostPorts: { bound: (protocol: number) => protocol, contested: (protocol: number) => 100 + protocol },
+  helpers: {
+    failures: () => [
+      { helper: 'ftp', why: 'endless-loop', count: 0 },
+      { helper: 'beacon', why: 'out-of-memory', count: 2 },
+    ],
+  },
 }
 
 let blocks: Float64Array[]
@@ -63,6 +69,8 @@ describe('/metrics', () => {
     for (const line of [
       'natloom_expectations 3',
       'natloom_expectations_limit 4096',
+      'natloom_helper_failures_total{helper="ftp",why="endless-loop"} 0',
+      'natloom_helper_failures_total{helper="beacon",why="out-of-memory"} 2',
       'natloom_expectations_ended_total{cause="expired"} 2',
       'natloom_expectations_mended_total{what="slot"} 1',
     ])
@@ -151,7 +159,11 @@ describe('the server', () => {
 
   it('names the key and what to do if its port is taken', async () => {
     const { host } = new URL(server.url)
-    const second = MetricsServer.start({ listen: host, registry: createRegistry([], KEPT), health: () => health })
+    const second = MetricsServer.start({
+      listen: host,
+      registry: createRegistry([], KEPT),
+      health: () => health,
+    })
     await expect(second).rejects.toMatchObject({
       code: 'METRICS_ADDRESS_IN_USE',
       message:

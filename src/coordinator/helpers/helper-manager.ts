@@ -1,19 +1,24 @@
-// Helpers at run time: loads, unloads and lists them, for the configuration and for the API. A helper is imported in
-// the main thread first, so that its faults are reported before any shard is involved. Then it is entered into the list
-// in shared memory that all shards follow (helpers/helper-list.ts). If one shard fails to load it, it is removed from
-// all.
+// Helpers at run time: loads, unloads and lists them, for the configuration and for the API. A user's module is tried
+// in a process of its own first (helper-trial.ts), so that its faults are reported before any shard is involved. Then
+// it is entered into the list in shared memory that all shards follow (helpers/helper-list.ts). If one shard fails to
+// load it, it is removed from all.
 //
-//   load      imported here, given a number, entered into the list, loaded by every shard; or all of it undone
+//   load      tried, given a number, entered into the list, loaded by every shard; or all of it undone
 //   unload    removed from the list, forgotten by every shard, then its expectations are ended
-// Requests are handled one after the other. Never: a number is given again while a shard may still know the helper that
-// had it before.
+//   blame     a shard's thread did not come back from its code: removed from the list before the next thread begins,
+//             and listed as failed; then as unload
+// Requests are handled one after the other; blame() acts at once. Never: a number is given again while a shard may
+// still know the helper that had it before; this thread imports a user's module.
 //
 // Owner: the main thread, the only writer of the list.
 
-import type { Helper } from '../../helpers/helper.ts'
 import type { HelperList } from '../../helpers/helper-list.ts'
-import { bindingsOf, type HelperEntry, type HelperOptions, loadHelper } from '../../helpers/load.ts'
+import { bindingsOf, type HelperEntry, type HelperOptions } from '../../helpers/load.ts'
+import { type Blame, blameText } from '../workers/supervisor.ts'
+import type { TaskEnd } from '../workers/thread-pool.ts'
 import { HelperError } from './errors.ts'
+import { failureText, HelperFailureCounts, helperFailureOf } from './helper-failures.ts'
+import { type DeclaredHelper, tryHelper } from './helper-trial.ts'
 
 /** Longer than it takes to replace a failed shard. */
 const FOLLOWED_WITHIN_MS = 15_000
@@ -39,7 +44,9 @@ export interface LoadedHelper {
   readonly servers: readonly string[]
   readonly options: HelperOptions
   /** The classes of its expectations, with their limits for one connection. */
-  readonly classes: readonly { readonly name: string; readonly maxExpected: number; readonly timeoutSeconds: number }[]
+  readonly classes: DeclaredHelper['classes']
+  /** `failed: endless loop`: it was in force until it failed so. */
+  readonly state: 'in force' | `failed: ${string}`
 }
 
 export interface HelperManagerOptions {
@@ -59,6 +66,14 @@ interface Loaded {
 export class HelperManager {
   readonly #options: HelperManagerOptions
   #loaded: readonly Loaded[] = []
+  /** By name: those that failed, until they are loaded again or unloaded. */
+  readonly #failed = new Map<string, LoadedHelper>()
+  readonly #failures = new HelperFailureCounts()
+  /** By number: the names of all that ever were in force; a late shard may be blamed on one that is gone. */
+  readonly #nameOf = new Map<number, string>()
+  /** The load that is under way: its helper's number, and what ends it if the helper fails. */
+  #loading: { readonly id: number; readonly fail: (error: HelperError) => void } | undefined
+  readonly #stopping = new AbortController()
   #loads = 0
   #lastId = 0
   #version = 0
@@ -75,6 +90,11 @@ export class HelperManager {
     this.#publish()
   }
 
+  /** Ends a trial that is under way. */
+  stop(): void {
+    this.#stopping.abort()
+  }
+
   /** Resolves when every shard has loaded all listed helpers. Throws HelperError HELPER_SHARD. */
   async settled(): Promise<void> {
     const fault = await this.#awaitShards()
@@ -87,8 +107,14 @@ export class HelperManager {
     return reports.flatMap(({ fault }, shard) => (fault === '' ? [] : [`in shard ${shard}: ${fault}`]))
   }
 
+  /** Those in force, then those that failed. */
   list(): readonly LoadedHelper[] {
-    return this.#loaded.map(({ shown }) => shown)
+    return [...this.#loaded.map(({ shown }) => shown), ...this.#failed.values()]
+  }
+
+  /** How often which helper has failed, by why. */
+  failures(): ReturnType<HelperFailureCounts['all']> {
+    return this.#failures.all()
   }
 
   nameOf(id: number): string | undefined {
@@ -98,18 +124,24 @@ export class HelperManager {
   /** Resolves when every shard reads new connections with it. If it throws HelperError, nothing has changed. */
   load(request: HelperRequest): Promise<LoadedHelper> {
     return this.#queued(async () => {
-      const before = this.#loaded
       const added = await this.#entryOf(request)
-      this.#loaded = [...before, added]
+      const { id, name } = added.entry
+      this.#loaded = [...this.#loaded, added]
       try {
+        const failed = new Promise<never>((_, fail) => {
+          this.#loading = { id, fail }
+        })
         this.#publish()
-        await this.settled()
+        await Promise.race([this.settled(), failed])
       } catch (error) {
-        this.#loaded = before
+        this.#loaded = this.#loaded.filter((each) => each !== added)
         this.#publish()
-        await this.#endExpectations(added.entry.id)
+        await this.#endExpectations(id)
         throw error
+      } finally {
+        this.#loading = undefined
       }
+      this.#failed.delete(name)
       return added.shown
     })
   }
@@ -118,12 +150,46 @@ export class HelperManager {
   unload(name: string): Promise<LoadedHelper> {
     return this.#queued(async () => {
       const going = this.#loaded.find(({ entry }) => entry.name === name)
+      const failed = this.#failed.get(name)
+      if (this.#failed.delete(name) && !going) return failed!
       if (!going) throw new HelperError('HELPER_UNKNOWN', `there is no helper ${name}: ${this.#names()}`)
       this.#loaded = this.#loaded.filter((each) => each !== going)
       this.#publish()
       await this.#endExpectations(going.entry.id)
       return going.shown
     })
+  }
+
+  /**
+   * A shard's thread has ended in this way, or can't be ended. If it was in a helper's code, and this is an end that
+   * comes of it, no shard loads that helper any more. Undefined if the shard itself failed.
+   */
+  blame(shard: number, how: TaskEnd['how']): Blame | undefined {
+    const { list, shards } = this.#options
+    if (shard >= shards) return undefined
+    const running = list.running(shard)
+    const why = helperFailureOf(how)
+    list.clearRunning(shard)
+    if (running === undefined || why === undefined) return undefined
+    const { id, entry } = running
+    const helper = this.#nameOf.get(id) ?? `number ${id}`
+    this.#failures.count(helper, why)
+    const blame = { helper, why: failureText(why), in: entry }
+    this.#takeOut(id, blame)
+    return blame
+  }
+
+  /** Takes a failed helper out of force, unless that has been done for another shard. */
+  #takeOut(id: number, blame: Blame): void {
+    const failed = this.#loaded.find(({ entry }) => entry.id === id)
+    if (!failed) return
+    this.#loaded = this.#loaded.filter((each) => each !== failed)
+    this.#publish()
+    if (this.#loading?.id === id) this.#loading.fail(new HelperError('HELPER_SHARD', blameText(blame)))
+    else {
+      this.#failed.set(failed.entry.name, { ...failed.shown, state: `failed: ${blame.why}` })
+      this.#queued(() => this.#endExpectations(id))
+    }
   }
 
   #queued<T>(step: () => Promise<T>): Promise<T> {
@@ -139,8 +205,8 @@ export class HelperManager {
 
   async #entryOf({ module, ports = [], servers = [], options = {} }: HelperRequest): Promise<Loaded> {
     const load = ++this.#loads
-    const helper = await this.#import(module, options, load)
-    const { name, tuple } = helper
+    const helper = await tryHelper({ module, options, load }, this.#stopping.signal)
+    const { name, tuple, classes } = helper
     if (this.#loaded.some(({ entry }) => entry.name === name))
       throw new HelperError('HELPER_EXISTS', `there is a helper ${name} already: unload it first`)
     const entry: HelperEntry = {
@@ -160,18 +226,12 @@ export class HelperManager {
       ports: ports.length > 0 ? ports : own,
       servers: servers.length > 0 || tuple.dstAddress === undefined ? servers : [tuple.dstAddress],
       options,
-      classes: classesOf(helper),
+      classes,
+      state: 'in force',
     }
+    this.#nameOf.set(entry.id, name)
+    this.#failures.know(name)
     return { entry, shown }
-  }
-
-  async #import(module: string, options: HelperOptions, load: number): Promise<Helper> {
-    try {
-      return await loadHelper({ module, options, load })
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error)
-      throw new HelperError('HELPER_MODULE', `the helper ${module} can't be loaded: ${reason}`, { cause: error })
-    }
   }
 
   /** The number that has been free the longest. */
@@ -213,6 +273,3 @@ export class HelperManager {
     this.#options.drop(id)
   }
 }
-
-const classesOf = ({ classes, maxExpected = 1, expectTimeoutSeconds = 300 }: Helper): LoadedHelper['classes'] =>
-  classes ?? [{ name: 'default', maxExpected, timeoutSeconds: expectTimeoutSeconds }]

@@ -9,15 +9,16 @@
 //              exit is awaited
 // Never: a new thread before the old one has exited, or two would write the same memory.
 //
-// A failure while the gateway starts, and one failure more than the limit allows, end the gateway.
+// A failure while the gateway starts, and one failure more than the limit allows, end the gateway. A failure that is a
+// helper's does not count: the helper is out of force before the new thread begins, so it can't be the reason again.
 // Owner: the main thread. The order words are written by the supervisor, heartbeats by the workers
 // (memory/control-words.ts).
 
 import type { ControlWords } from '../../memory/control-words.ts'
-import { ThreadError } from './errors.ts'
+import { EXIT_CONFIGURATION, ThreadError } from './errors.ts'
 import { Heartbeats, LOOK_EVERY_MS } from './heartbeats.ts'
 import type { RestartLimit } from './restart-limit.ts'
-import { type RunningTask, ThreadPool } from './thread-pool.ts'
+import { type RunningTask, type TaskEnd, ThreadPool } from './thread-pool.ts'
 
 const FIRST_TURN_WITHIN_MS = 10_000
 const LAST_TURN_WITHIN_MS = 2000
@@ -36,7 +37,16 @@ export interface WorkerSlot {
   wake(): void
 }
 
-interface Failure {
+/** A failure that is not the worker's own, but a helper's: it does not count. */
+export interface Blame {
+  readonly helper: string
+  /** `endless loop` */
+  readonly why: string
+  /** Which of the helper's functions: `help()`. */
+  readonly in: string
+}
+
+interface Failure extends Partial<Blame> {
   readonly worker: string
   readonly reason: string
   /** The epoch of the thread that failed. */
@@ -49,6 +59,12 @@ export interface SupervisorOptions {
   readonly limit: RestartLimit
   /** Milliseconds since the gateway's start. */
   now(): number
+  /**
+   * A worker's thread has ended, or can't be ended. If a helper is to blame, the callee takes it out of force at once.
+   */
+  blame(worker: number, how: TaskEnd['how']): Blame | undefined
+  /** A worker's thread posts something. */
+  heard(message: unknown): void
   /** A worker's thread has exited and no other has begun: the callee settles what it held in memory that all share. */
   gone(worker: number): void
   /** A worker's thread has failed, and another one is about to be started. */
@@ -86,7 +102,7 @@ export class Supervisor {
     })
     // forwarding() rejects with it. Where nobody waits for that, the rejection must not end the process.
     this.#failure.catch(() => {})
-    this.#pool = new ThreadPool(words, slots.length)
+    this.#pool = new ThreadPool(words, slots.length, options.heard)
     this.#tasks = slots.map((_, worker) => this.#begin(worker))
   }
 
@@ -95,7 +111,8 @@ export class Supervisor {
     const { words, slots } = this.#options
     const first = slots.map(async ({ name }, worker) => {
       if (await words.firstBeat(worker, FIRST_TURN_WITHIN_MS)) return
-      throw new ThreadError(`${name} did not begin within ${FIRST_TURN_WITHIN_MS / 1000} s`)
+      const helper = this.#options.blame(worker, 'silent')
+      throw startError(`${name} did not begin within ${FIRST_TURN_WITHIN_MS / 1000} s`, helper)
     })
     await Promise.race([Promise.all(first), this.#failure])
     this.#isForwarding = true
@@ -142,18 +159,21 @@ export class Supervisor {
     this.#aborted.delete(worker)
     this.#beganAt[worker] = Math.floor(now())
     const running = this.#pool.run(worker, file, task(epoch))
-    running.ended.then((reason) => this.#onEnded(worker, epoch, reason))
+    running.ended.then((end) => this.#onEnded(worker, epoch, end))
     return running
   }
 
-  #onEnded(worker: number, epoch: number, endedBy: string): void {
+  #onEnded(worker: number, epoch: number, end: TaskEnd): void {
     if (this.#isOver) return
-    const { slots, limit } = this.#options
+    const { slots, limit, blame } = this.#options
     const { name } = slots[worker]!
-    const reason = this.#aborted.get(worker) ?? endedBy
-    if (!this.#isForwarding) this.#fail(`${name} failed: ${reason}`)
-    else if (!limit.allows()) this.#fail(`${name} failed: ${reason} (${limit.text})`)
-    else this.#replace(worker, { worker: name, reason, epoch })
+    const silence = this.#aborted.get(worker)
+    const helper = blame(worker, silence === undefined ? end.how : 'silent')
+    const reason = silence ?? end.reason
+    if (!this.#isForwarding) this.#fail(startError(`${name} failed: ${reason}`, helper))
+    else if (helper === undefined && !limit.allows())
+      this.#fail(new ThreadError(`${name} failed: ${reason} (${limit.text})`))
+    else this.#replace(worker, { worker: name, reason, epoch, ...helper })
   }
 
   #replace(worker: number, failure: Failure): void {
@@ -179,8 +199,7 @@ export class Supervisor {
       const looks = this.#heartbeats.looks(worker)
       const reason = `it has not turned for ${(looks * LOOK_EVERY_MS) / 1000} s`
       if (!this.#aborted.has(worker)) this.#abort(worker, reason)
-      else if (looks >= UNENDING_LOOKS)
-        this.#fail(`${this.#options.slots[worker]!.name} failed: ${reason}, and its thread can't be ended`)
+      else if (looks >= UNENDING_LOOKS) this.#failUnending(worker, reason)
     }
   }
 
@@ -189,12 +208,26 @@ export class Supervisor {
     this.#tasks[worker]!.abort()
   }
 
-  #fail(message: string): void {
+  #failUnending(worker: number, reason: string): void {
+    const { slots, blame } = this.#options
+    const helper = blame(worker, 'silent')
+    const message = `${slots[worker]!.name} failed: ${reason}, and its thread can't be ended`
+    this.#fail(new ThreadError(helper === undefined ? message : `${message}: ${blameText(helper)}`))
+  }
+
+  #fail(error: ThreadError): void {
     if (this.#isOver) return
     this.#isOver = true
     clearInterval(this.#looking)
-    const error = new ThreadError(message)
     this.#reject(error)
     this.#options.failed(error)
   }
 }
+
+/** If a helper is to blame, starting again with it changes nothing. */
+const startError = (message: string, helper: Blame | undefined): ThreadError =>
+  helper === undefined
+    ? new ThreadError(message)
+    : new ThreadError(`${message}: ${blameText(helper)}`, EXIT_CONFIGURATION)
+
+export const blameText = ({ helper, why, in: where }: Blame): string => `helper ${helper}: ${why} in ${where}`

@@ -20,10 +20,17 @@ import type { ControlWords } from '../../memory/control-words.ts'
 /** A worker allocates next to nothing while it runs. One that leaks ends alone, before the host is out of memory. */
 const HEAP_MEGABYTES = 256
 
+/** How a task has ended; `silent`: its heartbeat stood still, and so it was aborted. */
+export interface TaskEnd {
+  readonly how: 'returned' | 'threw' | 'exited' | 'out-of-memory' | 'silent'
+  /** For people. */
+  readonly reason: string
+}
+
 /** A task and the one thread that it runs in. */
 export interface RunningTask {
-  /** Resolves with the reason when the thread has exited. */
-  readonly ended: Promise<string>
+  /** Resolves when the thread has exited. */
+  readonly ended: Promise<TaskEnd>
   /** Ends the task by force, also if it has not begun. */
   abort(): void
 }
@@ -37,8 +44,8 @@ export class ThreadPool {
   readonly #tasks = new Set<Promise<unknown>>()
   #closing = false
 
-  /** For `size` workers, numbered as in the control words. */
-  constructor(words: ControlWords, size: number) {
+  /** For `size` workers, numbered as in the control words. `heard` gets what a thread posts. */
+  constructor(words: ControlWords, size: number, heard: (message: unknown) => void) {
     this.#words = words
     this.#size = size
     this.#pool = new Piscina({
@@ -56,17 +63,19 @@ export class ThreadPool {
     // Emitted for a thread that fails while it has no task: its task's end was reported already, and piscina replaces
     // it.
     this.#pool.on('error', () => {})
+    this.#pool.on('message', heard)
   }
 
   /** Runs the file's default function in a fresh thread. The worker's order word already says that it may run. */
   run(worker: number, filename: string, task: unknown): RunningTask {
     const force = new AbortController()
-    const result = this.#pool.run(task, { filename, signal: force.signal }).then(() => 'it ended', reasonOf)
+    const returned: TaskEnd = { how: 'returned', reason: 'it ended' }
+    const result = this.#pool.run(task, { filename, signal: force.signal }).then(() => returned, endOf)
     this.#tasks.add(result)
-    const ended = result.then(async (reason) => {
+    const ended = result.then(async (end) => {
       this.#tasks.delete(result)
       await this.#endOf(worker)
-      return reason
+      return end
     })
     return { ended, abort: () => force.abort() }
   }
@@ -108,4 +117,11 @@ export class ThreadPool {
     for (let worker = 0; worker < this.#size; worker++) if (this.#words.thread(worker) === thread) return true
     return false
   }
+}
+
+/** Piscina passes an error on as it was thrown, or as the thread ended by it. */
+function endOf(error: unknown): TaskEnd {
+  const reason = reasonOf(error)
+  if ((error as { code?: unknown }).code === 'ERR_WORKER_OUT_OF_MEMORY') return { how: 'out-of-memory', reason }
+  return { how: /^worker exited with code/.test(reason) ? 'exited' : 'threw', reason }
 }

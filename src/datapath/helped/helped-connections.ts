@@ -7,11 +7,14 @@ import { endMaster } from '../../conntrack/expectations.shard.ts'
 import { invertPorts } from '../../conntrack/terms.ts'
 import { CELL, type CutOff, HELPER_CUT_OFFS } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
+import { ENTRY } from '../../helpers/helper-list.ts'
 import { findHelper, helperById, type Registered, unregisterHelper } from '../../helpers/registry.shard.ts'
+import { enterHelper, leaveHelper } from '../../helpers/running-helper.shard.ts'
 import type { Row } from '../../memory/brand.ts'
 import { onHelpedEnd } from '../../nat/bindings.shard.ts'
 import { editsInForce, forgetEdits, isEdited } from '../../nat/sequence-edits.shard.ts'
 import type { Ingress } from '../packet/burst.ts'
+import { blame } from './helper-errors.ts'
 import { Stream } from './stream.ts'
 
 const { state: STATE } = CONN
@@ -51,29 +54,14 @@ export const released = (): void => {
   mustRelease = false
 }
 
-let report: (text: string) => void = () => {}
-/** The helper whose failure was reported last: it is reported once, until another one fails. */
-let reported = ''
-
-/** `tell` gets a line for people: what is wrong with a helper. */
-export function attachHelpedConnections(tell: ((text: string) => void) | undefined): void {
+export function attachHelpedConnections(): void {
   helpedConnections.clear()
   holding.clear()
   mustRelease = false
-  report = tell ?? (() => {})
-  reported = ''
   onHelpedEnd(endHelp)
 }
 
 export const helpedConnectionOf = (row: Row): HelpedConnection | undefined => helpedConnections.get(row)
-
-/** Reports that a helper has thrown. */
-export function blame({ helper: { name } }: Registered, where: string, error: unknown): void {
-  if (reported === name) return
-  reported = name
-  const what = error instanceof Error ? (error.stack ?? error.message) : String(error)
-  report(`helper ${name} failed in ${where}; its connection goes on without it, and so will the next ones: ${what}`)
-}
 
 /** A connection has begun: the helper that its expectation names reads it, else the one that its tuple is bound to. */
 export function beginHelp(row: Row, named: number): void {
@@ -91,13 +79,16 @@ export function beginHelp(row: Row, named: number): void {
   const helper = helperById(id)
   if (helper === undefined) return
   let state: unknown
+  enterHelper(id, ENTRY.state)
   try {
     state = helper.helper.state?.()
   } catch (error) {
     blame(helper, 'state()', error)
+    leaveHelper()
     countCutOff('threw')
     return
   }
+  leaveHelper()
   cold.helper[row] = id
   hot[base + STATE]! |= HELPED
   helpedConnections.set(row, {

@@ -54,9 +54,9 @@ const TCP_CHECKSUM = DROP['tcp-checksum']
 /** How often held bytes may be sent again before the helper is cut off. */
 const MOST_REPEATS = 2
 
-/** `clocks` measure the calls of helpers; `tell` gets a line for people. */
-export function attachHelped(clocks: CallClocks | undefined, tell: ((text: string) => void) | undefined): void {
-  attachHelpedConnections(tell)
+/** `clocks` measure the calls of helpers. */
+export function attachHelped(clocks: CallClocks | undefined): void {
+  attachHelpedConnections()
   attachCallBudget(clocks)
   attachHeldBytes()
 }

@@ -9,11 +9,14 @@ import { CELL, type CutOff } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { Context } from '../../helpers/context.shard.ts'
 import { Verdict } from '../../helpers/helper.ts'
+import { ENTRY } from '../../helpers/helper-list.ts'
+import { enterHelper, leaveHelper } from '../../helpers/running-helper.shard.ts'
 import { roomForEdits } from '../../nat/sequence-edits.shard.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import { bytesKept } from './byte-queue.ts'
 import { beginCall, isOverBudget } from './call-budget.ts'
-import { blame, cutOff, type HelpedConnection } from './helped-connections.ts'
+import { cutOff, type HelpedConnection } from './helped-connections.ts'
+import { blame } from './helper-errors.ts'
 import type { Stream } from './stream.ts'
 
 /** Bytes of one stream that may be held for more to come. */
@@ -92,13 +95,16 @@ export function call(helped: HelpedConnection, direction: Direction, text: strin
   isSlow = false
   beginCall(helper)
   let verdict: unknown
+  enterHelper(helper.id, ENTRY.help)
   try {
     verdict = helper.helper.help(context)
   } catch (error) {
+    if (!context.isAtWork) blame(helper, 'help()', error)
+    leaveHelper()
     if (context.isAtWork) throw error
-    blame(helper, 'help()', error)
     return giveUp(helped, 'threw')
   }
+  leaveHelper()
   if (context.isAtWork) throw new Error('a helper has caught what the shard failed of')
   isSlow = isOverBudget(helper)
   if (verdict === Verdict.Drop) for (const handle of context.made) withdraw(handle)

@@ -3,9 +3,11 @@
 // (workers/run.ts); meanwhile packets wait in their rings.
 // Owner: this thread.
 
-import type { HelperList } from '../../helpers/helper-list.ts'
+import { ENTRY, type HelperList } from '../../helpers/helper-list.ts'
 import { type HelperEntry, loadHelper } from '../../helpers/load.ts'
 import { registerHelper, unregisterHelper } from '../../helpers/registry.shard.ts'
+import { attachRunningHelper, enterHelper, leaveHelper } from '../../helpers/running-helper.shard.ts'
+import { describeThrown, thrownText } from '../../helpers/thrown.ts'
 import type { Shard } from '../../memory/brand.ts'
 
 let list: HelperList
@@ -21,6 +23,7 @@ export function attachHelpers(shared: HelperList, ownShard: Shard, whenUnregiste
   shard = ownShard
   detach = whenUnregistered
   followed = 0
+  attachRunningHelper(list.runningWordOf(shard))
 }
 
 /** Undefined if nothing has changed, which costs one load. Never rejects: faults are reported in the list. */
@@ -41,11 +44,14 @@ async function follow(): Promise<void> {
   const faults: string[] = []
   for (const entry of wanted) {
     if (inForce.has(entry.load)) continue
+    enterHelper(entry.id, ENTRY.import)
     try {
       registerHelper(await loadHelper(entry), { id: entry.id, bindings: entry.bindings })
       inForce.set(entry.load, entry.id)
     } catch (error) {
-      faults.push(`${entry.name}: ${error instanceof Error ? error.message : String(error)}`)
+      faults.push(`${entry.name}: ${thrownText(describeThrown(error))}`)
+    } finally {
+      leaveHelper()
     }
   }
   followed = found.version

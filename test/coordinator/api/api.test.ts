@@ -37,6 +37,7 @@ const FTP: LoadedHelper = {
   servers: [],
   options: {},
   classes: [{ name: 'default', maxExpected: 1, timeoutSeconds: 300 }],
+  state: 'in force',
 }
 /** Requests that reached the helper manager, and its answers. */
 let asked: unknown[]

@@ -31,6 +31,7 @@ const helper = (id: number, name: string, ...classes: string[]): LoadedHelper =>
   servers: [],
   options: {},
   classes: classes.map((name) => ({ name, maxExpected: 1, timeoutSeconds: 300 })),
+  state: 'in force',
 })
 const HELPERS = [helper(1, 'ftp', 'default'), helper(2, 'sip', 'signalling', 'audio')]
 

@@ -1,12 +1,14 @@
-// Helpers at run time: imported in the main thread, listed, loaded by every shard, and undone if one of them fails.
+// Helpers at run time: tried in a process of their own, listed, loaded by every shard, and undone if one of them fails;
+// taken out of force when a shard's thread does not come back from one.
 
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { HelperError } from '../../../src/coordinator/helpers/errors.ts'
 import { HelperManager } from '../../../src/coordinator/helpers/helper-manager.ts'
+import type { TaskEnd } from '../../../src/coordinator/workers/thread-pool.ts'
 import type * as InForce from '../../../src/datapath/helped/helpers-in-force.ts'
-import { HelperList } from '../../../src/helpers/helper-list.ts'
+import { ENTRY, type Entry, HelperList } from '../../../src/helpers/helper-list.ts'
 import type * as Registry from '../../../src/helpers/registry.shard.ts'
 import { allocate } from '../../../src/memory/region.ts'
 import { parseAddress, swap16 } from '../../../src/wire/address.ts'
@@ -154,7 +156,7 @@ describe('a helper that is loaded', () => {
     onTestFinished(() => void vi.unstubAllGlobals())
     shards[1] = await shard(1)
     await shards[1].follow()
-    expect(manager.faults()).toEqual(['in shard 1: fading: gone'])
+    expect(manager.faults()).toEqual([expect.stringMatching(/^in shard 1: fading: gone \(at .*\.mjs:3:38\)$/)])
     expect(readBy(TCP, '192.0.2.7', 7)).toEqual(['fading', undefined])
   })
 })
@@ -173,26 +175,15 @@ describe('those of the configuration', () => {
 })
 
 describe('what is refused changes nothing', () => {
-  const modules = [
-    ['that is not there', '', /Cannot find module|ENOENT|no such file|Failed to load/i],
-    ['that does not parse', 'export default {', /.+/],
-    ['that throws', 'throw new Error("out of order")', /: out of order$/],
-    ['without a default export', 'export const helper = {}', /: it has no default export/],
-    ['that exports no helper', 'export default 7', /: a helper is an object with name, tuple and help\(\)$/],
-    ['with a wrong name', 'export default { name: "X", tuple: { proto: "tcp" }, help() {} }', /: name "X": a letter/],
-    ['whose function throws', 'export default () => { throw new Error("no port") }', /: no port$/],
-    ['whose import never ends', 'await new Promise(() => {}); export default 1', /: its import took longer than 2 s$/],
-  ] as const
-  for (const [what, text, reason] of modules)
-    it(`a module ${what}`, async () => {
-      const module = text === '' ? join(folder, 'nowhere.mjs') : moduleOf(text)
-      const { code, message } = await refusalOf(manager.load({ module }))
-      expect(code).toBe('HELPER_MODULE')
-      expect(message).toContain(`the helper ${module} can't be loaded: `)
-      expect(message).toMatch(reason)
-      expect(list.version()).toBe(0)
-      expect(manager.list()).toEqual([])
+  it('a module that can’t be imported, or exports no helper', async () => {
+    const module = moduleOf('export default 7')
+    expect(await refusalOf(manager.load({ module }))).toEqual({
+      code: 'HELPER_MODULE',
+      message: `the helper ${module} can't be loaded: a helper is an object with name, tuple and help()`,
     })
+    expect(list.version()).toBe(0)
+    expect(manager.list()).toEqual([])
+  })
 
   it('options of a module that takes none', async () => {
     const module = moduleOf('export default { name: "x", tuple: { proto: "tcp", dstPort: 1 }, help() {} }')
@@ -214,16 +205,16 @@ describe('what is refused changes nothing', () => {
   })
 
   it('a module that one shard can’t load: it is undone in all', async () => {
-    // The module is imported first in the main thread, then in each shard.
+    // The shards of this test are of one thread, and share the module.
     const module = moduleOf(`
       let calls = 0
       export default () => {
-        if (++calls === 3) throw new Error('not here')
+        if (++calls === 2) throw new Error('not here')
         return { name: 'picky', tuple: { proto: 'tcp', dstPort: 7 }, help() {} }
       }`)
     const { code, message } = await refusalOf(manager.load({ module }))
     expect(code).toBe('HELPER_SHARD')
-    expect(message).toMatch(/^in shard \d: picky: not here$/)
+    expect(message).toMatch(/^in shard \d: picky: not here \(at .*\.mjs:4:34\)$/)
     await following
     expect(readBy(TCP, '192.0.2.7', 7)).toEqual([undefined, undefined])
     expect(manager.list()).toEqual([])
@@ -237,5 +228,95 @@ describe('several at once', () => {
     const gone = manager.unload('irc')
     await Promise.all([...loads, gone])
     expect(manager.list().map(({ name, id }) => `${name} ${id}`)).toEqual(['ftp 1', 'tftp 3'])
+  })
+})
+
+describe('a helper from which a shard’s thread does not come back', () => {
+  /** The shard's thread has entered the helper of this number, and ends so. */
+  const endIn = (shard: number, id: number, how: TaskEnd['how'], entry: Entry = ENTRY.help) => {
+    list.runningWordOf(shard)[0] = id | entry
+    return manager.blame(shard, how)
+  }
+
+  it('is out of force in every shard, listed as failed, counted, and expects nothing any more', async () => {
+    await manager.load({ module: 'ftp' })
+    const irc = await manager.load({ module: 'irc' })
+    expect(endIn(1, 2, 'silent')).toEqual({ helper: 'irc', why: 'endless loop', in: 'help()' })
+    // At once: the shard's next thread reads the list as soon as it begins.
+    expect(JSON.parse(list.read()!.text)).toMatchObject([{ name: 'ftp' }])
+    await following
+    expect(readBy(TCP, '192.0.2.7', 6667)).toEqual([undefined, undefined])
+    expect(readBy(TCP, '192.0.2.7', 21)).toEqual(['ftp', 'ftp'])
+    expect(manager.list()).toMatchObject([
+      { name: 'ftp', state: 'in force' },
+      { ...irc, state: 'failed: endless loop' },
+    ])
+    expect(manager.nameOf(2)).toBeUndefined()
+    // A request that comes later is handled after its expectations are ended.
+    await manager.load({ module: 'tftp' })
+    expect(dropped).toEqual([2])
+    expect(list.running(1)).toBeUndefined()
+    expect(manager.failures().filter(({ count }) => count > 0)).toEqual([
+      { helper: 'irc', why: 'endless-loop', count: 1 },
+    ])
+  })
+
+  const ends = [
+    // how            entered                      blamed for
+    ['silent', ENTRY.expected, 'endless loop', 'expected()'],
+    ['out-of-memory', ENTRY.help, 'out of memory', 'help()'],
+    ['out-of-memory', ENTRY.state, 'out of memory', 'state()'],
+    ['exited', ENTRY.help, 'exit', 'help()'],
+    ['silent', ENTRY.import, 'endless loop', 'the import of its module'],
+  ] as const
+  for (const [how, entry, why, where] of ends)
+    it(`is blamed for ${why} in ${where}`, async () => {
+      await manager.load({ module: 'ftp' })
+      expect(endIn(0, 1, how, entry)).toEqual({ helper: 'ftp', why, in: where })
+      expect(manager.list()).toMatchObject([{ state: `failed: ${why}` }])
+    })
+
+  it('is not blamed for what natloom throws, nor where no helper runs, nor for the dispatcher', async () => {
+    await manager.load({ module: 'ftp' })
+    expect(endIn(0, 1, 'threw')).toBeUndefined()
+    expect(endIn(0, 1, 'returned')).toBeUndefined()
+    expect(manager.blame(0, 'silent')).toBeUndefined()
+    expect(manager.blame(SHARDS, 'silent')).toBeUndefined()
+    expect(manager.list()).toMatchObject([{ state: 'in force' }])
+  })
+
+  it('is blamed by every shard that it keeps, also once it is out of force', async () => {
+    await manager.load({ module: 'ftp' })
+    const blame = { helper: 'ftp', why: 'endless loop', in: 'help()' }
+    expect(endIn(0, 1, 'silent')).toEqual(blame)
+    expect(endIn(1, 1, 'silent')).toEqual(blame)
+    expect(manager.failures()).toContainEqual({ helper: 'ftp', why: 'endless-loop', count: 2 })
+    expect(manager.list()).toHaveLength(1)
+  })
+
+  it('may be loaded again, or unloaded first', async () => {
+    await manager.load({ module: 'ftp' })
+    endIn(0, 1, 'silent')
+    expect(await manager.load({ module: 'ftp' })).toMatchObject({ name: 'ftp', id: 2, state: 'in force' })
+    expect(manager.list()).toMatchObject([{ id: 2, state: 'in force' }])
+    endIn(0, 2, 'silent')
+    expect(await manager.unload('ftp')).toMatchObject({ id: 2, state: 'failed: endless loop' })
+    expect(manager.list()).toEqual([])
+    expect((await refusalOf(manager.unload('ftp'))).code).toBe('HELPER_UNKNOWN')
+  })
+
+  it('is refused if that is while it is loaded: nothing has changed', async () => {
+    const wake = vi.spyOn(shards[0]!, 'follow').mockImplementationOnce(() => {
+      endIn(0, 1, 'silent', ENTRY.import)
+      return undefined
+    })
+    onTestFinished(() => wake.mockRestore())
+    expect(await refusalOf(manager.load({ module: 'ftp' }))).toEqual({
+      code: 'HELPER_SHARD',
+      message: 'helper ftp: endless loop in the import of its module',
+    })
+    expect(manager.list()).toEqual([])
+    await following
+    expect(readBy(TCP, '192.0.2.7', 21)).toEqual([undefined, undefined])
   })
 })

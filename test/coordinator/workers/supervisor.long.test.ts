@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { ThreadError } from '../../../src/coordinator/workers/errors.ts'
 import { RestartLimit } from '../../../src/coordinator/workers/restart-limit.ts'
-import { Supervisor } from '../../../src/coordinator/workers/supervisor.ts'
+import { type Blame, Supervisor } from '../../../src/coordinator/workers/supervisor.ts'
+import type { TaskEnd } from '../../../src/coordinator/workers/thread-pool.ts'
 import { ControlWords } from '../../../src/memory/control-words.ts'
 import { allocate, sharedMemory } from '../../../src/memory/region.ts'
 import { eventually } from '../../patience.ts'
@@ -31,6 +32,8 @@ let replacing: Told[]
 let replaced: Told[]
 let failures: ThreadError[]
 let tellMore: () => void
+/** Whose fault a worker's end is. */
+let blame: (worker: number, how: TaskEnd['how']) => Blame | undefined
 
 function supervise(limit = MANY_RESTARTS, file = WORKER_FILE): void {
   const control = allocate((region) => new ControlWords(region, WORKERS))
@@ -61,6 +64,8 @@ function supervise(limit = MANY_RESTARTS, file = WORKER_FILE): void {
     })),
     limit: new RestartLimit(limit, milliseconds),
     now: milliseconds,
+    blame: (worker, how) => blame(worker, how),
+    heard: () => {},
     gone: (worker) => gone.push({ worker, restarts: supervisor.restarts(worker) }),
     replacing: tell(replacing),
     replaced: tell(replaced),
@@ -82,6 +87,7 @@ async function until(isSo: () => boolean): Promise<void> {
 
 beforeEach(() => {
   tellMore = () => {}
+  blame = () => undefined
 })
 afterEach(() => supervisor.stop())
 
@@ -155,6 +161,47 @@ describe('one failure too many', () => {
     await until(() => failures.length === 1)
     expect(failures[0]!.message).toBe('worker 0 failed: thrown by the test (none is replaced)')
   })
+})
+
+describe('a failure that is a helper’s', () => {
+  const HELPER: Blame = { helper: 'beacon', why: 'endless loop', in: 'help()' }
+
+  it('is told with the helper and does not count, however often; the next of the worker’s own does', async () => {
+    blame = () => HELPER
+    supervise({ restarts: 0, withinSeconds: 60 })
+    await supervisor.forwarding()
+    for (const round of [1, 2]) {
+      order(0, 'exit')
+      await until(() => replaced.length === round)
+    }
+    expect(replacing[1]).toEqual({ worker: 'worker 0', reason: 'worker exited with code: 7', epoch: 2, ...HELPER })
+    expect(supervisor.restarts(0)).toBe(2)
+    blame = () => undefined
+    order(0, 'exit')
+    await until(() => failures.length === 1)
+    expect(failures[0]!.message).toBe('worker 0 failed: worker exited with code: 7 (none is replaced)')
+  })
+
+  const ends = [
+    ['throw', 'threw'],
+    ['exit', 'exited'],
+    ['exhaust', 'out-of-memory'],
+    ['wedge', 'silent'],
+    ['return', 'returned'],
+  ] as const
+  for (const [how, end] of ends)
+    it(`is asked for before another thread begins: ${how} is ${end}`, async () => {
+      const asked: unknown[] = []
+      blame = (worker, how) => {
+        asked.push([worker, how, words.thread(worker) !== 0])
+        return undefined
+      }
+      supervise()
+      await supervisor.forwarding()
+      order(2, how)
+      await until(() => replaced.length === 1)
+      expect(asked).toEqual([[2, end, true]])
+    })
 })
 
 describe('a worker that can’t begin', () => {
