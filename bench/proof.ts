@@ -12,13 +12,13 @@ import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
+import { besideBusyLoops } from './busy-loops.ts'
 
 const MARK = 'NODE_PROOF_RUN'
 const NETNS = '/run/netns'
 /** A program is told when its starter has ended, and then needs a moment to end: seconds, on a busy machine. */
 const SETTLES_WITHIN_MS = 10_000
 const LOOK_EVERY_MS = 200
-const BUSY = 'const starter = process.ppid; while (process.ppid === starter) for (let i = 0; i < 1e8; i++);'
 
 export interface Phase {
   readonly runs: number
@@ -141,24 +141,16 @@ async function runOnce(proof: Proof, loops: number, signal: AbortSignal): Promis
 export async function prove(proof: Proof, seen: (run: Run) => void, signal: AbortSignal): Promise<boolean> {
   let right = true
   for (const { runs, loops } of proof.phases) {
-    const busy = Array.from({ length: runs > 0 ? loops : 0 }, () =>
-      spawn(process.execPath, ['-e', BUSY], { stdio: 'ignore' }),
-    )
-    try {
+    const isOver = await besideBusyLoops(runs > 0 ? loops : 0, async () => {
       for (let i = 0; i < runs; i++) {
         const run = await runOnce(proof, loops, signal)
         seen(run)
         right &&= run.right
-        if (!right && !proof.keepGoing) return false
+        if (!right && !proof.keepGoing) return true
       }
-    } finally {
-      await Promise.all(
-        busy.map((loop) => {
-          const gone = once(loop, 'exit')
-          return loop.kill('SIGKILL') ? gone : undefined
-        }),
-      )
-    }
+      return false
+    })
+    if (isOver) return false
   }
   return right
 }

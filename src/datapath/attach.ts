@@ -5,7 +5,7 @@ import { setFlagsFromString } from 'node:v8'
 import type { Driver } from '../io/driver.ts'
 import { attach } from '../memory/attached.ts'
 import { Region } from '../memory/region.ts'
-import type { Dataplane, ShardMemory, ShardSettings, Wakers } from './shard-contract.ts'
+import type { Dataplane, ShardMemory, ShardSettings, Wakers, WarmUp } from './shard-contract.ts'
 import { cutTables } from './shard-tables.ts'
 
 /**
@@ -14,15 +14,17 @@ import { cutTables } from './shard-tables.ts'
  */
 export const INLINING = ['--max-inlined-bytecode-size-cumulative=4000', '--max-inlined-bytecode-size=2000'] as const
 
-/** Makes this thread a shard, once. */
+/** Makes this thread a shard, once, warmed up if it says how: never on a dead shard's memory. */
 export async function attachShard(
   memory: ShardMemory,
   settings: ShardSettings,
   driver: Driver,
   wakers: Wakers,
+  warmUp?: WarmUp,
 ): Promise<Dataplane> {
   attachMemory(memory, settings, driver)
   const shard: typeof import('./shard.ts') = fromSource ? await import('./shard.ts') : await import(bundle('shard'))
+  if (warmUp) await shard.warmUpShard(memory, settings, warmUp)
   shard.attachShard(memory, settings, driver, wakers)
   return shard
 }

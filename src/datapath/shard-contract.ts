@@ -3,6 +3,7 @@
 
 import type { Side } from '../conntrack/terms.ts'
 import type { Timeouts } from '../conntrack/timeouts.ts'
+import type { Driver } from '../io/driver.ts'
 import type { Milliseconds } from '../memory/brand.ts'
 import type { FilterRule } from '../nat/filter-rules.ts'
 import type { PortForward } from '../nat/port-forward-rules.ts'
@@ -78,6 +79,26 @@ export interface Wakers {
   readonly callClocks?: CallClocks
   /** Reports to people what is wrong with a helper. */
   readonly report?: (report: Report) => void
+}
+
+/** How a fresh shard is warmed up before its first turn (warm-up/warm-up.ts). */
+export interface WarmUp {
+  /** Over the shard's packet memory; sends to nobody. */
+  readonly driver: Driver
+  /** A frame arrives on a port of that driver. */
+  inject(port: number, frame: Uint8Array): void
+  /** Asked after each round, whether another one may be gone through. */
+  mayGoOn(warmed: Warmed): boolean
+}
+
+/** What has become of the packets of a warm-up so far: it warms what it passes, and nothing else. */
+export interface Warmed {
+  readonly rounds: number
+  readonly sent: number
+  readonly dropped: number
+  /** Announcements that a helper has rewritten, and connections that were let in by them. */
+  readonly rewritten: number
+  readonly expected: number
 }
 
 /** The datapath of this thread. */

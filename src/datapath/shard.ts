@@ -45,8 +45,9 @@ import { copyLinkCounts } from './packet/counting.ts'
 import { attachFragmentTable, expireFragments } from './packet/fragment-table.ts'
 import { attachPacketMemory } from './packet/packet-memory.ts'
 import { attachPipeline, runBurst, runHandedOver, runHeld, runPending } from './pipeline.ts'
-import type { ShardMemory, ShardSettings, Wakers } from './shard-contract.ts'
+import type { ShardMemory, ShardSettings, Wakers, WarmUp } from './shard-contract.ts'
 import { mappingsOf } from './shard-tables.ts'
+import { warmUp } from './warm-up/warm-up.ts'
 
 /** The expiry sweep goes round the table in about a second, in this many steps. */
 const SWEEPS_A_SECOND = 16
@@ -105,6 +106,16 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   nextSecond = 0
   mustRecover = settings.restarted
   lastReceived = 0
+}
+
+/** Warms this thread's code up, on tables that are as new afterwards; to be followed by attachShard(). */
+export function warmUpShard(memory: ShardMemory, settings: ShardSettings, by: WarmUp): Promise<void> {
+  const attach: typeof attachShard = (...world) => {
+    attachShard(...world)
+    // What is due each second asks the driver for the links' counts, and there are no links.
+    nextSecond = Number.POSITIVE_INFINITY
+  }
+  return warmUp({ attach, turn, followHelpers }, memory, settings, by)
 }
 
 /** One turn of the loop at this time: a burst from each port, and all that is due by now. Returns packets received. */

@@ -101,6 +101,15 @@ export class Rows {
     this.used = capacity - this.#freeCount
   }
 
+  /** As new: no row was ever used. Only while none is live. */
+  clear(): void {
+    this.words.fill(0, 0, (this.highest + 1) * this.width)
+    for (let i = 0; i < this.capacity; i++) this.#free[i] = this.capacity - i
+    this.#freeCount = this.capacity
+    this.highest = 0
+    this.used = 0
+  }
+
   isLive(row: Row): boolean {
     return (this.words[row * this.width + this.#flags]! & LIVE) !== 0
   }

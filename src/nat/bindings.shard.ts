@@ -80,12 +80,15 @@ let settings: NatSettings = DEFAULT_NAT
 /** Entries in use, and the entry of an address: copies of what the coordinator has decided. */
 let active: readonly Entry[] = []
 let entryOf = new Map<Addr, Entry>()
+/** The row that the sweep looks at next. */
+let sweepAt: Row = 1
 
 export function attachBindings(shared: Externals, wanted: NatSettings): void {
   externals = shared
   settings = wanted
   active = []
   entryOf = new Map()
+  sweepAt = 1
 }
 
 /** Follows the coordinator's decisions; connections on an address that was lost end. To be called once a turn. */
@@ -351,8 +354,6 @@ function recycle(row: Row): boolean {
   endConnection(row)
   return true
 }
-
-let sweepAt: Row = 1
 
 /** Looks at the next `rows` rows of the table and ends what has expired. */
 export function sweep(rows: number): void {

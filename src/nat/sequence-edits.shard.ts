@@ -190,6 +190,12 @@ export function forgetEdits(connection: Row): void {
   free.push(row)
 }
 
+/** As new: no row was ever used. Only while no connection has one. */
+export function clearEdits(): void {
+  words.fill(0)
+  freeAll()
+}
+
 /** On a dead shard's memory: which rows are free, from the connections. */
 export function recoverEdits(): void {
   const used = new Set<Row>()

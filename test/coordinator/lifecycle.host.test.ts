@@ -70,6 +70,21 @@ describe('natloom run, asked to stop', () => {
   })
 })
 
+describe('natloom run, before the first packet', () => {
+  it('has counted nothing, in any shard: their warm-up leaves no trace', async () => {
+    const natloom = await forwarding({ NATLOOM_WORKERS: '3' })
+    const counted = on('curl', '-s', 'http://127.0.0.1:9464/metrics')
+      .split('\n')
+      .filter((line) => /^natloom_(connections|mappings|dropped|sent|helper|expectations|icmp|ports_used)/.test(line))
+      .filter((line) => !line.startsWith('natloom_expectations_limit'))
+    expect(counted.length).toBeGreaterThan(100)
+    expect(counted.filter((line) => !line.endsWith(' 0'))).toEqual([])
+    expect(await addressSeen()).toBe(GATEWAY_OUTSIDE)
+    expect(await natloom.stop()).toBe(0)
+    expectNothingLeft()
+  })
+})
+
 describe('natloom run, killed', () => {
   it('leaves the gateway closed, and the next start takes over and takes all back', async () => {
     const killed = await forwarding()

@@ -12,12 +12,14 @@ import { CELL } from '../../src/counters/counters.ts'
 import { DROP, DROP_REASONS, type DropReasonName } from '../../src/counters/drop-reasons.ts'
 import { HandoverRings, handoverFrameBytes } from '../../src/datapath/handover/handover-rings.ts'
 import type { CallClocks } from '../../src/datapath/helped/call-budget.ts'
-import type { Dataplane, ShardMemory, ShardSettings } from '../../src/datapath/shard-contract.ts'
+import type { Dataplane, ShardMemory, ShardSettings, WarmUp } from '../../src/datapath/shard-contract.ts'
 import { connectionsOf, countersOf, eventsOf, tableBytes } from '../../src/datapath/shard-tables.ts'
 import type { Binding } from '../../src/helpers/declaration.ts'
 import type { Helper } from '../../src/helpers/helper.ts'
 import { HelperList } from '../../src/helpers/helper-list.ts'
+import type { HelperEntry } from '../../src/helpers/load.ts'
 import { BURST } from '../../src/io/driver.ts'
+import { LoopbackDriver } from '../../src/io/loopback.ts'
 import { EventReader } from '../../src/memory/event-ring.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, POOL, SHARED, SPACES } from '../../src/nat/externals.ts'
@@ -40,7 +42,7 @@ const PORTS = [16384, 20479] as const
 const TURN_MS = 63
 const SWEEP_MS = 1200
 const LOOK_MS = 1000
-const DRIVER = { ports: 2, slots: 64, scratchBytes: 8 << 20, sharedBytes: handoverFrameBytes(1) }
+const DRIVER = { ports: 2, slots: 64, scratchBytes: 8 << 20, sharedBytes: handoverFrameBytes(1), shards: 2 }
 
 export interface GatewayOptions extends Network {
   readonly nat?: Partial<NatSettings>
@@ -56,6 +58,10 @@ export interface GatewayOptions extends Network {
   readonly timeouts?: Partial<Timeouts>
   /** To measure helpers by. */
   readonly callClocks?: CallClocks
+  /** The list of helpers in force; nobody follows it but a warm-up. */
+  readonly helpers?: readonly HelperEntry[]
+  /** The shard is warmed up before it begins, as long as this says. */
+  readonly warmUp?: WarmUp['mayGoOn']
 }
 
 export class Gateway {
@@ -102,13 +108,23 @@ export class Gateway {
   async #attach(): Promise<void> {
     vi.resetModules()
     const { attachShard } = await import('../../src/datapath/attach.ts')
-    this.#shard = await attachShard(this.#memory, this.settings, this.driver, {
+    const wakers = {
       watcher: () => this.wakes++,
       shard: () => {},
       coordinator: () => {},
       ...(this.#options.callClocks && { callClocks: this.#options.callClocks }),
-    })
+    }
+    this.#shard = await attachShard(this.#memory, this.settings, this.driver, wakers, this.#warmUp())
     this.#tables = await tablesOf(this.externals)
+  }
+
+  /** By a driver over the same packet memory, in a part of its own. */
+  #warmUp(): WarmUp | undefined {
+    const { warmUp: mayGoOn } = this.#options
+    if (mayGoOn === undefined || this.settings.restarted) return undefined
+    const { packetMemory } = this.driver
+    const driver = new LoopbackDriver({ ...DRIVER, packetMemory, shard: 1, keepSent: false })
+    return { driver, inject: (port, frame) => void driver.inject(port, frame), mayGoOn }
   }
 
   private constructor(options: GatewayOptions) {
@@ -137,6 +153,7 @@ export class Gateway {
     const handover = allocate((region) => new HandoverRings(region, 1))
     const helperList = allocate((region) => new HelperList(region, 1))
     const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: 1 }))
+    if (options.helpers) helperList.view.publish(JSON.stringify(options.helpers))
     this.#fib = fib.view
     this.externals = externals.view
     this.expectations = expectations.view
@@ -289,6 +306,11 @@ export class Gateway {
   /** The shard's tables, to be read. */
   get tables(): Tables {
     return this.#tables
+  }
+
+  /** What the shard and all others work on, to be compared. */
+  get memory(): ShardMemory {
+    return this.#memory
   }
 
   /** The shard's event ring; the test that asks for it is its one reader. */

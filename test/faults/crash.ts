@@ -47,6 +47,7 @@ function mixed(seed: number): number {
 
 const text = process.env.NATLOOM_FAULTS
 const orders = isMainThread || text === undefined ? undefined : ordersOf(text)
+export const isToCrash: boolean = orders !== undefined
 const draw = orders ? mixed(Math.imul(orders.seed, 0x9e3779b1) + threadId) : 0
 /** Points to pass before the crash. */
 let left = orders ? Math.floor((draw / 2 ** 32) * (2 * orders.every - 1)) : Number.POSITIVE_INFINITY
