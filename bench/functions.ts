@@ -1,23 +1,28 @@
-// `npm run bench`: what the hot path's functions cost, and the pipeline as a whole, in nanoseconds. Hash, lookup and
-// expectations are measured by mitata, a burst at a time, in this process; the pipeline in a process for each table
-// size (pipeline.ts), because a shard's tables are module-level state. Prints a table and keeps
-// bench/results/functions.json.
+// `npm run bench`: what the hot path's functions cost, and the pipeline as a whole, in nanoseconds. Hash, lookup,
+// filter and expectations are measured by mitata, a burst at a time, in this process; the pipeline in a process for
+// each table size (pipeline.ts), because a shard's tables are module-level state. Prints a table and keeps
+// bench/results/functions.json. `npm run bench -- filter` measures the filter's rules alone.
 
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import { measure } from 'mitata'
+import { OUTSIDE } from '../src/conntrack/terms.ts'
 import { INLINING } from '../src/datapath/attach.ts'
 import { BURST } from '../src/io/driver.ts'
 import { HashIndex } from '../src/memory/hash-index.ts'
 import { bytesOf, Region, sharedMemory } from '../src/memory/region.ts'
 import { attachHashKey, hash4 } from '../src/memory/siphash.ts'
+import { allowedBy, compileRules } from '../src/nat/filter-rules.ts'
+import { parseAddress, parsePrefix } from '../src/wire/address.ts'
+import { PROTO_TCP, PROTO_UDP } from '../src/wire/ipv4.ts'
 import { expectingBenches } from './expecting.ts'
 import { describeMachine, machine } from './machine.ts'
 import type { PipelineResult } from './pipeline-memory.ts'
 
 const FLOWS = [1_000, 100_000, 1_000_000]
+const FILTERS = [1, 10, 100, 1024]
 /** What the pipeline may cost at most, in nanoseconds a packet, by the number of flows. */
 const WANTED: Record<number, number> = { 1000: 60, 1000000: 110 }
 /** The benches whose names begin so publish an expectation, which may cost this much at most. */
@@ -67,6 +72,27 @@ async function benchExpectations(): Promise<void> {
   for (const [name, work] of expectingBenches()) await bench(name, BURST, () => work(BURST))
 }
 
+/** What a new flow pays: none of the rules matches it, each by another of its words. */
+async function benchFilter(rules: number): Promise<void> {
+  const words = compileRules(
+    Array.from({ length: rules }, (_, i) => ({
+      allows: false,
+      openedFrom: i % 5 === 0 ? OUTSIDE : null,
+      related: null,
+      protocol: i % 5 === 1 ? PROTO_UDP : null,
+      inside: parsePrefix(i % 5 === 2 ? '10.1.0.0/16' : '0.0.0.0/0'),
+      remote: parsePrefix(i % 5 === 3 ? '198.51.100.0/24' : '0.0.0.0/0'),
+      ports: { from: 25, to: 25 },
+    })),
+  )
+  const [inside, remote] = [parseAddress('10.0.0.5'), parseAddress('192.0.2.7')]
+  await bench(`filter of ${rules.toLocaleString('en')} rules, a new flow`, BURST, () => {
+    let allowed = 0
+    for (let i = 0; i < BURST; i++) if (allowedBy(words, PROTO_TCP, inside ^ (i << 24), remote, 443)) allowed++
+    return allowed
+  })
+}
+
 /** The median of several processes, because a table's pages lie elsewhere in every process. */
 function benchPipeline(flows: number): PipelineResult {
   const script = fileURLToPath(new URL('./pipeline.js', import.meta.url))
@@ -79,10 +105,12 @@ function benchPipeline(flows: number): PipelineResult {
 }
 
 console.log(`${describeMachine(machine())}\n`)
-await benchHash()
-for (const flows of FLOWS) await benchLookup(flows)
-await benchExpectations()
-for (const flows of FLOWS) {
+const onlyFilter = process.argv[2] === 'filter'
+if (!onlyFilter) await benchHash()
+if (!onlyFilter) for (const flows of FLOWS) await benchLookup(flows)
+if (!onlyFilter) await benchExpectations()
+for (const rules of FILTERS) await benchFilter(rules)
+for (const flows of onlyFilter ? [] : FLOWS) {
   const { nanosecondsPerPacket, dropped } = benchPipeline(flows)
   if (dropped > 0) throw new Error(`the pipeline dropped ${dropped} of the bench's packets`)
   results[`pipeline, established, ${flows.toLocaleString('en')} flows`] = nanosecondsPerPacket
@@ -99,6 +127,6 @@ for (const [name, value] of Object.entries(results))
 const directory = fileURLToPath(new URL('../../bench/results/', import.meta.url))
 mkdirSync(directory, { recursive: true })
 writeFileSync(
-  `${directory}functions.json`,
+  `${directory}${onlyFilter ? 'functions-filter' : 'functions'}.json`,
   `${JSON.stringify({ machine: machine(), unit: 'ns a packet', results }, null, 2)}\n`,
 )

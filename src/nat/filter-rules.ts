@@ -1,7 +1,7 @@
 // What the configuration's `filter` says of new flows, as numbers: an ordered list of which the first rule that matches
 // decides; a flow that none matches is allowed. It takes the place of netfilter's FORWARD chain, which natloom's
-// packets never meet. Each shard asks it in filter.shard.ts. Owner: the coordinator, which posts the list to the shards
-// at their start.
+// packets never meet (docs/decisions/0038). Each shard asks it in filter.shard.ts. Owner: the coordinator, which posts
+// the list to the shards at their start.
 //
 // A rule sees a flow as the FORWARD chain of a NAT gateway does: its inside endpoint untranslated, the remote endpoint
 // as it is, and as port the one that the flow is opened to: the remote one's if it is opened from inside, the inside

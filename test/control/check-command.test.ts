@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { effectiveConfig } from '../../src/control/check-command.ts'
+import { effectiveConfig, hostReport } from '../../src/control/check-command.ts'
 import { loadConfig } from '../../src/control/config.ts'
 import { jsonSchema } from '../../src/control/json-schema.ts'
 import { KEYS } from '../../src/control/keys.ts'
+import type { NamedFinding } from '../../src/coordinator/host-checks/checks.ts'
+import { error, warning } from '../../src/coordinator/host-checks/finding.ts'
 import { temporaryFile, type Variables } from './command.ts'
 
 const TWO_INTERFACES = { NATLOOM_INSIDE: 'lan0', NATLOOM_OUTSIDE: 'wan0' }
@@ -35,6 +37,12 @@ describe('the configuration in force, printed', () => {
       expect(loadConfig({ file, env: {} }).config).toEqual(loaded.config)
     })
 
+  it('is the same as JSON, without comments', () => {
+    const loaded = loadConfig({ env: { ...TWO_INTERFACES, NATLOOM_FILTER: 'deny in' } })
+    const file = temporaryFile('natloom.yaml', effectiveConfig(loaded, 'json'))
+    expect(loadConfig({ file, env: {} }).config).toEqual(loaded.config)
+  })
+
   it('says where each value was set that is no default', () => {
     const file = temporaryFile('natloom.yaml', 'outside: [wan0]\nnat:\n  blockSize: 128\ntimeouts: linux\n')
     const env = { NATLOOM_INSIDE: 'lan0', NATLOOM_METRICS_LISTEN: '127.0.0.1:0' }
@@ -49,6 +57,40 @@ describe('the configuration in force, printed', () => {
       'preset: linux # natloom.yaml:4',
       'listen: 127.0.0.1:0 # NATLOOM_METRICS_LISTEN',
     ])
+  })
+})
+
+describe('what the checks of the host have found', () => {
+  const down = { check: 'interfaces', ...warning('lan0 is down', 'ip link set lan0 up') }
+  const sockets = 'the host has sockets there:\n  tcp :21'
+  const served = { check: 'forwarded-sockets', ...error('GATEWAY_FORWARD', sockets, 'stop that server') }
+  const failed = { check: 'kernel-nat', ...error('HOST_NFT', 'nft failed', '') }
+
+  const cases: readonly (readonly [readonly NamedFinding[], number, string])[] = [
+    [[], 0, 'nothing found: natloom run would start'],
+    [
+      [down],
+      5,
+      'warning: interfaces: lan0 is down\n    mend: ip link set lan0 up\n\n1 warning: natloom run would start',
+    ],
+    [
+      [served, down, down],
+      3,
+      'error: forwarded-sockets: the host has sockets there:\n      tcp :21\n    mend: stop that server\n\n' +
+        'warning: interfaces: lan0 is down\n    mend: ip link set lan0 up\n\n'.repeat(2) +
+        '1 error, 2 warnings: natloom run would refuse to start',
+    ],
+    [[failed], 3, 'error: kernel-nat: nft failed\n\n1 error: natloom run would refuse to start'],
+  ]
+  for (const [findings, exitCode, text] of cases)
+    it(`is told to people with exit code ${exitCode}: ${findings.map(({ check }) => check).join()}`, () => {
+      expect(hostReport(findings, 'text')).toEqual({ text, exitCode })
+    })
+
+  it('is told to programs as JSON', () => {
+    const { text, exitCode } = hostReport([served, down], 'json')
+    expect(JSON.parse(text)).toEqual({ errors: 1, warnings: 1, findings: [served, down] })
+    expect(exitCode).toBe(3)
   })
 })
 
