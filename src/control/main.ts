@@ -54,8 +54,8 @@ interface CheckOptions extends ConfigOption {
 async function check({ config: file, schema, host, output }: CheckOptions): Promise<number> {
   if (host) {
     const { config } = loadConfig({ file, env: process.env })
-    const { lookAtHost } = await import('../coordinator/host-checks/checks.ts')
-    const { text, exitCode } = hostReport(lookAtHost(config), output)
+    const { factsFor, findingsOf } = await import('../coordinator/host-checks/checks.ts')
+    const { text, exitCode } = hostReport(findingsOf(config, factsFor(config)), output)
     process.stdout.write(`${text}\n`)
     return exitCode
   }

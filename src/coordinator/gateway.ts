@@ -21,7 +21,7 @@
 
 import type { Logger } from 'pino'
 import { reasonOf } from '../host/errors.ts'
-import { type HostFacts, hostFacts } from '../host/facts.ts'
+import type { HostFacts } from '../host/facts.ts'
 import { Host } from '../host/host.ts'
 import type { LinkReport } from '../host/host-tables.ts'
 import { waysOfOwning } from '../host/rule-tables.ts'
@@ -36,7 +36,7 @@ import { type GatewayConfig, hostPortRange } from './config.ts'
 import { type ExpectationGc, expectationGcOf } from './expectations/expectation-gc.ts'
 import { GatewayHealth } from './health.ts'
 import { HelperManager } from './helpers/helper-manager.ts'
-import { findingsOf, prerequisites, refuseErrors } from './host-checks/checks.ts'
+import { factsFor, findingsAtStart, prerequisites, refuseErrors } from './host-checks/checks.ts'
 import { HostRules } from './host-rules.ts'
 import { KernelDispatch } from './interfaces/kernel-dispatch.ts'
 import { firstAddress, linkChanges } from './interfaces/links.ts'
@@ -155,7 +155,7 @@ export class Gateway {
     const startedAt = Number(process.hrtime.bigint() / 1_000_000n)
     const clock = () => secondsSince(startedAt)
     const faults = labFaults === undefined ? undefined : parseFaults(labFaults)
-    const host = hostFacts(this.#interfaces, this.#config.statePath)
+    const host = factsFor(this.#config)
     refuseErrors(prerequisites(this.#config, host))
     if (this.#host.prepare()) this.#log.warn('taking over what a killed natloom left behind')
     this.#undo.push('rules, port range and routes of the host', () => this.#restoreHost())
@@ -207,10 +207,9 @@ export class Gateway {
 
   /** Throws GatewayError for what would make a gateway harmful or useless on this host; logs what may surprise. */
   #checkHost(host: HostFacts): void {
-    const findings = findingsOf(this.#config, host)
+    const findings = findingsAtStart(this.#config, host)
     refuseErrors(findings)
-    // What a killed natloom has left is taken over by this start.
-    for (const { check, what, mend } of findings) if (check !== 'state-file') this.#log.warn({ check, mend }, what)
+    for (const { check, what, mend } of findings) this.#log.warn({ check, mend }, what)
   }
 
   #startExpectationGc(memory: GatewayMemory, clock: () => number): ExpectationGc {

@@ -8,6 +8,7 @@ import { type Addr, parsePrefix } from '../wire/address.ts'
 import { HostError, reasonOf } from './errors.ts'
 import { ruleTexts } from './forward-chains.ts'
 import { fibRoutes, type LinkReport, linkReports, readTables } from './host-tables.ts'
+import { refusalOf } from './instances.ts'
 import { NETLINK_ROUTE, NetlinkSocket } from './netlink-socket.ts'
 import { mayWritePortRange, type PortRange, readPortRange } from './port-range.ts'
 import { missingCapabilities, missingTools } from './rights.ts'
@@ -20,6 +21,8 @@ export interface HostFacts {
   isLittleEndian(): boolean
   missingCapabilities(): readonly string[]
   missingTools(): readonly { readonly tool: string; readonly package: string }[]
+  /** Why another natloom that runs here refuses this one; undefined if none does. */
+  inUse(): string | undefined
   /** Whether a killed natloom has left something. Throws HostError HOST_IN_USE if one runs with the state file. */
   leftBehind(): boolean
   /** By port number: inside ones first. */
@@ -58,8 +61,8 @@ function once<T>(look: () => T): () => T {
   }
 }
 
-/** The host as it is now, for a gateway with these interfaces (inside ones first) and this state file. */
-export function hostFacts(interfaces: readonly string[], statePath: string): HostFacts {
+/** The host as it is now, for a gateway of this name with these interfaces, inside ones first. */
+export function hostFacts(name: string, interfaces: readonly string[], statePath: string): HostFacts {
   const tables = once(() => {
     const socket = new NetlinkSocket(NETLINK_ROUTE)
     try {
@@ -73,6 +76,7 @@ export function hostFacts(interfaces: readonly string[], statePath: string): Hos
     isLittleEndian: () => endianness() === 'LE',
     missingCapabilities,
     missingTools,
+    inUse: () => refusalOf(name, interfaces),
     leftBehind: () => leftBehind(statePath) !== undefined,
     links: once(() => linkReports(interfaces, tables())),
     routeTo: (address) => bestRoute(routes(), address),

@@ -7,7 +7,7 @@
 import { mkdirSync, readdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { HostError, reasonOf } from './errors.ts'
-import { type Lock, tryLock, withLock } from './locks.ts'
+import { isLocked, type Lock, tryLock, withLock } from './locks.ts'
 import { type HostState, isRunning, readState, thisNamespace } from './state.ts'
 
 const REGISTRY = '/run/natloom/instances'
@@ -21,6 +21,32 @@ export interface Instance {
   readonly running: boolean
 }
 
+/** What a natloom has for itself: the lock's name, and why another one is refused. */
+function claimsOf(name: string, interfaces: readonly string[]): { lock: string; refusal: () => string }[] {
+  return [
+    {
+      lock: `name/${name}`,
+      refusal: () => {
+        const holder = instances().find(({ state, running }) => running && state.name === name)
+        return (
+          `a natloom named ${name} runs here already (${processOf(holder)}): stop it, or give this one another name ` +
+          '(name, NATLOOM_NAME) if it serves other interfaces'
+        )
+      },
+    },
+    ...interfaces.map((each) => ({
+      lock: `interface/${each}`,
+      refusal: () => {
+        const holder = instances().find(({ state, running }) => running && state.interfaces.includes(each))
+        return (
+          `interface ${each} is served by another natloom already (${holder ? `${holder.state.name}, ` : ''}` +
+          `${processOf(holder)}): stop that one, or name other interfaces under inside and outside`
+        )
+      },
+    })),
+  ]
+}
+
 /**
  * Takes a name and interfaces for this process; a killed natloom's are free. Throws HostError HOST_IN_USE that says who
  * has one of them.
@@ -30,31 +56,22 @@ export function claim(name: string, interfaces: readonly string[]): Lock {
   const release = () => {
     for (const lock of locks.splice(0)) lock.release()
   }
-  const take = (lockName: string, refusal: () => string) => {
-    const lock = tryLock(lockName)
-    if (lock) locks.push(lock)
-    else {
+  for (const { lock, refusal } of claimsOf(name, interfaces)) {
+    const taken = tryLock(lock)
+    if (!taken) {
       release()
       throw new HostError('HOST_IN_USE', refusal())
     }
+    locks.push(taken)
   }
-  take(`name/${name}`, () => {
-    const holder = instances().find(({ state, running }) => running && state.name === name)
-    return (
-      `a natloom named ${name} runs here already (${processOf(holder)}): stop it, or give this one another name ` +
-      '(name, NATLOOM_NAME) if it serves other interfaces'
-    )
-  })
-  for (const each of interfaces)
-    take(`interface/${each}`, () => {
-      const holder = instances().find(({ state, running }) => running && state.interfaces.includes(each))
-      return (
-        `interface ${each} is served by another natloom already (${holder ? `${holder.state.name}, ` : ''}` +
-        `${processOf(holder)}): stop that one, or name other interfaces under inside and outside`
-      )
-    })
   return { release }
 }
+
+/** Why `claim` would refuse now; undefined if it would not. Takes nothing. */
+export const refusalOf = (name: string, interfaces: readonly string[]): string | undefined =>
+  claimsOf(name, interfaces)
+    .find(({ lock }) => isLocked(lock))
+    ?.refusal()
 
 const processOf = (holder: Instance | undefined): string =>
   holder ? `process ${holder.state.owner.pid}` : 'it is just starting'

@@ -2,6 +2,7 @@
 // ends, however it ends. So a lock is never left behind, and needs no file that somebody else may remove.
 // Authority: unix(7), "Abstract sockets". Control plane, synchronous. Owner of the socket: who took the lock.
 
+import { readFileSync } from 'node:fs'
 import { AF_UNIX, bind, close, SOCK_CLOEXEC, SOCK_DGRAM, SystemCallError, socket } from '../io/syscalls.ts'
 
 const PREFIX = 'natloom/'
@@ -23,6 +24,12 @@ export function tryLock(name: string): Lock | undefined {
   }
   return { release: () => close(fd) }
 }
+
+/** Whether somebody has the lock of this name; takes nothing. Authority: proc(5), /proc/net/unix. */
+export const isLocked = (name: string): boolean =>
+  readFileSync('/proc/thread-self/net/unix', 'utf8')
+    .split('\n')
+    .some((line) => line.endsWith(` @${PREFIX}${name}`))
 
 /** Holds the lock while `step` runs; waits for it as long as that. Undefined if it could not be had in time. */
 export function withLock<T>(name: string, patienceMs: number, step: () => T): { readonly result: T } | undefined {

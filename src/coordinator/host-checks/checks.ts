@@ -9,7 +9,7 @@ import { GatewayError } from '../errors.ts'
 import { type Finding, type HostCheck, textOf } from './finding.ts'
 import { interfaces, outsideAddress } from './interfaces.ts'
 import { forwardAddresses, forwardTargets, portRange, servedForwards, socketsInNatPorts } from './ports.ts'
-import { byteOrder, forwarding, memory, rights, stateFile, tools } from './process.ts'
+import { byteOrder, forwarding, instances, memory, rights, tools } from './process.ts'
 import { foreignForwardChains, foreignNat, legacyRules } from './rules.ts'
 
 /** Names are what `check --host` prints before a finding. */
@@ -18,7 +18,7 @@ type NamedChecks = Readonly<Record<string, HostCheck>>
 /** Without these nothing else can be looked at. */
 const FIRST: NamedChecks = { 'byte-order': byteOrder, rights, tools }
 const THEN: NamedChecks = {
-  'state-file': stateFile,
+  instances,
   interfaces,
   'outside-address': outsideAddress,
   'kernel-nat': foreignNat,
@@ -60,9 +60,16 @@ function findingsOrFault(check: () => readonly Finding[]): readonly Finding[] {
   }
 }
 
-/** The same of this host, as it is now. */
-export const lookAtHost = (config: GatewayConfig): NamedFinding[] =>
-  findingsOf(config, hostFacts([...config.inside, ...config.outside], config.statePath))
+/** This host, as it is now. */
+export const factsFor = ({ name, inside, outside, statePath }: GatewayConfig): HostFacts =>
+  hostFacts(name, [...inside, ...outside], statePath)
+
+/**
+ * What a start finds once name and interfaces are its own and it takes over what a killed natloom has left: of other
+ * natlooms nothing.
+ */
+export const findingsAtStart = (config: GatewayConfig, host: HostFacts): NamedFinding[] =>
+  findingsOf(config, { ...host, inUse: () => undefined, leftBehind: () => false })
 
 /** Throws GatewayError with all errors among the findings, if there are any. Its code is that of the first. */
 export function refuseErrors(findings: readonly Finding[]): void {

@@ -24,16 +24,17 @@ export const tools: HostCheck = (_, host) =>
       error('HOST_TOOL', `the program ${tool} is missing`, `install it (Debian: apt install ${name})`),
     )
 
-/** Throws HostError HOST_IN_USE while another natloom runs with the same state file. */
-export const stateFile: HostCheck = ({ statePath }, host) =>
-  host.leftBehind()
-    ? [
-        warning(
-          `a natloom that was killed has left rules and settings on this host (${statePath})`,
-          'start natloom, which takes them over, and stop it, if they are to go',
-        ),
-      ]
-    : []
+/**
+ * Other natlooms: one that has the name or an interface, and what a killed one has left. Throws HostError HOST_IN_USE
+ * while one runs with the same state file.
+ */
+export const instances: HostCheck = ({ statePath }, host) => {
+  const refusal = host.inUse()
+  if (refusal !== undefined) return [error('HOST_IN_USE', refusal, '')]
+  if (!host.leftBehind()) return []
+  const what = `a natloom that was killed has left rules and settings on this host (${statePath})`
+  return [warning(what, 'start natloom, which takes them over, and stop it, if they are to go')]
+}
 
 export const memory: HostCheck = ({ inside, outside, io }, host) => {
   const rings = (inside.length + outside.length) * io.ringMegabytes

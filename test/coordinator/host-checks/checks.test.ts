@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { loadConfig } from '../../../src/control/config.ts'
 import type { GatewayConfig } from '../../../src/coordinator/config.ts'
 import { GatewayError } from '../../../src/coordinator/errors.ts'
-import { CHECK_NAMES, findingsOf, refuseErrors } from '../../../src/coordinator/host-checks/checks.ts'
+import { CHECK_NAMES, findingsAtStart, findingsOf, refuseErrors } from '../../../src/coordinator/host-checks/checks.ts'
 import { textOf } from '../../../src/coordinator/host-checks/finding.ts'
 import { HostError } from '../../../src/host/errors.ts'
 import type { HostFacts } from '../../../src/host/facts.ts'
@@ -36,6 +36,7 @@ const READY: HostFacts = {
   isLittleEndian: () => true,
   missingCapabilities: () => [],
   missingTools: () => [],
+  inUse: () => undefined,
   leftBehind: () => false,
   links: () => [LAN, WAN],
   routeTo: () => ({ type: ROUTE.unicast, port: 0 }),
@@ -90,9 +91,10 @@ describe('a host that lacks one thing', () => {
       'error: the program nft is missing',
       'apt install nftables',
     ],
-    ['state-file', { leftBehind: () => true }, {}, 'warning: a natloom that was killed has left', 'start natloom'],
+    ['instances', { inUse: () => 'a natloom named natloom runs here already' }, {}, 'error: a natloom named', ''],
+    ['instances', { leftBehind: () => true }, {}, 'warning: a natloom that was killed has left', 'start natloom'],
     [
-      'state-file',
+      'instances',
       {
         leftBehind: () => {
           throw new HostError('HOST_IN_USE', 'belongs to a natloom that is running')
@@ -294,6 +296,13 @@ describe('an interface that is part of another one', () => {
       ))
 
   it('is taken where that one leaves it its frames, as a VRF does', () => expect(partOf('vrf')).toEqual([]))
+})
+
+describe('a start that has claimed its name and interfaces', () => {
+  it('finds nothing of other natlooms, itself among them', () => {
+    const held = { ...READY, inUse: () => 'a natloom named natloom runs here already', leftBehind: () => true }
+    expect(findingsAtStart(config(), held)).toEqual([])
+  })
 })
 
 describe('several things at once', () => {
