@@ -17,6 +17,8 @@ const LONG = 'test/**/*.long.test.ts'
  * Files of `host` wait for others most of their time, each for itself: they begin first, the longest before the rest.
  */
 const LONGEST = [
+  'package/node-versions',
+  'package/installed',
   'lab/kill',
   'lab/scenarios/ftp',
   'lab/scenarios/forward',

@@ -4,6 +4,7 @@
 //   TypeScript    Node reads it by taking the types out: since 22.18 and 23.6, not in node_modules, and only where
 //                 nothing has to be compiled (nodejs.org/api/typescript.html). natloom brings no compiler.
 //   CommonJS      what a .js (or .ts) is depends on the nearest package.json; a helper is an ES module
+//   natloom       is found from where the module lies, not from where natloom runs
 //   other names   .txt, .yaml
 
 const TYPESCRIPT = /\.[cm]?ts$/
@@ -40,6 +41,14 @@ export function formatFault(error: unknown, { version }: Runtime = process): str
         `${message} (at ${placeOf(stack)}): Node only takes the types out of TypeScript. Write it without what ` +
         'has to be compiled (enum, namespace, parameter properties), or compile it and load the .js that comes of it'
       )
+    case 'ERR_MODULE_NOT_FOUND': {
+      const [, importer] = /^Cannot find package 'natloom' imported from (.*)/.exec(message) ?? []
+      if (importer === undefined) return undefined
+      return (
+        `${importer} imports natloom, which is not installed in its folder, nor above: import types only ` +
+        "(import type), and write verdicts as the words that they are ('drop')"
+      )
+    }
     case 'ERR_INVALID_TYPESCRIPT_SYNTAX':
       return `${message} (at ${placeOf(stack)})`
   }

@@ -60,6 +60,12 @@ const TOLD: readonly (readonly [what: string, error: Error, told: string])[] = [
       `compiled (enum, namespace, parameter properties), or ${COMPILE}`,
   ],
   [
+    'a module that needs natloom where it is not installed',
+    failure(Error, `Cannot find package 'natloom' imported from ${PATH}.js`, { code: 'ERR_MODULE_NOT_FOUND' }),
+    `${PATH}.js imports natloom, which is not installed in its folder, nor above: import types only (import type), ` +
+      "and write verdicts as the words that they are ('drop')",
+  ],
+  [
     'TypeScript with a fault',
     failure(SyntaxError, "Expected ',', got 'ident'", {
       code: 'ERR_INVALID_TYPESCRIPT_SYNTAX',
@@ -140,6 +146,12 @@ describe('loading by this Node', () => {
   })
   it('says what a file of another kind is', () =>
     expect(loaded('c.txt', '')).toMatch(/c\.txt is no module by its name/))
+  it('says what a module needs that imports natloom by value', () => {
+    expect(loaded('n.mjs', `import { Verdict } from 'natloom/helper'\n${HELPER}`)).toBe(
+      `${folder}/n.mjs imports natloom, which is not installed in its folder, nor above: import types only ` +
+        "(import type), and write verdicts as the words that they are ('drop')",
+    )
+  })
   it('says what an ES module is that is read as CommonJS', () => {
     loaded('cjs/package.json', '{ "type": "commonjs" }')
     expect(loaded('cjs/d.js', HELPER)).toBe(
