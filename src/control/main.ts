@@ -29,15 +29,16 @@ const CONFIG = [
 ] as const
 
 async function runGateway({ config: file }: ConfigOption): Promise<number> {
-  const { config: configured } = loadConfig({ file, env: process.env })
-  const config = { ...configured, labFaults: process.env.NATLOOM_LAB_FAULTS, labRules: process.env.NATLOOM_LAB_RULES }
+  const { config, notices } = loadConfig({ file, env: process.env })
   const [{ Gateway }, { exitAtOnce }] = await Promise.all([
     import('../coordinator/gateway.ts'),
     import('../coordinator/exit-at-once.ts'),
   ])
+  const log = createLog(config.log)
+  for (const notice of notices) log.warn(notice)
   return run({
     config,
-    log: createLog(config.log),
+    log,
     begin: (config, log) => new Gateway(config, log),
     signals: process,
     now: () => performance.now(),
@@ -59,10 +60,13 @@ async function check({ config: file, schema, host, output }: CheckOptions): Prom
     process.stdout.write(`${text}\n`)
     return exitCode
   }
-  const text = schema
-    ? `${JSON.stringify(jsonSchema(), null, 2)}\n`
-    : effectiveConfig(loadConfig({ file, env: process.env }), output)
-  process.stdout.write(text)
+  if (schema) {
+    process.stdout.write(`${JSON.stringify(jsonSchema(), null, 2)}\n`)
+    return EXIT.ok
+  }
+  const loaded = loadConfig({ file, env: process.env })
+  process.stdout.write(effectiveConfig(loaded, output))
+  for (const notice of loaded.notices) process.stderr.write(`natloom: note: ${notice}\n`)
   return EXIT.ok
 }
 

@@ -5,13 +5,13 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import type { FilterRuleConfig } from '../coordinator/filter.ts'
 import { moduleAt } from '../coordinator/helpers/helper-config.ts'
+import { MOST_WORKERS } from '../coordinator/memory-plan.ts'
 import type { ReplayHelper, ReplayOptions, Summary } from '../replay/replay.ts'
 import { type Addr, type Prefix, parseAddress, parsePrefix } from '../wire/address.ts'
 import { filterRule } from './config.ts'
 import { EXIT } from './exit-codes.ts'
 import { readRule } from './filter-text.ts'
 import { filter } from './schema/filter.ts'
-import { MAX_WORKERS } from './schema/threads.ts'
 
 /** The options as the command line gives them. */
 export interface ReplayArguments {
@@ -61,8 +61,8 @@ export async function replayCapture(
 
 function optionsOf(file: string, given: ReplayArguments): ReplayOptions {
   const workers = Number(given.workers)
-  if (!Number.isInteger(workers) || workers < 1 || workers > MAX_WORKERS)
-    throw new ReplayCommandError(`--workers ${given.workers}: allowed: a whole number from 1 to ${MAX_WORKERS}`)
+  if (!Number.isInteger(workers) || workers < 1 || workers > MOST_WORKERS)
+    throw new ReplayCommandError(`--workers ${given.workers}: allowed: a whole number from 1 to ${MOST_WORKERS}`)
   if (given.eventsPackets && given.events === undefined)
     throw new ReplayCommandError(
       '--events-packets says what the events are, but not where they go: say --events FILE or -',

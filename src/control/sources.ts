@@ -3,21 +3,15 @@
 
 import { readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
+import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
 import { CONFIG_VARIABLE, isVariable, VARIABLES } from './keys.ts'
 import { nearest } from './nearest.ts'
+import { FILE_ERRORS, keyName, type Path, type Problem, shown } from './problem.ts'
 import { ELEMENT_SHORTHANDS, SHORTHANDS } from './schema.ts'
+import { textProblems } from './yaml-problems.ts'
 
 export const DEFAULT_FILE = '/etc/natloom/natloom.yaml'
 
-/** A mistake in the configuration, and where to correct it. */
-export interface Problem {
-  /** `natloom.yaml:4: nat.blockSize`, or the name of a variable. */
-  readonly where: string
-  readonly what: string
-}
-
-export type Path = readonly PropertyKey[]
 export type Tree = { [name: string]: unknown }
 
 export interface Sources {
@@ -42,9 +36,6 @@ export interface SourceOptions {
 
 const isTree = (value: unknown): value is Tree => typeof value === 'object' && value !== null && !Array.isArray(value)
 
-export const keyName = (path: Path): string =>
-  path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? String(part) : `.${String(part)}`)).join('')
-
 export function valueAt(tree: Tree, path: Path): unknown {
   let value: unknown = tree
   for (const part of path) value = (value as Record<PropertyKey, unknown> | null | undefined)?.[part]
@@ -60,36 +51,53 @@ interface FileSource {
 
 const NO_FILE: FileSource = { tree: {}, problems: [], line: () => '' }
 
+/** What to do about a file that can't be read, for some reasons. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  ENOENT: 'write it, or name another one by --config or NATLOOM_CONFIG',
+  EISDIR: 'name the file in it',
+  EACCES: 'be the user that the gateway runs as, or let this one read it',
+}
+
 function readFile(file: string | undefined): FileSource {
   const name = file ?? DEFAULT_FILE
+  if (name === '') return refusedFile('--config', '"" names no file; name one, or leave --config out')
   try {
-    return parseFile(name, readFileSync(name, 'utf8'))
+    return parseFile(name, new TextDecoder('utf8', { fatal: true }).decode(readFileSync(name)))
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
+    if (code === 'ERR_ENCODING_INVALID_ENCODED_DATA')
+      return refusedFile(name, 'is no text: its bytes are not UTF-8; name a file of YAML, or save it as UTF-8')
     if (code === undefined) throw error
     if (code === 'ENOENT' && file === undefined) return NO_FILE
-    return { ...NO_FILE, problems: [{ where: name, what: `can't be read: ${code}` }] }
+    const remedy = REMEDIES[code] ?? 'name another one by --config or NATLOOM_CONFIG'
+    return refusedFile(name, `can't be read: ${FILE_ERRORS[code] ?? code}; ${remedy}`)
   }
 }
 
+const refusedFile = (where: string, what: string): FileSource => ({ ...NO_FILE, problems: [{ where, what }] })
+
 function parseFile(name: string, text: string): FileSource {
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
-  const at = (offset: number) => `${name}:${lines.linePos(offset).line}`
-  const problems = [...document.errors, ...document.warnings].map(({ pos, message }) => ({
-    where: at(pos[0]),
-    what: message,
-  }))
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false })
+  const problems = textProblems(document, { name, text, lines })
   if (problems.length > 0) return { ...NO_FILE, problems }
-  const tree: unknown = document.toJS() ?? {}
-  if (!isTree(tree)) {
-    const what = `${JSON.stringify(tree)} is not allowed; allowed: a mapping of keys to values`
-    return { ...NO_FILE, problems: [{ where: at(0), what }] }
-  }
+  const tree = documentValue(document)
+  if (tree === undefined) return refusedFile(name, 'its aliases (*NAME) multiply beyond reason; write the values out')
+  if (!isTree(tree))
+    return refusedFile(`${name}:1`, `${shown(tree)} is not allowed; allowed: keys with values, such as inside: [lan0]`)
   return {
     tree: expandShorthands(withoutNulls(tree)),
     problems,
-    line: (path) => at(offsetOf(document.contents, path)),
+    line: (path) => `${name}:${lines.linePos(offsetOf(document.contents, path)).line}`,
+  }
+}
+
+/** An empty file sets nothing. Undefined if its aliases make more of it than is sound. */
+function documentValue(document: Document): unknown {
+  try {
+    return document.toJS() ?? {}
+  } catch {
+    return undefined
   }
 }
 
@@ -116,7 +124,7 @@ function offsetOf(contents: Node | null, path: Path): number {
   let offset = 0
   for (const part of path) {
     if (isMap(node)) {
-      const pair = node.items.find(({ key }) => isScalar(key) && key.value === part)
+      const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === part)
       if (!pair) break
       offset = (pair.key as Node).range?.[0] ?? offset
       node = pair.value

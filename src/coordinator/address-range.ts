@@ -2,7 +2,16 @@
 // order (203.0.113.1 is 0xcb007101), because addresses of a range are counted; swap32() turns them into addresses as
 // loaded from a packet.
 
-import { type Addr, parseAddress, parsePrefix, swap32 } from '../wire/address.ts'
+import {
+  type Addr,
+  formatAddress,
+  isLoopback,
+  isMulticast,
+  isThisNetwork,
+  parseAddress,
+  parsePrefix,
+  swap32,
+} from '../wire/address.ts'
 
 export interface AddressRange {
   readonly first: number
@@ -30,3 +39,20 @@ export const poolAddresses = (entries: readonly string[]): Addr[] =>
   entries
     .map(parseAddressRange)
     .flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, i) => swap32((first + i) | 0)))
+
+/** How many addresses a pool has. Throws RangeError as above. */
+export const poolSize = (entries: readonly string[]): number =>
+  entries.map(parseAddressRange).reduce((sum, { first, last }) => sum + last - first + 1, 0)
+
+/** Why no host on a network can have this address, to be read on; undefined if one can. Authority: RFC 6890. */
+export function noHostsAddress(address: Addr): string | undefined {
+  const block = blockOf(address)
+  return block && `${formatAddress(address)} is in ${block}, which no host on a network has`
+}
+
+function blockOf(address: Addr): string | undefined {
+  if (isThisNetwork(address)) return '0.0.0.0/8'
+  if (isLoopback(address)) return '127.0.0.0/8 (loopback)'
+  if (isMulticast(address)) return '224.0.0.0/4 (multicast)'
+  return (address & 0xf0) === 0xf0 ? '240.0.0.0/4 (reserved)' : undefined
+}

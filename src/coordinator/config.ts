@@ -139,3 +139,12 @@ export const sharesAddress = ({ nat }: Pick<GatewayConfig, 'nat'>): boolean => n
 /** The host's own ephemeral ports while the gateway runs; null if no address is shared: they stay what they are. */
 export const hostPortRange = (config: Pick<GatewayConfig, 'nat'>): { from: number; to: number } | null =>
   sharesAddress(config) ? { from: config.nat.ports.to + 1, to: HIGHEST_PORT } : null
+
+/** Why values, each of them allowed by itself, can't stand together. */
+export interface ConfigFault {
+  /** The key that is to be changed. */
+  readonly path: readonly (string | number)[]
+  readonly fault: string
+  /** What to change, so that it can. */
+  readonly remedy: string
+}

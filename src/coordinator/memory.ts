@@ -3,28 +3,22 @@
 // Owner: the coordinator allocates the buffers; the module that lays one out says who writes what in it.
 
 import { getRandomValues } from 'node:crypto'
-import { ExpectationTable } from '../conntrack/expectation-table.ts'
+import type { ExpectationTable } from '../conntrack/expectation-table.ts'
 import { INSIDE, OUTSIDE, type Side } from '../conntrack/terms.ts'
 import { counterBlock } from '../counters/counters.ts'
-import { HandoverRings, handoverFrameBytes } from '../datapath/handover/handover-rings.ts'
+import { handoverFrameBytes } from '../datapath/handover/handover-rings.ts'
 import type { ShardMemory, ShardSettings } from '../datapath/shard-contract.ts'
 import { tableBytes } from '../datapath/shard-tables.ts'
-import { HelperList } from '../helpers/helper-list.ts'
+import type { HelperList } from '../helpers/helper-list.ts'
 import { addressOf, adviseHugePages } from '../io/syscalls.ts'
-import { ControlWords } from '../memory/control-words.ts'
+import type { ControlWords } from '../memory/control-words.ts'
 import { allocate, CACHE_LINE, Region, sharedMemory } from '../memory/region.ts'
-import { Externals } from '../nat/externals.ts'
-import { Fib, type FibOptions } from '../routing/fib.ts'
-import { poolAddresses } from './address-range.ts'
+import type { Externals } from '../nat/externals.ts'
+import type { Fib, FibOptions } from '../routing/fib.ts'
 import type { GatewayConfig } from './config.ts'
 import { parseFilterRule } from './filter.ts'
+import { sharedCuts, sharedTables, shareOf } from './memory-plan.ts'
 import { parsePortForward } from './port-forwards.ts'
-
-/**
- * Entries for external addresses at least: an outside interface has one address at a time, but an earlier one keeps its
- * entry until every shard has seen that it ended.
- */
-const FEWEST_EXTERNALS = 8
 
 /** Rows of the dispatcher's own tables: it has some because every worker has, and tracks nothing. */
 const DISPATCHER_ROWS = 16
@@ -62,16 +56,13 @@ export function allocateMemory(
   random: (words: Int32Array) => Int32Array = getRandomValues,
 ): GatewayMemory {
   const settings = shardSettings(config, random(new Int32Array(3)))
-  const { externals: externalsOptions, fib: fibOptions } = settings[0]
-  const externals = allocate((region) => new Externals(region, externalsOptions))
-  const fib = allocate((region) => new Fib(region, fibOptions))
-  const workers = config.workers + 1
-  const control = allocate((region) => new ControlWords(region, workers))
-  const handover = allocate((region) => new HandoverRings(region, config.workers))
-  const expectations = allocate(
-    (region) => new ExpectationTable(region, { capacity: settings[0].expectations, shards: config.workers }),
-  )
-  const helperList = allocate((region) => new HelperList(region, config.workers))
+  const cuts = sharedCuts(config)
+  const externals = allocate(cuts.externals)
+  const fib = allocate(cuts.fib)
+  const control = allocate(cuts.control)
+  const handover = allocate(cuts.handover)
+  const expectations = allocate(cuts.expectations)
+  const helperList = allocate(cuts.helperList)
   const peers = settings.map(tablesOf)
   const memoryOf = (tables: SharedArrayBuffer): ShardMemory => ({
     tables,
@@ -90,9 +81,9 @@ export function allocateMemory(
     externals: externals.view,
     expectations: expectations.view,
     helperList: helperList.view,
-    fib: { buffer: fib.buffer, options: fibOptions, view: fib.view },
+    fib: { buffer: fib.buffer, options: settings[0]!.fib, view: fib.view },
     sharedPacketMemory: handoverFrameBytes(config.workers),
-    control: { buffer: control.buffer, words: control.view, workers },
+    control: { buffer: control.buffer, words: control.view, workers: sharedTables(config).workers },
     ...(config.dispatch === 'thread' && { dispatcher: dispatcher(memoryOf, settings[0]!) }),
   }
 }
@@ -114,7 +105,7 @@ function tablesOf(settings: ShardSettings): SharedArrayBuffer {
 
 function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array): ShardSettings[] {
   const { inside, outside, workers, nat, forward, filter, timeouts, capacity, icmp } = config
-  const share = (total: number): number => Math.ceil(total / workers)
+  const { externals, fib } = sharedTables(config)
   const common = {
     sides: [...inside.map((): Side => INSIDE), ...outside.map((): Side => OUTSIDE)],
     shards: workers,
@@ -123,12 +114,9 @@ function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array):
     epoch: 1,
     ownerKey: ownerKey!,
     hashKey: [low!, high!] as const,
-    connections: share(capacity.connections),
-    externals: {
-      capacity: Math.max(FEWEST_EXTERNALS, 2 * poolAddresses(nat.pool).length),
-      blockSize: nat.blockSize,
-    },
-    fib: { ports: inside.length + outside.length, shards: workers },
+    connections: shareOf(capacity.connections, workers),
+    externals,
+    fib,
     expectations: capacity.expectations,
     timeouts,
     nat: {
@@ -141,7 +129,7 @@ function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array):
     },
     portForwards: forward.map(parsePortForward),
     filter: filter.map(parseFilterRule),
-    icmpErrorsPerSecond: share(icmp.errorsPerSecond),
+    icmpErrorsPerSecond: shareOf(icmp.errorsPerSecond, workers),
   }
   return Array.from({ length: workers }, (_, shard) => ({ shard, ...common }))
 }

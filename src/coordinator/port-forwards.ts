@@ -41,40 +41,54 @@ export const portForwardText = ({ protocol, address, port, toAddress, toPort }: 
 }
 
 /**
- * Why port forwards, each of them valid by itself, can't stand together or with the external addresses. The text reads
- * on after "allowed: ". Undefined if they can.
+ * Why port forwards, each of them valid by itself, can't stand together or with the external addresses, and what to do.
+ * Undefined if they can.
  */
 export function faultOfPortForwards(
   portForwards: readonly PortForwardConfig[],
   pool: readonly string[],
   natPorts: PortRange,
 ): string | undefined {
+  const addresses = new Set(poolAddresses(pool))
   const parsed = portForwards.map(parsePortForward)
-  const addresses = poolAddresses(pool)
-  for (const [i, portForward] of parsed.entries()) {
-    const twin = parsed.slice(0, i).find((other) => overlap(other, portForward))
-    if (twin)
-      return `each external port once, but ${portForwardText(twin)} and ${portForwardText(portForward)} have the same`
-    const fault = addresses.length > 0 ? faultInPool(portForward, addresses) : faultOfShared(portForward, natPorts)
-    if (fault) return fault
+  const twins = twinsOf(parsed)
+  if (twins) {
+    const [one, other] = twins.map(portForwardText)
+    return `${one} and ${other} have the same external port; forward another one, or leave one of them out`
+  }
+  for (const portForward of parsed) {
+    const fault = addresses.size > 0 ? faultInPool(portForward, addresses, pool) : faultOfShared(portForward, natPorts)
+    if (fault) return `${portForwardText(portForward)} ${fault}`
   }
   return undefined
 }
 
-const overlap = (a: PortForward, b: PortForward): boolean =>
-  a.protocol === b.protocol &&
-  a.port === b.port &&
-  (a.address === null || b.address === null || a.address === b.address)
+/** The first two that have an external port in common. */
+function twinsOf(portForwards: readonly PortForward[]): [PortForward, PortForward] | undefined {
+  const byPort = new Map<string, PortForward[]>()
+  for (const portForward of portForwards) {
+    const { protocol, port, address } = portForward
+    const others = byPort.get(`${protocol} ${port}`) ?? []
+    const twin = others.find((other) => other.address === null || address === null || other.address === address)
+    if (twin) return [twin, portForward]
+    byPort.set(`${protocol} ${port}`, [...others, portForward])
+  }
+  return undefined
+}
 
-function faultInPool(portForward: PortForward, pool: readonly Addr[]): string | undefined {
-  if (portForward.address === null || pool.includes(portForward.address)) return undefined
-  return `addresses of nat.pool, which ${portForwardText(portForward)} has not`
+function faultInPool({ address, port, toAddress }: PortForward, addresses: ReadonlySet<Addr>, pool: readonly string[]) {
+  const list = pool.join(', ')
+  if (address !== null && !addresses.has(address))
+    return `has no address of nat.pool (${list}); name one of them, or :${port} for all`
+  if (addresses.has(toAddress))
+    return `leads to an address of nat.pool (${list}); name the server by its address inside`
+  return undefined
 }
 
 /** On a shared address the ports from nat.ports on are NAT's and, above those, the host's own connections'. */
-function faultOfShared(portForward: PortForward, { from, to }: PortRange): string | undefined {
-  if (portForward.port < from) return undefined
-  const whose = portForward.port <= to ? `nat.ports (${from}-${to})` : "the host's own, which lie above nat.ports"
-  const wrong = `${portForwardText(portForward)} is one of ${whose}`
-  return `ports below nat.ports.from (${from}) of an address shared with the host; ${wrong}`
+function faultOfShared({ address, port, toAddress }: PortForward, { from, to }: PortRange): string | undefined {
+  if (address === toAddress) return 'leads to where it comes from; name the server by its address inside'
+  if (port < from) return undefined
+  const whose = port <= to ? `nat.ports (${from}-${to})` : "the ports of the host's own connections, above nat.ports"
+  return `has one of ${whose}; forward a port below nat.ports.from (${from})`
 }

@@ -30,8 +30,8 @@ export const mappingsOf = (tables: SharedArrayBuffer, capacity: number): Mapping
   viewMappings(cutTables(new Region(tables), capacity).mappings, capacity)
 
 /** Bytes of a shard's own tables. */
-export const tableBytes = (settings: ShardSettings): number =>
-  bytesOf((region) => cutTables(region, settings.connections))
+export const tableBytes = ({ connections }: Pick<ShardSettings, 'connections'>): number =>
+  bytesOf((region) => cutTables(region, connections))
 
 /** Anyone's view of a shard's connections; conntrack/listing.ts reads it. */
 export const connectionsOf = (tables: SharedArrayBuffer, settings: ShardSettings): ConnectionView =>

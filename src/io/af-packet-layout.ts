@@ -121,3 +121,58 @@ export interface AfPacketRings {
   /** By port; receiveFd is -1 where there is no ring. */
   readonly ports: readonly { readonly name: string; readonly receiveFd: number; readonly sendFd: number }[]
 }
+
+// --- the packet memory as a whole ---
+
+/** A packet is named by an i32 offset. */
+export const MAX_PACKET_MEMORY_BYTES = 2 ** 31 - 1
+const SCRATCH_BYTES = 8 << 20
+const PAGE = 4096
+export const pages = (bytes: number): number => Math.ceil(bytes / PAGE) * PAGE
+
+export interface PacketMemoryOptions {
+  /** Interfaces. */
+  readonly ports: number
+  readonly shards: number
+  /** Who has receive rings: each shard, or the dispatcher alone. */
+  readonly dispatch: 'kernel' | 'thread'
+  /** Size of each receive ring, rounded down to whole blocks. */
+  readonly ringBytes: number
+  /** Size of the range that all shards share. */
+  readonly sharedBytes: number
+  /** Size of the scratch area in each part, rounded up to whole pages; default 8 MiB. */
+  readonly scratchBytes?: number | undefined
+}
+
+/** Where everything lies, as AfPacketRings says it. */
+export interface PacketMemoryLayout {
+  /** By shard and, behind them, the dispatcher's where there is one. */
+  readonly parts: readonly Pick<
+    AfPacketRings,
+    'ringsAt' | 'ringBytes' | 'frames' | 'scratchAt' | 'scratchLength' | 'controlAt'
+  >[]
+  readonly sharedAt: number
+  readonly sharedLength: number
+  readonly packetMemoryLength: number
+}
+
+/** Whether it is too large (MAX_PACKET_MEMORY_BYTES) is for the caller to see. */
+export function packetMemoryLayout(options: PacketMemoryOptions): PacketMemoryLayout {
+  const { ports, shards, dispatch, sharedBytes } = options
+  const blocks = Math.floor(options.ringBytes / BLOCK_BYTES)
+  const rings = { ringBytes: blocks * BLOCK_BYTES, frames: blocks * FRAMES_A_BLOCK }
+  const none = { ringBytes: 0, frames: 0 }
+  const drivers = Array.from({ length: shards }, () => (dispatch === 'kernel' ? rings : none))
+  if (dispatch === 'thread') drivers.push(rings)
+  const scratchLength = pages(options.scratchBytes ?? SCRATCH_BYTES)
+  const sharedLength = pages(sharedBytes)
+  let end = 0
+  const parts = drivers.map((driver) => {
+    const scratchAt = end + ports * driver.ringBytes
+    const controlAt = scratchAt + scratchLength
+    const part = { ...driver, ringsAt: end, scratchAt, scratchLength, controlAt }
+    end = controlAt + pages(controlBytes(ports))
+    return part
+  })
+  return { parts, sharedAt: end, sharedLength, packetMemoryLength: end + sharedLength }
+}

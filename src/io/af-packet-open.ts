@@ -11,11 +11,12 @@ import { FanoutGroup } from './af-packet-fanout.ts'
 import { REFUSE_ALL, setFilter, TAKE_OURS } from './af-packet-filter.ts'
 import {
   type AfPacketRings,
-  BLOCK_BYTES,
   controlBytes,
-  FRAMES_A_BLOCK,
+  MAX_PACKET_MEMORY_BYTES,
   MIN_RING_BYTES,
   PORT_STATE,
+  packetMemoryLayout,
+  pages,
   portControl,
 } from './af-packet-layout.ts'
 import { bindTo, ETH_P_IP, ETH_P_NONE, packetSocket, prepareReceiving, prepareSending } from './af-packet-sockets.ts'
@@ -36,10 +37,6 @@ import {
   PROT_READ_WRITE,
   viewOf,
 } from './syscalls.ts'
-
-const SCRATCH_BYTES = 8 << 20
-/** A packet is named by an i32 offset. */
-const MAX_PACKET_MEMORY_BYTES = 2 ** 31 - 1
 
 export interface AfPacketOptions {
   /** Ports 0, 1, ... in this order. An index is the one in the calling thread's network namespace. */
@@ -189,41 +186,32 @@ function replaceSocket({ packetMemoryAddress, controlAt, ports }: AfPacketRings,
  */
 function layOut(options: AfPacketOptions): AfPacketRings[] {
   const { interfaces, shards, wakeFds, sharedBytes = 0, dispatch, dispatcherWakeFd = -1 } = options
-  const blocks = Math.floor(options.ringBytes / BLOCK_BYTES)
-  const rings = { ringBytes: blocks * BLOCK_BYTES, frames: blocks * FRAMES_A_BLOCK }
-  const none = { ringBytes: 0, frames: 0 }
-  if (options.ringBytes < MIN_RING_BYTES)
+  const { ringBytes, scratchBytes } = options
+  if (ringBytes < MIN_RING_BYTES)
     throw new AfPacketError(
       'ring-size',
-      `a receive ring of ${options.ringBytes} bytes, allowed: ${MIN_RING_BYTES} (16 MiB) or more for each interface`,
+      `a receive ring of ${ringBytes} bytes, allowed: ${MIN_RING_BYTES} (16 MiB) or more for each interface`,
     )
-  const drivers = Array.from({ length: shards }, (_, shard) => ({
-    ...(dispatch === 'kernel' ? rings : none),
-    wakeFd: wakeFds[shard]!,
-  }))
-  if (dispatch === 'thread') drivers.push({ ...rings, wakeFd: dispatcherWakeFd })
-
-  const scratchLength = pages(options.scratchBytes ?? SCRATCH_BYTES)
-  const sharedLength = pages(sharedBytes)
-  let end = 0
-  const parts = drivers.map((driver) => {
-    const scratchAt = end + interfaces.length * driver.ringBytes
-    const controlAt = scratchAt + scratchLength
-    const part = { ...driver, ringsAt: end, scratchAt, scratchLength, controlAt }
-    end = controlAt + pages(controlBytes(interfaces.length))
-    return part
+  const { parts, ...whole } = packetMemoryLayout({
+    ports: interfaces.length,
+    shards,
+    dispatch,
+    ringBytes,
+    sharedBytes,
+    scratchBytes,
   })
-  const packetMemoryLength = end + sharedLength
-  if (packetMemoryLength > MAX_PACKET_MEMORY_BYTES) throw tooLarge(options, rings.ringBytes, packetMemoryLength)
-  const packetMemory = { packetMemoryAddress: 0, packetMemoryLength, sharedAt: end, sharedLength }
-  return parts.map((part) => ({ ...packetMemory, ...part, ports: [] }))
+  if (whole.packetMemoryLength > MAX_PACKET_MEMORY_BYTES) throw tooLarge(options, whole.packetMemoryLength)
+  return parts.map((part, i) => ({
+    packetMemoryAddress: 0,
+    ...whole,
+    ...part,
+    wakeFd: wakeFds[i] ?? dispatcherWakeFd,
+    ports: [],
+  }))
 }
 
-function tooLarge(
-  { interfaces, shards }: AfPacketOptions,
-  ringBytes: number,
-  packetMemoryLength: number,
-): AfPacketError {
+/** A configuration is refused earlier, by the same layout (coordinator/memory-plan.ts). */
+function tooLarge({ interfaces, shards, ringBytes }: AfPacketOptions, packetMemoryLength: number): AfPacketError {
   const remedy = ringBytes > MIN_RING_BYTES ? 'lower io.ringMegabytes' : 'lower workers, rings are as small as can be'
   return new AfPacketError(
     'ring-size',
@@ -261,6 +249,3 @@ function mapAnonymous(packetMemoryAddress: Address, at: number, length: number):
   const flags = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED
   mmap(packetMemoryAddress + at, length, PROT_READ_WRITE, flags, -1)
 }
-
-const PAGE = 4096
-const pages = (bytes: number): number => Math.ceil(bytes / PAGE) * PAGE

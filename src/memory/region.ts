@@ -15,6 +15,8 @@ export const CACHE_LINE = 64
 /** i32 words of one: words of different writers never share one, or each store would take it from the other. */
 export const CACHE_LINE_WORDS = CACHE_LINE / 4
 const WASM_PAGE = 65536
+/** Most bytes of one shared buffer: a WebAssembly memory has 65536 pages. */
+export const MAX_SHARED_BYTES = 65536 * WASM_PAGE
 
 /** A page-aligned shared buffer of at least `bytes`, zeroed; pages are taken from the system when first touched. */
 export function sharedMemory(bytes: number): SharedArrayBuffer {

@@ -38,10 +38,12 @@ export class Rows {
     this.#flags = options.flagsWord
     this.#generation = options.generationWord
     this.words = region.i32((options.capacity + 1) * options.width)
-    // Low rows are taken first, so that a lightly used table stays small in cache and in a sweep.
-    this.#free = new Int32Array(options.capacity)
-    for (let i = 0; i < options.capacity; i++) this.#free[i] = options.capacity - i
-    this.#freeCount = options.capacity
+    // Low rows are taken first, so that a lightly used table stays small in cache and in a sweep. A region that only
+    // measures has no rows.
+    const rows = this.words.length === 0 ? 0 : options.capacity
+    this.#free = new Int32Array(rows)
+    for (let i = 0; i < rows; i++) this.#free[i] = rows - i
+    this.#freeCount = rows
   }
 
   get full(): boolean {

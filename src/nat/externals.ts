@@ -75,6 +75,13 @@ export const entryOfPort = (at: PortIndex): Entry => Math.floor(at / PORTS / SPA
 export const spaceAt = (at: PortIndex): Space => Math.floor(at / PORTS) % SPACES
 export const portOfIndex = (at: PortIndex): PortHost => at % PORTS
 
+/** The blocks of `size` ports that lie within a range of ports, its end included; one that an end cuts is left out. */
+export function wholeBlocks({ from, to }: { readonly from: PortHost; readonly to: PortHost }, size: number): Block[] {
+  const first = Math.ceil(from / size)
+  const end = Math.floor((to + 1) / size)
+  return Array.from({ length: Math.max(0, end - first) }, (_, i) => first + i)
+}
+
 export class Externals {
   readonly capacity: number
   readonly blockSize: number

@@ -8,9 +8,9 @@ const TWO_INTERFACES = { NATLOOM_INSIDE: 'lan0', NATLOOM_OUTSIDE: 'wan0' }
 describe('a configuration that is wrong ends `run` and `check` with exit code 2', () => {
   const wrong = [
     // variables                                            on standard error
-    [{ ...TWO_INTERFACES, NATLOOM_WORKERS: '65' }, 'NATLOOM_WORKERS: 65 is not allowed; allowed: a whole number'],
+    [{ ...TWO_INTERFACES, NATLOOM_WORKERS: '33' }, 'NATLOOM_WORKERS: 33 is not allowed; allowed: a whole number'],
     [{ ...TWO_INTERFACES, NATLOOM_DISPATCH: 'magic' }, 'NATLOOM_DISPATCH: "magic" is not allowed; allowed: kernel'],
-    [{ NATLOOM_INSIDE: 'lan0', NATLOOM_OUTSIDE: 'lan0' }, 'NATLOOM_OUTSIDE: ["lan0"] is not allowed; allowed: other'],
+    [{ NATLOOM_INSIDE: 'lan0', NATLOOM_OUTSIDE: 'lan0' }, 'NATLOOM_OUTSIDE: lan0 is named inside, too'],
     [{ NATLOOM_INSIDE: 'lan0' }, 'outside: not set; set it in the file or by NATLOOM_OUTSIDE'],
     [
       { ...TWO_INTERFACES, NATLOOM_TIMEOUT_UDP: '3' },

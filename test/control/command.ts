@@ -21,7 +21,7 @@ export function natloom(args: readonly string[], env: Variables = {}) {
 }
 
 /** A file that lives as long as the test. */
-export function temporaryFile(name: string, text: string): string {
+export function temporaryFile(name: string, text: string | Uint8Array): string {
   const folder = testFolder('test')
   onTestFinished(() => rmSync(folder, { recursive: true }))
   const path = join(folder, name)

@@ -82,7 +82,7 @@ describe('a rule that is none', () => {
     ['out tcp', '"out" is not allowed; allowed: allow, deny'],
     ['deny proto 256', `256 is not allowed; allowed: ${PROTOCOL}`],
     ['deny proto any', `"any" is not allowed; allowed: ${PROTOCOL}`],
-    ['deny inside 10.0.0.1/8', `"10.0.0.1/8" is not allowed; allowed: ${PREFIX}`],
+    ['deny inside 10.0.0.1/8', `"10.0.0.1/8" is not allowed; allowed: ${PREFIX}; did you mean 10.0.0.0/8?`],
     ['deny remote example.com', `"example.com" is not allowed; allowed: ${PREFIX}`],
     ['deny tcp port 0', `0 is not allowed; allowed: ${PORT}`],
     ['deny tcp port 65536', `65536 is not allowed; allowed: ${PORT}`],

@@ -41,7 +41,7 @@ describe('natloom replay', () => {
   })
 
   const wrong = [
-    [['--workers', '0'], '--workers 0: allowed: a whole number from 1 to 64'],
+    [['--workers', '0'], '--workers 0: allowed: a whole number from 1 to 32'],
     [['--inside', '10.0.0.0/33'], '--inside 10.0.0.0/33: allowed: an IPv4 address or prefix'],
     [['--outside-address', 'me'], '--outside-address me: allowed: an IPv4 address'],
     [['--helper', 'ftp=0'], '--helper ftp=0: allowed: NAME or NAME=PORT'],

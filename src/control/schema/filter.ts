@@ -2,20 +2,19 @@
 
 import * as z from 'zod'
 import { parsePorts } from '../../coordinator/filter.ts'
-import { isServer } from '../../coordinator/helpers/helper-config.ts'
 import { RULE_IN_WORDS, readRule } from '../filter-text.ts'
 import { FLOW_PROTOCOLS } from '../protocols.ts'
+import { isPrefix, PREFIX, prefixText } from './addresses.ts'
 import { choice } from './values.ts'
 
 /** Every rule that doesn't match costs each new flow some nanoseconds. */
 const MAX_RULES = 1024
 
 const PROTOCOL = `${Object.keys(FLOW_PROTOCOLS).join(', ')}, or a number from 0 to 255`
-const PREFIX = 'an IPv4 address, or a prefix without bits behind its length (192.0.2.0/24)'
 const PORT = 'a port from 1 to 65535, or a range a-b'
 const WITH_PORTS: readonly unknown[] = [undefined, 'tcp', 'udp', FLOW_PROTOCOLS.tcp, FLOW_PROTOCOLS.udp]
 
-const prefix = () => z.string(PREFIX).refine(isServer, PREFIX)
+const prefix = () => z.string(PREFIX).refine(isPrefix, { error: (issue) => prefixText(issue.input) })
 
 function isPorts(written: string | number): boolean {
   try {

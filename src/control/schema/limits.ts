@@ -1,6 +1,7 @@
 // What connections are limited by: the sections `timeouts`, `capacity` and `icmp`. Authority for defaults: RFC 4787,
 // 5382 and 5508, Linux's nf_conntrack.
 
+import { FEWEST_CONNECTIONS } from '../../coordinator/memory-plan.ts'
 import { choice, integer, seconds, section } from './values.ts'
 
 export const timeouts = section({
@@ -22,7 +23,7 @@ export const timeouts = section({
   .describe('Seconds without a packet after which a connection is forgotten.')
 
 export const capacity = section({
-  connections: integer(1024, 16_777_216)
+  connections: integer(FEWEST_CONNECTIONS, 16_777_216)
     .optional()
     .describe('Connections tracked at most. By default a 16th of the memory, but 16384 to 262144 rows.'),
   expectations: integer(16, 16_384)

@@ -4,6 +4,7 @@ import * as z from 'zod'
 import { type AddressRange, parseAddressRange } from '../../coordinator/address-range.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../../wire/ipv4.ts'
 import { PROTOCOL_NUMBERS } from '../protocols.ts'
+import { hint, whyNoHosts } from './addresses.ts'
 import { choice, flag, integer, section } from './values.ts'
 
 /** Most addresses in a pool; each takes 768 KB of address space for its port words. */
@@ -15,10 +16,20 @@ const POOL_ENTRY = 'an IPv4 address, a range a-b, or a prefix without bits behin
 const pool = () =>
   z
     .array(
-      z.string(POOL_ENTRY).refine((text) => rangeOf(text) !== undefined, POOL_ENTRY),
+      z.string(POOL_ENTRY).refine((text) => poolEntryFault(text) === undefined, {
+        error: (issue) => `${POOL_ENTRY}${poolEntryFault(issue.input as string)}`,
+      }),
       'a list of addresses, ranges a-b and prefixes',
     )
     .refine((entries) => poolLimit(entries) === undefined, { error: (issue) => poolLimit(issue.input as string[]) })
+
+/** What is wrong with an entry, to be read on after what is allowed; undefined if nothing is. */
+function poolEntryFault(text: string): string | undefined {
+  const range = rangeOf(text)
+  if (range === undefined) return hint(text)
+  const why = whyNoHosts(range)
+  return why && `; ${why}`
+}
 
 export function rangeOf(text: string): AddressRange | undefined {
   try {
@@ -29,7 +40,7 @@ export function rangeOf(text: string): AddressRange | undefined {
 }
 
 /** Which limit the entries exceed together. */
-function poolLimit(entries: readonly string[]): string | undefined {
+export function poolLimit(entries: readonly string[]): string | undefined {
   const ranges = entries.map(rangeOf).filter((range) => range !== undefined)
   ranges.sort((a, b) => a.first - b.first)
   if (ranges.some((range, i) => i > 0 && range.first <= ranges[i - 1]!.last)) return 'each address once'

@@ -17,12 +17,15 @@ export const name = z
 
 /** unix(7): a path has 108 bytes with its terminating zero. */
 const MAX_SOCKET_PATH = 107
-const SOCKET = `an absolute path of at most ${MAX_SOCKET_PATH} bytes`
+const SOCKET = `an absolute path of a file, of at most ${MAX_SOCKET_PATH} bytes`
+const FILE = 'an absolute path of a file'
+/** Begins at the root, and ends in a name. */
+const FILE_PATH = /^\/(.*[^/])?[^/]$/s
 
 export const api = section({
   socket: z
     .string(SOCKET)
-    .regex(/^\/./, SOCKET)
+    .regex(FILE_PATH, SOCKET)
     .refine((path) => Buffer.byteLength(path) <= MAX_SOCKET_PATH, SOCKET)
     .optional()
     .describe(
@@ -45,8 +48,8 @@ export const log = section({
 }).prefault({})
 
 export const statePath = z
-  .string('an absolute path')
-  .regex(/^\/./, 'an absolute path')
+  .string(FILE)
+  .regex(FILE_PATH, FILE)
   .optional()
   .describe(
     'Where the next start finds what a killed gateway could not take back. By default /run/natloom/state.json, or ' +

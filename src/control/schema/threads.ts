@@ -1,10 +1,9 @@
 // Threads and how packets reach them: the keys `workers`, `dispatch`, `supervision` and `io`.
 
+import { FEWEST_RING_MEGABYTES, MOST_WORKERS } from '../../coordinator/memory-plan.ts'
 import { choice, integer, section } from './values.ts'
 
-export const MAX_WORKERS = 64
-
-export const workers = integer(1, MAX_WORKERS)
+export const workers = integer(1, MOST_WORKERS)
   .optional()
   .describe('Shards, each a thread that owns a part of the connections. By default one less than there are cores.')
 
@@ -23,7 +22,7 @@ export const supervision = section({
 
 export const io = section({
   driver: choice('af-packet').default('af-packet').describe('How packets are received and sent.'),
-  ringMegabytes: integer(16, 512, 'megabytes')
+  ringMegabytes: integer(FEWEST_RING_MEGABYTES, 512, 'megabytes')
     .default(128)
     .describe('Memory for received packets of each interface, in megabytes.'),
   qdisc: choice('auto', 'honour', 'bypass')

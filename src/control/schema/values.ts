@@ -10,8 +10,9 @@ export const integer = (from: number, to: number, unit = '') => {
 export const seconds = () => integer(1, 1_000_000, 'seconds')
 export const choice = <const T extends readonly [string, ...string[]]>(...words: T) => z.enum(words, words.join(', '))
 export const flag = () => z.boolean('true, false')
-export const section = <T extends z.core.$ZodLooseShape>(shape: T) =>
-  z.strictObject(shape, 'a mapping of keys to values')
+/** A mapping. The text says what is allowed in its place; without one, its keys. */
+export const section = <T extends z.core.$ZodLooseShape>(shape: T, allowed?: string) =>
+  z.strictObject(shape, allowed ?? `keys with values: ${Object.keys(shape).join(', ')}`)
 
 export const interfaces = () => {
   const list = 'a list of one or more interface names, each once, such as [lan0]'

@@ -1,7 +1,6 @@
 // Checks of ports: those that NAT takes of an address that it shares with the host, and those that are forwarded.
 
 import type { HostFacts } from '../../host/facts.ts'
-import type { PortRange } from '../../host/port-range.ts'
 import type { PortForward } from '../../nat/port-forward-rules.ts'
 import { ROUTE } from '../../routing/fib.ts'
 import { type Addr, formatAddress } from '../../wire/address.ts'
@@ -62,9 +61,14 @@ export const portRange: HostCheck = (config, host) => {
 export const servedForwards: HostCheck = (config, host) => {
   if (!sharesAddress(config)) return []
   const addresses = sharedAddresses(config, host)
-  const served = config.forward.map(parsePortForward).filter(({ protocol, port }) => {
-    const range: PortRange = { from: port, to: port }
-    return host.portsInUse(addresses, range, protocol).has(port)
+  const portForwards = config.forward.map(parsePortForward)
+  const served = PROTOCOLS.flatMap(([, protocol]) => {
+    const those = portForwards.filter((portForward) => portForward.protocol === protocol)
+    if (those.length === 0) return []
+    // One question for all of them: a host with thousands of port forwards would start for a minute otherwise.
+    const ports = those.map(({ port }) => port)
+    const taken = host.portsInUse(addresses, { from: Math.min(...ports), to: Math.max(...ports) }, protocol)
+    return those.filter(({ port }) => taken.has(port))
   })
   if (served.length === 0) return []
   return [

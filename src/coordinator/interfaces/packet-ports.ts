@@ -6,11 +6,10 @@
 import type { Side } from '../../conntrack/terms.ts'
 import type { LinkReport } from '../../host/host-tables.ts'
 import { configuredQdiscs } from '../../host/qdisc.ts'
-import { type AfPacketRings, MIN_RING_BYTES } from '../../io/af-packet-layout.ts'
+import type { AfPacketRings } from '../../io/af-packet-layout.ts'
 import { type AfPacketPorts, openAfPacket } from '../../io/af-packet-open.ts'
 import { AfPacketError } from '../../io/errors.ts'
-
-const MEGABYTE = 2 ** 20
+import { ringBytesOf } from '../memory-plan.ts'
 
 /** The part of the gateway's configuration (coordinator/config.ts) that says how packets are received and sent. */
 interface PortsConfig {
@@ -38,14 +37,12 @@ export class PacketPorts {
   constructor(config: PortsConfig, sides: readonly Side[], links: readonly LinkReport[], options: PacketPortsOptions) {
     const { io, dispatch } = config
     const { wakeFds, dispatcherWakeFd, sharedBytes } = options
-    // The budget is one interface's: a dispatcher thread has one ring of that size, without it the shards divide it.
-    const ringBytes = (io.ringMegabytes * MEGABYTE) / (dispatch === 'thread' ? 1 : wakeFds.length)
     this.#sides = sides
     this.#bound = links.map(({ index }) => index)
     this.#opened = openAfPacket({
       interfaces: links,
       shards: wakeFds.length,
-      ringBytes: Math.max(MIN_RING_BYTES, Math.floor(ringBytes)),
+      ringBytes: ringBytesOf({ io, dispatch, workers: wakeFds.length }),
       qdiscBypass: links.map(bypasses(io.qdisc)),
       wakeFds,
       sharedBytes,

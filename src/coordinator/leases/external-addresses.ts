@@ -13,7 +13,7 @@
 //   all of its blocks leased                    here                nothing is translated to it
 
 import type { PortRange } from '../../host/port-range.ts'
-import { POOL, SHARED, SPACES, spaceOf } from '../../nat/externals.ts'
+import { POOL, SHARED, SPACES, spaceOf, wholeBlocks } from '../../nat/externals.ts'
 import type { Addr } from '../../wire/address.ts'
 import type { NatPorts } from './host-sockets.ts'
 
@@ -106,11 +106,4 @@ export class ExternalAddresses {
     const { externals, shards } = this.#options
     if (externals.ownerOfBlock(entry, space, block) < 0) externals.lease(entry, space, block, block % shards)
   }
-}
-
-/** The blocks that lie wholly within the range. */
-function wholeBlocks({ from, to }: PortRange, size: number): number[] {
-  const first = Math.ceil(from / size)
-  const end = Math.floor((to + 1) / size)
-  return Array.from({ length: Math.max(0, end - first) }, (_, i) => first + i)
 }

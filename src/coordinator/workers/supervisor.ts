@@ -14,6 +14,7 @@
 // Owner: the main thread. The order words are written by the supervisor, heartbeats by the workers
 // (memory/control-words.ts).
 
+import { availableParallelism } from 'node:os'
 import type { ControlWords } from '../../memory/control-words.ts'
 import { EXIT_CONFIGURATION, ThreadError } from './errors.ts'
 import { Heartbeats, LOOK_EVERY_MS } from './heartbeats.ts'
@@ -109,10 +110,12 @@ export class Supervisor {
   /** Resolves when every worker has turned once. Throws ThreadError. */
   async forwarding(): Promise<void> {
     const { words, slots } = this.#options
+    // All begin together, so where there are more of them than cores each waits for the others.
+    const withinMs = FIRST_TURN_WITHIN_MS * Math.ceil(slots.length / availableParallelism())
     const first = slots.map(async ({ name }, worker) => {
-      if (await words.firstBeat(worker, FIRST_TURN_WITHIN_MS)) return
+      if (await words.firstBeat(worker, withinMs)) return
       const helper = this.#options.blame(worker, 'silent')
-      throw startError(`${name} did not begin within ${FIRST_TURN_WITHIN_MS / 1000} s`, helper)
+      throw startError(`${name} did not begin within ${withinMs / 1000} s`, helper)
     })
     await Promise.race([Promise.all(first), this.#failure])
     this.#isForwarding = true

@@ -1,0 +1,99 @@
+import { describe, expect, it } from 'vitest'
+import { loadConfig } from '../../src/control/config.ts'
+import { allocateMemory } from '../../src/coordinator/memory.ts'
+import {
+  MOST_WORKERS,
+  memoryFaults,
+  memoryPlan,
+  mostWorkers,
+  type PlannedConfig,
+} from '../../src/coordinator/memory-plan.ts'
+
+const GIB = 2 ** 30
+
+const configuration = (changes: Readonly<Record<string, string>> = {}) =>
+  loadConfig({
+    env: {
+      NATLOOM_CONFIG: '/dev/null',
+      NATLOOM_INSIDE: 'lan0',
+      NATLOOM_OUTSIDE: 'wan0',
+      NATLOOM_WORKERS: '1',
+      NATLOOM_CAPACITY_CONNECTIONS: '16384',
+      ...changes,
+    },
+  }).config
+
+describe('the plan of memory', () => {
+  const configurations = [
+    {},
+    { NATLOOM_WORKERS: '3', NATLOOM_CAPACITY_CONNECTIONS: '100000', NATLOOM_INSIDE: 'lan0,lan1' },
+    { NATLOOM_WORKERS: '2', NATLOOM_NAT_POOL: '203.0.113.0/26', NATLOOM_CAPACITY_EXPECTATIONS: '16384' },
+  ]
+  for (const changes of configurations)
+    it(`of ${JSON.stringify(changes)} is what is allocated, to the page`, () => {
+      const config = configuration(changes)
+      const plan = memoryPlan(config)
+      const { shards, control, fib } = allocateMemory(config)
+      const page = (bytes: number) => Math.ceil(bytes / 65536) * 65536
+      expect(shards.map(({ tables }) => tables.byteLength)).toEqual(shards.map(() => page(plan.tables)))
+      const { externals, handover, expectations, helperList } = shards[0]!
+      const shared = [externals, handover, expectations, helperList, fib.buffer, control.buffer]
+      const allocated = shared.reduce((sum, { byteLength }) => sum + byteLength, 0)
+      expect(allocated).toBeGreaterThanOrEqual(plan.shared)
+      expect(allocated - plan.shared).toBeLessThan(shared.length * 65536)
+    })
+
+  it('is made without memory of its own, also for the largest table', () => {
+    const before = process.memoryUsage().arrayBuffers
+    const { tables } = memoryPlan({ ...configuration(), capacity: { connections: 16_777_216, expectations: 16_384 } })
+    expect(tables).toBeGreaterThan(4 * GIB)
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 20)
+  })
+})
+
+describe('what has no room', () => {
+  const planned = (changes: Partial<PlannedConfig>): PlannedConfig => ({ ...configuration(), ...changes })
+  const interfaces = (count: number) => Array.from({ length: count }, (_, i) => `lan${i}`)
+  const cases: readonly [string, PlannedConfig, number][] = [
+    ['too many workers', planned({ workers: 32 }), 64 * GIB],
+    ['too large rings', planned({ workers: 32, dispatch: 'thread', io: { ringMegabytes: 512 } }), 64 * GIB],
+    ['many interfaces', planned({ workers: 4, inside: interfaces(20), io: { ringMegabytes: 512 } }), 64 * GIB],
+    ['rings larger than the host', planned({ io: { ringMegabytes: 512 } }), GIB / 2],
+    ['too large tables', planned({ capacity: { connections: 16_777_216, expectations: 16 } }), 64 * GIB],
+  ]
+  for (const [what, config, memory] of cases)
+    it(`${what}: each of the remedies that are told is enough`, () => {
+      const [fault, ...more] = memoryFaults(config, memory)
+      expect(more).toEqual([])
+      const remedies = [...fault!.remedy.matchAll(/([a-zA-Z.]+) to (\w+)/g)]
+      expect(remedies.length).toBeGreaterThan(0)
+      for (const [, key, value] of remedies)
+        expect(memoryFaults(changed(config, key!, value!), memory), `${key} ${value}`).toEqual([])
+    })
+
+  it('is told with fewer interfaces as the only way where nothing else helps', () => {
+    const [fault] = memoryFaults(planned({ inside: interfaces(200), dispatch: 'thread' }), 64 * GIB)
+    expect(fault!.remedy).toBe('name fewer interfaces')
+  })
+
+  it('is never what a host of many cores gets by default', () => {
+    for (const dispatch of ['kernel', 'thread'] as const)
+      for (const ringMegabytes of [16, 128, 512]) {
+        const config = planned({ dispatch, io: { ringMegabytes } })
+        const workers = mostWorkers(config, MOST_WORKERS)
+        expect(memoryFaults({ ...config, workers }, 64 * GIB)).toEqual([])
+      }
+  })
+
+  it('is not the most workers that a configuration may name, with a dispatcher', () => {
+    expect(mostWorkers(planned({ dispatch: 'thread' }), MOST_WORKERS)).toBe(MOST_WORKERS)
+  })
+})
+
+function changed(config: PlannedConfig, key: string, value: string): PlannedConfig {
+  if (key === 'io.ringMegabytes') return { ...config, io: { ringMegabytes: Number(value) } }
+  if (key === 'workers') return { ...config, workers: Number(value) }
+  if (key === 'dispatch') return { ...config, dispatch: 'thread' }
+  if (key === 'capacity.connections') return { ...config, capacity: { ...config.capacity, connections: Number(value) } }
+  throw new Error(`no such remedy: ${key}`)
+}
