@@ -6,7 +6,7 @@ export type HostErrorCode =
   | 'HOST_RIGHTS'
   /** A program is missing. */
   | 'HOST_TOOL'
-  /** nft refused the rules. */
+  /** The program nft does not list the rules of others. */
   | 'HOST_NFT'
   /** A setting below /proc/sys can't be read or was not accepted. */
   | 'HOST_SYSCTL'
