@@ -47,7 +47,9 @@ describe('the installed package', () => {
     const example = readFileSync(installed('natloom/deploy/natloom.yaml'), 'utf8')
     mkdirSync(join(folder, 'etc'))
     writeFileSync(join(folder, 'etc', 'natloom.yaml'), example)
-    expect(await npx('check', '--config', join(folder, 'etc', 'natloom.yaml'))).toMatch(/^inside: .*\n(.*\n)*nat:\n/)
+    const inForce = await npx('check', '--config', join(folder, 'etc', 'natloom.yaml'))
+    expect(inForce).toMatch(/^inside: \[ lan0 \]/m)
+    expect(inForce).toMatch(/^nat:$/m)
   })
 
   it('has a lab that is all right', async () => {
