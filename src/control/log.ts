@@ -3,6 +3,7 @@
 
 import pino from 'pino'
 import type { GatewayConfig } from '../coordinator/config.ts'
+import { EXIT } from './exit-codes.ts'
 
 const STDERR = 2
 
@@ -32,6 +33,23 @@ function textLine(json: string): string {
   const head = [when, label, ...(msg === undefined ? [] : [String(msg)]), ...words].join(' ')
   return stack === undefined ? `${head}\n` : `${head}\n${String(stack)}\n`
 }
+
+/**
+ * What Node would print of this process by itself is logged instead: warnings, and an error that nobody has caught.
+ * That is a fault of natloom, and the process ends with `exit`; what it has set on the host stays, so that the host
+ * fails closed, and the next start takes it over.
+ */
+export function logProcess(log: pino.Logger, exit: (code: number) => void): void {
+  // Node's own listener prints them.
+  process.removeAllListeners('warning')
+  process.on('warning', ({ name, message }) => log.warn({ warning: name }, message))
+  process.on('uncaughtException', (error) => {
+    log.fatal({ err: error }, `unexpected, a fault of natloom: ${reasonOf(error)}`)
+    exit(EXIT.unexpected)
+  })
+}
+
+const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 const plain = (value: unknown): string =>
   typeof value === 'string' && /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value)

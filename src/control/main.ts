@@ -14,7 +14,7 @@ import { EXIT } from './exit-codes.ts'
 import { listExpectations } from './expect-command.ts'
 import { type LoadOptions, listHelpers, load, unload } from './helper-command.ts'
 import { jsonSchema } from './json-schema.ts'
-import { createLog } from './log.ts'
+import { createLog, logProcess } from './log.ts'
 import { DEFAULT_OUTSIDE, type ReplayArguments, replayCapture } from './replay-command.ts'
 import { run } from './run-command.ts'
 import { DEFAULT_FILE } from './sources.ts'
@@ -36,14 +36,23 @@ async function runGateway({ config: file }: ConfigOption): Promise<number> {
   ])
   const log = createLog(config.log)
   for (const notice of notices) log.warn(notice)
-  return run({
-    config,
-    log,
-    begin: (config, log) => new Gateway(config, log),
-    signals: process,
-    now: () => performance.now(),
-    exit: exitAtOnce,
-  })
+  logProcess(log, exitAtOnce)
+  try {
+    return await run({
+      config,
+      log,
+      begin: (config, log) => new Gateway(config, log),
+      signals: process,
+      now: () => performance.now(),
+      exit: exitAtOnce,
+    })
+  } catch (error) {
+    // A silent log doesn't hide why nothing runs.
+    if (!log.isLevelEnabled('fatal')) throw error
+    const { text, exitCode } = explain(error)
+    log.fatal(text)
+    return exitCode
+  }
 }
 
 interface CheckOptions extends ConfigOption {

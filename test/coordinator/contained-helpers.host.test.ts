@@ -2,7 +2,7 @@
 // go on, metrics answer, the helper is named and out of force everywhere, its connection goes on without it, the
 // restart does not count, and SIGTERM ends the gateway with everything taken back.
 
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -57,17 +57,22 @@ beforeAll(async () => {
 })
 afterAll(() => network?.close())
 
-beforeEach(async () => {
-  natloom = await network.forwarding({
-    NATLOOM_WORKERS: '2',
-    NATLOOM_METRICS_LISTEN: METRICS,
-    // One failure that counts would end the gateway.
-    NATLOOM_SUPERVISION_RESTARTS: '0',
+const GATEWAY = {
+  NATLOOM_WORKERS: '2',
+  NATLOOM_METRICS_LISTEN: METRICS,
+  // One failure that counts would end the gateway.
+  NATLOOM_SUPERVISION_RESTARTS: '0',
+}
+
+/** The tests of this group have a gateway that runs, and SIGTERM ends it cleanly afterwards. */
+function haveGateway(): void {
+  beforeEach(async () => {
+    natloom = await network.forwarding(GATEWAY)
   })
-})
-afterEach(async () => {
-  expect(await natloom.stop()).toBe(0)
-})
+  afterEach(async () => {
+    expect(await natloom.stop()).toBe(0)
+  })
+}
 
 function command(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args, '--socket', network.apiSocket], {
@@ -92,6 +97,7 @@ async function helped(text: string): Promise<{ readonly own: number; readonly ot
 }
 
 describe('a helper that a thread does not come back from', () => {
+  haveGateway()
   const failures = [
     // it                    does  in      so it is    label
     ['loops without an end', LOOP, 'help()', 'endless loop', 'endless-loop'],
@@ -135,6 +141,7 @@ describe('a helper that a thread does not come back from', () => {
 })
 
 describe('a module that does not come back from its top level', () => {
+  haveGateway()
   const modules = [
     ['loops', LOOP],
     ['waits for a word', WAIT],
@@ -167,6 +174,7 @@ describe('a module that does not come back from its top level', () => {
 })
 
 describe('an error of a helper', () => {
+  haveGateway()
   it('is an entry of the log, with file, line and column; and nothing in the log is not JSON', async () => {
     const { own } = await helped(helperOf(`console.log('about to'); throw new Error('out of order')`))
     expect(await echo(own, 'FAIL\n')).toBe('FAIL\n')
@@ -180,5 +188,53 @@ describe('an error of a helper', () => {
       stack: expect.stringContaining('Error: out of order\n    at fail '),
     })
     for (const line of natloom.program.output.trim().split('\n')) expect(() => JSON.parse(line), line).not.toThrow()
+  })
+})
+
+describe('a start with such a helper', () => {
+  const modules = [
+    // it                           at its top level                 and natloom says
+    ['loops', LOOP, 'an endless loop or a wait at its top level'],
+    ['waits for a word', WAIT, 'an endless loop or a wait at its top level'],
+    ['waits for a promise', 'await new Promise(() => {})', 'its import took longer than 2 s'],
+    ['exits', 'process.exit(0)', 'its import ended the process with exit code 0'],
+    ['throws', `throw new Error('out of order')`, 'out of order (at '],
+  ] as const
+  for (const [what, text, says] of modules)
+    it(`that ${what} at its top level fails, with exit code 2 and the reason`, async () => {
+      writeFileSync(module, helperOf('', text))
+      natloom = network.natloom({ ...GATEWAY, NATLOOM_HELPERS: module })
+      expect(await natloom.ended()).toBe(2)
+      const last = JSON.parse(natloom.program.output.trim().split('\n').at(-1)!)
+      expect(last).toMatchObject({ level: 'fatal', msg: expect.stringContaining(says) })
+      expect(last.msg).toContain(`natloom: the helper ${module} can't be loaded: `)
+    })
+
+  it('that loops in a shard, and not in its trial, fails with exit code 2 and its name', async () => {
+    const inShard = `import { isMainThread } from 'node:worker_threads'; if (!isMainThread) { ${LOOP} }`
+    writeFileSync(module, helperOf('', inShard))
+    natloom = network.natloom({ ...GATEWAY, NATLOOM_HELPERS: module })
+    const failed = await natloom.logged('"fatal"')
+    expect(failed.msg).toMatch(
+      /^natloom: shard \d did not begin within 10 s: helper beacon: endless loop in the import/,
+    )
+    expect(await natloom.ended()).toBe(2)
+  })
+})
+
+describe('a helper that is in a system call that does not return', () => {
+  it('is named, and the gateway ends with exit code 4 and everything taken back', async () => {
+    const fifo = `${network.topology.directory}/fifo`
+    execFileSync('mkfifo', [fifo])
+    natloom = await network.forwarding(GATEWAY)
+    const { own } = await helped(helperOf(`readFileSync('${fifo}')`, `import { readFileSync } from 'node:fs'`))
+    echo(own, 'FAIL\n').catch(() => {})
+    const failed = await natloom.logged("its thread can't be ended")
+    expect(failed).toMatchObject({
+      level: 'fatal',
+      msg: expect.stringMatching(/: helper beacon: endless loop in help/),
+    })
+    expect(await natloom.ended()).toBe(4)
+    expect(network.topology.gateway.exec('nft', 'list', 'ruleset')).toBe('')
   })
 })

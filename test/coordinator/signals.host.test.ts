@@ -6,6 +6,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { SERVER } from '../../src/lab/world/topology.ts'
+import { eventually } from '../patience.ts'
 import { type Natloom, Network } from './network.ts'
 
 const CONTROL = 9000
@@ -105,13 +106,13 @@ describe('a signal while it starts', () => {
   it('gives up the start: what a helper’s module waits for is not waited for', async () => {
     const path = module(
       'endless',
-      `import { writeSync } from 'node:fs'
-       writeSync(2, '{"msg":"the module waits"}\\n')
+      `import { writeFileSync } from 'node:fs'
+       writeFileSync(import.meta.dirname + '/waits', '')
        await new Promise(() => setInterval(() => {}, 1000))
        export default {}`,
     )
     const natloom = start({ NATLOOM_HELPERS: path })
-    await natloom.logged('the module waits')
+    await eventually('the module waits', () => existsSync(`${network.topology.directory}/waits`))
     natloom.kill('SIGTERM')
     expect(await natloom.ended()).toBe(0)
     expect(natloom.program.output).not.toContain('"forwarding"')
