@@ -12,7 +12,7 @@ import { Namespace } from '../src/lab/world/namespace.ts'
 import { familyOf, removeLeftovers, removeOf } from '../src/lab/world/topology.ts'
 
 /** What begins the names of all runs, and of what else the tests start: the lab, the benches. */
-const FAMILIES = ['nlt', 'natloom-lab', 'natloom-kill', 'natloom-flush']
+const FAMILIES = ['nlt', 'natloom-lab', 'natloom-kill', 'natloom-flush', 'natloom-leaks']
 /**
  * In the environment of the test files: what begins this run's names. natloom itself refuses unknown NATLOOM_ names.
  */
