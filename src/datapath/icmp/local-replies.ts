@@ -67,7 +67,8 @@ let filledAt = 0
 export function attachLocalReplies(errorsPerSecond: number): void {
   perSecond = errorsPerSecond
   tokens = burstOf(errorsPerSecond)
-  filledAt = nowMs
+  // Full whatever the time is: a shard that was warmed up has seen later times than its first turn has.
+  filledAt = 0
 }
 
 const burstOf = (rate: number): number => Math.max(50, rate / 10)

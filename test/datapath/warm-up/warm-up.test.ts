@@ -5,8 +5,9 @@ import { describe, expect, it } from 'vitest'
 import type { ShardMemory, Warmed } from '../../../src/datapath/shard-contract.ts'
 import type { HelperEntry } from '../../../src/helpers/load.ts'
 import { DEFAULT_NAT } from '../../../src/nat/settings.ts'
+import { parsePrefix } from '../../../src/wire/address.ts'
 import { Gateway, type GatewayOptions } from '../gateway.ts'
-import { HOST, SERVER } from '../network.ts'
+import { HOST, LAN, SERVER } from '../network.ts'
 import { echo, tcpSegment, udp } from '../packets.ts'
 
 const FTP: HelperEntry = {
@@ -21,6 +22,12 @@ const FTP: HelperEntry = {
 const USERS: HelperEntry = { ...FTP, id: 2, name: 'own', module: '/nowhere/own.mjs', load: 2 }
 
 const ROUNDS = 3
+/** So many rounds last longer in the warm-up's own time than it takes to save up for ICMP errors anew. */
+const LONG = 200
+const ALL = parsePrefix('0.0.0.0/0')
+const DENY_ALL = [
+  { allows: false, openedFrom: null, related: null, protocol: null, inside: ALL, remote: ALL, ports: null },
+]
 /** What each round sends: 5 of UDP, 8 and 4 of TCP, 2 of ICMP; with FTP 3 + 4 + 2 more. */
 const SENT = 19
 const SENT_WITH_FTP = 28
@@ -101,6 +108,17 @@ describe('a warm-up', () => {
     const { gateway } = await warmed({ helpers: [FTP] })
     expect(played(gateway)).toEqual(expected)
     expect(differences(gateway.memory, fresh.memory)).toEqual([])
+  })
+
+  it('of any length leaves the right to say ICMP errors, from the first packet on', async () => {
+    const gateway = await Gateway.start({
+      filter: DENY_ALL,
+      icmpErrorsPerSecond: 500,
+      warmUp: ({ rounds }) => rounds < LONG,
+    })
+    expect(gateway.fate(LAN, udp(`${HOST}:5000`, `${SERVER}:53`))).toBe('filter-denied')
+    expect(gateway.toLan()).toHaveLength(1)
+    expect(gateway.counter('icmpErrorsSuppressed')).toBe(0)
   })
 
   it('loads no helper into the shard', async () => {
