@@ -1,5 +1,6 @@
 // Checks of what natloom needs of the machine and of its own process, whatever the network is like.
 
+import { memoryPlan } from '../memory-plan.ts'
 import { error, type Finding, type HostCheck, warning } from './finding.ts'
 
 const MEGABYTE = 2 ** 20
@@ -36,8 +37,8 @@ export const instances: HostCheck = ({ statePath }, host) => {
   return [warning(what, 'start natloom, which takes them over, and stop it, if they are to go')]
 }
 
-export const memory: HostCheck = ({ inside, outside, io }, host) => {
-  const rings = (inside.length + outside.length) * io.ringMegabytes
+export const memory: HostCheck = (config, host) => {
+  const rings = Math.ceil(memoryPlan(config).rings / MEGABYTE)
   const available = Math.floor(host.availableMemory() / MEGABYTE)
   if (rings <= available) return []
   const what = `receive rings take ${rings} MB at once, and this host has ${available} MB to spare`

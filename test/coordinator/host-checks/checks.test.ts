@@ -231,7 +231,7 @@ describe('a host that lacks one thing', () => {
     [
       'memory',
       { availableMemory: () => 200 * 2 ** 20 },
-      {},
+      { NATLOOM_WORKERS: '2' },
       'warning: receive rings take 256 MB at once, and this host has 200 MB to spare',
       'io.ringMegabytes',
     ],
