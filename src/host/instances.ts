@@ -134,7 +134,7 @@ export function register(name: string, statePath: string): void {
   } catch (error) {
     throw new HostError(
       'HOST_STATE',
-      `${link} can't be made (${reasonOf(error)}): natlooms of one host find each other there; make its folder writable`,
+      `${link} can't be made (${reasonOf(error)}): natlooms find each other there; make its folder writable`,
       { cause: error },
     )
   }

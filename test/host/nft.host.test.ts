@@ -179,7 +179,10 @@ describe('rules that hide from the kernel what natloom carries', () => {
       const flood = `
         const socket = require('node:dgram').createSocket('udp4')
         let sent = 0
-        const more = () => socket.send('flood', 5000, '203.0.113.9', () => (++sent === 1000 && console.log('floods'), more()))
+        const more = () => socket.send('flood', 5000, '203.0.113.9', () => {
+          if (++sent === 1000) console.log('floods')
+          more()
+        })
         more()`
       const child = host('lan').spawn(process.execPath, ['-e', flood])
       await once(child.stdout!, 'data')

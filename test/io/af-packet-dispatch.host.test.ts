@@ -84,8 +84,8 @@ const received = (shard: number, port: number, count: number): number[] =>
   receiveCopies(drivers[shard], port, count).map(({ frame }) => numberOf(frame))
 
 /**
- * Sends frames with these numbers; each must arrive at the shard that byNumber(shift) names, and at no other. Frames that
- * are not for this host, which go before them, must arrive at none.
+ * Sends frames with these numbers; each must arrive at the shard that byNumber(shift) names, and at no other. Frames
+ * that are not for this host, which go before them, must arrive at none.
  */
 function expectDispatched(port: number, numbers: readonly number[], shift = 0): void {
   ends[port].send(tagged(numbered(1), 5))
