@@ -2,7 +2,7 @@
 // Main thread. Owner of all threads, sockets, shared memory, and of what is changed on the host.
 //
 //   step                      made of                              afterwards
-//   checks of the host        host-checks/checks.ts                checked once
+//   checks of the host        host-checks/checks.ts                most of them by host-watch.ts
 //   memory                    memory.ts
 //   expectations              expectations/expectation-gc.ts       ended and repaired every second
 //   helpers                   helpers/helper-manager.ts            loaded and unloaded by the API
@@ -10,7 +10,7 @@
 //   sockets and rings         interfaces/packet-ports.ts           bound again to an interface that is back
 //   kernel dispatch           interfaces/kernel-dispatch.ts        follows leases
 //   port range, rules         host/host.ts                         follow addresses and contested ports
-//                             host-rules.ts                        made again if somebody removes them
+//                             host-watch.ts                        made and set again if somebody changes them
 //   addresses and leases      leases/external-addresses.ts         follow the outside address
 //   the host's sockets        leases/host-sockets.ts               looked at about every second
 //   leases on request         leases/block-leases.ts               lent when a shard asks; returned every 10 s
@@ -37,7 +37,7 @@ import { type ExpectationGc, expectationGcOf } from './expectations/expectation-
 import { GatewayHealth } from './health.ts'
 import { HelperManager } from './helpers/helper-manager.ts'
 import { factsFor, findingsAtStart, prerequisites, refuseErrors } from './host-checks/checks.ts'
-import { HostRules } from './host-rules.ts'
+import { HostWatch } from './host-watch.ts'
 import { KernelDispatch } from './interfaces/kernel-dispatch.ts'
 import { firstAddress, linkChanges } from './interfaces/links.ts'
 import { PacketPorts, type PacketPortsOptions } from './interfaces/packet-ports.ts'
@@ -56,7 +56,7 @@ import { RestartLimit } from './workers/restart-limit.ts'
 import { Shards, type ShardsOptions } from './workers/shards.ts'
 import { type WorkersLog, workersLog } from './workers/workers-log.ts'
 
-const LOOK_AT_RULES_EVERY_MS = 3000
+const LOOK_AT_HOST_EVERY_MS = 3000
 const LOOK_AT_SOCKETS_EVERY_MS = 1000
 const RETURN_BLOCKS_EVERY_MS = 10_000
 const LOOK_AT_EXPECTATIONS_EVERY_MS = 1000
@@ -79,7 +79,7 @@ export class Gateway {
   readonly #pool: readonly Addr[]
   readonly #portForwards: readonly PortForward[]
   readonly #host: Host
-  readonly #hostRules: HostRules
+  readonly #hostWatch: HostWatch
   readonly #undo = new UndoStack()
   readonly #health: GatewayHealth
   #end: (exitCode: number) => void = () => {}
@@ -115,14 +115,19 @@ export class Gateway {
       statePath,
       waysOfOwning: waysOfOwning(config.labRules),
     })
-    this.#hostRules = new HostRules(this.#host, log)
+    this.#hostWatch = new HostWatch({
+      host: this.#host,
+      log,
+      config,
+      followQdiscs: () => this.#packetPorts?.followQdiscs(this.#links) ?? [],
+    })
     this.#health = new GatewayHealth({
       shards: config.workers,
       notTurning: () => this.#shards?.notTurning() ?? [],
       externalAddresses: () => this.#externalAddresses?.count ?? 0,
       links: () => this.#links,
     })
-    this.#health.add(() => this.#hostRules.faults())
+    this.#health.add(() => this.#hostWatch.rules.faults())
     this.done = new Promise((resolve) => {
       this.#end = resolve
     })
@@ -174,9 +179,8 @@ export class Gateway {
     })
     this.#startKernelDispatch(memory, packetPorts)
     this.#host.apply()
-    this.#every(LOOK_AT_RULES_EVERY_MS, 'looking at the nft rules', () => this.#hostRules.look())
-    const { externals } = memory
-    const natPorts = { externals, ports: this.#config.nat.ports, portForwards: this.#portForwards }
+    this.#every(LOOK_AT_HOST_EVERY_MS, 'looking at the host', () => this.#hostWatch.look())
+    const natPorts = { externals: memory.externals, ports: this.#config.nat.ports, portForwards: this.#portForwards }
     const hostPorts = new HostSockets({ ...natPorts, host: this.#host, log: this.#log })
     this.#externalAddresses = this.#openExternalAddresses(natPorts, hostPorts)
     this.#bringInLine()
@@ -196,9 +200,8 @@ export class Gateway {
     await this.#starting.unlessStopped(helpers.settled())
     const apiServer = await serveApi(api.socket, { memory, helpers, clock })
     this.#undo.push('the API', () => apiServer.close())
-    const health = () => this.#health.now()
-    const parts = { memory, shards, expectationGc, helpers, hostRules: this.#hostRules, hostPorts }
-    const metricsServer = await serveMetrics(metrics.listen, { ...parts, health })
+    const parts = { memory, shards, expectationGc, helpers, hostWatch: this.#hostWatch, hostPorts }
+    const metricsServer = await serveMetrics(metrics.listen, { ...parts, health: () => this.#health.now() })
     this.#undo.push('the metrics server', () => metricsServer.close())
     this.#metricsUrl = metricsServer.url
     if (this.#failure) throw this.#failure
@@ -209,7 +212,7 @@ export class Gateway {
   #checkHost(host: HostFacts): void {
     const findings = findingsAtStart(this.#config, host)
     refuseErrors(findings)
-    for (const { check, what, mend } of findings) this.#log.warn({ check, mend }, what)
+    this.#hostWatch.begin(findings)
   }
 
   #startExpectationGc(memory: GatewayMemory, clock: () => number): ExpectationGc {
@@ -246,7 +249,7 @@ export class Gateway {
       shardFds,
       changed: (links) => this.#follow(links),
       overflow: (message) => this.#log.error(message),
-      rulesetChanged: (by) => this.#attempt('looking at the nft rules', () => this.#hostRules.look(by)),
+      rulesetChanged: (by) => this.#hostWatch.rulesetChanged(by),
       failed: (error) => this.#fail(error),
     })
     this.#undo.push('the netlink watcher', () => thread.stop())
@@ -336,6 +339,7 @@ export class Gateway {
   #bringInLine(): void {
     const [packetPorts, externalAddresses] = [this.#packetPorts, this.#externalAddresses]
     if (!packetPorts || !externalAddresses) return
+    this.#hostWatch.followLinks(this.#links)
     const isBack = packetPorts.follow(this.#links)
     const isNews = externalAddresses.follow(this.#outsideAddress(), isBack)
     if (isNews) this.#logAddress()

@@ -4,6 +4,7 @@
 
 import type { LinkReport } from '../host/host-tables.ts'
 import type { Health } from '../metrics/server.ts'
+import { masterOf } from './interfaces/links.ts'
 
 /** What is wrong with a part at this moment, a sentence for each fault; empty while all is well. */
 export type HealthCheck = () => readonly string[]
@@ -51,8 +52,11 @@ export class GatewayHealth {
   }
 }
 
-function linkFaults({ name, present, enabled, up, addresses }: LinkReport): string[] {
-  if (!present) return [`interface ${name} is gone`]
+function linkFaults(link: LinkReport): string[] {
+  const { name, present, renamedTo, enabled, up, addresses } = link
+  const master = masterOf(link)
+  if (!present) return [renamedTo === undefined ? `interface ${name} is gone` : `interface ${name} is ${renamedTo} now`]
+  if (master) return [`the ${master.kind} ${master.name} takes all frames of interface ${name}`]
   const down = enabled ? `interface ${name} has no carrier` : `interface ${name} is down`
   return [...(up ? [] : [down]), ...(addresses.length > 0 ? [] : [`interface ${name} has no IPv4 address`])]
 }

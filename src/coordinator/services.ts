@@ -8,7 +8,7 @@ import { connectionList } from './api/connection-list.ts'
 import { expectationList } from './api/expectation-list.ts'
 import type { ExpectationGc } from './expectations/expectation-gc.ts'
 import type { HelperManager } from './helpers/helper-manager.ts'
-import type { HostRules } from './host-rules.ts'
+import type { HostWatch } from './host-watch.ts'
 import type { HostSockets } from './leases/host-sockets.ts'
 import type { GatewayMemory } from './memory.ts'
 import type { Shards } from './workers/shards.ts'
@@ -33,7 +33,7 @@ export interface MetricsSources {
   readonly memory: GatewayMemory
   readonly shards: Shards
   readonly expectationGc: ExpectationGc
-  readonly hostRules: HostRules
+  readonly hostWatch: HostWatch
   readonly hostPorts: HostSockets
   readonly helpers: HelperManager
   health(): Health
@@ -41,8 +41,9 @@ export interface MetricsSources {
 
 /** Resolves once metrics and health are answered at this `address:port`. Throws MetricsError. */
 export function serveMetrics(listen: string, sources: MetricsSources): Promise<MetricsServer> {
-  const { memory, shards, expectationGc, health, ...parts } = sources
-  const registry = createRegistry(countedWorkers(memory, shards), { ...parts, expectations: expectationGc })
+  const { memory, shards, expectationGc, hostWatch, health, ...parts } = sources
+  const host = { hostRules: hostWatch.rules, hostSettings: hostWatch }
+  const registry = createRegistry(countedWorkers(memory, shards), { ...parts, ...host, expectations: expectationGc })
   return MetricsServer.start({ listen, registry, health })
 }
 

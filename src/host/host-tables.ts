@@ -25,6 +25,8 @@ export interface HostTables {
   readonly links: readonly (Link | undefined)[]
   /** By port number: the name of the interface that it is a part of. */
   readonly masters: readonly (string | undefined)[]
+  /** By port number: the name that the interface has now which had the port's name before. */
+  readonly renamed: readonly (string | undefined)[]
   readonly addresses: readonly Address[]
   readonly routes: readonly Route[]
 }
@@ -34,6 +36,8 @@ export interface LinkReport {
   readonly name: string
   /** False while no interface has this name. */
   readonly present: boolean
+  /** The name that the interface has now which had this one before: it is missing, and its packets are not. */
+  readonly renamedTo?: string | undefined
   /** The interface's index in the kernel, 0 while it is missing. Another index: the interface was made anew. */
   readonly index: number
   /** Its state is UP: set by the administrator (`ip link set up`). */
@@ -53,22 +57,32 @@ export interface LinkReport {
 
 const MISSING: FibPort = { up: false, mtu: 0, address: 0, mac: new Uint8Array(6) }
 
-export function readTables(socket: NetlinkSocket, names: readonly string[]): HostTables {
+/** `before`: by port number, the index of the interface that had the port's name last; 0 if none had. */
+export function readTables(
+  socket: NetlinkSocket,
+  names: readonly string[],
+  before: readonly number[] = [],
+): HostTables {
   const all = listLinks(socket)
   const links = names.map((name) => all.find((link) => link.name === name))
   const masterOf = (link: Link | undefined): Link | undefined => all.find(({ index }) => index === link?.master)
   return {
     links,
     masters: links.map((link) => masterOf(link)?.name),
+    renamed: links.map((link, port) => (link ? undefined : all.find(({ index }) => index === before[port])?.name)),
     addresses: listAddresses(socket),
     routes: [...listRoutes(socket, TABLE_LOCAL), ...listRoutes(socket, TABLE_MAIN)],
   }
 }
 
-export const linkReports = (names: readonly string[], { links, masters, addresses }: HostTables): LinkReport[] =>
+export const linkReports = (
+  names: readonly string[],
+  { links, masters, renamed, addresses }: HostTables,
+): LinkReport[] =>
   links.map((link, port) => ({
     name: names[port],
     present: link !== undefined,
+    renamedTo: renamed[port],
     index: link?.index ?? 0,
     enabled: link?.enabled ?? false,
     up: link?.up ?? false,

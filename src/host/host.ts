@@ -6,6 +6,7 @@
 //   apply        port range, rules, pool routes          once after prepare; takes over what a killed natloom left
 //   update       rules, pool routes                      after apply, whenever addresses or interfaces change
 //   contest      rules                                   after apply, whenever the host's sockets change
+//   lookAt...    what somebody else has changed          after apply, every few seconds
 //   undo         takes back all of them, also what a     any time after prepare, also twice
 //                killed natloom left
 // Never: a change is made before the state file says how to undo it.
@@ -17,6 +18,7 @@ import type { Lock } from './locks.ts'
 import { applyPool, FIRST_ROUTE_PROTOCOL, LAST_ROUTE_PROTOCOL } from './pool.ts'
 import {
   claimRange,
+  overlap,
   type PortRange,
   type RangeClaims,
   readPortRange,
@@ -26,7 +28,7 @@ import {
 } from './port-range.ts'
 import { type RulesLook, RuleTables, tableNames, type WayOfOwning } from './rule-tables.ts'
 import type { ContestedPort, ForwardedPort } from './rules.ts'
-import { DEFAULT_NAME, type HostState, leftBehind, newState, removeState, writeState } from './state.ts'
+import { DEFAULT_NAME, type HostState, leftBehind, newState, removeState, stateExists, writeState } from './state.ts'
 
 export interface HostPlan {
   /** Names the nft tables, and is no other gateway's in this network namespace; default `natloom`. */
@@ -53,8 +55,17 @@ export interface HostPlan {
 
 /** What may change while natloom runs. A property that is left out stays as it is. */
 export interface HostUpdate {
+  /** Interfaces of a side that were renamed: whatever their name is, what comes by them must not leave untranslated. */
+  readonly renamed?: { readonly inside: readonly string[]; readonly outside: readonly string[] }
   readonly shared?: readonly Addr[]
   readonly pool?: readonly Addr[]
+}
+
+/** Something that natloom has set, that somebody else has changed, and that was set again. */
+export interface Restored {
+  readonly what: 'port-range' | 'pool-route' | 'state-file'
+  /** What it was before natloom set it again. */
+  readonly was: string
 }
 
 export class Host {
@@ -62,6 +73,7 @@ export class Host {
   #plan: HostPlan
   readonly #name: string
   #contested: readonly ContestedPort[] = []
+  #renamed: Required<HostUpdate>['renamed'] = { inside: [], outside: [] }
   #rules: RuleTables | undefined
   /** The name and the interfaces, from `prepare` to `undo`. */
   #claimed: Lock | undefined
@@ -102,7 +114,9 @@ export class Host {
    */
   update(changes: HostUpdate = {}): void {
     if (!this.#state) return
-    this.#plan = { ...this.#plan, ...changes }
+    const { renamed = this.#renamed, ...plan } = changes
+    this.#plan = { ...this.#plan, ...plan }
+    this.#renamed = renamed
     this.#write({ ...this.#state, pool: union(this.#state.pool, this.#plan.pool) })
     this.#applyPoolAndRules()
   }
@@ -120,6 +134,38 @@ export class Host {
    */
   lookAtRules(): RulesLook | undefined {
     return this.#state && this.#rules?.look()
+  }
+
+  /**
+   * Sets again what somebody else has changed of the port range, the pool's routes and the state file; returns what. To
+   * be called every few seconds after `apply`. Throws HostError, NetlinkError.
+   */
+  lookAtSettings(): Restored[] {
+    const state = this.#state
+    if (!state) return []
+    const restored: Restored[] = []
+    if (!stateExists(this.#statePath)) {
+      this.#write(state)
+      inTurn(() => register(this.#name, this.#statePath))
+      restored.push({ what: 'state-file', was: 'removed' })
+    }
+    // A range beside NAT's ports does no harm: it is somebody's wish, and stays when natloom stops.
+    if (this.#plan.hostPortRange && overlap(readPortRange(), this.#plan.natPorts)) restored.push(this.#movePortRange())
+    for (const address of this.#applyPool(this.#plan.pool, state))
+      restored.push({ what: 'pool-route', was: `of ${formatAddress(address)} removed` })
+    return restored
+  }
+
+  /** Moves the port range that somebody has set out of NAT's ports; theirs is set when the gateway stops. */
+  #movePortRange(): Restored {
+    return inTurn(() => {
+      const current = readPortRange()
+      const own = { original: current, set: this.#plan.hostPortRange! }
+      const { range } = claimRange(current, own.set, { ...this.#rangeClaims(undefined), own })
+      this.#write({ ...this.#state!, portRange: own })
+      writePortRange(range)
+      return { what: 'port-range', was: `${current.from}-${current.to}` }
+    })
   }
 
   /** Undoes what it can and returns what failed. The state file stays until nothing is left to undo. */
@@ -190,8 +236,8 @@ export class Host {
     return { own: own?.portRange, running: claims(true), killed: claims(false) }
   }
 
-  #applyPool(addresses: readonly Addr[], { pool, routeProtocol }: HostState): void {
-    applyPool({ addresses, outside: this.#plan.outside, protocol: routeProtocol }, pool)
+  #applyPool(addresses: readonly Addr[], { pool, routeProtocol }: HostState): Addr[] {
+    return applyPool({ addresses, outside: this.#plan.outside, protocol: routeProtocol }, pool)
   }
 
   #applyPoolAndRules(): void {
@@ -202,8 +248,8 @@ export class Host {
   #applyRules(): void {
     const { inside, outside, shared, pool, natPorts, protocols, forwarded } = this.#plan
     this.#ruleTables().apply({
-      inside,
-      outside,
+      inside: [...inside, ...this.#renamed.inside],
+      outside: [...outside, ...this.#renamed.outside],
       shared,
       pool,
       natPorts,

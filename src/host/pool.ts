@@ -24,9 +24,10 @@ export interface Pool {
 
 /**
  * Makes a route for each address of the pool that no interface has, by the first of the `outside` interfaces that is
- * up, and removes those of `before` that aren't wanted any more. Throws NetlinkError.
+ * up, and removes those of `before` that aren't wanted any more. Returns the addresses of the routes that it has made.
+ * Throws NetlinkError.
  */
-export function applyPool({ addresses, outside, protocol }: Pool, before: readonly Addr[]): void {
+export function applyPool({ addresses, outside, protocol }: Pool, before: readonly Addr[]): Addr[] {
   const socket = new NetlinkSocket(NETLINK_ROUTE)
   try {
     const links = new Map(listLinks(socket).map(({ name, index, enabled }) => [name, enabled ? index : 0]))
@@ -40,18 +41,20 @@ export function applyPool({ addresses, outside, protocol }: Pool, before: readon
       else if (addresses.includes(destination) || before.includes(destination))
         deleteLocalRoute(socket, destination, index, protocol)
     }
-    if (out !== undefined) for (const address of wanted) add(socket, address, out, protocol)
+    return out === undefined ? [] : [...wanted].filter((address) => add(socket, address, out, protocol))
   } finally {
     socket.close()
   }
 }
 
-function add(socket: NetlinkSocket, address: Addr, out: number, protocol: number): void {
+function add(socket: NetlinkSocket, address: Addr, out: number, protocol: number): boolean {
   try {
     addLocalRoute(socket, address, out, protocol)
+    return true
   } catch (error) {
     // EEXIST: the address has become local meanwhile. ENETDOWN, ENODEV: the interface is gone; when it is back,
     // applyPool is called again.
     if (!(error instanceof NetlinkError) || !['EEXIST', 'ENETDOWN', 'ENODEV'].includes(error.errno)) throw error
+    return false
   }
 }

@@ -13,6 +13,8 @@ export interface PortRange {
 
 const FILE = '/proc/sys/net/ipv4/ip_local_port_range'
 
+export const overlap = (a: PortRange, b: PortRange): boolean => a.from <= b.to && b.from <= a.to
+
 export const sameRange = (a: PortRange, b: PortRange): boolean => a.from === b.from && a.to === b.to
 
 /** Throws HostError HOST_SYSCTL. */

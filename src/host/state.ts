@@ -2,7 +2,7 @@
 // the last one is undone, so that the next start can undo what a killed gateway could not. Written to a draft and
 // renamed into place. Owner: the one running natloom that the file names.
 
-import { mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { HostError, reasonOf } from './errors.ts'
 import { FIRST_ROUTE_PROTOCOL } from './pool.ts'
@@ -134,5 +134,7 @@ export function writeState(path: string, state: HostState): void {
     )
   }
 }
+
+export const stateExists = (path: string): boolean => existsSync(path)
 
 export const removeState = (path: string): void => rmSync(path, { force: true })

@@ -106,6 +106,8 @@ export class Watcher {
   readonly #pollSet: Uint8Array
   readonly #pollView: DataView
   #tables: HostTables
+  /** By port number: the index of the interface that had the port's name last, 0 if none had. */
+  #indexes: number[] = []
   #neighbours = new Map<number, Known>()
   #stale = false
   #unpublished = true
@@ -129,7 +131,7 @@ export class Watcher {
       this.#pollView.setInt16(index * 8 + 4, POLLIN, true)
     }
     this.#keepAliveAt = options.now() + KEEP_ALIVE_MS
-    this.#tables = readTables(this.#kernel, options.ports)
+    this.#tables = this.#readTables()
     this.#listNeighbours()
     this.#publish()
   }
@@ -246,9 +248,15 @@ export class Watcher {
       if (!sameToShards(before.get(key), this.#neighbours.get(key))) this.#unpublished = true
   }
 
+  #readTables(): HostTables {
+    const tables = readTables(this.#kernel, this.#options.ports, this.#indexes)
+    this.#indexes = tables.links.map((link, port) => link?.index ?? this.#indexes[port] ?? 0)
+    return tables
+  }
+
   #refresh(): void {
     this.#stale = false
-    const tables = readTables(this.#kernel, this.#options.ports)
+    const tables = this.#readTables()
     if (JSON.stringify(tables) !== JSON.stringify(this.#tables)) this.#unpublished = true
     this.#tables = tables
     this.#listNeighbours()

@@ -19,7 +19,15 @@ import {
   pages,
   portControl,
 } from './af-packet-layout.ts'
-import { bindTo, ETH_P_IP, ETH_P_NONE, packetSocket, prepareReceiving, prepareSending } from './af-packet-sockets.ts'
+import {
+  bindTo,
+  ETH_P_IP,
+  ETH_P_NONE,
+  packetSocket,
+  prepareReceiving,
+  prepareSending,
+  setQdiscBypass,
+} from './af-packet-sockets.ts'
 import { AfPacketError } from './errors.ts'
 import {
   type Address,
@@ -133,6 +141,11 @@ export class AfPacketPorts {
     else
       for (const { ports } of this.#all)
         if (ports[port]!.receiveFd >= 0) bindTo(ports[port]!.receiveFd, name, index, ETH_P_IP)
+  }
+
+  /** Has what a port sends go past the queueing discipline of its interface, or through it. Throws SystemCallError. */
+  setQdiscBypass(port: number, bypass: boolean): void {
+    for (const { ports } of this.#all) setQdiscBypass(ports[port]!.sendFd, bypass)
   }
 
   /**

@@ -78,7 +78,7 @@ export function prepareReceiving(fd: number, name: string, ringBytes: number): v
 
 export function prepareSending(fd: number, qdiscBypass: boolean): void {
   setsockoptInt(fd, SOL_PACKET, PACKET_VNET_HDR, 1)
-  setsockoptInt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, qdiscBypass ? 1 : 0)
+  setQdiscBypass(fd, qdiscBypass)
   try {
     setsockoptInt(fd, SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
   } catch (error) {
@@ -86,6 +86,11 @@ export function prepareSending(fd: number, qdiscBypass: boolean): void {
     // In a user namespace only net.core.wmem_max bytes may be had.
     setsockoptInt(fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
   }
+}
+
+/** May be set at any time, also while another thread sends. */
+export function setQdiscBypass(fd: number, bypass: boolean): void {
+  setsockoptInt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, bypass ? 1 : 0)
 }
 
 export function bindTo(fd: number, name: string, index: number, protocol: number): void {

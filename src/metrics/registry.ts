@@ -8,6 +8,7 @@ import { type ExpectationCounts, registerExpectations } from './expectations.ts'
 import { type HelperFailures, registerHelperFailures } from './helpers.ts'
 import { type HostPortsState, registerHostPorts } from './host-ports.ts'
 import { type HostRulesState, registerHostRules } from './host-rules.ts'
+import { type HostSettingsState, registerHostSettings } from './host-settings.ts'
 import { registerSupervision, type Supervised } from './supervision.ts'
 import { version } from './version.ts'
 
@@ -28,11 +29,12 @@ export interface CoordinatorParts {
   readonly hostRules: HostRulesState
   readonly hostPorts: HostPortsState
   readonly helpers: HelperFailures
+  readonly hostSettings: HostSettingsState
 }
 
 export function createRegistry(
   workers: readonly CountedWorker[],
-  { expectations, hostRules, hostPorts, helpers }: CoordinatorParts,
+  { expectations, hostRules, hostPorts, helpers, hostSettings }: CoordinatorParts,
 ): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
@@ -52,6 +54,7 @@ export function createRegistry(
   registerHostRules(registry, hostRules)
   registerHostPorts(registry, hostPorts)
   registerHelperFailures(registry, helpers)
+  registerHostSettings(registry, hostSettings)
   return registry
 }
 

@@ -38,6 +38,13 @@ describe('the health of a gateway', () => {
     ['a cable is not in', { wan: { up: false } }, ['interface wan0 has no carrier']],
     ['an interface has no address', { wan: { addresses: [] } }, ['interface wan0 has no IPv4 address']],
     ['an interface is gone', { wan: GONE }, ['interface wan0 is gone']],
+    ['an interface has another name', { wan: { ...GONE, renamedTo: 'wan9' } }, ['interface wan0 is wan9 now']],
+    [
+      'a bridge has taken an interface',
+      { wan: { master: { name: 'br0', kind: 'bridge' } } },
+      ['the bridge br0 takes all frames of interface wan0'],
+    ],
+    ['an interface is part of a VRF', { wan: { master: { name: 'red', kind: 'vrf' } } }, []],
     [
       'several things are wrong',
       { notTurning: ['shard 0', 'the dispatcher'], externalAddresses: 0, wan: { up: false, addresses: [] } },

@@ -227,6 +227,73 @@ describe('what natloom changes on its host', () => {
     expect(rules()).not.toContain('20480')
   })
 
+  describe('while it runs', () => {
+    const look = (host: Host) => inside(gateway, () => host.lookAtSettings())
+
+    it('is set again where somebody has changed it, which is said; and nothing is said while nobody has', () => {
+      const pool = [addr('203.0.113.50'), addr('203.0.113.51')]
+      const host = started({ pool })
+      expect(look(host)).toEqual([])
+      inside(gateway, () => writePortRange(DEBIAN))
+      gateway.ip('route del local 203.0.113.51 dev wan0 table local proto 99')
+      rmSync(plan.statePath ?? '')
+      expect(look(host)).toEqual([
+        { what: 'state-file', was: 'removed' },
+        { what: 'port-range', was: '32768-60999' },
+        { what: 'pool-route', was: 'of 203.0.113.51 removed' },
+      ])
+      expect([portRange(), poolRoutes().length, stateExists()]).toEqual([MOVED, 2, true])
+      expect(look(host)).toEqual([])
+      expect(undo(host)).toEqual([])
+      expectNothingLeft()
+    })
+
+    it('has a port range that somebody wants instead: at stop that one is set, also after a kill', () => {
+      const host = started()
+      inside(gateway, () => writePortRange(FOREIGN))
+      expect(look(host)).toEqual([{ what: 'port-range', was: '20000-30000' }])
+      expect(portRange()).toEqual(MOVED)
+      // As after a kill: another object takes over what the file says.
+      const state = JSON.parse(readFileSync(plan.statePath ?? '', 'utf8'))
+      expect(state.portRange).toEqual({ original: FOREIGN, set: MOVED })
+      undo(host)
+      expect(portRange()).toEqual(FOREIGN)
+    })
+
+    it('leaves a port range alone that is not NAT’s, also at stop', () => {
+      const beside = { from: 61000, to: 61999 }
+      const host = started()
+      inside(gateway, () => writePortRange(beside))
+      expect(look(host)).toEqual([])
+      undo(host)
+      expect(portRange()).toEqual(beside)
+    })
+
+    it('lays pool routes again after their interface was down, made anew or renamed, and takes them back', () => {
+      const host = started({ shared: [], pool: [addr('203.0.113.50')] })
+      gateway.ip('link set wan0 down')
+      gateway.ip('link set wan0 up')
+      look(host)
+      expect(poolRoutes()).toHaveLength(1)
+      gateway.ip('link delete wan0')
+      expect(look(host)).toEqual([])
+      connect()
+      expect(look(host)).toEqual([{ what: 'pool-route', was: 'of 203.0.113.50 removed' }])
+      gateway.ip('addr add 203.0.113.50/24 dev wan0')
+      expect(look(host)).toEqual([])
+      expect(poolRoutes()).toEqual([])
+      expect(undo(host)).toEqual([])
+      expectNothingLeft()
+    })
+
+    it('is not set again after the stop', () => {
+      const host = started()
+      undo(host)
+      expect(look(host)).toEqual([])
+      expectNothingLeft()
+    })
+  })
+
   it('leaves a pool address to the interface that has it, and lays routes again when the interface is back', () => {
     const host = started({ shared: [], pool: [addr('203.0.113.50'), addr('203.0.113.51')] })
     gateway.ip('addr add 203.0.113.51/24 dev wan0')

@@ -13,6 +13,7 @@ const KEPT = {
     mended: { slot: 1, count: 0, reservation: 0 },
   },
   hostRules: { restored: 2, inForce: true },
+  hostSettings: { restored: { 'port-range': 3 }, findings: [{ check: 'kernel-nat', severity: 'error' }] },
   hostPorts: { bound: (protocol: number) => protocol, contested: (protocol: number) => 100 + protocol },
   helpers: {
     failures: () => [

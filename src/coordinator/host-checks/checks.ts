@@ -17,7 +17,7 @@ type NamedChecks = Readonly<Record<string, HostCheck>>
 
 /** Without these nothing else can be looked at. */
 const FIRST: NamedChecks = { 'byte-order': byteOrder, rights, tools }
-const THEN: NamedChecks = {
+const THEN = {
   instances,
   interfaces,
   'outside-address': outsideAddress,
@@ -31,7 +31,21 @@ const THEN: NamedChecks = {
   'legacy-rules': legacyRules,
   'ip-forward': forwarding,
   memory,
-}
+} satisfies NamedChecks
+
+/**
+ * What may become so while a gateway runs, and is followed by nothing else there: these are asked again and again
+ * (../host-watch.ts).
+ */
+const AGAIN = [
+  'kernel-nat',
+  'forwarded-addresses',
+  'forwarded-targets',
+  'forward-chains',
+  'legacy-rules',
+  'ip-forward',
+] as const satisfies readonly (keyof typeof THEN)[]
+const CHECKED_AGAIN: NamedChecks = Object.fromEntries(AGAIN.map((name) => [name, THEN[name]]))
 
 export const CHECK_NAMES: readonly string[] = Object.keys({ ...FIRST, ...THEN })
 
@@ -70,6 +84,13 @@ export const factsFor = ({ name, inside, outside, statePath }: GatewayConfig): H
  */
 export const findingsAtStart = (config: GatewayConfig, host: HostFacts): NamedFinding[] =>
   findingsOf(config, { ...host, inUse: () => undefined, leftBehind: () => false })
+
+/** What the checks that are asked again while a gateway runs find on this host now. */
+export const lookAgainAtHost = (config: GatewayConfig): NamedFinding[] => look(CHECKED_AGAIN, config, factsFor(config))
+
+/** Those of the start's findings that are looked at again. */
+export const askedAgain = (findings: readonly NamedFinding[]): NamedFinding[] =>
+  findings.filter(({ check }) => check in CHECKED_AGAIN)
 
 /** Throws GatewayError with all errors among the findings, if there are any. Its code is that of the first. */
 export function refuseErrors(findings: readonly Finding[]): void {

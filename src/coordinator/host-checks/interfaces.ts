@@ -3,16 +3,15 @@
 
 import type { LinkReport } from '../../host/host-tables.ts'
 import { sharesAddress } from '../config.ts'
+import { masterOf } from '../interfaces/links.ts'
 import { error, type Finding, type HostCheck, warning } from './finding.ts'
 
 export const interfaces: HostCheck = ({ inside }, host) =>
   host.links().flatMap((link, port) => faultsOf(link, port < inside.length))
 
-/** Kinds of masters that take all frames of their ports for themselves (the kernel's rx_handler). */
-const TAKE_ALL_FRAMES: readonly string[] = ['bridge', 'bond', 'team', 'openvswitch', 'hsr']
-
 function faultsOf(link: LinkReport, isInside: boolean): Finding[] {
-  const { name, present, ethernet, master, enabled, up, addresses } = link
+  const { name, present, ethernet, enabled, up, addresses } = link
+  const master = masterOf(link)
   if (!present)
     return [
       error(
@@ -30,7 +29,7 @@ function faultsOf(link: LinkReport, isInside: boolean): Finding[] {
         'allowed are Ethernet-like interfaces (cards, bridges, VLANs, veth, bonds)',
       ),
     ]
-  if (master && TAKE_ALL_FRAMES.includes(master.kind))
+  if (master)
     return [
       error(
         'HOST_INTERFACE',

@@ -17,11 +17,25 @@ export const linkChanges = (before: readonly LinkReport[], after: readonly LinkR
     return change ? [{ interface: link.name, ...change }] : []
   })
 
-function changeOf(
-  before: LinkReport | undefined,
-  { present, index, up }: LinkReport,
-): Omit<LinkChange, 'interface'> | undefined {
+/** Kinds of masters that take all frames of their ports for themselves (the kernel's rx_handler). */
+const TAKE_ALL_FRAMES: readonly string[] = ['bridge', 'bond', 'team', 'openvswitch', 'hsr']
+
+/** What takes all frames of the interface, so that it delivers none here. */
+export const masterOf = ({ master }: LinkReport): LinkReport['master'] =>
+  master && TAKE_ALL_FRAMES.includes(master.kind) ? master : undefined
+
+function changeOf(before: LinkReport | undefined, link: LinkReport): Omit<LinkChange, 'interface'> | undefined {
+  const { present, index, up, renamedTo } = link
+  const master = masterOf(link)
+  if (!present && renamedTo !== before?.renamedTo && renamedTo !== undefined)
+    return {
+      level: 'warn',
+      what: `the interface was renamed to ${renamedTo}: nothing passes by it until it has its name again`,
+    }
   if (!present) return before?.present ? { level: 'warn', what: 'the interface is gone: waiting for it' } : undefined
+  if (master && before && masterOf(before)?.name !== master.name)
+    return { level: 'warn', what: `the ${master.kind} ${master.name} takes all frames of the interface now` }
+  if (before && !master && masterOf(before)) return { level: 'info', what: 'the interface has its frames again' }
   if (before && before.index !== index) return { level: 'info', what: 'the interface is back' }
   if (up === (before?.up ?? true)) return undefined
   return up ? { level: 'info', what: 'the interface is up' } : { level: 'warn', what: 'the interface is down' }

@@ -11,6 +11,8 @@ import { type AfPacketPorts, openAfPacket } from '../../io/af-packet-open.ts'
 import { AfPacketError } from '../../io/errors.ts'
 import { ringBytesOf } from '../memory-plan.ts'
 
+const NO_QDISCS: ReadonlyMap<number, string> = new Map()
+
 /** The part of the gateway's configuration (coordinator/config.ts) that says how packets are received and sent. */
 interface PortsConfig {
   readonly io: { readonly ringMegabytes: number; readonly qdisc: 'auto' | 'honour' | 'bypass' }
@@ -26,12 +28,23 @@ export interface PacketPortsOptions {
   readonly sharedBytes: number
 }
 
+/** From now on what an interface sends goes past its queueing discipline, or through it. */
+export interface QdiscChange {
+  readonly name: string
+  /** Of the discipline, where there is one. */
+  readonly kind: string | undefined
+  readonly bypass: boolean
+}
+
 export class PacketPorts {
   readonly #opened: AfPacketPorts
   /** By port number: inside or outside. */
   readonly #sides: readonly Side[]
-  /** By port number: the index of the interface that the sockets are bound to. */
+  /** By port number: the index of the interface that the sockets are bound to, 0 for none. */
   readonly #bound: number[]
+  readonly #qdisc: PortsConfig['io']['qdisc']
+  /** By port number: whether what it sends goes past the queueing discipline. */
+  #bypass: readonly boolean[]
 
   /** Throws AfPacketError, NetlinkError, SystemCallError, and leaves nothing open then. */
   constructor(config: PortsConfig, sides: readonly Side[], links: readonly LinkReport[], options: PacketPortsOptions) {
@@ -39,11 +52,13 @@ export class PacketPorts {
     const { wakeFds, dispatcherWakeFd, sharedBytes } = options
     this.#sides = sides
     this.#bound = links.map(({ index }) => index)
+    this.#qdisc = io.qdisc
+    this.#bypass = links.map(bypasses(io.qdisc, io.qdisc === 'auto' ? configuredQdiscs() : NO_QDISCS))
     this.#opened = openAfPacket({
       interfaces: links,
       shards: wakeFds.length,
       ringBytes: ringBytesOf({ io, dispatch, workers: wakeFds.length }),
-      qdiscBypass: links.map(bypasses(io.qdisc)),
+      qdiscBypass: this.#bypass,
       wakeFds,
       sharedBytes,
       dispatch,
@@ -62,6 +77,10 @@ export class PacketPorts {
 
   /** Binds the ports whose interface was made anew. True if there are any. Throws SystemCallError, AfPacketError. */
   follow(links: readonly LinkReport[]): boolean {
+    // With its interface a socket loses its binding, also where the interface comes back under the same index: out of
+    // another namespace, for one. A renamed interface keeps its sockets.
+    for (const [port, { present, renamedTo }] of links.entries())
+      if (!present && renamedTo === undefined) this.#bound[port] = 0
     const isBack = links.filter(({ index }, port) => this.#rebind(port, index)).length > 0
     for (const [port, { name, up }] of links.entries()) {
       if (!this.#opened.settle(port) && up)
@@ -76,6 +95,26 @@ export class PacketPorts {
   setDispatch(programOf: (side: Side) => Uint8Array): void {
     const programs = new Map([...new Set(this.#sides)].map((side) => [side, programOf(side)]))
     for (const [port, side] of this.#sides.entries()) this.#opened.setDispatch(port, programs.get(side)!)
+  }
+
+  /**
+   * Has each port honour the queueing discipline that somebody has configured since, or bypass it again, if `io.qdisc`
+   * leaves that to natloom. Returns what has changed. Throws NetlinkError, SystemCallError.
+   */
+  followQdiscs(links: readonly LinkReport[]): QdiscChange[] {
+    if (this.#qdisc !== 'auto') return []
+    const configured = configuredQdiscs()
+    const isBypassed = bypasses(this.#qdisc, configured)
+    const changes = links.flatMap((link, port) => {
+      const { name, index, present } = link
+      const bypass = isBypassed(link)
+      return !present || bypass === this.#bypass[port] ? [] : [{ port, name, kind: configured.get(index), bypass }]
+    })
+    for (const { port, bypass } of changes) {
+      this.#opened.setQdiscBypass(port, bypass)
+      this.#bypass = this.#bypass.with(port, bypass)
+    }
+    return changes
   }
 
   /** To be called after the last worker's end, since a view of unmapped packet memory crashes the process. */
@@ -97,8 +136,10 @@ export class PacketPorts {
   }
 }
 
-function bypasses(qdisc: PortsConfig['io']['qdisc']): (link: LinkReport) => boolean {
+function bypasses(
+  qdisc: PortsConfig['io']['qdisc'],
+  configured: ReadonlyMap<number, string>,
+): (link: LinkReport) => boolean {
   if (qdisc !== 'auto') return () => qdisc === 'bypass'
-  const configured = configuredQdiscs()
   return ({ index }) => !configured.has(index)
 }

@@ -1,0 +1,148 @@
+// What is looked at while a gateway runs: what is said, counted and tried again, and how often.
+
+import { beforeEach, describe, expect, it } from 'vitest'
+import type { GatewayConfig } from '../../src/coordinator/config.ts'
+import type { NamedFinding } from '../../src/coordinator/host-checks/checks.ts'
+import { HostWatch } from '../../src/coordinator/host-watch.ts'
+import type { QdiscChange } from '../../src/coordinator/interfaces/packet-ports.ts'
+import type { Restored } from '../../src/host/host.ts'
+import type { LinkReport } from '../../src/host/host-tables.ts'
+
+const finding = (check: string, what: string): NamedFinding => ({ check, severity: 'warning', what, mend: 'mend it' })
+const NAT = finding('kernel-nat', 'the kernel itself translates')
+const CHAIN = finding('forward-chains', 'a chain refuses')
+
+let now: number
+let said: string[]
+let restored: Restored[]
+let qdiscs: QdiscChange[]
+let found: NamedFinding[]
+let checks: number
+/** How long a check takes. */
+let cost: number
+let fails: string
+let updates: unknown[]
+let watch: HostWatch
+
+beforeEach(() => {
+  now = 0
+  said = []
+  restored = []
+  qdiscs = []
+  found = []
+  checks = 0
+  cost = 0
+  fails = ''
+  updates = []
+  const note = (level: string) => (of: { what?: string; check?: string }, text: string) =>
+    said.push(`${level}: ${[of.check, of.what].filter(Boolean).join(' ')} ${text}`.replace('  ', ' '))
+  watch = new HostWatch({
+    host: {
+      lookAtRules: () => undefined,
+      lookAtSettings() {
+        if (fails) throw new Error(fails)
+        return restored
+      },
+      update: (changes) => void updates.push(changes?.renamed),
+    },
+    config: { inside: ['lan0', 'lan1'], outside: ['wan0'] } as unknown as GatewayConfig,
+    log: { info: note('info'), warn: note('warn'), error: note('error') } as never,
+    findings() {
+      checks++
+      now += cost
+      return found
+    },
+    followQdiscs: () => qdiscs,
+    now: () => now,
+  })
+})
+
+const pass = (milliseconds: number): void => {
+  now += milliseconds
+  watch.look()
+}
+
+describe('a setting that somebody has changed', () => {
+  it('is said and counted by what it is, each time', () => {
+    restored = [
+      { what: 'port-range', was: '32768-60999' },
+      { what: 'pool-route', was: 'of 203.0.113.50 removed' },
+    ]
+    pass(3000)
+    restored = [{ what: 'port-range', was: '1024-65535' }]
+    pass(3000)
+    restored = []
+    pass(3000)
+    expect(watch.restored).toEqual({ 'port-range': 2, 'pool-route': 1, 'state-file': 0 })
+    expect(said).toHaveLength(3)
+    expect(said[0]).toBe('warn: port-range somebody has changed what natloom has set on this host: set again')
+  })
+
+  it('that can’t be looked at is said once, keeps nothing else from being looked at, and is tried again', () => {
+    fails = 'read-only'
+    qdiscs = [{ name: 'wan0', kind: 'tbf', bypass: false }]
+    pass(3000)
+    qdiscs = []
+    pass(3000)
+    expect(said).toEqual([
+      'error: looking at port range, pool routes and state file failed, will be tried again',
+      'info: a queueing discipline was configured: honoured from now on',
+    ])
+    fails = ''
+    pass(3000)
+    fails = 'read-only'
+    pass(3000)
+    expect(said).toHaveLength(3)
+  })
+})
+
+describe('what the start has checked', () => {
+  it('is said at the start, but for what is taken over; and again only if it is news', () => {
+    watch.begin([NAT, finding('state-file', 'left behind'), finding('memory', 'too little')])
+    expect(said).toEqual(['warn: kernel-nat the kernel itself translates', 'warn: memory too little'])
+    said = []
+    found = [NAT]
+    pass(60_000)
+    expect(said).toEqual([])
+    found = [CHAIN]
+    pass(60_000)
+    expect(said).toEqual(['warn: forward-chains a chain refuses', `info: kernel-nat ${NAT.what} this is so no longer`])
+    expect(watch.findings).toEqual([CHAIN])
+  })
+
+  it('is looked at every minute, and for a fiftieth of the time at most', () => {
+    for (let i = 0; i < 40; i++) pass(3000)
+    expect(checks).toBe(2)
+    cost = 10_000
+    pass(60_000)
+    for (let i = 0; i < 166; i++) pass(3000)
+    expect(checks).toBe(3)
+    pass(3000)
+    expect(checks).toBe(4)
+  })
+
+  it('is looked at when the ruleset has changed, every ten seconds at most', () => {
+    watch.rulesetChanged('nft (7)')
+    pass(3000)
+    expect(checks).toBe(1)
+    for (let i = 0; i < 10; i++) {
+      watch.rulesetChanged('kube-proxy (8)')
+      pass(3000)
+    }
+    expect(checks).toBe(3)
+  })
+})
+
+it('a renamed interface is hidden under its present name until it has its own again', () => {
+  const report = (...renamed: (string | undefined)[]) =>
+    watch.followLinks(renamed.map((renamedTo) => ({ renamedTo }) as LinkReport))
+  report(undefined, undefined, undefined)
+  expect(updates).toEqual([])
+  report(undefined, 'lan9', 'wan9')
+  report(undefined, 'lan9', 'wan9')
+  report(undefined, undefined, undefined)
+  expect(updates).toEqual([
+    { inside: ['lan9'], outside: ['wan9'] },
+    { inside: [], outside: [] },
+  ])
+})
