@@ -13,7 +13,7 @@ const folder = (name) => `^src/${name}/`
 const CONTRACTS = ['^src/datapath/shard-(contract|tables)\\.ts$', '^src/datapath/handover/handover-rings\\.ts$']
 const HELPER_API = ['^src/helpers/(helper|notations)\\.ts$']
 /** How helpers are named, found and loaded; and the API. */
-const HELPER_LOADING = ['^src/helpers/(builtin|helper|helper-list|load)\\.ts$']
+const HELPER_LOADING = ['^src/helpers/(builtin|declaration|helper|helper-list|load)\\.ts$']
 
 const HELPER =
   '^src/helpers/(?!(helper|notations|builtin|(context|registry|running-helper)\\.shard|load|module-format|helper-list|declaration|thrown)\\.ts$)'

@@ -109,7 +109,8 @@ class BenchGateway implements PacketGateway {
     if (!isBuiltIn) put(helper)
     const { name, tuple } = isBuiltIn ? BUILTIN[helper]!() : helper
     const module = isBuiltIn ? name : fileURLToPath(new URL('./helpers-spied.js', import.meta.url))
-    const entry: HelperEntry = { id: 1, name, module, options: {}, bindings: [{ tuple }], load: 1 }
+    const bindings = [{ tuple }]
+    const entry: HelperEntry = { id: 1, name, module, options: {}, bindings, onFailure: 'reset', load: 1 }
     this.#helperList.publish(JSON.stringify([entry]))
     await this.#shard.followHelpers()
   }

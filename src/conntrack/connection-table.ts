@@ -67,6 +67,8 @@ export const SIMULTANEOUS_OPEN = 1 << 18
 export const HELPED = 1 << 19
 /** An expectation let it in (IPS_EXPECTED): its first packets are RELATED instead of NEW. */
 export const EXPECTED = 1 << 20
+/** Of a helped one: an announcement that its helper can't rewrite must not go out (`onHelperFailure: reset`). */
+export const GUARDED = 1 << 21
 
 const COLD = {
   /** The mapping it goes by, 0 for protocols without ports. */

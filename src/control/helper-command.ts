@@ -1,7 +1,7 @@
 // `natloom helper list`, `load` and `unload`: the helpers of a running gateway.
 
 import type { Writable } from 'node:stream'
-import { isModulePath, moduleAt } from '../coordinator/helpers/helper-config.ts'
+import { isModulePath, moduleAt, ON_FAILURE } from '../coordinator/helpers/helper-config.ts'
 import { type Helper, helpers, loadHelper, unloadHelper } from './api-client.ts'
 import { type Output, write } from './conntrack-command.ts'
 import { EXIT } from './exit-codes.ts'
@@ -10,6 +10,7 @@ export interface LoadOptions {
   readonly port?: readonly string[]
   readonly server?: readonly string[]
   readonly options?: string
+  readonly onFailure?: string
 }
 
 /** The command line has a value that is not allowed. */
@@ -28,12 +29,13 @@ export async function listHelpers(socket: string, output: Output, to: Writable):
 
 /** Throws ApiClientError, HelperCommandError. */
 export async function load(socket: string, module: string, given: LoadOptions, to: Writable): Promise<void> {
-  const { port = [], server = [], options } = given
+  const { port = [], server = [], options, onFailure } = given
   const helper = await loadHelper(socket, {
     module: moduleAt(process.cwd(), module),
     ports: port.map(portOf),
     servers: server,
     options: options === undefined ? undefined : optionsOf(options),
+    onFailure: onFailure === undefined ? undefined : onFailureOf(onFailure),
   })
   await write(to, helperText(helper))
 }
@@ -46,7 +48,8 @@ export async function unload(socket: string, name: string, to: Writable): Promis
 /**
  * `ftp: tcp port 21 of any server, 1 expected at a time, for 300 s`; of a user’s module its path, of a failed one why.
  */
-export function helperText({ name, module, protocol, ports, servers, options, classes, state }: Helper): string {
+export function helperText(helper: Helper): string {
+  const { name, module, protocol, ports, servers, options, onFailure, classes, state } = helper
   const where = ports.length === 0 ? 'every port' : `port ${ports.join(', ')}`
   const limits = classes.map(
     ({ name, maxExpected, timeoutSeconds }) =>
@@ -56,6 +59,7 @@ export function helperText({ name, module, protocol, ports, servers, options, cl
     `${name}: ${protocol} ${where} of ${servers.length === 0 ? 'any server' : servers.join(', ')}`,
     ...limits,
     ...(Object.keys(options).length === 0 ? [] : [`options ${JSON.stringify(options)}`]),
+    ...(onFailure === 'pass' ? ['passes on what it cannot rewrite'] : []),
     ...(isModulePath(module) ? [`from ${module}`] : []),
     ...(state === 'in force' ? [] : [state]),
   ].join(', ')
@@ -64,6 +68,12 @@ export function helperText({ name, module, protocol, ports, servers, options, cl
 function portOf(text: string): number {
   if (/^[1-9][0-9]{0,4}$/.test(text) && Number(text) <= 65_535) return Number(text)
   throw new HelperCommandError(`--port ${text} is not allowed; allowed: a number from 1 to 65535`)
+}
+
+function onFailureOf(text: string): (typeof ON_FAILURE)[number] {
+  const found = ON_FAILURE.find((word) => word === text)
+  if (found !== undefined) return found
+  throw new HelperCommandError(`--on-failure ${text} is not allowed; allowed: ${ON_FAILURE.join(', ')}`)
 }
 
 function optionsOf(text: string): Readonly<Record<string, unknown>> {

@@ -171,6 +171,7 @@ async function main(argv: readonly string[]): Promise<number> {
     .option('--port <port>', "a server's port, instead of the helper's own; may be given again", several)
     .option('--server <address>', 'only servers of this address or prefix; may be given again', several)
     .option('--options <json>', "the helper's own options")
+    .option('--on-failure <reset|pass>', 'what onHelperFailure is for this helper')
     .option(...SOCKET)
     .option(...CONFIG)
     .action(async (module: string, options: GatewayOptions & LoadOptions) => {

@@ -8,7 +8,7 @@ import { isModulePath } from '../coordinator/helpers/helper-config.ts'
 import { readRule } from './filter-text.ts'
 import { filter } from './schema/filter.ts'
 import { forward } from './schema/forward.ts'
-import { helpers } from './schema/helpers.ts'
+import { helpers, onHelperFailure } from './schema/helpers.ts'
 import { capacity, icmp, timeouts } from './schema/limits.ts'
 import { nat } from './schema/nat.ts'
 import { api, log, metrics, name, statePath } from './schema/operation.ts'
@@ -43,6 +43,7 @@ const shape = section({
   forward,
   filter,
   helpers,
+  onHelperFailure,
   timeouts,
   capacity,
   icmp,

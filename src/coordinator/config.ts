@@ -2,6 +2,7 @@
 // (control/schema has each key, its default and what is allowed); the coordinator takes it as it is and gives each
 // shard the numbers that it needs (memory.ts). Durations are whole seconds, addresses and interfaces are text.
 
+import type { OnHelperFailure } from '../helpers/declaration.ts'
 import type { FilterRuleConfig } from './filter.ts'
 import type { HelperRequest } from './helpers/helper-manager.ts'
 import type { PortForwardConfig } from './port-forwards.ts'
@@ -93,6 +94,8 @@ export interface GatewayConfig {
   readonly filter: readonly FilterRuleConfig[]
   /** Helpers, in the order in which they are loaded at the start. */
   readonly helpers: readonly HelperRequest[]
+  /** What becomes of an announcement that a helper can't rewrite, where the helper's own entry says nothing. */
+  readonly onHelperFailure: OnHelperFailure
   readonly timeouts: Timeouts
   readonly capacity: {
     /** Rows for connections, all shards together. */

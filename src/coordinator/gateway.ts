@@ -226,6 +226,7 @@ export class Gateway {
     const helpers = new HelperManager({
       list: helperList,
       shards: this.#config.workers,
+      onFailure: this.#config.onHelperFailure,
       wake: () => this.#shards?.wakeAll(),
       drop: (id) => expectationGc.dropHelper(id),
     })

@@ -28,7 +28,6 @@ export const HELPER_CUT_OFFS = [
   'slow',
   /** Bytes that it held were neither completed nor let go in time. */
   'held-too-long',
-  'held-again',
   'held-too-much',
   /** Segments behind a gap, or all streams together, need more than there is. */
   'no-memory',
@@ -42,6 +41,28 @@ export const HELPER_CUT_OFFS = [
   'data-in-syn',
 ] as const
 export type CutOff = (typeof HELPER_CUT_OFFS)[number]
+
+/** Why a connection was ended because of an announcement that could not be rewritten. */
+export const HELPER_RESETS = [
+  // The helper was cut off, for one of the reasons above: with the announcement, or before.
+  'threw',
+  'slow',
+  'held-too-long',
+  'held-too-much',
+  'no-memory',
+  'unregistered',
+  'fragment',
+  'data-in-syn',
+  /** The expectation was refused: no port, no slot, or one of the other reasons of expectations_refused. */
+  'not-expected',
+  /** Bytes of the span to be rewritten had gone on before. */
+  'not-rewritten',
+  /** The sender closed in the middle of it. */
+  'sender-closed',
+  /** The shard's thread was replaced, and with it what the helper knew is lost. */
+  'thread-lost',
+] as const
+export type HelperReset = (typeof HELPER_RESETS)[number]
 
 const counter = (name: string, help: string, cells: readonly Labels[] = [{}]): Metric => ({
   name: `natloom_${name}_total`,
@@ -150,6 +171,11 @@ export const METRICS = {
   helperSlowCalls: counter(
     'helper_slow_calls',
     'Calls of helpers that took longer than 100 ms, whether they computed or the thread was not run',
+  ),
+  helperResets: counter(
+    'helper_resets',
+    'Connections ended because an announcement could not be rewritten (onHelperFailure: reset), by why',
+    HELPER_RESETS.map((reason) => ({ reason })),
   ),
 } as const satisfies Record<string, Metric>
 

@@ -65,6 +65,8 @@ export const DROP_REASONS = [
   ['edit-lost', "a segment of a rewritten line whose text was lost with the shard's thread"],
   // --- the operator's filter ---
   ['filter-denied', "the first packet of a flow that the configuration's filter denies"],
+  // --- helpers, once more ---
+  ['helper-failed', 'an announcement that its helper could not rewrite, or what came behind it (onHelperFailure)'],
 ] as const satisfies readonly (readonly [string, string])[]
 
 export type DropReasonName = (typeof DROP_REASONS)[number][0]

@@ -74,8 +74,10 @@ export interface Call {
   readonly midLine: boolean
   /** Nothing follows the text. */
   readonly ended: boolean
-  /** How many spans of the text may be rewritten. */
+  /** How many spans of the text may be rewritten now. */
   readonly mostRewrites: number
+  /** So many characters at the beginning have gone on already, because they were held for too long. */
+  readonly gone: number
 }
 
 export class Context implements HelperContext {
@@ -86,16 +88,27 @@ export class Context implements HelperContext {
   heldFrom = -1
   readonly mangled: Mangled[] = []
   isDone = false
-  /** A port is on its way to the shard that the endpoint belongs to: the call is to be made again (retreat()). */
+  /**
+   * A port is on its way to the shard that the endpoint belongs to, or earlier rewrites have to be acknowledged first:
+   * the call is to be made again (retreat()).
+   */
   mustWait = false
   /** In the middle of a change of common memory: what is thrown there is the shard's fault, and its end. */
   isAtWork = false
   /** Expectations made in this call. */
   readonly made: Handle[] = []
+  /** An expectation was refused, or what was to be rewritten is no span of the text. */
+  isRefused = false
+  /** A span couldn't be rewritten, because bytes of it have gone on. */
+  isTooLate = false
+  /** Nothing follows, and from here on the helper would have waited for more; -1: nowhere. */
+  undecidedFrom = -1
+  readsLines = false
   #row: Row = 0
   #direction: ConntrackDirection = 0
   #midLine = false
   #mostRewrites = 0
+  #gone = 0
   /** Where the line in hand begins, and how much was made and rewritten before it. */
   #lineAt = 0
   #madeBefore = 0
@@ -111,12 +124,17 @@ export class Context implements HelperContext {
     this.#midLine = call.midLine
     this.ended = call.ended
     this.#mostRewrites = call.mostRewrites
+    this.#gone = call.gone
     this.heldFrom = -1
     this.mangled.length = 0
     this.isDone = false
     this.mustWait = false
     this.isAtWork = false
     this.made.length = 0
+    this.isRefused = false
+    this.isTooLate = false
+    this.undecidedFrom = -1
+    this.readsLines = false
     this.#lineAt = 0
     this.#madeBefore = 0
     this.#mangledBefore = 0
@@ -167,6 +185,7 @@ export class Context implements HelperContext {
   // --- reading ---
 
   *lines(couldBecome: (partial: string) => boolean): Generator<Line> {
+    this.readsLines = true
     const { text } = this
     let at = 0
     if (this.#midLine) {
@@ -181,11 +200,13 @@ export class Context implements HelperContext {
       yield { at, text: text.slice(at, at + length) }
       if (this.isDone || this.mustWait) return
     }
-    if (at < text.length && !this.ended && couldBecome(text.slice(at))) this.hold(at)
+    if (at < text.length && couldBecome(text.slice(at))) this.hold(at)
   }
 
   hold(at: number): void {
-    if (Number.isInteger(at) && at >= 0 && at < this.text.length && !this.ended) this.heldFrom = at
+    if (!Number.isInteger(at) || at < 0 || at >= this.text.length) return
+    if (this.ended) this.undecidedFrom = at
+    else this.heldFrom = at
   }
 
   done(): void {
@@ -221,6 +242,7 @@ export class Context implements HelperContext {
     if (handle === 0) {
       if (announceFailure === 'not-allowed') return this.#refused('not-allowed')
       if (announceFailure === 'port-pending') this.mustWait = true
+      else this.isRefused = true
       return undefined
     }
     this.made.push(handle)
@@ -231,8 +253,8 @@ export class Context implements HelperContext {
     }
   }
 
-  /** The announcement is passed on untouched. */
   #refused(why: (typeof REFUSED)[number]): undefined {
+    this.isRefused = true
     counters[CELL.announcementsRefused + REFUSED.indexOf(why)]! += 1
     return undefined
   }
@@ -248,14 +270,28 @@ export class Context implements HelperContext {
   }
 
   mangle(at: number, length: number, replacement: string): boolean {
-    // A helper may be JavaScript: what it says must not get any further if it is nonsense.
-    if (!Number.isInteger(at) || !Number.isInteger(length) || typeof replacement !== 'string') return false
-    const last = this.mangled.at(-1)
-    const from = last === undefined ? 0 : last.at + last.length
-    if (at < from || length < 1 || at + length > this.text.length) return false
-    if (this.mangled.length >= this.#mostRewrites) return false
+    if (!this.#isSpan(at, length) || typeof replacement !== 'string') {
+      this.isRefused = true
+      return false
+    }
+    if (at < this.#gone) {
+      this.isTooLate = true
+      return false
+    }
+    if (this.mangled.length >= this.#mostRewrites) {
+      this.mustWait = true
+      return false
+    }
     this.mangled.push({ at, length, text: replacement })
     return true
+  }
+
+  /** A helper may be JavaScript: what it says must not get any further if it is nonsense. */
+  #isSpan(at: number, length: number): boolean {
+    if (!Number.isInteger(at) || !Number.isInteger(length)) return false
+    const last = this.mangled.at(-1)
+    const from = last === undefined ? 0 : last.at + last.length
+    return at >= from && length >= 1 && at + length <= this.text.length
   }
 }
 

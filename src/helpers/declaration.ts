@@ -9,7 +9,16 @@ export interface Binding {
   readonly mask?: HelperMask | undefined
 }
 
-const MOST_CLASSES = 4
+/**
+ * What becomes of an announcement that can't be rewritten: its connection ends, a datagram is dropped; or it goes on as
+ * it is.
+ */
+export const ON_HELPER_FAILURE = ['reset', 'pass'] as const
+export type OnHelperFailure = (typeof ON_HELPER_FAILURE)[number]
+
+/** More helpers than anybody needs; a helper's number is a byte. */
+export const MOST_HELPERS = 255
+export const MOST_CLASSES = 4
 const DEFAULT_CLASS = { maxExpected: 1, timeoutSeconds: 300 }
 const NAME = /^[a-z][a-z0-9-]{0,14}$/
 

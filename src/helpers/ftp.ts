@@ -36,8 +36,6 @@ interface Control {
 }
 
 const FIRST_UNPRIVILEGED = 1024
-/** A reply of 227 or 229 longer than this is not waited for. */
-const MOST_HELD = 512
 /** As many as are counted: more than are ever under way. */
 const MOST_ASKED = 16
 
@@ -206,7 +204,7 @@ function couldBecomeReply(ctx: HelperContext<Control>, partial: string): boolean
 function couldBecomePassive({ asked }: Control, partial: string): boolean {
   const code = partial.slice(0, 3)
   if ((code !== '227' && code !== '229') || partial[3] !== ' ') return false
-  if (asked[code] === 0 || partial.length > MOST_HELD) return false
+  if (asked[code] === 0) return false
   const at = notationAt(partial, code)
   if (at < 0) return true
   const { notation } = code === '227' ? PASSIVE : EXTENDED_PASSIVE

@@ -9,7 +9,8 @@
 //               Never a packet from the middle of a connection, never a fragment, never the same bytes twice.
 //   threads     it runs in the shard that owns the connection, one call at a time; several shards each have a copy of
 //               the module. Where the expected connection will land, it never knows.
-//   faults      what it throws is caught and counted: the flow goes on without it. So it is if its calls take longer
+//   faults      what it throws is caught and counted: the flow goes on without it, and ends if what it was to rewrite
+//               would go out as it is (README.md, When a helper fails). So it is if its calls take longer
 //               than 100 ms of processor time, again within a minute (datapath/helped/call-budget.ts).
 // What it must not: keep `ctx` or anything got from it beyond the call; wait for anything.
 
@@ -173,7 +174,7 @@ export interface HelperContext<State = unknown> {
 
   /**
    * The bytes to be read, a character each (latin1): of a stream all that have come in order and were not accepted, of
-   * UDP the datagram.
+   * UDP the datagram. What was held for longer than a second has gone on: it stays here, but can't be rewritten.
    */
   readonly text: string
   /** Nothing follows: the sender has closed. */
@@ -195,7 +196,7 @@ export interface HelperContext<State = unknown> {
 
   /**
    * A connection will come: to the sender's own address, at the port it announces. Returns what the peer must be told,
-   * or undefined if the expectation is refused (the reason is counted): then pass the announcement on untouched.
+   * or undefined if the expectation is refused (the reason is counted): then leave the announcement alone.
    */
   expect(announcement: Announcement): Announced | undefined
   unexpect(handle: number): void
@@ -204,8 +205,8 @@ export interface HelperContext<State = unknown> {
 
   /**
    * Replaces `length` bytes from `at` in `text`; lengths, checksums and sequence numbers follow for the rest of the
-   * connection. Spans are given in rising order and don't overlap. False if it can't be done: withdraw what was
-   * announced then. (ip_nat_mangle_tcp_packet, ip_nat_mangle_udp_packet)
+   * connection. Spans are given in rising order and don't overlap. False if it can't be done, or not yet (the call is
+   * made again then): withdraw what was announced. (ip_nat_mangle_tcp_packet, ip_nat_mangle_udp_packet)
    */
   mangle(at: number, length: number, replacement: string): boolean
 }

@@ -27,8 +27,8 @@ interface Session {
 
 const MOST_OFFERS = 8
 const FIRST_UNPRIVILEGED = 1024
-/** A message is at most 512 bytes (RFC 1459, 2.3); the tags before it are waited for as long as they take no more. */
-const MOST_HELD = 512
+/** A message is at most 512 bytes (RFC 1459, 2.3): a first line that has no command by then is none. */
+const LONGEST_MESSAGE = 512
 
 const REGISTRATION = new Set(['CAP', 'PASS', 'NICK', 'USER', 'AUTHENTICATE', 'WEBIRC', 'STARTTLS', 'PROTOCTL'])
 const OFFERS = ['SEND', 'CHAT', 'MOVE', 'TSEND', 'SCHAT']
@@ -160,14 +160,14 @@ const isEnd = (character: string | undefined): boolean =>
 /** Held are what comes before the text of a message, and the beginning of a DCC message that would be read. */
 function couldBecome(ctx: HelperContext<Session>, partial: string): boolean {
   const { direction, state } = ctx
-  const isShort = partial.length <= MOST_HELD
   if (PART_OF_MESSAGE.test(partial)) {
-    if (!isShort && !state.begun) ctx.done()
-    return isShort
+    const mayBeIrc = state.begun || partial.length <= LONGEST_MESSAGE
+    if (!mayBeIrc) ctx.done()
+    return mayBeIrc
   }
   const command = begin(ctx, partial)
   if (command === undefined) ctx.done()
-  if (command === undefined || !isShort || !isMessage(command)) return false
+  if (command === undefined || !isMessage(command)) return false
   if (direction === 'reply' && state.offered.length === 0) return false
   const types = direction === 'original' ? [...OFFERS, ...ACCEPT] : RESUME
   return isStartOfDcc(partial.slice(MESSAGE.exec(partial)![0].length), types)

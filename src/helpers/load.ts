@@ -6,7 +6,7 @@ import { isAbsolute } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { formatAddress, parseAddress, parsePrefix } from '../wire/address.ts'
 import { BUILTIN } from './builtin.ts'
-import { type Binding, helperFault } from './declaration.ts'
+import { type Binding, helperFault, type OnHelperFailure } from './declaration.ts'
 import type { Helper, HelperModule } from './helper.ts'
 import { formatFault } from './module-format.ts'
 
@@ -21,6 +21,7 @@ export interface HelperEntry {
   readonly module: string
   readonly options: HelperOptions
   readonly bindings: readonly Binding[]
+  readonly onFailure: OnHelperFailure
   /** Counts loads: a module that was changed is imported anew. */
   readonly load: number
 }

@@ -9,7 +9,7 @@ import type { HelperId } from '../memory/brand.ts'
 import type { Addr, Port, PortHost, Ports, ProtocolNumber } from '../wire/address.ts'
 import { htons, parseAddress } from '../wire/address.ts'
 import { PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
-import { type Binding, classesOf, helperFault } from './declaration.ts'
+import { type Binding, classesOf, helperFault, MOST_HELPERS, type OnHelperFailure } from './declaration.ts'
 import type { ExpectClass, Helper } from './helper.ts'
 
 export interface Registered {
@@ -17,10 +17,15 @@ export interface Registered {
   readonly id: HelperId
   readonly helper: Helper
   readonly classes: readonly ExpectClass[]
+  /** What becomes of an announcement that it can't rewrite. */
+  readonly onFailure: OnHelperFailure
 }
 
-/** More than anybody needs; the number is a byte. */
-export const MOST_HELPERS = 255
+export interface RegisterOptions {
+  readonly id?: HelperId
+  readonly bindings?: readonly Binding[]
+  readonly onFailure?: OnHelperFailure
+}
 
 /** A binding in words as loaded from a packet. */
 interface Bound {
@@ -45,7 +50,7 @@ const candidates = [new Uint8Array(65536), new Uint8Array(65536)] as const
  */
 export function registerHelper(
   helper: Helper,
-  { id = lowestFree(), bindings: wanted }: { id?: HelperId; bindings?: readonly Binding[] } = {},
+  { id = lowestFree(), bindings: wanted, onFailure = 'reset' }: RegisterOptions = {},
 ): HelperId {
   const fault = helperFault(helper)
   if (fault !== undefined) throw new Error(fault)
@@ -53,7 +58,7 @@ export function registerHelper(
   if (registered.has(id)) throw new Error(`there is a helper of number ${id} already`)
   if (helperByName(helper.name)) throw new Error(`there is a helper named ${helper.name} already`)
   const bounds = (wanted ?? [{ tuple: helper.tuple, mask: helper.mask }]).map((binding) => bound(id, binding))
-  registered.set(id, { id, helper, classes: classesOf(helper) })
+  registered.set(id, { id, helper, classes: classesOf(helper), onFailure })
   bindings = [...bindings, ...bounds]
   noteCandidates()
   return id

@@ -112,7 +112,8 @@ async function entriesOf(helpers: readonly ReplayHelper[]): Promise<HelperEntry[
     const helper = await loadHelper({ module, options: {}, load }).catch((error: Error) => {
       throw new ReplayError(`helper ${module}: ${error.message}`)
     })
-    entries.push({ id: load, load, name: helper.name, module, options: {}, bindings: bindingsOf(helper, ports) })
+    const bindings = bindingsOf(helper, ports)
+    entries.push({ id: load, load, name: helper.name, module, options: {}, bindings, onFailure: 'reset' })
   }
   return entries
 }

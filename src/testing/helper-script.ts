@@ -302,11 +302,11 @@ class Call {
       if (this.isDone) return
       at = end + 1
     }
-    if (at < this.text.length && !this.ended && couldBecome(this.text.slice(at))) this.hold(at)
+    if (at < this.text.length && couldBecome(this.text.slice(at))) this.hold(at)
   }
 
   hold(at: number): void {
-    if (at >= 0 && at < this.text.length) this.heldFrom = at
+    if (!this.ended && at >= 0 && at < this.text.length) this.heldFrom = at
   }
 
   mangle(at: number, length: number, replacement: string): boolean {

@@ -28,6 +28,7 @@ describe('a configuration with two interfaces and nothing else', () => {
       name: 'natloom',
       inside: ['lan0'],
       outside: ['wan0'],
+      onHelperFailure: 'reset',
       workers: expect.any(Number),
       dispatch: 'kernel',
       supervision: { restarts: 5, withinSeconds: 60 },

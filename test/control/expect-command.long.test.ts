@@ -54,6 +54,7 @@ describe('a helper in words', () => {
     ports: [21],
     servers: [],
     options: {},
+    onFailure: 'reset',
     classes: [{ name: 'default', maxExpected: 1, timeoutSeconds: 300 }],
     state: 'in force',
   }

@@ -155,6 +155,7 @@ describe('a gateway that runs', () => {
     expect(listed<Expectation>('expect', '-L')).toEqual([])
     expect(listed<Connection>('conntrack', '-L').filter(({ helper }) => helper)).toEqual([])
     expect(await network.lan.ask('echo', name, 'plain\n')).toBe('plain\n')
-    expect(await network.lan.ask('echo', name, `OPEN ${LAN}:${DATA}\n`)).toBe(`OPEN ${LAN}:${DATA}\n`)
+    // What the helper was to rewrite doesn't go out as it is: the next announcement ends the connection.
+    expect(await network.lan.ask('echo', name, `OPEN ${LAN}:${DATA}\n`)).toBe('ECONNRESET')
   })
 })

@@ -14,7 +14,7 @@ import { HandoverRings, handoverFrameBytes } from '../../src/datapath/handover/h
 import type { CallClocks } from '../../src/datapath/helped/call-budget.ts'
 import type { Dataplane, ShardMemory, ShardSettings, WarmUp } from '../../src/datapath/shard-contract.ts'
 import { connectionsOf, countersOf, eventsOf, tableBytes } from '../../src/datapath/shard-tables.ts'
-import type { Binding } from '../../src/helpers/declaration.ts'
+import type { Binding, OnHelperFailure } from '../../src/helpers/declaration.ts'
 import type { Helper } from '../../src/helpers/helper.ts'
 import { HelperList } from '../../src/helpers/helper-list.ts'
 import type { HelperEntry } from '../../src/helpers/load.ts'
@@ -191,9 +191,9 @@ export class Gateway {
   }
 
   /** Connections that begin from now on are read by this helper, in this life of the shard. */
-  async help(helper: Helper, bindings?: readonly Binding[]): Promise<number> {
+  async help(helper: Helper, bindings?: readonly Binding[], onFailure: OnHelperFailure = 'reset'): Promise<number> {
     const { registerHelper } = await import('../../src/helpers/registry.shard.ts')
-    return registerHelper(helper, bindings ? { bindings } : {})
+    return registerHelper(helper, { onFailure, ...(bindings && { bindings }) })
   }
 
   /** Publishes routes and neighbours; what is not said stays as it was. */
@@ -214,6 +214,12 @@ export class Gateway {
     this.#inject(LAN, spec, virtio)
     this.turn()
     return this.toWan()
+  }
+
+  /** A packet from the LAN to the LAN, by the external address; what left by the LAN port. */
+  hairpin(spec: FrameSpec | Uint8Array, virtio?: Uint8Array): Uint8Array[] {
+    expect(this.inside(spec, virtio)).toEqual([])
+    return this.toLan()
   }
 
   /** A packet from outside; what left by the LAN port. */

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { BUILTIN } from '../../src/helpers/builtin.ts'
 import { ownerOf } from '../../src/ownership/ownership-rule.ts'
 import { parseAddress } from '../../src/wire/address.ts'
+import * as tcp from '../../src/wire/tcp.ts'
 import { Cluster, type Deliver, toDispatcher, toFirst, toNeighbour, toOwner } from './cluster.ts'
 import { Dialogue, INSIDE_CLIENT, segmentOf } from './helped/dialogue.ts'
 import { EXTERNAL, HOST, SERVER, WAN } from './network.ts'
@@ -201,13 +202,14 @@ describe('the owner of the announced endpoint has no port left', () => {
     cluster.check()
   })
 
-  it('the line goes on untouched if there is none to be had', async () => {
+  it('the line does not go on if there is none to be had: its connection ends', async () => {
     const cluster = await greedy()
     const { d, line } = announce(cluster)
     cluster.externals.answer(1, 0, 0, false)
     cluster.pass(0.2)
-    for (const segment of cluster.taken(WAN).map(segmentOf)) d.server.take(segment)
-    expect(d.server.received.endsWith(line)).toBe(true)
+    const [reset] = cluster.taken(WAN).map(segmentOf)
+    expect([reset?.flags, reset?.seq]).toEqual([tcp.RST, d.server.ack])
+    expect(d.server.received).not.toContain(line)
     cluster.check()
   })
 })

@@ -239,6 +239,7 @@ describe('IRC helper, what it holds', () => {
     ['original', 'PRIVMSG bert :\x01DCC SEND a 167772165 40'],
     ['original', 'PRIVMSG bert :\x01DCC SEND a 167772165 40000 51'],
     ['original', 'PRIVMSG bert :\x01DCC ACCEPT a 40'],
+    ['original', `PRIVMSG bert :\x01DCC SEND ${'a'.repeat(600)}`],
     ['reply', ':bert!b@f PRIVMSG anna :\x01DCC RESUME a 40'],
   ] as const
   const passed = [
@@ -249,7 +250,6 @@ describe('IRC helper, what it holds', () => {
     ['original', 'PRIVMSG bert :\x01DCC RESUME a'],
     ['original', 'PRIVMSG bert :\x01DCC SEND a b'],
     ['original', 'PRIVMSG bert :\x01DCC SEND a 167772165 70000'],
-    ['original', `PRIVMSG bert :\x01DCC SEND ${'a'.repeat(600)}`],
     ['reply', ':bert!b@f JOIN #c'],
     ['reply', ':bert!b@f PRIVMSG anna :\x01DCC SEND a'],
   ] as const

@@ -1,6 +1,7 @@
 // Real sessions with bytes gone wrong, and what has to hold of whatever comes of them. Everything is drawn from a seed,
 // so that what a long run finds can be played again.
 
+import { MOST_HELD } from '../../src/datapath/helped/limits.ts'
 import { CLIENT, EXTERNAL, type Expectation, type Played } from '../../src/testing/helper-script.ts'
 import type { Dialogue, Said } from './dialogues.ts'
 
@@ -80,9 +81,6 @@ export function recut(dialogue: Dialogue, random: Random): Dialogue {
   }
   return cut
 }
-
-/** No helper holds more of a direction. */
-const MOST_HELD = 512
 
 /** What must not be, in words. */
 export function faultsOf(script: Played): string[] {

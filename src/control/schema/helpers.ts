@@ -1,10 +1,10 @@
 // The key `helpers`: which protocols are followed, by built-in helpers and by modules of users.
 
 import * as z from 'zod'
-import { BUILTIN_HELPERS, isModulePath } from '../../coordinator/helpers/helper-config.ts'
+import { BUILTIN_HELPERS, isModulePath, ON_FAILURE } from '../../coordinator/helpers/helper-config.ts'
 import { alike, nearest } from '../nearest.ts'
 import { isPrefix, PREFIX, prefixText } from './addresses.ts'
-import { integer, section } from './values.ts'
+import { choice, integer, section } from './values.ts'
 
 const HELPER = 'a name, a path, or a mapping with one of them'
 const PATH = 'the path of a module, which begins with ./, ../ or /'
@@ -54,6 +54,9 @@ const list = () =>
             .optional()
             .describe('Only connections to these; without it, to all servers.'),
           options: z.record(z.string(), z.unknown(), 'keys with values').optional().describe("The helper's own."),
+          onFailure: choice(...ON_FAILURE)
+            .optional()
+            .describe('What onHelperFailure is for this helper.'),
         },
         HELPER,
       ).refine(({ name, path }) => (name === undefined) !== (path === undefined), 'a name or a path, one of them'),
@@ -64,3 +67,10 @@ const list = () =>
 export const helpers = list()
   .default([{ name: 'ftp' }])
   .describe('Protocols that are followed: names of helpers, paths of modules, or mappings with ports and servers.')
+
+export const onHelperFailure = choice(...ON_FAILURE)
+  .default('reset')
+  .describe(
+    'An announcement that a helper cannot rewrite any more, with the inside address in it: reset ends its connection ' +
+      'and drops a datagram, pass lets it go out as it is.',
+  )

@@ -2,7 +2,7 @@
 
 import { isAbsolute } from 'node:path'
 import * as z from 'zod'
-import { BUILTIN_HELPERS, isServer } from '../helpers/helper-config.ts'
+import { BUILTIN_HELPERS, isServer, ON_FAILURE } from '../helpers/helper-config.ts'
 import type { HelperRequest } from '../helpers/helper-manager.ts'
 
 /** A request that is malformed or asks for something that is not allowed. `status` is HTTP's, `code` the API's. */
@@ -22,6 +22,7 @@ const asked = {
   ports: 'a list of numbers from 1 to 65535',
   servers: 'a list of addresses and prefixes',
   options: 'an object',
+  onFailure: ON_FAILURE.join(' or '),
 } as const
 const isAsked = (field: unknown): field is keyof typeof asked => typeof field === 'string' && field in asked
 
@@ -31,6 +32,7 @@ const helperFields = z.strictObject({
   ports: z.array(z.int().min(1).max(65535)).optional(),
   servers: z.array(z.string().refine(isServer)).optional(),
   options: z.record(z.string(), z.unknown()).optional(),
+  onFailure: z.enum(ON_FAILURE).optional(),
 })
 
 /** Says what a field must be. zod's own messages say only what a value is not. */

@@ -5,7 +5,7 @@
 //   GET    /connections     every shard's connections as a JSON array, one a line (connection-list.ts)
 //   GET    /expectations    the expectations in force, in the same form (expectation-list.ts)
 //   GET    /helpers         the helpers in force, in the order in which they were loaded (helper-manager.ts)
-//   POST   /helpers         {module, ports?, servers?, options?}: loads one; 201, and the helper
+//   POST   /helpers         {module, ports?, servers?, options?, onFailure?}: loads one; 201, and the helper
 //   DELETE /helpers/NAME    unloads one; 200, and the helper
 
 import { once } from 'node:events'

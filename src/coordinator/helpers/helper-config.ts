@@ -3,9 +3,13 @@
 
 import { isAbsolute, resolve } from 'node:path'
 import { BUILTIN } from '../../helpers/builtin.ts'
+import { ON_HELPER_FAILURE } from '../../helpers/declaration.ts'
 import { parseAddress, parsePrefix } from '../../wire/address.ts'
 
 export const BUILTIN_HELPERS: readonly string[] = Object.keys(BUILTIN)
+
+/** What may become of an announcement that can't be rewritten. */
+export const ON_FAILURE = ON_HELPER_FAILURE
 
 /** Whether the text is the path of a module, and not a name: it begins with `/`, `./` or `../`. */
 export const isModulePath = (text: string): boolean => isAbsolute(text) || /^\.{1,2}\//.test(text)

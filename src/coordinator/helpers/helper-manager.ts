@@ -12,6 +12,7 @@
 //
 // Owner: the main thread, the only writer of the list.
 
+import { MOST_HELPERS, type OnHelperFailure } from '../../helpers/declaration.ts'
 import type { HelperList } from '../../helpers/helper-list.ts'
 import { bindingsOf, type HelperEntry, type HelperOptions } from '../../helpers/load.ts'
 import { type Blame, blameText } from '../workers/supervisor.ts'
@@ -22,7 +23,6 @@ import { type DeclaredHelper, tryHelper } from './helper-trial.ts'
 
 /** Longer than it takes to replace a failed shard. */
 const FOLLOWED_WITHIN_MS = 15_000
-const MOST_HELPERS = 255
 
 export interface HelperRequest {
   /** The name of a built-in helper, or the absolute path of a module. */
@@ -32,6 +32,8 @@ export interface HelperRequest {
   /** Addresses or prefixes of the servers; all servers if there are none. */
   readonly servers?: readonly string[] | undefined
   readonly options?: HelperOptions | undefined
+  /** What becomes of an announcement that it can't rewrite; as the configuration says for all, if not given. */
+  readonly onFailure?: OnHelperFailure | undefined
 }
 
 export interface LoadedHelper {
@@ -43,6 +45,7 @@ export interface LoadedHelper {
   readonly ports: readonly number[]
   readonly servers: readonly string[]
   readonly options: HelperOptions
+  readonly onFailure: OnHelperFailure
   /** The classes of its expectations, with their limits for one connection. */
   readonly classes: DeclaredHelper['classes']
   /** `failed: endless loop`: it was in force until it failed so. */
@@ -52,6 +55,8 @@ export interface LoadedHelper {
 export interface HelperManagerOptions {
   readonly list: HelperList
   readonly shards: number
+  /** For helpers that say nothing of their own. */
+  readonly onFailure: OnHelperFailure
   /** Wakes every shard, so that it reads the list. */
   wake(): void
   /** Ends the helper's expectations. */
@@ -203,7 +208,8 @@ export class HelperManager {
     return names.length === 0 ? 'none is loaded' : `loaded are ${names.join(', ')}`
   }
 
-  async #entryOf({ module, ports = [], servers = [], options = {} }: HelperRequest): Promise<Loaded> {
+  async #entryOf(request: HelperRequest): Promise<Loaded> {
+    const { module, ports = [], servers = [], options = {}, onFailure = this.#options.onFailure } = request
     const load = ++this.#loads
     const helper = await tryHelper({ module, options, load }, this.#stopping.signal)
     const { name, tuple, classes } = helper
@@ -215,6 +221,7 @@ export class HelperManager {
       module,
       options,
       bindings: bindingsOf(helper, ports, servers),
+      onFailure,
       load,
     }
     const own = tuple.dstPort === undefined ? [] : [tuple.dstPort]
@@ -226,6 +233,7 @@ export class HelperManager {
       ports: ports.length > 0 ? ports : own,
       servers: servers.length > 0 || tuple.dstAddress === undefined ? servers : [tuple.dstAddress],
       options,
+      onFailure,
       classes,
       state: 'in force',
     }

@@ -29,6 +29,13 @@ export function track(i: number, base: Base, direction: Direction): Verdict {
   return verdict
 }
 
+/** A reset that the gateway itself sends ends the connection, as one from the sender of this direction would. */
+export function trackReset(base: Base, direction: Direction): void {
+  const before = hot[base + STATE]!
+  trackTcp(base, direction, tcp.RST)
+  noteChange(base, before, hot[base + STATE]!)
+}
+
 function trackByProtocol(i: number, base: Base, direction: Direction): Verdict {
   const protocol = protocolIn(KEY[i]!)
   if (KIND[i] === LATER_FRAGMENT) return trackOther(base, direction, protocol)

@@ -15,6 +15,7 @@ import { CELL } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import type { Registered } from '../../helpers/registry.shard.ts'
 import type { Milliseconds } from '../../memory/brand.ts'
+import { LONGEST_CALL, SUSPICION } from './limits.ts'
 
 /** Milliseconds, counted from any moment. */
 export interface CallClocks {
@@ -23,11 +24,6 @@ export interface CallClocks {
   /** Processor time of this thread. */
   cpu(): Milliseconds
 }
-
-/** Milliseconds that one call may take: far above what any needs, and above a pause of the garbage collector. */
-const LONGEST_CALL = 100
-/** Milliseconds that a helper is under suspicion after a call that took longer. */
-const SUSPICION = 60_000
 
 /** Instead of the processor time at a call's begin: the helper is not under suspicion. */
 const NOT_MEASURED = -1

@@ -2,12 +2,14 @@
 // checksum to match (nf_nat_mangle_udp_packet). A checksum that the sender left out (RFC 768) stays left out; one that
 // the link was to compute is computed here. Owner: this thread.
 
+import { protocolIn } from '../../conntrack/terms.ts'
 import * as checksum from '../../wire/checksum.ts'
 import * as ethernet from '../../wire/ethernet.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
+import * as tcp from '../../wire/tcp.ts'
 import * as udp from '../../wire/udp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
-import { AT, END, IP, L4, LENGTH } from '../packet/burst.ts'
+import { AT, END, FLOW, IP, KEY, KIND, L4, LENGTH } from '../packet/burst.ts'
 import { bytes, copyBytes, mem, scratchFrame } from '../packet/packet-memory.ts'
 
 /** `length` characters of the text from `at` become another text. */
@@ -17,11 +19,20 @@ interface Replacement {
   readonly text: string
 }
 
-/** Payload of packet i, a character a byte; undefined of a super-packet, whose datagrams can't be told apart. */
-export function datagramText(i: number): string | undefined {
-  if ((virtio.gsoType(mem, AT[i]!) & ~virtio.GSO_ECN) !== virtio.GSO_NONE) return undefined
-  const at = L4[i]! + udp.HEADER_LEN
-  return Buffer.from(bytes.buffer, bytes.byteOffset + at, L4[i]! + udp.length(mem, L4[i]!) - at).toString('latin1')
+/** Packet i is several datagrams (UDP_SEGMENT) or segments in one. */
+export const isSuperPacket = (i: number): boolean => (virtio.gsoType(mem, AT[i]!) & ~virtio.GSO_ECN) !== virtio.GSO_NONE
+
+/** Payload of packet i, a character a byte; of a fragment all that is there behind the IP header. */
+export function payloadText(i: number): string {
+  const at = payloadAt(i)
+  const isDatagram = protocolIn(KEY[i]!) === ipv4.PROTO_UDP && KIND[i] === FLOW && !isSuperPacket(i)
+  const end = isDatagram ? L4[i]! + udp.length(mem, L4[i]!) : END[i]!
+  return Buffer.from(bytes.buffer, bytes.byteOffset + at, end - at).toString('latin1')
+}
+
+function payloadAt(i: number): number {
+  if (KIND[i] !== FLOW) return IP[i]! + ipv4.headerLen(mem, IP[i]!)
+  return L4[i]! + (protocolIn(KEY[i]!) === ipv4.PROTO_UDP ? udp.HEADER_LEN : tcp.headerLen(mem, L4[i]!))
 }
 
 /** Rewrites packet i with replacements in rising order; false if there is no room, or it would be too long for IP. */

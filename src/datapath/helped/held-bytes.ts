@@ -4,27 +4,31 @@
 
 import { CONN_SHIFT, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
 import { hot } from '../../conntrack/connections.shard.ts'
-import { type Direction, directionOf } from '../../conntrack/terms.ts'
+import { ACCEPT, type Direction, directionOf, opposite } from '../../conntrack/terms.ts'
 import type { Milliseconds } from '../../memory/brand.ts'
 import { nowMs } from '../../memory/clock.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import { ROUTE_PORT, routeCache, routeLookup } from '../egress/route-cache.ts'
 import { AT, beginBurst, fromRing, HAIRPIN_LINE, ingress, KEY, L4, LINE, REF, SPARE } from '../packet/burst.ts'
 import { cutOff, endHelpIfDone, type HelpedConnection, holding, mustRelease, released } from './helped-connections.ts'
-import { read } from './helper-call.ts'
+import { acceptUnread, read } from './helper-call.ts'
+import { LONGEST_GAP, LONGEST_HOLD } from './limits.ts'
+import { mayNameAddress } from './named-address.ts'
 import { pack, sendAccepted, unpack } from './segments.ts'
-import type { Stream } from './stream.ts'
+import { insideAddress } from './watch.ts'
 
-/** Milliseconds that bytes are held in the hope of the rest of a line. */
-const LONGEST_HOLD = 1000
-/** The same for a gap to be filled: a sender sends a segment again within a minute at most (RFC 6298 2.5). */
-const LONGEST_GAP = 60_000
-const CHECK_EVERY = 100
+const CHECK_EVERY = 10
+/** A shard that sleeps looks again after 50 ms at the latest (workers/run.ts), so bytes are let go so much earlier. */
+const LATE_BY = 50 + CHECK_EVERY
+/** How often a helper that waits is asked again. */
+const ASK_EVERY = 100
 
 let checkAt: Milliseconds = 0
+let askAt: Milliseconds = 0
 
 export function attachHeldBytes(): void {
   checkAt = 0
+  askAt = 0
 }
 
 /** Held bytes of packet i's connection and direction will go on after its headers, as they are before translation. */
@@ -41,12 +45,16 @@ export function keepHeaders(i: number, helped: HelpedConnection): void {
 /** Some connection holds bytes, and it is time to look for how long. */
 export const isTimeToRelease = (): boolean => holding.size > 0 && (mustRelease || nowMs >= checkAt)
 
-/** Bytes held for too long, or whose helper is cut off, go on; a helper that waits for a port is asked once more. */
+/** Bytes held for too long, or whose helper is cut off, go on; a helper that waits is asked once more. */
 export function releaseHeld(): void {
   checkAt = nowMs + CHECK_EVERY
+  const asks = nowMs >= askAt
+  if (asks) askAt = nowMs + ASK_EVERY
   for (const helped of holding) {
-    for (const direction of [0, 1] as const) askAgain(helped, direction)
-    if (helped.helper !== undefined && helped.streams.some(isOverdue)) cutOff(helped, 'held-too-long')
+    for (const direction of [0, 1] as const) {
+      if (asks) askAgain(helped, direction)
+      releaseOld(helped, direction)
+    }
     if (helped.helper !== undefined) continue
     for (const direction of [0, 1] as const) release(helped, direction)
     holding.delete(helped)
@@ -58,13 +66,37 @@ export function releaseHeld(): void {
 function askAgain(helped: HelpedConnection, direction: Direction): void {
   if (!helped.waits[direction] || helped.helper === undefined) return
   const from = helped.streams[direction].done
-  read(helped, direction)
-  flush(helped, direction, from)
+  if (settled(helped, direction, read)) flush(helped, direction, from)
 }
 
-const isOverdue = (stream: Stream): boolean =>
-  (stream.hasPending && nowMs - stream.pendingSince >= LONGEST_HOLD) ||
-  (stream.hasEarly && nowMs - stream.earlySince >= LONGEST_GAP)
+/**
+ * Pending bytes go on one by one as the time of each is over, and the helper reads them once more with what comes then:
+ * a slow sender's announcement is still rewritten if the span to be rewritten comes within the time. Where the bytes
+ * that would go on have begun to name the sender's inside address, the helper is cut off instead.
+ */
+function releaseOld(helped: HelpedConnection, direction: Direction): void {
+  if (helped.helper === undefined) return
+  const stream = helped.streams[direction]
+  const isLate = stream.hasEarly && nowMs - stream.earlySince >= LONGEST_GAP
+  const old = stream.pendingBy(nowMs - LONGEST_HOLD + LATE_BY)
+  if (isLate || (old > 0 && (helped.waits[direction] || isNaming(helped, direction, stream.gone + old)))) {
+    cutOff(helped, 'held-too-long')
+  } else if (old > 0) {
+    const from = stream.done
+    stream.letGo(old)
+    flush(helped, direction, from)
+    if (!stream.holds) helped.headers[direction] = undefined
+    if (!helped.streams[0].holds && !helped.streams[1].holds) holding.delete(helped)
+  }
+}
+
+/** Whether the first `length` characters of the text have begun to name the inside address of their sender. */
+function isNaming({ row, streams, readsLines }: HelpedConnection, direction: Direction, length: number): boolean {
+  const { text } = streams[direction]
+  const address = insideAddress(row, direction)
+  if (address === 0) return false
+  return mayNameAddress(text.slice(0, length), address, !readsLines) && mayNameAddress(text, address, !readsLines)
+}
 
 /**
  * What a stream holds in order goes on, untouched. Pieces behind a gap are forgotten: moving the stream over the gap
@@ -75,10 +107,21 @@ function release(helped: HelpedConnection, direction: Direction): void {
   const stream = helped.streams[direction]
   if (!stream.holds) return
   const from = stream.done
-  stream.acceptAll()
+  if (!settled(helped, direction, acceptUnread)) return
   flush(helped, direction, from)
   stream.dropEarly()
   helped.headers[direction] = undefined
+}
+
+/** Lets `step` decide about held bytes, which may end the connection; false then. */
+function settled(helped: HelpedConnection, direction: Direction, step: typeof read): boolean {
+  const kept = helped.headers[direction] ?? helped.headers[opposite(direction)]
+  const before = ingress
+  const wasFromRing = fromRing
+  if (kept !== undefined) beginBurst(kept.ingress, false)
+  const verdict = step(helped, direction)
+  beginBurst(before, wasFromRing)
+  return verdict === ACCEPT
 }
 
 /**

@@ -1,7 +1,7 @@
 // The helped connections of this thread: what is kept of each beside its row, how help begins and how it ends
 // (nf_conntrack_helper.c: __nf_ct_try_assign_helper, nf_ct_helper_destroy). Owner: this thread; lost if it dies.
 
-import { CONN, CONN_SHIFT, HELPED } from '../../conntrack/connection-table.ts'
+import { CONN, CONN_SHIFT, GUARDED, HELPED } from '../../conntrack/connection-table.ts'
 import { cold, connections, hot, protocolOf } from '../../conntrack/connections.shard.ts'
 import { endMaster } from '../../conntrack/expectations.shard.ts'
 import { invertPorts } from '../../conntrack/terms.ts'
@@ -16,6 +16,7 @@ import { editsInForce, forgetEdits, isEdited } from '../../nat/sequence-edits.sh
 import type { Ingress } from '../packet/burst.ts'
 import { blame } from './helper-errors.ts'
 import { Stream } from './stream.ts'
+import { attachWatches, beginWatch, endWatch, isGuarded, unguard } from './watch.ts'
 
 const { state: STATE } = CONN
 
@@ -29,7 +30,9 @@ export interface HelpedConnection {
   readonly streams: readonly [Stream, Stream]
   /** The last accepted byte did not end a line. */
   readonly midLine: [boolean, boolean]
-  /** The helper waits for a port before it reads the pending bytes again. */
+  /** The helper has asked for lines: where it writes an address, it writes text. */
+  readsLines: boolean
+  /** The helper waits for a port, or for acknowledgements, before it reads the pending bytes again. */
   readonly waits: [boolean, boolean]
   /** The headers that held bytes go on after. */
   readonly headers: [KeptHeaders | undefined, KeptHeaders | undefined]
@@ -58,6 +61,7 @@ export function attachHelpedConnections(): void {
   helpedConnections.clear()
   holding.clear()
   mustRelease = false
+  attachWatches()
   onHelpedEnd(endHelp)
 }
 
@@ -86,17 +90,21 @@ export function beginHelp(row: Row, named: number): void {
     blame(helper, 'state()', error)
     leaveHelper()
     countCutOff('threw')
+    if (helper.onFailure === 'pass') return
+    hot[base + STATE]! |= HELPED | GUARDED
+    beginWatch(row, 'threw', false)
     return
   }
   leaveHelper()
   cold.helper[row] = id
-  hot[base + STATE]! |= HELPED
+  hot[base + STATE]! |= helper.onFailure === 'pass' ? HELPED : HELPED | GUARDED
   helpedConnections.set(row, {
     row,
     helper,
     state,
     streams: [new Stream(row, 0), new Stream(row, 1)],
     midLine: [false, false],
+    readsLines: false,
     waits: [false, false],
     headers: [undefined, undefined],
   })
@@ -106,13 +114,15 @@ export function beginHelp(row: Row, named: number): void {
 function endHelp(row: Row): void {
   endMaster(row, hot[(row << CONN_SHIFT) + CONN.generation]!)
   forgetEdits(row)
+  endWatch(row)
   const helped = helpedConnections.get(row)
   if (helped) forget(helped)
 }
 
-function forget(helped: HelpedConnection): void {
+/** What is kept of it beside its row. A watch goes on, and sequence numbers are adjusted as long as there are edits. */
+export function forget(helped: HelpedConnection): void {
   for (const stream of helped.streams) stream.clear()
-  helpedConnections.delete(helped.row)
+  if (helpedConnections.get(helped.row) === helped) helpedConnections.delete(helped.row)
   holding.delete(helped)
   counters[CELL.helped] = helpedConnections.size
 }
@@ -125,12 +135,17 @@ export function detachHelper(id: number): void {
   unregisterHelper(id)
 }
 
-/** The connection goes on without its helper: what is held is accepted as it is, and goes on when flushed. */
+/**
+ * The connection goes on without its helper. What becomes of the bytes that it holds, and of all that its inside end
+ * sends from now on, is decided where they would go on (helper-call.ts: acceptUnread; watch.ts).
+ */
 export function cutOff(helped: HelpedConnection, why: CutOff): void {
   if (helped.helper === undefined) return
   helped.helper = undefined
   cold.helper[helped.row] = 0
   countCutOff(why)
+  if (why === 'done') unguard(helped.row)
+  else if (isGuarded(helped.row)) beginWatch(helped.row, why, !helped.readsLines)
   // Sent by releaseHeld(): after the burst, so that no packet in hand is disturbed.
   if (helped.streams[0].holds || helped.streams[1].holds) {
     holding.add(helped)
@@ -142,9 +157,9 @@ export function countCutOff(why: CutOff): void {
   counters[CELL.helperCutOffs + HELPER_CUT_OFFS.indexOf(why)]! += 1
 }
 
-/** For a connection that was cut off and holds nothing: forgets it, if all edits are acknowledged. */
+/** For a connection that was cut off and holds nothing: forgets its streams, if all edits are acknowledged. */
 export function endHelpIfDone(helped: HelpedConnection): void {
   if (editsInForce(helped.row, 0) > 0 || editsInForce(helped.row, 1) > 0) return
   forget(helped)
-  if (!isEdited(helped.row)) hot[(helped.row << CONN_SHIFT) + STATE]! &= ~HELPED
+  if (!isEdited(helped.row) && !isGuarded(helped.row)) hot[(helped.row << CONN_SHIFT) + STATE]! &= ~HELPED
 }

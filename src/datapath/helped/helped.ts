@@ -7,8 +7,10 @@
 //
 // As long as a helper reads a connection, its segments are sent from the streams (stream.ts), and as they came where
 // that makes no difference, which is nearly always. A helper is cut off from a connection that it can't go on with:
-// held bytes go on untouched, and when the last edit is acknowledged, only numbers are adjusted. After a crash of the
-// shard's thread that is so at once: what the helper knew is lost, what it did to the numbers is not.
+// held bytes go on untouched if they may, and when the last edit is acknowledged, only numbers are adjusted. After a
+// crash of the shard's thread that is so at once: what the helper knew is lost, what it did to the numbers is not.
+// Unless the configuration says `pass`, a connection without its helper is watched: what the helper was to rewrite ends
+// it.
 //
 // Owner: this thread.
 
@@ -22,7 +24,7 @@ import { CELL } from '../../counters/counters.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { endConnection } from '../../nat/bindings.shard.ts'
-import { editsInForce, endEdits, isEdited, toSender, touchesEdit } from '../../nat/sequence-edits.shard.ts'
+import { editsInForce, endEdits, isEdited, toReceiver, toSender, touchesEdit } from '../../nat/sequence-edits.shard.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import { leave } from '../egress/leave.ts'
@@ -30,7 +32,8 @@ import { count, track, transportIntact } from '../egress/tracking.ts'
 import { END, FLOW, IP, KEY, KIND, L4, REF } from '../packet/burst.ts'
 import { bytes, mem } from '../packet/packet-memory.ts'
 import { attachCallBudget, type CallClocks } from './call-budget.ts'
-import { datagramText, rewriteDatagram } from './datagrams.ts'
+import { isSuperPacket, payloadText, rewriteDatagram } from './datagrams.ts'
+import { endByReset, sendReset } from './endings.ts'
 import { attachHeldBytes, keepHeaders } from './held-bytes.ts'
 import {
   attachHelpedConnections,
@@ -40,9 +43,11 @@ import {
   helpedConnectionOf,
   holding,
 } from './helped-connections.ts'
-import { call, context, endIfSlow, keepsTooMuch, read } from './helper-call.ts'
+import { call, context, endIfSlow, keepsTooMuch, read, WHOLE, without } from './helper-call.ts'
+import { WINDOW } from './limits.ts'
 import { adjustAcknowledgement, passOn, sendAccepted } from './segments.ts'
-import { before, least, most, type Stream, WINDOW } from './stream.ts'
+import { before, least, most, type Stream } from './stream.ts'
+import { datagramNames, guardedAddress, hasEnded, isGuarded, segmentNames, watchedEnd, watchOf } from './watch.ts'
 
 const { state: STATE } = CONN
 const HELPER_VERDICT = DROP['helper-verdict']
@@ -50,9 +55,7 @@ const HELPER_WINDOW = DROP['helper-window']
 const HELPER_FRAGMENT = DROP['helper-fragment']
 const EDIT_LOST = DROP['edit-lost']
 const TCP_CHECKSUM = DROP['tcp-checksum']
-
-/** How often held bytes may be sent again before the helper is cut off. */
-const MOST_REPEATS = 2
+const HELPER_FAILED = DROP['helper-failed']
 
 /** `clocks` measure the calls of helpers. */
 export function attachHelped(clocks: CallClocks | undefined): void {
@@ -67,6 +70,7 @@ export function forwardHelped(i: number): Verdict {
   const direction = directionOf(REF[i]!)
   const base = row << CONN_SHIFT
   const isTcp = protocolIn(KEY[i]!) === ipv4.PROTO_TCP
+  if (isTcp && hasEnded(row) && !isSyn(i)) return afterEnd(i)
   // A stream must not take in bytes that were damaged.
   if (isTcp && !transportIntact(i)) return TCP_CHECKSUM
   const verdict = track(i, base, direction)
@@ -80,28 +84,39 @@ export function forwardHelped(i: number): Verdict {
 function datagram(i: number): Verdict {
   const row = rowOf(REF[i]!)
   const helped = helpedConnectionOf(row)
-  if (helped?.helper === undefined) hot[(row << CONN_SHIFT) + STATE]! &= ~HELPED
-  // A helper reads whole datagrams.
-  else if (KIND[i] === FLOW && !readDatagram(i, helped)) return HELPER_VERDICT
-  return leave(i)
+  const isRead = helped?.helper !== undefined
+  if (!isRead && !isGuarded(row)) hot[(row << CONN_SHIFT) + STATE]! &= ~HELPED
+  // A helper reads whole datagrams: neither fragments, nor super-packets, whose datagrams can't be told apart.
+  const isWhole = KIND[i] === FLOW && !isSuperPacket(i)
+  const verdict = isRead && isWhole ? readDatagram(i, helped) : unread(i)
+  return verdict === ACCEPT ? leave(i) : verdict
 }
 
-/** Lets the helper read packet i, and rewrites it; false if it is to be dropped. */
-function readDatagram(i: number, helped: HelpedConnection): boolean {
-  const text = datagramText(i)
-  if (text === undefined) return true
-  if (!call(helped, directionOf(REF[i]!), text, true)) {
+/** What no helper reads goes on unless it names the inside address that a helper was to rewrite. */
+const unread = (i: number): Verdict =>
+  datagramNames(rowOf(REF[i]!), directionOf(REF[i]!), payloadText(i), true) ? HELPER_FAILED : ACCEPT
+
+/** Lets the helper read packet i, and rewrites it. ACCEPT, or why it is to be dropped. */
+function readDatagram(i: number, helped: HelpedConnection): Verdict {
+  const { row, readsLines } = helped
+  const direction = directionOf(REF[i]!)
+  const text = payloadText(i)
+  if (!call(helped, direction, text, WHOLE)) {
     endIfSlow(helped)
-    return false
+    return HELPER_VERDICT
   }
-  const { mangled, made } = context
-  if (mangled.length > 0 && helped.helper !== undefined) {
-    if (rewriteDatagram(i, text, mangled)) counters[CELL.helperRewrites]! += mangled.length
-    else for (const handle of made) withdraw(handle)
-  }
+  const { mangled, made, isRefused, mustWait } = context
+  const isCutOff = helped.helper === undefined
+  const isRewritten = mangled.length > 0 && rewriteDatagram(i, text, mangled)
+  if (isRewritten) counters[CELL.helperRewrites]! += mangled.length
+  else if (mangled.length > 0) for (const handle of made) withdraw(handle)
+  // A datagram is not held: what can't be rewritten now is dropped, for its sender to repeat.
+  const isUndone = isCutOff || isRefused || mustWait || (mangled.length > 0 && !isRewritten)
+  const left = isRewritten ? without(text, mangled) : text
+  const verdict = isUndone && datagramNames(row, direction, left, !readsLines) ? HELPER_FAILED : ACCEPT
   if (context.isDone) cutOff(helped, 'done')
   endIfSlow(helped)
-  return true
+  return verdict
 }
 
 // --- TCP ---
@@ -118,13 +133,13 @@ function segment(i: number): Verdict {
   const back = helped.streams[opposite(direction)]
   if ((flags & tcp.SYN) !== 0) {
     begin(i, helped, stream, back)
-    return passOn(i)
+    return helped.helper === undefined ? unreadSegment(i) : passOn(i)
   }
   if ((flags & tcp.ACK) !== 0) {
     acknowledge(helped, opposite(direction), tcp.ack(mem, at))
     adjustAcknowledgement(i)
   }
-  const gone = stream.started && (flags & tcp.RST) === 0 ? throughStream(i, helped) : passOn(i)
+  const gone = stream.started && (flags & tcp.RST) === 0 ? throughStream(i, helped) : unreadSegment(i)
   if (gone !== QUEUED) stream.acknowledged = tcp.ack(mem, at)
   note(helped, direction)
   return gone
@@ -167,8 +182,13 @@ function throughStream(i: number, helped: HelpedConnection): Verdict {
   const end = (seq + length) | 0
   const hasFin = (tcp.flags(mem, at) & tcp.FIN) !== 0
   if (length === 0 && !hasFin) return passOn(i)
-  // An old segment, which its receiver has acknowledged and will acknowledge once more.
-  if (length > 0 && !hasFin && !before(stream.una, end)) return passOn(i)
+  // An old segment, which its receiver has acknowledged and will acknowledge once more. Its bytes may have been
+  // rewritten, by an edit that is forgotten: they don't go out as they were.
+  if (length > 0 && !hasFin && !before(stream.una, end)) {
+    if (!isEdited(row)) return passOn(i)
+    const number = stream.receiverFrom(seq)
+    return sendAccepted(i, stream, number, number, false)
+  }
   if (before(stream.next, seq)) return early(i, helped, stream)
   if (((end - stream.next) | 0) > WINDOW) return HELPER_WINDOW
 
@@ -176,10 +196,9 @@ function throughStream(i: number, helped: HelpedConnection): Verdict {
   const nextBefore = stream.next
   if (hasFin) stream.noteFin(end)
   const isNew = length > 0 && stream.append(bytes, payload, seq, length)
-  const isAgain = !isNew && before(stream.done, stream.next) && before(stream.done, end) && before(seq, stream.next)
-  if (isAgain && ++stream.repeats >= MOST_REPEATS) cutOff(helped, 'held-again')
-  else if (isNew || (hasFin && stream.ended)) {
-    if (!read(helped, direction)) return HELPER_VERDICT
+  if (isNew || (hasFin && stream.ended)) {
+    const verdict = read(helped, direction)
+    if (verdict !== ACCEPT) return verdict
   }
   if (stream.holds) keepHeaders(i, helped)
 
@@ -199,7 +218,7 @@ function throughStream(i: number, helped: HelpedConnection): Verdict {
 
 /** A segment behind a gap: its bytes are kept until the gap is filled, if a helper reads the connection. */
 function early(i: number, helped: HelpedConnection, stream: Stream): Verdict {
-  if (helped.helper === undefined) return passOn(i)
+  if (helped.helper === undefined && guardedAddress(helped.row, directionOf(REF[i]!)) === 0) return passOn(i)
   const at = L4[i]!
   const payload = at + tcp.headerLen(mem, at)
   const seq = tcp.seq(mem, at)
@@ -240,7 +259,7 @@ function note(helped: HelpedConnection, direction: Direction): void {
 function adjust(i: number): Verdict {
   const row = rowOf(REF[i]!)
   const direction = directionOf(REF[i]!)
-  if (!isEdited(row)) {
+  if (!isEdited(row) && !isGuarded(row)) {
     cold.helper[row] = 0
     hot[(row << CONN_SHIFT) + STATE]! &= ~HELPED
     return leave(i)
@@ -253,12 +272,46 @@ function adjust(i: number): Verdict {
     endEdits(row, opposite(direction), tcp.ack(mem, at))
     adjustAcknowledgement(i)
   }
-  return passOn(i)
+  return unreadSegment(i)
+}
+
+/**
+ * A segment that is in no stream goes on unless it, with its neighbours, names the inside address that a helper was to
+ * rewrite: that ends the connection.
+ */
+function unreadSegment(i: number): Verdict {
+  const row = rowOf(REF[i]!)
+  const direction = directionOf(REF[i]!)
+  if (guardedAddress(row, direction) === 0) return passOn(i)
+  const at = L4[i]!
+  const seq = (tcp.seq(mem, at) + (isSyn(i) ? 1 : 0)) | 0
+  if (!segmentNames(row, direction, seq, payloadText(i))) return passOn(i)
+  // Nobody is there yet who could be told; without the data the sender will try again (RFC 7413 4.2.2).
+  if (isSyn(i)) return HELPER_FAILED
+  const back = opposite(direction)
+  const next = toReceiver(row, direction, watchedEnd(row, direction) ?? seq)
+  endByReset(row, direction, next, toReceiver(row, back, tcp.ack(mem, at)), watchOf(row).why)
+  return HELPER_FAILED
+}
+
+/** A SYN opens the connection anew. */
+const isSyn = (i: number): boolean => KIND[i] === FLOW && (tcp.flags(mem, L4[i]!) & tcp.SYN) !== 0
+
+/** The connection was ended, and an end doesn't know it yet: it is told by the number that it expects. */
+function afterEnd(i: number): Verdict {
+  const row = rowOf(REF[i]!)
+  const direction = directionOf(REF[i]!)
+  const at = L4[i]!
+  if (KIND[i] === FLOW && (tcp.flags(mem, at) & (tcp.RST | tcp.ACK)) === tcp.ACK)
+    sendReset(row, opposite(direction), tcp.ack(mem, at))
+  return HELPER_FAILED
 }
 
 /** A fragment of a segment, which no stream can take in. */
 function fragment(i: number, helped: HelpedConnection | undefined): Verdict {
+  const row = rowOf(REF[i]!)
   if (helped?.helper !== undefined) cutOff(helped, 'fragment')
+  if (datagramNames(row, directionOf(REF[i]!), payloadText(i), true)) return HELPER_FAILED
   // Its checksum covers bytes that are not here, and its own bytes may have to be rewritten.
-  return isEdited(rowOf(REF[i]!)) ? HELPER_FRAGMENT : leave(i)
+  return isEdited(row) ? HELPER_FRAGMENT : leave(i)
 }

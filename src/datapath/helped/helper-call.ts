@@ -2,33 +2,30 @@
 // expectations are in force from the moment they are made, and are withdrawn if it doesn't.
 // Owner: this thread.
 
-import { protocolOf } from '../../conntrack/connections.shard.ts'
+import { cold, protocolOf } from '../../conntrack/connections.shard.ts'
 import { withdraw } from '../../conntrack/expectations.shard.ts'
-import type { Direction } from '../../conntrack/terms.ts'
-import { CELL, type CutOff } from '../../counters/counters.ts'
+import { ACCEPT, type Direction, opposite, type Verdict } from '../../conntrack/terms.ts'
+import { CELL, type CutOff, type HelperReset } from '../../counters/counters.ts'
+import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { Context } from '../../helpers/context.shard.ts'
-import { Verdict } from '../../helpers/helper.ts'
+import { Verdict as HelperVerdict } from '../../helpers/helper.ts'
 import { ENTRY } from '../../helpers/helper-list.ts'
 import { enterHelper, leaveHelper } from '../../helpers/running-helper.shard.ts'
 import { roomForEdits } from '../../nat/sequence-edits.shard.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import { bytesKept } from './byte-queue.ts'
 import { beginCall, isOverBudget } from './call-budget.ts'
-import { cutOff, type HelpedConnection } from './helped-connections.ts'
+import { endByReset } from './endings.ts'
+import { cutOff, forget, type HelpedConnection } from './helped-connections.ts'
 import { blame } from './helper-errors.ts'
-import type { Stream } from './stream.ts'
+import { FAIR_SHARE, MOST_HELD, MOST_KEPT, MOST_KEPT_OF_ONE } from './limits.ts'
+import { mayNameAddress, namesAddress } from './named-address.ts'
+import type { Replacement, Stream } from './stream.ts'
+import { guardedAddress, isGuarded, segmentNames, watchOf } from './watch.ts'
 
-/** Bytes of one stream that may be held for more to come. */
-const MOST_HELD = 8192
-/**
- * Bytes that one stream may keep, for its receiver's acknowledgement or because they are held; and those of all streams
- * of the shard together. When these keep more than MOST_KEPT, helpers are cut off from streams that keep more than a
- * control connection needs (FAIR_SHARE); when they keep twice as much, from every stream that gets more.
- */
-const MOST_KEPT_OF_ONE = 1 << 20
-const MOST_KEPT = 32 << 20
-const FAIR_SHARE = 16 << 10
+const HELPER_VERDICT = DROP['helper-verdict']
+const HELPER_FAILED = DROP['helper-failed']
 
 /** What a helper is given in a call, and what it asked for in the last one. */
 export const context = new Context()
@@ -36,31 +33,66 @@ export const context = new Context()
 let isSlow = false
 
 /**
- * Lets the helper, if it was not cut off, read the pending bytes; false if it says that the packet is to be dropped.
+ * Lets the helper, if it was not cut off, read the pending bytes. ACCEPT, or why the packet in hand is to be dropped:
+ * the helper said so, or the connection was ended.
  */
-export function read(helped: HelpedConnection, direction: Direction): boolean {
+export function read(helped: HelpedConnection, direction: Direction): Verdict {
   const stream = helped.streams[direction]
-  const text = stream.pendingText
-  if (text !== '' && helped.helper !== undefined) {
-    if (!call(helped, direction, text, stream.ended)) {
+  if (stream.hasPending && helped.helper !== undefined) {
+    const { text } = stream
+    if (!call(helped, direction, text, stream)) {
       stream.unread()
       endIfSlow(helped)
-      return false
+      return HELPER_VERDICT
     }
-    if (helped.helper !== undefined) take(helped, direction, text)
+    if (helped.helper !== undefined) {
+      const why = failureIn(helped, direction, text)
+      if (why !== undefined) {
+        for (const handle of context.made) withdraw(handle)
+        return fail(helped, direction, why)
+      }
+      take(helped, direction, text)
+    }
     endIfSlow(helped)
   }
-  if (helped.helper === undefined) stream.acceptAll()
-  return true
+  return helped.helper === undefined ? acceptUnread(helped, direction) : ACCEPT
 }
 
-/** Does what the helper has asked for about the pending text. */
+/** How much of the text goes on, or has gone on and is not read again. */
+function lengthTaken(text: string): number {
+  const last = context.mangled.at(-1)
+  return Math.max(context.heldFrom < 0 ? text.length : context.heldFrom, last === undefined ? 0 : last.at + last.length)
+}
+
+/** Why something of the text would go on that was to be rewritten and is not; undefined if nothing would. */
+function failureIn({ row, readsLines }: HelpedConnection, direction: Direction, text: string): HelperReset | undefined {
+  const address = guardedAddress(row, direction)
+  if (address === 0) return undefined
+  const { isTooLate, isRefused, undecidedFrom, mangled } = context
+  if (isTooLate) return 'not-rewritten'
+  const goesOn = text.slice(0, lengthTaken(text))
+  if (isRefused && namesAddress(without(goesOn, mangled), address, !readsLines)) return 'not-expected'
+  if (undecidedFrom >= 0 && mayNameAddress(text.slice(undecidedFrom), address, !readsLines)) return 'sender-closed'
+  return undefined
+}
+
+/** A text without the spans that are replaced. */
+export function without(text: string, replaced: readonly Replacement[]): string {
+  let left = ''
+  let from = 0
+  for (const { at, length } of replaced) {
+    left += `${text.slice(from, at)}\0`
+    from = at + length
+  }
+  return left + text.slice(from)
+}
+
+/** Does what the helper has asked for about the text. */
 function take(helped: HelpedConnection, direction: Direction, text: string): void {
   const stream = helped.streams[direction]
-  const { mangled, heldFrom, mustWait } = context
+  const { mangled, mustWait } = context
   helped.waits[direction] = mustWait
-  const last = mangled.at(-1)
-  const length = Math.max(heldFrom < 0 ? text.length : heldFrom, last === undefined ? 0 : last.at + last.length)
+  const length = lengthTaken(text)
   counters[CELL.helperRewrites]! += mangled.length
   if (length > 0) {
     stream.accept(length, mangled)
@@ -71,12 +103,55 @@ function take(helped: HelpedConnection, direction: Direction, text: string): voi
   else if (keepsTooMuch(stream)) cutOff(helped, 'no-memory')
 }
 
+/**
+ * What is pending goes on as it is, because no helper reads it; unless it names the inside address that the helper was
+ * to rewrite, or may be the beginning of that: then the connection is ended.
+ */
+export function acceptUnread(helped: HelpedConnection, direction: Direction): Verdict {
+  const { row } = helped
+  const stream = helped.streams[direction]
+  if (stream.hasPending && isGuarded(row)) {
+    const watch = watchOf(row)
+    const address = guardedAddress(row, direction)
+    const { text } = stream
+    // Of the bytes that were held when the helper was cut off nobody knows how they would have gone on.
+    const wasHeld = address !== 0 && watch.recent[direction] === undefined
+    const isBegun = wasHeld && mayNameAddress(text, address, watch.isBinary)
+    if (isBegun || segmentNames(row, direction, (stream.done - stream.gone) | 0, text))
+      return fail(helped, direction, watch.why)
+  }
+  stream.acceptAll()
+  return ACCEPT
+}
+
+/** Ends the connection because of what is sent in `direction`. */
+function fail(helped: HelpedConnection, direction: Direction, why: HelperReset): Verdict {
+  const { row } = helped
+  const stream = helped.streams[direction]
+  const back = helped.streams[opposite(direction)]
+  const next = stream.receiverTo(stream.done)
+  const nextBack = back.receiverTo(back.done)
+  helped.helper = undefined
+  cold.helper[row] = 0
+  endByReset(row, direction, next, nextBack, why)
+  forget(helped)
+  return HELPER_FAILED
+}
+
 /** True if a stream's helper must be cut off: the stream keeps too much itself, or all streams together do. */
 export const keepsTooMuch = ({ kept }: Stream): boolean =>
   kept > MOST_KEPT_OF_ONE || (bytesKept > MOST_KEPT && kept > FAIR_SHARE) || bytesKept > 2 * MOST_KEPT
 
+/** A datagram: nothing of it has gone on, nothing follows. */
+export const WHOLE = { gone: 0, ended: true } as const
+
 /** Calls the helper with a text; false if the packet is to be dropped. What else it asked for is in the context. */
-export function call(helped: HelpedConnection, direction: Direction, text: string, ended: boolean): boolean {
+export function call(
+  helped: HelpedConnection,
+  direction: Direction,
+  text: string,
+  { gone, ended }: Pick<Stream, 'gone' | 'ended'>,
+): boolean {
   const helper = helped.helper!
   const { row, state } = helped
   const isTcp = protocolOf(row) === ipv4.PROTO_TCP
@@ -90,6 +165,7 @@ export function call(helped: HelpedConnection, direction: Direction, text: strin
     midLine: isTcp && helped.midLine[direction],
     ended,
     mostRewrites: room,
+    gone,
   })
   counters[CELL.helperCalls]! += 1
   isSlow = false
@@ -107,9 +183,10 @@ export function call(helped: HelpedConnection, direction: Direction, text: strin
   leaveHelper()
   if (context.isAtWork) throw new Error('a helper has caught what the shard failed of')
   isSlow = isOverBudget(helper)
-  if (verdict === Verdict.Drop) for (const handle of context.made) withdraw(handle)
+  if (context.readsLines) helped.readsLines = true
+  if (verdict === HelperVerdict.Drop) for (const handle of context.made) withdraw(handle)
   else if (context.mustWait) for (const handle of context.retreat()) withdraw(handle)
-  return verdict !== Verdict.Drop
+  return verdict !== HelperVerdict.Drop
 }
 
 /**

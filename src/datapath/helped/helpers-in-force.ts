@@ -46,7 +46,8 @@ async function follow(): Promise<void> {
     if (inForce.has(entry.load)) continue
     enterHelper(entry.id, ENTRY.import)
     try {
-      registerHelper(await loadHelper(entry), { id: entry.id, bindings: entry.bindings })
+      const { id, bindings, onFailure } = entry
+      registerHelper(await loadHelper(entry), { id, bindings, onFailure })
       inForce.set(entry.load, entry.id)
     } catch (error) {
       faults.push(`${entry.name}: ${thrownText(describeThrown(error))}`)

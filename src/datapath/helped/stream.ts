@@ -5,6 +5,8 @@
 //                          |  accepted  |   pending    |     early      |  beyond
 //   accepted   gone on, as the receiver gets them: kept, so that a retransmission is answered with the same bytes
 //   pending    in order and not accepted: a helper holds it, for a short time
+//   gone       accepted because it was held for too long: the helper reads it once more, before what is pending, and
+//              may not rewrite it any more
 //   early      behind a gap: kept until that is filled
 // Of bytes that come twice the first ones win, whatever a retransmission says: what the helper has read is what the
 // receiver gets. Owner: this thread. If it dies, streams are lost; sequence edits (nat/sequence-table.ts) are not.
@@ -14,11 +16,8 @@ import type { Milliseconds, Row } from '../../memory/brand.ts'
 import { nowMs } from '../../memory/clock.ts'
 import { addEdit, endEdits, toReceiver, toSender, UP } from '../../nat/sequence-edits.shard.ts'
 import { ByteQueue } from './byte-queue.ts'
+import { MOST_EARLY } from './limits.ts'
 
-/** How far beyond the next byte bytes are taken: the receiver's window is not tracked. */
-export const WINDOW = 65536
-/** Pieces behind gaps that one stream keeps. */
-const MOST_EARLY = 64
 /** RFC 9293 3.7.1: the segment size of an end that announces none. */
 const DEFAULT_MSS = 536
 
@@ -32,7 +31,13 @@ interface Early {
   readonly bytes: ByteQueue
 }
 
-/** `length` bytes from `at`, counted from the first pending byte, become a text. */
+/** Pending bytes before `end` that no earlier arrival has brought, and when they came. */
+interface Arrival {
+  end: number
+  readonly at: Milliseconds
+}
+
+/** `length` bytes from `at`, counted as in the stream's `text`, become a text. */
 export interface Replacement {
   readonly at: number
   readonly length: number
@@ -55,14 +60,14 @@ export class Stream {
   mss = DEFAULT_MSS
   /** The last acknowledgement that has gone on with a packet of this direction. */
   acknowledged = 0
-  /** Since when bytes are pending, or lie behind a gap. */
-  pendingSince: Milliseconds = 0
+  /** Since when bytes lie behind a gap. */
   earlySince: Milliseconds = 0
-  /** How often pending bytes were sent again. */
-  repeats = 0
   readonly #accepted = new ByteQueue()
   readonly #pending = new ByteQueue()
   #early: Early[] = []
+  /** Of the pending bytes, oldest first. */
+  #arrivals: Arrival[] = []
+  #gone = ''
 
   constructor(row: Row, direction: Direction) {
     this.#row = row
@@ -83,6 +88,8 @@ export class Stream {
   clear(): void {
     this.#accepted.clear()
     this.#pending.clear()
+    this.#arrivals = []
+    this.#gone = ''
     this.dropEarly()
   }
 
@@ -103,8 +110,23 @@ export class Stream {
     return this.#early.reduce((sum, { bytes }) => sum + bytes.length, this.#accepted.length + this.#pending.length)
   }
 
-  get pendingText(): string {
-    return this.#pending.text()
+  /** What the helper reads: bytes that have gone on already, so many as `gone`, and all that are pending. */
+  get text(): string {
+    return this.#gone + this.#pending.text()
+  }
+
+  get gone(): number {
+    return this.#gone.length
+  }
+
+  /** How many pending bytes have come by this time. */
+  pendingBy(time: Milliseconds): number {
+    let end = this.done
+    for (const arrival of this.#arrivals) {
+      if (arrival.at > time) break
+      end = arrival.end
+    }
+    return (end - this.done) | 0
   }
 
   get ended(): boolean {
@@ -129,9 +151,15 @@ export class Stream {
   }
 
   #add(source: Uint8Array, at: number, length: number): void {
-    if (!this.hasPending) this.pendingSince = nowMs
     this.#pending.add(source, at, length)
     this.next = (this.next + length) | 0
+    this.#noteArrival()
+  }
+
+  #noteArrival(): void {
+    const last = this.#arrivals.at(-1)
+    if (last !== undefined && last.at === nowMs) last.end = this.next
+    else this.#arrivals.push({ end: this.next, at: nowMs })
   }
 
   #fillFromEarly(): void {
@@ -143,6 +171,7 @@ export class Stream {
         bytes.drop(known)
         bytes.moveTo(this.#pending, news)
         this.next = (this.next + news) | 0
+        this.#noteArrival()
       }
       bytes.clear()
     }
@@ -179,8 +208,24 @@ export class Stream {
     this.#early = []
   }
 
-  /** The pending bytes before `length` go on, with these replacements in rising order: the caller has room for them. */
+  /**
+   * The first `length` characters of `text` are read for good, and go on if they have not yet, with these replacements
+   * in rising order: none of them is of what has gone, and the caller has room for them.
+   */
   accept(length: number, replacements: readonly Replacement[] = []): void {
+    const { gone } = this
+    this.#gone = this.#gone.slice(length)
+    const shifted = replacements.map((each) => ({ ...each, at: each.at - gone }))
+    if (length > gone) this.#letGo(length - gone, shifted)
+  }
+
+  /** The first `length` pending bytes go on as they are, and the helper reads them once more. */
+  letGo(length: number): void {
+    this.#gone += this.#pending.text().slice(0, length)
+    this.#letGo(length, [])
+  }
+
+  #letGo(length: number, replacements: readonly Replacement[]): void {
     let at = 0
     for (const replacement of replacements) {
       this.#pending.moveTo(this.#accepted, replacement.at - at)
@@ -192,18 +237,18 @@ export class Stream {
     }
     this.#pending.moveTo(this.#accepted, length - at)
     this.done = (this.done + length) | 0
-    this.repeats = 0
-    this.pendingSince = nowMs
+    while (this.#arrivals.length > 0 && !before(this.done, this.#arrivals[0]!.end)) this.#arrivals.shift()
   }
 
-  /** All pending bytes go on as they are. */
+  /** All pending bytes go on as they are, and nothing is read once more. */
   acceptAll(): void {
-    this.accept(this.#pending.length)
+    this.accept(this.gone + this.#pending.length)
   }
 
   /** Forgets the pending bytes, as if they had not come: the sender will send them again. */
   unread(): void {
     this.#pending.clear()
+    this.#arrivals = []
     this.next = this.done
   }
 

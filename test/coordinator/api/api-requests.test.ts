@@ -38,7 +38,7 @@ describe('a request for a helper', () => {
     ['{"module":"ftp","servers":[1]}', SERVERS],
     ['{"module":"ftp","options":[]}', 'options: an object'],
     ['{"module":"ftp","options":"passive"}', 'options: an object'],
-    ['{"module":"ftp","port":21}', 'port: no such field: module, ports, servers, options'],
+    ['{"module":"ftp","port":21}', 'port: no such field: module, ports, servers, options, onFailure'],
   ] as const
   for (const [text, message] of wrong)
     it(`${text || 'nothing'}: ${message}`, () => {

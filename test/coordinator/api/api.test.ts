@@ -36,6 +36,7 @@ const FTP: LoadedHelper = {
   ports: [21],
   servers: [],
   options: {},
+  onFailure: 'reset',
   classes: [{ name: 'default', maxExpected: 1, timeoutSeconds: 300 }],
   state: 'in force',
 }

@@ -30,6 +30,7 @@ const helper = (id: number, name: string, ...classes: string[]): LoadedHelper =>
   ports: [],
   servers: [],
   options: {},
+  onFailure: 'reset',
   classes: classes.map((name) => ({ name, maxExpected: 1, timeoutSeconds: 300 })),
   state: 'in force',
 })

@@ -56,6 +56,7 @@ beforeEach(async () => {
   manager = new HelperManager({
     list,
     shards: SHARDS,
+    onFailure: 'reset',
     wake: () => {
       following = Promise.all(shards.map(({ follow }) => follow()))
     },

@@ -16,6 +16,7 @@ const FTP: HelperEntry = {
   module: 'ftp',
   options: {},
   bindings: [{ tuple: { proto: 'tcp', dstPort: 21 }, mask: undefined }],
+  onFailure: 'reset',
   load: 1,
 }
 /** Would throw if it were imported. */
