@@ -23,7 +23,10 @@ case "${1:-}" in
       [ "$word" != ftp ] || tools="$lab $ftp"
     done
     ;;
-  test) tools="$lab $ftp promtool:prometheus conntrack:conntrack unbound:unbound tc:iproute2 python3:python3" ;;
+  test)
+    tools="$lab $ftp promtool:prometheus conntrack:conntrack unbound:unbound tc:iproute2 python3:python3"
+    tools="$tools systemd-analyze:systemd"
+    ;;
   bench) tools="$lab conntrack:conntrack iperf3:iperf3" ;;
   *)
     echo "usage: $0 lab|test|bench [what the lab is asked for]" >&2

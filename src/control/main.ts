@@ -30,9 +30,10 @@ const CONFIG = [
 
 async function runGateway({ config: file }: ConfigOption): Promise<number> {
   const { config, notices } = loadConfig({ file, env: process.env })
-  const [{ Gateway }, { exitAtOnce }] = await Promise.all([
+  const [{ Gateway }, { exitAtOnce }, { ServiceManager }] = await Promise.all([
     import('../coordinator/gateway.ts'),
     import('../coordinator/exit-at-once.ts'),
+    import('../coordinator/service-manager.ts'),
   ])
   const log = createLog(config.log)
   for (const notice of notices) log.warn(notice)
@@ -42,6 +43,7 @@ async function runGateway({ config: file }: ConfigOption): Promise<number> {
       config,
       log,
       begin: (config, log) => new Gateway(config, log),
+      manager: new ServiceManager(process.env),
       signals: process,
       now: () => performance.now(),
       exit: exitAtOnce,

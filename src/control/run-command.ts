@@ -15,6 +15,7 @@
 import { constants } from 'node:os'
 import type { Logger } from 'pino'
 import type { GatewayConfig } from '../coordinator/config.ts'
+import type { ServiceManager, Watched } from '../coordinator/service-manager.ts'
 import { explain } from './errors.ts'
 import { EXIT } from './exit-codes.ts'
 
@@ -23,6 +24,7 @@ export interface RunningGateway {
   readonly started: Promise<unknown>
   /** Valid once it has started. */
   readonly metricsUrl: string
+  readonly health: Watched
   /** Undoes everything, in bounded time, also while it starts. Resolves with what could not be undone. */
   stop(reason: string): Promise<readonly { readonly late: boolean }[]>
   /** Resolves with an exit code after a failure that the gateway can't go on from. */
@@ -33,6 +35,8 @@ export interface RunOptions {
   readonly config: GatewayConfig
   readonly log: Logger
   begin(config: GatewayConfig, log: Logger): RunningGateway
+  /** Told of the start and the end of forwarding. */
+  readonly manager: Pick<ServiceManager, 'ready' | 'stopping'>
   /** The process, which signals come from. */
   readonly signals: { on(signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void): unknown }
   /** Milliseconds of a monotonic clock. */
@@ -47,15 +51,17 @@ const SIGNAL_EXIT = 128
 const SAME_REQUEST_MS = 2000
 
 export async function run(options: RunOptions): Promise<number> {
-  const { config, log, begin, exit } = options
+  const { config, log, begin, manager, exit } = options
   const asked = stopRequest(options)
   const gateway = begin(config, log)
   const running = gateway.started.then(() => {
     log.info({ inside: config.inside, outside: config.outside, metrics: gateway.metricsUrl }, 'forwarding')
+    manager.ready(gateway.health)
     return gateway.done
   })
   try {
     const end = await Promise.race([asked, running])
+    manager.stopping(typeof end === 'string' ? end : 'the gateway failed')
     const left = await gateway.stop(String(end))
     if (left.length === 0) log.info('stopped, everything taken back')
     return finish(typeof end === 'string' && left.length === 0 ? EXIT.ok : EXIT.gatewayFailed, left, exit)

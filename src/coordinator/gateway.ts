@@ -81,7 +81,7 @@ export class Gateway {
   readonly #host: Host
   readonly #hostWatch: HostWatch
   readonly #undo = new UndoStack()
-  readonly #health: GatewayHealth
+  readonly health: GatewayHealth
   #end: (exitCode: number) => void = () => {}
   readonly #starting = new StoppableStart()
   #stopped: Promise<readonly Problem[]> | undefined
@@ -121,13 +121,13 @@ export class Gateway {
       config,
       followQdiscs: () => this.#packetPorts?.followQdiscs(this.#links) ?? [],
     })
-    this.#health = new GatewayHealth({
+    this.health = new GatewayHealth({
       shards: config.workers,
       notTurning: () => this.#shards?.notTurning() ?? [],
       externalAddresses: () => this.#externalAddresses?.count ?? 0,
       links: () => this.#links,
     })
-    this.#health.add(() => this.#hostWatch.rules.faults())
+    this.health.add(() => this.#hostWatch.rules.faults())
     this.done = new Promise((resolve) => {
       this.#end = resolve
     })
@@ -201,7 +201,7 @@ export class Gateway {
     const apiServer = await serveApi(api.socket, { memory, helpers, clock })
     this.#undo.push('the API', () => apiServer.close())
     const parts = { memory, shards, expectationGc, helpers, hostWatch: this.#hostWatch, hostPorts }
-    const metricsServer = await serveMetrics(metrics.listen, { ...parts, health: () => this.#health.now() })
+    const metricsServer = await serveMetrics(metrics.listen, { ...parts, health: () => this.health.now() })
     this.#undo.push('the metrics server', () => metricsServer.close())
     this.#metricsUrl = metricsServer.url
     if (this.#failure) throw this.#failure

@@ -38,10 +38,19 @@ export class GatewayHealth {
     this.#checks.push(check)
   }
 
+  /** Whether every worker's heartbeat moves. */
+  isTurning(): boolean {
+    return this.#parts.notTurning().length === 0
+  }
+
+  reasons(): string[] {
+    return this.#checks.flatMap((check) => check())
+  }
+
   now(): Health {
     const { shards, notTurning, externalAddresses, links } = this.#parts
     return {
-      reasons: this.#checks.flatMap((check) => check()),
+      reasons: this.reasons(),
       detail: {
         shards,
         notTurning: notTurning(),

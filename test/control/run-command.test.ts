@@ -8,6 +8,8 @@ const { config } = loadConfig({ env: { NATLOOM_INSIDE: 'lan0', NATLOOM_OUTSIDE: 
 
 /** What happened, in order. */
 let story: string[]
+/** What the service manager was told. */
+let told: string[]
 let signals: EventEmitter
 /** Milliseconds. */
 let clock: number
@@ -31,6 +33,7 @@ function withResolvers(): PromiseWithResolvers {
 
 beforeEach(() => {
   story = []
+  told = []
   signals = new EventEmitter()
   clock = 1000
   started = withResolvers()
@@ -46,6 +49,7 @@ function natloomRun(): Promise<number> {
   return run({
     config,
     log: pino({ level: 'silent' }),
+    manager: { ready: () => told.push('ready'), stopping: (reason) => told.push(`stopping: ${reason}`) },
     signals,
     now: () => clock,
     exit: (code) => story.push(`exit ${code}`),
@@ -55,6 +59,7 @@ function natloomRun(): Promise<number> {
       const gateway: RunningGateway = {
         started: started.promise,
         metricsUrl: 'http://127.0.0.1:9464/metrics',
+        health: { reasons: () => [], isTurning: () => true },
         done: failed.promise.then(() => EXIT_GATEWAY_FAILED),
         stop(reason) {
           stopping ??= stop(reason)
@@ -87,6 +92,7 @@ describe('natloom run', () => {
       stopped.resolve()
       expect(await ended).toBe(0)
       expect(story).toEqual(['start', `stop: ${signal}`, 'stopped'])
+      expect(told).toEqual(['ready', `stopping: ${signal}`])
     })
 
   it('asked to stop while it starts, gives up the start and stops', async () => {
@@ -106,6 +112,7 @@ describe('natloom run', () => {
     failed.resolve()
     stopped.resolve()
     expect(await ended).toBe(EXIT_GATEWAY_FAILED)
+    expect(told).toEqual(['ready', 'stopping: the gateway failed'])
     expect(story).not.toContainEqual(expect.stringContaining('exit'))
   })
 

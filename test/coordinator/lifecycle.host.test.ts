@@ -2,7 +2,9 @@
 
 import { existsSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { AF_UNIX, bind, close, MSG_DONTWAIT, recv, SOCK_CLOEXEC, SOCK_DGRAM, socket } from '../../src/io/syscalls.ts'
 import { GATEWAY_OUTSIDE, OUTSIDE_INTERFACE, SERVER } from '../../src/lab/world/topology.ts'
+import { eventually } from '../patience.ts'
 import { type Natloom, Network } from './network.ts'
 
 const POOL_ADDRESS = '203.0.113.50'
@@ -81,6 +83,32 @@ describe('natloom run, before the first packet', () => {
     expect(counted.filter((line) => !line.endsWith(' 0'))).toEqual([])
     expect(await addressSeen()).toBe(GATEWAY_OUTSIDE)
     expect(await natloom.stop()).toBe(0)
+    expectNothingLeft()
+  })
+})
+
+describe('natloom run, started by a service manager', () => {
+  it('tells it when it forwards, that it lives, and when it stops', async () => {
+    const path = `${network.topology.directory}/notify`
+    const fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+    bind(fd, Buffer.concat([new Uint8Array(Uint16Array.of(AF_UNIX).buffer), Buffer.from(`${path}\0`)]))
+    const natloom = await forwarding({ NOTIFY_SOCKET: path, WATCHDOG_USEC: '200000' })
+    const told: string[] = []
+    const buffer = new Uint8Array(4096)
+    const hears = (text: string) =>
+      eventually(`the service manager is told ${text}`, () => {
+        for (let length = 0; length >= 0; ) {
+          length = recv(fd, buffer, MSG_DONTWAIT)
+          if (length > 0) told.push(Buffer.from(buffer.subarray(0, length)).toString())
+        }
+        return told.includes(text)
+      })
+    await hears('READY=1\nSTATUS=forwarding')
+    await hears('WATCHDOG=1')
+    expect(await natloom.stop()).toBe(0)
+    await hears('STOPPING=1\nSTATUS=stopping: SIGTERM')
+    expect(told.filter((text) => text.includes('READY=1'))).toHaveLength(1)
+    close(fd)
     expectNothingLeft()
   })
 })
