@@ -180,11 +180,11 @@ describe('a flow from outside', () => {
     gateway.check()
   })
 
-  it('to nobody: is dropped as ever, and nobody is told', async () => {
+  it('to nobody: is what it would be without a filter, and nobody is told', async () => {
     const gateway = await start(['deny in'])
     const [sent] = gateway.inside(udp(`${HOST}:5000`, `${SERVER}:53`))
     expect(gateway.fate(WAN, udp('192.0.2.99:9', fromOf(sent!)))).toBe('filtered')
-    expect(gateway.fate(WAN, udp('192.0.2.99:9', `${EXTERNAL}:16400`))).toBe('no-mapping')
+    expect(gateway.fate(WAN, udp('192.0.2.99:9', `${EXTERNAL}:16400`))).toBe('not-ours')
     expect(gateway.toWan()).toEqual([])
   })
 
