@@ -34,7 +34,7 @@ export async function run(
     parentPort!.postMessage({ report: { ...rest, detail: { shard, ...detail } } } satisfies WorkerMessage)
   captureOutput(report)
   const sockets = new AfPacketDriver(packetRings)
-  const driver = task.faults ? new FaultyDriver(sockets, task.faults) : sockets
+  const driver = task.faults ? new FaultyDriver(sockets, task.faults, () => performance.now()) : sockets
   const wakers: Wakers = {
     watcher: () => signal(task.watcherFd),
     shard: (shard) => signal(task.wakeFds[shard]!),

@@ -1,5 +1,5 @@
-// What a bad path does to packets, for tests and the lab: how often it loses, duplicates and reorders them, and what
-// that means for each single frame. What happens to a frame follows from the seed and from how many frames came before
+// What a bad path does to packets, for tests and the lab: how often it loses, duplicates and reorders them, how long it
+// delays them, and what that means for each single frame. What happens to a frame follows from the seed and from how many frames came before
 // it by the same port in the same direction, so a run with the same frames is the same run. faulty.ts carries it out.
 
 /** Probabilities for each frame, from 0 to 1. A frame that is lost is neither duplicated nor reordered. */
@@ -9,6 +9,9 @@ export interface Faults {
   readonly reorder: number
   /** How many frames of the same port overtake one that is reordered, 1 to 1000. */
   readonly by: number
+  /** Milliseconds that each frame is under way, and as many more at most, by chance: 0 to 60000. */
+  readonly delay: number
+  readonly jitter: number
 }
 
 export interface FaultPlan {
@@ -26,12 +29,36 @@ class FaultPlanError extends Error {
 
 const MOST_PORTS = 256
 const DEFAULT_BY = 3
+const LONGEST_DELAY = 60_000
 
 /**
- * Reads `loss=0.02,duplicate=0.02,reorder=0.05,by=3,seed=7,on=receive`, a plan for all ports. Defaults: probabilities
- * of 0, `by` 3, `seed` 1, `on` receive (or send, or both). Throws FaultPlanError.
+ * Reads `loss=0.02,duplicate=0.02,reorder=0.05,by=3,delay=100,jitter=20,seed=7,on=receive`, a plan for all ports.
+ * Defaults: probabilities and times of 0, `by` 3, `seed` 1, `on` receive (or send, or both). With `port=0` it is for that
+ * port (those of inside interfaces come first); such plans stand behind each other with `;` between, and a later one
+ * holds where two are for the same: `delay=400;delay=20,port=1`. The seed is the first one's. Throws FaultPlanError.
  */
 export function parseFaults(text: string): FaultPlan {
+  const plans = text.split(';').map(parsePlan)
+  const receive: (Faults | undefined)[] = []
+  const send: (Faults | undefined)[] = []
+  for (const { faults, on, port } of plans) {
+    const [from, to] = port === undefined ? [0, MOST_PORTS] : [port, port + 1]
+    for (let i = from; i < to; i++) {
+      if (on !== 'send') receive[i] = faults
+      if (on !== 'receive') send[i] = faults
+    }
+  }
+  return { seed: plans[0]!.seed, receive, send }
+}
+
+interface Plan {
+  readonly faults: Faults
+  readonly on: string
+  readonly port: number | undefined
+  readonly seed: number
+}
+
+function parsePlan(text: string): Plan {
   const given = new Map<string, string>()
   for (const part of text.split(',').map((each) => each.trim())) {
     const [name, value, ...more] = part.split('=')
@@ -51,7 +78,10 @@ export function parseFaults(text: string): FaultPlan {
     duplicate: take('duplicate', 0, 0, 1),
     reorder: take('reorder', 0, 0, 1),
     by: take('by', DEFAULT_BY, 1, 1000),
+    delay: take('delay', 0, 0, LONGEST_DELAY),
+    jitter: take('jitter', 0, 0, LONGEST_DELAY),
   }
+  const port = given.has('port') ? take('port', 0, 0, MOST_PORTS - 1) : undefined
   const seed = take('seed', 1, 0, 2 ** 32 - 1)
   const on = given.get('on') ?? 'receive'
   given.delete('on')
@@ -60,10 +90,9 @@ export function parseFaults(text: string): FaultPlan {
   if (given.size > 0)
     throw new FaultPlanError(
       `faults ${JSON.stringify(text)}: there is no ${[...given.keys()].join(', ')}, ` +
-        'but loss, duplicate, reorder, by, seed, on',
+        'but loss, duplicate, reorder, by, delay, jitter, seed, on, port',
     )
-  const all = Array.from({ length: MOST_PORTS }, () => faults)
-  return { seed, receive: on === 'send' ? [] : all, send: on === 'receive' ? [] : all }
+  return { faults, on, port, seed }
 }
 
 /** What happens to a frame. */
@@ -96,6 +125,15 @@ export class Decider {
     const isDuplicated = this.#random() < this.#faults.duplicate
     const isReordered = this.#random() < this.#faults.reorder
     return isLost ? LOSE : isReordered ? REORDER : isDuplicated ? DUPLICATE : PASS
+  }
+
+  get isDelayed(): boolean {
+    return this.#faults.delay + this.#faults.jitter > 0
+  }
+
+  /** Milliseconds that the next frame is under way. */
+  nextDelay(): number {
+    return this.#faults.delay + (this.#faults.jitter === 0 ? 0 : this.#random() * this.#faults.jitter)
   }
 
   #random(): number {

@@ -1,8 +1,12 @@
-// Middleware around any driver that treats packets as a bad path does: it loses, duplicates and reorders some of them
-// when they are received, when they are sent, or both, as a plan says (fault-plan.ts). For tests and the lab.
+// Middleware around any driver that treats packets as a bad path does: it loses, duplicates and reorders some of them,
+// and delays all, when they are received, when they are sent, or both, as a plan says (fault-plan.ts). For tests and the
+// lab.
 //
 //   receive   link -> driver -> [lost | listed | listed twice | kept until `by` others have passed] -> shard
 //   send      shard -> [the same] -> driver -> link
+//
+// Delayed is what that has left over: copied out (delay-line.ts), and listed or sent from a slot when its time has come
+// by the clock that the driver was given. A shard that is about to sleep sleeps no longer than until then.
 //
 // A driver's frame may not be kept (driver.ts), so what is reordered or duplicated is copied into a slot, cut from the
 // end of the driver's scratch. A frame larger than a slot, or without a free one, goes on as it is. When the shard is
@@ -10,7 +14,9 @@
 //
 // Owner: the shard that has the driver.
 
+import type { Milliseconds } from '../memory/brand.ts'
 import { CACHE_LINE } from '../memory/region.ts'
+import { DelayLine } from './delay-line.ts'
 import { BURST, type Driver, VIRTIO_NET_HEADER } from './driver.ts'
 import { Decider, DUPLICATE, type FaultPlan, type Faults, LOSE, REORDER } from './fault-plan.ts'
 
@@ -29,9 +35,12 @@ class Path {
   kept: Copy[] = []
   /** Copies that are listed or queued: their slots are free again after release() or flush(). */
   inUse: number[] = []
+  /** What is under way; undefined where nothing is delayed. */
+  readonly delayed: DelayLine | undefined
 
   constructor(faults: Faults | undefined, seed: number) {
     this.decider = faults && new Decider(faults, seed)
+    this.delayed = this.decider?.isDelayed ? new DelayLine() : undefined
   }
 
   /** A frame has passed: takes the copies that have been overtaken as often as they should. */
@@ -71,6 +80,7 @@ export class FaultyDriver implements Driver {
   readonly done = { lost: 0, duplicated: 0, reordered: 0 }
 
   readonly #inner: Driver
+  readonly #clock: () => Milliseconds
   readonly #bytes: Uint8Array
   /** By port. */
   readonly #receiving: readonly Path[]
@@ -83,8 +93,10 @@ export class FaultyDriver implements Driver {
   /** Whether the shard was about to sleep, so that all copies go on. */
   #idle = false
 
-  constructor(inner: Driver, { seed, receive, send }: FaultPlan) {
+  /** `clock` tells the time, by which frames are delayed. */
+  constructor(inner: Driver, { seed, receive, send }: FaultPlan, clock: () => Milliseconds) {
     this.#inner = inner
+    this.#clock = clock
     this.packetMemory = inner.packetMemory
     this.ports = inner.ports
     this.sharedAt = inner.sharedAt
@@ -138,7 +150,46 @@ export class FaultyDriver implements Driver {
       listCopies(path.takeDue(), arrived - i - 1)
     }
     if (port === this.ports - 1) this.#idle = false
+    return path.delayed ? this.#delayListed(path, path.delayed, [at, length], listed) : listed
+  }
+
+  /** What was to be listed is under way for a while; instead, what has arrived by now is. Returns how many. */
+  #delayListed(path: Path, line: DelayLine, [at, length]: readonly [Int32Array, Int32Array], count: number): number {
+    let listed = 0
+    for (let i = 0; i < count; i++) {
+      const [frame, bytes] = [at[i]!, length[i]!]
+      if (this.#delay(path, line, frame, bytes)) continue
+      at[listed] = frame
+      length[listed] = bytes
+      listed++
+    }
+    while (listed < BURST) {
+      const arrived = this.#takeDue(path, line)
+      if (arrived === undefined) break
+      at[listed] = arrived.at
+      length[listed] = arrived.length
+      listed++
+    }
     return listed
+  }
+
+  /** False for a frame that no slot would take later: it is not delayed. Without room for it, it is lost. */
+  #delay({ decider }: Path, line: DelayLine, frame: number, length: number): boolean {
+    if (length > this.#slotBytes - FRAME_AT) return false
+    const bytes = this.#bytes.subarray(frame - VIRTIO_NET_HEADER, frame + length)
+    if (!line.add(bytes, this.#clock() + decider!.nextDelay())) this.done.lost++
+    return true
+  }
+
+  /** The next frame whose time has come, in a slot; undefined if there is none, or no slot. */
+  #takeDue(path: Path, line: DelayLine): { at: number; length: number } | undefined {
+    if (this.#free.length === 0) return undefined
+    const bytes = line.take(this.#clock())
+    if (bytes === undefined) return undefined
+    const at = this.#free.pop()!
+    this.#bytes.set(bytes, at - VIRTIO_NET_HEADER)
+    path.inUse.push(at)
+    return { at, length: bytes.length - VIRTIO_NET_HEADER }
   }
 
   /** Copies a frame into a slot, to be listed or sent when `by` others have passed. Returns false without a slot. */
@@ -173,9 +224,9 @@ export class FaultyDriver implements Driver {
     if (what === LOSE) this.done.lost++
     else if (what === REORDER && this.#keepCopy(path, at, length, decider.by)) this.done.reordered++
     else {
-      this.#inner.send(port, at, length)
+      this.#sendOn(port, path, at, length)
       if (what === DUPLICATE) {
-        this.#inner.send(port, at, length)
+        this.#sendOn(port, path, at, length)
         this.done.duplicated++
       }
     }
@@ -185,11 +236,25 @@ export class FaultyDriver implements Driver {
   #sendCopies(port: number, path: Path, copies: readonly Copy[]): void {
     for (const { at, length } of copies) {
       path.inUse.push(at)
-      this.#inner.send(port, at, length)
+      this.#sendOn(port, path, at, length)
+    }
+  }
+
+  #sendOn(port: number, path: Path, at: number, length: number): void {
+    if (path.delayed === undefined || !this.#delay(path, path.delayed, at, length)) this.#inner.send(port, at, length)
+  }
+
+  /** Sends what has been under way for long enough. */
+  #sendDue(): void {
+    for (const [port, path] of this.#sending.entries()) {
+      if (path.delayed === undefined) continue
+      for (let due = this.#takeDue(path, path.delayed); due; due = this.#takeDue(path, path.delayed))
+        this.#inner.send(port, due.at, due.length)
     }
   }
 
   flush(): void {
+    this.#sendDue()
     this.#inner.flush()
     for (const path of this.#sending) this.#freeSlots(path)
   }
@@ -198,8 +263,10 @@ export class FaultyDriver implements Driver {
     this.#idle = true
     for (const [port, path] of this.#sending.entries()) this.#sendCopies(port, path, path.takeAll())
     this.flush()
+    const now = this.#clock()
     const hasCopies = this.#receiving.some(({ kept }) => kept.length > 0)
-    this.#inner.wait(hasCopies ? 0 : timeoutMs)
+    const lines = [...this.#receiving, ...this.#sending].map(({ delayed }) => delayed?.nextDue ?? timeoutMs + now)
+    this.#inner.wait(hasCopies ? 0 : Math.max(0, Math.min(timeoutMs, ...lines.map((due) => Math.ceil(due - now)))))
   }
 
   lend(at: number): number {

@@ -9,7 +9,11 @@ import { describeDriver } from '../contract/driver.ts'
 import { TOO_LONG } from '../contract/driver-fixture.ts'
 import { numbered, numberOf, superPacket } from '../contract/frames.ts'
 
-const NONE: Faults = { loss: 0, duplicate: 0, reorder: 0, by: 3 }
+const NONE: Faults = { loss: 0, duplicate: 0, reorder: 0, by: 3, delay: 0, jitter: 0 }
+
+/** What the clock of every driver here says. */
+let now = 0
+const clock = () => now
 const nothing: FaultPlan = { seed: 1, receive: [NONE, NONE], send: [NONE, NONE] }
 
 describeDriver('faults of no probability', () => {
@@ -17,9 +21,9 @@ describeDriver('faults of no probability', () => {
   const packetMemory = sharedMemory(packetMemoryBytes(shape))
   const inner = new LoopbackDriver({ ...shape, packetMemory, refuse: (_port, bytes) => bytes.length === TOO_LONG })
   return {
-    driver: new FaultyDriver(inner, nothing),
-    neighbour: new FaultyDriver(new LoopbackDriver({ ...shape, packetMemory, shard: 1 }), nothing),
-    successor: () => new FaultyDriver(new LoopbackDriver({ ...shape, packetMemory }), nothing),
+    driver: new FaultyDriver(inner, nothing, clock),
+    neighbour: new FaultyDriver(new LoopbackDriver({ ...shape, packetMemory, shard: 1 }), nothing, clock),
+    successor: () => new FaultyDriver(new LoopbackDriver({ ...shape, packetMemory }), nothing, clock),
     slots: shape.slots,
     wake: { by: 'loopback', options: { ...shape, packetMemory } },
     deliver: (port, bytes, header) => void inner.inject(port, bytes, header),
@@ -34,7 +38,7 @@ const length = new Int32Array(BURST)
 
 function start(plan: FaultPlan) {
   const inner = new LoopbackDriver({ slots: 256, scratchBytes: 4 << 20 })
-  const driver = new FaultyDriver(inner, plan)
+  const driver = new FaultyDriver(inner, plan, clock)
   const bytes = new Uint8Array(driver.packetMemory)
   /** Numbers of what port 0 lists now. */
   const receive = (): number[] => {
@@ -136,6 +140,52 @@ describe('a faulty path', () => {
     expect(driver.lend(at[0]!)).toBe(-1)
   })
 
+  it('delays what is received, and what is sent, by the clock that it was given', () => {
+    now = 0
+    const { inner, driver, receive } = start(receiving({ delay: 100 }))
+    inner.inject(0, numbered(1))
+    expect(receive()).toEqual([])
+    now = 40
+    inner.inject(0, numbered(2))
+    // The link may fill the first one's slot again: it was copied.
+    for (let i = 0; i < 300; i++) {
+      inner.inject(0, numbered(100 + i))
+      expect(receive()).toEqual([])
+    }
+    const sleep = vi.spyOn(inner, 'wait')
+    driver.wait(50)
+    driver.wait(500)
+    expect(sleep.mock.calls).toEqual([[50], [60]])
+    now = 100
+    expect(receive()).toEqual([1])
+    now = 140
+    const rest = Array.from({ length: 30 }, receive).flat()
+    expect(rest).toEqual([2, ...Array.from({ length: 300 }, (_, i) => 100 + i)])
+    const out = start(sending({ delay: 100 }))
+    expect(out.send([1, 2])).toEqual([])
+    now = 239
+    expect(out.send([3])).toEqual([])
+    now = 240
+    out.driver.wait(0)
+    expect(out.left()).toEqual([1, 2])
+    now = 339
+    out.driver.flush()
+    expect(out.left()).toEqual([3])
+  })
+
+  it('delays each frame by as much more as chance says, and loses none', () => {
+    now = 0
+    const { inner, receive } = start(receiving({ delay: 50, jitter: 100 }, 3))
+    for (let i = 0; i < 40; i++) inner.inject(0, numbered(i))
+    const arrived: (readonly [at: number, number: number])[] = []
+    for (; now <= 150; now++) arrived.push(...receive().map((number) => [now, number] as const))
+    expect(arrived.map(([, number]) => number).toSorted((a, b) => a - b)).toEqual(
+      Array.from({ length: 40 }, (_, i) => i),
+    )
+    expect(arrived[0]![0]).toBeGreaterThanOrEqual(50)
+    expect(new Set(arrived.map(([at]) => at)).size).toBeGreaterThan(20)
+  })
+
   it('is the same for the same seed, and another for another', () => {
     const run = (seed: number): number[] => {
       const { inner, driver, receive } = start(receiving({ loss: 0.2, duplicate: 0.2, reorder: 0.2 }, seed))
@@ -183,14 +233,35 @@ describe('a faulty path', () => {
 describe('a plan in words', () => {
   it('names what happens to how many', () => {
     const { seed, receive, send } = parseFaults('loss=0.02, duplicate=0.01,reorder=0.05,by=5,seed=7')
-    expect([seed, receive[1], send]).toEqual([7, { loss: 0.02, duplicate: 0.01, reorder: 0.05, by: 5 }, []])
+    const faults = { ...NONE, loss: 0.02, duplicate: 0.01, reorder: 0.05, by: 5 }
+    expect([seed, receive[1], send]).toEqual([7, faults, []])
     expect(parseFaults('loss=1,on=both').send[0]).toMatchObject({ loss: 1 })
   })
 
-  it.each(['', 'loss', 'loss=2', 'loss=x', 'los=0.1', 'loss=0.1,on=left', 'by=0', 'loss=0.1=2'])(
-    'refuses %j',
-    (text) => {
-      expect(() => parseFaults(text)).toThrow(expect.objectContaining({ code: 'FAULT_PLAN', exitCode: 2 }))
-    },
-  )
+  it('may be another for a port, or for a direction', () => {
+    const { receive, send } = parseFaults('delay=400,jitter=50;delay=20,port=1;loss=0.5,on=send,port=0')
+    expect(receive.slice(0, 3).map((each) => [each?.delay, each?.jitter])).toEqual([
+      [400, 50],
+      [20, 0],
+      [400, 50],
+    ])
+    expect(send.map((each) => each?.loss)).toEqual([0.5])
+  })
+
+  it.each([
+    '',
+    'loss',
+    'loss=2',
+    'loss=x',
+    'los=0.1',
+    'loss=0.1,on=left',
+    'by=0',
+    'loss=0.1=2',
+    'delay=-1',
+    'delay=60001',
+    'port=256',
+    'delay=5;',
+  ])('refuses %j', (text) => {
+    expect(() => parseFaults(text)).toThrow(expect.objectContaining({ code: 'FAULT_PLAN', exitCode: 2 }))
+  })
 })
