@@ -106,7 +106,7 @@ async function often({ ms }: Scene, everyMs: number, step: () => unknown): Promi
 
 const SECTIONS: readonly Section[] = [
   { name: 'running' },
-  { name: 'crashes of shards', run: { crashes: true } },
+  { name: 'crashes of shards', run: { crashes: true }, act: ({ gateway, ms }) => gateway.crashed(ms / 500) },
   {
     name: 'SIGKILL and restart',
     async act({ gateway, ms }) {

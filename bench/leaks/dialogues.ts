@@ -34,7 +34,10 @@ let ending = false
 
 const asNumber = (address: string): number => address.split('.').reduce((value, byte) => value * 256 + Number(byte), 0)
 
-/** Announcements of a port of one's own; none twice the same. */
+/** By port of the service: what the client says before it announces anything. */
+const HELLO: Readonly<Record<number, string>> = { [FTP]: 'USER me\r\n', [IRC]: 'NICK me\r\n' }
+
+/** Announcements of a port of one's own. */
 const ANNOUNCEMENTS: readonly ((address: string, port: number) => readonly [port: number, line: string])[] = [
   (address, port) => [FTP, `PORT ${address.replaceAll('.', ',')},${port >> 8},${port & 255}\r\n`],
   (address, port) => [FTP, `EPRT |1|${address}|${port}|\r\n`],
@@ -67,12 +70,17 @@ async function heard(socket: Socket): Promise<string | undefined> {
   }
 }
 
+/** Counts through: two dialogues at the same time announce different ports. */
+let announced = 0
+
 async function dialogue(address: string, number: number): Promise<void> {
-  const [port, line] = ANNOUNCEMENTS[number % ANNOUNCEMENTS.length]!(address, 20_000 + (number % 20_000))
+  const [port, line] = ANNOUNCEMENTS[number % ANNOUNCEMENTS.length]!(address, 20_000 + (announced++ % 20_000))
   const pieces = WAYS[Math.floor(number / ANNOUNCEMENTS.length) % WAYS.length]!(line)
   const socket = connect({ host, port, localAddress: address, noDelay: true })
   socket.on('error', () => {})
   try {
+    if ((await heard(socket)) === undefined) return void report.silent++
+    socket.write(HELLO[port]!)
     if ((await heard(socket)) === undefined) return void report.silent++
     const answer = heard(socket)
     answer.catch(() => {})

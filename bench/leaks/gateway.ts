@@ -56,7 +56,7 @@ export class WatchedGateway {
         NATLOOM_IO_RING_MEGABYTES: '32',
         NATLOOM_HELPERS: 'ftp,irc',
         NATLOOM_SUPERVISION_RESTARTS: '1000',
-        ...(crashes && { NATLOOM_LAB_CRASHES: JSON.stringify({ seed: 7, everyMs: 800, calmMs: 300 }) }),
+        ...(crashes && { NATLOOM_LAB_CRASHES: JSON.stringify({ seed: 7, everyMs: 800, calmMs: 5000 }) }),
         ...env,
       },
     })
@@ -74,6 +74,15 @@ export class WatchedGateway {
   async start(run: GatewayRun = {}): Promise<void> {
     this.#begin(run)
     await this.#logged('"forwarding"')
+  }
+
+  /** Resolves when so many shards have crashed and were replaced. */
+  async crashed(times: number): Promise<void> {
+    const program = this.#program
+    await until(`${times} shards have crashed`, () => {
+      if (!this.running) throw new Error(`natloom run has ended:\n${program?.output}`)
+      return (program?.output.split('the worker is replaced').length ?? 0) > times
+    })
   }
 
   flush(): void {
