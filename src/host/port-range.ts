@@ -2,7 +2,7 @@
 // the host it must lie outside of NAT's ports. Authority: ip_local_port_range in the kernel's ip-sysctl documentation.
 // The setting belongs to the network namespace of the calling thread.
 
-import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { HostError, reasonOf } from './errors.ts'
 
 export interface PortRange {
@@ -27,10 +27,13 @@ export function readPortRange(): PortRange {
   }
 }
 
-/** False in a container, for one, where /proc/sys is read-only. */
+/**
+ * False in a container, for one, where /proc/sys is read-only. Opening changes nothing; access(2) is no way to ask,
+ * since it knows nothing of an ordinary user's capabilities.
+ */
 export function mayWritePortRange(): boolean {
   try {
-    accessSync(FILE, constants.W_OK)
+    closeSync(openSync(FILE, 'r+'))
     return true
   } catch {
     return false
