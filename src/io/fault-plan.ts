@@ -33,9 +33,10 @@ const LONGEST_DELAY = 60_000
 
 /**
  * Reads `loss=0.02,duplicate=0.02,reorder=0.05,by=3,delay=100,jitter=20,seed=7,on=receive`, a plan for all ports.
- * Defaults: probabilities and times of 0, `by` 3, `seed` 1, `on` receive (or send, or both). With `port=0` it is for that
- * port (those of inside interfaces come first); such plans stand behind each other with `;` between, and a later one
- * holds where two are for the same: `delay=400;delay=20,port=1`. The seed is the first one's. Throws FaultPlanError.
+ * Defaults: probabilities and times of 0, `by` 3, `seed` 1, `on` receive (or send, or both). With `port=0` it is for
+ * that port (those of inside interfaces come first); such plans stand behind each other with `;` between, and a later
+ * one holds where two are for the same: `delay=400;delay=20,port=1`. The seed is the first one's. Throws
+ * FaultPlanError.
  */
 export function parseFaults(text: string): FaultPlan {
   const plans = text.split(';').map(parsePlan)

@@ -1,6 +1,6 @@
 // Middleware around any driver that treats packets as a bad path does: it loses, duplicates and reorders some of them,
-// and delays all, when they are received, when they are sent, or both, as a plan says (fault-plan.ts). For tests and the
-// lab.
+// and delays all, when they are received, when they are sent, or both, as a plan says (fault-plan.ts). For tests and
+// the lab.
 //
 //   receive   link -> driver -> [lost | listed | listed twice | kept until `by` others have passed] -> shard
 //   send      shard -> [the same] -> driver -> link

@@ -105,6 +105,15 @@ const requests = {
     const socket = socketOf(id)
     for (const text of segments) await sent((done) => socket.write(text, 'latin1', done))
   },
+  /** Writes one byte after the other, so many milliseconds apart; with Nagle's algorithm a byte waits in this host. */
+  async trickle(id: number, text: string, gapMs: number, nagle: boolean): Promise<void> {
+    const socket = socketOf(id).setNoDelay(!nagle)
+    for (const byte of text) {
+      if (!socket.writable) return
+      socket.write(byte, 'latin1')
+      await delay(gapMs)
+    }
+  },
   heard: (id: number): string => heard.get(id)?.text ?? '',
   /** Waits for the next whole line; returns it without its end. */
   async line(id: number): Promise<string> {
