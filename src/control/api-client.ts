@@ -9,6 +9,7 @@ import type { Connection as ListedConnection } from '../coordinator/api/connecti
 import type { Expectation as ListedExpectation } from '../coordinator/api/expectation-list.ts'
 import { apiSocketOf, DEFAULT_NAME } from '../coordinator/config.ts'
 import type { HelperRequest, LoadedHelper } from '../coordinator/helpers/helper-manager.ts'
+import { ConfigError } from './config.ts'
 import { EXIT } from './exit-codes.ts'
 import { readSources, type SourceOptions, valueAt } from './sources.ts'
 
@@ -42,9 +43,16 @@ class ApiClientError extends Error {
   }
 }
 
-/** The API's socket of the gateway that this configuration describes; the rest of the configuration is not checked. */
-export function apiSocket(options: SourceOptions): string {
-  const { tree } = readSources(options)
+/**
+ * The API's socket: the one that --socket names, or that of the gateway that this configuration describes. The rest of
+ * the configuration is not checked. Throws ConfigError if it can't be read.
+ */
+export function apiSocket(options: SourceOptions, given?: string): string {
+  if (given === '')
+    throw new ConfigError([{ where: '--socket', what: '"" names no file; name one, or leave --socket out' }])
+  if (given !== undefined) return given
+  const { tree, complete, problems } = readSources(options)
+  if (!complete) throw new ConfigError(problems)
   const [path, name] = [valueAt(tree, ['api', 'socket']), valueAt(tree, ['name'])]
   return typeof path === 'string' ? path : apiSocketOf(typeof name === 'string' ? name : DEFAULT_NAME)
 }

@@ -7,6 +7,7 @@ import type * as z from 'zod'
 import { apiSocketOf, type ConfigFault, type GatewayConfig, statePathOf } from '../coordinator/config.ts'
 import { configFaults, configNotices } from '../coordinator/config-faults.ts'
 import type { FilterRuleConfig } from '../coordinator/filter.ts'
+import { helperFaults } from '../coordinator/helpers/helper-check.ts'
 import { moduleAt } from '../coordinator/helpers/helper-config.ts'
 import { MOST_WORKERS, mostWorkers, type PlannedConfig } from '../coordinator/memory-plan.ts'
 import { EXIT } from './exit-codes.ts'
@@ -57,6 +58,20 @@ export function loadConfig(options: SourceOptions): Loaded {
     .map((notice) => faultProblem(notice, sources))
     .map(({ where, what }) => `${where}: ${what}`)
   return { config, settings, sources, notices }
+}
+
+/**
+ * Tries the helpers, as `run` does at its start: for `check`, because a module's code runs. Throws ConfigError.
+ */
+export async function tryHelpers({ config, sources }: Loaded): Promise<void> {
+  const faults = [...(await helperFaults(config.helpers))]
+  if (faults.length === 0) return
+  throw new ConfigError(
+    faults.map(([place, what]) => {
+      const path = ['helpers', place]
+      return { where: locate(path, sources), what }
+    }),
+  )
 }
 
 const faultProblem = ({ path, fault, remedy }: ConfigFault, sources: Sources): Problem => ({

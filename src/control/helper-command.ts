@@ -1,10 +1,14 @@
 // `natloom helper list`, `load` and `unload`: the helpers of a running gateway.
 
+import { statSync } from 'node:fs'
 import type { Writable } from 'node:stream'
-import { isModulePath, moduleAt, ON_FAILURE } from '../coordinator/helpers/helper-config.ts'
+import { BUILTIN_HELPERS, isModulePath, moduleAt, ON_FAILURE } from '../coordinator/helpers/helper-config.ts'
 import { type Helper, helpers, loadHelper, unloadHelper } from './api-client.ts'
 import { type Output, write } from './conntrack-command.ts'
 import { EXIT } from './exit-codes.ts'
+import { FILE_ERRORS } from './problem.ts'
+import { isPrefix, prefixText } from './schema/addresses.ts'
+import { helperNames } from './schema/helpers.ts'
 
 export interface LoadOptions {
   readonly port?: readonly string[]
@@ -31,9 +35,9 @@ export async function listHelpers(socket: string, output: Output, to: Writable):
 export async function load(socket: string, module: string, given: LoadOptions, to: Writable): Promise<void> {
   const { port = [], server = [], options, onFailure } = given
   const helper = await loadHelper(socket, {
-    module: moduleAt(process.cwd(), module),
+    module: moduleOf(module),
     ports: port.map(portOf),
-    servers: server,
+    servers: server.map(serverOf),
     options: options === undefined ? undefined : optionsOf(options),
     onFailure: onFailure === undefined ? undefined : onFailureOf(onFailure),
   })
@@ -65,15 +69,31 @@ export function helperText(helper: Helper): string {
   ].join(', ')
 }
 
+/** Looked for here, where a path is relative to. */
+function moduleOf(text: string): string {
+  if (BUILTIN_HELPERS.includes(text)) return text
+  if (!isModulePath(text)) throw new HelperCommandError(`"${text}" is no helper; allowed: ${helperNames(text)}`)
+  const path = moduleAt(process.cwd(), text)
+  const stats = statSync(path, { throwIfNoEntry: false })
+  if (stats?.isFile()) return path
+  const why = stats === undefined ? FILE_ERRORS.ENOENT : FILE_ERRORS.EISDIR
+  throw new HelperCommandError(`${path} can't be loaded: ${why}; name the module by its path from here`)
+}
+
+function serverOf(text: string): string {
+  if (isPrefix(text)) return text
+  throw new HelperCommandError(`--server ${JSON.stringify(text)} is not allowed; allowed: ${prefixText(text)}`)
+}
+
 function portOf(text: string): number {
   if (/^[1-9][0-9]{0,4}$/.test(text) && Number(text) <= 65_535) return Number(text)
-  throw new HelperCommandError(`--port ${text} is not allowed; allowed: a number from 1 to 65535`)
+  throw new HelperCommandError(`--port ${JSON.stringify(text)} is not allowed; allowed: a number from 1 to 65535`)
 }
 
 function onFailureOf(text: string): (typeof ON_FAILURE)[number] {
   const found = ON_FAILURE.find((word) => word === text)
   if (found !== undefined) return found
-  throw new HelperCommandError(`--on-failure ${text} is not allowed; allowed: ${ON_FAILURE.join(', ')}`)
+  throw new HelperCommandError(`--on-failure ${JSON.stringify(text)} is not allowed; allowed: ${ON_FAILURE.join(', ')}`)
 }
 
 function optionsOf(text: string): Readonly<Record<string, unknown>> {
@@ -83,5 +103,7 @@ function optionsOf(text: string): Readonly<Record<string, unknown>> {
   } catch {
     // Refused below.
   }
-  throw new HelperCommandError(`--options ${text} is not allowed; allowed: a JSON object, such as '{"loose":true}'`)
+  throw new HelperCommandError(
+    `--options ${JSON.stringify(text)} is not allowed; allowed: a JSON object, such as '{"loose":true}'`,
+  )
 }

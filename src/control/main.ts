@@ -7,7 +7,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { version } from '../metrics/version.ts'
 import { apiSocket } from './api-client.ts'
 import { effectiveConfig, hostReport } from './check-command.ts'
-import { loadConfig } from './config.ts'
+import { loadConfig, tryHelpers } from './config.ts'
 import { listConnections, OUTPUTS, type Output } from './conntrack-command.ts'
 import { explain } from './errors.ts'
 import { EXIT } from './exit-codes.ts'
@@ -15,6 +15,7 @@ import { listExpectations } from './expect-command.ts'
 import { type LoadOptions, listHelpers, load, unload } from './helper-command.ts'
 import { jsonSchema } from './json-schema.ts'
 import { createLog, logProcess } from './log.ts'
+import { refuseNotYet } from './not-yet.ts'
 import { DEFAULT_OUTSIDE, type ReplayArguments, replayCapture } from './replay-command.ts'
 import { run } from './run-command.ts'
 import { DEFAULT_FILE } from './sources.ts'
@@ -76,6 +77,7 @@ async function check({ config: file, schema, host, output }: CheckOptions): Prom
     return EXIT.ok
   }
   const loaded = loadConfig({ file, env: process.env })
+  await tryHelpers(loaded)
   process.stdout.write(effectiveConfig(loaded, output))
   for (const notice of loaded.notices) process.stderr.write(`natloom: note: ${notice}\n`)
   return EXIT.ok
@@ -98,7 +100,7 @@ async function ask(
     if (error.code === 'EPIPE') process.exit(EXIT.ok)
     throw error
   })
-  await question(socket ?? apiSocket({ file, env: process.env }), process.stdout)
+  await question(apiSocket({ file, env: process.env }, socket), process.stdout)
   return EXIT.ok
 }
 
@@ -136,20 +138,24 @@ async function main(argv: readonly string[]): Promise<number> {
     .action(async (options: CheckOptions) => {
       exitCode = await check(options)
     })
-  program
-    .command('conntrack')
+  refuseNotYet(program.command('conntrack'))
     .description('the connections of a running gateway')
-    .requiredOption('-L, --dump', 'list them, as /proc/net/nf_conntrack does, with the shard that has each')
+    .option(
+      '-L, --dump',
+      'list them, as /proc/net/nf_conntrack does, with the shard that has each; what it does anyway',
+    )
     .addOption(outputOption())
     .option(...SOCKET)
     .option(...CONFIG)
     .action(async (options: ListOptions) => {
       exitCode = await ask(options, (socket, to) => listConnections(socket, options.output, to))
     })
-  program
-    .command('expect')
+  refuseNotYet(program.command('expect'))
     .description('what a running gateway expects: connections that helpers have announced')
-    .requiredOption('-L, --dump', 'list them, as /proc/net/nf_conntrack_expect does, with who announced each')
+    .option(
+      '-L, --dump',
+      'list them, as /proc/net/nf_conntrack_expect does, with who announced each; what it does anyway',
+    )
     .addOption(outputOption())
     .option(...SOCKET)
     .option(...CONFIG)

@@ -2,7 +2,8 @@
 // (replay/replay.ts). Reads the command's options; events go to a file or to standard output, a summary to standard
 // error.
 
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, openSync, realpathSync, writeSync } from 'node:fs'
+import { resolve } from 'node:path'
 import type { FilterRuleConfig } from '../coordinator/filter.ts'
 import { moduleAt } from '../coordinator/helpers/helper-config.ts'
 import { MOST_WORKERS } from '../coordinator/memory-plan.ts'
@@ -11,6 +12,8 @@ import { type Addr, type Prefix, parseAddress, parsePrefix } from '../wire/addre
 import { filterRule } from './config.ts'
 import { EXIT } from './exit-codes.ts'
 import { readRule } from './filter-text.ts'
+import { FILE_ERRORS } from './problem.ts'
+import { hint, prefixText } from './schema/addresses.ts'
 import { filter } from './schema/filter.ts'
 
 /** The options as the command line gives them. */
@@ -47,10 +50,11 @@ export async function replayCapture(
   given: ReplayArguments,
   say: (text: string) => void,
 ): Promise<number> {
+  const options = optionsOf(file, given)
+  refuseSameFiles(file, given)
   const lines = given.events === undefined ? undefined : new LineFile(given.events)
   try {
     const { replay } = await import('../replay/replay.ts')
-    const options = optionsOf(file, given)
     const summary = await replay(lines ? { ...options, event: (line) => lines.write(line) } : options)
     say(summaryText(file, summary))
     return EXIT.ok
@@ -60,9 +64,11 @@ export async function replayCapture(
 }
 
 function optionsOf(file: string, given: ReplayArguments): ReplayOptions {
-  const workers = Number(given.workers)
-  if (!Number.isInteger(workers) || workers < 1 || workers > MOST_WORKERS)
-    throw new ReplayCommandError(`--workers ${given.workers}: allowed: a whole number from 1 to ${MOST_WORKERS}`)
+  const workers = /^\d+$/.test(given.workers) ? Number(given.workers) : 0
+  if (workers < 1 || workers > MOST_WORKERS)
+    throw new ReplayCommandError(
+      `--workers ${JSON.stringify(given.workers)} is not allowed; allowed: a whole number from 1 to ${MOST_WORKERS}`,
+    )
   if (given.eventsPackets && given.events === undefined)
     throw new ReplayCommandError(
       '--events-packets says what the events are, but not where they go: say --events FILE or -',
@@ -82,11 +88,26 @@ function optionsOf(file: string, given: ReplayArguments): ReplayOptions {
   }
 }
 
+/** A file that is written while another one is, or while it is read, is neither in the end. */
+function refuseSameFiles(capture: string, { outInside, outOutside, events }: ReplayArguments): void {
+  const files = { 'the capture': capture, '--out-inside': outInside, '--out-outside': outOutside, '--events': events }
+  const whose = new Map<string, string>()
+  for (const [name, file] of Object.entries(files)) {
+    if (file === undefined || (name === '--events' && file === '-')) continue
+    const path = existsSync(file) ? realpathSync(file) : resolve(file)
+    const other = whose.get(path)
+    // Devices take whatever is written (/dev/null).
+    if (other !== undefined && !path.startsWith('/dev/'))
+      throw new ReplayCommandError(`${name} ${file} is ${other}, too; name another file`)
+    whose.set(path, name)
+  }
+}
+
 function prefixOf(text: string): Prefix {
   try {
     return parsePrefix(text.includes('/') ? text : `${text}/32`)
   } catch {
-    throw new ReplayCommandError(`--inside ${text}: allowed: an IPv4 address or prefix, such as 10.0.0.0/8`)
+    throw new ReplayCommandError(`--inside ${JSON.stringify(text)} is not allowed; allowed: ${prefixText(text)}`)
   }
 }
 
@@ -94,7 +115,8 @@ function addressOf(text: string): Addr {
   try {
     return parseAddress(text)
   } catch {
-    throw new ReplayCommandError(`--outside-address ${text}: allowed: an IPv4 address, such as ${DEFAULT_OUTSIDE}`)
+    const allowed = `an IPv4 address, such as ${DEFAULT_OUTSIDE}${hint(text)}`
+    throw new ReplayCommandError(`--outside-address ${JSON.stringify(text)} is not allowed; allowed: ${allowed}`)
   }
 }
 
@@ -103,7 +125,9 @@ function helperOf(text: string): ReplayHelper {
   const [, module, port] = /^(.*?)(?:=(\d+))?$/s.exec(text) as RegExpExecArray
   const number = Number(port)
   if (!module || text.endsWith('=') || (port !== undefined && (number < 1 || number > 65535)))
-    throw new ReplayCommandError(`--helper ${text}: allowed: NAME or NAME=PORT, the port from 1 to 65535`)
+    throw new ReplayCommandError(
+      `--helper ${JSON.stringify(text)} is not allowed; allowed: NAME or NAME=PORT, the port from 1 to 65535`,
+    )
   return { module: moduleAt(process.cwd(), module), ports: port === undefined ? [] : [number] }
 }
 
@@ -124,7 +148,11 @@ class LineFile {
     try {
       this.#file = path === '-' ? STANDARD_OUTPUT : openSync(path, 'w')
     } catch (error) {
-      throw new ReplayCommandError(`--events ${path} can't be written: ${(error as Error).message}`)
+      const { code = '', message } = error as NodeJS.ErrnoException
+      const why = code === 'ENOENT' ? 'there is no such folder' : (FILE_ERRORS[code] ?? message)
+      throw new ReplayCommandError(
+        `--events ${path} can't be written: ${why}; name another file, or - for standard output`,
+      )
     }
   }
 

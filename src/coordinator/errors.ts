@@ -11,6 +11,8 @@ export type GatewayErrorCode =
   | 'GATEWAY_KERNEL_NAT'
   /** The host listens on a port that is to be forwarded. */
   | 'GATEWAY_FORWARD'
+  /** There is no address space for shared memory. */
+  | 'GATEWAY_MEMORY'
   /** It was stopped while it started. */
   | 'GATEWAY_STOPPED'
 

@@ -16,6 +16,7 @@ import { allocate, CACHE_LINE, Region, sharedMemory } from '../memory/region.ts'
 import type { Externals } from '../nat/externals.ts'
 import type { Fib, FibOptions } from '../routing/fib.ts'
 import type { GatewayConfig } from './config.ts'
+import { GatewayError } from './errors.ts'
 import { parseFilterRule } from './filter.ts'
 import { sharedCuts, sharedTables, shareOf } from './memory-plan.ts'
 import { parsePortForward } from './port-forwards.ts'
@@ -50,11 +51,28 @@ export type MemoryConfig = Pick<
   'inside' | 'outside' | 'workers' | 'dispatch' | 'nat' | 'forward' | 'filter' | 'timeouts' | 'capacity' | 'icmp'
 >
 
-/** `random` fills words with keys: secret ones in a gateway, the same ones each time in a replay. */
+/**
+ * `random` fills words with keys: secret ones in a gateway, the same ones each time in a replay. Throws GatewayError
+ * GATEWAY_MEMORY.
+ */
 export function allocateMemory(
   config: MemoryConfig,
   random: (words: Int32Array) => Int32Array = getRandomValues,
 ): GatewayMemory {
+  try {
+    return allocated(config, random)
+  } catch (error) {
+    // Its size is right (memory-plan.ts asks before), so there is none to be had.
+    if (!(error instanceof RangeError)) throw error
+    throw new GatewayError(
+      'GATEWAY_MEMORY',
+      `there is not enough address space for the tables of ${config.capacity.connections} connections ` +
+        `(${error.message}): lower capacity.connections or workers, or raise the limit (ulimit -v, LimitAS=)`,
+    )
+  }
+}
+
+function allocated(config: MemoryConfig, random: (words: Int32Array) => Int32Array): GatewayMemory {
   const settings = shardSettings(config, random(new Int32Array(3)))
   const cuts = sharedCuts(config)
   const externals = allocate(cuts.externals)

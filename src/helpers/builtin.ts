@@ -21,10 +21,11 @@ export const BUILTIN: Readonly<Record<string, (options?: Options) => Helper>> = 
 function switches(helper: string, options: Options = {}, known: readonly string[]): Readonly<Record<string, boolean>> {
   for (const [name, value] of Object.entries(options)) {
     if (!known.includes(name)) {
-      const list = known.length === 0 ? 'it has none' : `it has ${known.join(' and ')}`
-      throw new Error(`helper ${helper} has no option ${JSON.stringify(name)}: ${list}`)
+      const list = known.length === 0 ? 'none' : known.join(', ')
+      throw new Error(`the helper ${helper} has no option ${JSON.stringify(name)}; allowed: ${list}`)
     }
-    if (typeof value !== 'boolean') throw new Error(`helper ${helper}, option ${name}: true or false`)
+    if (typeof value !== 'boolean')
+      throw new Error(`option ${name} is ${JSON.stringify(value)}, which is not allowed; allowed: true, false`)
   }
   return options as Readonly<Record<string, boolean>>
 }

@@ -2,6 +2,7 @@
 // module, in whatever thread asks. The list of them is plain data and travels to the shards as JSON
 // (helpers/helper-list.ts).
 
+import { existsSync } from 'node:fs'
 import { isAbsolute } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { formatAddress, parseAddress, parsePrefix } from '../wire/address.ts'
@@ -26,6 +27,8 @@ export interface HelperEntry {
   readonly load: number
 }
 
+const NAMES = `${Object.keys(BUILTIN).join(', ')}, or the path of a module, which begins with ./, ../ or /`
+
 /** An import that waits for something keeps its shard from turning. */
 const WITHIN_MS = 2000
 
@@ -42,11 +45,12 @@ export async function loadHelper({
 }
 
 function builtin(name: string, options: HelperOptions): Helper {
-  if (!Object.hasOwn(BUILTIN, name)) throw new Error(`there is no helper ${name}: ${Object.keys(BUILTIN).join(', ')}`)
+  if (!Object.hasOwn(BUILTIN, name)) throw new Error(`there is no helper ${name}: ${NAMES}`)
   return BUILTIN[name]!(options)
 }
 
 async function imported(path: string, load: number): Promise<unknown> {
+  if (!existsSync(path)) throw new Error('there is no such file')
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`its import took longer than ${WITHIN_MS / 1000} s`)), WITHIN_MS)

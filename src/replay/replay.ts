@@ -92,15 +92,29 @@ class ReplayError extends Error {
   readonly exitCode = 2
 }
 
-/** Throws PcapError about a file, ReplayError about a helper. */
+/** Throws PcapError about a file, ReplayError about a helper, or about both. */
 export async function replay(options: ReplayOptions): Promise<Summary> {
-  const capture = openCapture(options.file)
+  const capture = await openedWith(options)
   try {
     const entries = await entriesOf(options.helpers)
     const run = new Replay(options, entries)
     return await run.all(capture)
   } finally {
     capture.close()
+  }
+}
+
+/** The capture. If it can't be opened, the helpers are tried all the same, so that all faults are told at once. */
+async function openedWith({ file, helpers }: ReplayOptions): Promise<Capture> {
+  try {
+    return openCapture(file)
+  } catch (error) {
+    if (!(error instanceof PcapError)) throw error
+    const fault = await entriesOf(helpers).then(
+      () => undefined,
+      (other: Error) => other.message,
+    )
+    throw fault === undefined ? error : new ReplayError(`${error.message}\nnatloom: ${fault}`)
   }
 }
 

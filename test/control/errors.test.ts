@@ -30,6 +30,18 @@ describe('a right that is missing', () => {
     })
 })
 
+describe('what the host lacks', () => {
+  const lacks = [
+    ['mmap', 12, 'ENOMEM: the host has not enough memory: lower io.ringMegabytes, capacity.connections or workers'],
+    ['socket', 24, 'EMFILE: this process may open no more files: raise its limit (ulimit -n, LimitNOFILE of the unit)'],
+    ['open', 30, 'EROFS: the file system is read-only'],
+  ] as const
+  for (const [call, errno, text] of lacks)
+    it(`is told without a stack, exit code 3: ${call}`, () => {
+      expect(explain(new SystemCallError(call, errno))).toEqual({ text: `natloom: ${call}: ${text}`, exitCode: 3 })
+    })
+})
+
 describe('any other error is a fault of natloom: exit code 1 and the stack', () => {
   const faults = [
     new TypeError('x is not a function'),

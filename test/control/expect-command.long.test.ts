@@ -84,12 +84,13 @@ describe('a helper in words', () => {
 
 describe('the command line', () => {
   const cases: readonly (readonly [readonly string[], number, string])[] = [
-    [['expect'], 2, "required option '-L, --dump' not specified"],
+    [['expect', '--socket', '/nowhere/api.sock'], 3, 'no gateway runs here'],
     [['expect', '-L', '-o', 'xml'], 2, 'Allowed choices are text, json'],
     [['expect', '-L', '--socket', '/nowhere/api.sock'], 3, 'no gateway runs here'],
     [['helper', 'list', '--socket', '/nowhere/api.sock'], 3, 'no gateway runs here'],
     [['helper', 'load'], 2, "missing required argument 'module'"],
-    [['helper', 'load', './x.js', '--socket', '/nowhere/api.sock'], 3, 'no gateway runs here'],
+    [['helper', 'load', './x.js', '--socket', '/nowhere/api.sock'], 2, "/x.js can't be loaded: there is no such file"],
+    [['helper', 'load', 'irc', '--socket', '/nowhere/api.sock'], 3, 'no gateway runs here'],
     [['helper', 'unload', 'ftp', '--socket', '/nowhere/api.sock'], 3, 'no gateway runs here'],
     [['helper', 'reload'], 2, "unknown command 'reload'"],
   ]

@@ -41,10 +41,10 @@ describe('natloom replay', () => {
   })
 
   const wrong = [
-    [['--workers', '0'], '--workers 0: allowed: a whole number from 1 to 32'],
-    [['--inside', '10.0.0.0/33'], '--inside 10.0.0.0/33: allowed: an IPv4 address or prefix'],
-    [['--outside-address', 'me'], '--outside-address me: allowed: an IPv4 address'],
-    [['--helper', 'ftp=0'], '--helper ftp=0: allowed: NAME or NAME=PORT'],
+    [['--workers', '0'], '--workers "0" is not allowed; allowed: a whole number from 1 to 32'],
+    [['--inside', '10.0.0.0/33'], '--inside "10.0.0.0/33" is not allowed; allowed: an IPv4 address, or a prefix'],
+    [['--outside-address', 'me'], '--outside-address "me" is not allowed; allowed: an IPv4 address'],
+    [['--helper', 'ftp=0'], '--helper "ftp=0" is not allowed; allowed: NAME or NAME=PORT'],
     [['--helper', 'gopher'], 'helper gopher: there is no helper gopher: ftp, irc, tftp'],
     [['--filter', 'deny tcp port 0'], '--filter deny tcp port 0: allowed: a port from 1 to 65535, or a range a-b'],
     [['--filter', 'forbid all'], '--filter forbid all: allowed: a rule such as "deny out tcp port 25"'],

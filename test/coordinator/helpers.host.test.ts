@@ -130,11 +130,11 @@ describe('a gateway that runs', () => {
     writeFileSync(broken, 'export default { name: "broken" }')
     for (const [args, says] of [
       [['load', './broken.mjs'], `the helper ${broken} can't be loaded: tuple.proto: 'tcp' or 'udp'`],
-      [['load', './nowhere.mjs'], `the helper ${network.topology.directory}/nowhere.mjs can't be loaded: `],
+      [['load', './nowhere.mjs'], `${network.topology.directory}/nowhere.mjs can't be loaded: there is no such file`],
       [['load', 'ftp'], 'there is a helper ftp already: unload it first'],
-      [['load', 'sip'], 'module: one of ftp, irc, tftp, or the absolute path of a module'],
-      [['load', 'irc', '--port', '70000'], '--port 70000 is not allowed; allowed: a number from 1 to 65535'],
-      [['load', 'ftp', '--options', 'loose'], '--options loose is not allowed; allowed: a JSON object'],
+      [['load', 'sip'], '"sip" is no helper; allowed: ftp, irc, tftp, or the path of a module'],
+      [['load', 'irc', '--port', '70000'], '--port "70000" is not allowed; allowed: a number from 1 to 65535'],
+      [['load', 'ftp', '--options', 'loose'], '--options "loose" is not allowed; allowed: a JSON object'],
       [['unload', 'irc'], 'there is no helper irc: loaded are ftp, beacon'],
     ] as const) {
       const { status, stderr } = command('helper', ...args)

@@ -26,10 +26,14 @@ describe('the built-in helpers', () => {
   })
 
   it('say which options they have', () => {
-    expect(() => BUILTIN.ftp!({ lose: true })).toThrow('helper ftp has no option "lose": it has loose and privileged')
-    expect(() => BUILTIN.ftp!({ loose: 'yes' })).toThrow('helper ftp, option loose: true or false')
-    expect(() => BUILTIN.irc!({ loose: true })).toThrow('helper irc has no option "loose": it has privileged')
-    expect(() => BUILTIN.tftp!({ loose: true })).toThrow('helper tftp has no option "loose": it has none')
+    expect(() => BUILTIN.ftp!({ lose: true })).toThrow(
+      'the helper ftp has no option "lose"; allowed: loose, privileged',
+    )
+    expect(() => BUILTIN.ftp!({ loose: 'yes' })).toThrow(
+      'option loose is "yes", which is not allowed; allowed: true, false',
+    )
+    expect(() => BUILTIN.irc!({ loose: true })).toThrow('the helper irc has no option "loose"; allowed: privileged')
+    expect(() => BUILTIN.tftp!({ loose: true })).toThrow('the helper tftp has no option "loose"; allowed: none')
     expect(BUILTIN.ftp!({ loose: true, privileged: false }).name).toBe('ftp')
   })
 })

@@ -10,7 +10,7 @@ const HELPER = 'a name, a path, or a mapping with one of them'
 const PATH = 'the path of a module, which begins with ./, ../ or /'
 
 /** The names that are allowed and, where one is near, the name that was probably meant. */
-function helperNames(written: unknown): string {
+export function helperNames(written: unknown): string {
   const names = `${BUILTIN_HELPERS.join(', ')}, or ${PATH}`
   const [text = '', ...more] = String(written)
     .trim()

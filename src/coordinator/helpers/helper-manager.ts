@@ -214,7 +214,10 @@ export class HelperManager {
     const helper = await tryHelper({ module, options, load }, this.#stopping.signal)
     const { name, tuple, classes } = helper
     if (this.#loaded.some(({ entry }) => entry.name === name))
-      throw new HelperError('HELPER_EXISTS', `there is a helper ${name} already: unload it first`)
+      throw new HelperError(
+        'HELPER_EXISTS',
+        `there is a helper ${name} already: unload it first, or leave one of them out`,
+      )
     const entry: HelperEntry = {
       id: this.#freeId(),
       name,

@@ -194,7 +194,9 @@ describe('what is refused changes nothing', () => {
   it('a name that there is not, and one that there is', async () => {
     expect(await refusalOf(manager.load({ module: 'sip' }))).toEqual({
       code: 'HELPER_MODULE',
-      message: "the helper sip can't be loaded: there is no helper sip: ftp, irc, tftp",
+      message:
+        "the helper sip can't be loaded: there is no helper sip: ftp, irc, tftp, or the path of a module, " +
+        'which begins with ./, ../ or /',
     })
     await manager.load({ module: 'ftp' })
     expect((await refusalOf(manager.load({ module: 'ftp' }))).code).toBe('HELPER_EXISTS')
