@@ -187,7 +187,7 @@ describe('natloom run, refused', () => {
   it('names the forwards of ports on which the host itself listens', async () => {
     await network.gateway.ask('serveTcpEcho', 2121)
     expect(await refusal({ NATLOOM_FORWARD: 'udp :2121 10.0.0.2:7, tcp :2121 10.0.0.2:7' })).toContain(
-      'the host itself has sockets on ports that are to be forwarded:\n  tcp :2121 -> 10.0.0.2:7\nstop that server',
+      'the host itself has sockets on ports that are to be forwarded:\\n  tcp :2121 -> 10.0.0.2:7\\nstop that server',
     )
   })
 
