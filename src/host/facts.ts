@@ -12,6 +12,7 @@ import { refusalOf } from './instances.ts'
 import { NETLINK_ROUTE, NetlinkSocket } from './netlink-socket.ts'
 import { mayWritePortRange, type PortRange, readPortRange } from './port-range.ts'
 import { missingCapabilities, missingTools } from './rights.ts'
+import { listAddedRules } from './rtnetlink.ts'
 import { legacyTables, listRuleset, type Ruleset } from './ruleset.ts'
 import { portsInUse } from './sockets.ts'
 import { leftBehind } from './state.ts'
@@ -38,17 +39,32 @@ export interface HostFacts {
   portsInUse(addresses: readonly Addr[], range: PortRange, protocol: number): ReadonlySet<number>
   portRange(): PortRange
   mayWritePortRange(): boolean
+  /** What keeps the kernel from answering ARP on an interface (net.ipv4.conf.*.arp_ignore): 0 for nothing. */
+  arpIgnore(name: string): number
+  /** Priorities of the policy rules that somebody has added. */
+  policyRules(): readonly number[]
   /** Whether the kernel forwards IPv4. */
   forwards(): boolean
   /** Bytes that a program may get without swapping, as the kernel estimates it. */
   availableMemory(): number
 }
 
+const CONF = '/proc/sys/net/ipv4/conf'
+
 function read(file: string): string {
   try {
     return readFileSync(file, 'utf8')
   } catch (error) {
     throw new HostError('HOST_SYSCTL', `${file} can't be read: ${reasonOf(error)}`, { cause: error })
+  }
+}
+
+function withRoutingSocket<T>(look: (socket: NetlinkSocket) => T): T {
+  const socket = new NetlinkSocket(NETLINK_ROUTE)
+  try {
+    return look(socket)
+  } finally {
+    socket.close()
   }
 }
 
@@ -63,14 +79,7 @@ function once<T>(look: () => T): () => T {
 
 /** The host as it is now, for a gateway of this name with these interfaces, inside ones first. */
 export function hostFacts(name: string, interfaces: readonly string[], statePath: string): HostFacts {
-  const tables = once(() => {
-    const socket = new NetlinkSocket(NETLINK_ROUTE)
-    try {
-      return readTables(socket, interfaces)
-    } finally {
-      socket.close()
-    }
-  })
+  const tables = once(() => withRoutingSocket((socket) => readTables(socket, interfaces)))
   const routes = once(() => fibRoutes(tables()))
   return {
     isLittleEndian: () => endianness() === 'LE',
@@ -86,6 +95,8 @@ export function hostFacts(name: string, interfaces: readonly string[], statePath
     portsInUse: (addresses, range, protocol) => portsInUse(addresses, range, [protocol]),
     portRange: readPortRange,
     mayWritePortRange,
+    arpIgnore: (name) => Math.max(...['all', name].map((each) => Number(read(`${CONF}/${each}/arp_ignore`)))),
+    policyRules: () => withRoutingSocket(listAddedRules),
     forwards: () => read('/proc/sys/net/ipv4/ip_forward').trim() !== '0',
     availableMemory: () => Number(/^MemAvailable:\s+(\d+) kB$/m.exec(read('/proc/meminfo'))?.[1] ?? 0) * 1024,
   }

@@ -16,6 +16,7 @@ const RTM_GETROUTE = 26
 export const RTM_NEWNEIGH = 28
 export const RTM_DELNEIGH = 29
 const RTM_GETNEIGH = 30
+const RTM_GETRULE = 34
 
 /** Bit masks of the groups to listen to: RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE. */
 export const GROUPS = 0x1 | 0x4 | 0x10 | 0x40
@@ -217,6 +218,19 @@ export const listNeighbours = (socket: NetlinkSocket): Neighbour[] =>
   socket.dump(
     { what: 'listing neighbours', type: RTM_GETNEIGH, fixed: Uint8Array.of(AF_INET, ...new Array(11).fill(0)) },
     neighbourOf,
+  )
+
+/** The priorities that the kernel itself gives rules: those that lead to the tables local, main and default. */
+const KERNELS_RULES = [0, 32766, 32767]
+
+/** Priorities of the policy rules (`ip rule`) that somebody has added. */
+export const listAddedRules = (socket: NetlinkSocket): number[] =>
+  socket.dump(
+    { what: 'listing policy rules', type: RTM_GETRULE, fixed: Uint8Array.of(AF_INET, ...new Array(11).fill(0)) },
+    ({ body }) => {
+      const priority = attributes(body, 12).get(6)?.getUint32(0, true) ?? 0 // struct fib_rule_hdr, FRA_PRIORITY
+      return KERNELS_RULES.includes(priority) ? undefined : priority
+    },
   )
 
 /** Has the kernel find or confirm a neighbour's MAC, as if the host itself had sent a packet to it. */

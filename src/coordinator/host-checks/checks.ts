@@ -7,7 +7,7 @@ import { type HostFacts, hostFacts } from '../../host/facts.ts'
 import type { GatewayConfig } from '../config.ts'
 import { GatewayError } from '../errors.ts'
 import { type Finding, type HostCheck, textOf } from './finding.ts'
-import { interfaces, outsideAddress } from './interfaces.ts'
+import { interfaces, outsideAddress, policyRules, poolArp } from './interfaces.ts'
 import { forwardAddresses, forwardTargets, portRange, servedForwards, socketsInNatPorts } from './ports.ts'
 import { byteOrder, forwarding, instances, memory, rights, tools } from './process.ts'
 import { foreignForwardChains, foreignNat, legacyRules } from './rules.ts'
@@ -21,6 +21,8 @@ const THEN = {
   instances,
   interfaces,
   'outside-address': outsideAddress,
+  'pool-arp': poolArp,
+  'policy-rules': policyRules,
   'kernel-nat': foreignNat,
   'port-range': portRange,
   sockets: socketsInNatPorts,
@@ -38,6 +40,8 @@ const THEN = {
  * (../host-watch.ts).
  */
 const AGAIN = [
+  'pool-arp',
+  'policy-rules',
   'kernel-nat',
   'forwarded-addresses',
   'forwarded-targets',

@@ -2,6 +2,7 @@
 // gateway runs, interfaces/links.ts follows what becomes of them.
 
 import type { LinkReport } from '../../host/host-tables.ts'
+import { poolAddresses } from '../address-range.ts'
 import { sharesAddress } from '../config.ts'
 import { masterOf } from '../interfaces/links.ts'
 import { error, type Finding, type HostCheck, warning } from './finding.ts'
@@ -45,6 +46,37 @@ function faultsOf(link: LinkReport, isInside: boolean): Finding[] {
     `ip address add ADDRESS/LENGTH dev ${name}`,
   )
   return [...(up ? [] : [down]), ...(isInside && addresses.length === 0 ? [bare] : [])]
+}
+
+/** A pool's address that no interface has is the host's by a route alone: the kernel may not answer ARP for it. */
+export const poolArp: HostCheck = (config, host) => {
+  const own = new Set(host.links().flatMap(({ addresses }) => addresses.map(({ address }) => address)))
+  if (poolAddresses(config.nat.pool).every((address) => own.has(address))) return []
+  return host
+    .links()
+    .slice(config.inside.length)
+    .filter(({ name, present }) => present && host.arpIgnore(name) !== 0)
+    .map(({ name }) =>
+      warning(
+        `net.ipv4.conf.all.arp_ignore or that of ${name} is ${host.arpIgnore(name)}, so the kernel answers ARP for ` +
+          'no address of the pool that no interface has: nothing comes back to them',
+        `sysctl -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.${name}.arp_ignore=0, or have the router route the ` +
+          'pool to this host',
+      ),
+    )
+}
+
+/** natloom finds its way by the tables local and main alone. */
+export const policyRules: HostCheck = (_, host) => {
+  const priorities = host.policyRules()
+  if (priorities.length === 0) return []
+  return [
+    warning(
+      `this host has policy rules (ip rule, priorities ${priorities.join(', ')}): natloom routes by the tables local ` +
+        'and main alone',
+      'see that what natloom carries has its routes there (ip route show table main)',
+    ),
+  ]
 }
 
 /** Without a pool, natloom translates to an outside interface's own address, and waits until there is one. */

@@ -46,6 +46,8 @@ const READY: HostFacts = {
   portsInUse: () => new Set(),
   portRange: () => ({ from: 32768, to: 60999 }),
   mayWritePortRange: () => true,
+  arpIgnore: () => 0,
+  policyRules: () => [],
   forwards: () => false,
   availableMemory: () => 2 ** 30,
 }
@@ -219,6 +221,20 @@ describe('a host that lacks one thing', () => {
       {},
       'warning: iptables-legacy has rules here (tables nat, filter)',
       'iptables-legacy -S FORWARD; iptables-legacy -t nat -S POSTROUTING',
+    ],
+    [
+      'pool-arp',
+      { arpIgnore: (name) => (name === 'wan0' ? 1 : 0) },
+      { NATLOOM_NAT_POOL: '203.0.113.50' },
+      'warning: net.ipv4.conf.all.arp_ignore or that of wan0 is 1',
+      'net.ipv4.conf.wan0.arp_ignore=0',
+    ],
+    [
+      'policy-rules',
+      { policyRules: () => [100, 1000] },
+      {},
+      'warning: this host has policy rules (ip rule, priorities 100, 1000)',
+      'ip route show table main',
     ],
     ['ip-forward', { forwards: () => true }, {}, 'warning: net.ipv4.ip_forward is 1', 'net.ipv4.ip_forward=0'],
     [
