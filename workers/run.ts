@@ -2,6 +2,7 @@
 // that it may not. The thread reads no messages while it runs: its orders are a word in shared memory
 // (src/memory/control-words.ts).
 
+import { getHeapStatistics } from 'node:v8'
 import { parentPort, threadId } from 'node:worker_threads'
 import { isToCrash } from '#faults'
 import type { ShardTask, WorkerMessage } from '../src/coordinator/workers/entry-points.ts'
@@ -40,6 +41,7 @@ export async function run(
     shard: (shard) => signal(task.wakeFds[shard]!),
     coordinator: () => control.ring(),
     callClocks: { wall: () => performance.now(), cpu: threadCpuTime },
+    heapUsed: () => getHeapStatistics().used_heap_size,
     report,
   }
   // Not on a dead shard's memory: its scratch may hold frames, and its tables hold connections.

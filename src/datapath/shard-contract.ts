@@ -77,6 +77,8 @@ export interface Wakers {
   coordinator(): void
   /** The clocks that calls of helpers are measured by; without them calls are not measured. */
   readonly callClocks?: CallClocks
+  /** Bytes of this thread's heap that are in use; without it helpers may keep what they like. */
+  readonly heapUsed?: () => number
   /** Reports to people what is wrong with a helper. */
   readonly report?: (report: Report) => void
 }

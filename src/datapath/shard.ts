@@ -10,6 +10,7 @@ import { attachTimeouts } from '../conntrack/track.shard.ts'
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import { HelperList } from '../helpers/helper-list.ts'
+import { limitHeap } from '../helpers/running-helper.shard.ts'
 import type { Driver } from '../io/driver.ts'
 import type { Milliseconds } from '../memory/brand.ts'
 import { nowMs, setClock } from '../memory/clock.ts'
@@ -101,6 +102,7 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   )
   attachHelped(wakers.callClocks)
   attachHelperErrors(wakers.report)
+  limitHeap(wakers.heapUsed)
   attachPipeline(driver)
   nextSweep = 0
   nextSecond = 0

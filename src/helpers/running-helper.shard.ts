@@ -2,6 +2,11 @@
 // a helper's code stands between enterHelper() and leaveHelper(), also what prints the error that it has thrown: that
 // may be an object whose getters are the helper's.
 //
+// A helper that keeps more and more memory from call to call is found here as well: once a second, at the end of a
+// call, the thread's heap is looked at, and if it is too large the thread ends, with the word still set. V8's own limit
+// is much higher, because it ends the whole process if one allocation goes far beyond it
+// (coordinator/workers/thread-pool.ts).
+//
 // Plain stores: who reads the word has seen the thread end, or silent for seconds. A call costs two of them (measured
 // with bench/helpers.ts: nothing that shows beside the call).
 //
@@ -11,7 +16,21 @@
 //
 // Owner: this thread.
 
+import { nowMs } from '../memory/clock.ts'
 import type { Entry } from './helper-list.ts'
+
+/** What a thread may use between calls: it needs a few megabytes. */
+const MOST_HEAP = 256 << 20
+const LOOK_EVERY_MS = 1000
+
+let heapUsed: (() => number) | undefined
+let nextLook = 0
+
+/** `used` returns the bytes of this thread's heap that are in use; without it they are not limited. */
+export function limitHeap(used: (() => number) | undefined): void {
+  heapUsed = used
+  nextLook = 0
+}
 
 let word: Int32Array = new Int32Array(1)
 
@@ -24,5 +43,13 @@ export function enterHelper(id: number, entry: Entry): void {
 }
 
 export function leaveHelper(): void {
+  if (nowMs >= nextLook && heapUsed !== undefined) lookAtHeap(heapUsed())
   word[0] = 0
+}
+
+function lookAtHeap(used: number): void {
+  nextLook = nowMs + LOOK_EVERY_MS
+  // Ends the thread. Of an error that leaves it only the text remains, so coordinator/workers/thread-pool.ts knows
+  // this.
+  if (used > MOST_HEAP) throw new Error(`its heap is over ${MOST_HEAP >> 20} MB`)
 }

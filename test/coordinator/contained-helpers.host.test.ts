@@ -42,7 +42,11 @@ const helperOf = (fail: string, more = ''): string => `
 
 const LOOP = 'for (;;);'
 const WAIT = 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)'
-const FILL = 'for (const all = []; ; ) all.push(new Array(100_000).fill(all.length))'
+const FILL = 'for (const all = []; ; ) all.push(new Array(4_000_000).fill(all.length))'
+const FILL_IN_STEPS = 'for (const all = []; ; ) all.push({ at: all.length })'
+/** A little at each call. */
+const LEAK = 'for (let i = 0; i < 300_000; i++) (globalThis.all ??= []).push({ at: i })'
+const FILL_OUTSIDE = 'for (const all = []; ; ) all.push(new Uint8Array(1 << 24).fill(1))'
 
 let network: Network
 let natloom: Natloom
@@ -103,7 +107,9 @@ describe('a helper that a thread does not come back from', () => {
     ['loops without an end', LOOP, 'help()', 'endless loop', 'endless-loop'],
     ['loops without an end', LOOP, 'expected()', 'endless loop', 'endless-loop'],
     ['waits for a word', WAIT, 'help()', 'endless loop', 'endless-loop'],
-    ['fills the heap', FILL, 'help()', 'out of memory', 'out-of-memory'],
+    ['fills the heap by large pieces', FILL, 'help()', 'out of memory', 'out-of-memory'],
+    ['fills the heap by small pieces', FILL_IN_STEPS, 'help()', 'out of memory', 'out-of-memory'],
+    ['takes memory outside of the heap', FILL_OUTSIDE, 'help()', 'out of memory', 'out-of-memory'],
     ['exits', 'process.exit(0)', 'help()', 'exit', 'exit'],
   ] as const
   for (const [what, fail, where, why, label] of failures)
@@ -133,6 +139,17 @@ describe('a helper that a thread does not come back from', () => {
       expect(command('helper', 'load', './beacon.mjs')).toMatchObject({ status: 0, stderr: '' })
       expect(listed()).toMatchObject([{ name: 'beacon', state: 'in force' }])
     })
+
+  it('because it keeps more memory at each call is named and unloaded as well', async () => {
+    const { own } = await helped(helperOf(LEAK))
+    let isOver = false
+    const failed = natloom.logged('a helper has failed').finally(() => {
+      isOver = true
+    })
+    while (!isOver) await echo(own, 'FAIL\n')
+    expect(await failed).toMatchObject({ helper: 'beacon', why: 'out of memory', in: 'help()' })
+    expect(await echo(own, 'FAIL\n')).toBe('FAIL\n')
+  })
 
   it('does not keep SIGTERM from ending the gateway, while it still keeps its thread', async () => {
     const { own } = await helped(helperOf(LOOP))

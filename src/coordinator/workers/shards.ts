@@ -32,7 +32,7 @@ interface WorkersOptions {
   readonly faults?: FaultPlan | undefined
 }
 
-export interface ShardsOptions extends WorkersOptions, Omit<SupervisorOptions, 'words' | 'slots' | 'now'> {}
+export interface ShardsOptions extends WorkersOptions, Omit<SupervisorOptions, 'words' | 'slots' | 'now' | 'memory'> {}
 
 /** A slot for each shard and, behind them, one for the dispatcher. */
 export function workerSlotsOf(options: WorkersOptions): WorkerSlot[] {
@@ -69,7 +69,7 @@ export class Shards extends Supervisor {
     const { memory, startedAt } = options
     const slots = workerSlotsOf(options)
     const now = () => Number(process.hrtime.bigint() / 1_000_000n) - startedAt
-    super({ ...options, words: memory.control.words, slots, now })
+    super({ ...options, words: memory.control.words, slots, now, memory: () => process.memoryUsage.rss() })
     this.#slots = slots
   }
 

@@ -25,6 +25,10 @@ const FIRST_TURN_WITHIN_MS = 10_000
 const LAST_TURN_WITHIN_MS = 2000
 /** A thread whose heartbeat stands still for so many looks was aborted long ago and can't be ended. */
 const UNENDING_LOOKS = 20
+/** By so many bytes the process may grow while a worker does not turn. */
+const MOST_GROWTH = 512 << 20
+/** Twice the longest time between two heartbeats; in it a thread can allocate some hundred megabytes. */
+const LOOK_AT_MEMORY_EVERY_MS = 100
 
 /** A worker as the supervisor starts it. The worker's number is the slot's index. */
 export interface WorkerSlot {
@@ -60,6 +64,10 @@ export interface SupervisorOptions {
   readonly limit: RestartLimit
   /** Milliseconds since the gateway's start. */
   now(): number
+  /** V8's limit of a thread's heap, if it is another one (thread-pool.ts). */
+  readonly heapMegabytes?: number
+  /** Bytes of the process that are resident. */
+  memory(): number
   /**
    * A worker's thread has ended, or can't be ended. If a helper is to blame, the callee takes it out of force at once.
    */
@@ -85,10 +93,13 @@ export class Supervisor {
   readonly #beganAt: number[] = []
   readonly #restarts: number[]
   /** By worker: why its task was aborted. */
-  readonly #aborted = new Map<number, string>()
+  readonly #aborted = new Map<number, TaskEnd>()
+  /** By worker: its heartbeat when it was seen to move last, and the memory that the process had. */
+  readonly #memoryThen: { readonly heartbeat: number; readonly bytes: number }[] = []
   readonly #failure: Promise<never>
   #reject: (error: ThreadError) => void = () => {}
   #looking: NodeJS.Timeout | undefined
+  #lookingAtMemory: NodeJS.Timeout | undefined
   #isForwarding = false
   #isOver = false
 
@@ -103,7 +114,7 @@ export class Supervisor {
     })
     // forwarding() rejects with it. Where nobody waits for that, the rejection must not end the process.
     this.#failure.catch(() => {})
-    this.#pool = new ThreadPool(words, slots.length, options.heard)
+    this.#pool = new ThreadPool(words, slots.length, options.heard, options.heapMegabytes)
     this.#tasks = slots.map((_, worker) => this.#begin(worker))
   }
 
@@ -120,6 +131,7 @@ export class Supervisor {
     await Promise.race([Promise.all(first), this.#failure])
     this.#isForwarding = true
     this.#looking = setInterval(() => this.#look(), LOOK_EVERY_MS)
+    this.#lookingAtMemory = setInterval(() => this.#lookAtMemory(), LOOK_AT_MEMORY_EVERY_MS)
   }
 
   /** Names of the workers that don't turn: their heartbeat stands still, or they are just being replaced. */
@@ -147,6 +159,7 @@ export class Supervisor {
   async stop(): Promise<void> {
     this.#isOver = true
     clearInterval(this.#looking)
+    clearInterval(this.#lookingAtMemory)
     for (const [worker, { wake }] of this.#options.slots.entries()) {
       this.#options.words.stop(worker)
       wake()
@@ -170,9 +183,8 @@ export class Supervisor {
     if (this.#isOver) return
     const { slots, limit, blame } = this.#options
     const { name } = slots[worker]!
-    const silence = this.#aborted.get(worker)
-    const helper = blame(worker, silence === undefined ? end.how : 'silent')
-    const reason = silence ?? end.reason
+    const { how, reason } = this.#aborted.get(worker) ?? end
+    const helper = blame(worker, how)
     if (!this.#isForwarding) this.#fail(startError(`${name} failed: ${reason}`, helper))
     else if (helper === undefined && !limit.allows())
       this.#fail(new ThreadError(`${name} failed: ${reason} (${limit.text})`))
@@ -201,13 +213,28 @@ export class Supervisor {
     for (const worker of this.#heartbeats.silent()) {
       const looks = this.#heartbeats.looks(worker)
       const reason = `it has not turned for ${(looks * LOOK_EVERY_MS) / 1000} s`
-      if (!this.#aborted.has(worker)) this.#abort(worker, reason)
+      if (!this.#aborted.has(worker)) this.#abort(worker, { how: 'silent', reason })
       else if (looks >= UNENDING_LOOKS) this.#failUnending(worker, reason)
     }
   }
 
-  #abort(worker: number, reason: string): void {
-    this.#aborted.set(worker, reason)
+  /** A thread that allocates without an end is ended while the host has memory left, and V8's heap room. */
+  #lookAtMemory(): void {
+    const { words, memory } = this.#options
+    const bytes = memory()
+    for (const worker of this.#tasks.keys()) {
+      const heartbeat = words.heartbeat(worker)
+      const then = this.#memoryThen[worker]
+      if (then === undefined || then.heartbeat !== heartbeat) this.#memoryThen[worker] = { heartbeat, bytes }
+      else if (bytes - then.bytes > MOST_GROWTH && !this.#aborted.has(worker)) {
+        const grown = Math.round((bytes - then.bytes) / (1 << 20))
+        this.#abort(worker, { how: 'out-of-memory', reason: `the process grew by ${grown} MB while it did not turn` })
+      }
+    }
+  }
+
+  #abort(worker: number, end: TaskEnd): void {
+    this.#aborted.set(worker, end)
     this.#tasks[worker]!.abort()
   }
 
@@ -222,6 +249,7 @@ export class Supervisor {
     if (this.#isOver) return
     this.#isOver = true
     clearInterval(this.#looking)
+    clearInterval(this.#lookingAtMemory)
     this.#reject(error)
     this.#options.failed(error)
   }

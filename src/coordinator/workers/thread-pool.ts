@@ -17,8 +17,12 @@ import { Piscina } from 'piscina'
 import { reasonOf } from '../../host/errors.ts'
 import type { ControlWords } from '../../memory/control-words.ts'
 
-/** A worker allocates next to nothing while it runs. One that leaks ends alone, before the host is out of memory. */
-const HEAP_MEGABYTES = 256
+/**
+ * V8's limit of a thread's heap. Beyond it V8 ends the thread if it gets there in small steps, but the whole process if
+ * one allocation goes more than 16 MB beyond, so it is larger than what can be allocated at once before the thread is
+ * ended for other reasons: its own look at its heap (helpers/running-helper.shard.ts), the supervisor's at the process.
+ */
+const HEAP_MEGABYTES = 2048
 
 /** How a task has ended; `silent`: its heartbeat stood still, and so it was aborted. */
 export interface TaskEnd {
@@ -45,7 +49,7 @@ export class ThreadPool {
   #closing = false
 
   /** For `size` workers, numbered as in the control words. `heard` gets what a thread posts. */
-  constructor(words: ControlWords, size: number, heard: (message: unknown) => void) {
+  constructor(words: ControlWords, size: number, heard: (message: unknown) => void, heapMegabytes = HEAP_MEGABYTES) {
     this.#words = words
     this.#size = size
     this.#pool = new Piscina({
@@ -54,7 +58,7 @@ export class ThreadPool {
       concurrentTasksPerWorker: 1,
       atomics: 'disabled',
       idleTimeout: Number.POSITIVE_INFINITY,
-      resourceLimits: { maxOldGenerationSizeMb: HEAP_MEGABYTES },
+      resourceLimits: { maxOldGenerationSizeMb: heapMegabytes },
       loadBalancer: (_task, threads) => {
         this.#followThreads()
         return threads.find(({ id, currentUsage }) => currentUsage === 0 && !this.#isSpent(id)) ?? null
@@ -119,9 +123,14 @@ export class ThreadPool {
   }
 }
 
-/** Piscina passes an error on as it was thrown, or as the thread ended by it. */
+/** Piscina passes an error on as it was thrown, as a copy without its code, or as the thread ended by it. */
 function endOf(error: unknown): TaskEnd {
   const reason = reasonOf(error)
-  if ((error as { code?: unknown }).code === 'ERR_WORKER_OUT_OF_MEMORY') return { how: 'out-of-memory', reason }
-  return { how: /^worker exited with code/.test(reason) ? 'exited' : 'threw', reason }
+  const { code } = error as { code?: unknown }
+  if (code === 'ERR_WORKER_OUT_OF_MEMORY' || HEAP_FULL.test(reason)) return { how: 'out-of-memory', reason }
+  return { how: EXITED.test(reason) ? 'exited' : 'threw', reason }
 }
+
+/** Thrown by the thread itself (helpers/running-helper.shard.ts). */
+const HEAP_FULL = /^its heap is over/
+const EXITED = /^worker exited with code/

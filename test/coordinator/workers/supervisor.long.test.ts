@@ -32,6 +32,8 @@ let replacing: Told[]
 let replaced: Told[]
 let failures: ThreadError[]
 let tellMore: () => void
+/** What the process takes, in bytes. */
+let memory = 1 << 30
 /** Whose fault a worker's end is. */
 let blame: (worker: number, how: TaskEnd['how']) => Blame | undefined
 
@@ -64,6 +66,8 @@ function supervise(limit = MANY_RESTARTS, file = WORKER_FILE): void {
     })),
     limit: new RestartLimit(limit, milliseconds),
     now: milliseconds,
+    memory: () => memory,
+    heapMegabytes: 128,
     blame: (worker, how) => blame(worker, how),
     heard: () => {},
     gone: (worker) => gone.push({ worker, restarts: supervisor.restarts(worker) }),
@@ -88,6 +92,7 @@ async function until(isSo: () => boolean): Promise<void> {
 beforeEach(() => {
   tellMore = () => {}
   blame = () => undefined
+  memory = 1 << 30
 })
 afterEach(() => supervisor.stop())
 
@@ -120,6 +125,24 @@ describe('a worker that fails', () => {
       expect([...intrusions.subarray(0, WORKERS)]).toEqual([0, 0, 0])
       expect(failures).toEqual([])
     })
+
+  it('by allocating outside of its heap is ended before it counts as silent; one that turns is not', async () => {
+    const ends: unknown[] = []
+    blame = (worker, how) => {
+      ends.push([worker, how])
+      return undefined
+    }
+    supervise()
+    await supervisor.forwarding()
+    order(1, 'wedge')
+    await eventually('it stands still', () => supervisor.heartbeatAge(1) >= 1000)
+    memory += 600 << 20
+    await until(() => replaced.length === 1)
+    expect(ends).toEqual([[1, 'out-of-memory']])
+    expect(replacing).toMatchObject([
+      { worker: 'worker 1', reason: 'the process grew by 600 MB while it did not turn' },
+    ])
+  })
 
   it('is replaced again and again, also when several fail at once', async () => {
     supervise()
