@@ -1,6 +1,7 @@
 // What a bad path does to packets, for tests and the lab: how often it loses, duplicates and reorders them, how long it
-// delays them, and what that means for each single frame. What happens to a frame follows from the seed and from how many frames came before
-// it by the same port in the same direction, so a run with the same frames is the same run. faulty.ts carries it out.
+// delays them, and what that means for each single frame. What happens to a frame follows from the seed and from how
+// many frames came before it by the same port in the same direction, so a run with the same frames is the same run.
+// faulty.ts carries it out.
 
 /** Probabilities for each frame, from 0 to 1. A frame that is lost is neither duplicated nor reordered. */
 export interface Faults {
