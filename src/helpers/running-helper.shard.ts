@@ -49,7 +49,6 @@ export function leaveHelper(): void {
 
 function lookAtHeap(used: number): void {
   nextLook = nowMs + LOOK_EVERY_MS
-  // Ends the thread. Of an error that leaves it only the text remains, so coordinator/workers/thread-pool.ts knows
-  // this.
+  // Ends the thread. Of an error that leaves it only the text remains: coordinator/workers/thread-pool.ts knows it.
   if (used > MOST_HEAP) throw new Error(`its heap is over ${MOST_HEAP >> 20} MB`)
 }

@@ -43,7 +43,6 @@ const helperOf = (fail: string, more = ''): string => `
 const LOOP = 'for (;;);'
 const WAIT = 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)'
 const FILL = 'for (const all = []; ; ) all.push(new Array(4_000_000).fill(all.length))'
-const FILL_IN_STEPS = 'for (const all = []; ; ) all.push({ at: all.length })'
 /** A little at each call. */
 const LEAK = 'for (let i = 0; i < 300_000; i++) (globalThis.all ??= []).push({ at: i })'
 const FILL_OUTSIDE = 'for (const all = []; ; ) all.push(new Uint8Array(1 << 24).fill(1))'
@@ -108,7 +107,6 @@ describe('a helper that a thread does not come back from', () => {
     ['loops without an end', LOOP, 'expected()', 'endless loop', 'endless-loop'],
     ['waits for a word', WAIT, 'help()', 'endless loop', 'endless-loop'],
     ['fills the heap by large pieces', FILL, 'help()', 'out of memory', 'out-of-memory'],
-    ['fills the heap by small pieces', FILL_IN_STEPS, 'help()', 'out of memory', 'out-of-memory'],
     ['takes memory outside of the heap', FILL_OUTSIDE, 'help()', 'out of memory', 'out-of-memory'],
     ['exits', 'process.exit(0)', 'help()', 'exit', 'exit'],
   ] as const
