@@ -23,7 +23,7 @@ import { HelperError } from './errors.ts'
 
 const BEGIN_WITHIN_MS = 30_000
 const IMPORT_WITHIN_MS = 5000
-/** What a shard's thread has (coordinator/workers/thread-pool.ts). */
+/** What a shard's thread may use (helpers/running-helper.shard.ts). */
 const HEAP_MEGABYTES = 256
 /** Resident memory of the process, of which Node itself takes about 60. */
 const MOST_MEGABYTES = 512
