@@ -58,7 +58,7 @@ describe('a session whose announcements all grow, with frames lost, repeated and
       const text = `listing ${listing}\r\n`.repeat(2000)
       await server.ask('say', data, text)
       await server.ask('end', data)
-      expect(await client.ask('ended', data)).toEqual({ text, whole: true })
+      expect(await client.ask('ended', data)).toEqual({ text, end: 'closed' })
       for (const line of [`226 done ${listing}`, '250 and more'])
         expect(await said(id, server, client, line)).toBe(line)
       expect(await said(id, client, server, `NOOP ${listing}`)).toBe(`NOOP ${listing}`)

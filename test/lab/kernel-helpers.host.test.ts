@@ -64,6 +64,7 @@ function aspects(linux: Played, natloom: Played): Aspect[] {
     'to server': linux.toServer !== natloom.toServer,
     'to client': linux.toClient !== natloom.toClient,
     stalls: linux.stalled !== natloom.stalled,
+    reset: linux.reset !== natloom.reset,
     expected: !same(linux.expected, natloom.expected),
   }
   return (Object.keys(differs) as Aspect[]).filter((aspect) => differs[aspect])

@@ -127,7 +127,7 @@ async function transfer(speaker: ScriptedPeer, hearer: ScriptedPeer, id: number)
   await speaker.ask('say', id, text)
   await speaker.ask('end', id)
   const heard = await hearer.ask('ended', id)
-  if (heard.text !== text || !heard.whole) throw new Error(`of the file came ${JSON.stringify(heard.text)}`)
+  if (heard.text !== text || heard.end !== 'closed') throw new Error(`of the file came ${JSON.stringify(heard.text)}`)
 }
 
 /** Tells of the data connection that began at `from`, whose master must be the control connection. */

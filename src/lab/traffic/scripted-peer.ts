@@ -20,8 +20,8 @@ interface Heard {
   text: string
   /** How much of it line() has returned. */
   read: number
-  /** The other side has closed. */
-  readonly ended: Promise<unknown>
+  /** How the other side has ended it, or somebody between. */
+  readonly ended: Promise<'closed' | 'reset'>
 }
 
 const sockets = new Map<number, Socket>()
@@ -48,8 +48,10 @@ async function until(isSo: () => boolean, otherwise: string): Promise<void> {
 }
 
 function keep(id: number, socket: Socket): void {
-  const ended = once(socket, 'end')
-  ended.catch(() => {})
+  const ended = once(socket, 'end').then(
+    () => 'closed' as const,
+    () => 'reset' as const,
+  )
   const kept: Heard = { text: '', read: 0, ended }
   socket.setNoDelay(true)
   socket.on('data', (bytes) => {
@@ -129,11 +131,11 @@ const requests = {
   end(id: number): void {
     socketOf(id).end()
   },
-  /** Waits until the other side has closed, or so long; returns what has come, and whether that is all. */
-  async ended(id: number, patienceMs = PATIENCE_MS): Promise<{ text: string; whole: boolean }> {
+  /** Waits until the connection has ended, or so long; returns what has come, and how it ended, null if not yet. */
+  async ended(id: number, patienceMs = PATIENCE_MS): Promise<{ text: string; end: 'closed' | 'reset' | null }> {
     const kept = heard.get(id)
-    const whole = await Promise.race([kept?.ended.then(() => true), delay(patienceMs, false, { ref: false })])
-    return { text: kept?.text ?? '', whole: whole === true }
+    const end = await Promise.race([kept?.ended, delay(patienceMs, null, { ref: false })])
+    return { text: kept?.text ?? '', end: end ?? null }
   },
   forget(id: number): void {
     sockets.get(id)?.destroy()
@@ -145,7 +147,7 @@ const requests = {
 
   async bind(id: number, port: number): Promise<void> {
     const socket = createSocket('udp4')
-    const kept: Heard = { text: '', read: 0, ended: Promise.resolve() }
+    const kept: Heard = { text: '', read: 0, ended: Promise.resolve('closed') }
     socket.on('message', (message, from) => {
       kept.text += message.toString('latin1')
       senders.set(id, { address: from.address, port: from.port })

@@ -1,8 +1,11 @@
 // Where natloom differs from Linux's helpers on purpose, and why. A session that is not listed here must come out the
 // same through both; one that is listed must differ in just the aspects named.
 
-/** What server and client receive, whether something never arrives (through Linux), what is expected after a write. */
-export type Aspect = 'to server' | 'to client' | 'stalls' | 'expected'
+/**
+ * What server and client receive, whether something never arrives (through Linux), whether the connection is reset
+ * (through natloom), what is expected after a write.
+ */
+export type Aspect = 'to server' | 'to client' | 'stalls' | 'reset' | 'expected'
 
 export interface Difference {
   readonly because: string
@@ -81,9 +84,9 @@ export const DIFFERENCES: readonly Difference[] = [
   },
   {
     because:
-      'The beginning of an announcement whose end never comes: Linux drops it for ever, natloom passes it on ' +
-      'untouched.',
-    in: ['to server', 'stalls'],
+      'The beginning of an announcement whose end never comes: Linux drops it for ever. natloom resets the connection, ' +
+      'because what has come begins to name the inside address (onHelperFailure).',
+    in: ['stalls', 'reset'],
     sessions: ['ftp: the beginning of a PORT, then the end'],
   },
   {

@@ -41,8 +41,10 @@ export interface Played {
   readonly toClient: string
   /** By write: the expectations that were open after it. */
   readonly expected: readonly string[]
-  /** Whether something that was sent did not arrive. */
+  /** Whether something that was sent did not arrive, though the connection stood. */
   readonly stalled: boolean
+  /** Whether the gateway has reset the connection. */
+  readonly reset: boolean
 }
 
 const SERVER = '203.0.113.2'
@@ -130,8 +132,8 @@ async function play(stage: Stage, session: Session, number: number): Promise<End
   }
   await channel.said()
   return async (patienceMs) => {
-    const { toServer, toClient, stalled } = await channel.end(patienceMs)
-    return { toServer: asAnnounced(toServer, told), toClient: asAnnounced(toClient, told), expected, stalled }
+    const { toServer, toClient, ...how } = await channel.end(patienceMs)
+    return { toServer: asAnnounced(toServer, told), toClient: asAnnounced(toClient, told), expected, ...how }
   }
 }
 
@@ -152,6 +154,7 @@ interface Heard {
   readonly toServer: string
   readonly toClient: string
   readonly stalled: boolean
+  readonly reset: boolean
 }
 
 type Sides = Readonly<Record<Who, Remote<ScriptedPeerRequests>>>
@@ -186,8 +189,9 @@ class Connection {
       [server, client].map((side) => side.ask('ended', this.#id, patienceMs)),
     )
     for (const side of [client, server]) await side.ask('forget', this.#id)
-    const stalled = !toServer!.whole || !toClient!.whole
-    return { toServer: toServer!.text, toClient: toClient!.text, stalled }
+    const ends = [toServer!.end, toClient!.end]
+    const [stalled, reset] = [ends.includes(null), ends.includes('reset')]
+    return { toServer: toServer!.text, toClient: toClient!.text, stalled, reset }
   }
 }
 
@@ -223,7 +227,7 @@ class Datagrams {
   async said(): Promise<void> {
     const { client, server } = this.#sides
     const toServer = (await server.ask('heard', SERVERS_SOCKET)).slice(this.#before)
-    this.#heard = { toServer, toClient: await client.ask('heard', this.#id), stalled: false }
+    this.#heard = { toServer, toClient: await client.ask('heard', this.#id), stalled: false, reset: false }
     await client.ask('forget', this.#id)
   }
 
