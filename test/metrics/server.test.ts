@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { CELL, counterBlock, METRICS } from '../../src/counters/counters.ts'
 import { DROP } from '../../src/counters/drop-reasons.ts'
@@ -171,6 +172,17 @@ describe('the server', () => {
         `metrics.listen ${host} is taken by another program (\`ss -ltnp\` names it): ` +
         'end that one, or set metrics.listen or NATLOOM_METRICS_LISTEN to another address:port',
     })
+  })
+
+  it('has all that it needs in the README', () => {
+    const readme = readFileSync(new URL('../../src/metrics/README.md', import.meta.url), 'utf8')
+    const [, parts = ''] = /createRegistry\(workers, \{(.*)\}\)/.exec(readme) ?? []
+    expect(
+      parts
+        .split(',')
+        .map((part) => part.trim())
+        .sort(),
+    ).toEqual(Object.keys(KEPT).sort())
   })
 
   it('names the key if the host has no such address', async () => {
