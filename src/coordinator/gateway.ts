@@ -388,7 +388,7 @@ export class Gateway {
   }
 
   #restoreHost(): void {
-    const problems = this.#host.undo()
+    const problems = this.#host.end()
     if (problems.length > 0) throw new Error(problems.join('; '))
   }
 }

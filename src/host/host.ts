@@ -9,6 +9,7 @@
 //   lookAt...    what somebody else has changed          after apply, every few seconds
 //   undo         takes back all of them, also what a     any time after prepare, also twice
 //                killed natloom left
+//   end          as undo; none if nothing was applied    instead of undo, at the end of a gateway
 // Never: a change is made before the state file says how to undo it.
 
 import { type Addr, formatAddress } from '../wire/address.ts'
@@ -77,6 +78,7 @@ export class Host {
   #rules: RuleTables | undefined
   /** The name and the interfaces, from `prepare` to `undo`. */
   #claimed: Lock | undefined
+  #isApplied = false
   /** The content of the state file: a killed natloom's before `apply`, ours after. Undefined: nothing to undo. */
   #state: HostState | undefined
 
@@ -104,8 +106,9 @@ export class Host {
 
   /** Throws HostError; `undo` takes back what was changed until then. */
   apply(): void {
+    this.#isApplied = true
     inTurn(() => this.#applyShared(this.#state))
-    this.#applyPoolAndRules()
+    this.#applyRulesAndPool()
   }
 
   /**
@@ -113,17 +116,18 @@ export class Host {
    * notification must not make the rules again. Throws HostError.
    */
   update(changes: HostUpdate = {}): void {
-    if (!this.#state) return
+    if (!this.#state || !this.#isApplied) return
     const { renamed = this.#renamed, ...plan } = changes
     this.#plan = { ...this.#plan, ...plan }
     this.#renamed = renamed
-    this.#write({ ...this.#state, pool: union(this.#state.pool, this.#plan.pool) })
-    this.#applyPoolAndRules()
+    const pool = union(this.#state.pool, this.#plan.pool)
+    if (pool.length !== this.#state.pool.length) this.#write({ ...this.#state, pool })
+    this.#applyRulesAndPool()
   }
 
   /** The ports that NAT has given out and on which the host has a socket are these: changes rules only, as `update`. */
   contest(ports: readonly ContestedPort[]): void {
-    if (!this.#state) return
+    if (!this.#isApplied) return
     this.#contested = ports
     this.#applyRules()
   }
@@ -133,7 +137,7 @@ export class Host {
    * changed, and every few seconds. Undefined before `apply` and after `undo`. Throws NetlinkError.
    */
   lookAtRules(): RulesLook | undefined {
-    return this.#state && this.#rules?.look()
+    return this.#isApplied ? this.#rules?.look() : undefined
   }
 
   /**
@@ -142,7 +146,7 @@ export class Host {
    */
   lookAtSettings(): Restored[] {
     const state = this.#state
-    if (!state) return []
+    if (!state || !this.#isApplied) return []
     const restored: Restored[] = []
     if (!stateExists(this.#statePath)) {
       this.#write(state)
@@ -168,6 +172,16 @@ export class Host {
     })
   }
 
+  /**
+   * To be called at the end: as `undo`, but what a killed natloom left stays where `apply` was never called. A start
+   * that fails must not open a host that failed closed.
+   */
+  end(): string[] {
+    if (this.#isApplied) return this.undo()
+    this.#release()
+    return []
+  }
+
   /** Undoes what it can and returns what failed. The state file stays until nothing is left to undo. */
   undo(): string[] {
     const state = this.#state
@@ -183,8 +197,10 @@ export class Host {
         problems.push(reasonOf(error))
       }
     }
-    for (const table of state.nftTables) attempt(() => this.#ruleTables().remove(table))
+    this.#isApplied = false
+    // Rules go last and come first: an address of the pool is never the host's without them.
     attempt(() => this.#applyPool([], state))
+    for (const table of state.nftTables) attempt(() => this.#ruleTables().remove(table))
     attempt(() =>
       inTurn(() => {
         const current = readPortRange()
@@ -240,9 +256,9 @@ export class Host {
     return applyPool({ addresses, outside: this.#plan.outside, protocol: routeProtocol }, pool)
   }
 
-  #applyPoolAndRules(): void {
-    if (this.#state) this.#applyPool(this.#plan.pool, this.#state)
+  #applyRulesAndPool(): void {
     this.#applyRules()
+    if (this.#state) this.#applyPool(this.#plan.pool, this.#state)
   }
 
   #applyRules(): void {

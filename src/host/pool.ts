@@ -37,7 +37,8 @@ export function applyPool({ addresses, outside, protocol }: Pool, before: readon
     for (const route of listRoutes(socket, TABLE_LOCAL)) {
       const { destination, index, length } = route
       if (route.protocol !== protocol || length !== 32) continue
-      if (wanted.has(destination) && index === out) wanted.delete(destination)
+      // While all outside links are down, a route stays as it is: it takes effect again with its link.
+      if (wanted.has(destination) && (index === out || out === undefined)) wanted.delete(destination)
       else if (addresses.includes(destination) || before.includes(destination))
         deleteLocalRoute(socket, destination, index, protocol)
     }

@@ -114,10 +114,14 @@ describe('natloom run, started by a service manager', () => {
 })
 
 describe('natloom run, killed', () => {
-  it('leaves the gateway closed, and the next start takes over and takes all back', async () => {
+  it('leaves the gateway closed, also if the next start fails, and the one after it takes over and takes all back', async () => {
     const killed = await forwarding()
     killed.kill('SIGKILL')
     expect(await killed.ended()).toBe('SIGKILL')
+    expect(rules()).toContain('table ip natloom {')
+
+    const failing = start({ NATLOOM_HELPERS: './no-such-helper.js' })
+    expect(await failing.ended()).not.toBe(0)
     expect(rules()).toContain('table ip natloom {')
 
     const next = start()
