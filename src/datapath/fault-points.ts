@@ -1,7 +1,7 @@
-// Where a test may crash a shard in the hand-over between shards: between two steps of a change that is more than
-// one store. Each name says what has just been done; what a crash there leaves behind, and who mends it, is in
-// handover/README.md. In the product the function is empty (memory/no-faults.ts). These are the only points that an
-// established packet may pass: one a burst, or one a lent frame.
+// Where a test may crash a shard in the hand-over between shards, and where help begins: between two steps of a change
+// that is more than one store. Each name says what has just been done; what a crash there leaves behind, and who mends
+// it, is in handover/README.md and helped/README.md. In the product the function is empty (memory/no-faults.ts). Those
+// of the hand-over are the only points that an established packet may pass: one a burst, or one a lent frame.
 
 import { faultPoint } from '#faults'
 
@@ -17,7 +17,10 @@ export const HANDOVER_POINTS = [
   "predecessor's entries dropped",
 ] as const
 
-export type DatapathFaultPoint = (typeof HANDOVER_POINTS)[number]
+/** Those that only helped connections reach. */
+export const HELP_POINTS = ['help begun'] as const
+
+export type DatapathFaultPoint = (typeof HANDOVER_POINTS)[number] | (typeof HELP_POINTS)[number]
 
 /** Does nothing, but in tests that crash shards. */
 export const fault: (point: DatapathFaultPoint) => void = faultPoint

@@ -12,7 +12,7 @@ export const HANDOVER_POINTS = datapath.HANDOVER_POINTS
 /** What only expectations reach. */
 export const EXPECTATION_POINTS = [...conntrack.EXPECTATION_POINTS, ...nat.RESERVATION_POINTS] as const
 /** What only helped connections reach. */
-export const HELPED_POINTS = nat.HELPED_POINTS
+export const HELPED_POINTS = [...datapath.HELP_POINTS, ...nat.HELPED_POINTS] as const
 
 export type FaultPoint =
   | memory.MemoryFaultPoint

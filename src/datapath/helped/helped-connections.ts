@@ -13,6 +13,7 @@ import { enterHelper, leaveHelper } from '../../helpers/running-helper.shard.ts'
 import type { Row } from '../../memory/brand.ts'
 import { onHelpedEnd } from '../../nat/bindings.shard.ts'
 import { editsInForce, forgetEdits, isEdited } from '../../nat/sequence-edits.shard.ts'
+import { fault } from '../fault-points.ts'
 import type { Ingress } from '../packet/burst.ts'
 import { blame } from './helper-errors.ts'
 import { Stream } from './stream.ts'
@@ -82,6 +83,9 @@ export function beginHelp(row: Row, named: number): void {
   if (id === 0) return
   const helper = helperById(id)
   if (helper === undefined) return
+  // Before the helper's code: if the thread ends in there, the row outlives it, and is never offered to a helper again.
+  hot[base + STATE]! |= helper.onFailure === 'pass' ? HELPED : HELPED | GUARDED
+  fault('help begun')
   let state: unknown
   enterHelper(id, ENTRY.state)
   try {
@@ -90,14 +94,12 @@ export function beginHelp(row: Row, named: number): void {
     blame(helper, 'state()', error)
     leaveHelper()
     countCutOff('threw')
-    if (helper.onFailure === 'pass') return
-    hot[base + STATE]! |= HELPED | GUARDED
-    beginWatch(row, 'threw', false)
+    if (helper.onFailure === 'pass') hot[base + STATE]! &= ~HELPED
+    else beginWatch(row, 'threw', false)
     return
   }
   leaveHelper()
   cold.helper[row] = id
-  hot[base + STATE]! |= helper.onFailure === 'pass' ? HELPED : HELPED | GUARDED
   helpedConnections.set(row, {
     row,
     helper,

@@ -5,7 +5,8 @@ import { describe, expect, it, vi } from 'vitest'
 import { type Helper, Verdict } from '../../../src/helpers/helper.ts'
 import { arm, crashOf, disarm } from '../../faults/armed.ts'
 import { type FaultPoint, HELPED_POINTS } from '../../faults/points.ts'
-import { SERVER } from '../network.ts'
+import { Gateway } from '../gateway.ts'
+import { HOST, SERVER } from '../network.ts'
 import { tcpSegment } from '../packets.ts'
 import { connectionsOf } from '../tables.ts'
 import { Dialogue } from './dialogue.ts'
@@ -70,6 +71,24 @@ describe('a crash', () => {
       expect(roomForEdits(connectionsOf(d.gateway.tables)[0]!.row, 0)).toBe(16)
     })
 
+  for (const onFailure of ['reset', 'pass'] as const)
+    it(`help begun, but its state() never returned: watched or not, by onHelperFailure (${onFailure})`, async () => {
+      const gateway = await Gateway.start()
+      await gateway.help(announcing, undefined, onFailure)
+      const syn = tcpSegment(`${HOST}:5000`, `${SERVER}:21`, 'S', { tcp: { seq: 1000 } })
+      arm(0, 'help begun')
+      expect(crashOf(() => gateway.inside(syn))).toBe('help begun')
+      disarm()
+      await gateway.restart()
+      // Its client repeats the SYN, which finds the row.
+      const d = new Dialogue(gateway, { clientIsn: 1000 })
+      expect(connectionsOf(gateway.tables)).toHaveLength(1)
+      d.tell(d.client, 'NOOP\r\n')
+      d.tell(d.client, 'PORT 10,0,0,5,156,64\r\n')
+      expect(d.server.received.includes('10,0,0,5')).toBe(onFailure === 'pass')
+      gateway.check()
+    })
+
   it('expectation met, not consumed: the connection has come, and goes on', async () => {
     const d = await start()
     d.tell(d.client, LINE)
@@ -95,7 +114,7 @@ describe('a crash', () => {
   })
 
   it('is tested at each point of helped connections', () => {
-    const tested = ['expectation met, not consumed', ...POINTS, 'edits of nobody']
+    const tested = ['help begun', 'expectation met, not consumed', ...POINTS, 'edits of nobody']
     expect(tested).toEqual(HELPED_POINTS)
   })
 
