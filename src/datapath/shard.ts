@@ -38,7 +38,7 @@ import { HandoverRings } from './handover/handover-rings.ts'
 import { attachPacketOwner, ownerOfInside } from './handover/packet-owner.ts'
 import { isTimeToRelease } from './helped/held-bytes.ts'
 import { attachHelped } from './helped/helped.ts'
-import { detachHelper } from './helped/helped-connections.ts'
+import { detachHelper, heapOfHelped } from './helped/helped-connections.ts'
 import { attachHelperErrors } from './helped/helper-errors.ts'
 import { attachHelpers, followHelperList } from './helped/helpers-in-force.ts'
 import { attachLocalReplies } from './icmp/local-replies.ts'
@@ -102,7 +102,7 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   )
   attachHelped(wakers.callClocks)
   attachHelperErrors(wakers.report)
-  limitHeap(wakers.heapUsed)
+  limitHeap(wakers.heapUsed, heapOfHelped)
   attachPipeline(driver)
   nextSweep = 0
   nextSecond = 0

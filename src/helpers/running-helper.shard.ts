@@ -3,8 +3,9 @@
 // may be an object whose getters are the helper's.
 //
 // A helper that keeps more and more memory from call to call is found here as well: once a second, at the end of a
-// call, the thread's heap is looked at, and if it is too large the thread ends, with the word still set. V8's own limit
-// is much higher, because it ends the whole process if one allocation goes far beyond it
+// call, the thread's heap is looked at, and if it is too large the thread ends, with the word still set. What natloom
+// itself keeps for helped connections doesn't count: many of them are no fault of the helper whose call happens to end.
+// V8's own limit is much higher, because it ends the whole process if one allocation goes far beyond it
 // (coordinator/workers/thread-pool.ts).
 //
 // Plain stores: who reads the word has seen the thread end, or silent for seconds. A call costs two of them (measured
@@ -24,11 +25,16 @@ const MOST_HEAP = 256 << 20
 const LOOK_EVERY_MS = 1000
 
 let heapUsed: (() => number) | undefined
+let heapOfNatloom: () => number = () => 0
 let nextLook = 0
 
-/** `used` returns the bytes of this thread's heap that are in use; without it they are not limited. */
-export function limitHeap(used: (() => number) | undefined): void {
+/**
+ * `used` returns the bytes of this thread's heap that are in use; without it they are not limited. `own` returns those
+ * of them that natloom takes for helped connections; it is asked only if there are too many otherwise.
+ */
+export function limitHeap(used: (() => number) | undefined, own: () => number = () => 0): void {
   heapUsed = used
+  heapOfNatloom = own
   nextLook = 0
 }
 
@@ -50,5 +56,5 @@ export function leaveHelper(): void {
 function lookAtHeap(used: number): void {
   nextLook = nowMs + LOOK_EVERY_MS
   // Ends the thread. Of an error that leaves it only the text remains: coordinator/workers/thread-pool.ts knows it.
-  if (used > MOST_HEAP) throw new Error(`its heap is over ${MOST_HEAP >> 20} MB`)
+  if (used > MOST_HEAP && used > MOST_HEAP + heapOfNatloom()) throw new Error(`its heap is over ${MOST_HEAP >> 20} MB`)
 }

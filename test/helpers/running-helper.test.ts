@@ -54,3 +54,21 @@ it('stays when the heap is found too large after a call, which is looked at once
   list.clearRunning(1)
   expect(list.running(1)).toBeUndefined()
 })
+
+it('is not to blame for what natloom keeps for helped connections, only for what is in use beyond that', () => {
+  let own = 100 << 20
+  limitHeap(
+    () => used,
+    () => own,
+  )
+  const callAt = (milliseconds: number) => {
+    setClock(milliseconds)
+    enterHelper(3, ENTRY.help)
+    leaveHelper()
+  }
+  used = 350 << 20
+  callAt(10_000)
+  own = 90 << 20
+  expect(() => callAt(11_000)).toThrow(/^its heap is over 256 MB$/)
+  list.clearRunning(1)
+})

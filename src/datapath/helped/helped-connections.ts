@@ -17,9 +17,12 @@ import { fault } from '../fault-points.ts'
 import type { Ingress } from '../packet/burst.ts'
 import { blame } from './helper-errors.ts'
 import { Stream } from './stream.ts'
-import { attachWatches, beginWatch, endWatch, isGuarded, unguard } from './watch.ts'
+import { attachWatches, beginWatch, endWatch, heapOfWatches, isGuarded, unguard } from './watch.ts'
 
 const { state: STATE } = CONN
+
+/** What one takes of the heap when each of its queues has been used (test/datapath/helped/heap.test.ts measures it). */
+const CONNECTION_BYTES = 3072
 
 /** A connection that a helper reads, or that one has read, as long as sequence edits are not acknowledged. */
 export interface HelpedConnection {
@@ -64,6 +67,16 @@ export function attachHelpedConnections(): void {
   mustRelease = false
   attachWatches()
   onHelpedEnd(endHelp)
+}
+
+/**
+ * Bytes of the thread's heap that natloom itself takes for connections that are helped or watched: twice what is in use,
+ * because what has ended stays until the garbage collector runs. It costs a loop over all of them.
+ */
+export function heapOfHelped(): number {
+  let bytes = helpedConnections.size * CONNECTION_BYTES + heapOfWatches()
+  for (const { streams } of helpedConnections.values()) bytes += streams[0].heapBytes + streams[1].heapBytes
+  return 2 * bytes
 }
 
 export const helpedConnectionOf = (row: Row): HelpedConnection | undefined => helpedConnections.get(row)

@@ -31,6 +31,10 @@ interface Early {
   readonly bytes: ByteQueue
 }
 
+/** What one takes of the heap, as test/datapath/helped/heap.test.ts measures it. */
+const EARLY_BYTES = 512
+const ARRIVAL_BYTES = 64
+
 /** Pending bytes before `end` that no earlier arrival has brought, and when they came. */
 interface Arrival {
   end: number
@@ -108,6 +112,11 @@ export class Stream {
   /** Bytes that it keeps: accepted, pending and early. */
   get kept(): number {
     return this.#early.reduce((sum, { bytes }) => sum + bytes.length, this.#accepted.length + this.#pending.length)
+  }
+
+  /** Bytes of the thread's heap that it takes beyond those of a stream that keeps nothing. */
+  get heapBytes(): number {
+    return this.#gone.length + this.#early.length * EARLY_BYTES + this.#arrivals.length * ARRIVAL_BYTES
   }
 
   /** What the helper reads: bytes that have gone on already, so many as `gone`, and all that are pending. */

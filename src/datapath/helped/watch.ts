@@ -23,6 +23,7 @@ const { state: STATE } = CONN
 const KEPT = 256
 /** Of a segment, those that a name may have in common with its neighbours. */
 const EDGE = LONGEST_NAME - 1
+const WATCH_BYTES = 1536
 
 export interface Watch {
   /** Why no helper reads it. */
@@ -40,6 +41,9 @@ const watches = new Map<Row, Watch>()
 export function attachWatches(): void {
   watches.clear()
 }
+
+/** Bytes of the thread's heap that all watches take (measured by test/datapath/helped/heap.test.ts). */
+export const heapOfWatches = (): number => watches.size * WATCH_BYTES
 
 export const isGuarded = (row: Row): boolean => (hot[(row << CONN_SHIFT) + STATE]! & GUARDED) !== 0
 
