@@ -114,7 +114,7 @@ describe('natloom run, started by a service manager', () => {
 })
 
 describe('natloom run, killed', () => {
-  it('leaves the gateway closed, also if the next start fails, and the one after it takes over and takes all back', async () => {
+  it('leaves the gateway closed, also if a start fails, and the next one takes over and takes all back', async () => {
     const killed = await forwarding()
     killed.kill('SIGKILL')
     expect(await killed.ended()).toBe('SIGKILL')

@@ -84,8 +84,8 @@ export const DIFFERENCES: readonly Difference[] = [
   },
   {
     because:
-      'The beginning of an announcement whose end never comes: Linux drops it for ever. natloom resets the connection, ' +
-      'because what has come begins to name the inside address (onHelperFailure).',
+      'The beginning of an announcement whose end never comes: Linux drops it for ever. natloom resets the ' +
+      'connection, because what has come begins to name the inside address (onHelperFailure).',
     in: ['stalls', 'reset'],
     sessions: ['ftp: the beginning of a PORT, then the end'],
   },
