@@ -8,11 +8,12 @@ import { type Addr, parsePrefix } from '../wire/address.ts'
 import { HostError, reasonOf } from './errors.ts'
 import { ruleTexts } from './forward-chains.ts'
 import { fibRoutes, type LinkReport, linkReports, readTables } from './host-tables.ts'
-import { refusalOf } from './instances.ts'
+import { otherInstances, refusalOf } from './instances.ts'
 import { NETLINK_ROUTE, NetlinkSocket } from './netlink-socket.ts'
 import { mayWritePortRange, type PortRange, readPortRange } from './port-range.ts'
 import { missingCapabilities, missingTools } from './rights.ts'
 import { listAddedRules } from './rtnetlink.ts'
+import { tableNames } from './rule-tables.ts'
 import { legacyTables, listRuleset, type Ruleset } from './ruleset.ts'
 import { portsInUse } from './sockets.ts'
 import { leftBehind } from './state.ts'
@@ -31,6 +32,8 @@ export interface HostFacts {
   /** Where the host's routes lead: the type and, if it is one of ours, the port number, else -1. */
   routeTo(address: Addr): { readonly type: RouteType; readonly port: number }
   ruleset(): Ruleset
+  /** Family and name of the nft tables of this gateway and of the others of this host, also of killed ones. */
+  natloomTables(): ReadonlySet<string>
   /** The rules of a chain as nft writes them, by handle. */
   ruleTexts(chain: string): ReadonlyMap<number, string>
   /** The tables that iptables-legacy has here. */
@@ -90,6 +93,8 @@ export function hostFacts(name: string, interfaces: readonly string[], statePath
     links: once(() => linkReports(interfaces, tables())),
     routeTo: (address) => bestRoute(routes(), address),
     ruleset: once(listRuleset),
+    natloomTables: () =>
+      new Set([...tableNames(name), ...otherInstances(name).flatMap(({ state }) => state.nftTables)]),
     ruleTexts,
     legacyTables,
     portsInUse: (addresses, range, protocol) => portsInUse(addresses, range, [protocol]),

@@ -19,7 +19,7 @@ const REFUSING_TARGETS = ['DROP', 'REJECT', 'NFQUEUE']
 
 /**
  * The forward chains of others that have a rule, or the policy, to refuse what passes between `inside` and `outside`.
- * `own` names natloom's tables.
+ * `own` says which tables are natloom's, by family and name: `ip natloom`.
  */
 export function forwardChains(
   ruleset: Ruleset,
@@ -34,7 +34,9 @@ export function forwardChains(
     ]),
   )
   return ruleset.chains
-    .filter(({ hook, family, table }) => hook === 'forward' && ['ip', 'inet'].includes(family) && !own(table))
+    .filter(
+      ({ hook, family, table }) => hook === 'forward' && ['ip', 'inet'].includes(family) && !own(`${family} ${table}`),
+    )
     .map((base) => {
       const refusing = new Set(rulesOnWays(ruleset, base, ways).flatMap(({ rule }) => (refuses(rule) ? [rule] : [])))
       return {

@@ -20,7 +20,7 @@ describe('forward chains of others', () => {
     inside(host, () => {
       run('nft', ['flush', 'ruleset'])
       run('nft', ['-f', '-'], script)
-      return forwardChains(listRuleset(), ['lan0'], ['wan0'], (table) => table === 'natloom')
+      return forwardChains(listRuleset(), ['lan0'], ['wan0'], (table) => table === 'ip natloom')
     })
   const forward = (rules: readonly string[], policy = 'accept', more = '') =>
     `table inet filter {\n${more}\nchain forward {\ntype filter hook forward priority 0; policy ${policy};\n` +

@@ -5,8 +5,6 @@ import { kernelNat } from '../../host/kernel-nat.ts'
 import { HIGHEST_PORT, sharesAddress } from '../config.ts'
 import { error, type HostCheck, warning } from './finding.ts'
 
-/** Older versions of natloom had a forward chain in a table of this name; a start takes it over. */
-const isOwn = (table: string): boolean => table === 'natloom'
 /** Of many rules, so many are shown. */
 const SHOWN = 12
 
@@ -37,25 +35,28 @@ export const foreignNat: HostCheck = (config, host) => {
  */
 export const foreignForwardChains: HostCheck = ({ inside, outside, filter }, host) => {
   if (filter.length > 0) return []
-  return forwardChains(host.ruleset(), inside, outside, isOwn).map(({ chain, policy, refusing }) => {
-    const shown = refusing.slice(0, SHOWN)
-    const rules = shown.map(({ chain, handle }) => {
-      const text = host.ruleTexts(chain).get(handle)
-      return `  ${chain}, handle ${handle}${text === undefined ? '' : `: ${text}`}`
-    })
-    const more = refusing.length > SHOWN ? [`  and ${refusing.length - SHOWN} more`] : []
-    const remaining = policy === 'drop' ? ['  what none of its rules accepts, by its policy drop'] : []
-    return warning(
-      [
-        `the chain ${chain} never meets what natloom forwards, so of that it no longer refuses:`,
-        ...rules,
-        ...more,
-        ...remaining,
-      ].join('\n'),
-      'write under filter which flows may be opened (filter: [deny out tcp port 25]); ' +
-        'filter: [allow] says that all may',
-    )
-  })
+  const own = host.natloomTables()
+  return forwardChains(host.ruleset(), inside, outside, (table) => own.has(table)).map(
+    ({ chain, policy, refusing }) => {
+      const shown = refusing.slice(0, SHOWN)
+      const rules = shown.map(({ chain, handle }) => {
+        const text = host.ruleTexts(chain).get(handle)
+        return `  ${chain}, handle ${handle}${text === undefined ? '' : `: ${text}`}`
+      })
+      const more = refusing.length > SHOWN ? [`  and ${refusing.length - SHOWN} more`] : []
+      const remaining = policy === 'drop' ? ['  what none of its rules accepts, by its policy drop'] : []
+      return warning(
+        [
+          `the chain ${chain} never meets what natloom forwards, so of that it no longer refuses:`,
+          ...rules,
+          ...more,
+          ...remaining,
+        ].join('\n'),
+        'write under filter which flows may be opened (filter: [deny out tcp port 25]); ' +
+          'filter: [allow] says that all may',
+      )
+    },
+  )
 }
 
 /** nft doesn't list the rules of iptables-legacy, so nobody can say what is in them. */

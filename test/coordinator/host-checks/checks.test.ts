@@ -10,6 +10,7 @@ import { textOf } from '../../../src/coordinator/host-checks/finding.ts'
 import { HostError } from '../../../src/host/errors.ts'
 import type { HostFacts } from '../../../src/host/facts.ts'
 import type { LinkReport } from '../../../src/host/host-tables.ts'
+import { tableNames } from '../../../src/host/rule-tables.ts'
 import { rulesetOf } from '../../../src/host/ruleset.ts'
 import { ROUTE } from '../../../src/routing/fib.ts'
 import { parseAddress } from '../../../src/wire/address.ts'
@@ -41,6 +42,7 @@ const READY: HostFacts = {
   links: () => [LAN, WAN],
   routeTo: () => ({ type: ROUTE.unicast, port: 0 }),
   ruleset: () => EMPTY,
+  natloomTables: () => new Set(tableNames('natloom')),
   ruleTexts: () => new Map(),
   legacyTables: () => [],
   portsInUse: () => new Set(),
@@ -312,6 +314,23 @@ describe('an interface that is part of another one', () => {
       ))
 
   it('is taken where that one leaves it its frames, as a VRF does', () => expect(partOf('vrf')).toEqual([]))
+})
+
+describe('the forward chain of a natloom', () => {
+  const own = ['natloom', 'natloom-owned', 'guests', 'guests-owned']
+  const ruleset = (family: string) =>
+    rulesetOf({
+      nftables: own.map((table) => ({
+        chain: { family, table, name: 'forward', type: 'filter', hook: 'forward', policy: 'drop' },
+      })),
+    })
+  const natloomTables = () => new Set([...tableNames('natloom'), ...tableNames('guests')])
+
+  it('is nobody else’s, whatever its name and in whichever of its tables', () =>
+    expect(found({ ruleset: () => ruleset('ip'), natloomTables }, { NATLOOM_NAME: 'guests' })).toEqual([]))
+
+  it('is known by the family too: a table of that name in another one is somebody else’s', () =>
+    expect(found({ ruleset: () => ruleset('inet'), natloomTables })).toHaveLength(own.length))
 })
 
 describe('a start that has claimed its name and interfaces', () => {
