@@ -66,6 +66,7 @@ export async function tryHelper(source: HelperSource, signal?: AbortSignal): Pro
 
 async function tried(source: HelperSource, signal: AbortSignal | undefined): Promise<DeclaredHelper> {
   if (!existsSync(source.module)) throw new Error('there is no such file')
+  if (signal?.aborted) throw new Error(STOPS)
   const child = fork(workerFile('helper-trial'), {
     execArgv: [`--max-old-space-size=${HEAP_MEGABYTES}`],
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -73,6 +74,7 @@ async function tried(source: HelperSource, signal: AbortSignal | undefined): Pro
     detached: true,
   })
   const timers: NodeJS.Timeout[] = []
+  let onAbort = (): void => {}
   try {
     return await new Promise<DeclaredHelper>((resolve, reject) => {
       const refuse = (reason: string): void => reject(new Error(reason))
@@ -80,7 +82,8 @@ async function tried(source: HelperSource, signal: AbortSignal | undefined): Pro
         timers.push(setTimeout(() => refuse(reason()), milliseconds))
       }
       const printed = printedBy(child)
-      signal?.addEventListener('abort', () => refuse('the gateway stops'), { once: true })
+      onAbort = () => refuse(STOPS)
+      signal?.addEventListener('abort', onAbort)
       after(BEGIN_WITHIN_MS, () => `the process that tries it did not begin within ${BEGIN_WITHIN_MS / 1000} s`)
       child.on('message', (message: TrialMessage) => {
         if (message.kind === 'helper') resolve(message.helper)
@@ -88,16 +91,21 @@ async function tried(source: HelperSource, signal: AbortSignal | undefined): Pro
         else after(IMPORT_WITHIN_MS, () => tooLong(child))
       })
       timers.push(setInterval(() => residentMegabytes(child) > MOST_MEGABYTES && refuse(TOO_LARGE), LOOK_EVERY_MS))
-      child.once('error', reject)
+      // A process that could not be made (no process, memory or file left) may say so more than once, and each error
+      // that nobody listens to would end this process.
+      child.on('error', reject)
       child.once('close', (code, killedBy) => refuse(endReason(printed(), code, killedBy)))
-      child.send(source)
+      // Without a file left for the channel there is none to send by.
+      if (child.connected) child.send(source, (error) => error && reject(error))
     })
   } finally {
+    signal?.removeEventListener('abort', onAbort)
     for (const timer of timers) clearTimeout(timer)
     kill(child)
   }
 }
 
+const STOPS = 'the gateway stops'
 const TOO_LARGE = `out of memory at its top level: it takes more than ${MOST_MEGABYTES} MB`
 const tooLong = (child: ChildProcess): string =>
   `an endless loop or a wait at its top level: it is still importing after ${IMPORT_WITHIN_MS / 1000} s, ` +

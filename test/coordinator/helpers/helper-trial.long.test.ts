@@ -98,6 +98,25 @@ async function refusalOf(module: string, signal?: AbortSignal): Promise<HelperEr
   return refusal as HelperError
 }
 
+describe('a process that can’t be made', () => {
+  it('is the reason, however often it says so', async () => {
+    const node = process.execPath
+    process.execPath = join(folder, 'no-node')
+    try {
+      expect((await refusalOf(moduleOf(`export default ${HELPER}`))).message).toMatch(/: spawn .*no-node ENOENT$/)
+      // The channel's own error comes later, and would end the process if nobody listened.
+      await new Promise((resolve) => setImmediate(resolve))
+    } finally {
+      process.execPath = node
+    }
+  })
+
+  it('is not asked for once the gateway stops', async () => {
+    const { message } = await refusalOf(moduleOf('for (;;);'), AbortSignal.abort())
+    expect(message).toMatch(/: the gateway stops$/)
+  })
+})
+
 describe('a heap run full', () => {
   it('is told from what Node prints then', () => {
     const printed = 'FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory\n'
