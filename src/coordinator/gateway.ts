@@ -189,6 +189,7 @@ export class Gateway {
     const shards = this.#startShards(helpers, {
       gone: (worker) => expectationGc.reclaim(worker),
       blame: (worker, how) => helpers.blame(worker, how),
+      isInHelper: (worker) => helpers.isRunning(worker),
       memory,
       packetRings: packetPorts.rings,
       dispatcherRings: packetPorts.dispatcherRings,

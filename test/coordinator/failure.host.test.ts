@@ -150,6 +150,7 @@ describe('a shard that can’t begin', () => {
       startedAt: 0,
       limit: new RestartLimit({ restarts: 5, withinSeconds: 60 }, () => 0),
       blame: () => undefined,
+      isInHelper: () => false,
       heard: () => {},
       gone: () => {},
       replacing: () => {},

@@ -165,6 +165,12 @@ export class HelperManager {
     })
   }
 
+  /** Whether a helper's code runs in this shard now. The dispatcher, numbered behind the shards, has none. */
+  isRunning(shard: number): boolean {
+    const { list, shards } = this.#options
+    return shard < shards && list.running(shard) !== undefined
+  }
+
   /**
    * A shard's thread has ended in this way, or can't be ended. If it was in a helper's code, and this is an end that
    * comes of it, no shard loads that helper any more. Undefined if the shard itself failed.

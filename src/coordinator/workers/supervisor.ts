@@ -25,7 +25,7 @@ const FIRST_TURN_WITHIN_MS = 10_000
 const LAST_TURN_WITHIN_MS = 2000
 /** A thread whose heartbeat stands still for so many looks was aborted long ago and can't be ended. */
 const UNENDING_LOOKS = 20
-/** By so many bytes the process may grow while a worker does not turn. */
+/** By so many bytes the process may grow while a worker does not turn, since it is in a helper's code. */
 const MOST_GROWTH = 512 << 20
 /** Twice the longest time between two heartbeats; in it a thread can allocate some hundred megabytes. */
 const LOOK_AT_MEMORY_EVERY_MS = 100
@@ -68,6 +68,8 @@ export interface SupervisorOptions {
   readonly heapMegabytes?: number
   /** Bytes of the process that are resident. */
   memory(): number
+  /** Whether a helper's code runs in the worker's thread now. */
+  isInHelper(worker: number): boolean
   /**
    * A worker's thread has ended, or can't be ended. If a helper is to blame, the callee takes it out of force at once.
    */
@@ -94,7 +96,7 @@ export class Supervisor {
   readonly #restarts: number[]
   /** By worker: why its task was aborted. */
   readonly #aborted = new Map<number, TaskEnd>()
-  /** By worker: its heartbeat when it was seen to move last, and the memory that the process had. */
+  /** By worker: its heartbeat when it was last seen to move or outside of a helper, and the process's memory then. */
   readonly #memoryThen: { readonly heartbeat: number; readonly bytes: number }[] = []
   readonly #failure: Promise<never>
   #reject: (error: ThreadError) => void = () => {}
@@ -218,14 +220,18 @@ export class Supervisor {
     }
   }
 
-  /** A thread that allocates without an end is ended while the host has memory left, and V8's heap room. */
+  /**
+   * A thread whose helper allocates without an end is ended while the host has memory left, and V8's heap room. The
+   * memory is the process's: natloom's own code, which does not allocate, is not suspected when another part grows.
+   */
   #lookAtMemory(): void {
-    const { words, memory } = this.#options
+    const { words, memory, isInHelper } = this.#options
     const bytes = memory()
     for (const worker of this.#tasks.keys()) {
       const heartbeat = words.heartbeat(worker)
       const then = this.#memoryThen[worker]
-      if (then === undefined || then.heartbeat !== heartbeat) this.#memoryThen[worker] = { heartbeat, bytes }
+      if (then === undefined || then.heartbeat !== heartbeat || !isInHelper(worker))
+        this.#memoryThen[worker] = { heartbeat, bytes }
       else if (bytes - then.bytes > MOST_GROWTH && !this.#aborted.has(worker)) {
         const grown = Math.round((bytes - then.bytes) / (1 << 20))
         this.#abort(worker, { how: 'out-of-memory', reason: `the process grew by ${grown} MB while it did not turn` })

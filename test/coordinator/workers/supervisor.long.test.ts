@@ -34,6 +34,8 @@ let failures: ThreadError[]
 let tellMore: () => void
 /** What the process takes, in bytes. */
 let memory = 1 << 30
+/** Workers that a helper's code runs in. */
+let inHelper: number[]
 /** Whose fault a worker's end is. */
 let blame: (worker: number, how: TaskEnd['how']) => Blame | undefined
 
@@ -67,6 +69,7 @@ function supervise(limit = MANY_RESTARTS, file = WORKER_FILE): void {
     limit: new RestartLimit(limit, milliseconds),
     now: milliseconds,
     memory: () => memory,
+    isInHelper: (worker) => inHelper.includes(worker),
     heapMegabytes: 128,
     blame: (worker, how) => blame(worker, how),
     heard: () => {},
@@ -93,6 +96,7 @@ beforeEach(() => {
   tellMore = () => {}
   blame = () => undefined
   memory = 1 << 30
+  inHelper = []
 })
 afterEach(() => supervisor.stop())
 
@@ -126,7 +130,26 @@ describe('a worker that fails', () => {
       expect(failures).toEqual([])
     })
 
-  it('by allocating outside of its heap is ended before it counts as silent; one that turns is not', async () => {
+  it('by a helper that allocates outside of its heap is ended before it counts as silent; one that turns is not', async () => {
+    const ends: unknown[] = []
+    blame = (worker, how) => {
+      ends.push([worker, how])
+      return undefined
+    }
+    inHelper = [0, 1]
+    supervise()
+    await supervisor.forwarding()
+    order(1, 'wedge')
+    await eventually('it stands still', () => supervisor.heartbeatAge(1) >= 1000)
+    memory += 600 << 20
+    await until(() => replaced.length === 1)
+    expect(ends).toEqual([[1, 'out-of-memory']])
+    expect(replacing).toMatchObject([
+      { worker: 'worker 1', reason: 'the process grew by 600 MB while it did not turn' },
+    ])
+  })
+
+  it('is not suspected of the process’s memory where it runs no helper', async () => {
     const ends: unknown[] = []
     blame = (worker, how) => {
       ends.push([worker, how])
@@ -138,10 +161,7 @@ describe('a worker that fails', () => {
     await eventually('it stands still', () => supervisor.heartbeatAge(1) >= 1000)
     memory += 600 << 20
     await until(() => replaced.length === 1)
-    expect(ends).toEqual([[1, 'out-of-memory']])
-    expect(replacing).toMatchObject([
-      { worker: 'worker 1', reason: 'the process grew by 600 MB while it did not turn' },
-    ])
+    expect(ends).toEqual([[1, 'silent']])
   })
 
   it('is replaced again and again, also when several fail at once', async () => {
