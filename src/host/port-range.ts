@@ -93,8 +93,7 @@ export function claimRange(
   { own, running, killed }: RangeClaims,
 ): { readonly claim: RangeClaim | null; readonly range: PortRange } {
   const before = [...(own ? [own] : []), ...running, ...killed]
-  const isOurs = isSetBy(current, before)
-  const original = (isOurs ? before[0]?.original : running[0]?.original) ?? current
+  const original = (isSetBy(current, before) ? before[0]?.original : undefined) ?? current
   const claim = wanted && { original, set: wanted }
   return { claim, range: common(claim ? [claim, ...running] : running) ?? original }
 }

@@ -77,6 +77,16 @@ describe('the port range of several gateways', () => {
     expect(again.claim?.original).toEqual(FOREIGN)
   })
 
+  it('is an administrator’s, also if he has set it while other gateways run: the last one restores his', () => {
+    const first = claimRange(DEBIAN, WANTED[0]!, { own: null, running: [], killed: [] }).claim!
+    const { claim, range } = claimRange(FOREIGN, WANTED[1]!, { own: null, running: [first], killed: [] })
+    expect(claim).toEqual({ original: FOREIGN, set: WANTED[1] })
+    expect(range).toEqual(WANTED[0])
+    // The first one ends, and then the one that has seen the administrator's.
+    expect(releaseRange(range, { own: first, running: [claim!], killed: [] })).toEqual(WANTED[1])
+    expect(releaseRange(WANTED[1]!, { own: claim, running: [], killed: [] })).toEqual(FOREIGN)
+  })
+
   it('is not touched by a gateway that shares no address', () => {
     expect(claimRange(DEBIAN, null, { own: null, running: [], killed: [] })).toEqual({ claim: null, range: DEBIAN })
     expect(releaseRange(DEBIAN, { own: null, running: [], killed: [] })).toBeUndefined()
