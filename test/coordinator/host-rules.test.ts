@@ -29,6 +29,24 @@ describe('the look at the nft rules', () => {
     expect(said).toEqual(Array(2).fill('warn: natloom’s nft rules were changed: made again'))
   })
 
+  it('that fails is a fault until one succeeds: nobody knows whether they are in force', () => {
+    let fails = true
+    const rules = new HostRules(
+      {
+        lookAtRules() {
+          if (fails) throw new Error('ENOBUFS')
+          return WELL
+        },
+      },
+      {} as never,
+    )
+    expect(() => rules.look()).toThrow('ENOBUFS')
+    expect(rules.faults()).toEqual(['the nft rules could not be looked at (ENOBUFS)'])
+    fails = false
+    rules.look()
+    expect(rules.faults()).toEqual([])
+  })
+
   it('is a fault as long as they are gone, which is logged once', () => {
     const rules = begin()
     for (found of [GONE, GONE]) rules.look()
