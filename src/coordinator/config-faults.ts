@@ -1,6 +1,6 @@
 // What is wrong with a configuration as a whole, though each of its values is allowed: what `natloom check` passes,
 // `natloom run` can start, as far as the configuration and the host's memory say. What only the host's interfaces,
-// addresses and sockets can tell is asked at the start (start-checks.ts). Pure.
+// addresses and sockets can tell is asked at the start (host-checks/checks.ts). Pure.
 
 import { parseFaults } from '../io/fault-plan.ts'
 import { wholeBlocks } from '../nat/externals.ts'

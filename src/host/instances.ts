@@ -49,20 +49,22 @@ function claimsOf(name: string, interfaces: readonly string[]): { lock: string; 
 
 /**
  * Takes a name and interfaces for this process; a killed natloom's are free. Throws HostError HOST_IN_USE that says who
- * has one of them.
+ * has one of them, and what tryLock throws; then it has taken nothing.
  */
 export function claim(name: string, interfaces: readonly string[]): Lock {
   const locks: Lock[] = []
   const release = () => {
     for (const lock of locks.splice(0)) lock.release()
   }
-  for (const { lock, refusal } of claimsOf(name, interfaces)) {
-    const taken = tryLock(lock)
-    if (!taken) {
-      release()
-      throw new HostError('HOST_IN_USE', refusal())
+  try {
+    for (const { lock, refusal } of claimsOf(name, interfaces)) {
+      const taken = tryLock(lock)
+      if (!taken) throw new HostError('HOST_IN_USE', refusal())
+      locks.push(taken)
     }
-    locks.push(taken)
+  } catch (error) {
+    release()
+    throw error
   }
   return { release }
 }

@@ -60,7 +60,7 @@ export const poolArp: HostCheck = (config, host) => {
       warning(
         `net.ipv4.conf.all.arp_ignore or that of ${name} is ${host.arpIgnore(name)}, so the kernel answers ARP for ` +
           'no address of the pool that no interface has: nothing comes back to them',
-        `sysctl -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.${name}.arp_ignore=0, or have the router route the ` +
+        `sysctl -w net.ipv4.conf.all.arp_ignore=0 net/ipv4/conf/${name}/arp_ignore=0, or have the router route the ` +
           'pool to this host',
       ),
     )

@@ -229,7 +229,7 @@ describe('a host that lacks one thing', () => {
       { arpIgnore: (name) => (name === 'wan0' ? 1 : 0) },
       { NATLOOM_NAT_POOL: '203.0.113.50' },
       'warning: net.ipv4.conf.all.arp_ignore or that of wan0 is 1',
-      'net.ipv4.conf.wan0.arp_ignore=0',
+      'net/ipv4/conf/wan0/arp_ignore=0',
     ],
     [
       'policy-rules',
