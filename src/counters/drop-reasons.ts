@@ -61,7 +61,7 @@ export const DROP_REASONS = [
   // --- helpers ---
   ['helper-verdict', 'a helper said so'],
   ['helper-window', 'a segment of a helped connection lies beyond what its stream takes'],
-  ['helper-fragment', 'a fragment of a TCP connection that a helper reads or has changed'],
+  ['helper-fragment', 'a fragment of a TCP connection that a helper has changed, or was to read'],
   ['edit-lost', "a segment of a rewritten line whose text was lost with the shard's thread"],
   // --- the operator's filter ---
   ['filter-denied', "the first packet of a flow that the configuration's filter denies"],

@@ -47,7 +47,16 @@ import { call, context, endIfSlow, keepsTooMuch, read, WHOLE, without } from './
 import { WINDOW } from './limits.ts'
 import { adjustAcknowledgement, passOn, sendAccepted } from './segments.ts'
 import { before, least, most, type Stream } from './stream.ts'
-import { datagramNames, guardedAddress, hasEnded, isGuarded, segmentNames, watchedEnd, watchOf } from './watch.ts'
+import {
+  datagramNames,
+  fragmentMayName,
+  guardedAddress,
+  hasEnded,
+  isGuarded,
+  segmentNames,
+  watchedEnd,
+  watchOf,
+} from './watch.ts'
 
 const { state: STATE } = CONN
 const HELPER_VERDICT = DROP['helper-verdict']
@@ -92,9 +101,12 @@ function datagram(i: number): Verdict {
   return verdict === ACCEPT ? leave(i) : verdict
 }
 
-/** What no helper reads goes on unless it names the inside address that a helper was to rewrite. */
-const unread = (i: number): Verdict =>
-  datagramNames(rowOf(REF[i]!), directionOf(REF[i]!), payloadText(i), true) ? HELPER_FAILED : ACCEPT
+/** What no helper reads goes on unless it names, or begins to name, the inside address that a helper was to rewrite. */
+function unread(i: number): Verdict {
+  const hasMore = KIND[i] !== FLOW && (ipv4.fragmentWord(mem, IP[i]!) & ipv4.MORE_FRAGMENTS) !== 0
+  const names = hasMore ? fragmentMayName : datagramNames
+  return names(rowOf(REF[i]!), directionOf(REF[i]!), payloadText(i), true) ? HELPER_FAILED : ACCEPT
+}
 
 /** Lets the helper read packet i, and rewrites it. ACCEPT, or why it is to be dropped. */
 function readDatagram(i: number, helped: HelpedConnection): Verdict {
@@ -311,7 +323,7 @@ function afterEnd(i: number): Verdict {
 function fragment(i: number, helped: HelpedConnection | undefined): Verdict {
   const row = rowOf(REF[i]!)
   if (helped?.helper !== undefined) cutOff(helped, 'fragment')
-  if (datagramNames(row, directionOf(REF[i]!), payloadText(i), true)) return HELPER_FAILED
-  // Its checksum covers bytes that are not here, and its own bytes may have to be rewritten.
-  return isEdited(row) ? HELPER_FRAGMENT : leave(i)
+  // Its checksum covers bytes that are not here, and its own bytes may have to be rewritten. An address may be cut
+  // anywhere between two of them, and TCP that comes in fragments is rare: so none is searched, and none goes out.
+  return isEdited(row) || guardedAddress(row, directionOf(REF[i]!)) !== 0 ? HELPER_FRAGMENT : leave(i)
 }

@@ -15,7 +15,7 @@ import { type Direction, INSIDE, opposite } from '../../conntrack/terms.ts'
 import type { HelperReset } from '../../counters/counters.ts'
 import type { Row } from '../../memory/brand.ts'
 import type { Addr } from '../../wire/address.ts'
-import { LONGEST_NAME, namesAddress } from './named-address.ts'
+import { LONGEST_NAME, mayNameAddress, namesAddress } from './named-address.ts'
 
 const { state: STATE } = CONN
 
@@ -94,10 +94,16 @@ export function segmentNames(row: Row, direction: Direction, seq: number, text: 
 /** The number behind all that has gone on in this direction; undefined if nothing was seen of it. */
 export const watchedEnd = (row: Row, direction: Direction): number | undefined => watchOf(row).recent[direction]?.end
 
-/** Whether a datagram, or a fragment, names its sender's inside address. */
+/** Whether a datagram, or the last fragment of one, names its sender's inside address. */
 export function datagramNames(row: Row, direction: Direction, text: string, isBinary: boolean): boolean {
   const address = guardedAddress(row, direction)
   return address !== 0 && namesAddress(text, address, isBinary)
+}
+
+/** Whether a fragment of a datagram, which is not the last one, names that address or ends with the beginning of it. */
+export function fragmentMayName(row: Row, direction: Direction, text: string, isBinary: boolean): boolean {
+  const address = guardedAddress(row, direction)
+  return address !== 0 && mayNameAddress(text, address, isBinary)
 }
 
 /** The last bytes of one direction, by their sequence numbers. */
