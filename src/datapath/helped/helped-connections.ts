@@ -70,8 +70,8 @@ export function attachHelpedConnections(): void {
 }
 
 /**
- * Bytes of the thread's heap that natloom itself takes for connections that are helped or watched: twice what is in use,
- * because what has ended stays until the garbage collector runs. It costs a loop over all of them.
+ * Bytes of the thread's heap that natloom itself takes for connections that are helped or watched: twice what is in
+ * use, because what has ended stays until the garbage collector runs. It costs a loop over all of them.
  */
 export function heapOfHelped(): number {
   let bytes = helpedConnections.size * CONNECTION_BYTES + heapOfWatches()
