@@ -13,7 +13,7 @@ import { formatFault } from './module-format.ts'
 
 export type HelperOptions = Readonly<Record<string, unknown>>
 
-/** A helper in force. */
+/** A helper in force, or one that has failed and that nobody has unloaded since. */
 export interface HelperEntry {
   /** The helper's number in the registry. */
   readonly id: number
@@ -23,6 +23,8 @@ export interface HelperEntry {
   readonly options: HelperOptions
   readonly bindings: readonly Binding[]
   readonly onFailure: OnHelperFailure
+  /** Nobody imports it; what it should read is watched (datapath/helped/watch.ts). */
+  readonly hasFailed?: true
   /** Counts loads: a module that was changed is imported anew. */
   readonly load: number
 }

@@ -40,7 +40,10 @@ interface Bound {
 }
 
 const registered = new Map<number, Registered>()
+/** Those of unavailable helpers behind the others. */
 let bindings: Bound[] = []
+/** Numbers of helpers that should read connections, and can't. */
+let unavailable: ReadonlySet<number> = new Set()
 /** By protocol (0 TCP, 1 UDP) and server port as loaded: 1 if a binding may match. */
 const candidates = [new Uint8Array(65536), new Uint8Array(65536)] as const
 
@@ -59,10 +62,28 @@ export function registerHelper(
   if (helperByName(helper.name)) throw new Error(`there is a helper named ${helper.name} already`)
   const bounds = (wanted ?? [{ tuple: helper.tuple, mask: helper.mask }]).map((binding) => bound(id, binding))
   registered.set(id, { id, helper, classes: classesOf(helper), onFailure })
-  bindings = [...bindings, ...bounds]
+  bindings = [...available(), ...bounds, ...bindings.filter((each) => unavailable.has(each.id))]
   noteCandidates()
   return id
 }
+
+const available = (): Bound[] => bindings.filter((each) => !unavailable.has(each.id))
+
+/**
+ * These helpers, and no others, should read connections and can't, because they failed or could not be imported: such a
+ * connection is found by findHelper() unless another helper reads it, and helperById() doesn't know its helper.
+ */
+export function noteUnavailable(
+  helpers: readonly { readonly id: number; readonly bindings: readonly Binding[] }[],
+): void {
+  if (helpers.length === 0 && unavailable.size === 0) return
+  const others = available()
+  unavailable = new Set(helpers.map(({ id }) => id))
+  bindings = [...others, ...helpers.flatMap(({ id, bindings: own }) => own.map((binding) => bound(id, binding)))]
+  noteCandidates()
+}
+
+export const isUnavailable = (id: HelperId): boolean => unavailable.has(id)
 
 /**
  * The helper reads no connection that begins from now on. What becomes of the connections that it reads is said by
@@ -121,7 +142,7 @@ function noteCandidates(): void {
   }
 }
 
-/** The number of the helper that reads a connection with this tuple, as its server sees it; 0 if none does. */
+/** The number of the helper that reads, or should read, a connection with this tuple, as its server sees it; or 0. */
 export function findHelper(protocol: ProtocolNumber, src: Addr, dst: Addr, ports: Ports): HelperId {
   if (protocol !== PROTO_TCP && protocol !== PROTO_UDP) return 0
   if (candidates[protocol === PROTO_TCP ? 0 : 1][dstPortIn(ports)] === 0) return 0

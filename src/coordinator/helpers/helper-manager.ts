@@ -6,7 +6,7 @@
 //   load      tried, given a number, entered into the list, loaded by every shard; or all of it undone
 //   unload    removed from the list, forgotten by every shard, then its expectations are ended
 //   blame     a shard's thread did not come back from its code: removed from the list before the next thread begins,
-//             and listed as failed; then as unload
+//             and listed as failed, so that shards watch what it should read; then as unload
 // Requests are handled one after the other; blame() acts at once. Never: a number is given again while a shard may
 // still know the helper that had it before; this thread imports a user's module.
 //
@@ -72,7 +72,7 @@ export class HelperManager {
   readonly #options: HelperManagerOptions
   #loaded: readonly Loaded[] = []
   /** By name: those that failed, until they are loaded again or unloaded. */
-  readonly #failed = new Map<string, LoadedHelper>()
+  readonly #failed = new Map<string, Loaded>()
   readonly #failures = new HelperFailureCounts()
   /** By number: the names of all that ever were in force; a late shard may be blamed on one that is gone. */
   readonly #nameOf = new Map<number, string>()
@@ -114,7 +114,7 @@ export class HelperManager {
 
   /** Those in force, then those that failed. */
   list(): readonly LoadedHelper[] {
-    return [...this.#loaded.map(({ shown }) => shown), ...this.#failed.values()]
+    return this.#listed().map(({ shown }) => shown)
   }
 
   /** How often which helper has failed, by why. */
@@ -146,7 +146,7 @@ export class HelperManager {
       } finally {
         this.#loading = undefined
       }
-      this.#failed.delete(name)
+      if (this.#failed.delete(name)) this.#publish()
       return added.shown
     })
   }
@@ -156,7 +156,12 @@ export class HelperManager {
     return this.#queued(async () => {
       const going = this.#loaded.find(({ entry }) => entry.name === name)
       const failed = this.#failed.get(name)
-      if (this.#failed.delete(name) && !going) return failed!
+      if (failed && !going) {
+        this.#failed.delete(name)
+        this.#publish()
+        await this.#awaitShards()
+        return failed.shown
+      }
       if (!going) throw new HelperError('HELPER_UNKNOWN', `there is no helper ${name}: ${this.#names()}`)
       this.#loaded = this.#loaded.filter((each) => each !== going)
       this.#publish()
@@ -195,10 +200,16 @@ export class HelperManager {
     const failed = this.#loaded.find(({ entry }) => entry.id === id)
     if (!failed) return
     this.#loaded = this.#loaded.filter((each) => each !== failed)
+    const { entry, shown } = failed
+    const isLoading = this.#loading?.id === id
+    if (!isLoading)
+      this.#failed.set(entry.name, {
+        entry: { ...entry, hasFailed: true },
+        shown: { ...shown, state: `failed: ${blame.why}` },
+      })
     this.#publish()
-    if (this.#loading?.id === id) this.#loading.fail(new HelperError('HELPER_SHARD', blameText(blame)))
+    if (isLoading) this.#loading?.fail(new HelperError('HELPER_SHARD', blameText(blame)))
     else {
-      this.#failed.set(failed.entry.name, { ...failed.shown, state: `failed: ${blame.why}` })
       this.#queued(() => this.#endExpectations(id))
     }
   }
@@ -207,6 +218,10 @@ export class HelperManager {
     const done = this.#queue.then(step)
     this.#queue = done.catch(() => {})
     return done
+  }
+
+  #listed(): readonly Loaded[] {
+    return [...this.#loaded, ...this.#failed.values()]
   }
 
   #names(): string {
@@ -255,7 +270,7 @@ export class HelperManager {
   #freeId(): number {
     for (let step = 1; step <= MOST_HELPERS; step++) {
       const id = ((this.#lastId + step - 1) % MOST_HELPERS) + 1
-      if (this.#loaded.some(({ entry }) => entry.id === id)) continue
+      if (this.#listed().some(({ entry }) => entry.id === id)) continue
       this.#lastId = id
       return id
     }
@@ -265,7 +280,7 @@ export class HelperManager {
   #publish(): void {
     const { list, wake } = this.#options
     try {
-      this.#version = list.publish(JSON.stringify(this.#loaded.map(({ entry }) => entry)))
+      this.#version = list.publish(JSON.stringify(this.#listed().map(({ entry }) => entry)))
     } catch (error) {
       throw new HelperError('HELPER_LIMIT', (error as Error).message, { cause: error })
     }

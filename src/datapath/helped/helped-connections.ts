@@ -8,7 +8,13 @@ import { invertPorts } from '../../conntrack/terms.ts'
 import { CELL, type CutOff, HELPER_CUT_OFFS } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { ENTRY } from '../../helpers/helper-list.ts'
-import { findHelper, helperById, type Registered, unregisterHelper } from '../../helpers/registry.shard.ts'
+import {
+  findHelper,
+  helperById,
+  isUnavailable,
+  type Registered,
+  unregisterHelper,
+} from '../../helpers/registry.shard.ts'
 import { enterHelper, leaveHelper } from '../../helpers/running-helper.shard.ts'
 import type { Row } from '../../memory/brand.ts'
 import { onHelpedEnd } from '../../nat/bindings.shard.ts'
@@ -95,7 +101,12 @@ export function beginHelp(row: Row, named: number): void {
         )
   if (id === 0) return
   const helper = helperById(id)
-  if (helper === undefined) return
+  if (helper === undefined) {
+    if (!isUnavailable(id)) return
+    hot[base + STATE]! |= HELPED | GUARDED
+    beginWatch(row, 'unregistered', false)
+    return
+  }
   // Before the helper's code: if the thread ends in there, the row outlives it, and is never offered to a helper again.
   hot[base + STATE]! |= helper.onFailure === 'pass' ? HELPED : HELPED | GUARDED
   fault('help begun')

@@ -1,11 +1,12 @@
 // How a shard follows the list of helpers in force (helpers/helper-list.ts): it looks at the version once a turn, and
 // imports, registers and unregisters what has changed. An import needs the event loop, so the worker's loop awaits it
-// (workers/run.ts); meanwhile packets wait in their rings.
+// (workers/run.ts); meanwhile packets wait in their rings. What a helper should read that has failed, or that can't be
+// imported here, is watched instead where its announcements must not go out as they are (watch.ts).
 // Owner: this thread.
 
 import { ENTRY, type HelperList } from '../../helpers/helper-list.ts'
 import { type HelperEntry, loadHelper } from '../../helpers/load.ts'
-import { registerHelper, unregisterHelper } from '../../helpers/registry.shard.ts'
+import { noteUnavailable, registerHelper, unregisterHelper } from '../../helpers/registry.shard.ts'
 import { attachRunningHelper, enterHelper, leaveHelper } from '../../helpers/running-helper.shard.ts'
 import { describeThrown, thrownText } from '../../helpers/thrown.ts'
 import type { Shard } from '../../memory/brand.ts'
@@ -33,7 +34,9 @@ async function follow(): Promise<void> {
   const found = list.read()
   // The list is being written: the next turn looks again.
   if (found === undefined) return
-  const wanted = JSON.parse(found.text || '[]') as HelperEntry[]
+  const listed = JSON.parse(found.text || '[]') as HelperEntry[]
+  const wanted = listed.filter(({ hasFailed }) => !hasFailed)
+  const unavailable = listed.filter(({ hasFailed }) => hasFailed)
   const loads = new Set(wanted.map(({ load }) => load))
   for (const [load, id] of inForce) {
     if (loads.has(load)) continue
@@ -50,11 +53,13 @@ async function follow(): Promise<void> {
       registerHelper(await loadHelper(entry), { id, bindings, onFailure })
       inForce.set(entry.load, entry.id)
     } catch (error) {
+      unavailable.push(entry)
       faults.push(`${entry.name}: ${thrownText(describeThrown(error))}`)
     } finally {
       leaveHelper()
     }
   }
+  noteUnavailable(unavailable.filter(({ onFailure }) => onFailure === 'reset'))
   followed = found.version
   list.report(shard, followed, faults.join('; '))
 }

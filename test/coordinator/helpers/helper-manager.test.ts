@@ -72,6 +72,12 @@ function moduleOf(text: string): string {
 const BEACON = `
 export default ({ port = 9000 }) => ({ name: 'beacon', tuple: { proto: 'udp', dstPort: port }, help() {} })`
 
+/** Whether each shard watches a connection to this server because its helper can't read it. */
+const watchedBy = (protocol: number, server: string, port: number): boolean[] =>
+  shards.map(({ registry }) =>
+    registry.isUnavailable(registry.findHelper(protocol, 0, parseAddress(server), swap16(port) << 16)),
+  )
+
 /** The name of the helper that each shard reads a connection to this server with. */
 const readBy = (protocol: number, server: string, port: number): (string | undefined)[] =>
   shards.map(({ registry }) => {
@@ -159,6 +165,7 @@ describe('a helper that is loaded', () => {
     await shards[1].follow()
     expect(manager.faults()).toEqual([expect.stringMatching(/^in shard 1: fading: gone \(at .*\.mjs:3:38\)$/)])
     expect(readBy(TCP, '192.0.2.7', 7)).toEqual(['fading', undefined])
+    expect(watchedBy(TCP, '192.0.2.7', 7)).toEqual([false, true])
   })
 })
 
@@ -246,7 +253,7 @@ describe('a helper from which a shard’s thread does not come back', () => {
     const irc = await manager.load({ module: 'irc' })
     expect(endIn(1, 2, 'silent')).toEqual({ helper: 'irc', why: 'endless loop', in: 'help()' })
     // At once: the shard's next thread reads the list as soon as it begins.
-    expect(JSON.parse(list.read()!.text)).toMatchObject([{ name: 'ftp' }])
+    expect(JSON.parse(list.read()!.text)).toMatchObject([{ name: 'ftp' }, { name: 'irc', hasFailed: true }])
     await following
     expect(readBy(TCP, '192.0.2.7', 6667)).toEqual([undefined, undefined])
     expect(readBy(TCP, '192.0.2.7', 21)).toEqual(['ftp', 'ftp'])
@@ -306,6 +313,36 @@ describe('a helper from which a shard’s thread does not come back', () => {
     expect(await manager.unload('ftp')).toMatchObject({ id: 2, state: 'failed: endless loop' })
     expect(manager.list()).toEqual([])
     expect((await refusalOf(manager.unload('ftp'))).code).toBe('HELPER_UNKNOWN')
+  })
+
+  it('leaves what it should read to be watched, until it is loaded again or unloaded', async () => {
+    const watched = () => watchedBy(TCP, '192.0.2.7', 21)
+    await manager.load({ module: 'ftp' })
+    endIn(0, 1, 'silent')
+    await following
+    expect(watched()).toEqual([true, true])
+    // Also by a shard's next thread, which has never read with it.
+    shards[0] = await shard(0)
+    await shards[0].follow()
+    expect(watched()).toEqual([true, true])
+    await manager.load({ module: 'ftp' })
+    await following
+    expect([watched(), readBy(TCP, '192.0.2.7', 21)]).toEqual([
+      [false, false],
+      ['ftp', 'ftp'],
+    ])
+    endIn(0, 2, 'silent')
+    await following
+    expect(watched()).toEqual([true, true])
+    await manager.unload('ftp')
+    expect(watched()).toEqual([false, false])
+  })
+
+  it('is watched by nobody where its announcements may go out as they are', async () => {
+    await manager.load({ module: 'ftp', onFailure: 'pass' })
+    endIn(0, 1, 'silent')
+    await following
+    expect(watchedBy(TCP, '192.0.2.7', 21)).toEqual([false, false])
   })
 
   it('is refused if that is while it is loaded: nothing has changed', async () => {

@@ -10,7 +10,7 @@ import * as tcp from '../../../src/wire/tcp.ts'
 import { Gateway } from '../gateway.ts'
 import { EXTERNAL, HOST, LAN, SERVER } from '../network.ts'
 import { fromOf, toOf, udp } from '../packets.ts'
-import { type Dialogue, INSIDE_CLIENT, segmentOf } from './dialogue.ts'
+import { Dialogue, INSIDE_CLIENT, segmentOf } from './dialogue.ts'
 import { connectionsOf, failing, framed, RAW, RESET_REASONS, start, toClient, toServer } from './failures.ts'
 
 const GREETING = '220 ready\r\n'
@@ -204,6 +204,24 @@ async function unload(d: Dialogue): Promise<void> {
   detachHelper(1)
   d.gateway.turn()
 }
+
+describe('a connection whose helper has failed before it began', () => {
+  for (const text of [PORT, EPRT])
+    it(`ends before ${JSON.stringify(text)} has gone out`, async () => {
+      const d = await Dialogue.begin({}, async () => {
+        const { noteUnavailable } = await import('../../../src/helpers/registry.shard.ts')
+        noteUnavailable([{ id: 9, bindings: [{ tuple: { proto: 'tcp', dstPort: 21 } }] }])
+      })
+      d.tell(d.server, GREETING)
+      expect(d.client.received).toBe(GREETING)
+      d.client.text += text
+      const out = d.say(d.client, 0, text.length)
+      expect(out.filter(({ flags }) => flags === tcp.RST).length).toBeGreaterThan(0)
+      expect(d.server.received).toBe('')
+      expect(resets(d)).toEqual({ unregistered: 1 })
+      d.gateway.check()
+    })
+})
 
 describe('a connection that its helper has left', () => {
   const left = async (helper = failing('FAIL')): Promise<Dialogue> => {
