@@ -3,7 +3,7 @@
 // the system calls are made here (io/syscalls.ts). Without a service manager nothing is sent.
 //
 //   message       when
-//   READY=1       every shard forwards
+//   READY=1       every shard forwards; again with each look until the service manager has taken it
 //   STATUS=       then, and when it changes: what `systemctl status` shows
 //   WATCHDOG=1    every 5 s, or at half of the watchdog's time if that is shorter, if every worker turns then
 //   STOPPING=1    a stop begins
@@ -31,6 +31,7 @@ export class ServiceManager {
   readonly #watchdogMs: number
   #looking: NodeJS.Timeout | undefined
   #status = ''
+  #isReadyTold = false
 
   /** Takes NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID out of the environment: they are not for child processes. */
   constructor(env: NodeJS.ProcessEnv, pid = process.pid) {
@@ -42,8 +43,7 @@ export class ServiceManager {
 
   /** Every shard forwards; from now on it is looked at, and the watchdog is fed. */
   ready(watched: Watched): void {
-    this.#status = statusOf(watched)
-    this.#notify('READY=1', `STATUS=${this.#status}`)
+    this.#tellReady(watched)
     this.#looking = setInterval(() => this.#look(watched), this.#lookEveryMs())
     this.#looking.unref()
   }
@@ -53,7 +53,14 @@ export class ServiceManager {
     this.#notify('STOPPING=1', `STATUS=stopping: ${reason}`)
   }
 
+  /** A service manager's queue may be full, and without READY=1 it ends the gateway when the time to start is over. */
+  #tellReady(watched: Watched): void {
+    this.#status = statusOf(watched)
+    this.#isReadyTold = this.#notify('READY=1', `STATUS=${this.#status}`)
+  }
+
   #look(watched: Watched): void {
+    if (!this.#isReadyTold) this.#tellReady(watched)
     const status = statusOf(watched)
     const lines = status === this.#status ? [] : [`STATUS=${status}`]
     this.#status = status
@@ -65,16 +72,17 @@ export class ServiceManager {
     return this.#watchdogMs > 0 ? Math.min(this.#watchdogMs / 2, LOOK_EVERY_MS) : LOOK_EVERY_MS
   }
 
-  /** A service manager that doesn't listen is no reason to stop forwarding. */
-  #notify(...lines: string[]): void {
-    if (!this.#address) return
+  /** Whether it was sent. A service manager that doesn't listen is no reason to stop forwarding. */
+  #notify(...lines: string[]): boolean {
+    if (!this.#address) return true
     let fd = -1
     try {
       fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
       connect(fd, this.#address)
-      send(fd, Buffer.from(lines.join('\n')), MSG_DONTWAIT)
+      return send(fd, Buffer.from(lines.join('\n')), MSG_DONTWAIT) >= 0
     } catch {
       // Its socket is gone.
+      return false
     } finally {
       if (fd >= 0) close(fd)
     }

@@ -1,6 +1,6 @@
 // What systemd would read at its socket: here the test is the service manager, with a unix datagram socket of its own.
 
-import { rmSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ServiceManager, type Watched } from '../../src/coordinator/service-manager.ts'
@@ -9,6 +9,8 @@ import { testFolder } from '../leftovers.ts'
 
 const WATCHDOG_MS = 30_000
 const EVERY_MS = 5000
+/** More datagrams than a socket's queue takes (net.unix.max_dgram_qlen). */
+const QUEUE_MOST = 1 + Number(readFileSync('/proc/sys/net/unix/max_dgram_qlen', 'utf8'))
 const ABSTRACT = `@natloom-test-${process.pid}`
 
 let folder: string
@@ -73,6 +75,19 @@ describe('a service manager', () => {
       ['READY=1', 'STATUS=forwarding'],
       ['STOPPING=1', 'STATUS=stopping: SIGTERM'],
     ])
+  })
+
+  it('is told again until it has taken that every shard forwards: its queue may be full', () => {
+    const systemd = manager()
+    const address = join(folder, 'notify')
+    const others = Array.from({ length: QUEUE_MOST }, () => new ServiceManager({ NOTIFY_SOCKET: address }))
+    for (const other of others) other.stopping('another process’s')
+    systemd.ready(watched)
+    const isReady = () => told().filter(([line]) => line === 'READY=1').length
+    expect(isReady()).toBe(0)
+    vi.advanceTimersByTime(3 * EVERY_MS)
+    expect(isReady()).toBe(1)
+    systemd.stopping('SIGTERM')
   })
 
   it('is told in the abstract namespace, too', () => {
