@@ -118,7 +118,10 @@ export class HostWatch implements HostSettingsState {
   #check(): void {
     const began = this.#now()
     const { config, findings = () => lookAgainAtHost(config) } = this.#options
-    const found = byText(findings())
+    const seen = findings()
+    const notSeen = new Set(seen.flatMap(({ check, couldNotLook }) => (couldNotLook ? [check] : [])))
+    const kept = [...this.#findings.values()].filter((old) => notSeen.has(old.check) && !old.couldNotLook)
+    const found = byText([...kept, ...seen])
     for (const [text, finding] of found) if (!this.#findings.has(text)) this.#warn(finding)
     for (const [text, { check, what }] of this.#findings)
       if (!found.has(text)) this.#options.log.info({ check, what }, 'this is so no longer')

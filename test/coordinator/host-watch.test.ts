@@ -110,6 +110,22 @@ describe('what the start has checked', () => {
     expect(watch.findings).toEqual([CHAIN])
   })
 
+  it('stays as it was found by a check that can’t look now', () => {
+    watch.begin([NAT, CHAIN])
+    said = []
+    const blind: NamedFinding = { ...finding('kernel-nat', 'nft failed'), couldNotLook: true }
+    found = [blind]
+    pass(60_000)
+    pass(60_000)
+    expect(said).toEqual(['warn: kernel-nat nft failed', `info: forward-chains ${CHAIN.what} this is so no longer`])
+    expect(watch.findings).toEqual([NAT, blind])
+    said = []
+    found = [NAT]
+    pass(60_000)
+    expect(said).toEqual(['info: kernel-nat nft failed this is so no longer'])
+    expect(watch.findings).toEqual([NAT])
+  })
+
   it('is looked at every minute, and for a fiftieth of the time at most', () => {
     for (let i = 0; i < 40; i++) pass(3000)
     expect(checks).toBe(2)

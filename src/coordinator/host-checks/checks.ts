@@ -74,7 +74,7 @@ function findingsOrFault(check: () => readonly Finding[]): readonly Finding[] {
     return check()
   } catch (error) {
     if (!(error instanceof HostError)) throw error
-    return [{ severity: 'error', code: error.code, what: error.message, mend: '' }]
+    return [{ severity: 'error', code: error.code, what: error.message, mend: '', couldNotLook: true }]
   }
 }
 

@@ -12,6 +12,8 @@ interface Said {
   readonly what: string
   /** The command or the key that mends it. Empty if `what` says it. */
   readonly mend: string
+  /** The check could not look: what it has found before may still be so. */
+  readonly couldNotLook?: true
 }
 
 /** An error keeps `natloom run` from starting. With a warning it starts, and something is not as one may believe. */
