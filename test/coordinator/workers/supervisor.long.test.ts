@@ -130,7 +130,7 @@ describe('a worker that fails', () => {
       expect(failures).toEqual([])
     })
 
-  it('by a helper that allocates outside of its heap is ended before it counts as silent; one that turns is not', async () => {
+  it('in a helper that allocates outside of its heap is ended before it is silent; one that turns is not', async () => {
     const ends: unknown[] = []
     blame = (worker, how) => {
       ends.push([worker, how])
