@@ -35,6 +35,10 @@ import {
   type Sequence,
 } from './sequence-table.ts'
 
+/** What a sender may repeat: as much as may be on the way of a stream that a helper reads. */
+const REPEATED = 65536
+const FAR = 2 ** 30
+
 const capacity = editedConnections(attached().capacity)
 const words = cutSequences(attached().sequences, attached().capacity)
 let free: Row[] = []
@@ -179,6 +183,25 @@ export function endEdits(connection: Row, direction: Direction, number: Sequence
     if (((number - end) | 0) < 0) break
   }
   if (first !== firstOf(range)) words[base] = rangeOf(first, lastOf(range))
+}
+
+/**
+ * Whether a segment with payload that begins at `from` (the sender's numbering) begins before the end of the last edit
+ * that has ended: it repeats bytes that its receiver has acknowledged, and that may have been rewritten.
+ */
+export function repeatsEnded(connection: Row, direction: Direction, from: Sequence): boolean {
+  const row = cold.sequences[connection]!
+  if (row === 0) return false
+  const base = directionBase(row, direction)
+  const range = words[base]!
+  // If the ring is full, the last one that has ended is overwritten.
+  if (countOf(range) === MOST_EDITS) return false
+  const edit = editAt(base, firstOf(range) - 1)
+  if (words[edit + LENGTH_IN] === 0) return false
+  const ahead = (from - words[edit + AT]! - words[edit + LENGTH_IN]!) | 0
+  // Numbers come round: the edit follows the sender at a distance. Where it lies matters for nothing else any more.
+  if (ahead > FAR || ahead < -REPEATED) words[edit + AT] = (from - FAR / 2) | 0
+  return ahead < 0 && ahead >= -REPEATED
 }
 
 /** The connection ends. */

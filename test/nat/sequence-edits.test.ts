@@ -149,3 +149,15 @@ describe('numbers of a direction with edits', () => {
     }
   })
 })
+
+it('a repetition of an edit that has ended is known for one, wherever numbers have come to since', () => {
+  edits.addEdit(ROW, 0, 1000, 20, 30)
+  expect(edits.repeatsEnded(ROW, 0, 1000)).toBe(false)
+  edits.endEdits(ROW, 0, 1030)
+  expect([990, 1000, 1019, 1020].map((from) => edits.repeatsEnded(ROW, 0, from))).toEqual([true, true, true, false])
+  expect(edits.repeatsEnded(ROW, 1, 1000)).toBe(false)
+  // The next 8 GB are all news.
+  for (let sent = 1020; sent < 2 ** 33; sent += 2 ** 15)
+    if (edits.repeatsEnded(ROW, 0, sent | 0)) expect.fail(`${sent} bytes later`)
+  expect(edits.offsetOf(ROW, 0)).toBe(10)
+})

@@ -24,7 +24,15 @@ import { CELL } from '../../counters/counters.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { endConnection } from '../../nat/bindings.shard.ts'
-import { editsInForce, endEdits, isEdited, toReceiver, toSender, touchesEdit } from '../../nat/sequence-edits.shard.ts'
+import {
+  editsInForce,
+  endEdits,
+  isEdited,
+  repeatsEnded,
+  toReceiver,
+  toSender,
+  touchesEdit,
+} from '../../nat/sequence-edits.shard.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import { leave } from '../egress/leave.ts'
@@ -45,7 +53,7 @@ import {
 } from './helped-connections.ts'
 import { call, context, endIfSlow, keepsTooMuch, read, WHOLE, without } from './helper-call.ts'
 import { WINDOW } from './limits.ts'
-import { adjustAcknowledgement, passOn, sendAccepted } from './segments.ts'
+import { adjustAcknowledgement, passOn, sendAccepted, sendWithoutBytes } from './segments.ts'
 import { before, least, most, type Stream } from './stream.ts'
 import {
   datagramNames,
@@ -284,6 +292,9 @@ function adjust(i: number): Verdict {
     endEdits(row, opposite(direction), tcp.ack(mem, at))
     adjustAcknowledgement(i)
   }
+  // The original of a rewritten line, sent again although it has arrived: its receiver acknowledges it once more.
+  if (length > 0 && !isSyn(i) && repeatsEnded(row, direction, seq))
+    return sendWithoutBytes(i, toReceiver(row, direction, seq))
   return unreadSegment(i)
 }
 

@@ -62,11 +62,17 @@ export function passOn(i: number): Verdict {
   return leave(i)
 }
 
+type Sent = Pick<Stream, 'mss' | 'copyAccepted'>
+const NOTHING: Sent = { mss: SMALLEST, copyAccepted: () => {} }
+
+/** Sends packet i's headers with this number, and no payload. */
+export const sendWithoutBytes = (i: number, number: number): Verdict => sendAccepted(i, NOTHING, number, number, false)
+
 /**
  * Sends the stream's accepted bytes [from, to), in the receiver's numbering, after packet i's headers: in as many
  * segments as it takes, or in one without payload if `from` equals `to`. `fin`: the last of them ends the stream.
  */
-export function sendAccepted(i: number, stream: Stream, from: number, to: number, fin: boolean): Verdict {
+export function sendAccepted(i: number, stream: Sent, from: number, to: number, fin: boolean): Verdict {
   const template = AT[i]!
   const ip = IP[i]! - template
   const transport = L4[i]! - template

@@ -2,6 +2,7 @@
 // rest of the connection, what was announced is let in, and nothing leaks. What a helper knew is lost.
 
 import { describe, expect, it, vi } from 'vitest'
+import { BUILTIN } from '../../../src/helpers/builtin.ts'
 import { type Helper, Verdict } from '../../../src/helpers/helper.ts'
 import { arm, crashOf, disarm } from '../../faults/armed.ts'
 import { type FaultPoint, HELPED_POINTS } from '../../faults/points.ts'
@@ -116,6 +117,25 @@ describe('a crash', () => {
   it('is tested at each point of helped connections', () => {
     const tested = ['help begun', 'expectation met, not consumed', ...POINTS, 'edits of nobody']
     expect(tested).toEqual(HELPED_POINTS)
+  })
+
+  it('after a rewritten line was acknowledged: what is sent again of it goes on without its bytes', async () => {
+    const d = await Dialogue.begin({}, (gateway) => gateway.help(BUILTIN.ftp!()))
+    const line = 'PORT 10,0,0,5,156,64\r\n'
+    d.tell(d.server, '220 ready\r\n')
+    d.tell(d.client, line)
+    await d.gateway.restart()
+    d.gateway.turn()
+    // Alone, and together with what follows: its receiver says what it has, and its sender repeats only the rest.
+    d.client.text += 'NOOP\r\n'
+    for (const to of [line.length, d.client.text.length]) {
+      const [again] = d.say(d.client, 0, to)
+      expect(again?.text).toBe('')
+      expect(again!.seq).toSatisfy((seq: number) => ((seq - d.server.ack) | 0) < 0)
+    }
+    expect(d.say(d.client, line.length, d.client.text.length).map(({ text }) => text)).toEqual(['NOOP\r\n'])
+    expect(d.gateway.drops()).toEqual({})
+    goesOn(d)
   })
 
   it('between a rewritten line and its acknowledgement: what is sent again of it has lost its text', async () => {

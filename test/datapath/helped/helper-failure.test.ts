@@ -302,6 +302,25 @@ it('a rewritten line that its sender repeats, although it has arrived, goes out 
   expect(d.send(d.client, 0, 21).map(({ text }) => text)).toEqual([''])
 })
 
+it('the same, when its helper has no more interest and its stream is forgotten', async () => {
+  const { help, ...rest } = ftp()
+  const d = await start({
+    ...rest,
+    help(ctx) {
+      const verdict = help.call(this, ctx)
+      if (ctx.text.startsWith('PORT')) ctx.done()
+      return verdict
+    },
+  })
+  d.tell(d.server, GREETING)
+  d.tell(d.client, PORT)
+  d.tell(d.client, 'NOOP\r\n')
+  expect(d.send(d.client, 0, PORT.length).map(({ text }) => text)).toEqual([''])
+  d.tell(d.client, 'NOOP\r\n')
+  expect(d.server.received).toMatch(/^PORT 203,0,113,1,\d+,\d+\r\nNOOP\r\nNOOP\r\n$/)
+  expect(d.gateway.drops()).toEqual({})
+})
+
 it('a fragment that names the inside address is dropped, any other goes on', async () => {
   for (const [payload, fate] of [
     [`PORT 10,0,0,5,${'1'.repeat(18)}`, 'helper-failed'],
