@@ -137,7 +137,7 @@ export const wordAndPort: Notation = {
     WORD_AND_PORT.lastIndex = at
     const found = WORD_AND_PORT.exec(text)
     if (!found) return undefined
-    const [{ length }, word, blanks, digits] = found as unknown as [string, string, string, string]
+    const [{ length }, word = '', blanks = '', digits = ''] = found
     const port = Number(digits)
     if (Number(word) > MOST_WORD || port > MOST_PORT) return undefined
     const as = (told: Endpoint): string => `${wordOf(told.address)}${blanks}${told.port}`

@@ -7,7 +7,8 @@ import { choice, section } from './values.ts'
 
 const LISTEN = 'address:port, such as 127.0.0.1:9464, [::1]:9464 or 0.0.0.0:9464'
 
-const NAME = 'up to 32 lower-case letters, digits, - and _, of which the first is a letter, and not ending in -owned'
+const NAME =
+  'up to 32 lower-case letters, digits, - and _, of which the first is a letter, not ending in -owned or -meanwhile'
 
 export const name = z
   .string(NAME)
