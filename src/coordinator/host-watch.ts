@@ -5,7 +5,7 @@
 //   look at              how often                        by
 //   nft rules            every look, and when they change  host-rules.ts
 //   settings of ours     every look                        Host.lookAtSettings, PacketPorts.followQdiscs
-//   renamed interfaces   with each report of the watcher   Host.update
+//   interfaces           with each report of the watcher   Host.update
 //   what is presumed     about every minute                host-checks/checks.ts: CHECKED_AGAIN
 // Never: a part that can't be looked at keeps the others from being looked at.
 
@@ -44,8 +44,8 @@ export class HostWatch implements HostSettingsState {
   readonly #now: () => number
   /** By `check what`. */
   #findings = new Map<string, NamedFinding>()
-  /** As JSON, by side: names of interfaces that were renamed. */
-  #renamed = JSON.stringify({ inside: [], outside: [] })
+  /** As JSON: which interfaces there were, and what those that were renamed are called. */
+  #links: string | undefined
   #nextCheckAt: number
   /** Not before, also if the ruleset changes. */
   #mayCheckAt = Number.NEGATIVE_INFINITY
@@ -71,17 +71,14 @@ export class HostWatch implements HostSettingsState {
   }
 
   /**
-   * Has the rules follow interfaces that were renamed: natloom serves them no more, and the kernel must not forward
-   * what comes by them. Throws what Host.update throws.
+   * Has the rules follow interfaces that were renamed, made anew or removed: natloom serves one that was renamed no
+   * more, and the kernel must not forward what comes by it. Host.apply has read what there is at the first report.
+   * Throws what Host.update throws.
    */
   followLinks(links: readonly LinkReport[]): void {
-    const namesOf = (side: readonly LinkReport[]) => side.flatMap(({ renamedTo }) => renamedTo ?? [])
-    const inside = this.#options.config.inside.length
-    const renamed = { inside: namesOf(links.slice(0, inside)), outside: namesOf(links.slice(inside)) }
-    const text = JSON.stringify(renamed)
-    if (text === this.#renamed) return
-    this.#options.host.update({ renamed })
-    this.#renamed = text
+    const text = JSON.stringify(links.map(({ index, renamedTo }) => [index, renamedTo]))
+    if (this.#links !== undefined && text !== this.#links) this.#options.host.update()
+    this.#links = text
   }
 
   /** To be called every few seconds. */

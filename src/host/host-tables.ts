@@ -1,6 +1,6 @@
 // Turns a listing of the kernel's links, addresses and routes into the snapshot of the forwarding information base
-// (routing/fib.ts) and into plain reports of our interfaces for the main thread. Nothing is kept here; only readTables
-// asks the kernel.
+// (routing/fib.ts) and into plain reports of our interfaces for the main thread. Nothing is kept here; readTables
+// and indexesOf ask the kernel.
 
 import { type FibPort, type FibRoute, NEIGHBOUR, type NeighbourState, ROUTE, type RouteType } from '../routing/fib.ts'
 import type { Addr } from '../wire/address.ts'
@@ -56,6 +56,25 @@ export interface LinkReport {
 }
 
 const MISSING: FibPort = { up: false, mtu: 0, address: 0, mac: new Uint8Array(6) }
+
+/**
+ * The indexes of the interfaces that have these names, or had them last (`before`) and are still there under another
+ * one that is none of them. Throws NetlinkError.
+ */
+export function indexesOf(
+  socket: NetlinkSocket,
+  names: readonly string[],
+  before: ReadonlyMap<string, number>,
+): Map<string, number> {
+  const links = listLinks(socket)
+  const found = names.flatMap((wanted) => {
+    const link =
+      links.find(({ name }) => name === wanted) ??
+      links.find(({ name, index }) => index === before.get(wanted) && !names.includes(name))
+    return link ? [[wanted, link.index] as const] : []
+  })
+  return new Map(found)
+}
 
 /** `before`: by port number, the index of the interface that had the port's name last; 0 if none had. */
 export function readTables(

@@ -14,8 +14,10 @@
 
 import { type Addr, formatAddress } from '../wire/address.ts'
 import { HostError, reasonOf } from './errors.ts'
+import { indexesOf } from './host-tables.ts'
 import { claim, inTurn, otherInstances, register, unregister } from './instances.ts'
 import type { Lock } from './locks.ts'
+import { NETLINK_ROUTE, NetlinkSocket } from './netlink-socket.ts'
 import { applyPool, FIRST_ROUTE_PROTOCOL, LAST_ROUTE_PROTOCOL } from './pool.ts'
 import {
   claimRange,
@@ -28,7 +30,7 @@ import {
   writePortRange,
 } from './port-range.ts'
 import { type RulesLook, RuleTables, tableNames, type WayOfOwning } from './rule-tables.ts'
-import type { ContestedPort, ForwardedPort } from './rules.ts'
+import type { ContestedPort, ForwardedPort, Interfaces } from './rules.ts'
 import { DEFAULT_NAME, type HostState, leftBehind, newState, removeState, stateExists, writeState } from './state.ts'
 
 export interface HostPlan {
@@ -56,8 +58,6 @@ export interface HostPlan {
 
 /** What may change while natloom runs. A property that is left out stays as it is. */
 export interface HostUpdate {
-  /** Interfaces of a side that were renamed: whatever their name is, what comes by them must not leave untranslated. */
-  readonly renamed?: { readonly inside: readonly string[]; readonly outside: readonly string[] }
   readonly shared?: readonly Addr[]
   readonly pool?: readonly Addr[]
 }
@@ -74,7 +74,8 @@ export class Host {
   #plan: HostPlan
   readonly #name: string
   #contested: readonly ContestedPort[] = []
-  #renamed: Required<HostUpdate>['renamed'] = { inside: [], outside: [] }
+  /** By name: the index of the interface that has it, or had it last and is still there. */
+  #indexes: ReadonlyMap<string, number> = new Map()
   #rules: RuleTables | undefined
   /** The name and the interfaces, from `prepare` to `undo`. */
   #claimed: Lock | undefined
@@ -112,14 +113,12 @@ export class Host {
   }
 
   /**
-   * To be called after a change of addresses and when an interface is back. Does nothing after undo: a late
-   * notification must not make the rules again. Throws HostError.
+   * To be called after a change of addresses, and when an interface is gone, renamed or back. Does nothing after undo:
+   * a late notification must not make the rules again. Throws HostError.
    */
   update(changes: HostUpdate = {}): void {
     if (!this.#state || !this.#isApplied) return
-    const { renamed = this.#renamed, ...plan } = changes
-    this.#plan = { ...this.#plan, ...plan }
-    this.#renamed = renamed
+    this.#plan = { ...this.#plan, ...changes }
     const pool = union(this.#state.pool, this.#plan.pool)
     if (pool.length !== this.#state.pool.length) this.#write({ ...this.#state, pool })
     this.#applyRulesAndPool()
@@ -257,6 +256,7 @@ export class Host {
   }
 
   #applyRulesAndPool(): void {
+    this.#followIndexes()
     this.#applyRules()
     if (this.#state) this.#applyPool(this.#plan.pool, this.#state)
   }
@@ -264,8 +264,8 @@ export class Host {
   #applyRules(): void {
     const { inside, outside, shared, pool, natPorts, protocols, forwarded } = this.#plan
     this.#ruleTables().apply({
-      inside: [...inside, ...this.#renamed.inside],
-      outside: [...outside, ...this.#renamed.outside],
+      inside: this.#withIndexes(inside),
+      outside: this.#withIndexes(outside),
       shared,
       pool,
       natPorts,
@@ -274,6 +274,20 @@ export class Host {
       forwarded,
     })
   }
+
+  #followIndexes(): void {
+    const socket = new NetlinkSocket(NETLINK_ROUTE)
+    try {
+      this.#indexes = indexesOf(socket, this.#interfaces, this.#indexes)
+    } finally {
+      socket.close()
+    }
+  }
+
+  #withIndexes = (names: readonly string[]): Interfaces => ({
+    names,
+    indexes: names.flatMap((name) => this.#indexes.get(name) ?? []),
+  })
 
   #ruleTables(): RuleTables {
     this.#rules ??= new RuleTables(this.#name, this.#plan.waysOfOwning)

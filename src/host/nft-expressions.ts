@@ -54,6 +54,7 @@ const PACKET_TYPE = { number: 32, length: 1, isBigEndian: false } as const // pk
 const ADDRESS = { number: 7, length: 4, isBigEndian: true } as const // ipv4_addr
 const PROTOCOL_NUMBER = { number: 12, length: 1, isBigEndian: false } as const // inet_proto
 const PORT = { number: 13, length: 2, isBigEndian: true } as const // inet_service
+const INDEX = { number: 20, length: 4, isBigEndian: false } as const // iface_index
 const NAME = { number: 41, length: 16, isBigEndian: false } as const // ifname
 
 // --- loads ---
@@ -100,6 +101,9 @@ const fib = (result: number, flags: number, type: KeyType): Load => ({
   },
 })
 
+/** `iif`, `oif`: the same interface, whatever its name is. */
+export const INPUT_INDEX = meta(4, INDEX)
+export const OUTPUT_INDEX = meta(5, INDEX)
 /** `iifname`, `oifname`: of an interface that is there or not. */
 export const INPUT_NAME = meta(6, NAME)
 export const OUTPUT_NAME = meta(7, NAME)
@@ -111,8 +115,9 @@ export const LINK_PACKET_TYPE = meta(19, PACKET_TYPE)
 export const IP_PROTOCOL = payload(NETWORK_HEADER, 9, PROTOCOL_NUMBER)
 export const DESTINATION = payload(NETWORK_HEADER, 16, ADDRESS)
 export const DESTINATION_PORT = payload(TRANSPORT_HEADER, 2, PORT)
-/** `fib daddr oif` as a yes or no, `fib daddr oifname`, `fib daddr type` */
+/** `fib daddr oif` as a yes or no and as it is, `fib daddr oifname`, `fib daddr type` */
 export const ROUTE_EXISTS = fib(1, FIB_PRESENT, NUMBER)
+export const ROUTE_OUTPUT_INDEX = fib(1, 0, INDEX)
 export const ROUTE_OUTPUT_NAME = fib(2, 0, NAME)
 export const ADDRESS_TYPE = fib(3, 0, NUMBER)
 /**

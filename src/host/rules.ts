@@ -5,7 +5,7 @@
 // natloom's packet sockets get each packet beside the kernel, behind tc and netdev ingress. What natloom carries, the
 // chain `prerouting` drops for the kernel, before anything else there (defragmentation is at -400). On our interfaces
 // the kernel keeps:
-//   - frames that are not IPv4, and those of a VLAN: they never come here by our interface's name
+//   - frames that are not IPv4, and those of a VLAN: they never come here by our interface
 //   - broadcast and multicast (DHCP, mDNS)
 //   - packets for the host itself, except NAT's and forwarded ports on a shared address; ICMP always
 //   - NAT's ports on which the host has a socket, unless NAT has given out that very port: a contested one
@@ -17,6 +17,9 @@
 // The chain `forward` is the net below. What is to be forwarded is decided above by the main and local tables alone,
 // as natloom itself decides; where a policy rule (`ip rule`) or somebody's DNAT has the kernel forward a packet between
 // our sides nevertheless, it would leave untranslated.
+//
+// An interface is asked for by its name and by its index, and is ours if either says so: one that is renamed keeps its
+// index, one that is made anew keeps its name. So neither lets a packet out before natloom has heard of it.
 
 import type { Addr } from '../wire/address.ts'
 import { PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
@@ -30,18 +33,22 @@ import {
   DESTINATION_PORT,
   DROP,
   type Expression,
+  INPUT_INDEX,
   INPUT_NAME,
   IP_PROTOCOL,
   L4_PROTOCOL,
   LINK_PACKET_TYPE,
+  type Load,
   match,
   matchNot,
   matchPorts,
   names,
   numbers,
+  OUTPUT_INDEX,
   OUTPUT_NAME,
   ports,
   ROUTE_EXISTS,
+  ROUTE_OUTPUT_INDEX,
   ROUTE_OUTPUT_NAME,
   SOCKET_TRANSPARENT,
 } from './nft-expressions.ts'
@@ -60,10 +67,16 @@ export interface ContestedPort {
   readonly port: number
 }
 
+export interface Interfaces {
+  /** At least one; whether they exist does not matter. */
+  readonly names: readonly string[]
+  /** Of those that have these names, or had them last. None is on both sides. */
+  readonly indexes: readonly number[]
+}
+
 export interface RuleSet {
-  /** Interface names; whether they exist does not matter. */
-  readonly inside: readonly string[]
-  readonly outside: readonly string[]
+  readonly inside: Interfaces
+  readonly outside: Interfaces
   /** Addresses that NAT shares with the host. */
   readonly shared: readonly Addr[]
   /** Addresses that are NAT's alone. */
@@ -98,26 +111,26 @@ export const chainsOf = (set: RuleSet): Chain[] => [
 
 function preroutingRules(set: RuleSet): Expression[][] {
   const { inside, outside, shared, pool, protocols } = set
-  const ours = [...inside, ...outside]
   const hidden: Expression[][] = []
   if (pool.length > 0) hidden.push([...match(DESTINATION, addresses(pool)), DROP])
   if (shared.length > 0) hidden.push(...natPortRules(set), ...forwardedRules(set))
   if (shared.length > 0 && protocols.length > 0)
     hidden.push([
-      ...match(INPUT_NAME, names(outside)),
+      ...byNone(CAME_BY, inside),
       ...match(DESTINATION, addresses(shared)),
       ...match(IP_PROTOCOL, bytes(protocols)),
       DROP,
     ])
   return [
-    [...matchNot(INPUT_NAME, names(ours)), ACCEPT],
+    [...byNone(CAME_BY, both(inside, outside)), ACCEPT],
     ...hidden,
     [...matchNot(LINK_PACKET_TYPE, bytes([PACKET_HOST])), ACCEPT],
     // A destination of the host's has no `oif` either, so it is accepted before a missing route is looked for.
     [...match(ADDRESS_TYPE, numbers(FOR_THE_HOST)), ACCEPT],
-    [...match(INPUT_NAME, names(inside)), ...match(ROUTE_OUTPUT_NAME, names(outside)), DROP],
-    [...match(INPUT_NAME, names(outside)), ...match(ROUTE_OUTPUT_NAME, names(ours)), DROP],
+    ...dropBy(ROUTED_BY, outside),
     [...match(ROUTE_EXISTS, numbers([0])), DROP],
+    [...byNone(CAME_BY, outside), ACCEPT],
+    ...dropBy(ROUTED_BY, inside),
   ]
 }
 
@@ -157,6 +170,34 @@ function byProtocol(list: readonly ContestedPort[]): (readonly [protocol: number
 }
 
 const forwardRules = ({ inside, outside }: RuleSet): Expression[][] => [
-  [...match(INPUT_NAME, names(inside)), ...match(OUTPUT_NAME, names(outside)), DROP],
-  [...match(INPUT_NAME, names(outside)), ...match(OUTPUT_NAME, names([...inside, ...outside])), DROP],
+  [...byNone(CAME_BY, both(inside, outside)), ACCEPT],
+  ...dropBy(LEAVES_BY, outside),
+  [...byNone(CAME_BY, outside), ACCEPT],
+  ...dropBy(LEAVES_BY, inside),
+]
+
+/** What tells an interface of a packet's way, in both manners. */
+interface Way {
+  readonly name: Load
+  readonly index: Load
+}
+const CAME_BY: Way = { name: INPUT_NAME, index: INPUT_INDEX }
+const ROUTED_BY: Way = { name: ROUTE_OUTPUT_NAME, index: ROUTE_OUTPUT_INDEX }
+const LEAVES_BY: Way = { name: OUTPUT_NAME, index: OUTPUT_INDEX }
+
+const both = (a: Interfaces, b: Interfaces): Interfaces => ({
+  names: [...a.names, ...b.names],
+  indexes: [...a.indexes, ...b.indexes],
+})
+
+/** It is none of these interfaces, neither by its name nor by its index. */
+const byNone = (way: Way, { names: list, indexes }: Interfaces): Expression[] => [
+  ...matchNot(way.name, names(list)),
+  ...(indexes.length > 0 ? matchNot(way.index, numbers(indexes)) : []),
+]
+
+/** If it is one of these, by its name or by its index, the packet is natloom's. */
+const dropBy = (way: Way, { names: list, indexes }: Interfaces): Expression[][] => [
+  [...match(way.name, names(list)), DROP],
+  ...(indexes.length > 0 ? [[...match(way.index, numbers(indexes)), DROP]] : []),
 ]

@@ -106,7 +106,7 @@ export class Watcher {
   readonly #pollSet: Uint8Array
   readonly #pollView: DataView
   #tables: HostTables
-  /** By port number: the index of the interface that had the port's name last, 0 if none had. */
+  /** By port number: the index of the interface that had the port's name last, 0 if none had or it is gone. */
   #indexes: number[] = []
   #neighbours = new Map<number, Known>()
   #stale = false
@@ -250,7 +250,8 @@ export class Watcher {
 
   #readTables(): HostTables {
     const tables = readTables(this.#kernel, this.#options.ports, this.#indexes)
-    this.#indexes = tables.links.map((link, port) => link?.index ?? this.#indexes[port] ?? 0)
+    const stillThere = (port: number) => (tables.renamed[port] === undefined ? 0 : this.#indexes[port]!)
+    this.#indexes = tables.links.map((link, port) => link?.index ?? stillThere(port))
     return tables
   }
 

@@ -21,7 +21,7 @@ let checks: number
 /** How long a check takes. */
 let cost: number
 let fails: string
-let updates: unknown[]
+let updates: number
 let watch: HostWatch
 
 beforeEach(() => {
@@ -33,7 +33,7 @@ beforeEach(() => {
   checks = 0
   cost = 0
   fails = ''
-  updates = []
+  updates = 0
   const note = (level: string) => (of: { what?: string; check?: string }, text: string) =>
     said.push(`${level}: ${[of.check, of.what].filter(Boolean).join(' ')} ${text}`.replace('  ', ' '))
   watch = new HostWatch({
@@ -43,7 +43,7 @@ beforeEach(() => {
         if (fails) throw new Error(fails)
         return restored
       },
-      update: (changes) => void updates.push(changes?.renamed),
+      update: () => void updates++,
     },
     config: { inside: ['lan0', 'lan1'], outside: ['wan0'] } as unknown as GatewayConfig,
     log: { info: note('info'), warn: note('warn'), error: note('error') } as never,
@@ -149,16 +149,18 @@ describe('what the start has checked', () => {
   })
 })
 
-it('a renamed interface is hidden under its present name until it has its own again', () => {
-  const report = (...renamed: (string | undefined)[]) =>
-    watch.followLinks(renamed.map((renamedTo) => ({ renamedTo }) as LinkReport))
-  report(undefined, undefined, undefined)
-  expect(updates).toEqual([])
-  report(undefined, 'lan9', 'wan9')
-  report(undefined, 'lan9', 'wan9')
-  report(undefined, undefined, undefined)
-  expect(updates).toEqual([
-    { inside: ['lan9'], outside: ['wan9'] },
-    { inside: [], outside: [] },
-  ])
+it('the rules follow interfaces that are renamed, removed and made anew, once each', () => {
+  const report = (...links: Partial<LinkReport>[]) => watch.followLinks(links as LinkReport[])
+  const counts = [
+    [{ index: 2 }, { index: 3 }],
+    [{ index: 2 }, { index: 3, up: true }],
+    [{ index: 2 }, { index: 0, renamedTo: 'wan9' }],
+    [{ index: 2 }, { index: 0, renamedTo: 'wan9' }],
+    [{ index: 2 }, { index: 0 }],
+    [{ index: 2 }, { index: 4 }],
+  ].map((links) => {
+    report(...links)
+    return updates
+  })
+  expect(counts).toEqual([0, 0, 1, 1, 2, 3])
 })

@@ -202,7 +202,7 @@ describe('rules that hide from the kernel what natloom carries', () => {
       gateway.ip('tuntap add tun0 mode tun')
       gateway.ip('addr add 2001:db8::1/64 dev tun0 nodad')
       gateway.ip('link set tun0 up')
-      tables.apply({ ...RULES, outside: ['wan0', 'tun0'] })
+      tables.apply({ ...RULES, outside: { names: ['wan0', 'tun0'], indexes: [] } })
       // Sends an echo request from 2001:db8::2 through the TUN, and prints the type of the ICMPv6 message that comes
       // back.
       const peer = `

@@ -9,8 +9,8 @@ const TCP = 6
 const UDP = 17
 
 export const RULES: RuleSet = {
-  inside: ['lan0', 'lan1'],
-  outside: ['wan0'],
+  inside: { names: ['lan0', 'lan1'], indexes: [] },
+  outside: { names: ['wan0'], indexes: [] },
   shared: [addr('203.0.113.2')],
   pool: [addr('203.0.113.50')],
   natPorts: { from: 16384, to: 60991 },

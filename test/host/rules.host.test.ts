@@ -43,20 +43,48 @@ describe('the rules', () => {
       'ip daddr 203.0.113.2 meta l4proto { tcp, udp } th dport 16384-60991 drop',
       'ip daddr 203.0.113.2 udp dport 2121 drop',
       'ip daddr 203.0.113.2 tcp dport 5000 drop',
-      'iifname "wan0" ip daddr 203.0.113.2 ip protocol gre drop',
+      'iifname != { "lan0", "lan1" } ip daddr 203.0.113.2 ip protocol gre drop',
       'meta pkttype != host accept',
       'fib daddr type { broadcast, local, multicast } accept',
-      'iifname { "lan0", "lan1" } fib daddr oifname "wan0" drop',
-      'iifname "wan0" fib daddr oifname { "lan0", "lan1", "wan0" } drop',
+      'fib daddr oifname "wan0" drop',
       'fib daddr oif missing drop',
+      'iifname != "wan0" accept',
+      'fib daddr oifname { "lan0", "lan1" } drop',
     ])
   })
 
   it('drop what would be forwarded between inside and outside all the same', () => {
     expect(listed({}, 'forward')).toEqual([
       'type filter hook forward priority raw; policy accept;',
-      'iifname { "lan0", "lan1" } oifname "wan0" drop',
-      'iifname "wan0" oifname { "lan0", "lan1", "wan0" } drop',
+      'iifname != { "lan0", "lan1", "wan0" } accept',
+      'oifname "wan0" drop',
+      'iifname != "wan0" accept',
+      'oifname { "lan0", "lan1" } drop',
+    ])
+  })
+
+  it('ask for interfaces that are there by their indexes too, which nft lists by the names of the moment', () => {
+    const [lo, other] = [1, 4711]
+    const changes = {
+      inside: { names: ['lan0', 'lan1'], indexes: [other, lo] },
+      outside: { names: ['wan0'], indexes: [other + 1] },
+    }
+    expect(listed(changes, 'prerouting').filter((rule) => / iif | oif \S+ drop| oif \{|^iif/.test(rule))).toEqual([
+      'iifname != { "lan0", "lan1", "wan0" } iif != { "lo", 4711, 4712 } accept',
+      'iifname != { "lan0", "lan1" } iif != { "lo", 4711 } ip daddr 203.0.113.2 ip protocol gre drop',
+      'fib daddr oif 4712 drop',
+      'fib daddr oif missing drop',
+      'iifname != "wan0" iif != 4712 accept',
+      'fib daddr oif { "lo", 4711 } drop',
+    ])
+    expect(listed(changes, 'forward')).toEqual([
+      'type filter hook forward priority raw; policy accept;',
+      'iifname != { "lan0", "lan1", "wan0" } iif != { "lo", 4711, 4712 } accept',
+      'oifname "wan0" drop',
+      'oif 4712 drop',
+      'iifname != "wan0" iif != 4712 accept',
+      'oifname { "lan0", "lan1" } drop',
+      'oif { "lo", 4711 } drop',
     ])
   })
 
@@ -67,7 +95,7 @@ describe('the rules', () => {
   })
 
   it('take a name byte by byte: what is a wildcard to nft is none here', () => {
-    expect(listed({ outside: ['wan*'] }, 'forward')).toContain('iifname { "lan0", "lan1" } oifname "wan\\*" drop')
+    expect(listed({ outside: { names: ['wan*'], indexes: [] } }, 'forward')).toContain('oifname "wan\\*" drop')
   })
 
   it('name a thousand addresses and ten thousand ports', () => {
