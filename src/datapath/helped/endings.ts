@@ -1,7 +1,7 @@
 // Ends a helped connection from the middle: an announcement can't be rewritten, and must not go out as it is. Each end
-// gets a TCP reset (RFC 9293 3.5.2) with the number that it expects next, in the numbers and from the address that it
-// knows the other end by: the resets are made as if the ends had sent them, and are translated as all packets are. The
-// row closes as by a reset.
+// gets a TCP reset (RFC 9293 3.5.2) with the number that it expects next (receiver-next.ts), in the numbers and from
+// the address that it knows the other end by: the resets are made as if the ends had sent them, and are translated as
+// all packets are. The row closes as by a reset.
 //
 // An end that has not had its reset, or had sent more meanwhile, sends on: its segments are dropped, and each is
 // answered with a reset of the number that it names itself. Owner: this thread.
@@ -39,17 +39,21 @@ import {
   TOKEN,
 } from '../packet/burst.ts'
 import { mem, scratchFrame } from '../packet/packet-memory.ts'
+import { receiverNext } from './receiver-next.ts'
 import { watchOf } from './watch.ts'
 
 const TTL = 64
 
 /**
- * Ends a connection because of what is sent in `direction`. `next` is the number that the receiver of that expects,
- * `nextBack` the one that its sender does, each in the numbering of the end that gets it.
+ * Ends a connection because of what is sent in `direction`. `unseen` is the number that the receiver of that expects if
+ * nothing was seen of what it was sent, in its own numbering. The sender has been seen; else it is told when it sends
+ * again.
  */
-export function endByReset(row: Row, direction: Direction, next: number, nextBack: number, why: HelperReset): void {
-  sendReset(row, direction, next)
-  sendReset(row, opposite(direction), nextBack)
+export function endByReset(row: Row, direction: Direction, unseen: number, why: HelperReset): void {
+  const back = opposite(direction)
+  const nextBack = receiverNext(row, back)
+  sendReset(row, direction, receiverNext(row, direction) ?? unseen)
+  if (nextBack !== undefined) sendReset(row, back, nextBack)
   trackReset(baseOf(row), direction)
   watchOf(row).hasEnded = true
   counters[CELL.helperResets + HELPER_RESETS.indexOf(why)]! += 1

@@ -22,6 +22,7 @@ import { editsInForce, forgetEdits, isEdited } from '../../nat/sequence-edits.sh
 import { fault } from '../fault-points.ts'
 import type { Ingress } from '../packet/burst.ts'
 import { blame } from './helper-errors.ts'
+import { attachReceiverNext, forgetReceiverNext, heapOfReceiverNext } from './receiver-next.ts'
 import { Stream } from './stream.ts'
 import { attachWatches, beginWatch, endWatch, heapOfWatches, isGuarded, unguard } from './watch.ts'
 
@@ -72,6 +73,7 @@ export function attachHelpedConnections(): void {
   holding.clear()
   mustRelease = false
   attachWatches()
+  attachReceiverNext()
   onHelpedEnd(endHelp)
 }
 
@@ -80,7 +82,7 @@ export function attachHelpedConnections(): void {
  * use, because what has ended stays until the garbage collector runs. It costs a loop over all of them.
  */
 export function heapOfHelped(): number {
-  let bytes = helpedConnections.size * CONNECTION_BYTES + heapOfWatches()
+  let bytes = helpedConnections.size * CONNECTION_BYTES + heapOfWatches() + heapOfReceiverNext()
   for (const { streams } of helpedConnections.values()) bytes += streams[0].heapBytes + streams[1].heapBytes
   return 2 * bytes
 }
@@ -141,6 +143,7 @@ function endHelp(row: Row): void {
   endMaster(row, hot[(row << CONN_SHIFT) + CONN.generation]!)
   forgetEdits(row)
   endWatch(row)
+  forgetReceiverNext(row)
   const helped = helpedConnections.get(row)
   if (helped) forget(helped)
 }
@@ -170,8 +173,10 @@ export function cutOff(helped: HelpedConnection, why: CutOff): void {
   helped.helper = undefined
   cold.helper[helped.row] = 0
   countCutOff(why)
-  if (why === 'done') unguard(helped.row)
-  else if (isGuarded(helped.row)) beginWatch(helped.row, why, !helped.readsLines)
+  if (why === 'done') {
+    unguard(helped.row)
+    forgetReceiverNext(helped.row)
+  } else if (isGuarded(helped.row)) beginWatch(helped.row, why, !helped.readsLines)
   // Sent by releaseHeld(): after the burst, so that no packet in hand is disturbed.
   if (helped.streams[0].holds || helped.streams[1].holds) {
     holding.add(helped)

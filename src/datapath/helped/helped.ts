@@ -14,10 +14,8 @@
 //
 // Owner: this thread.
 
-import { CONN, CONN_SHIFT, HELPED, TCP_STATE_MASK, TCP_STATE_SHIFT } from '../../conntrack/connection-table.ts'
+import { CONN, CONN_SHIFT, HELPED } from '../../conntrack/connection-table.ts'
 import { cold, hot } from '../../conntrack/connections.shard.ts'
-import { withdraw } from '../../conntrack/expectations.shard.ts'
-import { ESTABLISHED } from '../../conntrack/tcp-state.ts'
 import type { Direction, Verdict } from '../../conntrack/terms.ts'
 import { ACCEPT, ACCEPT_AND_END, directionOf, opposite, protocolIn, QUEUED, rowOf } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
@@ -51,20 +49,12 @@ import {
   helpedConnectionOf,
   holding,
 } from './helped-connections.ts'
-import { call, context, endIfSlow, keepsTooMuch, read, WHOLE, without } from './helper-call.ts'
+import { call, context, endIfSlow, keepsTooMuch, read, WHOLE, withdrawMade, without } from './helper-call.ts'
 import { WINDOW } from './limits.ts'
+import { isOpening, loseReceiverNext } from './receiver-next.ts'
 import { adjustAcknowledgement, passOn, sendAccepted, sendWithoutBytes } from './segments.ts'
 import { before, least, most, type Stream } from './stream.ts'
-import {
-  datagramNames,
-  fragmentMayName,
-  guardedAddress,
-  hasEnded,
-  isGuarded,
-  segmentNames,
-  watchedEnd,
-  watchOf,
-} from './watch.ts'
+import { datagramNames, fragmentMayName, guardedAddress, hasEnded, isGuarded, segmentNames, watchOf } from './watch.ts'
 
 const { state: STATE } = CONN
 const HELPER_VERDICT = DROP['helper-verdict']
@@ -125,18 +115,20 @@ function readDatagram(i: number, helped: HelpedConnection): Verdict {
     endIfSlow(helped)
     return HELPER_VERDICT
   }
-  const { mangled, made, isRefused, mustWait } = context
+  const { mangled, isRefused, mustWait } = context
   const isCutOff = helped.helper === undefined
   const isRewritten = mangled.length > 0 && rewriteDatagram(i, text, mangled)
-  if (isRewritten) counters[CELL.helperRewrites]! += mangled.length
-  else if (mangled.length > 0) for (const handle of made) withdraw(handle)
   // A datagram is not held: what can't be rewritten now is dropped, for its sender to repeat.
   const isUndone = isCutOff || isRefused || mustWait || (mangled.length > 0 && !isRewritten)
   const left = isRewritten ? without(text, mangled) : text
-  const verdict = isUndone && datagramNames(row, direction, left, !readsLines) ? HELPER_FAILED : ACCEPT
-  if (context.isDone) cutOff(helped, 'done')
+  const isDropped = isUndone && datagramNames(row, direction, left, !readsLines)
+  if (isDropped || (mangled.length > 0 && !isRewritten)) withdrawMade()
+  if (!isDropped) {
+    if (isRewritten) counters[CELL.helperRewrites]! += mangled.length
+    if (context.isDone) cutOff(helped, 'done')
+  }
   endIfSlow(helped)
-  return verdict
+  return isDropped ? HELPER_FAILED : ACCEPT
 }
 
 // --- TCP ---
@@ -159,7 +151,7 @@ function segment(i: number): Verdict {
     acknowledge(helped, opposite(direction), tcp.ack(mem, at))
     adjustAcknowledgement(i)
   }
-  const gone = stream.started && (flags & tcp.RST) === 0 ? throughStream(i, helped) : unreadSegment(i)
+  const gone = stream.started && (flags & tcp.RST) === 0 ? throughStream(i, helped) : outsideStream(i, helped)
   if (gone !== QUEUED) stream.acknowledged = tcp.ack(mem, at)
   note(helped, direction)
   return gone
@@ -171,9 +163,7 @@ function begin(i: number, helped: HelpedConnection, stream: Stream, back: Stream
   const data = END[i]! - at - tcp.headerLen(mem, at)
   const first = (tcp.seq(mem, at) + 1 + data) | 0
   if (data > 0) cutOff(helped, 'data-in-syn')
-  // Neither a late copy of a SYN nor a forged one in the middle of a connection changes anything.
-  const state = (hot[(helped.row << CONN_SHIFT) + STATE]! & TCP_STATE_MASK) >> TCP_STATE_SHIFT
-  if (!stream.started || (stream.first !== first && state !== ESTABLISHED)) stream.begin(first)
+  if (!stream.started || (stream.first !== first && isOpening(helped.row))) stream.begin(first)
   const mss = tcp.mss(mem, at)
   if (mss !== 0) back.mss = mss
   stream.acknowledged = tcp.ack(mem, at)
@@ -273,6 +263,20 @@ function note(helped: HelpedConnection, direction: Direction): void {
   if (helped.helper === undefined && !holding.has(helped)) endHelpIfDone(helped)
 }
 
+/**
+ * A reset, which may have a text (RFC 9293 3.5.3), or a segment before its sender's SYN: their bytes are in no stream,
+ * so no receiver takes them for data, and no helper can read them. Where an address is guarded they go out without.
+ */
+function outsideStream(i: number, helped: HelpedConnection): Verdict {
+  if (helped.helper === undefined) return unreadSegment(i)
+  const { row } = helped
+  const direction = directionOf(REF[i]!)
+  const at = L4[i]!
+  const hasBytes = END[i]! > at + tcp.headerLen(mem, at)
+  if (!hasBytes || guardedAddress(row, direction) === 0) return passOn(i)
+  return sendWithoutBytes(i, toReceiver(row, direction, tcp.seq(mem, at)))
+}
+
 // --- without a stream ---
 
 /** No helper reads the connection, or what it knew was lost with a thread: only numbers are adjusted. */
@@ -311,9 +315,7 @@ function unreadSegment(i: number): Verdict {
   if (!segmentNames(row, direction, seq, payloadText(i))) return passOn(i)
   // Nobody is there yet who could be told; without the data the sender will try again (RFC 7413 4.2.2).
   if (isSyn(i)) return HELPER_FAILED
-  const back = opposite(direction)
-  const next = toReceiver(row, direction, watchedEnd(row, direction) ?? seq)
-  endByReset(row, direction, next, toReceiver(row, back, tcp.ack(mem, at)), watchOf(row).why)
+  endByReset(row, direction, toReceiver(row, direction, seq), watchOf(row).why)
   return HELPER_FAILED
 }
 
@@ -336,5 +338,7 @@ function fragment(i: number, helped: HelpedConnection | undefined): Verdict {
   if (helped?.helper !== undefined) cutOff(helped, 'fragment')
   // Its checksum covers bytes that are not here, and its own bytes may have to be rewritten. An address may be cut
   // anywhere between two of them, and TCP that comes in fragments is rare: so none is searched, and none goes out.
-  return isEdited(row) || guardedAddress(row, directionOf(REF[i]!)) !== 0 ? HELPER_FRAGMENT : leave(i)
+  if (isEdited(row) || guardedAddress(row, directionOf(REF[i]!)) !== 0) return HELPER_FRAGMENT
+  loseReceiverNext(row, directionOf(REF[i]!))
+  return leave(i)
 }

@@ -4,7 +4,7 @@
 
 import { cold, protocolOf } from '../../conntrack/connections.shard.ts'
 import { withdraw } from '../../conntrack/expectations.shard.ts'
-import { ACCEPT, type Direction, opposite, type Verdict } from '../../conntrack/terms.ts'
+import { ACCEPT, type Direction, type Verdict } from '../../conntrack/terms.ts'
 import { CELL, type CutOff, type HelperReset } from '../../counters/counters.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
@@ -46,12 +46,16 @@ export function read(helped: HelpedConnection, direction: Direction): Verdict {
       return HELPER_VERDICT
     }
     if (helped.helper !== undefined) {
-      const why = failureIn(helped, direction, text)
+      const length = lengthTaken(text)
+      const end = endOfHelp(stream, text.length - length)
+      const why = failureIn(helped, direction, length, end)
       if (why !== undefined) {
-        for (const handle of context.made) withdraw(handle)
+        withdrawMade()
+        if (why === end) cutOff(helped, end)
         return fail(helped, direction, why)
       }
-      take(helped, direction, text)
+      take(helped, direction, text, length)
+      if (end !== undefined) cutOff(helped, end)
     }
     endIfSlow(helped)
   }
@@ -64,16 +68,35 @@ function lengthTaken(text: string): number {
   return Math.max(context.heldFrom < 0 ? text.length : context.heldFrom, last === undefined ? 0 : last.at + last.length)
 }
 
-/** Why something of the text would go on that was to be rewritten and is not; undefined if nothing would. */
-function failureIn({ row, readsLines }: HelpedConnection, direction: Direction, text: string): HelperReset | undefined {
+/** Why the helper reads no more once what it has asked for is done, and so many characters are held; or undefined. */
+function endOfHelp(stream: Stream, held: number): CutOff | undefined {
+  const { isDone, mustWait, mangled } = context
+  if (isDone && !mustWait) return 'done'
+  if (held > MOST_HELD) return 'held-too-much'
+  const growth = mangled.reduce((sum, { length, text }) => sum + text.length - length, 0)
+  return keepsTooMuch(stream, growth) ? 'no-memory' : undefined
+}
+
+/**
+ * Why something of the text would go on that was to be rewritten and is not; undefined if nothing would. `length`
+ * characters go on by the helper's will, and the others too if it reads no more (`end`). Decided before anything of
+ * the call is done: one that ends its connection leaves nothing behind.
+ */
+function failureIn(
+  { row, readsLines }: HelpedConnection,
+  direction: Direction,
+  length: number,
+  end: CutOff | undefined,
+): HelperReset | undefined {
   const address = guardedAddress(row, direction)
   if (address === 0) return undefined
-  const { isTooLate, isRefused, undecidedFrom, mangled } = context
+  const { text, isTooLate, isRefused, undecidedFrom, mangled } = context
   if (isTooLate) return 'not-rewritten'
-  const goesOn = text.slice(0, lengthTaken(text))
+  const goesOn = text.slice(0, length)
   if (isRefused && namesAddress(without(goesOn, mangled), address, !readsLines)) return 'not-expected'
   if (undecidedFrom >= 0 && mayNameAddress(text.slice(undecidedFrom), address, !readsLines)) return 'sender-closed'
-  return undefined
+  const isUnread = end !== undefined && end !== 'done'
+  return isUnread && mayNameAddress(text.slice(length), address, !readsLines) ? end : undefined
 }
 
 /** A text without the spans that are replaced. */
@@ -87,20 +110,14 @@ export function without(text: string, replaced: readonly Replacement[]): string 
   return left + text.slice(from)
 }
 
-/** Does what the helper has asked for about the text. */
-function take(helped: HelpedConnection, direction: Direction, text: string): void {
-  const stream = helped.streams[direction]
+/** Does what the helper has asked for about the text, of which so many characters go on. */
+function take(helped: HelpedConnection, direction: Direction, text: string, length: number): void {
   const { mangled, mustWait } = context
   helped.waits[direction] = mustWait
-  const length = lengthTaken(text)
   counters[CELL.helperRewrites]! += mangled.length
-  if (length > 0) {
-    stream.accept(length, mangled)
-    helped.midLine[direction] = text[length - 1] !== '\n'
-  }
-  if (context.isDone && !mustWait) cutOff(helped, 'done')
-  else if (text.length - length > MOST_HELD) cutOff(helped, 'held-too-much')
-  else if (keepsTooMuch(stream)) cutOff(helped, 'no-memory')
+  if (length === 0) return
+  helped.streams[direction].accept(length, mangled)
+  helped.midLine[direction] = text[length - 1] !== '\n'
 }
 
 /**
@@ -128,19 +145,28 @@ export function acceptUnread(helped: HelpedConnection, direction: Direction): Ve
 function fail(helped: HelpedConnection, direction: Direction, why: HelperReset): Verdict {
   const { row } = helped
   const stream = helped.streams[direction]
-  const back = helped.streams[opposite(direction)]
-  const next = stream.receiverTo(stream.done)
-  const nextBack = back.receiverTo(back.done)
   helped.helper = undefined
   cold.helper[row] = 0
-  endByReset(row, direction, next, nextBack, why)
+  endByReset(row, direction, stream.receiverTo(stream.done), why)
   forget(helped)
   return HELPER_FAILED
 }
 
-/** True if a stream's helper must be cut off: the stream keeps too much itself, or all streams together do. */
-export const keepsTooMuch = ({ kept }: Stream): boolean =>
-  kept > MOST_KEPT_OF_ONE || (bytesKept > MOST_KEPT && kept > FAIR_SHARE) || bytesKept > 2 * MOST_KEPT
+/**
+ * True if a stream's helper must be cut off: the stream keeps too much itself, or all streams together do, once so many
+ * bytes more are kept.
+ */
+export function keepsTooMuch(stream: Stream, growth = 0): boolean {
+  const kept = stream.kept + growth
+  const all = bytesKept + growth
+  return kept > MOST_KEPT_OF_ONE || (all > MOST_KEPT && kept > FAIR_SHARE) || all > 2 * MOST_KEPT
+}
+
+/** What the helper has made in this call is taken back: what announces it does not go on. */
+export function withdrawMade(): void {
+  for (const handle of context.made) withdraw(handle)
+  context.made.length = 0
+}
 
 /** A datagram: nothing of it has gone on, nothing follows. */
 export const WHOLE = { gone: 0, ended: true } as const
@@ -184,7 +210,7 @@ export function call(
   if (context.isAtWork) throw new Error('a helper has caught what the shard failed of')
   isSlow = isOverBudget(helper)
   if (context.readsLines) helped.readsLines = true
-  if (verdict === HelperVerdict.Drop) for (const handle of context.made) withdraw(handle)
+  if (verdict === HelperVerdict.Drop) withdrawMade()
   else if (context.mustWait) for (const handle of context.retreat()) withdraw(handle)
   return verdict !== HelperVerdict.Drop
 }
@@ -199,7 +225,7 @@ export function endIfSlow(helped: HelpedConnection): void {
 
 /** The helper failed: takes back all that it did in this call, and cuts it off. */
 function giveUp(helped: HelpedConnection, why: CutOff): boolean {
-  for (const handle of context.made) withdraw(handle)
+  withdrawMade()
   context.mangled.length = 0
   cutOff(helped, why)
   return true

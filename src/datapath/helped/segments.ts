@@ -18,6 +18,7 @@ import { ROUTE_MTU, routeCache } from '../egress/route-cache.ts'
 import { NOT_LENT } from '../handover/handover-rings.ts'
 import { AT, END, FLOW, HAIRPIN_LINE, IP, KIND, L4, LENGTH, LINE, REF, TOKEN } from '../packet/burst.ts'
 import { bytes, copyBytes, mem, scratchFrame } from '../packet/packet-memory.ts'
+import { noteAcknowledged, noteSent, noteSyn } from './receiver-next.ts'
 import type { Stream } from './stream.ts'
 
 const OUT_OF_SCRATCH = DROP['out-of-scratch']
@@ -25,13 +26,17 @@ const MOST_IP = 65535
 /** A segment has a byte at least, however small the link's MTU. */
 const SMALLEST = 1
 
-/** Adjusts what packet i acknowledges of the other direction: the number, and the SACK blocks (RFC 2018). */
+/**
+ * Adjusts what packet i acknowledges of the other direction: the number, and the SACK blocks (RFC 2018). Notes what its
+ * sender has, in its own numbering.
+ */
 export function adjustAcknowledgement(i: number): void {
   const row = rowOf(REF[i]!)
   const acknowledged = opposite(directionOf(REF[i]!))
   const at = L4[i]!
   const partial = virtio.needsChecksum(mem, AT[i]!)
   const ack = tcp.ack(mem, at)
+  noteAcknowledged(row, acknowledged, ack)
   const adjusted = toSender(row, acknowledged, ack)
   if (adjusted !== ack) tcp.changeAck(mem, at, adjusted, partial)
   if (tcp.headerLen(mem, at) === tcp.MIN_HEADER_LEN) return
@@ -56,11 +61,21 @@ export function adjustAcknowledgement(i: number): void {
 /** Lets packet i go on as it is, its sequence number adjusted. */
 export function passOn(i: number): Verdict {
   const at = L4[i]!
+  const row = rowOf(REF[i]!)
+  const direction = directionOf(REF[i]!)
   const seq = tcp.seq(mem, at)
-  const adjusted = toReceiver(rowOf(REF[i]!), directionOf(REF[i]!), seq)
+  const adjusted = toReceiver(row, direction, seq)
   if (adjusted !== seq) tcp.changeSeq(mem, at, adjusted, virtio.needsChecksum(mem, AT[i]!))
-  return leave(i)
+  const flags = tcp.flags(mem, at)
+  const length = END[i]! - at - tcp.headerLen(mem, at)
+  const verdict = leave(i)
+  if (!hasGone(verdict) || (flags & tcp.RST) !== 0) return verdict
+  if ((flags & tcp.SYN) !== 0) noteSyn(row, direction, adjusted, length)
+  else noteSent(row, direction, adjusted, (adjusted + length + ((flags & tcp.FIN) === 0 ? 0 : 1)) | 0)
+  return verdict
 }
+
+const hasGone = (verdict: Verdict): boolean => verdict === ACCEPT || verdict === HANDED_OVER
 
 type Sent = Pick<Stream, 'mss' | 'copyAccepted'>
 const NOTHING: Sent = { mss: SMALLEST, copyAccepted: () => {} }
@@ -74,6 +89,7 @@ export const sendWithoutBytes = (i: number, number: number): Verdict => sendAcce
  */
 export function sendAccepted(i: number, stream: Sent, from: number, to: number, fin: boolean): Verdict {
   const template = AT[i]!
+  const ref = REF[i]!
   const ip = IP[i]! - template
   const transport = L4[i]! - template
   const headers = transport + tcp.headerLen(mem, L4[i]!)
@@ -100,7 +116,8 @@ export function sendAccepted(i: number, stream: Sent, from: number, to: number, 
     finish(frame, ip, transport, length)
     describe(i, frame, ip, transport, headers + length)
     verdict = leave(i)
-    if (verdict !== ACCEPT && verdict !== HANDED_OVER) return verdict
+    if (!hasGone(verdict)) return verdict
+    noteSent(rowOf(ref), directionOf(ref), sent, (sent + length + (isLast && fin ? 1 : 0)) | 0)
     sent = (sent + length) | 0
     number++
   } while (sent !== to)

@@ -91,9 +91,6 @@ export function segmentNames(row: Row, direction: Direction, seq: number, text: 
   return names
 }
 
-/** The number behind all that has gone on in this direction; undefined if nothing was seen of it. */
-export const watchedEnd = (row: Row, direction: Direction): number | undefined => watchOf(row).recent[direction]?.end
-
 /** Whether a datagram, or the last fragment of one, names its sender's inside address. */
 export function datagramNames(row: Row, direction: Direction, text: string, isBinary: boolean): boolean {
   const address = guardedAddress(row, direction)
@@ -111,8 +108,6 @@ class RecentBytes {
   readonly #bytes = new Uint8Array(KEPT)
   /** Of each byte its sequence number. At first numbers that belong to other places. */
   readonly #numbers = Int32Array.from({ length: KEPT }, (_, place) => place + 1)
-  /** The highest number behind a byte that has come; undefined before the first one. */
-  end: number | undefined
 
   #at(seq: number): string | undefined {
     const place = seq & (KEPT - 1)
@@ -142,7 +137,5 @@ class RecentBytes {
       this.#bytes[place] = text.charCodeAt(i)
       this.#numbers[place] = (seq + i) | 0
     }
-    const end = (seq + text.length) | 0
-    if (this.end === undefined || ((end - this.end) | 0) > 0) this.end = end
   }
 }

@@ -26,7 +26,8 @@ it('is covered by what is counted: of silent connections, busy ones, such with g
   const dialogue = await start(failing('FAIL'))
   dialogue.tell(dialogue.client, 'NOOP\r\n')
   const helped = await import('../../../src/datapath/helped/helped-connections.ts')
-  const { beginWatch, segmentNames, watchedEnd } = await import('../../../src/datapath/helped/watch.ts')
+  const { beginWatch, segmentNames } = await import('../../../src/datapath/helped/watch.ts')
+  const { noteSent, receiverNext } = await import('../../../src/datapath/helped/receiver-next.ts')
   const { connections, hot } = await import('../../../src/conntrack/connections.shard.ts')
   // As many copies of a helped connection's row.
   const row = connections.highest
@@ -59,8 +60,11 @@ it('is covered by what is counted: of silent connections, busy ones, such with g
   expectCovered('ones with gaps')
   for (const each of rows) {
     beginWatch(each, 'threw', false)
-    for (const direction of DIRECTIONS) segmentNames(each, direction, 0, 'NOOP\r\n')
+    for (const direction of DIRECTIONS) {
+      segmentNames(each, direction, 0, 'NOOP\r\n')
+      for (let i = 0; i < 40; i++) noteSent(each, direction, 100 * i, 100 * i + 6)
+    }
   }
-  expect(DIRECTIONS.map((direction) => watchedEnd(rows[0]!, direction))).toContain(6)
+  expect(DIRECTIONS.map((direction) => receiverNext(rows[0]!, direction))).toEqual([6, 6])
   expectCovered('watched ones')
 })
