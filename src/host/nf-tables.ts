@@ -71,7 +71,7 @@ export interface Table extends TableName {
 
 export interface BaseChain {
   readonly name: string
-  /** NF_INET_*: 0 prerouting, 2 forward. */
+  /** NF_INET_*: 0 prerouting, 2 forward, 3 output. */
   readonly hook: number
   readonly priority: number
 }

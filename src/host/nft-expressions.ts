@@ -55,6 +55,7 @@ const ADDRESS = { number: 7, length: 4, isBigEndian: true } as const // ipv4_add
 const PROTOCOL_NUMBER = { number: 12, length: 1, isBigEndian: false } as const // inet_proto
 const PORT = { number: 13, length: 2, isBigEndian: true } as const // inet_service
 const INDEX = { number: 20, length: 4, isBigEndian: false } as const // iface_index
+const FLAGS = { number: 14, length: 1, isBigEndian: false } as const // tcp_flag
 const NAME = { number: 41, length: 16, isBigEndian: false } as const // ifname
 
 // --- loads ---
@@ -111,10 +112,13 @@ export const OUTPUT_NAME = meta(7, NAME)
 export const L4_PROTOCOL = meta(16, PROTOCOL_NUMBER)
 /** `meta pkttype` */
 export const LINK_PACKET_TYPE = meta(19, PACKET_TYPE)
-/** `ip protocol`, `ip daddr`, `th dport` */
+/** `ip protocol`, `ip saddr`, `ip daddr`, `th sport`, `th dport`, `tcp flags` */
 export const IP_PROTOCOL = payload(NETWORK_HEADER, 9, PROTOCOL_NUMBER)
+export const SOURCE = payload(NETWORK_HEADER, 12, ADDRESS)
 export const DESTINATION = payload(NETWORK_HEADER, 16, ADDRESS)
+export const SOURCE_PORT = payload(TRANSPORT_HEADER, 0, PORT)
 export const DESTINATION_PORT = payload(TRANSPORT_HEADER, 2, PORT)
+export const TCP_FLAGS = payload(TRANSPORT_HEADER, 13, FLAGS)
 /** `fib daddr oif` as a yes or no and as it is, `fib daddr oifname`, `fib daddr type` */
 export const ROUTE_EXISTS = fib(1, FIB_PRESENT, NUMBER)
 export const ROUTE_OUTPUT_INDEX = fib(1, 0, INDEX)

@@ -20,6 +20,11 @@
 //
 // An interface is asked for by its name and by its index, and is ours if either says so: one that is renamed keeps its
 // index, one that is made anew keeps its name. So neither lets a packet out before natloom has heard of it.
+//
+// The chain `output` is for the time until a contested port is found, by looks about once a second. A socket that has
+// just been opened on a port of one of NAT's connections gets that connection's segments, and the kernel would answer
+// each that no connection of the host takes with a reset (net/ipv4/tcp_ipv4.c, tcp_v4_send_reset): RST alone. It is
+// never sent from NAT's ports. What ends a connection of the host's own has an ACK and is sent.
 
 import type { Addr } from '../wire/address.ts'
 import { PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
@@ -51,6 +56,9 @@ import {
   ROUTE_OUTPUT_INDEX,
   ROUTE_OUTPUT_NAME,
   SOCKET_TRANSPARENT,
+  SOURCE,
+  SOURCE_PORT,
+  TCP_FLAGS,
 } from './nft-expressions.ts'
 import type { PortRange } from './port-range.ts'
 
@@ -95,18 +103,21 @@ export interface Chain extends BaseChain {
   readonly rules: readonly (readonly Expression[])[]
 }
 
-/** NF_INET_PRE_ROUTING, NF_INET_FORWARD */
+/** NF_INET_PRE_ROUTING, NF_INET_FORWARD, NF_INET_LOCAL_OUT */
 const PREROUTING = 0
 const FORWARD = 2
+const OUTPUT = 3
 const BEFORE_DEFRAGMENTATION = -450
 const BEFORE_USERS_RULES = -300
 const PACKET_HOST = 0
+const RST = 0x04
 /** RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST */
 const FOR_THE_HOST = [2, 3, 5]
 
 export const chainsOf = (set: RuleSet): Chain[] => [
   { name: 'prerouting', hook: PREROUTING, priority: BEFORE_DEFRAGMENTATION, rules: preroutingRules(set) },
   { name: 'forward', hook: FORWARD, priority: BEFORE_USERS_RULES, rules: forwardRules(set) },
+  { name: 'output', hook: OUTPUT, priority: BEFORE_USERS_RULES, rules: outputRules(set) },
 ]
 
 function preroutingRules(set: RuleSet): Expression[][] {
@@ -175,6 +186,17 @@ const forwardRules = ({ inside, outside }: RuleSet): Expression[][] => [
   [...byNone(CAME_BY, outside), ACCEPT],
   ...dropBy(LEAVES_BY, inside),
 ]
+
+function outputRules({ shared, natPorts }: RuleSet): Expression[][] {
+  if (shared.length === 0) return []
+  const natPort = [
+    ...match(SOURCE, addresses(shared)),
+    ...match(IP_PROTOCOL, bytes([PROTO_TCP])),
+    ...matchPorts(SOURCE_PORT, natPorts),
+  ]
+  // By whatever interface it would leave: the peer is where the routes say.
+  return [[...matchNot(OUTPUT_NAME, names(['lo'])), ...natPort, ...match(TCP_FLAGS, bytes([RST])), DROP]]
+}
 
 /** What tells an interface of a packet's way, in both manners. */
 interface Way {

@@ -44,13 +44,13 @@ const requests = {
     return sha256(blob)
   },
   /** Greets with the peer's endpoint, then echoes. */
-  async serveTcpEcho(port: number): Promise<void> {
+  async serveTcpEcho(port: number, address = '0.0.0.0'): Promise<void> {
     const server = createServer((socket) => {
       socket.on('error', () => socket.destroy())
       socket.write(`${socket.remoteAddress}:${socket.remotePort}`)
       socket.pipe(socket)
     })
-    await once(server.listen(port, '0.0.0.0'), 'listening')
+    await once(server.listen(port, address), 'listening')
   },
   /** Answers with the sender's address and what it sent. */
   async serveUdpEcho(port: number): Promise<void> {
@@ -140,6 +140,11 @@ const requests = {
     const name = connections.size
     connections.set(name, socket)
     return { name, seen }
+  },
+  /** Sends the first segment of a connection from this port, whatever becomes of it. */
+  async beginFrom(own: number, address: string, port: number): Promise<void> {
+    connect({ host: address, port, localPort: own }).on('error', () => {})
+    await new Promise(setImmediate)
   },
   /** What comes back over the connection, or the code of its error. */
   async echo(name: number, text: string): Promise<string> {

@@ -90,12 +90,33 @@ describe('a port that NAT has given out, and on which the host opens a socket', 
     flow.close()
   })
 
-  it('is the host’s listener no more than another’s: a connection of NAT’s is not reset by it', async () => {
-    await network.outside.ask('serveTcpEcho', 7)
+  /** A connection of NAT's to the server, its external port, and whether it goes on. */
+  const connection = async () => {
     const { name, seen } = await network.lan.ask('open', SERVER, 7)
-    const port = Number(seen.split(':')[1])
-    await network.gateway.ask('serveTcpEcho', port)
-    expect(await natloom.logged('a port that NAT has given out')).toMatchObject({ protocol: 6, port })
-    expect(await network.lan.ask('echo', name, 'still there?')).toBe('still there?')
+    const goesOn = async () => {
+      for (const text of ['still there?', 'and now?']) expect(await network.lan.ask('echo', name, text)).toBe(text)
+    }
+    return { port: Number(seen.split(':')[1]), goesOn }
+  }
+
+  it('is no more a listener’s: it resets no connection of NAT’s, found already or not', async () => {
+    await network.outside.ask('serveTcpEcho', 7)
+    // Most of these are between two looks at the host's sockets, when no look has found the listener.
+    for (const at of ['0.0.0.0', OUTSIDE_ADDRESS, '0.0.0.0', OUTSIDE_ADDRESS]) {
+      const { port, goesOn } = await connection()
+      await network.gateway.ask('serveTcpEcho', port, at)
+      await goesOn()
+      expect(await natloom.logged('a port that NAT has given out')).toMatchObject({ protocol: 6, port })
+      expect(rules()).toMatch(new RegExp(`tcp dport .*\\b${port}\\b.* drop`))
+      await goesOn()
+    }
+  })
+
+  it('is no connection’s of the host, which would reset one of NAT’s between the same ends', async () => {
+    for (let times = 0; times < 4; times++) {
+      const { port, goesOn } = await connection()
+      await network.gateway.ask('beginFrom', port, SERVER, 7)
+      await goesOn()
+    }
   })
 })

@@ -48,7 +48,7 @@ const tables = (): Record<string, number> =>
       .map((line) => line.replace(/^table /, ''))
       .map((table) => [table, (nft('list', 'table', ...table.split(' ')).match(/ (drop|accept)$/gm) ?? []).length]),
   )
-const RULES_OF_ONE = 19
+const RULES_OF_ONE = 20
 /** Tables with all rules. */
 const whole = (...names: string[]) => Object.fromEntries(names.map((name) => [name, RULES_OF_ONE]))
 const refused = (...args: string[]): string => {

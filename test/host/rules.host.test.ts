@@ -88,6 +88,14 @@ describe('the rules', () => {
     ])
   })
 
+  it('keep the resets of the kernel in, with which it would answer segments of NAT’s connections', () => {
+    expect(listed({}, 'output')).toEqual([
+      'type filter hook output priority raw; policy accept;',
+      'oifname != "lo" ip saddr 203.0.113.2 tcp sport 16384-60991 tcp flags == rst drop',
+    ])
+    expect(listed({ shared: [] }, 'output')).toEqual(['type filter hook output priority raw; policy accept;'])
+  })
+
   it('hide no address and no port while nothing is shared', () => {
     const rules = listed({ shared: [], pool: [] }, 'prerouting').join('\n')
     expect(rules).not.toMatch(/ip daddr|dport|ip protocol/)

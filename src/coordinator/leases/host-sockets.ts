@@ -7,7 +7,8 @@
 //   yes                     yes                goes to NAT: contested             marked, hidden, logged, counted
 //   no                      yes                goes to NAT
 // A port is NAT's if a mapping has it, an expectation has announced it, or a port forward dictates it. On a contested
-// port the host's socket gets nothing until either is gone: its answers would end NAT's flows.
+// port the host's socket gets nothing until either is gone: its answers would end NAT's flows. Until a look finds the
+// port, it gets what is sent to NAT as well; the kernel's resets of the flow's segments don't leave (host/rules).
 
 import type { Logger } from 'pino'
 import type { Host } from '../../host/host.ts'
@@ -108,8 +109,8 @@ export class HostSockets implements HostPortsState {
       if (this.#looks++ % LOOKS_PER_FORWARDS === 0) this.#served = this.#servedForwards(address)
     }
     this.#contested = [...PROTOCOLS.flatMap((protocol) => this.#taken(protocol)), ...this.#served]
-    this.#log()
     this.#hide()
+    this.#log()
     this.#nextLookAt = this.#now() + (this.#now() - began) * SHARE
   }
 

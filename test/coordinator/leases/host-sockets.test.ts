@@ -170,16 +170,17 @@ describe('a port that NAT has given out and the host has a socket on', () => {
     expect([hidden, looked.contested(UDP)]).toEqual([[['17 20000'], []], 0])
   })
 
-  it('is hidden at the next look if the host has refused', () => {
+  it('is hidden at the next look if the host has refused, and said to be when it is', () => {
     const looked = looking()
     looked.follow(externals.add(WAN, SHARED))
     change(UDP_SPACE, 20000, MAPPED)
     open(UDP, 20000)
     nftFails = true
     expect(() => looked.look()).toThrow('nft failed')
+    expect(warnings).toEqual([])
     nftFails = false
     looked.look()
-    expect(hidden).toEqual([['17 20000']])
+    expect([hidden, warnings.length]).toEqual([[['17 20000']], 1])
   })
 
   it('is logged once, and of many only fifty are, with a line that says so', () => {
