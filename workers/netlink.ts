@@ -13,6 +13,7 @@ const stop = new Int32Array(data.stop)
 const watcher = new Watcher({
   fib: new Fib(new Region(data.fib.buffer), data.fib.options),
   ports: data.ports,
+  rulesPort: data.rulesPort,
   wakeFd: data.wakeFd,
   now: () => performance.now(),
   published: () => {

@@ -247,6 +247,7 @@ export class Gateway {
     const thread = new NetlinkThread({
       fib: { buffer, options },
       ports: this.#interfaces,
+      rulesPort: this.#host.rulesPort,
       wakeFd,
       shardFds,
       changed: (links) => this.#follow(links),

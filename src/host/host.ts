@@ -105,6 +105,11 @@ export class Host {
     return this.#state !== undefined
   }
 
+  /** The netlink port by which this gateway's rules are changed, from `prepare` to `undo`. */
+  get rulesPort(): number {
+    return this.#ruleTables().port
+  }
+
   /** Throws HostError; `undo` takes back what was changed until then. */
   apply(): void {
     this.#isApplied = true

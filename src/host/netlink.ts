@@ -25,6 +25,8 @@ export interface Message {
   readonly type: number
   readonly flags: number
   readonly sequence: number
+  /** The netlink port of the socket whose request is answered or, in a notification, was carried out; 0: the kernel's. */
+  readonly port: number
   /** The bytes behind the header. */
   readonly body: DataView
 }
@@ -78,6 +80,7 @@ export function* messages(bytes: Uint8Array): Generator<Message> {
       type: view.getUint16(at + 4, true),
       flags: view.getUint16(at + 6, true),
       sequence: view.getUint32(at + 8, true),
+      port: view.getUint32(at + 12, true),
       body: new DataView(bytes.buffer, bytes.byteOffset + at + HEADER, length - HEADER),
     }
     at += aligned(length)

@@ -101,6 +101,11 @@ export class RuleTables {
     else this.#tables = this.way === 'plain' ? [plain] : [plain, { ...plain, name: `${name}-owned`, flags }]
   }
 
+  /** The netlink port of the socket that changes the tables. */
+  get port(): number {
+    return this.#socket.port
+  }
+
   /** Throws HostError HOST_IN_USE if another process owns a table of this name. */
   refuseForeign(): void {
     this.#existing()

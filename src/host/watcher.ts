@@ -65,6 +65,8 @@ export type WatcherReport =
 export interface NetlinkThreadData {
   readonly fib: { readonly buffer: SharedArrayBuffer; readonly options: FibOptions }
   readonly ports: readonly string[]
+  /** The netlink port by which the gateway changes its nft rules: those changes aren't reported. */
+  readonly rulesPort: number
   readonly wakeFd: number
   /** The shards' eventfds. */
   readonly shardFds: readonly number[]
@@ -76,6 +78,8 @@ export interface WatcherOptions {
   readonly fib: Fib
   /** Interface names by port number. */
   readonly ports: readonly string[]
+  /** The netlink port by which the gateway changes its nft rules: those changes aren't reported. */
+  readonly rulesPort: number
   /** An eventfd: readable when a shard has asked for a neighbour, or the thread should stop. */
   readonly wakeFd: number
   /** Monotonic milliseconds. */
@@ -123,7 +127,7 @@ export class Watcher {
     // Listening begins before the first listing, so that no change between them is missed.
     this.#events = new NetlinkSocket(NETLINK_ROUTE, GROUPS)
     this.#kernel = new NetlinkSocket(NETLINK_ROUTE)
-    this.#ruleset = new RulesetWatch()
+    this.#ruleset = new RulesetWatch(options.rulesPort)
     this.#pollSet = new Uint8Array(24) // three struct pollfd: fd i32, events i16, revents i16
     this.#pollView = new DataView(this.#pollSet.buffer)
     for (const [index, fd] of [this.#events.fd, options.wakeFd, this.#ruleset.fd].entries()) {

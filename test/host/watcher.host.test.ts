@@ -32,6 +32,7 @@ class Watched {
     const workerData: NetlinkThreadData = {
       fib: { buffer, options },
       ports: PORTS,
+      rulesPort: 0,
       wakeFd: this.#wakeFd,
       shardFds: [this.#shardFd],
       stop: this.#stop,
@@ -275,7 +276,8 @@ describe('a neighbour in use', () => {
 
       let now = 0
       const { view: fib } = allocate((region) => new Fib(region, { ports: 1, shards: 1 }))
-      const options = { fib, ports: ['lan0'], wakeFd, now: () => now, published: () => {}, report: () => {} }
+      const silent = { published: () => {}, report: () => {} }
+      const options = { fib, ports: ['lan0'], rulesPort: 0, wakeFd, now: () => now, ...silent }
       const watcher = inside(host, () => new Watcher(options))
       const turnAt = (time: number) => {
         now = time
