@@ -93,9 +93,12 @@ export function claimRange(
   { own, running, killed }: RangeClaims,
 ): { readonly claim: RangeClaim | null; readonly range: PortRange } {
   const before = [...(own ? [own] : []), ...running, ...killed]
-  const original = (isSetBy(current, before) ? before[0]?.original : undefined) ?? current
-  const claim = wanted && { original, set: wanted }
-  return { claim, range: common(claim ? [claim, ...running] : running) ?? original }
+  const isOurs = isSetBy(current, before)
+  const original = (isOurs ? before[0]?.original : undefined) ?? current
+  // One that needs none leaves an administrator's to those who do: nobody else would remember it.
+  if (!wanted) return { claim: null, range: (isOurs ? common(running) : undefined) ?? original }
+  const claim = { original, set: wanted }
+  return { claim, range: common([claim, ...running]) ?? original }
 }
 
 /** What the range is to be when this gateway ends; undefined: as it is, since an administrator has changed it. */

@@ -91,4 +91,15 @@ describe('the port range of several gateways', () => {
     expect(claimRange(DEBIAN, null, { own: null, running: [], killed: [] })).toEqual({ claim: null, range: DEBIAN })
     expect(releaseRange(DEBIAN, { own: null, running: [], killed: [] })).toBeUndefined()
   })
+
+  it('is an administrator’s also where a gateway that shares no address starts beside others', () => {
+    const running = claimRange(DEBIAN, WANTED[0]!, { own: null, running: [], killed: [] }).claim!
+    const others = { running: [running], killed: [] }
+    expect(claimRange(FOREIGN, null, { own: null, ...others })).toEqual({ claim: null, range: FOREIGN })
+    // Also if it shared one before it was killed; what gateways have set is brought in line with those that run.
+    const own = { original: DEBIAN, set: WANTED[1]! }
+    expect(claimRange(FOREIGN, null, { own, ...others })).toEqual({ claim: null, range: FOREIGN })
+    expect(claimRange(WANTED[1]!, null, { own, ...others })).toEqual({ claim: null, range: WANTED[0] })
+    expect(claimRange(WANTED[1]!, null, { own, running: [], killed: [] })).toEqual({ claim: null, range: DEBIAN })
+  })
 })
