@@ -25,7 +25,7 @@ export interface Message {
   readonly type: number
   readonly flags: number
   readonly sequence: number
-  /** The netlink port of the socket whose request is answered or, in a notification, was carried out; 0: the kernel's. */
+  /** The netlink port of the socket whose request is answered or, of a notification, was carried out; 0: the kernel. */
   readonly port: number
   /** The bytes behind the header. */
   readonly body: DataView
