@@ -42,7 +42,8 @@ export default defineConfig({
   // Tests run from source; a test that crashes shards has test/faults/crash.ts instead.
   resolve: { alias: { '#faults': source('src/memory/no-faults.ts') } },
   test: {
-    // One process a file: a shard's memory is module-level state, and koffi's mappings belong to a process.
+    // One process a file: a shard's memory is module-level state, and koffi's mappings belong to a process. Those of
+    // `unit`, which are many and short, share some, and each has modules of its own (test/fresh-modules.ts).
     pool: 'forks',
     // More than there are processors: where one waits, another runs.
     maxWorkers: availableParallelism() + 2,
@@ -52,7 +53,16 @@ export default defineConfig({
     testTimeout: TEST_LIMIT_MS,
     hookTimeout: TEST_LIMIT_MS,
     projects: [
-      { extends: true, test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [HOST, LONG] } },
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: [HOST, LONG],
+          isolate: false,
+          setupFiles: ['test/fresh-modules.ts'],
+        },
+      },
       { extends: true, test: { name: 'long', include: [LONG] } },
       { extends: true, test: { name: 'host', include: [HOST] } },
     ],

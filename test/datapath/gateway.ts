@@ -36,8 +36,8 @@ import { type Tables, tablesOf } from './tables.ts'
 import { faultsOf } from './verify.ts'
 
 const VIRTIO = 10
-/** A tenth of what a gateway has on a shared address: each one started here looks at every port. */
-const PORTS = [16384, 20479] as const
+/** Far fewer than a gateway has on a shared address: each one started here looks at every port. */
+const PORTS = [19968, 20991] as const
 /** A round of the expiry sweep takes about a second, in sixteenths of it. */
 const TURN_MS = 63
 const SWEEP_MS = 1200
@@ -51,7 +51,7 @@ export interface GatewayOptions extends Network {
   readonly connections?: number
   /** Addresses that natloom has to itself; without any it shares the interface's own. */
   readonly pool?: readonly string[]
-  /** NAT's ports on an address, inclusive (16384-20479); whole blocks of `blockSize` (64). */
+  /** NAT's ports on an address, inclusive (19968-20991); whole blocks of `blockSize` (64). */
   readonly ports?: readonly [first: number, last: number]
   readonly blockSize?: number
   readonly icmpErrorsPerSecond?: number
