@@ -9,14 +9,15 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
+import { numberAt } from './arguments.ts'
 import { makeMemory, type PipelineResult } from './pipeline-memory.ts'
 import { summary } from './statistics.ts'
 
 const SHARDS = [0, 1]
 const SECONDS = 2
 const PIPELINE = new URL('./pipeline.js', import.meta.url)
-const flows = Number(process.argv[2] ?? 1000)
-const rounds = Number(process.argv[3] ?? 7)
+const flows = numberAt(1, 'FLOWS', 1000)
+const rounds = numberAt(2, 'ROUNDS', 7)
 const run = promisify(execFile)
 
 const argv = (shard: number): string[] => [flows, SECONDS, shard, SHARDS.length].map(String)

@@ -5,9 +5,10 @@
 //   node dist/bench/expectations.js [OPERATIONS [SEED]]
 
 import { expectAmongThreads } from '../test/conntrack/expectation-threads.ts'
+import { numberAt } from './arguments.ts'
 
-const operations = Number(process.argv[2] ?? 1_000_000)
-const seed = Number(process.argv[3] ?? 1)
+const operations = numberAt(1, 'OPERATIONS', 1_000_000)
+const seed = numberAt(2, 'SEED', 1, 0)
 const POINTS_A_CRASH = 30_000
 
 for (const shards of [2, 4])

@@ -11,11 +11,12 @@ import { fileURLToPath } from 'node:url'
 import { BUILTIN } from '../src/helpers/builtin.ts'
 import { play } from '../test/helpers/dialogues.ts'
 import { faultsOf, mutated, randomOf, recut } from '../test/helpers/mutations.ts'
+import { numberAt } from './arguments.ts'
 import { SESSIONS } from './helpers-sessions.ts'
 import { describeMachine, machine } from './machine.ts'
 
-const streams = Number(process.argv[2] ?? 1_000_000)
-const throughShard = Number(process.argv[3] ?? 20_000)
+const streams = numberAt(1, 'STREAMS', 1_000_000)
+const throughShard = numberAt(2, 'STREAMS THROUGH A SHARD', 20_000, 0)
 /** What a packet of a helped control connection may cost in all, in microseconds. */
 const WANTED_US = 10
 const MOST_SHOWN = 10

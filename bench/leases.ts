@@ -5,9 +5,10 @@
 //   node dist/bench/leases.js [OPERATIONS [SEED]]
 
 import { leaseAmongThreads } from '../test/nat/lease-threads.ts'
+import { numberAt } from './arguments.ts'
 
-const operations = Number(process.argv[2] ?? 1_000_000)
-const seed = Number(process.argv[3] ?? 1)
+const operations = numberAt(1, 'OPERATIONS', 1_000_000)
+const seed = numberAt(2, 'SEED', 1, 0)
 for (const shards of [2, 4]) {
   const report = await leaseAmongThreads(shards, Math.ceil(operations / shards), seed)
   const { seconds, ...counts } = report
