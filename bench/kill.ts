@@ -113,6 +113,8 @@ async function run(topology: Topology, processes: Processes, wanted: number): Pr
   await Promise.race([allCrashed, failed, late])
   // The successor of the last shard that crashed must carry traffic, too.
   await Promise.race([delay(SETTLES_MS), failed])
+  // Shards go on crashing, but no stream can tell what those after the end have cost.
+  const measured = [...crashes]
   streams.child.send('end')
   const [report] = (await Promise.race([once(streams.child, 'message'), failed])) as [StreamsReport]
   const placement = new Placement()
@@ -125,7 +127,7 @@ async function run(topology: Topology, processes: Processes, wanted: number): Pr
   gateway.program.child.kill('SIGTERM')
   const { code, signal } = await gateway.program.within(PATIENCE_MS)
   const stopped = code === 0 ? [] : [`natloom run ended with ${code ?? signal} after SIGTERM`]
-  return { crashes, report, listed, wrong: [...report.problems, ...placement.wrong(flows), ...stopped] }
+  return { crashes: measured, report, listed, wrong: [...report.problems, ...placement.wrong(flows), ...stopped] }
 }
 
 const ms = (value: number): string => `${Math.round(value)} ms`
@@ -154,17 +156,16 @@ async function main(): Promise<number> {
   const { crashes, report, listed, wrong } = outcome
   const { gaps, calm } = gapsOf(crashes, report.streams, listed)
   const gap = summary(gaps)
-  const [pieces, datagrams] = [
-    report.connections.reduce((sum, { pieces }) => sum + pieces, 0),
-    report.streams.reduce((sum, { received }) => sum + received, 0),
-  ]
+  const pieces = report.connections.reduce((sum, { pieces }) => sum + pieces, 0)
+  const datagrams = report.streams.reduce((sum, { received }) => sum + received, 0)
+  const lost = report.streams.reduce((sum, { lost }) => sum + lost, 0)
   console.log(
     [
       '',
       `  crashes       ${crashes.length}`,
       `  gap           median ${ms(gap.median)}, most ${ms(gap.most)}; without a crash at most ${ms(calm)}`,
       `  TCP           ${report.connections.length} connections, ${pieces} pieces echoed`,
-      `  UDP           ${report.streams.length} streams, ${datagrams} datagrams echoed`,
+      `  UDP           ${report.streams.length} streams, ${datagrams} datagrams echoed, ${lost} lost`,
       `  new flows     ${report.fleeting.begun}, of which ${report.fleeting.unanswered} had no answer`,
       '',
       ...wrong.map((line) => `  ${line}`),

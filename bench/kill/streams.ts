@@ -57,6 +57,8 @@ const { host, port, from, streams, connections, everyMs = 1 } = JSON.parse(proce
 const problems: string[] = []
 const address = (number: number): string => from[number % from.length] as string
 let ending = false
+/** Until the rhythm ends: a pause after that is nobody's. */
+let isSending = true
 const told = new Promise<void>((resolve) =>
   process.once('message', () => {
     ending = true
@@ -88,7 +90,7 @@ class Stream {
     this.#source = source
     socket.on('message', (message) => {
       const now = Date.now()
-      if (now - this.#last > PAUSE_MS) this.#pauses.push({ from: this.#last, to: now })
+      if (isSending && now - this.#last > PAUSE_MS) this.#pauses.push({ from: this.#last, to: now })
       this.#last = now
       this.#received++
       if (message.length !== 8 || message.readUInt32BE() > this.#sent)
@@ -211,6 +213,7 @@ await told
 clearInterval(asking)
 const ended = await conversations
 clearInterval(rhythm)
+isSending = false
 await Promise.all(questions)
 await Promise.all(all.map((stream) => stream.settled()))
 const report: StreamsReport = {
