@@ -69,6 +69,10 @@ export const HELPED = 1 << 19
 export const EXPECTED = 1 << 20
 /** Of a helped one: an announcement that its helper can't rewrite must not go out (`onHelperFailure: reset`). */
 export const GUARDED = 1 << 21
+/** Its helper has asked for lines: what it reads is text, and an address in it is written in digits. */
+export const READS_LINES = 1 << 22
+/** Such an announcement has ended it: nothing of it goes on any more. */
+export const ENDED_BY_RESET = 1 << 23
 
 const COLD = {
   /** The mapping it goes by, 0 for protocols without ports. */
@@ -88,6 +92,10 @@ const COLD = {
   helper: 'u8',
   /** Its row in the table of sequence edits (nat/sequence-table.ts), 0 for none. */
   sequences: 'i32',
+  /** Of a guarded one what has gone on last from its inside end (datapath/helped/gone-bytes.shard.ts). */
+  gone: 'u8',
+  goneEnd: 'i32',
+  goneBytes: 'u8[16]',
   /** Of a connection that was expected: where its master is, and by which generation of that row; row 0 for none. */
   masterShard: 'u8',
   masterRow: 'i32',

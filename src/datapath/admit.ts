@@ -120,7 +120,7 @@ function admit(i: number): Row {
   const open = side === INSIDE ? openFromInside : openFromOutside
   const row = open(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
   if (row === 0) return refuse(tellSender(i))
-  beginHelp(row, 0)
+  beginHelp(row)
   return row
 }
 

@@ -18,7 +18,7 @@ export const HANDOVER_POINTS = [
 ] as const
 
 /** Those that only helped connections reach. */
-export const HELP_POINTS = ['help begun'] as const
+export const HELP_POINTS = ['help begun', 'gone bytes half noted'] as const
 
 export type DatapathFaultPoint = (typeof HANDOVER_POINTS)[number] | (typeof HELP_POINTS)[number]
 

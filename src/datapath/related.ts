@@ -11,16 +11,14 @@ import type { Handle, Row } from '../memory/brand.ts'
 import { openExpected } from '../nat/expected.shard.ts'
 import { formatAddress, ntohs, type ProtocolNumber } from '../wire/address.ts'
 import { PROTO_TCP } from '../wire/ipv4.ts'
-import { beginHelp, countCutOff } from './helped/helped-connections.ts'
+import { countCutOff, makeNamed } from './helped/helped-connections.ts'
 import { blame } from './helped/helper-errors.ts'
 import { DST, KEY, PORTS, SRC } from './packet/burst.ts'
 
 /** Makes the connection of packet i, which the claimed expectation lets in: its row; 0 if none (nat/refusal.ts). */
 export function openRelated(handle: Handle, i: number): Row {
   const helper = field(handle, 'childHelper')
-  const row = openExpected(handle, KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
-  if (row !== 0) beginHelp(row, helper)
-  return row
+  return makeNamed(helper, () => openExpected(handle, KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!))
 }
 
 /**

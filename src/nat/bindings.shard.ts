@@ -199,6 +199,8 @@ export function makeConnection(made: NewConnection): Row {
   cold.helper[row] = 0
   cold.masterRow[row] = 0
   cold.sequences[row] = 0
+  cold.gone[row] = 0
+  hot[base + CONN.state]! |= helpBits(row)
   confirm(row)
   fault('connection without permission')
   if (isFromInside) permitRemote(row)
@@ -263,7 +265,16 @@ export function unrepliedQueueOf(row: Row): Queue {
   return unrepliedQueue(externalOf(bound))
 }
 
+let helpBits: (row: Row) => number = () => 0
 let endHelp: (row: Row) => void = () => {}
+
+/**
+ * `bits` says which bits of the state word a connection has because a helper should read it. It has them as soon as
+ * anybody can find it: if the thread ends before help has begun, its successor must know.
+ */
+export function onHelpedBegin(bits: (row: Row) => number): void {
+  helpBits = bits
+}
 
 /** `end` is called with each helped connection that is about to end. */
 export function onHelpedEnd(end: (row: Row) => void): void {

@@ -18,7 +18,8 @@ export function endConnections(): void {
 /** The indices are empty when the last connection has ended: they are derived, and removing clears a cell. */
 export function clearTables(): void {
   endConnections()
-  for (const column of Object.values(cold)) column.fill(0, 0, connections.highest + 1)
-  for (const rows of [connections, mappings, permissions]) rows.clear()
+  const rows = cold.created.length
+  for (const column of Object.values(cold)) column.fill(0, 0, (connections.highest + 1) * (column.length / rows))
+  for (const table of [connections, mappings, permissions]) table.clear()
   clearEdits()
 }

@@ -54,8 +54,9 @@ export class ByteQueue {
     this.drop(this.length)
   }
 
-  text(): string {
-    return this.#bytes.toString('latin1', this.#from, this.#to)
+  /** Its bytes from one place to another, a character each. */
+  text(from = 0, to = this.length): string {
+    return this.#bytes.toString('latin1', this.#from + from, this.#from + to)
   }
 
   /** Copies `length` bytes from the queue's byte `from` on to `target`. */

@@ -40,7 +40,7 @@ import {
 } from '../packet/burst.ts'
 import { mem, scratchFrame } from '../packet/packet-memory.ts'
 import { receiverNext } from './receiver-next.ts'
-import { watchOf } from './watch.ts'
+import { noteEnded } from './watch.ts'
 
 const TTL = 64
 
@@ -55,7 +55,7 @@ export function endByReset(row: Row, direction: Direction, unseen: number, why: 
   sendReset(row, direction, receiverNext(row, direction) ?? unseen)
   if (nextBack !== undefined) sendReset(row, back, nextBack)
   trackReset(baseOf(row), direction)
-  watchOf(row).hasEnded = true
+  noteEnded(row)
   counters[CELL.helperResets + HELPER_RESETS.indexOf(why)]! += 1
 }
 

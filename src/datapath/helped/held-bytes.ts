@@ -15,7 +15,7 @@ import { acceptUnread, read } from './helper-call.ts'
 import { LONGEST_GAP, LONGEST_HOLD } from './limits.ts'
 import { mayNameAddress } from './named-address.ts'
 import { pack, sendAccepted, unpack } from './segments.ts'
-import { insideAddress } from './watch.ts'
+import { insideAddress, isBinary } from './watch.ts'
 
 const CHECK_EVERY = 10
 /** A shard that sleeps looks again after 50 ms at the latest (workers/run.ts), so bytes are let go so much earlier. */
@@ -91,11 +91,12 @@ function releaseOld(helped: HelpedConnection, direction: Direction): void {
 }
 
 /** Whether the first `length` characters of the text have begun to name the inside address of their sender. */
-function isNaming({ row, streams, readsLines }: HelpedConnection, direction: Direction, length: number): boolean {
+function isNaming({ row, streams }: HelpedConnection, direction: Direction, length: number): boolean {
   const { text } = streams[direction]
   const address = insideAddress(row, direction)
   if (address === 0) return false
-  return mayNameAddress(text.slice(0, length), address, !readsLines) && mayNameAddress(text, address, !readsLines)
+  const begins = (bytes: string): boolean => mayNameAddress(bytes, address, isBinary(row))
+  return begins(text.slice(0, length)) && begins(text)
 }
 
 /**

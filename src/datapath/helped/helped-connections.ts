@@ -17,7 +17,7 @@ import {
 } from '../../helpers/registry.shard.ts'
 import { enterHelper, leaveHelper } from '../../helpers/running-helper.shard.ts'
 import type { Row } from '../../memory/brand.ts'
-import { onHelpedEnd } from '../../nat/bindings.shard.ts'
+import { onHelpedBegin, onHelpedEnd } from '../../nat/bindings.shard.ts'
 import { editsInForce, forgetEdits, isEdited } from '../../nat/sequence-edits.shard.ts'
 import { fault } from '../fault-points.ts'
 import type { Ingress } from '../packet/burst.ts'
@@ -41,8 +41,6 @@ export interface HelpedConnection {
   readonly streams: readonly [Stream, Stream]
   /** The last accepted byte did not end a line. */
   readonly midLine: [boolean, boolean]
-  /** The helper has asked for lines: where it writes an address, it writes text. */
-  readsLines: boolean
   /** The helper waits for a port, or for acknowledgements, before it reads the pending bytes again. */
   readonly waits: [boolean, boolean]
   /** The headers that held bytes go on after. */
@@ -74,6 +72,7 @@ export function attachHelpedConnections(): void {
   mustRelease = false
   attachWatches()
   attachReceiverNext()
+  onHelpedBegin(helpBits)
   onHelpedEnd(endHelp)
 }
 
@@ -89,28 +88,44 @@ export function heapOfHelped(): number {
 
 export const helpedConnectionOf = (row: Row): HelpedConnection | undefined => helpedConnections.get(row)
 
-/** A connection has begun: the helper that its expectation names reads it, else the one that its tuple is bound to. */
-export function beginHelp(row: Row, named: number): void {
+/** The helper that the expectation of the connection which is being made names; 0 for none. */
+let named = 0
+
+/** Makes the row of a connection whose expectation names this helper; 0 as `make` returns it. */
+export function makeNamed(helper: number, make: () => Row): Row {
+  named = helper
+  const row = make()
+  if (row !== 0) beginHelp(row)
+  named = 0
+  return row
+}
+
+/** Its number: the one that its expectation names, else the one that its tuple is bound to; or 0. */
+function helperOf(row: Row): number {
+  if (named !== 0) return named
   const base = row << CONN_SHIFT
-  const id =
-    named !== 0
-      ? named
-      : findHelper(
-          protocolOf(row),
-          hot[base + CONN.replyDst]!,
-          hot[base + CONN.replySrc]!,
-          invertPorts(hot[base + CONN.replyPorts]!),
-        )
-  if (id === 0) return
+  const ports = invertPorts(hot[base + CONN.replyPorts]!)
+  return findHelper(protocolOf(row), hot[base + CONN.replyDst]!, hot[base + CONN.replySrc]!, ports)
+}
+
+/** Bits that a row is confirmed with. If the thread ends in the helper's code, it is never offered to one again. */
+function helpBits(row: Row): number {
+  const id = helperOf(row)
+  if (id === 0) return 0
+  const helper = helperById(id)
+  if (helper === undefined) return isUnavailable(id) ? HELPED | GUARDED : 0
+  return helper.onFailure === 'pass' ? HELPED : HELPED | GUARDED
+}
+
+/** A connection has begun, and its packets take the slow way if a helper should read it: that helper reads it. */
+export function beginHelp(row: Row): void {
+  if ((hot[(row << CONN_SHIFT) + STATE]! & HELPED) === 0) return
+  const id = helperOf(row)
   const helper = helperById(id)
   if (helper === undefined) {
-    if (!isUnavailable(id)) return
-    hot[base + STATE]! |= HELPED | GUARDED
-    beginWatch(row, 'unregistered', false)
+    beginWatch(row, 'unregistered')
     return
   }
-  // Before the helper's code: if the thread ends in there, the row outlives it, and is never offered to a helper again.
-  hot[base + STATE]! |= helper.onFailure === 'pass' ? HELPED : HELPED | GUARDED
   fault('help begun')
   let state: unknown
   enterHelper(id, ENTRY.state)
@@ -120,8 +135,8 @@ export function beginHelp(row: Row, named: number): void {
     blame(helper, 'state()', error)
     leaveHelper()
     countCutOff('threw')
-    if (helper.onFailure === 'pass') hot[base + STATE]! &= ~HELPED
-    else beginWatch(row, 'threw', false)
+    if (helper.onFailure === 'pass') hot[(row << CONN_SHIFT) + STATE]! &= ~HELPED
+    else beginWatch(row, 'threw')
     return
   }
   leaveHelper()
@@ -132,7 +147,6 @@ export function beginHelp(row: Row, named: number): void {
     state,
     streams: [new Stream(row, 0), new Stream(row, 1)],
     midLine: [false, false],
-    readsLines: false,
     waits: [false, false],
     headers: [undefined, undefined],
   })
@@ -176,7 +190,7 @@ export function cutOff(helped: HelpedConnection, why: CutOff): void {
   if (why === 'done') {
     unguard(helped.row)
     forgetReceiverNext(helped.row)
-  } else if (isGuarded(helped.row)) beginWatch(helped.row, why, !helped.readsLines)
+  } else if (isGuarded(helped.row)) beginWatch(helped.row, why)
   // Sent by releaseHeld(): after the burst, so that no packet in hand is disturbed.
   if (helped.streams[0].holds || helped.streams[1].holds) {
     holding.add(helped)

@@ -40,6 +40,7 @@ import { bytes, mem } from '../packet/packet-memory.ts'
 import { attachCallBudget, type CallClocks } from './call-budget.ts'
 import { isSuperPacket, payloadText, rewriteDatagram } from './datagrams.ts'
 import { endByReset, sendReset } from './endings.ts'
+import { goneEnd, isBehindGap, noteFirst } from './gone-bytes.shard.ts'
 import { attachHeldBytes, keepHeaders } from './held-bytes.ts'
 import {
   attachHelpedConnections,
@@ -54,7 +55,16 @@ import { WINDOW } from './limits.ts'
 import { isOpening, loseReceiverNext } from './receiver-next.ts'
 import { adjustAcknowledgement, passOn, sendAccepted, sendWithoutBytes } from './segments.ts'
 import { before, least, most, type Stream } from './stream.ts'
-import { datagramNames, fragmentMayName, guardedAddress, hasEnded, isGuarded, segmentNames, watchOf } from './watch.ts'
+import {
+  datagramNames,
+  fragmentMayName,
+  guardedAddress,
+  hasEnded,
+  isBinary,
+  isGuarded,
+  segmentNames,
+  watchOf,
+} from './watch.ts'
 
 const { state: STATE } = CONN
 const HELPER_VERDICT = DROP['helper-verdict']
@@ -108,7 +118,7 @@ function unread(i: number): Verdict {
 
 /** Lets the helper read packet i, and rewrites it. ACCEPT, or why it is to be dropped. */
 function readDatagram(i: number, helped: HelpedConnection): Verdict {
-  const { row, readsLines } = helped
+  const { row } = helped
   const direction = directionOf(REF[i]!)
   const text = payloadText(i)
   if (!call(helped, direction, text, WHOLE)) {
@@ -121,7 +131,7 @@ function readDatagram(i: number, helped: HelpedConnection): Verdict {
   // A datagram is not held: what can't be rewritten now is dropped, for its sender to repeat.
   const isUndone = isCutOff || isRefused || mustWait || (mangled.length > 0 && !isRewritten)
   const left = isRewritten ? without(text, mangled) : text
-  const isDropped = isUndone && datagramNames(row, direction, left, !readsLines)
+  const isDropped = isUndone && datagramNames(row, direction, left, isBinary(row))
   if (isDropped || (mangled.length > 0 && !isRewritten)) withdrawMade()
   if (!isDropped) {
     if (isRewritten) counters[CELL.helperRewrites]! += mangled.length
@@ -138,6 +148,7 @@ function segment(i: number): Verdict {
   const direction = directionOf(REF[i]!)
   const helped = helpedConnectionOf(row)
   if (KIND[i] !== FLOW) return fragment(i, helped)
+  if (isSyn(i)) noteSyn(i)
   if (helped === undefined) return adjust(i)
   const at = L4[i]!
   const flags = tcp.flags(mem, at)
@@ -157,6 +168,12 @@ function segment(i: number): Verdict {
   return gone
 }
 
+/** A SYN that opens the connection, also without a stream: what goes on will be followed from its number on. */
+function noteSyn(i: number): void {
+  const row = rowOf(REF[i]!)
+  if (guardedAddress(row, directionOf(REF[i]!)) !== 0 && isOpening(row)) noteFirst(row, (tcp.seq(mem, L4[i]!) + 1) | 0)
+}
+
 /** A SYN of either end. Data in it (RFC 7413) can't be read, and so the helper is cut off. */
 function begin(i: number, helped: HelpedConnection, stream: Stream, back: Stream): void {
   const at = L4[i]!
@@ -174,8 +191,9 @@ function acknowledge(helped: HelpedConnection, direction: Direction, number: num
   const stream = helped.streams[direction]
   stream.acknowledge(number)
   if (helped.helper !== undefined) return
-  // Segments now pass that the stream doesn't see, so it follows the receiver.
   endEdits(helped.row, direction, number)
+  // Where nothing is watched, segments now pass that the stream doesn't see, so it follows the receiver.
+  if (guardedAddress(helped.row, direction) !== 0) return
   const has = toSender(helped.row, direction, number)
   if (editsInForce(helped.row, direction) === 0 && before(stream.done, has)) stream.skipTo(has)
 }
@@ -312,10 +330,12 @@ function unreadSegment(i: number): Verdict {
   if (guardedAddress(row, direction) === 0) return passOn(i)
   const at = L4[i]!
   const seq = (tcp.seq(mem, at) + (isSyn(i) ? 1 : 0)) | 0
-  if (!segmentNames(row, direction, seq, payloadText(i))) return passOn(i)
+  const text = payloadText(i)
+  if (text !== '' && isBehindGap(row, seq)) return HELPER_WINDOW
+  if (!segmentNames(row, direction, seq, text)) return passOn(i)
   // Nobody is there yet who could be told; without the data the sender will try again (RFC 7413 4.2.2).
   if (isSyn(i)) return HELPER_FAILED
-  endByReset(row, direction, toReceiver(row, direction, seq), watchOf(row).why)
+  endByReset(row, direction, toReceiver(row, direction, goneEnd(row) ?? seq), watchOf(row).why)
   return HELPER_FAILED
 }
 

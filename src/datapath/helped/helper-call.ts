@@ -22,7 +22,7 @@ import { blame } from './helper-errors.ts'
 import { FAIR_SHARE, MOST_HELD, MOST_KEPT, MOST_KEPT_OF_ONE } from './limits.ts'
 import { mayNameAddress, namesAddress } from './named-address.ts'
 import type { Replacement, Stream } from './stream.ts'
-import { guardedAddress, isGuarded, segmentNames, watchOf } from './watch.ts'
+import { guardedAddress, isBinary, isGuarded, noteReadsLines, segmentNames, watchOf } from './watch.ts'
 
 const HELPER_VERDICT = DROP['helper-verdict']
 const HELPER_FAILED = DROP['helper-failed']
@@ -83,7 +83,7 @@ function endOfHelp(stream: Stream, held: number): CutOff | undefined {
  * the call is done: one that ends its connection leaves nothing behind.
  */
 function failureIn(
-  { row, readsLines }: HelpedConnection,
+  { row }: HelpedConnection,
   direction: Direction,
   length: number,
   end: CutOff | undefined,
@@ -93,10 +93,10 @@ function failureIn(
   const { text, isTooLate, isRefused, undecidedFrom, mangled } = context
   if (isTooLate) return 'not-rewritten'
   const goesOn = text.slice(0, length)
-  if (isRefused && namesAddress(without(goesOn, mangled), address, !readsLines)) return 'not-expected'
-  if (undecidedFrom >= 0 && mayNameAddress(text.slice(undecidedFrom), address, !readsLines)) return 'sender-closed'
+  if (isRefused && namesAddress(without(goesOn, mangled), address, isBinary(row))) return 'not-expected'
+  if (undecidedFrom >= 0 && mayNameAddress(text.slice(undecidedFrom), address, isBinary(row))) return 'sender-closed'
   const isUnread = end !== undefined && end !== 'done'
-  return isUnread && mayNameAddress(text.slice(length), address, !readsLines) ? end : undefined
+  return isUnread && mayNameAddress(text.slice(length), address, isBinary(row)) ? end : undefined
 }
 
 /** A text without the spans that are replaced. */
@@ -132,8 +132,8 @@ export function acceptUnread(helped: HelpedConnection, direction: Direction): Ve
     const address = guardedAddress(row, direction)
     const { text } = stream
     // Of the bytes that were held when the helper was cut off nobody knows how they would have gone on.
-    const wasHeld = address !== 0 && watch.recent[direction] === undefined
-    const isBegun = wasHeld && mayNameAddress(text, address, watch.isBinary)
+    const wasHeld = address !== 0 && !watch.hasBegun[direction]
+    const isBegun = wasHeld && mayNameAddress(text, address, isBinary(row))
     if (isBegun || segmentNames(row, direction, (stream.done - stream.gone) | 0, text))
       return fail(helped, direction, watch.why)
   }
@@ -209,7 +209,7 @@ export function call(
   leaveHelper()
   if (context.isAtWork) throw new Error('a helper has caught what the shard failed of')
   isSlow = isOverBudget(helper)
-  if (context.readsLines) helped.readsLines = true
+  if (context.readsLines) noteReadsLines(row)
   if (verdict === HelperVerdict.Drop) withdrawMade()
   else if (context.mustWait) for (const handle of context.retreat()) withdraw(handle)
   return verdict !== HelperVerdict.Drop

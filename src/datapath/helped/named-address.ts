@@ -9,8 +9,6 @@
 import type { Addr } from '../../wire/address.ts'
 import { formatAddress } from '../../wire/address.ts'
 
-/** The longest way to write an address, with leading zeros: what was seen before is kept as far back as this. */
-export const LONGEST_NAME = 15
 /** Ways to write an address that are remembered: those of senders whose helpers have failed last. */
 const MOST_REMEMBERED = 64
 const DECIMAL_DIGITS = 10
@@ -33,6 +31,10 @@ export function mayNameAddress(text: string, address: Addr, isBinary: boolean): 
   const { whole, begun } = namesOf(address, isBinary)
   return whole.test(text) || begun.test(text)
 }
+
+/** The text with a zero in place of each time that it names the address. */
+export const withoutAddress = (text: string, address: Addr, isBinary: boolean): string =>
+  text.split(namesOf(address, isBinary).whole).join('\0')
 
 function namesOf(address: Addr, isBinary: boolean): Names {
   const octets = formatAddress(address).split('.').map(Number)

@@ -16,7 +16,9 @@ import type { Milliseconds, Row } from '../../memory/brand.ts'
 import { nowMs } from '../../memory/clock.ts'
 import { addEdit, endEdits, toReceiver, toSender, UP } from '../../nat/sequence-edits.shard.ts'
 import { ByteQueue } from './byte-queue.ts'
+import { GONE_BYTES, noteGone } from './gone-bytes.shard.ts'
 import { MOST_EARLY } from './limits.ts'
+import { guardedAddress } from './watch.ts'
 
 /** RFC 9293 3.7.1: the segment size of an end that announces none. */
 const DEFAULT_MSS = 536
@@ -235,6 +237,7 @@ export class Stream {
   }
 
   #letGo(length: number, replacements: readonly Replacement[]): void {
+    if (guardedAddress(this.#row, this.#direction) !== 0) this.#noteGone(length, replacements)
     let at = 0
     for (const replacement of replacements) {
       this.#pending.moveTo(this.#accepted, replacement.at - at)
@@ -247,6 +250,18 @@ export class Stream {
     this.#pending.moveTo(this.#accepted, length - at)
     this.done = (this.done + length) | 0
     while (this.#arrivals.length > 0 && !before(this.done, this.#arrivals[0]!.end)) this.#arrivals.shift()
+  }
+
+  /** For who looks at the bytes behind them without the helper: with zeros in place of what is replaced. */
+  #noteGone(length: number, replacements: readonly Replacement[]): void {
+    const from = Math.max(0, length - GONE_BYTES)
+    let text = this.#pending.text(from, length)
+    for (const { at, length: replaced } of replacements) {
+      const begin = Math.max(0, at - from)
+      const end = at + replaced - from
+      if (end > begin) text = text.slice(0, begin) + '\0'.repeat(end - begin) + text.slice(end)
+    }
+    noteGone(this.#row, (this.done + from) | 0, text)
   }
 
   /** All pending bytes go on as they are, and nothing is read once more. */

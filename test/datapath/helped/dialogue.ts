@@ -124,6 +124,8 @@ export interface DialogueOptions extends GatewayOptions {
    * address, forwarded to the same one of HOST.
    */
   readonly way?: 'out' | 'in' | 'hairpin'
+  /** The inside host that is not reached by hairpin; HOST by default. */
+  readonly insideHost?: string
   readonly clientPort?: number
   readonly clientIsn?: number
   readonly serverIsn?: number
@@ -145,6 +147,7 @@ export class Dialogue<B extends Box = Gateway> {
   #seenClient = { address: '', port: 0 }
   readonly #seenServer: { address: string; port: number }
   readonly #synOptions: Uint8Array
+  readonly #insideHost: string
 
   static async begin(options: DialogueOptions = {}, prepare: (gateway: Gateway) => Promise<unknown> = async () => {}) {
     const gateway = await Gateway.start(options)
@@ -161,6 +164,7 @@ export class Dialogue<B extends Box = Gateway> {
     this.clientPort = clientPort
     this.#way = way
     this.#seenServer = { address: way === 'out' ? SERVER : EXTERNAL, port: serverPort }
+    this.#insideHost = options.insideHost ?? HOST
     this.#synOptions = mssOption(options.mss ?? 1460)
     this.#shakeHands()
   }
@@ -195,7 +199,7 @@ export class Dialogue<B extends Box = Gateway> {
 
   #addressOf(end: End): string {
     if (!this.#isInside(end)) return SERVER
-    return this.#way === 'hairpin' && end === this.client ? INSIDE_CLIENT : HOST
+    return this.#way === 'hairpin' && end === this.client ? INSIDE_CLIENT : this.#insideHost
   }
 
   other(end: End): End {

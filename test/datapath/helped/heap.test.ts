@@ -23,11 +23,12 @@ const inUse = (): number => {
 }
 
 it('is covered by what is counted: of silent connections, busy ones, such with gaps, watched ones', async () => {
-  const dialogue = await start(failing('FAIL'))
+  const dialogue = await start(failing('FAIL'), { connections: 4096 })
   dialogue.tell(dialogue.client, 'NOOP\r\n')
   const helped = await import('../../../src/datapath/helped/helped-connections.ts')
   const { beginWatch, segmentNames } = await import('../../../src/datapath/helped/watch.ts')
   const { noteSent, receiverNext } = await import('../../../src/datapath/helped/receiver-next.ts')
+  const { goneEnd } = await import('../../../src/datapath/helped/gone-bytes.shard.ts')
   const { connections, hot } = await import('../../../src/conntrack/connections.shard.ts')
   // As many copies of a helped connection's row.
   const row = connections.highest
@@ -48,7 +49,7 @@ it('is covered by what is counted: of silent connections, busy ones, such with g
     return uses
   }
 
-  for (const each of rows) helped.beginHelp(each, 1)
+  for (const each of rows) helped.beginHelp(each)
   expect(expectCovered('silent ones')).toBeLessThan(MOST_OF_SILENT)
   for (const stream of streams()) {
     stream.begin(0)
@@ -59,12 +60,13 @@ it('is covered by what is counted: of silent connections, busy ones, such with g
   for (const stream of streams()) for (let i = 0; i < GAPS; i++) stream.keepEarly(LINE, 0, 100 + 10 * i, 1)
   expectCovered('ones with gaps')
   for (const each of rows) {
-    beginWatch(each, 'threw', false)
+    beginWatch(each, 'threw')
     for (const direction of DIRECTIONS) {
       segmentNames(each, direction, 0, 'NOOP\r\n')
       for (let i = 0; i < 40; i++) noteSent(each, direction, 100 * i, 100 * i + 6)
     }
   }
   expect(DIRECTIONS.map((direction) => receiverNext(rows[0]!, direction))).toEqual([6, 6])
+  expect(goneEnd(rows[0]!)).toBe(6)
   expectCovered('watched ones')
 })

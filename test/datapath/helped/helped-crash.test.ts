@@ -72,13 +72,20 @@ describe('a crash', () => {
       expect(roomForEdits(connectionsOf(d.gateway.tables)[0]!.row, 0)).toBe(16)
     })
 
-  for (const onFailure of ['reset', 'pass'] as const)
-    it(`help begun, but its state() never returned: watched or not, by onHelperFailure (${onFailure})`, async () => {
+  const BEGINNINGS = [
+    'connection found by its original tuple only',
+    'connection without permission',
+    'connection in no queue',
+    'connection inserted, not counted',
+    'help begun',
+  ] as const
+  for (const [point, onFailure] of BEGINNINGS.flatMap((each) => [[each, 'reset'] as const, [each, 'pass'] as const]))
+    it(`${point}, and no helper reads it: watched or not, by onHelperFailure (${onFailure})`, async () => {
       const gateway = await Gateway.start()
       await gateway.help(announcing, undefined, onFailure)
       const syn = tcpSegment(`${HOST}:5000`, `${SERVER}:21`, 'S', { tcp: { seq: 1000 } })
-      arm(0, 'help begun')
-      expect(crashOf(() => gateway.inside(syn))).toBe('help begun')
+      arm(0, point)
+      expect(crashOf(() => gateway.inside(syn))).toBe(point)
       disarm()
       await gateway.restart()
       // Its client repeats the SYN, which finds the row.
@@ -115,7 +122,13 @@ describe('a crash', () => {
   })
 
   it('is tested at each point of helped connections', () => {
-    const tested = ['help begun', 'expectation met, not consumed', ...POINTS, 'edits of nobody']
+    const tested = [
+      'help begun',
+      'gone bytes half noted',
+      'expectation met, not consumed',
+      ...POINTS,
+      'edits of nobody',
+    ]
     expect(tested).toEqual(HELPED_POINTS)
   })
 

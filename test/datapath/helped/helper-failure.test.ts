@@ -239,6 +239,7 @@ describe('a connection that its helper has left', () => {
         const pieces = [
           [from + cut, from + text.length],
           [from, from + cut],
+          [from + cut, from + text.length],
         ] as const
         const out = pieces.flatMap(([a, b]) => d.say(d.client, a, b))
         expect(out.filter(({ flags }) => flags === tcp.RST).length, `cut at ${cut}`).toBeGreaterThan(0)
