@@ -256,6 +256,6 @@ describe('a helper that is in a system call that does not return', () => {
       msg: expect.stringMatching(/: helper beacon: endless loop in help/),
     })
     expect(await natloom.ended()).toBe(4)
-    expect(network.topology.gateway.exec('nft', 'list', 'ruleset')).toBe('')
+    expect(network.rules()).toBe('')
   })
 })

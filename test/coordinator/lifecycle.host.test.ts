@@ -15,7 +15,7 @@ const started: Natloom[] = []
 
 beforeAll(async () => {
   network = new Network()
-  portRange = hostPortRange()
+  portRange = network.hostPortRange()
   await network.outside.ask('serveUdpEcho', 7)
 })
 afterEach(async () => {
@@ -38,15 +38,13 @@ async function forwarding(env: Readonly<Record<string, string>> = {}): Promise<N
 }
 
 const on = (...command: [string, ...string[]]) => network.gateway.host.exec(...command)
-const hostPortRange = () => on('cat', '/proc/sys/net/ipv4/ip_local_port_range')
-const rules = () => on('nft', 'list', 'ruleset')
 const poolRoutes = () => on('ip', 'route', 'show', 'table', 'local', 'proto', '99')
 const health = () => JSON.parse(on('curl', '-s', 'http://127.0.0.1:9464/healthz'))
 const addressSeen = async () => (await network.lan.ask('askByUdp', SERVER, 7, '')).trim()
 
 function expectNothingLeft(): void {
-  expect(rules()).toBe('')
-  expect(hostPortRange()).toBe(portRange)
+  expect(network.rules()).toBe('')
+  expect(network.hostPortRange()).toBe(portRange)
   expect(poolRoutes()).toBe('')
   expect(existsSync(network.statePath)).toBe(false)
   expect(existsSync(network.apiSocket)).toBe(false)
@@ -56,7 +54,7 @@ describe('natloom run, asked to stop', () => {
   it('takes back rules, port range and state file', async () => {
     const natloom = await forwarding()
     expect(await addressSeen()).toBe(GATEWAY_OUTSIDE)
-    expect(hostPortRange()).not.toBe(portRange)
+    expect(network.hostPortRange()).not.toBe(portRange)
     expect(existsSync(network.statePath)).toBe(true)
     expect(await natloom.stop()).toBe(0)
     expectNothingLeft()
@@ -65,7 +63,7 @@ describe('natloom run, asked to stop', () => {
   it('takes back the routes of a pool, whose addresses are NAT’s alone', async () => {
     const natloom = await forwarding({ NATLOOM_NAT_POOL: POOL_ADDRESS })
     expect(poolRoutes()).toContain(POOL_ADDRESS)
-    expect(hostPortRange()).toBe(portRange)
+    expect(network.hostPortRange()).toBe(portRange)
     expect(await addressSeen()).toBe(POOL_ADDRESS)
     expect(await natloom.stop()).toBe(0)
     expectNothingLeft()
@@ -118,11 +116,11 @@ describe('natloom run, killed', () => {
     const killed = await forwarding()
     killed.kill('SIGKILL')
     expect(await killed.ended()).toBe('SIGKILL')
-    expect(rules()).toContain('table ip natloom {')
+    expect(network.rules()).toContain('table ip natloom {')
 
     const failing = start({ NATLOOM_HELPERS: './no-such-helper.js' })
     expect(await failing.ended()).not.toBe(0)
-    expect(rules()).toContain('table ip natloom {')
+    expect(network.rules()).toContain('table ip natloom {')
 
     const next = start()
     await next.logged('taking over')
@@ -177,11 +175,11 @@ describe('natloom run, refused', () => {
   it('names the rules by which the kernel would give out the same ports', async () => {
     on('nft', 'add table ip other; add chain ip other post { type nat hook postrouting priority 100; }')
     on('nft', `add rule ip other post oifname ${OUTSIDE_INTERFACE} masquerade`)
-    const masquerading = rules()
+    const masquerading = network.rules()
     const natloom = start()
     expect(await natloom.ended()).toBe(HOST_LACKS_SOMETHING)
     expect(natloom.program.output).toMatch(/ip other post, handle \d+: masquerade/)
-    expect(rules()).toBe(masquerading)
+    expect(network.rules()).toBe(masquerading)
 
     const told = await forwarding({ NATLOOM_NAT_SHARED_WITH_KERNEL_NAT: 'true' })
     expect(await told.stop()).toBe(0)
@@ -197,12 +195,12 @@ describe('natloom run, refused', () => {
 
   it.each(['persistent', 'pair'])('changes nothing where another gateway has the rules, owned as %s', async (way) => {
     const natloom = await forwarding({ NATLOOM_LAB_RULES: way })
-    const before = rules()
+    const before = network.rules()
     const second = start({ NATLOOM_STATE_PATH: `${network.topology.directory}/second.json`, NATLOOM_LAB_RULES: way })
     expect(await second.ended()).toBe(HOST_LACKS_SOMETHING)
     expect(second.program.output).toMatch(/natloom: a natloom named natloom runs here already \(process \d+\)/m)
     expect(second.program.output).not.toContain('not taken back')
-    expect(rules()).toBe(before)
+    expect(network.rules()).toBe(before)
     expect(await addressSeen()).toBe(GATEWAY_OUTSIDE)
     expect(await natloom.stop()).toBe(0)
   })

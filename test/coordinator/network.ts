@@ -125,6 +125,16 @@ export class Network {
     return natloom
   }
 
+  /** The gateway's nft ruleset, everybody's. */
+  rules(): string {
+    return this.gateway.host.exec('nft', 'list', 'ruleset')
+  }
+
+  /** From which ports the gateway's kernel takes those of its own connections. */
+  hostPortRange(): string {
+    return this.gateway.host.exec('cat', '/proc/sys/net/ipv4/ip_local_port_range')
+  }
+
   async close(): Promise<void> {
     await this.processes.end()
     this.topology.remove()

@@ -21,7 +21,7 @@ const started: Natloom[] = []
 
 beforeAll(async () => {
   network = new Network()
-  portRange = hostPortRange()
+  portRange = network.hostPortRange()
   const lan = testNamespace('second-lan')
   const outside = testNamespace('second-outside')
   hosts = [lan, outside]
@@ -49,7 +49,6 @@ afterAll(async () => {
 })
 
 const on = (...command: [string, ...string[]]) => network.gateway.host.exec(...command)
-const hostPortRange = () => on('cat', '/proc/sys/net/ipv4/ip_local_port_range')
 const tables = () => on('nft', 'list', 'tables')
 const seenOfFirst = async () => (await network.lan.ask('askByUdp', SERVER, 7, '')).trim()
 const seenOfSecond = async () => (await secondLan.ask('askByUdp', SECOND_SERVER, 7, '')).trim()
@@ -86,13 +85,13 @@ describe('two gateways', () => {
 
     expect(await first.stop()).toBe(0)
     expect(tables()).not.toContain('table ip natloom\n')
-    expect(hostPortRange()).not.toBe(portRange)
+    expect(network.hostPortRange()).not.toBe(portRange)
     expect(await seenOfSecond()).toBe(SECOND_OUTSIDE)
     expect(on('curl', '-s', '-o', '/dev/null', '-w', '%{http_code}', 'http://127.0.0.1:9465/healthz')).toBe('200')
 
     expect(await second.stop()).toBe(0)
     expect(tables()).toBe('')
-    expect(hostPortRange()).toBe(portRange)
+    expect(network.hostPortRange()).toBe(portRange)
   })
 
   it('are found by the command line by their names', async () => {

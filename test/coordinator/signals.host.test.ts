@@ -25,7 +25,7 @@ const started: Natloom[] = []
 
 beforeAll(async () => {
   network = new Network()
-  portRange = hostPortRange()
+  portRange = network.hostPortRange()
   fifo = `${network.topology.directory}/fifo`
   execFileSync('mkfifo', [fifo])
   await network.outside.ask('serveTcpEcho', CONTROL)
@@ -38,13 +38,9 @@ afterEach(async () => {
 })
 afterAll(() => network?.close())
 
-const on = (...command: [string, ...string[]]) => network.gateway.host.exec(...command)
-const hostPortRange = () => on('cat', '/proc/sys/net/ipv4/ip_local_port_range')
-const rules = () => on('nft', 'list', 'ruleset')
-
 function expectNothingLeft(): void {
-  expect(rules()).toBe('')
-  expect(hostPortRange()).toBe(portRange)
+  expect(network.rules()).toBe('')
+  expect(network.hostPortRange()).toBe(portRange)
   expect(existsSync(network.statePath)).toBe(false)
 }
 
@@ -155,7 +151,7 @@ describe('where a shard’s thread is in a system call that doesn’t return', (
   it('a second request ends it at once, and the next start takes everything back', async () => {
     const natloom = await askedTwice()
     expect(await natloom.ended()).toBe(SIGNALLED)
-    expect(rules()).not.toBe('')
+    expect(network.rules()).not.toBe('')
     const next = await forwarding()
     expect(await next.stop()).toBe(0)
     expectNothingLeft()
