@@ -7,7 +7,7 @@
 import { mkdirSync, readdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { HostError, reasonOf } from './errors.ts'
-import { isLocked, type Lock, tryLock, withLock } from './locks.ts'
+import { foreignHolderOf, isLocked, type Lock, tryLock, withLock } from './locks.ts'
 import { type HostState, isRunning, readState, thisNamespace } from './state.ts'
 
 const REGISTRY = '/run/natloom/instances'
@@ -70,10 +70,10 @@ export function claim(name: string, interfaces: readonly string[]): Lock {
 }
 
 /** Why `claim` would refuse now; undefined if it would not. Takes nothing. */
-export const refusalOf = (name: string, interfaces: readonly string[]): string | undefined =>
-  claimsOf(name, interfaces)
-    .find(({ lock }) => isLocked(lock))
-    ?.refusal()
+export function refusalOf(name: string, interfaces: readonly string[]): string | undefined {
+  const taken = claimsOf(name, interfaces).find(({ lock }) => isLocked(lock))
+  return taken && (foreignHolderOf(taken.lock) ?? taken.refusal())
+}
 
 const processOf = (holder: Instance | undefined): string =>
   holder ? `process ${holder.state.owner.pid}` : 'it is just starting'

@@ -4,23 +4,27 @@
 
 import { readFileSync } from 'node:fs'
 import { AF_UNIX, bind, close, SOCK_CLOEXEC, SOCK_DGRAM, SystemCallError, socket } from '../io/syscalls.ts'
+import { foreignHolder, refuseForeignHolder } from './lock-holder.ts'
 
 const PREFIX = 'natloom/'
 const RETRY_EVERY_MS = 5
+/** A line of /proc/net/unix: type 2, state, inode, name. Sockets of other types have other names. */
+const OF_DATAGRAMS = / 0002 \d\d +\d+ @/
 
 export interface Lock {
   release(): void
 }
 
-/** The lock of this name, undefined if somebody has it. Throws SystemCallError. */
+/** The lock of this name, undefined if somebody has it. Throws SystemCallError, and HostError if it is no natloom. */
 export function tryLock(name: string): Lock | undefined {
   const fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
   try {
     bind(fd, abstractAddress(name))
   } catch (error) {
     close(fd)
-    if (error instanceof SystemCallError && error.code === 'EADDRINUSE') return undefined
-    throw error
+    if (!(error instanceof SystemCallError) || error.code !== 'EADDRINUSE') throw error
+    refuseForeignHolder(PREFIX + name)
+    return undefined
   }
   return { release: () => close(fd) }
 }
@@ -29,7 +33,10 @@ export function tryLock(name: string): Lock | undefined {
 export const isLocked = (name: string): boolean =>
   readFileSync('/proc/thread-self/net/unix', 'utf8')
     .split('\n')
-    .some((line) => line.endsWith(` @${PREFIX}${name}`))
+    .some((line) => OF_DATAGRAMS.test(line) && line.endsWith(` @${PREFIX}${name}`))
+
+/** Who has the lock, if that is no natloom: a text for people. */
+export const foreignHolderOf = (name: string): string | undefined => foreignHolder(PREFIX + name)
 
 /** Holds the lock while `step` runs; waits for it as long as that. Undefined if it could not be had in time. */
 export function withLock<T>(name: string, patienceMs: number, step: () => T): { readonly result: T } | undefined {

@@ -189,6 +189,32 @@ describe('a second gateway is refused', () => {
   })
 })
 
+describe('a user without rights who takes a lock of natloom’s', () => {
+  const NOBODY = 65534
+  const BIND = `
+import os, socket, sys
+os.setgroups([])
+os.setuid(int(sys.argv[2]))
+taken = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+taken.bind('\\0natloom/' + sys.argv[1])
+print('bound', flush=True)
+sys.stdin.read()`
+
+  it.each(['registry', 'name/a', 'interface/wana'])('is named, and nothing is changed: %s', async (lock) => {
+    const child = host.spawn('python3', ['-c', BIND, lock, String(NOBODY)], { stdio: ['pipe', 'pipe', 'inherit'] })
+    await once(child.stdout!, 'data')
+    const said = await start('a')
+    expect(said).toContain(
+      `refused: user ${NOBODY} (process ${child.pid}) has bound the abstract unix socket @natloom/${lock}`,
+    )
+    await end('a', 'stop')
+    expectNothingLeft()
+    child.stdin!.end()
+    await once(child, 'exit')
+    expect(await start('a')).toBe('applied')
+  })
+})
+
 describe('routes of pools', () => {
   it('bear a mark of their own', async () => {
     await start('c')
