@@ -6,7 +6,7 @@
 //   memory                    memory.ts
 //   expectations              expectations/expectation-gc.ts       ended and repaired every second
 //   helpers                   helpers/helper-manager.ts            loaded and unloaded by the API
-//   netlink watcher           workers/netlink-thread.ts            reports interfaces and addresses: #follow
+//   netlink watcher           workers/netlink-thread.ts            reports interfaces, which link-follower.ts follows
 //   sockets and rings         interfaces/packet-ports.ts           bound again to an interface that is back
 //   kernel dispatch           interfaces/kernel-dispatch.ts        follows leases
 //   port range, rules         host/host.ts                         follow addresses and contested ports
@@ -27,11 +27,13 @@ import type { LinkReport } from '../host/host-tables.ts'
 import { waysOfOwning } from '../host/rule-tables.ts'
 import { parseFaults } from '../io/fault-plan.ts'
 import { close, eventfd } from '../io/syscalls.ts'
+import type { HostPart } from '../metrics/host-settings.ts'
 import type { PortForward } from '../nat/port-forward-rules.ts'
 import { ownerProgram } from '../ownership/ownership-bpf.ts'
 import { staticRules } from '../ownership/ownership-rule.ts'
 import { type Addr, formatAddress } from '../wire/address.ts'
 import { poolAddresses } from './address-range.ts'
+import { Attempts } from './attempts.ts'
 import { type GatewayConfig, hostPortRange } from './config.ts'
 import { type ExpectationGc, expectationGcOf } from './expectations/expectation-gc.ts'
 import { GatewayHealth } from './health.ts'
@@ -39,7 +41,8 @@ import { HelperManager } from './helpers/helper-manager.ts'
 import { factsFor, findingsAtStart, prerequisites, refuseErrors } from './host-checks/checks.ts'
 import { HostWatch } from './host-watch.ts'
 import { KernelDispatch } from './interfaces/kernel-dispatch.ts'
-import { firstAddress, linkChanges } from './interfaces/links.ts'
+import { LinkFollower } from './interfaces/link-follower.ts'
+import { linkChanges } from './interfaces/links.ts'
 import { PacketPorts, type PacketPortsOptions } from './interfaces/packet-ports.ts'
 import { BlockLeases } from './leases/block-leases.ts'
 import { ExternalAddresses } from './leases/external-addresses.ts'
@@ -80,6 +83,7 @@ export class Gateway {
   readonly #portForwards: readonly PortForward[]
   readonly #host: Host
   readonly #hostWatch: HostWatch
+  readonly #attempts: Attempts
   readonly #undo = new UndoStack()
   readonly health: GatewayHealth
   #end: (exitCode: number) => void = () => {}
@@ -89,6 +93,7 @@ export class Gateway {
   #links: readonly LinkReport[] = []
   #packetPorts: PacketPorts | undefined
   #externalAddresses: ExternalAddresses | undefined
+  #linkFollower: LinkFollower | undefined
   #shards: Shards | undefined
   #kernelDispatch: KernelDispatch | undefined
   #isRunning = false
@@ -115,9 +120,11 @@ export class Gateway {
       statePath,
       waysOfOwning: waysOfOwning(config.labRules),
     })
+    this.#attempts = new Attempts(log)
     this.#hostWatch = new HostWatch({
       host: this.#host,
       log,
+      attempts: this.#attempts,
       config,
       followQdiscs: () => this.#packetPorts?.followQdiscs(this.#links) ?? [],
     })
@@ -128,6 +135,7 @@ export class Gateway {
       links: () => this.#links,
     })
     this.health.add(() => this.#hostWatch.rules.faults())
+    this.health.add(() => this.#attempts.faults())
     this.done = new Promise((resolve) => {
       this.#end = resolve
     })
@@ -182,9 +190,8 @@ export class Gateway {
     this.#every(LOOK_AT_HOST_EVERY_MS, 'looking at the host', () => this.#hostWatch.look())
     const natPorts = { externals: memory.externals, ports: this.#config.nat.ports, portForwards: this.#portForwards }
     const hostPorts = new HostSockets({ ...natPorts, host: this.#host, log: this.#log })
-    this.#externalAddresses = this.#openExternalAddresses(natPorts, hostPorts)
-    this.#bringInLine()
-    if (this.#externalAddresses.count === 0) this.#logAddress()
+    const externalAddresses = this.#openExternalAddresses(natPorts, hostPorts)
+    this.#startLinkFollower(packetPorts, externalAddresses)
     this.#startBlockLeases(memory)
     const shards = this.#startShards(helpers, {
       gone: (worker) => expectationGc.reclaim(worker),
@@ -291,11 +298,10 @@ export class Gateway {
       followSockets: (entry) => sockets.follow(entry),
       hide: (shared) => this.#host.update({ shared }),
       changed: () => this.#leasesChanged(),
+      announce: (shared) => this.#logAddress(shared),
     })
-    this.#every(LOOK_AT_SOCKETS_EVERY_MS, 'following the host’s sockets', () => {
-      addresses.look()
-      sockets.look()
-    })
+    this.#every(LOOK_AT_SOCKETS_EVERY_MS, 'following the host’s sockets', () => sockets.look(), 'ports')
+    this.#externalAddresses = addresses
     return addresses
   }
 
@@ -307,8 +313,8 @@ export class Gateway {
       changed: () => this.#leasesChanged(),
       wake: (shard) => this.#shards?.wake(shard),
     })
-    const serve = () => this.#attempt('lending port blocks', () => leases.serve())
-    const doorbell = new Doorbell(control.words, serve)
+    const lend = { fault: 'lending port blocks failed', act: () => leases.serve() }
+    const doorbell = new Doorbell(control.words, () => this.#attempts.take(lend))
     this.#undo.push('lending port blocks', () => doorbell.stop())
     this.#every(RETURN_BLOCKS_EVERY_MS, 'returning port blocks', () => leases.returnIdle())
   }
@@ -335,42 +341,34 @@ export class Gateway {
     if (this.#stopped) return
     for (const { level, what, ...where } of linkChanges(this.#links, links)) this.#log[level](where, what)
     this.#links = links
-    this.#attempt('following the interfaces', () => this.#bringInLine())
+    this.#linkFollower?.follow(links)
   }
 
-  /** Has sockets, addresses and rules follow the last report. Throws what host/ and io/ throw. */
-  #bringInLine(): void {
-    const [packetPorts, externalAddresses] = [this.#packetPorts, this.#externalAddresses]
-    if (!packetPorts || !externalAddresses) return
-    this.#hostWatch.followLinks(this.#links)
-    const isBack = packetPorts.follow(this.#links)
-    const isNews = externalAddresses.follow(this.#outsideAddress(), isBack)
-    if (isNews) this.#logAddress()
+  /** Has rules, addresses and sockets follow the last report, and those to come. Throws what host/ and io/ throw. */
+  #startLinkFollower(packetPorts: PacketPorts, externalAddresses: ExternalAddresses): void {
+    const follower = new LinkFollower({
+      attempts: this.#attempts,
+      links: this.#links,
+      inside: this.#config.inside.length,
+      followRules: (links) => this.#hostWatch.followLinks(links),
+      followAddress: (address, renewed) => externalAddresses.follow(address, renewed),
+      bind: (port, link) => packetPorts.follow(port, link),
+    })
+    this.#undo.push('following the interfaces', () => follower.stop())
+    follower.begin()
+    this.#linkFollower = follower
   }
 
-  #outsideAddress(): Addr | undefined {
-    return firstAddress(this.#links.slice(this.#config.inside.length))
-  }
-
-  #logAddress(): void {
-    const shared = this.#externalAddresses?.shared
+  #logAddress(shared: Addr | undefined): void {
     if (shared !== undefined) this.#log.info({ address: formatAddress(shared) }, 'translating to the outside address')
     else this.#log.warn({ outside: this.#config.outside }, 'no outside address: waiting for one, nothing is translated')
   }
 
-  /** Repeats a step until everything is undone. */
-  #every(milliseconds: number, what: string, step: () => void): void {
-    const timer = setInterval(() => this.#attempt(what, step), milliseconds)
+  /** Repeats a step until everything is undone. If it fails, it is tried again at the next round. */
+  #every(milliseconds: number, what: string, act: () => void, part?: HostPart): void {
+    const step = { fault: `${what} failed`, act, ...(part && { part }) }
+    const timer = setInterval(() => this.#attempts.take(step), milliseconds)
     this.#undo.push(what, () => clearInterval(timer))
-  }
-
-  /** A failure while the gateway runs is logged; the step is tried again at the next change or round. */
-  #attempt(what: string, step: () => void): void {
-    try {
-      step()
-    } catch (error) {
-      this.#log.error({ err: error }, `${what} failed, will be tried again`)
-    }
   }
 
   /** Ends the gateway. While it starts, the start throws the failure instead. */

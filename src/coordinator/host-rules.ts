@@ -3,9 +3,7 @@
 // only caller of Host.lookAtRules.
 
 import type { Logger } from 'pino'
-import { reasonOf } from '../host/errors.ts'
 import type { Host } from '../host/host.ts'
-import type { RulesLook } from '../host/rule-tables.ts'
 import type { HostRulesState } from '../metrics/host-rules.ts'
 
 export class HostRules implements HostRulesState {
@@ -14,8 +12,7 @@ export class HostRules implements HostRulesState {
   #restored = 0
   #inForce = true
   #failure = ''
-  /** Why the last look failed; empty if it did not. */
-  #notSeen = ''
+  #isSeen = true
 
   constructor(host: Pick<Host, 'lookAtRules'>, log: Pick<Logger, 'warn' | 'error'>) {
     this.#host = host
@@ -26,13 +23,15 @@ export class HostRules implements HostRulesState {
     return this.#restored
   }
 
-  get inForce(): boolean {
-    return this.#inForce
+  get inForce(): boolean | undefined {
+    return this.#isSeen ? this.#inForce : undefined
   }
 
   /** `by`: the program that has changed the ruleset, where that is known. Throws what Host.lookAtRules throws. */
   look(by = 'somebody'): void {
-    const found = this.#seen()
+    this.#isSeen = false
+    const found = this.#host.lookAtRules()
+    this.#isSeen = true
     if (!found) return
     const { inForce, restored, failure = '' } = found
     this.#inForce = inForce
@@ -43,20 +42,8 @@ export class HostRules implements HostRulesState {
     this.#failure = failure
   }
 
-  #seen(): RulesLook | undefined {
-    try {
-      const found = this.#host.lookAtRules()
-      this.#notSeen = ''
-      return found
-    } catch (error) {
-      this.#notSeen = reasonOf(error)
-      throw error
-    }
-  }
-
-  /** For /healthz. */
+  /** For /healthz, as the last look that succeeded has found them. */
   faults(): string[] {
-    if (this.#inForce && this.#notSeen !== '') return [`the nft rules could not be looked at (${this.#notSeen})`]
     if (this.#inForce) return []
     return [`the nft rules are gone (${this.#failure}): the kernel forwards untranslated what natloom carries`]
   }

@@ -10,10 +10,10 @@
 // Never: a part that can't be looked at keeps the others from being looked at.
 
 import type { Logger } from 'pino'
-import { reasonOf } from '../host/errors.ts'
 import type { Host, Restored } from '../host/host.ts'
 import type { LinkReport } from '../host/host-tables.ts'
-import type { HostSettingsState } from '../metrics/host-settings.ts'
+import type { HostPart, HostSettingsState } from '../metrics/host-settings.ts'
+import type { Attempts } from './attempts.ts'
 import type { GatewayConfig } from './config.ts'
 import { askedAgain, lookAgainAtHost, type NamedFinding } from './host-checks/checks.ts'
 import { HostRules } from './host-rules.ts'
@@ -29,6 +29,7 @@ export interface HostWatchOptions {
   readonly host: Pick<Host, 'lookAtRules' | 'lookAtSettings' | 'update'>
   readonly config: GatewayConfig
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>
+  readonly attempts: Attempts
   /** Has the sockets honour queueing disciplines, or bypass them, as they are configured now. */
   followQdiscs(): readonly QdiscChange[]
   /** For tests: what the checks that are asked again find now. */
@@ -49,8 +50,6 @@ export class HostWatch implements HostSettingsState {
   #nextCheckAt: number
   /** Not before, also if the ruleset changes. */
   #mayCheckAt = Number.NEGATIVE_INFINITY
-  /** By part: why it could not be looked at, so that it is logged once. */
-  readonly #failures = new Map<string, string>()
 
   constructor(options: HostWatchOptions) {
     this.rules = new HostRules(options.host, options.log)
@@ -61,6 +60,13 @@ export class HostWatch implements HostSettingsState {
 
   get findings(): readonly NamedFinding[] {
     return [...this.#findings.values()]
+  }
+
+  /** How much of a part of the host can't be looked at or followed now. */
+  failing(part: HostPart): number {
+    const blind =
+      part === 'checks' ? new Set(this.findings.filter((each) => each.couldNotLook).map(({ check }) => check)) : []
+    return this.#options.attempts.failing(part) + [...blind].length
   }
 
   /** What the checks of the start have found. */
@@ -83,15 +89,16 @@ export class HostWatch implements HostSettingsState {
 
   /** To be called every few seconds. */
   look(): void {
-    this.#attempt('nft rules', () => this.rules.look())
-    this.#attempt('port range, pool routes and state file', () => this.#settings())
-    this.#attempt('queueing disciplines', () => this.#qdiscs())
-    if (this.#now() >= this.#nextCheckAt) this.#attempt('what else the start has checked', () => this.#check())
+    this.#attempt('rules', 'the nft rules', () => this.rules.look())
+    this.#attempt('settings', 'port range, pool routes and state file', () => this.#settings())
+    this.#attempt('qdiscs', 'queueing disciplines', () => this.#qdiscs())
+    if (this.#now() >= this.#nextCheckAt)
+      this.#attempt('checks', 'what else the start has checked', () => this.#check())
   }
 
   /** Another program has changed the ruleset: also the kernel's NAT and forward chains may be others now. */
   rulesetChanged(by: string): void {
-    this.#attempt('nft rules', () => this.rules.look(by))
+    this.#attempt('rules', 'the nft rules', () => this.rules.look(by))
     this.#nextCheckAt = this.#mayCheckAt
   }
 
@@ -132,16 +139,8 @@ export class HostWatch implements HostSettingsState {
     this.#options.log.warn({ check, mend }, what)
   }
 
-  #attempt(part: string, step: () => void): void {
-    try {
-      step()
-      this.#failures.delete(part)
-    } catch (error) {
-      const reason = reasonOf(error)
-      if (this.#failures.get(part) === reason) return
-      this.#failures.set(part, reason)
-      this.#options.log.error({ err: error }, `looking at ${part} failed, will be tried again`)
-    }
+  #attempt(part: HostPart, what: string, act: () => void): void {
+    this.#options.attempts.take({ fault: `${what} could not be looked at`, part, act })
   }
 }
 

@@ -4,20 +4,22 @@ import { Gauge, type Registry } from 'prom-client'
 
 /** Implemented by coordinator/leases/host-sockets.ts. */
 export interface HostPortsState {
-  /** Ports in NAT's range that the host has sockets on, by protocol number. */
-  bound(protocol: number): number
+  /** Ports in NAT's range that the host has sockets on, by protocol number. Undefined if the last look failed. */
+  bound(protocol: number): number | undefined
   /** Ports of NAT's that the host has sockets on, too, by protocol number. */
-  contested(protocol: number): number
+  contested(protocol: number): number | undefined
 }
 
 const HOST_PORTS_BOUND = {
   name: 'natloom_host_ports_bound',
   help: 'Ports in NAT’s range on which the host itself has a socket: NAT gives them to nobody',
 }
-const HOST_PORTS_CONTESTED = {
+export const HOST_PORTS_CONTESTED = {
   name: 'natloom_host_ports_contested',
   help: 'Ports that NAT has given out or that are forwarded and on which the host has a socket, which gets nothing',
 }
+type Count = (protocol: number) => number | undefined
+
 const PROTOCOLS = [
   ['tcp', 6],
   ['udp', 17],
@@ -27,13 +29,17 @@ export function registerHostPorts(registry: Registry, ports: HostPortsState): vo
   register(HOST_PORTS_BOUND, (protocol) => ports.bound(protocol))
   register(HOST_PORTS_CONTESTED, (protocol) => ports.contested(protocol))
 
-  function register(what: { readonly name: string; readonly help: string }, count: (protocol: number) => number): void {
+  function register(what: { readonly name: string; readonly help: string }, count: Count): void {
     const gauge: Gauge = new Gauge({
       ...what,
       labelNames: ['protocol'],
       registers: [registry],
       collect(): void {
-        for (const [protocol, number] of PROTOCOLS) gauge.set({ protocol }, count(number))
+        gauge.reset()
+        for (const [protocol, number] of PROTOCOLS) {
+          const ports = count(number)
+          if (ports !== undefined) gauge.set({ protocol }, ports)
+        }
       },
     })
   }

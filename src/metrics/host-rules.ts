@@ -6,7 +6,8 @@ import { Counter, Gauge, type Registry } from 'prom-client'
 export interface HostRulesState {
   /** How often a table that somebody had changed or removed was made again. */
   readonly restored: number
-  readonly inForce: boolean
+  /** Undefined if the last look failed. */
+  readonly inForce: boolean | undefined
 }
 
 export const RULES_RESTORED = {
@@ -32,7 +33,8 @@ export function registerHostRules(registry: Registry, rules: HostRulesState): vo
     ...RULES_IN_FORCE,
     registers,
     collect(): void {
-      inForce.set(rules.inForce ? 1 : 0)
+      if (rules.inForce === undefined) inForce.remove()
+      else inForce.set(rules.inForce ? 1 : 0)
     },
   })
 }

@@ -1,5 +1,8 @@
 // What somebody else has changed of what natloom has set on its host, and what the checks of the host find while it
-// runs, as metrics. Read at each scrape.
+// runs, and what of it can't be looked at or followed, as metrics. Read at each scrape.
+//
+// A gauge that tells of the host has what the last look has seen. If that look failed, it has no sample, and
+// natloom_host_failing says why there is none.
 
 import { Counter, Gauge, type Registry } from 'prom-client'
 
@@ -7,7 +10,19 @@ import { Counter, Gauge, type Registry } from 'prom-client'
 export interface HostSettingsState {
   /** How often each was set again. */
   readonly restored: Readonly<Record<string, number>>
-  readonly findings: readonly { readonly check: string; readonly severity: string }[]
+  /** A check that could not look has one that says so, beside those that it has found before. */
+  readonly findings: readonly { readonly check: string; readonly severity: string; readonly couldNotLook?: true }[]
+  /** How much of a part of the host can't be looked at or followed now. */
+  failing(part: HostPart): number
+}
+
+export const HOST_PARTS = ['rules', 'settings', 'qdiscs', 'checks', 'ports', 'addresses', 'packet-sockets'] as const
+/** What of its host a gateway looks at or follows. */
+export type HostPart = (typeof HOST_PARTS)[number]
+
+export const HOST_FAILING = {
+  name: 'natloom_host_failing',
+  help: 'Looks and steps that fail now, by the part of the host; what they would tell has no sample meanwhile',
 }
 
 export function registerHostSettings(registry: Registry, settings: HostSettingsState): void {
@@ -29,7 +44,16 @@ export function registerHostSettings(registry: Registry, settings: HostSettingsS
     registers,
     collect(): void {
       findings.reset()
-      for (const { check, severity } of settings.findings) findings.inc({ check, severity })
+      const blind = new Set(settings.findings.flatMap(({ check, couldNotLook }) => (couldNotLook ? [check] : [])))
+      for (const { check, severity } of settings.findings) if (!blind.has(check)) findings.inc({ check, severity })
+    },
+  })
+  const failing: Gauge = new Gauge({
+    ...HOST_FAILING,
+    labelNames: ['part'],
+    registers,
+    collect(): void {
+      for (const part of HOST_PARTS) failing.set({ part }, settings.failing(part))
     },
   })
 }

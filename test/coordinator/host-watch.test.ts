@@ -1,12 +1,14 @@
 // What is looked at while a gateway runs: what is said, counted and tried again, and how often.
 
 import { beforeEach, describe, expect, it } from 'vitest'
+import { Attempts } from '../../src/coordinator/attempts.ts'
 import type { GatewayConfig } from '../../src/coordinator/config.ts'
 import type { NamedFinding } from '../../src/coordinator/host-checks/checks.ts'
 import { HostWatch } from '../../src/coordinator/host-watch.ts'
 import type { QdiscChange } from '../../src/coordinator/interfaces/packet-ports.ts'
 import type { Restored } from '../../src/host/host.ts'
 import type { LinkReport } from '../../src/host/host-tables.ts'
+import { HOST_PARTS } from '../../src/metrics/host-settings.ts'
 
 const finding = (check: string, what: string): NamedFinding => ({ check, severity: 'warning', what, mend: 'mend it' })
 const NAT = finding('kernel-nat', 'the kernel itself translates')
@@ -22,6 +24,8 @@ let checks: number
 let cost: number
 let fails: string
 let updates: number
+let rulesFail: string
+let attempts: Attempts
 let watch: HostWatch
 
 beforeEach(() => {
@@ -34,11 +38,17 @@ beforeEach(() => {
   cost = 0
   fails = ''
   updates = 0
+  rulesFail = ''
   const note = (level: string) => (of: { what?: string; check?: string }, text: string) =>
     said.push(`${level}: ${[of.check, of.what].filter(Boolean).join(' ')} ${text}`.replace('  ', ' '))
+  const log = { info: note('info'), warn: note('warn'), error: note('error') } as never
+  attempts = new Attempts(log)
   watch = new HostWatch({
     host: {
-      lookAtRules: () => undefined,
+      lookAtRules() {
+        if (rulesFail) throw new Error(rulesFail)
+        return { inForce: true, restored: [] }
+      },
       lookAtSettings() {
         if (fails) throw new Error(fails)
         return restored
@@ -46,7 +56,8 @@ beforeEach(() => {
       update: () => void updates++,
     },
     config: { inside: ['lan0', 'lan1'], outside: ['wan0'] } as unknown as GatewayConfig,
-    log: { info: note('info'), warn: note('warn'), error: note('error') } as never,
+    log,
+    attempts,
     findings() {
       checks++
       now += cost
@@ -85,7 +96,7 @@ describe('a setting that somebody has changed', () => {
     qdiscs = []
     pass(3000)
     expect(said).toEqual([
-      'error: looking at port range, pool routes and state file failed, will be tried again',
+      'error: port range, pool routes and state file could not be looked at, will be tried again',
       'info: a queueing discipline was configured: honoured from now on',
     ])
     fails = ''
@@ -93,6 +104,36 @@ describe('a setting that somebody has changed', () => {
     fails = 'read-only'
     pass(3000)
     expect(said).toHaveLength(3)
+  })
+})
+
+describe('what can’t be looked at', () => {
+  const failing = () => HOST_PARTS.filter((part) => watch.failing(part) > 0)
+
+  it('is a fault with its reason, and its part fails, until a look succeeds', () => {
+    fails = 'read-only'
+    rulesFail = 'ENOBUFS'
+    pass(3000)
+    expect(attempts.faults()).toEqual([
+      'the nft rules could not be looked at (ENOBUFS)',
+      'port range, pool routes and state file could not be looked at (read-only)',
+    ])
+    expect([failing(), watch.rules.inForce]).toEqual([['rules', 'settings'], undefined])
+    rulesFail = ''
+    watch.rulesetChanged('nft (7)')
+    expect([failing(), watch.rules.inForce]).toEqual([['settings'], true])
+    fails = ''
+    pass(3000)
+    expect([failing(), attempts.faults()]).toEqual([[], []])
+  })
+
+  it('by one of the checks is counted among them, and no fault of the gateway', () => {
+    found = [{ ...finding('kernel-nat', 'nft failed'), couldNotLook: true }, CHAIN]
+    pass(60_000)
+    expect([watch.failing('checks'), failing(), attempts.faults()]).toEqual([1, ['checks'], []])
+    found = [CHAIN]
+    pass(60_000)
+    expect(failing()).toEqual([])
   })
 })
 

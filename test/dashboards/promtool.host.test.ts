@@ -24,7 +24,11 @@ it('the metrics of two shards, with all that a shard counts at work, pass promto
   const hostPorts = { bound: () => 0, contested: () => 0 }
   const hostRules = { restored: 0, inForce: true }
   const helpers = { failures: () => [{ helper: 'ftp', why: 'endless-loop', count: 1 }] }
-  const hostSettings = { restored: { 'port-range': 0 }, findings: [{ check: 'kernel-nat', severity: 'error' }] }
+  const hostSettings = {
+    restored: { 'port-range': 0 },
+    findings: [{ check: 'kernel-nat', severity: 'error' }],
+    failing: () => 0,
+  }
   const parts = { expectations, hostRules, hostPorts, helpers, hostSettings }
   const input = await createRegistry(workers, parts).metrics()
   const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input, encoding: 'utf8' })

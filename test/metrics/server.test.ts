@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { CELL, counterBlock, METRICS } from '../../src/counters/counters.ts'
 import { DROP } from '../../src/counters/drop-reasons.ts'
 import { allocate } from '../../src/memory/region.ts'
+import { HOST_PARTS } from '../../src/metrics/host-settings.ts'
 import { type CountedWorker, createRegistry } from '../../src/metrics/registry.ts'
 import { type Health, MetricsServer } from '../../src/metrics/server.ts'
 
@@ -14,7 +15,11 @@ const KEPT = {
     mended: { slot: 1, count: 0, reservation: 0 },
   },
   hostRules: { restored: 2, inForce: true },
-  hostSettings: { restored: { 'port-range': 3 }, findings: [{ check: 'kernel-nat', severity: 'error' }] },
+  hostSettings: {
+    restored: { 'port-range': 3 },
+    findings: [{ check: 'kernel-nat', severity: 'error' }],
+    failing: (part: string) => (part === 'qdiscs' ? 1 : 0),
+  },
   hostPorts: { bound: (protocol: number) => protocol, contested: (protocol: number) => 100 + protocol },
   helpers: {
     failures: () => [
@@ -119,6 +124,29 @@ describe('/metrics', () => {
       'natloom_shard_heartbeat_age_seconds{shard="0"} 5',
       'natloom_shard_heartbeat_age_seconds{shard="1"} 0.001',
     ])
+  })
+
+  it('says what can’t be looked at, and has no sample of what a failed look would tell', async () => {
+    const hostPorts = { bound: (protocol: number) => (protocol === 17 ? 3 : undefined), contested: () => undefined }
+    const hostRules: { restored: number; inForce: boolean | undefined } = { restored: 2, inForce: true }
+    const warning = { check: 'forward-chains', severity: 'warning' }
+    const unseen = { check: 'kernel-nat', severity: 'error', couldNotLook: true } as const
+    const findings = [...KEPT.hostSettings.findings, unseen, warning]
+    const hostSettings = { ...KEPT.hostSettings, findings }
+    const registry = createRegistry([], { ...KEPT, hostPorts, hostRules, hostSettings })
+    const shown = async () => (await registry.metrics()).match(/^natloom_host_(?!settings).*/gm)
+    const failing = (part: string, value: number) => `natloom_host_failing{part="${part}"} ${value}`
+    const others = [
+      'natloom_host_rules_restored_total 2',
+      'natloom_host_ports_bound{protocol="udp"} 3',
+      'natloom_host_findings{check="forward-chains",severity="warning"} 1',
+      ...HOST_PARTS.map((part) => failing(part, part === 'qdiscs' ? 1 : 0)),
+    ]
+    expect(await shown()).toEqual([others[0], 'natloom_host_rules_in_force 1', ...others.slice(1)])
+    hostRules.inForce = undefined
+    expect(await shown()).toEqual(others)
+    hostRules.inForce = false
+    expect(await shown()).toContain('natloom_host_rules_in_force 0')
   })
 
   it('says what is running', async () => {

@@ -75,18 +75,14 @@ export class PacketPorts {
     return this.#opened.dispatcherRings
   }
 
-  /** Binds the ports whose interface was made anew. True if there are any. Throws SystemCallError, AfPacketError. */
-  follow(links: readonly LinkReport[]): boolean {
+  /** Binds a port whose interface was made anew. Throws SystemCallError, AfPacketError. */
+  follow(port: number, { name, index, present, renamedTo, up }: LinkReport): void {
     // With its interface a socket loses its binding, also where the interface comes back under the same index: out of
     // another namespace, for one. A renamed interface keeps its sockets.
-    for (const [port, { present, renamedTo }] of links.entries())
-      if (!present && renamedTo === undefined) this.#bound[port] = 0
-    const isBack = links.filter(({ index }, port) => this.#rebind(port, index)).length > 0
-    for (const [port, { name, up }] of links.entries()) {
-      if (!this.#opened.settle(port) && up)
-        throw new Error(`the kernel takes no sockets on ${name} into a fanout group, though the link is up`)
-    }
-    return isBack
+    if (!present && renamedTo === undefined) this.#bound[port] = 0
+    this.#rebind(port, index)
+    if (!this.#opened.settle(port) && up)
+      throw new Error(`the kernel takes no sockets on ${name} into a fanout group, though the link is up`)
   }
 
   /**
@@ -122,17 +118,16 @@ export class PacketPorts {
     this.#opened.close()
   }
 
-  #rebind(port: number, index: number): boolean {
-    if (index === 0 || index === this.#bound[port]) return false
+  #rebind(port: number, index: number): void {
+    if (index === 0 || index === this.#bound[port]) return
     try {
       this.#opened.rebind(port, index)
     } catch (error) {
       // The interface is gone again; the next report brings its next index.
-      if (error instanceof AfPacketError && error.code === 'interface-missing') return false
+      if (error instanceof AfPacketError && error.code === 'interface-missing') return
       throw error
     }
     this.#bound[port] = index
-    return true
   }
 }
 

@@ -41,7 +41,7 @@ export class Throttle {
   }
 }
 
-const NODE_TIMERS: Timers = {
+export const NODE_TIMERS: Timers = {
   now: () => performance.now(),
   after(milliseconds, act) {
     const timer = setTimeout(act, milliseconds)

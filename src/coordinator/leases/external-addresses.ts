@@ -5,7 +5,7 @@
 //
 // A block of a pool's address that holds a forwarded port is leased to no shard.
 //
-// A shared address comes into force in this order, and what fails is done with the next look:
+// A shared address comes into force in this order, and what fails is done when `follow` is called again:
 //
 //   step                                        by                  before it
 //   its ports with sockets of the host marked   host-sockets.ts     NAT might give them to somebody
@@ -30,6 +30,8 @@ export interface ExternalAddressesOptions extends NatPorts {
   hide(shared: readonly Addr[]): void
   /** Called after addresses or leases may have changed. */
   changed(): void
+  /** Called when another address is shared than was said before: it is in force, or undefined. Not with a pool. */
+  announce(shared: Addr | undefined): void
 }
 
 export class ExternalAddresses {
@@ -39,6 +41,8 @@ export class ExternalAddresses {
   #entry = -1
   /** What is in force: at first nothing is hidden for a shared address. */
   #isInForce = true
+  /** What was announced last; null: nothing yet. */
+  #announced: Addr | undefined | null = null
 
   constructor(options: ExternalAddressesOptions) {
     this.#options = options
@@ -63,23 +67,22 @@ export class ExternalAddresses {
 
   /**
    * Takes the outside interface's present address; undefined if it has none. Connections on the address before it end.
-   * `renewed`: the host's rules or routes vanished with an interface and must be made again. True if the address has
-   * changed. Throws what `followSockets` and `hide` throw; the next call, or `look`, goes on from there.
+   * `renewed`: the host's rules or routes vanished with an interface and must be made again. Throws what
+   * `followSockets` and `hide` throw; the next call goes on from there.
    */
-  follow(address: Addr | undefined, renewed = false): boolean {
+  follow(address: Addr | undefined, renewed = false): void {
     const { externals, pool } = this.#options
     const wanted = pool.length > 0 ? undefined : address
     const isNews = wanted !== this.shared
     if (isNews && this.#entry >= 0) externals.remove(this.#entry)
     if (isNews) this.#entry = wanted === undefined ? -1 : externals.add(wanted, SHARED)
     if (isNews || renewed) this.#isInForce = false
-    this.look()
-    return isNews
+    if (wanted === undefined) this.#announce()
+    if (!this.#isInForce) this.#bringIntoForce()
+    this.#announce()
   }
 
-  /** Brings into force what a failure has left. Throws as `follow`. */
-  look(): void {
-    if (this.#isInForce) return
+  #bringIntoForce(): void {
     const { followSockets, hide, changed } = this.#options
     const shared = this.shared
     followSockets(this.#entry)
@@ -89,6 +92,12 @@ export class ExternalAddresses {
         for (let space = 0; space < SPACES; space++) this.#lease(this.#entry, space, block)
     this.#isInForce = true
     changed()
+  }
+
+  #announce(): void {
+    if (this.#options.pool.length > 0 || this.#announced === this.shared) return
+    this.#announced = this.shared
+    this.#options.announce(this.shared)
   }
 
   #hasPortForward(address: Addr, space: number, block: number): boolean {

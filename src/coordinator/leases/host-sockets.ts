@@ -63,6 +63,7 @@ export class HostSockets implements HostPortsState {
   /** What the host was told last, as JSON. */
   #hidden = '[]'
   #looks = 0
+  #isSeen = true
   #nextLookAt = Number.NEGATIVE_INFINITY
   /** `protocol port` of those that were logged. */
   readonly #logged = new Set<string>()
@@ -73,11 +74,12 @@ export class HostSockets implements HostPortsState {
     this.#now = options.now ?? (() => performance.now())
   }
 
-  bound(protocol: number): number {
-    return this.#bound.get(protocol)?.size ?? 0
+  bound(protocol: number): number | undefined {
+    return this.#isSeen ? (this.#bound.get(protocol)?.size ?? 0) : undefined
   }
 
-  contested(protocol: number): number {
+  contested(protocol: number): number | undefined {
+    if (!this.#isSeen) return undefined
     return this.#contested.filter((each) => each.protocol === protocol).length
   }
 
@@ -103,12 +105,14 @@ export class HostSockets implements HostPortsState {
   #look(): void {
     const { externals, ports } = this.#options
     const began = this.#now()
+    this.#isSeen = false
     if (this.#entry >= 0) {
       const address = externals.addressOf(this.#entry)
       for (const protocol of PROTOCOLS) this.#mark(protocol, this.#list([address], ports, [protocol]))
       if (this.#looks++ % LOOKS_PER_FORWARDS === 0) this.#served = this.#servedForwards(address)
     }
     this.#contested = [...PROTOCOLS.flatMap((protocol) => this.#taken(protocol)), ...this.#served]
+    this.#isSeen = true
     this.#hide()
     this.#log()
     this.#nextLookAt = this.#now() + (this.#now() - began) * SHARE

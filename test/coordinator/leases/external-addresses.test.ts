@@ -17,11 +17,13 @@ let externals: Externals
 /** What was done for shared addresses, newest last: `sockets 0` (an entry), `hide 203.0.113.1`. */
 let done: string[]
 let nftFails: boolean
+let announced: string[]
 
 beforeEach(() => {
   externals = allocate((region) => new Externals(region, { capacity: 8, blockSize: 64 })).view
   done = []
   nftFails = false
+  announced = []
 })
 
 const addresses = (pool: readonly string[] = [], shards = 1, forwards: readonly PortForward[] = []) =>
@@ -39,6 +41,7 @@ const addresses = (pool: readonly string[] = [], shards = 1, forwards: readonly 
       done.push(`hide ${shared.map(formatAddress)}, leased: ${leased(WAN).length}`)
     },
     changed() {},
+    announce: (shared) => void announced.push(shared === undefined ? 'none' : formatAddress(shared)),
   })
 
 /** Leased blocks of an address. */
@@ -77,10 +80,11 @@ describe('an address shared with the host', () => {
 
   it('is replaced by another one', () => {
     const followed = addresses()
-    expect(followed.follow(WAN)).toBe(true)
-    expect(followed.follow(WAN)).toBe(false)
+    followed.follow(WAN)
+    followed.follow(WAN)
     done = []
-    expect(followed.follow(OTHER)).toBe(true)
+    followed.follow(OTHER)
+    expect(announced).toEqual(['203.0.113.1', '203.0.113.9'])
     expect([leased(WAN), leased(OTHER)]).toEqual([[], [256, 257, 258, 259]])
     expect(done).toEqual(['sockets 0, leased: 0', 'hide 203.0.113.9, leased: 0'])
     expect(followed.shared).toBe(OTHER)
@@ -91,6 +95,7 @@ describe('an address shared with the host', () => {
     followed.follow(WAN)
     done = []
     followed.follow(undefined)
+    expect(announced).toEqual(['203.0.113.1', 'none'])
     expect([leased(WAN), followed.shared, followed.count]).toEqual([[], undefined, 0])
     expect(done).toEqual(['sockets -1, leased: 0', 'hide , leased: 0'])
   })
@@ -99,33 +104,48 @@ describe('an address shared with the host', () => {
     const followed = addresses()
     followed.follow(WAN)
     done = []
-    expect(followed.follow(WAN, true)).toBe(false)
+    followed.follow(WAN, true)
+    expect(announced).toEqual(['203.0.113.1'])
     expect(done).toEqual(['sockets 0, leased: 4', 'hide 203.0.113.1, leased: 4'])
   })
 
   it('changes nothing on the host if nothing has changed', () => {
     const followed = addresses()
-    followed.look()
-    followed.follow(WAN)
-    followed.look()
+    for (let i = 0; i < 3; i++) followed.follow(WAN)
     expect(done).toHaveLength(2)
   })
 
-  it('gives no ports before they are hidden: if that fails, the next look tries again', () => {
+  it('gives no ports before they are hidden: nor says that it has them; if that fails, the next call tries again', () => {
     const followed = addresses()
     nftFails = true
     expect(() => followed.follow(WAN)).toThrow('nft failed')
-    expect(leased(WAN)).toEqual([])
+    expect([leased(WAN), announced]).toEqual([[], []])
     nftFails = false
-    followed.look()
-    expect(leased(WAN)).toEqual([256, 257, 258, 259])
+    followed.follow(WAN)
+    expect([leased(WAN), announced]).toEqual([[256, 257, 258, 259], ['203.0.113.1']])
+  })
+
+  it('that is lost is said at once, also where hiding fails', () => {
+    const followed = addresses()
+    followed.follow(WAN)
+    nftFails = true
+    expect(() => followed.follow(undefined)).toThrow('nft failed')
+    expect(announced).toEqual(['203.0.113.1', 'none'])
+    expect(() => followed.follow(undefined)).toThrow('nft failed')
+    expect(announced).toHaveLength(2)
+  })
+
+  it('that isn’t there at first is said too', () => {
+    addresses().follow(undefined)
+    expect(announced).toEqual(['none'])
   })
 })
 
 describe('a pool', () => {
   it('gives all ports from 1024 of each address, whatever the interface has', () => {
     const followed = addresses(['203.0.113.50', '203.0.113.51'])
-    expect(followed.follow(WAN)).toBe(false)
+    followed.follow(WAN)
+    expect(announced).toEqual([])
     expect([followed.count, followed.shared, leased(WAN)]).toEqual([2, undefined, []])
     for (const address of ['203.0.113.50', '203.0.113.51']) {
       expect(leased(parseAddress(address))).toHaveLength(1008)
@@ -135,7 +155,7 @@ describe('a pool', () => {
 
   it('is brought back in line after an interface was made anew', () => {
     const followed = addresses(['203.0.113.50'])
-    followed.look()
+    followed.follow(undefined)
     expect(done).toEqual([])
     followed.follow(undefined, true)
     expect(done).toEqual(['sockets -1, leased: 0', 'hide , leased: 0'])

@@ -22,6 +22,7 @@ let listings: { readonly range: PortRange; readonly protocol: number }[]
 let hidden: string[][]
 let warnings: object[]
 let nftFails: boolean
+let listFails: boolean
 let now: number
 /** How long a listing takes. */
 let cost: number
@@ -33,6 +34,7 @@ beforeEach(() => {
   hidden = []
   warnings = []
   nftFails = false
+  listFails = false
   now = 0
   cost = 0
 })
@@ -50,6 +52,7 @@ const looking = (portForwards: readonly PortForward[] = []): HostSockets =>
     },
     log: { warn: (what: object) => void warnings.push(what) },
     list([address], range, [protocol] = []) {
+      if (listFails) throw new Error('ENOBUFS')
       listings.push({ range, protocol: protocol! })
       now += cost
       const ports = [...(sockets.get(address!) ?? [])].map((text) => text.split(' ').map(Number))
@@ -117,6 +120,19 @@ describe('the host’s sockets', () => {
     close(UDP, 20000)
     looked.look()
     expect(bound(UDP_SPACE)).toEqual([])
+  })
+
+  it('are nobody’s guess after a look that failed: their number is unknown until one succeeds', () => {
+    open(TCP, 20000)
+    const looked = looking()
+    looked.follow(externals.add(WAN, SHARED))
+    listFails = true
+    expect(() => looked.look()).toThrow('ENOBUFS')
+    expect([looked.bound(TCP), looked.contested(TCP)]).toEqual([undefined, undefined])
+    expect(bound(TCP_SPACE)).toEqual([20000])
+    listFails = false
+    looked.look()
+    expect([looked.bound(TCP), looked.contested(TCP)]).toEqual([1, 0])
   })
 
   it('are looked at for a fiftieth of the time at most', () => {
