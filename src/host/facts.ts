@@ -13,7 +13,7 @@ import { NETLINK_ROUTE, NetlinkSocket } from './netlink-socket.ts'
 import { mayWritePortRange, type PortRange, readPortRange } from './port-range.ts'
 import { missingCapabilities, missingTools } from './rights.ts'
 import { listAddedRules } from './rtnetlink.ts'
-import { tableNames } from './rule-tables.ts'
+import { foreignTableRefusal, tableNames } from './rule-tables.ts'
 import { legacyTables, listRuleset, type Ruleset } from './ruleset.ts'
 import { portsInUse } from './sockets.ts'
 import { leftBehind } from './state.ts'
@@ -23,7 +23,7 @@ export interface HostFacts {
   isLittleEndian(): boolean
   missingCapabilities(): readonly string[]
   missingTools(): readonly { readonly tool: string; readonly package: string }[]
-  /** Why another natloom that runs here refuses this one; undefined if none does. */
+  /** Why this natloom is refused by what another one, or whoever owns an nft table of its name, has here. */
   inUse(): string | undefined
   /** Whether a killed natloom has left something. Throws HostError HOST_IN_USE if one runs with the state file. */
   leftBehind(): boolean
@@ -88,7 +88,7 @@ export function hostFacts(name: string, interfaces: readonly string[], statePath
     isLittleEndian: () => endianness() === 'LE',
     missingCapabilities,
     missingTools,
-    inUse: () => refusalOf(name, interfaces),
+    inUse: () => refusalOf(name, interfaces) ?? foreignTableRefusal(name),
     leftBehind: () => leftBehind(statePath) !== undefined,
     links: once(() => linkReports(interfaces, tables())),
     routeTo: (address) => bestRoute(routes(), address),

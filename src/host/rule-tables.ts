@@ -75,6 +75,32 @@ export const tableNames = (name: string): string[] => [
   `netdev ${name}`,
 ]
 
+/** The tables that there are of a gateway's names. Throws NetlinkError. */
+function existingTables(socket: NetlinkSocket, gateway: string): Table[] {
+  const names = new Set(tableNames(gateway))
+  return listTables(socket).filter((table) => names.has(tableText(table)))
+}
+
+/** Why a start is refused where one of its tables has another owner than this socket; undefined if none has. */
+function refusalOf(tables: readonly Table[], socket: NetlinkSocket): string | undefined {
+  const foreign = tables.find(({ flags, owner }) => flags & TABLE_OWNER && owner !== socket.port)
+  return (
+    foreign &&
+    `the nft table ${tableText(foreign)} belongs to a running process (${foreign.owner}): another natloom of this ` +
+      'name? Stop it first'
+  )
+}
+
+/** What RuleTables.refuseForeign would throw now; undefined if nothing. Changes nothing. Throws NetlinkError. */
+export function foreignTableRefusal(gateway: string): string | undefined {
+  const socket = new NetlinkSocket(NETLINK_NETFILTER)
+  try {
+    return refusalOf(existingTables(socket, gateway), socket)
+  } finally {
+    socket.close()
+  }
+}
+
 export class RuleTables {
   readonly way: WayOfOwning
   readonly #socket = new NetlinkSocket(NETLINK_NETFILTER)
@@ -181,15 +207,9 @@ export class RuleTables {
 
   /** The tables of this gateway's names, by name. Throws HostError HOST_IN_USE if another process owns one. */
   #existing(): Map<string, Table> {
-    const names = new Set(tableNames(this.#name))
-    const found = listTables(this.#socket).filter((table) => names.has(tableText(table)))
-    const foreign = found.find(({ flags, owner }) => flags & TABLE_OWNER && owner !== this.#socket.port)
-    if (foreign)
-      throw new HostError(
-        'HOST_IN_USE',
-        `the nft table ${tableText(foreign)} belongs to a running process (${foreign.owner}): another natloom of ` +
-          'this name? Stop it first',
-      )
+    const found = existingTables(this.#socket, this.#name)
+    const refusal = refusalOf(found, this.#socket)
+    if (refusal !== undefined) throw new HostError('HOST_IN_USE', refusal)
     return new Map(found.map((table) => [tableText(table), table]))
   }
 

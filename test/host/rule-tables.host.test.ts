@@ -2,7 +2,7 @@
 // three ways are tried here, the older two by not asking for what is newer.
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { RuleTables, type WayOfOwning, waysOfOwning } from '../../src/host/rule-tables.ts'
+import { foreignTableRefusal, RuleTables, type WayOfOwning, waysOfOwning } from '../../src/host/rule-tables.ts'
 import { type Namespace, run } from '../../src/lab/world/namespace.ts'
 import { testNamespace } from '../leftovers.ts'
 import { inside } from './inside.ts'
@@ -188,7 +188,10 @@ describe('what another gateway has left is taken over', () => {
     it(`not while its process runs (${way})`, () => {
       const first = begun(way)
       const second = opened(way)
-      expect(() => second.refuseForeign()).toThrow(expect.objectContaining({ code: 'HOST_IN_USE' }))
+      const message = expect.stringContaining(`belongs to a running process (${first.port})`)
+      expect(() => second.refuseForeign()).toThrow(expect.objectContaining({ code: 'HOST_IN_USE', message }))
+      expect(inside(gateway, () => foreignTableRefusal('natloom'))).toEqual(message)
+      expect(inside(gateway, () => foreignTableRefusal('guests'))).toBeUndefined()
       expect(() => second.apply(RULES)).toThrow(expect.objectContaining({ code: 'HOST_IN_USE' }))
       expect(first.look()).toEqual(WELL)
     })

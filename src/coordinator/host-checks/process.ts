@@ -26,7 +26,7 @@ export const tools: HostCheck = (_, host) =>
     )
 
 /**
- * Other natlooms: one that has the name or an interface, and what a killed one has left. Throws HostError HOST_IN_USE
+ * Other natlooms: one that has the name, its nft table or an interface, and what a killed one has left. Throws HostError HOST_IN_USE
  * while one runs with the same state file.
  */
 export const instances: HostCheck = ({ statePath }, host) => {

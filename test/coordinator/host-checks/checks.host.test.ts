@@ -4,6 +4,9 @@
 
 import { spawnSync } from 'node:child_process'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/host/netlink-socket.ts'
+import { TABLE_OWNER, Transaction } from '../../../src/host/nf-tables.ts'
+import { inside } from '../../host/inside.ts'
 import { Network } from '../network.ts'
 
 const COMMAND = new URL('../../../dist/src/control/main.js', import.meta.url).pathname
@@ -104,6 +107,29 @@ describe('a host with NAT of its own', () => {
     const { msg } = await natloom.logged('"fatal"')
     expect(msg).toContain(report!.findings[0]!.what)
     expect(await natloom.ended()).toBe(3)
+  })
+})
+
+describe('a host on which somebody else owns the nft table of the name', () => {
+  it('is refused by the check and by a start in the same words', async () => {
+    const { host } = network.gateway
+    const owner = inside(host, () => new NetlinkSocket(NETLINK_NETFILTER))
+    try {
+      const table = { family: 'ip', name: 'natloom' } as const
+      new Transaction().addTable(table, TABLE_OWNER).commit(owner)
+      const { status, report } = checkHost()
+      expect(status).toBe(3)
+      expect(report!.findings).toMatchObject([{ check: 'instances', severity: 'error' }])
+      const { what } = report!.findings[0]!
+      expect(what).toContain(`the nft table ip natloom belongs to a running process (${owner.port})`)
+      const natloom = network.natloom()
+      const { msg } = await natloom.logged('"fatal"')
+      expect(msg).toContain(what)
+      expect(await natloom.ended()).toBe(3)
+    } finally {
+      owner.close()
+    }
+    expect(checkHost()).toMatchObject({ status: 0 })
   })
 })
 
