@@ -1,6 +1,6 @@
-// Steps that the gateway takes again and again while it runs, and that may fail: each failure keeps the other steps from
-// nothing, is logged when it is news, and is known until the step has succeeded: to /healthz as a sentence, to metrics
-// by the part of the gateway's work that it concerns. Main thread. Owner of a step's state: whoever makes the object.
+// Steps that the gateway takes again and again while it runs, and that may fail: a failure keeps no other step from
+// being taken, is logged when it is news, and is known until the step has succeeded: to /healthz as a sentence, to
+// metrics by the part of the gateway's work that it concerns. Main thread.
 
 import type { Logger } from 'pino'
 import { reasonOf } from '../host/errors.ts'

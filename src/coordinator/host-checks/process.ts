@@ -26,8 +26,8 @@ export const tools: HostCheck = (_, host) =>
     )
 
 /**
- * Other natlooms: one that has the name, its nft table or an interface, and what a killed one has left. Throws HostError HOST_IN_USE
- * while one runs with the same state file.
+ * Other natlooms: one that has the name, its nft table or an interface, and what a killed one has left. Throws
+ * HostError HOST_IN_USE while one runs with the same state file.
  */
 export const instances: HostCheck = ({ statePath }, host) => {
   const refusal = host.inUse()

@@ -6,7 +6,7 @@
 //
 //   step, in this order                 by                             has to be taken
 //   the rules of interfaces             host-watch.ts                  when one was renamed or made anew
-//   the external address and its rules  leases/external-addresses.ts   when it has changed, or an interface was made anew
+//   the external address and its rules  leases/external-addresses.ts   when it has changed, or one was made anew
 //   the sockets of each interface       packet-ports.ts                when it was made anew
 // Rules come first: the kernel must not forward what an interface brings before it is hidden from it.
 
@@ -59,7 +59,7 @@ export class LinkFollower {
   /** The watcher's report. */
   follow(links: readonly LinkReport[]): void {
     this.#links = links
-    // With its interface go routes and sockets, also where it comes back under the same index. A renamed one keeps them.
+    // With its interface go routes and sockets, also if it comes back under the same index. A renamed one keeps them.
     this.#madeFor = this.#madeFor.map((index, port) => (isGone(links[port]!) ? 0 : index))
     this.#takeSteps(FIRST_RETRY_MS)
   }

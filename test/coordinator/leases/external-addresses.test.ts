@@ -115,7 +115,7 @@ describe('an address shared with the host', () => {
     expect(done).toHaveLength(2)
   })
 
-  it('gives no ports before they are hidden: nor says that it has them; if that fails, the next call tries again', () => {
+  it('gives no ports, nor is announced, before they are hidden; if that fails, the next call tries again', () => {
     const followed = addresses()
     nftFails = true
     expect(() => followed.follow(WAN)).toThrow('nft failed')
