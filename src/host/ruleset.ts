@@ -3,6 +3,7 @@
 // not in nft's listing; only which of its tables are there can be told (legacyTables).
 
 import { readFileSync } from 'node:fs'
+import { HostError, reasonOf } from './errors.ts'
 import { nft } from './nft.ts'
 
 export interface Rule {
@@ -46,7 +47,17 @@ interface Listing {
 }
 
 /** Throws HostError HOST_NFT. */
-export const listRuleset = (): Ruleset => rulesetOf(JSON.parse(nft(['-j', 'list', 'ruleset'])))
+export const listRuleset = (): Ruleset => readListing(nft(['-j', 'list', 'ruleset']))
+
+/** nft 1.0.6 ends a listing, and says that all is well, at a table that has an owner and is not persistent. */
+export function readListing(json: string): Ruleset {
+  try {
+    return rulesetOf(JSON.parse(json))
+  } catch (error) {
+    const what = `nft -j list ruleset has printed no whole listing (${reasonOf(error)}): try a newer nft`
+    throw new HostError('HOST_NFT', what, { cause: error })
+  }
+}
 
 export const rulesetOf = ({ nftables }: Listing): Ruleset => ({
   chains: nftables.flatMap(({ chain }) => (chain ? [chain] : [])),

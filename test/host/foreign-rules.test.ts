@@ -4,7 +4,7 @@
 import { describe, expect, it } from 'vitest'
 import { bestRoute } from '../../src/host/facts.ts'
 import { forwardChains } from '../../src/host/forward-chains.ts'
-import { rulesetOf } from '../../src/host/ruleset.ts'
+import { readListing, rulesetOf } from '../../src/host/ruleset.ts'
 import { ROUTE } from '../../src/routing/fib.ts'
 import { parseAddress } from '../../src/wire/address.ts'
 import { route } from '../datapath/network.ts'
@@ -68,4 +68,10 @@ describe('where the routes lead', () => {
   it('without a route: nowhere', () => {
     expect(bestRoute([], parseAddress('192.0.2.7'))).toEqual({ type: ROUTE.none, port: -1 })
   })
+})
+
+it('a listing that nft has not brought to its end is a refusal by the host, not a fault of natloom', () => {
+  expect(readListing('{"nftables": []}\n')).toEqual({ chains: [], rules: [] })
+  const cut = '{"nftables": [{"table": {"family": "ip", "name": "natloom", "handle": 1, "flags": \n'
+  expect(() => readListing(cut)).toThrow(expect.objectContaining({ code: 'HOST_NFT' }))
 })
