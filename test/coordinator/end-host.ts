@@ -55,16 +55,15 @@ const requests = {
     })
     await once(server.listen(port, address), 'listening')
   },
-  /** Greets, and says nothing more; `closes`: its half ends behind the greeting. */
-  async serveSilent(port: number, closes: boolean): Promise<void> {
-    const server = createServer({ allowHalfOpen: true }, (socket) => {
+  /** Greets, and says nothing more. */
+  async serveSilent(port: number): Promise<void> {
+    const server = createServer((socket) => {
       const ended = once(socket.resume(), 'close').then(
         () => 'close',
         (error: NodeJS.ErrnoException) => error.code ?? String(error),
       )
       ends.set(port, ended)
-      if (closes) socket.end('greeting')
-      else socket.write('greeting')
+      socket.write('greeting')
     })
     await once(server.listen(port, '0.0.0.0'), 'listening')
   },
@@ -151,12 +150,9 @@ const requests = {
     await Promise.all(Array.from({ length: 20 }, one))
     return answered
   },
-  /**
-   * Opens a connection to an echo service; its name here, and the endpoint that the service sees. `allowHalfOpen`: it
-   * stays open when the service has closed its half.
-   */
-  async open(address: string, port: number, allowHalfOpen = false): Promise<{ name: number; seen: string }> {
-    const socket = connect({ port, host: address, allowHalfOpen })
+  /** Opens a connection to an echo service; its name here, and the endpoint that the service sees. */
+  async open(address: string, port: number): Promise<{ name: number; seen: string }> {
+    const socket = connect(port, address)
     const seen = await nextData(socket)
     const name = connections.size
     connections.set(name, socket)
@@ -166,11 +162,6 @@ const requests = {
   async beginFrom(own: number, address: string, port: number): Promise<void> {
     connect({ host: address, port, localPort: own }).on('error', () => {})
     await new Promise(setImmediate)
-  },
-  async send(name: number, text: string): Promise<void> {
-    const socket = connections.get(name)
-    if (!socket) throw new Error(`there is no connection ${name}`)
-    await new Promise((resolve) => socket.write(text, resolve))
   },
   /** What comes back over the connection, or the code of its error. */
   async echo(name: number, text: string): Promise<string> {
