@@ -249,8 +249,13 @@ describe('a helper that is in a system call that does not return', () => {
     execFileSync('mkfifo', [fifo])
     natloom = await network.forwarding(GATEWAY)
     const { own } = await helped(helperOf(`readFileSync('${fifo}')`, `import { readFileSync } from 'node:fs'`))
-    echo(own, 'FAIL\n').catch(() => {})
-    const failed = await natloom.logged("its thread can't be ended")
+    const answered = echo(own, 'FAIL\n').then(
+      (text) => `answered with ${text}`,
+      (error: Error) => `refused: ${error.message}`,
+    )
+    const tooEarly = answered.then((how) => Promise.reject(new Error(`the helper's line was ${how}\n${metrics()}`)))
+    const failed = await Promise.race([natloom.logged("its thread can't be ended"), tooEarly])
+    tooEarly.catch(() => {})
     expect(failed).toMatchObject({
       level: 'fatal',
       msg: expect.stringMatching(/: helper beacon: endless loop in help/),

@@ -1,6 +1,6 @@
 // The world of the gateway's tests: the lab's three hosts, an end host's process in each, and the real `natloom run`.
 
-import { readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import type { Namespace } from '../../src/lab/world/namespace.ts'
 import { Processes, type Program } from '../../src/lab/world/processes.ts'
@@ -49,7 +49,7 @@ export class Natloom {
     return new Promise((resolve, reject) => {
       const { stderr } = this.program.child
       const fail = (why: string) => () =>
-        reject(new Error(`${why} before "${text}" was logged:\n${this.program.output}`))
+        reject(new Error(`${why} before "${text}" was logged:\n${this.program.output}\n${this.#threads()}`))
       const late = fail('time was over')
       stderr?.once('data', () => {
         deadline.removeEventListener('abort', late)
@@ -58,6 +58,18 @@ export class Natloom {
       deadline.addEventListener('abort', late)
       this.program.ended.then(fail('natloom ended'))
     })
+  }
+
+  /** What each of its threads is doing: name, state, and where in the kernel it waits. */
+  #threads(): string {
+    const tasks = `/proc/${this.program.child.pid}/task`
+    if (!existsSync(tasks)) return ''
+    const read = (file: string) => readFileSync(file, 'utf8').trim()
+    const each = readdirSync(tasks).map((task) => {
+      const [state, , , , , , , , , , , user, system] = read(`${tasks}/${task}/stat`).split(') ')[1]!.split(' ')
+      return `${read(`${tasks}/${task}/comm`)} ${state} ${read(`${tasks}/${task}/wchan`)} ${user}+${system} ticks`
+    })
+    return `its threads: ${each.join('; ')}`
   }
 
   kill(signal: NodeJS.Signals): void {

@@ -230,7 +230,7 @@ print(packet[40])`
       tables.apply({ ...RULES, shared: [addr('203.0.113.3')] })
       expect(arrives('wan', '203.0.113.2', 30000, 'kernel')).toBe(true)
       expect(arrives('wan', '203.0.113.50', 5000, 'gateway')).toBe(false)
-      expect(gateway.exec('nft', 'list', 'ruleset').match(/chain/g)).toHaveLength(2)
+      expect(gateway.exec('nft', 'list', 'ruleset').match(/chain/g)).toHaveLength(3)
       for (const table of [...tableNames('natloom'), ...tableNames('natloom')]) tables.remove(table)
       expect(gateway.exec('nft', 'list', 'tables')).toBe('')
       expect(arrives('lan', '203.0.113.9', 5000, 'wan')).toBe(true)
