@@ -152,7 +152,8 @@ const requests = {
   },
   /** Opens a connection to an echo service; its name here, and the endpoint that the service sees. */
   async open(address: string, port: number): Promise<{ name: number; seen: string }> {
-    const socket = connect(port, address)
+    // A reset may come while nobody asks, and must not end this process, on which others rely.
+    const socket = connect(port, address).on('error', () => {})
     const seen = await nextData(socket)
     const name = connections.size
     connections.set(name, socket)
