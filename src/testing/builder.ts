@@ -36,7 +36,9 @@ export interface Ipv4Spec {
 export interface TcpSpec {
   readonly sport: number
   readonly dport: number
+  /** Default: that of a connection in which both ends begin at 0 and have said nothing yet: 0 in a SYN, else 1. */
   readonly seq?: number
+  /** Default: the other end's SYN, 1, with the flag A; else 0. */
   readonly ack?: number
   /** Letters as in tcpdump: F S R P U E W, and A or . for ACK. Default 'A'. */
   readonly flags?: string
@@ -190,8 +192,8 @@ function carriedTcp(spec: TcpSpec): Carried {
     embedded: NOTHING,
     write(mem, at) {
       tcp.emit(mem, at, spec.sport, spec.dport, flags)
-      tcp.setSeq(mem, at, spec.seq ?? 0)
-      tcp.setAck(mem, at, spec.ack ?? 0)
+      tcp.setSeq(mem, at, spec.seq ?? ((flags & tcp.SYN) !== 0 ? 0 : 1))
+      tcp.setAck(mem, at, spec.ack ?? ((flags & tcp.ACK) !== 0 ? 1 : 0))
       tcp.setWindow(mem, at, spec.window ?? DEFAULT_WINDOW)
       tcp.setHeaderLen(mem, at, headerLen)
       copy(mem, at + tcp.MIN_HEADER_LEN, options)

@@ -13,7 +13,13 @@ const BEGAN = 1_700_000_000
 /** Frames, a millisecond apart; a test may let more time go by. */
 export class Story {
   readonly frames: Written[] = []
+  /** What the ends' first numbers are raised by: one that opens anew is ahead of its last connection. */
+  readonly ahead: number
   #milliseconds = 0
+
+  constructor(ahead = 0) {
+    this.ahead = ahead
+  }
 
   add(bytes: Uint8Array): void {
     this.#milliseconds++
@@ -42,11 +48,12 @@ class Tcp {
   readonly #story: Story
   readonly #ends: readonly [End, End]
   /** What each end sends next. */
-  readonly #next = [1000, 5000]
+  readonly #next: [number, number]
 
   constructor(story: Story, opener: End, other: End) {
     this.#story = story
     this.#ends = [opener, other]
+    this.#next = [1000 + story.ahead, 5000 + story.ahead]
     this.send(0, '', 'S')
     this.send(1, '', 'SA')
     this.send(0, '')
@@ -87,7 +94,7 @@ export const SERVER: End = { address: '192.0.2.7', port: 21 }
 
 /** One session with an active and a passive transfer. */
 export function ftpSession(client = CLIENT): Story {
-  const story = new Story()
+  const story = new Story((client.port - CLIENT.port) * 10_000)
   const control = story.connect(client, SERVER)
   control.say(1, '220 ready').say(0, 'USER anonymous').say(1, '230 in')
   control

@@ -44,11 +44,11 @@ describe('the printer says', () => {
     [{ ip, tcp: { ...tcp, flags: '' } }, 'IP 10.0.0.1.5000 > 1.2.3.4.80: Flags [none], win 64240, length 0'],
     [
       { ip, tcp: { ...tcp, options: options(200, 3, 0, 0) } },
-      'IP 10.0.0.1.5000 > 1.2.3.4.80: Flags [.], ack 0, win 64240, options [unknown-200,eol], length 0',
+      'IP 10.0.0.1.5000 > 1.2.3.4.80: Flags [.], ack 1, win 64240, options [unknown-200,eol], length 0',
     ],
     [
       { ip, tcp: { ...tcp, options: options(2, 9, 0, 0) } },
-      'IP 10.0.0.1.5000 > 1.2.3.4.80: Flags [.], ack 0, win 64240, options [bad opt], length 0',
+      'IP 10.0.0.1.5000 > 1.2.3.4.80: Flags [.], ack 1, win 64240, options [bad opt], length 0',
     ],
     [{ ip, udp, payload: 'query' }, 'IP 10.0.0.1.5000 > 1.2.3.4.53: UDP, length 5'],
     [

@@ -22,7 +22,7 @@ describe('translation', () => {
       `IP ${external.replace(':', '.')} > 192.0.2.7.80: Flags [S], seq 0, win 64240, length 0`,
     ])
     expect(printed(gateway.outside(tcpSegment(`${SERVER}:80`, external, 'SA')))).toEqual([
-      'IP 192.0.2.7.80 > 10.0.0.5.40000: Flags [S.], seq 0, ack 0, win 64240, length 0',
+      'IP 192.0.2.7.80 > 10.0.0.5.40000: Flags [S.], seq 0, ack 1, win 64240, length 0',
     ])
     const [data] = gateway.inside(tcpSegment(`${HOST}:40000`, `${SERVER}:80`, 'PA', { payload: 'GET /' }))
     expect(fromOf(data!)).toBe(external)
