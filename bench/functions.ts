@@ -14,7 +14,7 @@ import { BURST } from '../src/io/driver.ts'
 import { HashIndex } from '../src/memory/hash-index.ts'
 import { bytesOf, Region, sharedMemory } from '../src/memory/region.ts'
 import { attachHashKey, hash4 } from '../src/memory/siphash.ts'
-import { allowedBy, compileRules } from '../src/nat/filter-rules.ts'
+import { compileRules, verdictBy } from '../src/nat/filter-rules.ts'
 import { parseAddress, parsePrefix } from '../src/wire/address.ts'
 import { PROTO_TCP, PROTO_UDP } from '../src/wire/ipv4.ts'
 import { expectingBenches } from './expecting.ts'
@@ -77,6 +77,7 @@ async function benchFilter(rules: number): Promise<void> {
   const words = compileRules(
     Array.from({ length: rules }, (_, i) => ({
       allows: false,
+      isLiberal: false,
       openedFrom: i % 5 === 0 ? OUTSIDE : null,
       related: null,
       protocol: i % 5 === 1 ? PROTO_UDP : null,
@@ -88,7 +89,7 @@ async function benchFilter(rules: number): Promise<void> {
   const [inside, remote] = [parseAddress('10.0.0.5'), parseAddress('192.0.2.7')]
   await bench(`filter of ${rules.toLocaleString('en')} rules, a new flow`, BURST, () => {
     let allowed = 0
-    for (let i = 0; i < BURST; i++) if (allowedBy(words, PROTO_TCP, inside ^ (i << 24), remote, 443)) allowed++
+    for (let i = 0; i < BURST; i++) if (verdictBy(words, PROTO_TCP, inside ^ (i << 24), remote, 443)) allowed++
     return allowed
   })
 }

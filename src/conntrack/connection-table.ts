@@ -2,8 +2,9 @@
 // original tuple is that of the first packet, the reply tuple is what its answer will look like; the difference
 // between one and the inverse of the other is the translation.
 //
-// A row is one cache line for what each packet touches, with columns beside it for what only slow paths read; two
-// cells of the index lead to it, tagged with the direction. Measured in bench/pipeline.ts.
+// A row is one cache line for what each packet touches, a second one for the windows of TCP (tcp-window-table.ts), with
+// columns beside them for what only slow paths read; two cells of the index lead to it, tagged with the direction.
+// Measured in bench/pipeline.ts.
 //
 // Owner: the shard. It alone writes; anyone may cut the same memory and read rows by the rules of memory/rows.ts. Byte
 // and packet counts are 32 bits in the row and wrap; the columns count the wraps.
@@ -13,6 +14,7 @@ import { HashIndex } from '../memory/hash-index.ts'
 import { type Columns, columns, layout } from '../memory/layout.ts'
 import type { Region } from '../memory/region.ts'
 import { Rows } from '../memory/rows.ts'
+import { WINDOW_WORDS } from './tcp-window-table.ts'
 
 /** Words of a row; a shift finds it. */
 export const CONN_WORDS = 16
@@ -57,6 +59,8 @@ export const TUPLE_WORDS = 3
 export const KEY_MASK = 0x1ff
 export const TCP_STATE_SHIFT = 9
 export const TCP_STATE_MASK = 15 << TCP_STATE_SHIFT
+/** TCP's state out of a state word (tcp-state.ts). */
+export const stateOf = (word: number): number => (word & TCP_STATE_MASK) >> TCP_STATE_SHIFT
 /** A packet has passed in the reply direction (IPS_SEEN_REPLY). */
 export const SEEN_REPLY = 1 << 16
 /** Two-way traffic that the protocol's tracker believes (IPS_ASSURED). */
@@ -106,6 +110,8 @@ export interface ConnectionTable {
   readonly rows: Rows
   readonly cold: Columns<typeof COLD>
   readonly index: HashIndex
+  /** A window line a row (tcp-window-table.ts), by the same base. */
+  readonly windows: Int32Array
 }
 
 /** The same memory for a reader: without free list and index, which are the owner's. */
@@ -121,7 +127,12 @@ export function cutConnections(region: Region, capacity: number): ConnectionTabl
     flagsWord: CONN.state,
     generationWord: CONN.generation,
   })
-  return { rows, cold: columns(region, capacity + 1, COLD), index: new HashIndex(region, capacity * 2) }
+  return {
+    rows,
+    cold: columns(region, capacity + 1, COLD),
+    index: new HashIndex(region, capacity * 2),
+    windows: region.i32((capacity + 1) * WINDOW_WORDS),
+  }
 }
 
 /** Row 0 counts, and is never used. */

@@ -13,6 +13,7 @@ export const {
   rows: connections,
   cold,
   index: connectionIndex,
+  windows,
 } = cutConnections(attached().connections, attached().capacity)
 /** The rows' words: row r begins at baseOf(r). */
 export const hot = connections.words

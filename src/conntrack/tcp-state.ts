@@ -1,6 +1,6 @@
 // The TCP state table of netfilter (nf_conntrack_proto_tcp.c, tcp_conntracks), written to be read and compiled into
 // one flat array: next state by direction, kind of segment and present state. Sequence windows are a test of their
-// own, to stand in track.shard.ts before the table is asked.
+// own (tcp-window.shard.ts).
 
 export const TCP_STATES = [
   'NONE',
@@ -19,6 +19,9 @@ export type TcpState = (typeof TCP_STATES)[number]
 export const SYN_SENT = 1
 export const SYN_RECV = 2
 export const ESTABLISHED = 3
+export const FIN_WAIT = 4
+export const CLOSE_WAIT = 5
+export const LAST_ACK = 6
 export const TIME_WAIT = 7
 export const CLOSE = 8
 export const SYN_SENT2 = 9
@@ -30,6 +33,7 @@ export const INVALID = 15
 export const SEGMENTS = ['syn', 'synack', 'fin', 'ack', 'rst'] as const
 export type Segment = (typeof SEGMENTS)[number]
 export const SYN = 0
+export const SYNACK = 1
 const FIN = 2
 export const ACK = 3
 export const RST = 4
@@ -41,9 +45,9 @@ const ABBREVIATIONS: Record<string, number> = {
   SS: SYN_SENT,
   SR: SYN_RECV,
   ES: ESTABLISHED,
-  FW: 4,
-  CW: 5,
-  LA: 6,
+  FW: FIN_WAIT,
+  CW: CLOSE_WAIT,
+  LA: LAST_ACK,
   TW: TIME_WAIT,
   CL: CLOSE,
   S2: SYN_SENT2,
@@ -95,7 +99,7 @@ function classify(): Uint8Array {
     const counted = flags & COUNTED_FLAGS
     if (!legal.has(counted)) return ILLEGAL
     if (counted & 4) return RST
-    if (counted & 2) return counted & 16 ? 1 : SYN
+    if (counted & 2) return counted & 16 ? SYNACK : SYN
     return counted & 1 ? FIN : ACK
   })
 }

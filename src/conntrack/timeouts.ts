@@ -6,6 +6,12 @@ import { TCP_STATES, type TcpState } from './tcp-state.ts'
 
 export interface Timeouts {
   tcp: Record<TcpState, Seconds>
+  /** At most, after a segment was repeated three times without an answer, or before a closed window. */
+  tcpRetransmission: Seconds
+  /** At most, while an end has sent what the other one has not acknowledged. */
+  tcpUnacknowledged: Seconds
+  /** Both of an assured connection too, as in Linux: against RFC 5382 REQ-5. */
+  tcpShortensAssured: boolean
   udpUnreplied: Seconds
   udpStream: Seconds
   /** UDP to port 53: RFC 4787 REQ-5a allows less for a well-known port, or a resolver empties the pool. */
@@ -30,6 +36,9 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
     CLOSE: 240,
     SYN_SENT2: 240,
   },
+  tcpRetransmission: 300,
+  tcpUnacknowledged: 300,
+  tcpShortensAssured: false,
   udpUnreplied: 300,
   udpStream: 300,
   udpDns: 30,

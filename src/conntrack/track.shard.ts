@@ -1,47 +1,22 @@
 // Tracking: what a packet of a known connection does to it (nf_conntrack_proto_*.c). One function a protocol, called
 // with the row and the packet's direction before the packet is changed; each refreshes the row as its protocol asks
 // and answers with a verdict. Every update is one i32 store that is valid alone; a timeout follows from the state.
-//
-// Sequence windows (I-IV of the window test) will be tested where trackTcp() begins, on untranslated numbers.
+// TCP's is in tcp.shard.ts.
 
-import { DROP } from '../counters/drop-reasons.ts'
 import type { Row, Seconds } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
 import type { Ports, ProtocolNumber } from '../wire/address.ts'
 import { PROTO_GRE, PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
-import {
-  ASSURED,
-  type Base,
-  baseOf,
-  CONN,
-  EXPECTED,
-  rowAt,
-  SEEN_REPLY,
-  SIMULTANEOUS_OPEN,
-  TCP_STATE_MASK,
-  TCP_STATE_SHIFT,
-} from './connection-table.ts'
+import { ASSURED, type Base, baseOf, CONN, EXPECTED, rowAt, SEEN_REPLY, TCP_STATE_SHIFT } from './connection-table.ts'
 import { cold, hot } from './connections.shard.ts'
-import { fault } from './fault-points.ts'
-import { dequeue } from './queues.shard.ts'
+import { noteReply } from './tcp.shard.ts'
 import * as tcp from './tcp-state.ts'
+import { attachTcpTimeouts, tcpTimeoutOf } from './tcp-timeout.shard.ts'
 import type { CtInfo, Direction, Verdict } from './terms.ts'
-import {
-  ACCEPT,
-  ACCEPT_AND_END,
-  CT_ESTABLISHED,
-  CT_IS_REPLY,
-  CT_NEW,
-  CT_RELATED,
-  destinationPort,
-  INSIDE,
-  REPEAT,
-} from './terms.ts'
+import { ACCEPT, CT_ESTABLISHED, CT_IS_REPLY, CT_NEW, CT_RELATED, destinationPort, INSIDE } from './terms.ts'
 import { DEFAULT_TIMEOUTS, type Timeouts, tcpTimeouts } from './timeouts.ts'
 
 const { state: STATE, lastSeen: LAST_SEEN, timeout: TIMEOUT } = CONN
-const TCP_FLAGS_ILLEGAL = DROP['tcp-flags']
-const TCP_STATE_INVALID = DROP['tcp-state']
 const DNS = 53
 /** UDP is assured once two-way traffic has lasted longer than this many seconds. */
 const UDP_ASSURED_AFTER = 2
@@ -52,6 +27,7 @@ let tcpTimeout = tcpTimeouts(DEFAULT_TIMEOUTS)
 export function attachTimeouts(wanted: Timeouts): void {
   timeouts = wanted
   tcpTimeout = tcpTimeouts(wanted)
+  attachTcpTimeouts(wanted)
 }
 
 /**
@@ -82,70 +58,18 @@ export function firstTimeout(protocol: ProtocolNumber, ports: Ports): Seconds {
   return protocol === PROTO_GRE ? timeouts.greUnreplied : timeouts.generic
 }
 
-/** The first packet in the reply direction has come: the connection is no longer one that may be recycled. */
-function noteReply(base: Base): void {
-  dequeue(rowAt(base))
-  hot[base + STATE]! |= SEEN_REPLY
-  fault('reply noted')
-}
-
 /** The timeout that a row's state asks for: they are two stores, and a crash may come between. */
 export function timeoutOf(row: Row): Seconds {
   const base = baseOf(row)
   const word = hot[base + STATE]!
   const protocol = word & 0xff
-  if (protocol === PROTO_TCP) return tcpTimeout[(word & TCP_STATE_MASK) >> TCP_STATE_SHIFT]!
+  if (protocol === PROTO_TCP) return tcpTimeoutOf(base)
   const ports = hot[base + CONN.origPorts]!
   if ((word & SEEN_REPLY) !== 0) {
     if (protocol === PROTO_UDP && destinationPort(ports) !== DNS) return timeouts.udpStream
     if (protocol === PROTO_GRE) return timeouts.greStream
   }
   return firstTimeout(protocol, ports)
-}
-
-export function trackTcp(base: Base, direction: Direction, flags: number): Verdict {
-  const segment = tcp.SEGMENT_OF[flags]!
-  if (segment === tcp.ILLEGAL) return TCP_FLAGS_ILLEGAL
-  const word = hot[base + STATE]!
-  const state = (word & TCP_STATE_MASK) >> TCP_STATE_SHIFT
-  const next = tcp.NEXT_STATE[(direction << 7) | (segment << 4) | state]!
-  if (next === tcp.ESTABLISHED && state === tcp.ESTABLISHED && (word & ASSURED) !== 0) {
-    hot[base + LAST_SEEN] = now
-    return ACCEPT
-  }
-  return changeTcp(base, direction, segment, state, next)
-}
-
-function changeTcp(base: Base, direction: Direction, segment: number, state: number, next: number): Verdict {
-  if (next === tcp.INVALID) return TCP_STATE_INVALID
-  if (next === tcp.IGNORE) return ACCEPT
-  // A SYN in TIME_WAIT or CLOSE opens anew.
-  if (next === tcp.SYN_SENT && state >= tcp.TIME_WAIT && state !== tcp.SYN_SENT2) return REPEAT
-  const replied = (hot[base + STATE]! & SEEN_REPLY) !== 0
-  // A reset that is the only answer to a SYN: nobody is there, the port is free at once.
-  if (segment === tcp.RST && direction === 1 && !replied) return ACCEPT_AND_END
-  if (direction === 1 && !replied) noteReply(base)
-
-  let word = hot[base + STATE]!
-  if (next === tcp.SYN_SENT2) word |= SIMULTANEOUS_OPEN
-  // The table can't tell a simultaneous open's last ACK, which may come from either end, from an ordinary one.
-  const simultaneous = (word & SIMULTANEOUS_OPEN) !== 0
-  if (simultaneous && direction === 1 && segment === tcp.ACK && state === tcp.SYN_RECV) next = tcp.ESTABLISHED
-  if (next === tcp.ESTABLISHED && (state === tcp.SYN_RECV || state === tcp.ESTABLISHED) && (word & SEEN_REPLY) !== 0)
-    word |= ASSURED
-  // A SYN sent again without an answer gives the connection no more time. Else lastSeen comes first: if the thread dies
-  // here, its successor stores the new state's timeout (timeoutOf), which must not be over already.
-  if (next !== tcp.SYN_SENT || replied) hot[base + LAST_SEEN] = now
-  hot[base + STATE] = (word & ~TCP_STATE_MASK) | (next << TCP_STATE_SHIFT)
-  fault('state changed')
-  hot[base + TIMEOUT] = tcpTimeout[next]!
-  return ACCEPT
-}
-
-/** TIME_WAIT and CLOSE: over, and kept only so that late segments find their way. */
-export function isClosed(base: Base): boolean {
-  const state = (hot[base + STATE]! & TCP_STATE_MASK) >> TCP_STATE_SHIFT
-  return state === tcp.TIME_WAIT || state === tcp.CLOSE
 }
 
 export function trackUdp(base: Base, direction: Direction): Verdict {

@@ -9,7 +9,7 @@ import { readRule } from './filter-text.ts'
 import { filter } from './schema/filter.ts'
 import { forward } from './schema/forward.ts'
 import { helpers, onHelperFailure } from './schema/helpers.ts'
-import { capacity, icmp, timeouts } from './schema/limits.ts'
+import { capacity, icmp, tcp, timeouts } from './schema/limits.ts'
 import { nat } from './schema/nat.ts'
 import { api, log, metrics, name, statePath } from './schema/operation.ts'
 import { dispatch, io, supervision, workers } from './schema/threads.ts'
@@ -45,6 +45,7 @@ const shape = section({
   helpers,
   onHelperFailure,
   timeouts,
+  tcp,
   capacity,
   icmp,
   api,

@@ -7,7 +7,15 @@ import type { Settings } from './schema.ts'
 
 type TimeoutSettings = Settings['timeouts']
 
-const COMMON = { udpDns: 30, generic: 600, greUnreplied: 30, greStream: 180, fragment: 30 }
+const COMMON = {
+  tcpRetransmission: 300,
+  tcpUnacknowledged: 300,
+  udpDns: 30,
+  generic: 600,
+  greUnreplied: 30,
+  greStream: 180,
+  fragment: 30,
+}
 
 const opening = (seconds: number) => ({ SYN_SENT: seconds, SYN_RECV: seconds, SYN_SENT2: seconds })
 const closing = (seconds: number) => ({
@@ -21,6 +29,7 @@ const closing = (seconds: number) => ({
 const PRESETS: Readonly<Record<TimeoutSettings['preset'], Timeouts>> = {
   rfc: {
     tcp: { NONE: 0, ...opening(240), ESTABLISHED: 7440, ...closing(240) },
+    tcpShortensAssured: false,
     udpUnreplied: 300,
     udpStream: 300,
     icmp: 60,
@@ -39,6 +48,7 @@ const PRESETS: Readonly<Record<TimeoutSettings['preset'], Timeouts>> = {
       CLOSE: 10,
       SYN_SENT2: 120,
     },
+    tcpShortensAssured: true,
     udpUnreplied: 30,
     udpStream: 120,
     icmp: 30,
@@ -56,6 +66,9 @@ export function timeoutsOf(settings: TimeoutSettings): Timeouts {
       ...(tcpEstablished && { ESTABLISHED: tcpEstablished }),
       ...(tcpClosing && closing(tcpClosing)),
     },
+    tcpRetransmission: base.tcpRetransmission,
+    tcpUnacknowledged: base.tcpUnacknowledged,
+    tcpShortensAssured: base.tcpShortensAssured,
     udpUnreplied: udp ?? base.udpUnreplied,
     udpStream: udp ?? base.udpStream,
     udpDns: settings.udpDns ?? base.udpDns,
@@ -73,7 +86,7 @@ const common = (first: number, ...others: number[]): number | undefined =>
 
 /** The inverse, for `natloom check`: keys beside a preset that give these timeouts. Undefined where states differ. */
 export function timeoutSettings(preset: TimeoutSettings['preset'], timeouts: Timeouts): TimeoutSettings {
-  const { tcp, udpUnreplied, udpStream, greUnreplied, ...single } = timeouts
+  const { tcp, udpUnreplied, udpStream, greUnreplied, udpDns, icmp, generic, greStream, fragment } = timeouts
   return {
     preset,
     tcpEstablished: tcp.ESTABLISHED,
@@ -81,6 +94,10 @@ export function timeoutSettings(preset: TimeoutSettings['preset'], timeouts: Tim
     tcpClosing: common(tcp.FIN_WAIT, tcp.CLOSE_WAIT, tcp.LAST_ACK, tcp.TIME_WAIT, tcp.CLOSE),
     udp: common(udpUnreplied, udpStream),
     gre: greUnreplied,
-    ...single,
+    udpDns,
+    icmp,
+    generic,
+    greStream,
+    fragment,
   }
 }

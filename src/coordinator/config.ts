@@ -25,6 +25,11 @@ type TcpState =
 /** How long a connection lives without traffic, as conntrack/timeouts.ts takes it. */
 export interface Timeouts {
   readonly tcp: Readonly<Record<TcpState, number>> & { readonly NONE: 0 }
+  /** At most, after TCP has repeated itself in vain or met a closed window, and while something is unacknowledged. */
+  readonly tcpRetransmission: number
+  readonly tcpUnacknowledged: number
+  /** Both of an assured connection too. */
+  readonly tcpShortensAssured: boolean
   /** Before there was traffic both ways. */
   readonly udpUnreplied: number
   /** After it. */
@@ -97,6 +102,12 @@ export interface GatewayConfig {
   /** What becomes of an announcement that a helper can't rewrite, where the helper's own entry says nothing. */
   readonly onHelperFailure: OnHelperFailure
   readonly timeouts: Timeouts
+  readonly tcp: {
+    /** A segment in mid-stream from inside makes a connection. */
+    readonly pickup: boolean
+    /** Segments outside of the windows pass. */
+    readonly liberal: boolean
+  }
   readonly capacity: {
     /** Rows for connections, all shards together. */
     readonly connections: number

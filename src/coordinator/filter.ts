@@ -11,6 +11,8 @@ export interface FilterRuleConfig {
   readonly direction?: 'in' | 'out' | undefined
   /** `related`: flows that a helper has announced, `new`: the others; without it both. */
   readonly state?: 'new' | 'related' | undefined
+  /** `liberal`: TCP's windows are not enforced for the flows that it allows. */
+  readonly windows?: 'liberal' | undefined
   /** A protocol's number; without it all protocols. */
   readonly proto?: number | undefined
   /** An address or a prefix; without it all. */
@@ -37,6 +39,7 @@ const prefixOf = (text: string): Prefix => parsePrefix(text.includes('/') ? text
 /** Throws RangeError for a rule that the configuration's schema refuses. */
 export const parseFilterRule = (rule: FilterRuleConfig): FilterRule => ({
   allows: rule.action === 'allow',
+  isLiberal: rule.windows === 'liberal',
   openedFrom: rule.direction === undefined ? null : rule.direction === 'out' ? INSIDE : OUTSIDE,
   related: rule.state === undefined ? null : rule.state === 'related',
   protocol: rule.proto ?? null,

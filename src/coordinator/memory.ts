@@ -48,7 +48,17 @@ export interface GatewayMemory {
 /** The part of the configuration that sizes and settings follow from. */
 export type MemoryConfig = Pick<
   GatewayConfig,
-  'inside' | 'outside' | 'workers' | 'dispatch' | 'nat' | 'forward' | 'filter' | 'timeouts' | 'capacity' | 'icmp'
+  | 'inside'
+  | 'outside'
+  | 'workers'
+  | 'dispatch'
+  | 'nat'
+  | 'forward'
+  | 'filter'
+  | 'timeouts'
+  | 'tcp'
+  | 'capacity'
+  | 'icmp'
 >
 
 /**
@@ -122,7 +132,7 @@ function tablesOf(settings: ShardSettings): SharedArrayBuffer {
 }
 
 function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array): ShardSettings[] {
-  const { inside, outside, workers, nat, forward, filter, timeouts, capacity, icmp } = config
+  const { inside, outside, workers, nat, forward, filter, timeouts, tcp, capacity, icmp } = config
   const { externals, fib } = sharedTables(config)
   const common = {
     sides: [...inside.map((): Side => INSIDE), ...outside.map((): Side => OUTSIDE)],
@@ -137,6 +147,7 @@ function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array):
     fib,
     expectations: capacity.expectations,
     timeouts,
+    tcp,
     nat: {
       translate: nat.translate ?? true,
       mapping: nat.mapping,

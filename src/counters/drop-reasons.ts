@@ -67,6 +67,10 @@ export const DROP_REASONS = [
   ['filter-denied', "the first packet of a flow that the configuration's filter denies"],
   // --- helpers, once more ---
   ['helper-failed', 'an announcement that its helper could not rewrite, or what came behind it (onHelperFailure)'],
+  // --- tracking, once more: what TCP's numbers say (conntrack/tcp-window.shard.ts) ---
+  ['tcp-seq-over', 'a TCP segment beyond the window that its receiver has offered'],
+  ['tcp-ack-over', 'a TCP segment that acknowledges what was never sent'],
+  ['tcp-reset', 'a TCP reset below what its receiver has acknowledged already'],
 ] as const satisfies readonly (readonly [string, string])[]
 
 export type DropReasonName = (typeof DROP_REASONS)[number][0]

@@ -10,7 +10,8 @@
 // thread.
 
 import { putBack } from '../conntrack/expectation-matching.shard.ts'
-import { ILLEGAL, RST, SEGMENT_OF, SYN } from '../conntrack/tcp-state.ts'
+import { pickUp } from '../conntrack/tcp.shard.ts'
+import { ACK, ILLEGAL, RST, SEGMENT_OF, SYN } from '../conntrack/tcp-state.ts'
 import type { Verdict } from '../conntrack/terms.ts'
 import { ACCEPT, destinationPort, INSIDE, NOT_OURS, protocolIn } from '../conntrack/terms.ts'
 import { DROP } from '../counters/drop-reasons.ts'
@@ -67,6 +68,13 @@ const NO_PORT = DROP['no-port']
 const NO_QUERY = DROP['icmp-no-query']
 const TABLE_FULL = DROP['table-full']
 
+let picksUp = false
+
+/** `pickup`: a segment in mid-stream makes a connection. */
+export function attachAdmission(pickup: boolean): void {
+  picksUp = pickup
+}
+
 /** Packet i came from inside and belongs to no connection. */
 export function admitFromInside(i: number): Row {
   const toward = routeLookup(DST[i]!)
@@ -120,9 +128,29 @@ function admit(i: number): Row {
   const open = side === INSIDE ? openFromInside : openFromOutside
   const row = open(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
   if (row === 0) return refuse(tellSender(i))
-  beginHelp(row)
+  // A helper reads from the first byte on, or not at all.
+  if (isMidStream(i)) pickUp(row)
+  else beginHelp(row)
   return row
 }
+
+/**
+ * Packet i, a SYN, would be admitted if the closed connection that it belongs to were not there. Asked before that is
+ * ended: one that would be refused ends nothing. From outside only what is expected or forwarded is sure of it, since a
+ * mapping may end with its last connection.
+ */
+export function mayOpenAnew(i: number): boolean {
+  if (faultOf(i) !== ACCEPT) return false
+  if (side === INSIDE) return true
+  if (forwardTo(protocolIn(KEY[i]!), DST[i]!, destinationPort(PORTS[i]!)) !== undefined) return true
+  const handle = claimFor(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
+  if (handle !== 0) putBack(handle)
+  return handle !== 0
+}
+
+/** Packet i, which may open a connection, is of TCP and no SYN. */
+const isMidStream = (i: number): boolean =>
+  protocolIn(KEY[i]!) === ipv4.PROTO_TCP && SEGMENT_OF[tcp.flags(mem, L4[i]!)] !== SYN
 
 /**
  * No connection was made of packet i: its sender is told where it should be. A sender inside that can't be served is
@@ -186,12 +214,17 @@ function faultOf(i: number): Verdict {
   return isIntact ? ACCEPT : DROP['udp-checksum']
 }
 
-/** Only a SYN opens a connection. A segment in mid-stream from inside is answered by a reset. */
+/**
+ * Only a SYN opens a connection, or with `tcp: { pickup: true }` an ACK. Another segment in mid-stream from inside is
+ * answered by a reset.
+ */
 function tcpFaultOf(i: number): Verdict {
   const flags = tcp.flags(mem, L4[i]!)
   const segment = SEGMENT_OF[flags]!
   if (segment === SYN) return ACCEPT
   if (segment === ILLEGAL) return DROP['tcp-flags']
+  // From outside only where nothing is translated: what a NAT hasn't seen opened has no inside end.
+  if (picksUp && segment === ACK && (side === INSIDE || !translates())) return ACCEPT
   // The connection can't be continued, since its external port is not known any more: its sender is told at once.
   if (side === INSIDE && segment !== RST && (flags & tcp.ACK) !== 0 && KIND[i] !== FIRST_FRAGMENT) sendReset(i)
   return DROP['tcp-no-connection']

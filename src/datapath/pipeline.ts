@@ -23,6 +23,7 @@
 import { CONN_SHIFT, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { connectionIndex, findConnection, hot, matches } from '../conntrack/connections.shard.ts'
 import { packetsWanted } from '../conntrack/events.shard.ts'
+import { withoutReopening } from '../conntrack/tcp.shard.ts'
 import type { Ref, Verdict } from '../conntrack/terms.ts'
 import {
   ACCEPT,
@@ -43,7 +44,7 @@ import { endConnection } from '../nat/bindings.shard.ts'
 import { refusal } from '../nat/refusal.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
-import { admitFromInside, admitFromOutside } from './admit.ts'
+import { admitFromInside, admitFromOutside, mayOpenAnew } from './admit.ts'
 import { checkPending } from './egress/pending-packets.ts'
 import { portMacHigh, portMacLow, routeCache, routeCacheLineOf } from './egress/route-cache.ts'
 import { sideOf } from './egress/transmit.ts'
@@ -217,6 +218,7 @@ function settle(i: number): Verdict {
     if (ref !== 0 && matches(ref, KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!) && !hasExpired(row)) {
       const verdict = forward(i)
       if (verdict !== REPEAT) return verdict
+      if (!mayOpenAnew(i)) return withoutReopening(forward, i)
       endConnection(row)
     }
     return flow(i)
@@ -242,6 +244,7 @@ function flow(i: number): Verdict {
     REF[i] = ref !== 0 ? ref : refOf(row, 0)
     const verdict = forward(i)
     if (verdict !== REPEAT) return verdict
+    if (!mayOpenAnew(i)) return withoutReopening(forward, i)
     endConnection(row)
   }
   return DROP['tcp-state']

@@ -34,6 +34,8 @@ export interface ShardSettings {
   /** Expectations at a time, of all shards. */
   readonly expectations: number
   readonly timeouts: Timeouts
+  /** A segment in mid-stream from inside makes a connection; segments outside of the windows pass. */
+  readonly tcp: { readonly pickup: boolean; readonly liberal: boolean }
   readonly nat: NatSettings
   /** In the order of the configuration; none share an external endpoint. */
   readonly portForwards: readonly PortForward[]

@@ -6,6 +6,8 @@ import { attachExpectations } from '../conntrack/expectation-slots.shard.ts'
 import { ExpectationTable } from '../conntrack/expectation-table.ts'
 import { recoverExpectations } from '../conntrack/expectations.shard.ts'
 import { attachQueues } from '../conntrack/queues.shard.ts'
+import { onAcknowledgement } from '../conntrack/tcp.shard.ts'
+import { attachWindows } from '../conntrack/tcp-window.shard.ts'
 import { attachTimeouts } from '../conntrack/track.shard.ts'
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
@@ -27,8 +29,10 @@ import { attachPortForwards } from '../nat/port-forwards.shard.ts'
 import { attachPorts, endQuarantine } from '../nat/ports.shard.ts'
 import { recover } from '../nat/recover.shard.ts'
 import { unreserveAt } from '../nat/reservations.ts'
+import { toSender } from '../nat/sequence-edits.shard.ts'
 import { staticRules, UNTRANSLATED } from '../ownership/ownership-rule.ts'
 import { Fib } from '../routing/fib.ts'
+import { attachAdmission } from './admit.ts'
 import { attachKeptPages, KEPT_BYTES } from './egress/kept-pages.ts'
 import { attachPendingPackets, isTimeToCheckPending } from './egress/pending-packets.ts'
 import { attachRoutes, followRoutes } from './egress/route-cache.ts'
@@ -72,6 +76,9 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   attachRandom(settings.shard, settings.epoch)
   attachQueues(queuesFor(settings.externals.capacity))
   attachTimeouts(settings.timeouts)
+  attachWindows(settings.tcp.liberal)
+  attachAdmission(settings.tcp.pickup)
+  onAcknowledgement(toSender)
   attachFragmentTable(settings.timeouts)
   attachPorts(externals, settings.shard, settings.shards, wakers.coordinator)
   attachBindings(externals, settings.nat)

@@ -51,6 +51,7 @@ import {
   UNREPLIED_OTHERS,
   unrepliedQueue,
 } from '../conntrack/queues.shard.ts'
+import { beginWindows } from '../conntrack/tcp-window.shard.ts'
 import type { KeyWord } from '../conntrack/terms.ts'
 import { dstPortIn, hashTuple, INSIDE, invertPorts, protocolIn, rowOf, sideIn, srcPortIn } from '../conntrack/terms.ts'
 import { firstState, firstTimeout, hasExpired } from '../conntrack/track.shard.ts'
@@ -66,6 +67,7 @@ import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import { followLeases } from './blocks.shard.ts'
 import { type Externals, spaceOf, VACANT } from './externals.ts'
 import { fault } from './fault-points.ts'
+import { isLiberal } from './filter.shard.ts'
 import { freePort, intendToFree } from './ports.shard.ts'
 import { refuse } from './refusal.ts'
 import { DEFAULT_NAT, dependsOnPort, type NatSettings } from './settings.ts'
@@ -201,6 +203,7 @@ export function makeConnection(made: NewConnection): Row {
   cold.sequences[row] = 0
   cold.gone[row] = 0
   hot[base + CONN.state]! |= helpBits(row)
+  beginWindows(base, isLiberal)
   confirm(row)
   fault('connection without permission')
   if (isFromInside) permitRemote(row)

@@ -4,7 +4,8 @@
 //
 // Owner: the shard, before its first turn.
 
-import { cold, connections } from '../conntrack/connections.shard.ts'
+import { baseOf } from '../conntrack/connection-table.ts'
+import { cold, connections, windows } from '../conntrack/connections.shard.ts'
 import { mappings } from '../conntrack/mappings.shard.ts'
 import { permissions } from '../conntrack/permissions.shard.ts'
 import { endConnection } from './bindings.shard.ts'
@@ -20,6 +21,7 @@ export function clearTables(): void {
   endConnections()
   const rows = cold.created.length
   for (const column of Object.values(cold)) column.fill(0, 0, (connections.highest + 1) * (column.length / rows))
+  windows.fill(0, 0, baseOf(connections.highest + 1))
   for (const table of [connections, mappings, permissions]) table.clear()
   clearEdits()
 }

@@ -12,6 +12,8 @@ import type { Addr, PortHost, Prefix, ProtocolNumber } from '../wire/address.ts'
 
 export interface FilterRule {
   readonly allows: boolean
+  /** TCP's windows are not enforced for the flows that it allows. */
+  readonly isLiberal: boolean
   /** The side that the flow is opened from; null: either. */
   readonly openedFrom: Side | null
   /** True: only flows that a helper has announced (netfilter's RELATED); false: only others; null: all. */
@@ -37,10 +39,17 @@ export const RELATED_BIT = 1 << 9
 export const NO_PORT = 0
 const EVERY_PORT = { from: NO_PORT, to: 0xffff }
 
-/** The list as the words that `allowedBy` reads. */
+/** What a list says of a flow. */
+export const DENY = 0
+export const ALLOW = 1
+/** And TCP's windows are not enforced for it. */
+export const ALLOW_LIBERALLY = 2
+export type FilterVerdict = typeof DENY | typeof ALLOW | typeof ALLOW_LIBERALLY
+
+/** The list as the words that `verdictBy` reads. */
 export function compileRules(rules: readonly FilterRule[]): Int32Array {
   const words = new Int32Array(rules.length * RULE_WORDS)
-  for (const [i, { allows, openedFrom, related, protocol, inside, remote, ports }] of rules.entries()) {
+  for (const [i, { allows, isLiberal, openedFrom, related, protocol, inside, remote, ports }] of rules.entries()) {
     const { from, to } = ports ?? EVERY_PORT
     const at = i * RULE_WORDS
     words[at + KEY] = (protocol ?? 0) | (openedFrom ? SIDE_BIT : 0) | (related ? RELATED_BIT : 0)
@@ -53,13 +62,13 @@ export function compileRules(rules: readonly FilterRule[]): Int32Array {
     words[at + REMOTE] = remote.address
     words[at + REMOTE_MASK] = remote.mask
     words[at + PORTS] = from | (to << 16)
-    words[at + VERDICT] = allows ? 1 : 0
+    words[at + VERDICT] = !allows ? DENY : isLiberal ? ALLOW_LIBERALLY : ALLOW
   }
   return words
 }
 
-/** Whether the first rule that matches this flow allows it; true if none matches. */
-export function allowedBy(words: Int32Array, key: number, inside: Addr, remote: Addr, port: PortHost): boolean {
+/** What the first rule that matches this flow says; ALLOW if none matches. */
+export function verdictBy(words: Int32Array, key: number, inside: Addr, remote: Addr, port: PortHost): FilterVerdict {
   for (let at = 0; at < words.length; at += RULE_WORDS) {
     const ports = words[at + PORTS]!
     if (
@@ -69,7 +78,7 @@ export function allowedBy(words: Int32Array, key: number, inside: Addr, remote: 
       port >= (ports & 0xffff) &&
       port <= ports >>> 16
     )
-      return words[at + VERDICT] === 1
+      return words[at + VERDICT] as FilterVerdict
   }
-  return true
+  return ALLOW
 }

@@ -8,9 +8,19 @@ import { type KeyWord, protocolIn } from '../conntrack/terms.ts'
 import type { Addr, Port } from '../wire/address.ts'
 import { ntohs } from '../wire/address.ts'
 import { PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
-import { allowedBy, compileRules, type FilterRule, NO_PORT, RELATED_BIT } from './filter-rules.ts'
+import {
+  ALLOW_LIBERALLY,
+  compileRules,
+  DENY,
+  type FilterRule,
+  NO_PORT,
+  RELATED_BIT,
+  verdictBy,
+} from './filter-rules.ts'
 
 let words: Int32Array = compileRules([])
+/** What isDenied() was asked about last is to be tracked without a look at TCP's windows. */
+export let isLiberal = false
 
 export function attachFilter(rules: readonly FilterRule[]): void {
   words = compileRules(rules)
@@ -21,14 +31,12 @@ export function attachFilter(rules: readonly FilterRule[]): void {
  * have (EXPECTED or 0), `port` is the one that it is opened to, as loaded.
  */
 export function isDenied(key: KeyWord, flags: number, inside: Addr, remote: Addr, port: Port): boolean {
+  isLiberal = false
   if (words.length === 0) return false
   const protocol = protocolIn(key)
   const hasPort = protocol === PROTO_TCP || protocol === PROTO_UDP
-  return !allowedBy(
-    words,
-    flags === EXPECTED ? key | RELATED_BIT : key,
-    inside,
-    remote,
-    hasPort ? ntohs(port) : NO_PORT,
-  )
+  const asked = flags === EXPECTED ? key | RELATED_BIT : key
+  const verdict = verdictBy(words, asked, inside, remote, hasPort ? ntohs(port) : NO_PORT)
+  isLiberal = verdict === ALLOW_LIBERALLY
+  return verdict === DENY
 }

@@ -28,7 +28,8 @@ import {
 } from '../conntrack/mappings.shard.ts'
 import { permissions, recoverPermissions } from '../conntrack/permissions.shard.ts'
 import { enqueue, type Queue } from '../conntrack/queues.shard.ts'
-import { isClosed, timeoutOf } from '../conntrack/track.shard.ts'
+import { isClosed } from '../conntrack/tcp.shard.ts'
+import { timeoutOf } from '../conntrack/track.shard.ts'
 import { CELL, protocolCell } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import type { Row, Seconds } from '../memory/brand.ts'
@@ -94,7 +95,7 @@ function correctCounts(cell: number, live: number): void {
   counters[CELL.connectionsExpired + cell] = Math.max(begun - live, ended)
 }
 
-const isClosedTcp = (row: Row): boolean => protocolOf(row) === PROTO_TCP && isClosed(baseOf(row))
+const isClosedTcp = (row: Row): boolean => protocolOf(row) === PROTO_TCP && isClosed(hot[baseOf(row) + CONN.state]!)
 const isUnreplied = (row: Row): boolean => !hasReply(row) && !isClosedTcp(row)
 const lastSeenOf = (row: Row): Seconds => hot[baseOf(row) + CONN.lastSeen]!
 const createdOf = (row: Row): Seconds => cold.created[row]!

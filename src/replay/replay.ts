@@ -164,6 +164,8 @@ class Replay {
         dispatch: 'kernel',
         forward: [],
         filter: options.filter,
+        // A capture begins in the middle of connections. Translated, their external ports would be guessed.
+        tcp: { pickup: !options.translate, liberal: false },
         timeouts: { ...DEFAULT_TIMEOUTS, tcp: { ...DEFAULT_TIMEOUTS.tcp, NONE: 0 } },
         capacity: { connections: CONNECTIONS, expectations: EXPECTATIONS },
         icmp: { errorsPerSecond: 1000 },

@@ -1,5 +1,6 @@
 // A connection's story in short: who sends which segment, packets in and packets out through a whole gateway.
 
+import type { TcpSpec } from '../../src/testing/builder.ts'
 import { Gateway, type GatewayOptions } from '../datapath/gateway.ts'
 import { HOST, SERVER } from '../datapath/network.ts'
 import { fromOf, tcpSegment } from '../datapath/packets.ts'
@@ -20,9 +21,9 @@ export class ScriptedConnection {
   readonly gateway: Gateway
   readonly external: string
 
-  static async begin(options: GatewayOptions = {}): Promise<ScriptedConnection> {
+  static async begin(options: GatewayOptions = {}, syn: Partial<TcpSpec> = {}): Promise<ScriptedConnection> {
     const gateway = await Gateway.start(options)
-    return new ScriptedConnection(gateway, fromOf(gateway.inside(tcpSegment(CLIENT, PEER, 'S'))[0]!))
+    return new ScriptedConnection(gateway, fromOf(gateway.inside(tcpSegment(CLIENT, PEER, 'S', { tcp: syn }))[0]!))
   }
 
   private constructor(gateway: Gateway, external: string) {

@@ -71,7 +71,7 @@ describe('TCP timeouts', () => {
   it('do not begin again with what is passed and ignored', async () => {
     const scripted = (await ScriptedConnection.begin()).sayAll('s SA')
     scripted.gateway.pass(200)
-    scripted.sayAll('c S, s SA')
+    scripted.sayAll('s SA, c S')
     expect(keptFor(scripted, 40)).toBe(true)
   })
 

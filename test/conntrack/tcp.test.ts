@@ -150,17 +150,35 @@ describe('the end of a connection', () => {
     expect(talk.say('s R')).toBe(true)
   })
 
-  const closed = [`${OPEN}, c FA, s FA, c A`, `${OPEN}, s R`, `${OPEN}, c R`, 'c R']
+  const closed = [`${OPEN}, c FA, s FA, c A`, `${OPEN}, c R`, 'c R']
   for (const story of closed)
-    it(`a new SYN after ${story} opens anew`, async () => {
+    it(`a new SYN after ${story}, ahead of the old numbers, opens anew`, async () => {
       const talk = (await ScriptedConnection.begin()).sayAll(story)
-      const [out] = talk.gateway.inside(tcpSegment(CLIENT, PEER, 'S'))
+      const [out] = talk.gateway.inside(tcpSegment(CLIENT, PEER, 'S', { tcp: { seq: 9000 } }))
       expect(out).toBeDefined()
       expect(talk.connection).toMatchObject({ state: 'SYN_SENT', seenReply: false, packets: [1, 0] })
       expect(talk.gateway.counter('connectionsInserted')).toBe(2)
       talk.gateway.check()
-      talk.gateway.outside(tcpSegment(PEER, fromOf(out!), 'SA'))
+      talk.gateway.outside(tcpSegment(PEER, fromOf(out!), 'SA', { tcp: { ack: 9001 } }))
       expect(talk.state).toBe('SYN_RECV')
+    })
+
+  const unsure = [
+    ['after both FINs, with a number that the client has had already', `${OPEN}, c FA, s FA, c A`, 'TIME_WAIT', 0],
+    ["after the server's reset", `${OPEN}, s R`, 'CLOSE', 9000],
+  ] as const
+  for (const [when, story, state, seq] of unsure)
+    it(`a new SYN ${when}: passes, and the answer opens anew`, async () => {
+      const talk = (await ScriptedConnection.begin()).sayAll(story)
+      expect(talk.gateway.inside(tcpSegment(CLIENT, PEER, 'S', { tcp: { seq } }))).toHaveLength(1)
+      expect(talk.state).toBe(state)
+      const answer = tcpSegment(PEER, talk.external, 'SA', { tcp: { seq: 70_000, ack: seq + 1 } })
+      expect(talk.gateway.outside(answer)).toHaveLength(1)
+      expect(talk.state).toBe('SYN_RECV')
+      const last = tcpSegment(CLIENT, PEER, 'A', { tcp: { seq: seq + 1, ack: 70_001 } })
+      expect(talk.gateway.inside(last)).toHaveLength(1)
+      expect(talk.state).toBe('ESTABLISHED')
+      talk.gateway.check()
     })
 
   it('a SYN in LAST_ACK passes and changes nothing', async () => {

@@ -41,7 +41,12 @@ describe('a rule', () => {
   })
 
   it('is written as the line that it is read from, its words in one order', () => {
-    const lines = ['deny', 'allow in', 'deny out related tcp inside 10.0.0.5 remote 192.0.2.0/24 port 1-1024']
+    const lines = [
+      'deny',
+      'allow in',
+      'allow out liberal tcp',
+      'deny out related tcp inside 10.0.0.5 remote 192.0.2.0/24 port 1-1024',
+    ]
     for (const line of lines) expect(ruleText(readRule(line) as never)).toBe(line)
     expect(ruleText(readRule('deny port 25 proto 6 out') as never)).toBe('deny out proto 6 port 25')
   })
@@ -50,6 +55,7 @@ describe('a rule', () => {
     const read = (line: string) => parseFilterRule(filterRule(filter.parse([readRule(line)])[0]!))
     expect(read('deny')).toEqual({
       allows: false,
+      isLiberal: false,
       openedFrom: null,
       related: null,
       protocol: null,
@@ -59,6 +65,7 @@ describe('a rule', () => {
     })
     expect(read('allow out new udp inside 10.0.0.5 remote 192.0.2.0/24 port 53')).toEqual({
       allows: true,
+      isLiberal: false,
       openedFrom: 0,
       related: false,
       protocol: 17,
@@ -66,6 +73,7 @@ describe('a rule', () => {
       remote: parsePrefix('192.0.2.0/24'),
       ports: { from: 53, to: 53 },
     })
+    expect(read('allow liberal tcp')).toMatchObject({ allows: true, isLiberal: true, protocol: 6 })
     expect(read('allow in related gre')).toMatchObject({ openedFrom: 1, related: true, protocol: 47 })
   })
 })

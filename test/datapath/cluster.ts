@@ -118,6 +118,7 @@ export class Cluster {
       externals: { capacity: 2, blockSize: BLOCK },
       fib: { ports: 2, shards },
       expectations: 64,
+      tcp: { pickup: false, liberal: false },
       timeouts: DEFAULT_TIMEOUTS,
       nat: { ...DEFAULT_NAT, ...nat },
       portForwards: forwards,

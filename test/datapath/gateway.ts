@@ -56,6 +56,7 @@ export interface GatewayOptions extends Network {
   readonly blockSize?: number
   readonly icmpErrorsPerSecond?: number
   readonly timeouts?: Partial<Timeouts>
+  readonly tcp?: ShardSettings['tcp']
   /** To measure helpers by. */
   readonly callClocks?: CallClocks
   /** The list of helpers in force; nobody follows it but a warm-up. */
@@ -142,6 +143,7 @@ export class Gateway {
       externals: { capacity: (options.pool?.length ?? 1) + 1, blockSize: options.blockSize ?? 64 },
       fib: { ports: 2, shards: 1 },
       expectations: 64,
+      tcp: options.tcp ?? { pickup: false, liberal: false },
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
       nat: { ...DEFAULT_NAT, ...options.nat },
       portForwards: options.forwards ?? [],

@@ -12,6 +12,7 @@ const MAX_RULES = 1024
 
 const PROTOCOL = `${Object.keys(FLOW_PROTOCOLS).join(', ')}, or a number from 0 to 255`
 const PORT = 'a port from 1 to 65535, or a range a-b'
+const WITH_WINDOWS: readonly unknown[] = [undefined, 'tcp', FLOW_PROTOCOLS.tcp]
 const WITH_PORTS: readonly unknown[] = [undefined, 'tcp', 'udp', FLOW_PROTOCOLS.tcp, FLOW_PROTOCOLS.udp]
 
 const prefix = () => z.string(PREFIX).refine(isPrefix, { error: (issue) => prefixText(issue.input) })
@@ -44,6 +45,9 @@ const rule = z
         .union([z.enum(Object.keys(FLOW_PROTOCOLS)), z.int(PROTOCOL).min(0, PROTOCOL).max(255, PROTOCOL)], PROTOCOL)
         .optional()
         .describe('A protocol, by name or number. Without it all.'),
+      windows: choice('liberal')
+        .optional()
+        .describe('liberal: of flows that it allows, TCP segments outside of the windows pass.'),
       inside: prefix().optional().describe('Addresses inside, untranslated.'),
       remote: prefix().optional().describe('Addresses outside.'),
       port: z
@@ -61,6 +65,13 @@ const rule = z
     path: ['proto'],
     error: 'tcp, udp or none, because the rule has a port',
   })
+  .refine(
+    ({ windows, action, proto }) => windows === undefined || (action === 'allow' && WITH_WINDOWS.includes(proto)),
+    {
+      path: ['windows'],
+      error: 'only with allow, and with tcp or no protocol',
+    },
+  )
 
 export const filter = z
   .array(rule, `a list of rules, each ${RULE_IN_WORDS}`)

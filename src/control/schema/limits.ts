@@ -1,8 +1,8 @@
-// What connections are limited by: the sections `timeouts`, `capacity` and `icmp`. Authority for defaults: RFC 4787,
-// 5382 and 5508, Linux's nf_conntrack.
+// What connections are limited by: the sections `timeouts`, `tcp`, `capacity` and `icmp`. Authority for defaults: RFC
+// 4787, 5382 and 5508, Linux's nf_conntrack.
 
 import { FEWEST_CONNECTIONS } from '../../coordinator/memory-plan.ts'
-import { choice, integer, seconds, section } from './values.ts'
+import { choice, flag, integer, seconds, section } from './values.ts'
 
 export const timeouts = section({
   preset: choice('rfc', 'linux')
@@ -21,6 +21,22 @@ export const timeouts = section({
 })
   .prefault({})
   .describe('Seconds without a packet after which a connection is forgotten.')
+
+export const tcp = section({
+  pickup: flag()
+    .default(false)
+    .describe(
+      'A segment in mid-stream from inside makes a connection, as after a restart. Its external port may be another ' +
+        'than before, and then its server resets it.',
+    ),
+  liberal: flag()
+    .default(false)
+    .describe(
+      'Segments beyond the windows that the ends have offered pass. For links where packets come by other ways.',
+    ),
+})
+  .prefault({})
+  .describe('How strictly TCP is tracked.')
 
 export const capacity = section({
   connections: integer(FEWEST_CONNECTIONS, 16_777_216)

@@ -3,22 +3,23 @@
 
 import { type Base, CONN, rowAt, SEEN_REPLY } from '../../conntrack/connection-table.ts'
 import { cold, hot } from '../../conntrack/connections.shard.ts'
-import { type Direction, protocolIn, type Verdict } from '../../conntrack/terms.ts'
-import { isClosed, trackOther, trackTcp, trackUdp } from '../../conntrack/track.shard.ts'
+import { dequeue } from '../../conntrack/queues.shard.ts'
+import { applyTcp, closeTcp, examineTcp, isClosed, isMomentous } from '../../conntrack/tcp.shard.ts'
+import { readSegment } from '../../conntrack/tcp-segment.ts'
+import { ACCEPT, type Direction, protocolIn, REPEAT, type Verdict } from '../../conntrack/terms.ts'
+import { trackOther, trackUdp } from '../../conntrack/track.shard.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import type { Row } from '../../memory/brand.ts'
 import { onClosed, onReplySeen } from '../../nat/bindings.shard.ts'
 import * as checksum from '../../wire/checksum.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
-import * as tcp from '../../wire/tcp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
-import { AT, FLOW, IP, KEY, KIND, L4, LATER_FRAGMENT } from '../packet/burst.ts'
+import { AT, END, FLOW, IP, KEY, KIND, L4, LATER_FRAGMENT } from '../packet/burst.ts'
 import { mem } from '../packet/packet-memory.ts'
 
 const { state: STATE, packets: PACKETS, bytes: BYTES } = CONN
 const TCP_CHECKSUM = DROP['tcp-checksum']
 const OFFLOADED = virtio.NEEDS_CHECKSUM | virtio.DATA_VALID
-const CLOSING = tcp.FIN | tcp.RST
 
 /** Notes in its connection's row what packet i does to it; the verdict says whether the packet may go on. */
 export function track(i: number, base: Base, direction: Direction): Verdict {
@@ -29,10 +30,31 @@ export function track(i: number, base: Base, direction: Direction): Verdict {
   return verdict
 }
 
-/** A reset that the gateway itself sends ends the connection, as one from the sender of this direction would. */
-export function trackReset(base: Base, direction: Direction): void {
+/**
+ * The first half of track(), for a packet that something else may still keep from going on: the verdict, and nothing is
+ * noted. Only TCP has one; whatever else comes is accepted.
+ */
+export function examine(i: number, base: Base, direction: Direction): Verdict {
+  if (protocolIn(KEY[i]!) !== ipv4.PROTO_TCP || KIND[i] === LATER_FRAGMENT) return ACCEPT
+  readSegment(mem, L4[i]!, END[i]! - L4[i]!)
+  return examineTcp(base, direction)
+}
+
+/** The second half: the packet that was just examined goes on, or waits here to go on later. */
+export function note(i: number, base: Base, direction: Direction): void {
   const before = hot[base + STATE]!
-  trackTcp(base, direction, tcp.RST)
+  const protocol = protocolIn(KEY[i]!)
+  if (protocol === ipv4.PROTO_UDP) trackUdp(base, direction)
+  else if (protocol === ipv4.PROTO_TCP && KIND[i] !== LATER_FRAGMENT) applyTcp(base, direction)
+  else trackOther(base, direction, protocol)
+  const after = hot[base + STATE]!
+  if (after !== before) noteChange(base, before, after)
+}
+
+/** The gateway itself has reset the connection. */
+export function trackReset(base: Base): void {
+  const before = hot[base + STATE]!
+  closeTcp(base)
   noteChange(base, before, hot[base + STATE]!)
 }
 
@@ -41,11 +63,14 @@ function trackByProtocol(i: number, base: Base, direction: Direction): Verdict {
   if (KIND[i] === LATER_FRAGMENT) return trackOther(base, direction, protocol)
   if (protocol === ipv4.PROTO_UDP) return trackUdp(base, direction)
   if (protocol !== ipv4.PROTO_TCP) return trackOther(base, direction, protocol)
-  const flags = tcp.flags(mem, L4[i]!)
-  // A segment that closes the connection must be intact; elsewhere a wrong checksum stays wrong, for the receiver to
-  // see.
-  if ((flags & CLOSING) !== 0 && !transportIntact(i)) return TCP_CHECKSUM
-  return trackTcp(base, direction, flags)
+  readSegment(mem, L4[i]!, END[i]! - L4[i]!)
+  const verdict = examineTcp(base, direction)
+  if (verdict >= 0) return verdict
+  // A segment that changes the connection's state must be intact. Elsewhere a wrong checksum stays wrong, for the
+  // receiver to see: to sum up every segment would cost more than all else that is done with it.
+  if ((verdict !== ACCEPT || isMomentous(base)) && !transportIntact(i)) return TCP_CHECKSUM
+  if (verdict !== REPEAT) applyTcp(base, direction)
+  return verdict
 }
 
 /**
@@ -59,7 +84,10 @@ export function transportIntact(i: number): boolean {
 /** Tracking has changed the row's state word: what follows from it for mappings and recycling. */
 function noteChange(base: Base, before: number, after: number): void {
   if (((before ^ after) & SEEN_REPLY) !== 0) onReplySeen(rowAt(base))
-  if ((after & 0xff) === ipv4.PROTO_TCP && isClosed(base)) onClosed(rowAt(base))
+  if ((after & 0xff) !== ipv4.PROTO_TCP) return
+  if (isClosed(after)) onClosed(rowAt(base))
+  // The ends have begun a new connection in the closed one's row: it may not be recycled any more.
+  else if (isClosed(before)) dequeue(rowAt(base))
 }
 
 /** Counts a packet. Counts are 32 bits in the row; how often each has wrapped is counted beside it. */

@@ -54,7 +54,7 @@ export function endByReset(row: Row, direction: Direction, unseen: number, why: 
   const nextBack = receiverNext(row, back)
   sendReset(row, direction, receiverNext(row, direction) ?? unseen)
   if (nextBack !== undefined) sendReset(row, back, nextBack)
-  trackReset(baseOf(row), direction)
+  trackReset(baseOf(row))
   noteEnded(row)
   counters[CELL.helperResets + HELPER_RESETS.indexOf(why)]! += 1
 }

@@ -162,6 +162,17 @@ function endHelp(row: Row): void {
   if (helped) forget(helped)
 }
 
+/** A new connection has taken the row over: help begins as with any other. */
+export function restartHelp(row: Row): void {
+  named = cold.helper[row]!
+  endHelp(row)
+  cold.helper[row] = 0
+  const base = row << CONN_SHIFT
+  hot[base + STATE] = (hot[base + STATE]! & ~(HELPED | GUARDED)) | helpBits(row)
+  beginHelp(row)
+  named = 0
+}
+
 /** What is kept of it beside its row. A watch goes on, and sequence numbers are adjusted as long as there are edits. */
 export function forget(helped: HelpedConnection): void {
   for (const stream of helped.streams) stream.clear()

@@ -16,6 +16,7 @@
 
 import { CONN, CONN_SHIFT, HELPED } from '../../conntrack/connection-table.ts'
 import { cold, hot } from '../../conntrack/connections.shard.ts'
+import { isBelieved, isNotedSyn, opensAnew } from '../../conntrack/tcp.shard.ts'
 import type { Direction, Verdict } from '../../conntrack/terms.ts'
 import { ACCEPT, ACCEPT_AND_END, directionOf, opposite, protocolIn, QUEUED, rowOf } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
@@ -34,11 +35,11 @@ import {
 import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import { leave } from '../egress/leave.ts'
-import { count, track, transportIntact } from '../egress/tracking.ts'
-import { END, FLOW, IP, KEY, KIND, L4, REF } from '../packet/burst.ts'
+import { count, examine, note, transportIntact } from '../egress/tracking.ts'
+import { END, FLOW, IP, KEY, KIND, L4, LATER_FRAGMENT, REF } from '../packet/burst.ts'
 import { bytes, mem } from '../packet/packet-memory.ts'
 import { attachCallBudget, type CallClocks } from './call-budget.ts'
-import { isSuperPacket, payloadText, rewriteDatagram } from './datagrams.ts'
+import { payloadText } from './datagrams.ts'
 import { endByReset, sendReset } from './endings.ts'
 import { goneEnd, isBehindGap, noteFirst } from './gone-bytes.shard.ts'
 import { attachHeldBytes, keepHeaders } from './held-bytes.ts'
@@ -49,25 +50,17 @@ import {
   type HelpedConnection,
   helpedConnectionOf,
   holding,
+  restartHelp,
 } from './helped-connections.ts'
-import { call, context, endIfSlow, keepsTooMuch, read, WHOLE, withdrawMade, without } from './helper-call.ts'
+import { keepsTooMuch, read } from './helper-call.ts'
 import { WINDOW } from './limits.ts'
+import { datagram } from './read-datagrams.ts'
 import { isOpening, loseReceiverNext } from './receiver-next.ts'
 import { adjustAcknowledgement, passOn, sendAccepted, sendWithoutBytes } from './segments.ts'
 import { before, least, most, type Stream } from './stream.ts'
-import {
-  datagramNames,
-  fragmentMayName,
-  guardedAddress,
-  hasEnded,
-  isBinary,
-  isGuarded,
-  segmentNames,
-  watchOf,
-} from './watch.ts'
+import { guardedAddress, hasEnded, isGuarded, segmentNames, watchOf } from './watch.ts'
 
 const { state: STATE } = CONN
-const HELPER_VERDICT = DROP['helper-verdict']
 const HELPER_WINDOW = DROP['helper-window']
 const HELPER_FRAGMENT = DROP['helper-fragment']
 const EDIT_LOST = DROP['edit-lost']
@@ -90,63 +83,46 @@ export function forwardHelped(i: number): Verdict {
   if (isTcp && hasEnded(row) && !isSyn(i)) return afterEnd(i)
   // A stream must not take in bytes that were damaged.
   if (isTcp && !transportIntact(i)) return TCP_CHECKSUM
-  const verdict = track(i, base, direction)
+  const verdict = examine(i, base, direction)
   if (verdict !== ACCEPT && verdict !== ACCEPT_AND_END) return verdict
-  count(base, row, direction, END[i]! - IP[i]!)
+  const length = END[i]! - IP[i]!
+  if (isTcp && opensAnew()) return openAnew(i, length)
   const gone = isTcp ? segment(i) : datagram(i)
+  // What is dropped here has changed nothing: neither the connection's state, nor its time, nor its counts.
+  if (gone >= 0) return gone
+  note(i, base, direction)
+  count(base, row, direction, length)
   if (verdict === ACCEPT_AND_END) endConnection(row)
   return gone
 }
 
-function datagram(i: number): Verdict {
-  const row = rowOf(REF[i]!)
-  const helped = helpedConnectionOf(row)
-  const isRead = helped?.helper !== undefined
-  if (!isRead && !isGuarded(row)) hot[(row << CONN_SHIFT) + STATE]! &= ~HELPED
-  // A helper reads whole datagrams: neither fragments, nor super-packets, whose datagrams can't be told apart.
-  const isWhole = KIND[i] === FLOW && !isSuperPacket(i)
-  const verdict = isRead && isWhole ? readDatagram(i, helped) : unread(i)
-  return verdict === ACCEPT ? leave(i) : verdict
-}
-
-/** What no helper reads goes on unless it names, or begins to name, the inside address that a helper was to rewrite. */
-function unread(i: number): Verdict {
-  const hasMore = KIND[i] !== FLOW && (ipv4.fragmentWord(mem, IP[i]!) & ipv4.MORE_FRAGMENTS) !== 0
-  const names = hasMore ? fragmentMayName : datagramNames
-  return names(rowOf(REF[i]!), directionOf(REF[i]!), payloadText(i), true) ? HELPER_FAILED : ACCEPT
-}
-
-/** Lets the helper read packet i, and rewrites it. ACCEPT, or why it is to be dropped. */
-function readDatagram(i: number, helped: HelpedConnection): Verdict {
-  const { row } = helped
-  const direction = directionOf(REF[i]!)
-  const text = payloadText(i)
-  if (!call(helped, direction, text, WHOLE)) {
-    endIfSlow(helped)
-    return HELPER_VERDICT
-  }
-  const { mangled, isRefused, mustWait } = context
-  const isCutOff = helped.helper === undefined
-  const isRewritten = mangled.length > 0 && rewriteDatagram(i, text, mangled)
-  // A datagram is not held: what can't be rewritten now is dropped, for its sender to repeat.
-  const isUndone = isCutOff || isRefused || mustWait || (mangled.length > 0 && !isRewritten)
-  const left = isRewritten ? without(text, mangled) : text
-  const isDropped = isUndone && datagramNames(row, direction, left, isBinary(row))
-  if (isDropped || (mangled.length > 0 && !isRewritten)) withdrawMade()
-  if (!isDropped) {
-    if (isRewritten) counters[CELL.helperRewrites]! += mangled.length
-    if (context.isDone) cutOff(helped, 'done')
-  }
-  endIfSlow(helped)
-  return isDropped ? HELPER_FAILED : ACCEPT
-}
-
 // --- TCP ---
+
+/**
+ * The SYN/ACK of a new connection between the old one's endpoints, whose ends have both forgotten that: the helper
+ * begins with it anew, and so do the numbers.
+ */
+function openAnew(i: number, length: number): Verdict {
+  const row = rowOf(REF[i]!)
+  const direction = directionOf(REF[i]!)
+  const base = row << CONN_SHIFT
+  const opener = opposite(direction)
+  note(i, base, direction)
+  count(base, row, direction, length)
+  restartHelp(row)
+  const helped = helpedConnectionOf(row)
+  if (helped === undefined) return leave(i)
+  helped.streams[opener].begin(tcp.ack(mem, L4[i]!))
+  begin(i, helped, helped.streams[direction], helped.streams[opener])
+  return helped.helper === undefined ? unreadSegment(i) : passOn(i)
+}
 
 function segment(i: number): Verdict {
   const row = rowOf(REF[i]!)
   const direction = directionOf(REF[i]!)
   const helped = helpedConnectionOf(row)
+  // Its number is a new connection's, if it comes to one.
+  if (isNotedSyn()) return leave(i)
   if (KIND[i] !== FLOW) return fragment(i, helped)
   if (isSyn(i)) noteSyn(i)
   if (helped === undefined) return adjust(i)
@@ -155,6 +131,12 @@ function segment(i: number): Verdict {
   const stream = helped.streams[direction]
   const back = helped.streams[opposite(direction)]
   if ((flags & tcp.SYN) !== 0) {
+    // A late copy of a SYN, or a forged one, changes nothing.
+    if (!isBelieved()) {
+      if (END[i]! > at + tcp.headerLen(mem, at)) return HELPER_WINDOW
+      if ((flags & tcp.ACK) !== 0) adjustAcknowledgement(i)
+      return passOn(i)
+    }
     begin(i, helped, stream, back)
     return helped.helper === undefined ? unreadSegment(i) : passOn(i)
   }
@@ -164,7 +146,7 @@ function segment(i: number): Verdict {
   }
   const gone = stream.started && (flags & tcp.RST) === 0 ? throughStream(i, helped) : outsideStream(i, helped)
   if (gone !== QUEUED) stream.acknowledged = tcp.ack(mem, at)
-  note(helped, direction)
+  noteHeld(helped, direction)
   return gone
 }
 
@@ -217,6 +199,8 @@ function throughStream(i: number, helped: HelpedConnection): Verdict {
     const number = stream.receiverFrom(seq)
     return sendAccepted(i, stream, number, number, false)
   }
+  // What it says is new can't be believed: it acknowledges what is long past. Its sender will send it again.
+  if (!isBelieved() && before(stream.next, end)) return HELPER_WINDOW
   if (before(stream.next, seq)) return early(i, helped, stream)
   if (((end - stream.next) | 0) > WINDOW) return HELPER_WINDOW
 
@@ -273,7 +257,7 @@ function acknowledgementOnly(i: number, stream: Stream): Verdict {
 }
 
 /** After a packet: notes whether the connection still holds bytes, and forgets it if nothing is left to do for it. */
-function note(helped: HelpedConnection, direction: Direction): void {
+function noteHeld(helped: HelpedConnection, direction: Direction): void {
   if (!helped.streams[direction].holds) {
     helped.headers[direction] = undefined
     if (!helped.streams[opposite(direction)].holds) holding.delete(helped)
@@ -355,6 +339,8 @@ function afterEnd(i: number): Verdict {
 /** A fragment of a segment, which no stream can take in. */
 function fragment(i: number, helped: HelpedConnection | undefined): Verdict {
   const row = rowOf(REF[i]!)
+  // A later fragment has no number, a first one may have a forged one: whoever sends those ends no help.
+  if (helped?.helper !== undefined && (KIND[i] === LATER_FRAGMENT || !isBelieved())) return HELPER_FRAGMENT
   if (helped?.helper !== undefined) cutOff(helped, 'fragment')
   // Its checksum covers bytes that are not here, and its own bytes may have to be rewritten. An address may be cut
   // anywhere between two of them, and TCP that comes in fragments is rare: so none is searched, and none goes out.

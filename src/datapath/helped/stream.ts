@@ -156,6 +156,8 @@ export class Stream {
   append(source: Uint8Array, at: number, seq: number, length: number): boolean {
     const known = (this.next - seq) | 0
     if (known >= length) return false
+    // A sender that goes on has not ended: what said so was not its FIN.
+    if (this.hasFin && before(this.finAt, (seq + length) | 0)) this.hasFin = false
     this.#add(source, at + known, length - known)
     this.#fillFromEarly()
     return true

@@ -27,7 +27,16 @@ const ROUNDS = 3
 const LONG = 200
 const ALL = parsePrefix('0.0.0.0/0')
 const DENY_ALL = [
-  { allows: false, openedFrom: null, related: null, protocol: null, inside: ALL, remote: ALL, ports: null },
+  {
+    allows: false,
+    isLiberal: false,
+    openedFrom: null,
+    related: null,
+    protocol: null,
+    inside: ALL,
+    remote: ALL,
+    ports: null,
+  },
 ]
 /** What each round sends: 5 of UDP, 8 and 4 of TCP, 2 of ICMP; with FTP 3 + 4 + 2 more. */
 const SENT = 19
