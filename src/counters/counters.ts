@@ -177,6 +177,8 @@ export const METRICS = {
     'Connections ended because an announcement could not be rewritten (onHelperFailure: reset), by why',
     HELPER_RESETS.map((reason) => ({ reason })),
   ),
+  fragmentWaits: counter('fragment_waits', 'Later fragments that waited for the first one of their datagram'),
+  fragmentsWaiting: gauge('fragments_waiting', 'Later fragments that wait now for the first one of their datagram'),
 } as const satisfies Record<string, Metric>
 
 export type MetricKey = keyof typeof METRICS

@@ -27,11 +27,11 @@ export const DROP_REASONS = [
   ['icmp-checksum', 'the ICMP checksum is wrong'],
   ['icmp-type', 'an ICMP message that is neither a query, its answer, nor an error'],
   ['icmp-embedded', 'the packet quoted in an ICMP error is short or malformed'],
-  ['fragment-overlap', 'a fragment begins inside the transport header (RFC 3128)'],
+  ['fragment-overlap', 'a fragment overlaps or contradicts others of its datagram, or a TCP header (RFC 3128, 5722)'],
   ['fragment-tiny', 'the first fragment does not hold the whole transport header'],
-  ['fragment-length', 'a fragment but the last is no multiple of 8 bytes, or it ends beyond 65535'],
-  ['fragment-orphan', 'a later fragment whose first fragment was not seen'],
-  ['fragment-table-full', 'too many fragmented packets are under way'],
+  ['fragment-length', 'a fragment but the last is no multiple of 8 bytes, or its datagram is longer than 65535'],
+  ['fragment-orphan', 'a later fragment whose first fragment was dropped, or has not come in time'],
+  ['fragment-table-full', 'too many fragmented packets are under way, or too many fragments wait for a first one'],
   // --- tracking ---
   ['tcp-no-connection', 'a TCP segment that opens nothing and belongs to no connection'],
   ['tcp-state', 'a TCP segment that is invalid in the state of its connection'],
@@ -71,6 +71,8 @@ export const DROP_REASONS = [
   ['tcp-seq-over', 'a TCP segment beyond the window that its receiver has offered'],
   ['tcp-ack-over', 'a TCP segment that acknowledges what was never sent'],
   ['tcp-reset', 'a TCP reset below what its receiver has acknowledged already'],
+  // --- fragments, once more ---
+  ['fragment-duplicate', 'a fragment of which every byte had come already'],
 ] as const satisfies readonly (readonly [string, string])[]
 
 export type DropReasonName = (typeof DROP_REASONS)[number][0]

@@ -19,7 +19,7 @@ import { Expected } from '../helpers/helper.ts'
 import type { Entry, Row, Shard } from '../memory/brand.ts'
 import { externalEntry } from '../nat/bindings.shard.ts'
 import { claimFor } from '../nat/expected.shard.ts'
-import { hasTransportPorts, openFromInside, openFromOutside, translates } from '../nat/opening.shard.ts'
+import { openFromInside, openFromOutside, translates } from '../nat/opening.shard.ts'
 import { forwardTo } from '../nat/port-forwards.shard.ts'
 import { isNatPort, isShared } from '../nat/ports.shard.ts'
 import { refusal, refuse } from '../nat/refusal.ts'
@@ -65,6 +65,8 @@ const DENIED = DROP['filter-denied']
 const HELPER_VERDICT = DROP['helper-verdict']
 const NO_MAPPING = DROP['no-mapping']
 const NO_PORT = DROP['no-port']
+const NO_ROUTE = DROP['no-route']
+const FRAGMENT_ORPHAN = DROP['fragment-orphan']
 const NO_QUERY = DROP['icmp-no-query']
 const TABLE_FULL = DROP['table-full']
 
@@ -75,34 +77,57 @@ export function attachAdmission(pickup: boolean): void {
   picksUp = pickup
 }
 
-/** Packet i came from inside and belongs to no connection. */
-export function admitFromInside(i: number): Row {
+/**
+ * What the addresses of a later fragment alone say, before its first one has shown the ports: ACCEPT if natloom may be
+ * the one to carry its datagram.
+ */
+export function verdictOnAddresses(i: number): Verdict {
+  const verdict = side === INSIDE ? verdictFromInside(i) : verdictFromOutside(i)
+  return verdict === ACCEPT && isMartian(i) ? DROP['martian-source'] : verdict
+}
+
+function verdictFromInside(i: number): Verdict {
   const toward = routeLookup(DST[i]!)
   const type = routeType(toward)
   const out = routePort(toward)
-  if (type === ROUTE.local) {
-    if (!isHairpin(i)) return refuse(NOT_OURS)
-  } else if (type === ROUTE.broadcast || type === ROUTE.multicast || isNeverForwarded(DST[i]!)) {
-    return refuse(NOT_OURS)
-  } else if (type !== ROUTE.unicast) {
-    sendError(i, NET_UNREACHABLE, 0)
-    return refuse(DROP['no-route'])
-  } else if (out < 0 || sideOf[out] === INSIDE) {
-    return refuse(NOT_OURS)
-  }
+  if (type === ROUTE.local) return externalEntry(DST[i]!) >= 0 ? ACCEPT : NOT_OURS
+  if (type === ROUTE.broadcast || type === ROUTE.multicast || isNeverForwarded(DST[i]!)) return NOT_OURS
+  if (type !== ROUTE.unicast) return NO_ROUTE
+  return out < 0 || sideOf[out] === INSIDE ? NOT_OURS : ACCEPT
+}
+
+function verdictFromOutside(i: number): Verdict {
+  if (!translates()) return leadsInside(i) ? ACCEPT : NOT_OURS
+  if (externalEntry(DST[i]!) >= 0) return ACCEPT
+  return leadsInside(i) ? NO_MAPPING : NOT_OURS
+}
+
+/** A later fragment that comes with its ports, and whose first one has made no connection: orphaned, or the kernel's. */
+export function verdictOnStrayFragment(i: number): Verdict {
+  const entry = side === INSIDE || !translates() ? -1 : externalEntry(DST[i]!)
+  return entry >= 0 && isShared(entry) && !hasPorts(protocolIn(KEY[i]!)) ? NOT_OURS : FRAGMENT_ORPHAN
+}
+
+/** Packet i came from inside and belongs to no connection. */
+export function admitFromInside(i: number): Row {
+  const verdict = verdictFromInside(i)
+  if (verdict === NO_ROUTE) sendError(i, NET_UNREACHABLE, 0)
+  if (verdict !== ACCEPT) return refuse(verdict)
+  if (routeType(routeLookup(DST[i]!)) === ROUTE.local && !isHairpin(i)) return refuse(NOT_OURS)
   return admit(i)
 }
 
 /** Packet i came from outside and belongs to no connection. */
 export function admitFromOutside(i: number): Row {
-  if (!translates()) return leadsInside(i) ? admit(i) : refuse(NOT_OURS)
+  const verdict = verdictFromOutside(i)
+  if (verdict !== ACCEPT) return refuse(verdict)
+  if (!translates()) return admit(i)
   const entry = externalEntry(DST[i]!)
-  if (entry < 0) return refuse(leadsInside(i) ? NO_MAPPING : NOT_OURS)
   const protocol = protocolIn(KEY[i]!)
   // A port that nobody has on an address shared with the host is the host's, as is an identifier without a mapping.
   const natOnly = !isShared(entry)
   // A packet without ports, or an ICMP message, can only belong to a connection of its owner: else it is the host's.
-  if (!hasTransportPorts(protocol) || protocol === ipv4.PROTO_ICMP) {
+  if (!hasPorts(protocol)) {
     const owner = otherOwner(i)
     if (owner >= 0) return refuse(handOverFlow(i, owner))
     if (!natOnly) return refuse(NOT_OURS)
@@ -186,8 +211,7 @@ function isOurs(i: number, entry: Entry, protocol: ProtocolNumber): boolean {
 function isHairpin(i: number): boolean {
   const entry = externalEntry(DST[i]!)
   const protocol = protocolIn(KEY[i]!)
-  const hasPort = protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP
-  return entry >= 0 && hasPort && isOurs(i, entry, protocol)
+  return entry >= 0 && hasPorts(protocol) && isOurs(i, entry, protocol)
 }
 
 /** The routes lead packet i, untranslated, to the inside. */
@@ -196,13 +220,19 @@ function leadsInside(i: number): boolean {
   return routeType(toward) === ROUTE.unicast && routePort(toward) >= 0 && sideOf[routePort(toward)] === INSIDE
 }
 
+/** The routes don't lead back to packet i's source by the port that it came by. */
+function isMartian(i: number): boolean {
+  // The source of a hairpin's second half is an external endpoint of ours, so no route leads back to it.
+  if ((ingress & HAIRPIN) !== 0) return false
+  const back = routeLookup(SRC[i]!)
+  return routeType(back) !== ROUTE.unicast || routePort(back) !== port
+}
+
+const hasPorts = (protocol: ProtocolNumber): boolean => protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP
+
 /** What must be right about the first packet from either side: ACCEPT, or the reason to drop it. */
 function faultOf(i: number): Verdict {
-  // The source of a hairpin's second half is an external endpoint of ours, so no route leads back to it.
-  if ((ingress & HAIRPIN) === 0) {
-    const back = routeLookup(SRC[i]!)
-    if (routeType(back) !== ROUTE.unicast || routePort(back) !== port) return DROP['martian-source']
-  }
+  if (isMartian(i)) return DROP['martian-source']
   if (ipv4.ttl(mem, IP[i]!) <= 1) {
     sendError(i, TIME_EXCEEDED, 0)
     return DROP['ttl-expired']

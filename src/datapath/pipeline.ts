@@ -6,7 +6,7 @@
 //   touch          the index cells; the rows that they name; the routes that those need     (here)
 //   settle         one by one: the verdict                                                  (here)
 //     flow           the connection of its tuple, or a new one                              admit.ts, related.ts
-//     fragment       the tuple by its datagram's record, then as a flow                     packet/fragment-table.ts
+//     fragment       the tuple by its datagram's record, then as a flow                     fragments.ts
 //     ICMP error     the connection of the packet embedded in it                            icmp/icmp-error.ts
 //     forward        time to live, route, size; track, count, translate, send               forward.ts, egress/
 //     help           of helped connections: between tracking and translation                helped/helped.ts
@@ -25,32 +25,20 @@ import { connectionIndex, findConnection, hot, matches } from '../conntrack/conn
 import { packetsWanted } from '../conntrack/events.shard.ts'
 import { withoutReopening } from '../conntrack/tcp.shard.ts'
 import type { Ref, Verdict } from '../conntrack/terms.ts'
-import {
-  ACCEPT,
-  HANDED_OVER,
-  hashTuple,
-  INSIDE,
-  NOT_OURS,
-  protocolIn,
-  QUEUED,
-  REPEAT,
-  refOf,
-  rowOf,
-} from '../conntrack/terms.ts'
+import { ACCEPT, INSIDE, QUEUED, REPEAT, refOf, rowOf } from '../conntrack/terms.ts'
 import { hasExpired } from '../conntrack/track.shard.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import type { Driver } from '../io/driver.ts'
 import { endConnection } from '../nat/bindings.shard.ts'
 import { refusal } from '../nat/refusal.ts'
 import * as ipv4 from '../wire/ipv4.ts'
-import * as tcp from '../wire/tcp.ts'
 import { admitFromInside, admitFromOutside, mayOpenAnew } from './admit.ts'
 import { checkPending } from './egress/pending-packets.ts'
 import { portMacHigh, portMacLow, routeCache, routeCacheLineOf } from './egress/route-cache.ts'
 import { sideOf } from './egress/transmit.ts'
 import { forward } from './forward.ts'
-import { BY_FRAGMENT, BY_KNOWN_FRAGMENT, handOver, publishHandOvers, takeHandedOver } from './handover/handover.ts'
-import { otherFragmentOwner, otherOwner } from './handover/packet-owner.ts'
+import { laterFragment, releaseWaiting, settleFragment, toRelease } from './fragments.ts'
+import { publishHandOvers, takeHandedOver } from './handover/handover.ts'
 import { releaseHeld } from './helped/held-bytes.ts'
 import { handleIcmpError } from './icmp/icmp-error.ts'
 import { HOST_UNREACHABLE, sendError } from './icmp/local-replies.ts'
@@ -61,12 +49,10 @@ import {
   FIRST_FRAGMENT,
   FLOW,
   FRAGMENT,
-  HAIRPIN,
   HASH,
   ICMP_ERROR,
   type Ingress,
   IP,
-  ingress,
   ingressOf,
   KEY,
   KIND,
@@ -82,14 +68,11 @@ import {
   side,
 } from './packet/burst.ts'
 import { countReceived, countVerdict } from './packet/counting.ts'
-import * as fragments from './packet/fragment-table.ts'
 import { mem, resetScratch } from './packet/packet-memory.ts'
-import { hashBurst, parseBurst, parseTransport } from './packet/parse.ts'
+import { hashBurst, parseBurst } from './packet/parse.ts'
+import { freeReleased } from './packet/waiting-fragments.ts'
 import { notePacket, reportPacket } from './packet-events.ts'
 
-const FRAGMENT_OVERLAP = DROP['fragment-overlap']
-const FRAGMENT_ORPHAN = DROP['fragment-orphan']
-const FRAGMENT_TABLE_FULL = DROP['fragment-table-full']
 const NEIGHBOUR_UNREACHABLE = DROP['neighbour-unreachable']
 /** A connection that ended under a packet is looked up once more; twice would be a loop. */
 const LOOKUPS = 2
@@ -125,6 +108,7 @@ function endBurst(): void {
   driver.flush()
   publishHandOvers()
   resetScratch()
+  freeReleased()
 }
 
 /** Packets whose neighbour is known by now go through from the start; if it does not answer, their senders are told. */
@@ -157,10 +141,11 @@ function process(cameBy: Ingress, count: number, isFromRing: boolean): void {
     const verdict = settle(i)
     if (verdict !== ACCEPT) countVerdict(side, verdict)
     if (reportsPackets) reportPacket(i, verdict)
+    if (toRelease !== 0) releaseWaiting()
   }
 }
 
-/** Fragments whose record another shard has looked up bring their ports along. */
+/** Fragments whose record was looked up before bring their ports along. */
 function fillKnownPorts(count: number): void {
   for (let i = 0; i < count; i++) {
     if (KIND[i] !== FRAGMENT) continue
@@ -223,7 +208,7 @@ function settle(i: number): Verdict {
     }
     return flow(i)
   }
-  if (kind === FRAGMENT) return fragment(i)
+  if (kind === FRAGMENT) return settleFragment(i, flow)
   if (kind === ICMP_ERROR) return handleIcmpError(i)
   if (kind === FIRST_FRAGMENT) return flow(i)
   if (kind === LATER_FRAGMENT) return laterFragment(i)
@@ -248,56 +233,6 @@ function flow(i: number): Verdict {
     endConnection(row)
   }
   return DROP['tcp-state']
-}
-
-/** A piece of a datagram: the first shows the ports and makes a record, the others follow it. */
-function fragment(i: number): Verdict {
-  const elsewhere = otherFragmentOwner(i)
-  if (elsewhere >= 0) return handOver(i, elsewhere, side, ingress & HAIRPIN, BY_FRAGMENT)
-  const offset = ipv4.fragmentWord(mem, IP[i]!) & ipv4.OFFSET_MASK
-  if (offset === 0) return firstFragment(i)
-  // Only a forger begins a fragment inside the transport header (RFC 3128), which the first one had to hold whole.
-  if (offset << 3 < tcp.MIN_HEADER_LEN && protocolIn(KEY[i]!) === ipv4.PROTO_TCP) return FRAGMENT_OVERLAP
-  const record = fragments.findRecord(i)
-  if (record === 0) return FRAGMENT_ORPHAN
-  PORTS[i] = fragments.portsOf(record)
-  const first = fragments.verdictOf(record)
-  const owner = fragments.ownerOfRecord(record)
-  fragments.countFragment(record, i)
-  if (first === NOT_OURS) return NOT_OURS
-  KIND[i] = LATER_FRAGMENT
-  if (owner >= 0) return handOver(i, owner, side, (ingress & HAIRPIN) | PORTS_KNOWN, BY_KNOWN_FRAGMENT)
-  HASH[i] = hashTuple(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
-  return laterFragment(i)
-}
-
-/** A later fragment belongs to the connection that the first one has found or made; it can't make one. */
-function laterFragment(i: number): Verdict {
-  const ref = findConnection(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!, HASH[i]!)
-  if (ref === 0 || hasExpired(rowOf(ref))) return FRAGMENT_ORPHAN
-  REF[i] = ref
-  return forward(i)
-}
-
-function firstFragment(i: number): Verdict {
-  const kind = parseTransport(i, protocolIn(KEY[i]!), false)
-  if (kind !== FLOW) return kind === ICMP_ERROR ? DROP['icmp-embedded'] : (kind as Verdict)
-  const record = fragments.recordFirst(i, PORTS[i]!)
-  if (record === 0) return FRAGMENT_TABLE_FULL
-  fragments.countFragment(record, i)
-  KIND[i] = FIRST_FRAGMENT
-  HASH[i] = hashTuple(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
-  // Asked before flow(), which hands a hairpin's second half over with other ports: the first half, and with it the
-  // later fragments, stays this shard's.
-  const owner = otherOwner(i)
-  const verdict = flow(i)
-  // Without its first fragment a datagram's later ones are orphans anyway: unsolicited ones must not fill the table.
-  if (verdict >= 0 || !fragments.setVerdict(record, verdict)) {
-    fragments.forget(record)
-    return verdict
-  }
-  if (verdict === HANDED_OVER) fragments.setOwner(record, owner)
-  return verdict
 }
 
 /** The neighbour does not answer: tells the senders of the packets that have waited for it. */

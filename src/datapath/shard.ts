@@ -48,7 +48,9 @@ import { attachHelpers, followHelperList } from './helped/helpers-in-force.ts'
 import { attachLocalReplies } from './icmp/local-replies.ts'
 import { copyLinkCounts } from './packet/counting.ts'
 import { attachFragmentTable, expireFragments } from './packet/fragment-table.ts'
+import { attachIdentification } from './packet/identification.ts'
 import { attachPacketMemory } from './packet/packet-memory.ts'
+import { WAITING_BYTES } from './packet/waiting-fragments.ts'
 import { attachPipeline, runBurst, runHandedOver, runHeld, runPending } from './pipeline.ts'
 import type { ShardMemory, ShardSettings, Wakers, WarmUp } from './shard-contract.ts'
 import { mappingsOf } from './shard-tables.ts'
@@ -79,7 +81,7 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   attachWindows(settings.tcp.liberal)
   attachAdmission(settings.tcp.pickup)
   onAcknowledgement(toSender)
-  attachFragmentTable(settings.timeouts)
+  attachIdentification(settings.shard, settings.shards, settings.nat.translate)
   attachPorts(externals, settings.shard, settings.shards, wakers.coordinator)
   attachBindings(externals, settings.nat)
   attachOpening(externals, settings.nat)
@@ -93,7 +95,9 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   attachExpectations(expectations, shard, epoch, (at) => unreserveAt(externals, at))
   attachHelpers(new HelperList(new Region(memory.helperList), shards), shard, detachHelper)
   attachRoutes(new Fib(new Region(memory.fib), settings.fib))
-  attachKeptPages(attachPacketMemory(driver, KEPT_BYTES))
+  const keptAt = attachPacketMemory(driver, KEPT_BYTES + WAITING_BYTES)
+  attachKeptPages(keptAt)
+  attachFragmentTable(settings.timeouts, keptAt + KEPT_BYTES)
   attachTransmit(driver, settings.sides)
   attachLocalReplies(settings.icmpErrorsPerSecond)
   attachPendingPackets(settings.shard, wakers.watcher)

@@ -60,7 +60,7 @@ export const checksum = (mem: DataView, at: number): number => mem.getUint16(at 
 export const src = (mem: DataView, at: number): Addr => mem.getInt32(at + SRC, true)
 export const dst = (mem: DataView, at: number): Addr => mem.getInt32(at + DST, true)
 
-// Setters leave the checksum as it is, except decrementTtl and restoreTtl.
+// Setters leave the checksum as it is, except changeId, decrementTtl and restoreTtl.
 
 /** Version 4 and a header length in bytes, a multiple of 4. */
 export const setHeaderLen = (mem: DataView, at: number, length: number): void =>
@@ -107,6 +107,14 @@ export const headerOk = (mem: DataView, at: number): boolean => headerSum(mem, a
 export function writeChecksum(mem: DataView, at: number): void {
   setChecksum(mem, at, 0)
   setChecksum(mem, at, ~headerSum(mem, at) & 0xffff)
+}
+
+/** Sets the identification and repairs the checksum by RFC 1624. A wrong checksum stays wrong. */
+export function changeId(mem: DataView, at: number, value: number): void {
+  const old = mem.getUint16(at + ID, true)
+  setId(mem, at, value)
+  const sum = (~checksum(mem, at) & 0xffff) + (~old & 0xffff) + mem.getUint16(at + ID, true)
+  setChecksum(mem, at, ~fold(sum) & 0xffff)
 }
 
 /**

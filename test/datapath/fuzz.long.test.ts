@@ -122,7 +122,12 @@ function balance(): { received: number; ended: number } {
   const sent = sumOver(sides, 'sentPackets') - answers
   return {
     received: sumOver(sides, 'receivedPackets'),
-    ended: sent + drops + sumOver(sides, 'notOurs') + gateway.counter('neighbourWaits'),
+    ended:
+      sent +
+      drops +
+      sumOver(sides, 'notOurs') +
+      gateway.counter('neighbourWaits') +
+      gateway.counter('fragmentsWaiting'),
   }
 }
 

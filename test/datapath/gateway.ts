@@ -267,16 +267,17 @@ export class Gateway {
     if (!this.driver.inject(port, bytes, header)) throw new Error('the loopback ring is full')
   }
 
-  /** What becomes of one packet: 'sent' (by the other port), 'not-ours', 'queued', or the reason why it was dropped. */
+  /** What becomes of one packet: 'sent' (by the other port), 'not-ours', 'queued', 'waiting', or the reason why it was dropped. */
   fate(port: number, spec: FrameSpec | Uint8Array, virtio?: Uint8Array): string {
     const drops = this.drops()
-    const others = [this.counter('notOurs', port), this.counter('neighbourWaits')]
+    const others = [this.counter('notOurs', port), this.counter('neighbourWaits'), this.counter('fragmentWaits')]
     const sent = port === LAN ? this.inside(spec, virtio) : this.outside(spec, virtio)
     const fates = sent.length > 0 ? ['sent'] : []
     for (const [reason, count] of Object.entries(this.drops()))
       if (count !== (drops[reason as DropReasonName] ?? 0)) fates.push(reason)
     if (this.counter('notOurs', port) !== others[0]) fates.push('not-ours')
     if (this.counter('neighbourWaits') !== others[1]) fates.push('queued')
+    if (this.counter('fragmentWaits') !== others[2]) fates.push('waiting')
     return fates.join(' and ')
   }
 

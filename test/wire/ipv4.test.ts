@@ -65,6 +65,15 @@ describe('an IPv4 header', () => {
     expect(new Uint8Array(mem.buffer)).toEqual(HEADER)
   })
 
+  it('changes the identification, and the checksum with it', () => {
+    const { mem } = atEnd(HEADER.slice())
+    for (const id of [0, 1, 0xff00, 0x00ff, 0xffff, 0x1234, 0]) {
+      ipv4.changeId(mem, 0, id)
+      expect([ipv4.id(mem, 0), ipv4.headerOk(mem, 0)]).toEqual([id, true])
+    }
+    expect(new Uint8Array(mem.buffer)).toEqual(HEADER)
+  })
+
   const fits = [
     // what                                                 change            fits
     ['as it is, with its payload', [], true],

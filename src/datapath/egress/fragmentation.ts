@@ -2,6 +2,7 @@
 // allowed; a super-packet, which the link will cut into segments anyway, is measured by its segments and gets smaller
 // ones. Owner: this thread.
 
+import { OUTSIDE } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import * as ethernet from '../../wire/ethernet.ts'
@@ -9,9 +10,11 @@ import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import * as udp from '../../wire/udp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
-import { AT, END, IP, L4, type RouteLine } from '../packet/burst.ts'
+import { AT, END, FLOW, IP, KIND, L4, REF, type RouteLine } from '../packet/burst.ts'
+import { identificationOfCut, rememberIdentification } from '../packet/identification.ts'
 import { copyBytes, mem, scratchFrame } from '../packet/packet-memory.ts'
-import { sendTo } from './transmit.ts'
+import { routePort } from './route-cache.ts'
+import { sendTo, sideOf } from './transmit.ts'
 
 /** The IP length that the link will see: of packet i, or of each of its segments. */
 export function lengthOnLink(i: number): number {
@@ -52,6 +55,7 @@ function sendFragments(i: number, line: RouteLine, mtu: number): boolean {
   const headerLength = L4[i]! - ip
   const word = ipv4.fragmentWord(mem, ip)
   const payload = END[i]! - L4[i]!
+  const identification = KIND[i] === FLOW ? identify(i, line) : ipv4.id(mem, ip)
   let done = 0
   while (done < payload) {
     const frame = scratchFrame(ethernet.HEADER_LEN + mtu)
@@ -66,6 +70,7 @@ function sendFragments(i: number, line: RouteLine, mtu: number): boolean {
     if (piece <= 0) return false
     ipv4.setHeaderLen(mem, header, length)
     ipv4.setTotalLength(mem, header, length + piece)
+    ipv4.setId(mem, header, identification)
     const more = last ? word & ipv4.MORE_FRAGMENTS : ipv4.MORE_FRAGMENTS
     ipv4.setFragmentWord(mem, header, more | ((word & ipv4.OFFSET_MASK) + (done >> 3)))
     ipv4.writeChecksum(mem, header)
@@ -75,4 +80,14 @@ function sendFragments(i: number, line: RouteLine, mtu: number): boolean {
   }
   counters[CELL.fragmented]! += 1
   return true
+}
+
+/** The identification of packet i's fragments. A packet that came as a fragment has one that was chosen for it. */
+function identify(i: number, line: RouteLine): number {
+  const ip = IP[i]!
+  const own = ipv4.id(mem, ip)
+  const remote = sideOf[routePort(line)] === OUTSIDE ? ipv4.dst(mem, ip) : ipv4.src(mem, ip)
+  const chosen = identificationOfCut(remote, ipv4.protocol(mem, ip), own)
+  if (chosen !== own) rememberIdentification(REF[i]!, chosen, own)
+  return chosen
 }

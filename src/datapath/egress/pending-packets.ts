@@ -15,14 +15,20 @@ import type { Addr, Ports } from '../../wire/address.ts'
 import { NOT_LENT } from '../handover/handover-rings.ts'
 import {
   AT,
+  IDENTIFICATION,
   type Ingress,
   ingress,
+  KIND,
   KNOWN_PORTS,
+  LATER_FRAGMENT,
   LENGTH,
   type LinkPort,
+  PORTS,
+  PORTS_KNOWN,
   type RouteLine,
   TOKEN,
 } from '../packet/burst.ts'
+import { identificationOf } from '../packet/identification.ts'
 import { bytesToKeep, dropKept, type KeptFrames, keepFrame, noFrames, pagesFree, pagesToKeep } from './kept-pages.ts'
 import {
   gatewayOf,
@@ -52,10 +58,11 @@ interface PendingQueue {
   /** The kernel was seen asking: a failure seen after that answers our request, not an older one. */
   asked: boolean
   readonly frames: KeptFrames
-  /** By frame: its length, how it came, and of a fragment that was handed over its ports. */
+  /** By frame: its length, how it came, and of a fragment its ports and the identification that it leaves with. */
   readonly length: number[]
   readonly ingress: Ingress[]
   readonly ports: Ports[]
+  readonly identification: number[]
 }
 
 const queues = new Map<number, PendingQueue>()
@@ -98,6 +105,7 @@ export function waitForNeighbour(i: number, line: RouteLine, destination: Addr):
       length: [],
       ingress: [],
       ports: [],
+      identification: [],
     }
     queues.set(name, queue)
   }
@@ -106,8 +114,11 @@ export function waitForNeighbour(i: number, line: RouteLine, destination: Addr):
   if (!hasRoom(frames, LENGTH[i]!) || !keepFrame(frames, AT[i]!, LENGTH[i]!)) return DROP['neighbour-queue-full']
   if (isFirst) queuesWithPages++
   queue.length.push(LENGTH[i]!)
-  queue.ingress.push(ingress)
-  queue.ports.push(KNOWN_PORTS[i]!)
+  // A fragment's record was asked, and is not to be asked again when it goes on.
+  const isFragment = KIND[i]! <= LATER_FRAGMENT
+  queue.ingress.push(isFragment ? ingress | PORTS_KNOWN : ingress)
+  queue.ports.push(PORTS[i]!)
+  queue.identification.push(isFragment ? identificationOf(i) : 0)
   counters[CELL.neighbourWaits]! += 1
   return QUEUED
 }
@@ -159,6 +170,7 @@ function release(
       LENGTH[count] = queue.length[first + count]!
       TOKEN[count] = NOT_LENT
       KNOWN_PORTS[count] = queue.ports[first + count]!
+      IDENTIFICATION[count] = queue.identification[first + count]!
       count++
     }
     resume(cameBy, count, resolved)

@@ -2,10 +2,10 @@
 // the other direction's tuple (nf_nat_packet). Checksums follow by the deltas that the row holds ready, RFC 1624; under
 // virtio-net's NEEDS_CHECKSUM the field holds the pseudo-header's sum only, so only addresses count there.
 
-import { type Base, CONN, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
+import { type Base, CONN, rowAt, TUPLE_WORDS } from '../../conntrack/connection-table.ts'
 import { hot } from '../../conntrack/connections.shard.ts'
-import type { Direction } from '../../conntrack/terms.ts'
-import { invertPorts } from '../../conntrack/terms.ts'
+import type { Direction, Ref } from '../../conntrack/terms.ts'
+import { invertPorts, refOf } from '../../conntrack/terms.ts'
 import type { Ports, ProtocolNumber } from '../../wire/address.ts'
 import { addDeltas, applyDelta, applyDeltaToPartial } from '../../wire/checksum.ts'
 import * as icmp from '../../wire/icmp.ts'
@@ -13,7 +13,8 @@ import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import * as udp from '../../wire/udp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
-import { AT, type At, IP, KIND, L4, LATER_FRAGMENT } from '../packet/burst.ts'
+import { AT, type At, FIRST_FRAGMENT, IP, KIND, L4, LATER_FRAGMENT } from '../packet/burst.ts'
+import { identificationOf, rememberIdentification } from '../packet/identification.ts'
 import { mem } from '../packet/packet-memory.ts'
 
 const CHECKSUM_DELTA = CONN.checksumDelta
@@ -22,7 +23,7 @@ const TTL_UNDONE = 1
 /** Offset of the checksum from the TTL, as one word: TTL, protocol, checksum. */
 const TTL_WORD = 8
 
-/** Rewrites packet i of the row at `base`, going in `direction`: addresses, ports, TTL, checksums. */
+/** Rewrites packet i of the row at `base`, going in `direction`: addresses, ports, TTL, checksums; what fragments are named by. */
 export function translate(i: number, base: Base, direction: Direction): void {
   const ip = IP[i]!
   const other = base + (1 - direction) * TUPLE_WORDS
@@ -33,8 +34,19 @@ export function translate(i: number, base: Base, direction: Direction): void {
   mem.setInt32(ip + TTL_WORD, ((word & 0xffff) - 1) | (applyDelta(word >>> 16, ipDelta) << 16), true)
   ipv4.setSrc(mem, ip, hot[other + 1]!)
   ipv4.setDst(mem, ip, hot[other]!)
+  if (KIND[i]! <= LATER_FRAGMENT) identify(i, refOf(rowAt(base), direction))
   if (KIND[i] === LATER_FRAGMENT) return
   translateTransport(L4[i]!, (word >>> 8) & 0xff, hot[other + 2]!, delta, virtio.needsChecksum(mem, AT[i]!))
+}
+
+/** A fragment leaves with its datagram's new identification. */
+function identify(i: number, ref: Ref): void {
+  const ip = IP[i]!
+  const original = ipv4.id(mem, ip)
+  const chosen = identificationOf(i)
+  if (chosen === original) return
+  ipv4.changeId(mem, ip, chosen)
+  if (KIND[i] === FIRST_FRAGMENT) rememberIdentification(ref, chosen, original)
 }
 
 /** `deltas` has the transport checksum's in its high half, the IPv4 header's in its low one. */

@@ -62,6 +62,8 @@ export const ENTRY = {
   /** Written by a consumer that passes a lent frame on: the next consumer, plus 1, and the entry's count there. */
   passedTo: 5,
   passedAt: 6,
+  /** Of a fragment with its ports: the identification that it leaves with. */
+  identification: 7,
 } as const
 const ENTRY_WORDS = 8
 /** In place of a token: the frame's bytes were copied. */
@@ -214,6 +216,14 @@ export class Outbox {
     this.#head[consumer]! += 1
     this.#written[consumer] = 1
     this.#anyWritten = true
+  }
+
+  /** The packet of the entry that was put last is a fragment that leaves with this identification. */
+  identify(consumer: Shard, identification: number): void {
+    const { entries } = this.#rings
+    const last = (this.#head[consumer]! - 1) | 0
+    const entry = this.#rings.entryAt(this.#rings.ring(this.#producer, consumer), last)
+    entries[entry + ENTRY.identification] = identification
   }
 
   /** The frame of the entry that was put last is not a copy: it is lent by this token. */

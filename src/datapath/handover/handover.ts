@@ -16,8 +16,11 @@ import {
   AT,
   type At,
   fromRing,
+  IDENTIFICATION,
   type Ingress,
+  KIND,
   KNOWN_PORTS,
+  LATER_FRAGMENT,
   LENGTH,
   mayHandOver,
   onward,
@@ -25,6 +28,7 @@ import {
   PORTS,
   TOKEN,
 } from '../packet/burst.ts'
+import { identificationOf } from '../packet/identification.ts'
 import { copyBytes } from '../packet/packet-memory.ts'
 import { ENTRY, type HandoverRings, handoverFrameBytes, Inbox, NOT_LENT, Outbox, SLOT_BYTES } from './handover-rings.ts'
 
@@ -112,13 +116,14 @@ export function give(i: number, owner: Shard, cameBy: Ingress, why: number): Ver
     TOKEN[i] = NOT_LENT
     fault('frame passed on')
   } else {
-    // A frame that waited for a neighbour was copied out: it lies in no ring that it could be lent from.
-    const token = fromRing ? driver.lend(at) : NOT_LENT
+    // A frame that has waited was copied out: it lies in no ring that it could be lent from.
+    const token = fromRing && i < BURST ? driver.lend(at) : NOT_LENT
     if (token === NOT_LENT) return HANDOVER_FULL
     fault('frame lent')
     outbox.put(owner, at, length, cameBy, PORTS[i]!)
     outbox.lend(owner, token)
   }
+  if (KIND[i]! <= LATER_FRAGMENT) outbox.identify(owner, identificationOf(i))
   counters[CELL.handovers + why]! += 1
   return HANDED_OVER
 }
@@ -182,6 +187,7 @@ function list(box: Inbox, producer: Shard, count: number): Ingress {
     LENGTH[i] = entries[entry + ENTRY.length]!
     TOKEN[i] = entries[entry + ENTRY.lent]! - 1
     KNOWN_PORTS[i] = entries[entry + ENTRY.ports]!
+    IDENTIFICATION[i] = entries[entry + ENTRY.identification]!
     cameBy = entries[entry + ENTRY.ingress]!
   }
   return cameBy

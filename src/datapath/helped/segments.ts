@@ -23,8 +23,13 @@ import type { Stream } from './stream.ts'
 
 const OUT_OF_SCRATCH = DROP['out-of-scratch']
 const MOST_IP = 65535
-/** A segment has a byte at least, however small the link's MTU. */
-const SMALLEST = 1
+/**
+ * Bytes of a segment where the receiver has announced fewer: every host takes as many (RFC 9293 3.7.1, RFC 1122
+ * 4.2.2.6), and what announces less only wants its sender to work (Linux: net.ipv4.tcp_min_snd_mss). Options count.
+ */
+const SMALLEST_MSS = 536
+/** Segments that one packet becomes, at most: beyond that they are longer than the link takes, and leave in fragments. */
+const MOST_SEGMENTS = 64
 
 /**
  * Adjusts what packet i acknowledges of the other direction: the number, and the SACK blocks (RFC 2018). Notes what its
@@ -78,7 +83,7 @@ export function passOn(i: number): Verdict {
 const hasGone = (verdict: Verdict): boolean => verdict === ACCEPT || verdict === HANDED_OVER
 
 type Sent = Pick<Stream, 'mss' | 'copyAccepted'>
-const NOTHING: Sent = { mss: SMALLEST, copyAccepted: () => {} }
+const NOTHING: Sent = { mss: SMALLEST_MSS, copyAccepted: () => {} }
 
 /** Sends packet i's headers with this number, and no payload. */
 export const sendWithoutBytes = (i: number, number: number): Verdict => sendAccepted(i, NOTHING, number, number, false)
@@ -95,7 +100,8 @@ export function sendAccepted(i: number, stream: Sent, from: number, to: number, 
   const headers = transport + tcp.headerLen(mem, L4[i]!)
   const flags = tcp.flags(mem, L4[i]!) & ~(tcp.FIN | tcp.PSH | tcp.URG)
   const push = tcp.flags(mem, L4[i]!) & tcp.PSH
-  const room = segmentRoom(i, headers, transport, stream.mss)
+  const fewest = Math.ceil(((to - from) | 0) / MOST_SEGMENTS)
+  const room = Math.max(1, fewest, segmentRoom(i, headers, transport, stream.mss))
   let verdict: Verdict = ACCEPT
   let sent = from
   let number = 0
@@ -130,8 +136,9 @@ function segmentRoom(i: number, headers: number, transport: number, mss: number)
   const isSuper = (virtio.gsoType(mem, AT[i]!) & ~virtio.GSO_ECN) === virtio.GSO_TCPV4
   if (isSuper && line !== HAIRPIN_LINE) return MOST_IP - (headers - ethernet.HEADER_LEN)
   const options = headers - transport - tcp.MIN_HEADER_LEN
-  const link = line === HAIRPIN_LINE ? mss : routeCache[line + ROUTE_MTU]! - (headers - ethernet.HEADER_LEN)
-  return Math.max(SMALLEST, Math.min(mss - options, link))
+  const receiver = Math.max(SMALLEST_MSS, mss) - options
+  const link = routeCache[line + ROUTE_MTU]! - (headers - ethernet.HEADER_LEN)
+  return line === HAIRPIN_LINE ? receiver : Math.min(receiver, link)
 }
 
 /** Writes a new segment's checksum, and what its virtio-net header says of it. */

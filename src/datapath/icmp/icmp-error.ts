@@ -16,6 +16,7 @@ import {
   NOT_OURS,
   OUTSIDE,
   opposite,
+  refOf,
   rowOf,
 } from '../../conntrack/terms.ts'
 import { hasExpired } from '../../conntrack/track.shard.ts'
@@ -48,6 +49,7 @@ import { sendTo, sideOf } from '../egress/transmit.ts'
 import { BY_HAIRPIN, BY_ICMP_ERROR, handOver } from '../handover/handover.ts'
 import { otherOwnerOfTuple, ownerOfTuple } from '../handover/packet-owner.ts'
 import { AT, DST, END, HAIRPIN, IP, ingress, L4, type RouteLine, SRC, side } from '../packet/burst.ts'
+import { originalIdentification } from '../packet/identification.ts'
 import { mem } from '../packet/packet-memory.ts'
 import { embedded, embeddedPorts, embeddedTransport, protocol, readEmbedded, replyPorts } from './embedded-packet.ts'
 
@@ -83,6 +85,7 @@ export function handleIcmpError(i: number): Verdict {
   const ports = portsWordOf(baseOf(row), other)
   if (turns) {
     turnSequenceBack(i, row, direction)
+    turnIdentificationBack(row, direction)
     return handBack(i, dst, sender, remote, ports)
   }
   if (routeCache[line + ROUTE_PORT]! < 0)
@@ -91,6 +94,7 @@ export function handleIcmpError(i: number): Verdict {
   if (END[i]! - IP[i]! > routeCache[line + ROUTE_MTU]!) return DROP['too-big']
 
   turnSequenceBack(i, row, direction)
+  turnIdentificationBack(row, direction)
   ipv4.setTtl(mem, IP[i]!, ipv4.ttl(mem, IP[i]!) - 1)
   translateError(i, dst, sender, remote, ports)
   sendTo(line, AT[i]!, END[i]! - AT[i]!)
@@ -144,6 +148,13 @@ function turnSequenceBack(i: number, row: Row, direction: Direction): void {
   const hasChecksum = END[i]! - embeddedTransport >= TCP_CHECKSUM_END
   const seq = toSender(row, opposite(direction), tcp.seq(mem, embeddedTransport))
   tcp.changeSeq(mem, embeddedTransport, seq, !hasChecksum)
+}
+
+/** Where the embedded packet was a fragment, or has become fragments here, its sender knows another identification. */
+function turnIdentificationBack(row: Row, direction: Direction): void {
+  const quoted = ipv4.id(mem, embedded)
+  const original = originalIdentification(refOf(row, opposite(direction)), quoted)
+  if (original !== quoted) ipv4.changeId(mem, embedded, original)
 }
 
 /** Makes the embedded packet what its sender had sent: addresses, ports, checksums if it has them (RFC 5508 REQ-4). */

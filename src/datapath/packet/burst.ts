@@ -18,10 +18,12 @@ export type Ingress = Brand<'Ingress'>
 /** What a packet is: one of the kinds below, or a verdict. */
 export type Kind = Brand<'Kind' | 'Verdict' | 'DropReason'>
 
-/** The columns' last place, behind the burst's: for a packet that this thread makes while a burst is in hand. */
+/** A place behind the burst's: for a packet that this thread makes while a burst is in hand. */
 export const SPARE = BURST
+/** Another one, for a fragment that has waited and goes on meanwhile. */
+export const RELEASED = BURST + 1
 
-const column = <T extends number = number>(): Column<T> => new Int32Array(BURST + 1) as Column<T>
+const column = <T extends number = number>(): Column<T> => new Int32Array(BURST + 2) as Column<T>
 
 /** Where the Ethernet header begins, and the frame's length in bytes. */
 export const AT = column<At>()
@@ -58,13 +60,17 @@ export const FIRST_FRAGMENT = -20
 
 /** Of a frame that another thread has lent: what Driver.giveBack() takes; else NOT_LENT. */
 export const TOKEN = column()
-/** Of a fragment that was handed over with PORTS_KNOWN: its ports. */
+/** Of a fragment that came with PORTS_KNOWN: its ports. */
 export const KNOWN_PORTS = column<Ports>()
+
+/** Of a fragment whose tuple is filled in: the identification that it leaves with (identification.ts), or UNCHOSEN. */
+export const IDENTIFICATION = column()
+export const UNCHOSEN = -1
 
 // The ingress word: port in bits 0-7, side in bit 8, the number of hand-overs so far in bits 9-10, then flags.
 /** A hairpin's second half: it came from inside (by `port`), its source is translated, its side is outside. */
 export const HAIRPIN = 1 << 11
-/** Fragments whose datagram's record was asked already: their ports are known. */
+/** Fragments whose datagram's record was asked already: their ports and their identification are known. */
 export const PORTS_KNOWN = 1 << 12
 const HANDOVER = 1 << 9
 const HANDOVERS_MASK = 3 << 9

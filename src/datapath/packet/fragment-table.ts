@@ -1,163 +1,311 @@
-// Which fragments belong to which datagram: a record by (source, destination, protocol, identification, side), made
-// when the first fragment has shown its ports, so that the later ones, which have none, follow it (RFC 4787 REQ-14).
-// Fragments that come before the first are dropped as orphans. A record ends when the datagram is complete, or
-// after the timeout (30 s), oldest first; their number is bounded, and a full table refuses new ones. Datagrams for the
-// host have half of the table at most: anybody outside can send them to any port, and they must not fill it.
+// Which fragments belong to which datagram: a record by (source, destination, protocol, identification, side), so that
+// later fragments, which show no ports, follow the first one (RFC 4787 REQ-14: in whatever order they come). Authority
+// for what is too much: net/ipv4/inet_fragment.c.
+//
+//   record    made by                          its fragments                ends
+//   waiting   a later fragment without one     wait, copied out             when the first comes
+//   passed    a first fragment that went on    follow it                    when the datagram is complete
+//   ended     an overlap                       are dropped                  -
+// Every record ends `timeouts.fragment` after it began or its first came, and sooner to make room: the oldest goes
+// first. What waits with it is dropped. No record is kept of what is the kernel's or was dropped (fragment-fates.ts).
+//
+// A source, with the few others whose hash is the same, has an eighth of the records and of the room for what waits:
+// beyond that it makes room itself. So a flood from one leaves the others' datagrams alone.
+//
 // Owner: the shard that owns a datagram's fragments by rule 6 of the ownership rule (ownership/ownership-rule.ts). The
 // records are its private memory: they may be lost with its thread.
 
-import { NOT_OURS, type Verdict } from '../../conntrack/terms.ts'
+import { sideIn, type Verdict } from '../../conntrack/terms.ts'
 import type { Timeouts } from '../../conntrack/timeouts.ts'
+import { CELL } from '../../counters/counters.ts'
+import { DROP } from '../../counters/drop-reasons.ts'
+import { counters } from '../../counters/own-counters.shard.ts'
 import type { Row, Shard } from '../../memory/brand.ts'
 import { now } from '../../memory/clock.ts'
 import { HashIndex } from '../../memory/hash-index.ts'
 import { layout } from '../../memory/layout.ts'
 import { bytesOf, Region, sharedMemory } from '../../memory/region.ts'
-import { Rows } from '../../memory/rows.ts'
 import { hash4 } from '../../memory/siphash.ts'
 import type { Addr, Ports } from '../../wire/address.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
-import { DST, END, IP, KEY, L4, SRC } from './burst.ts'
+import { type At, DST, IP, KEY, LENGTH, SRC } from './burst.ts'
+import { countVerdict } from './counting.ts'
+import { addPiece, attachFragmentCoverage, clearCoverage } from './fragment-coverage.ts'
+import { attachFragmentFates, type Fate, fateOf, noteFate } from './fragment-fates.ts'
 import { mem } from './packet-memory.ts'
+import {
+  attachWaitingFragments,
+  chainPiece,
+  dropPiece,
+  keepPiece,
+  NO_PIECE,
+  pagesFor,
+  pieceAfter,
+  releasePiece,
+} from './waiting-fragments.ts'
 
 const RECORDS = 8192
-/** Records of datagrams for the host, at most. */
-const HOSTS_RECORDS = RECORDS / 2
-const WORDS = 16
+/** Records of one source, and pages that its fragments wait in: 64 hold a datagram of any length at an Ethernet's MTU. */
+const RECORDS_OF_SOURCE = 1024
+const PAGES_OF_SOURCE = 64
+const SOURCES = 1024
+
+const ORPHAN = DROP['fragment-orphan']
+const TABLE_FULL = DROP['fragment-table-full']
+
 const SHIFT = 4
-const RECORD = layout(WORDS, {
+const RECORD = layout(1 << SHIFT, {
   src: 0,
   dst: 1,
   /** Identification, 16 bits; key word (protocol, side) above. */
   idAndKey: 2,
   ports: 3,
-  flags: 4,
-  /** What became of the first fragment: a verdict. */
-  verdict: 5,
-  /** Payload bytes seen, and in all (0: the last fragment hasn't come). */
-  seen: 6,
-  total: 7,
-  since: 8,
-  /** Neighbours in the order of age. */
-  older: 9,
-  newer: 10,
+  state: 4,
+  since: 5,
+  /** Neighbours in the order of age, among all records of its state, and among those of its source. */
+  older: 6,
+  newer: 7,
+  olderOfSource: 8,
+  newerOfSource: 9,
   /** The shard that the first fragment's flow belongs to, -1 for this one. */
-  owner: 11,
-  generation: 15,
+  owner: 10,
+  /** The identification that the datagram has from here on. */
+  identification: 11,
+  /** The piece that has waited longest, and the one that came last. */
+  firstPiece: 12,
+  lastPiece: 13,
+  /** Hash of the source: which share of the table is the record's. */
+  source: 14,
+  hash: 15,
 })
-/** Keeps its hashes apart from those of other tables. */
+const WAITING = 0
+const PASSED = 1
+const ENDED = 2
+
+/** Keep these hashes apart from each other and from those of other tables. */
 const DOMAIN = 0x600
+const SOURCE_DOMAIN = 0x601
 
-const region = new Region(sharedMemory(bytesOf(cut)))
-const { rows, index } = cut(region)
-const words = rows.words
-let oldest = 0
-let newest = 0
+const words = new Int32Array((RECORDS + 1) << SHIFT)
+const index = new HashIndex(new Region(sharedMemory(bytesOf((region) => new HashIndex(region, RECORDS)))), RECORDS)
+const free = new Int32Array(RECORDS)
+let freeCount = 0
 let timeout = 30
-/** Records of datagrams for the host. */
-let hosts = 0
 
-function cut(from: Region): { rows: Rows; index: HashIndex } {
-  const rows = new Rows(from, {
-    capacity: RECORDS,
-    width: WORDS,
-    flagsWord: RECORD.flags,
-    generationWord: RECORD.generation,
-  })
-  return { rows, index: new HashIndex(from, RECORDS) }
-}
+// Chains of records from the oldest to the newest: chain 0 of those that wait, 1 of the others; then such a pair for
+// each source.
+const CHAINS = 2 + 2 * SOURCES
+const oldest = new Int32Array(CHAINS)
+const newest = new Int32Array(CHAINS)
+const recordsOf = new Int32Array(SOURCES)
+const pagesOf = new Int32Array(SOURCES)
 
-export function attachFragmentTable(timeouts: Pick<Timeouts, 'fragment'>): void {
+/** The datagram that was looked for last. */
+let src: Addr = 0
+let dst: Addr = 0
+let idAndKey = 0
+let hash = 0
+
+/** `waitingAt`: where the room for what waits begins, WAITING_BYTES long. */
+export function attachFragmentTable(timeouts: Pick<Timeouts, 'fragment'>, waitingAt: At): void {
   timeout = timeouts.fragment
+  index.clear()
+  for (let i = 0; i < RECORDS; i++) free[i] = RECORDS - i
+  freeCount = RECORDS
+  for (const counts of [oldest, newest, recordsOf, pagesOf]) counts.fill(0)
+  attachFragmentCoverage(RECORDS)
+  attachFragmentFates(timeout)
+  attachWaitingFragments(waitingAt)
 }
 
-const idAndKey = (i: number): number => ipv4.id(mem, IP[i]!) | (KEY[i]! << 16)
-const hashOf = (src: Addr, dst: Addr, id: number): number => hash4(src, dst, id, DOMAIN)
-
-/** The record of packet i's datagram, 0 if there is none. */
+/** The record of packet i's datagram, 0 if there is none. The functions without a record are about this datagram. */
 export function findRecord(i: number): Row {
-  const src = SRC[i]!
-  const dst = DST[i]!
-  const id = idAndKey(i)
-  const hash = hashOf(src, dst, id)
+  src = SRC[i]!
+  dst = DST[i]!
+  idAndKey = ipv4.id(mem, IP[i]!) | (KEY[i]! << 16)
+  hash = hash4(src, dst, idAndKey, DOMAIN)
   for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
     const row = index.refAt(at) >> 1
     const base = row << SHIFT
-    if (words[base + RECORD.src] === src && words[base + RECORD.dst] === dst && words[base + RECORD.idAndKey] === id)
+    if (words[base] === src && words[base + RECORD.dst] === dst && words[base + RECORD.idAndKey] === idAndKey)
       return row
   }
   return 0
 }
 
-/** Records a first fragment's ports; a datagram that begins again begins anew. 0 if the table is full. */
-export function recordFirst(i: number, ports: Ports): Row {
-  const old = findRecord(i)
-  if (old !== 0) forget(old)
-  const row = rows.begin()
-  if (row === 0) return 0
+/** What became of the datagram that was looked for last, if it has no record. */
+export const fate = (): Fate => fateOf(hash, src, dst, idAndKey)
+export const setFate = (fate: Fate): void => noteFate(hash, src, dst, idAndKey, fate)
+
+/** A record for the datagram that was looked for last, which waits for its first fragment. The oldest makes room. */
+export function beginRecord(): Row {
+  const source = hash4(src, idAndKey >>> 24, 0, SOURCE_DOMAIN) & (SOURCES - 1)
+  if (recordsOf[source]! >= RECORDS_OF_SOURCE) endRecord(oldestOf(2 + 2 * source), TABLE_FULL)
+  if (freeCount === 0) endRecord(oldestOf(0), TABLE_FULL)
+  const row = free[--freeCount]!
   const base = row << SHIFT
-  words[base + RECORD.src] = SRC[i]!
-  words[base + RECORD.dst] = DST[i]!
-  words[base + RECORD.idAndKey] = idAndKey(i)
-  words[base + RECORD.ports] = ports
-  words[base + RECORD.flags] = 0
-  words[base + RECORD.verdict] = 0
-  words[base + RECORD.seen] = 0
-  words[base + RECORD.total] = 0
-  words[base + RECORD.since] = now
-  words[base + RECORD.older] = newest
-  words[base + RECORD.newer] = 0
+  words[base + RECORD.src] = src
+  words[base + RECORD.dst] = dst
+  words[base + RECORD.idAndKey] = idAndKey
+  words[base + RECORD.ports] = 0
+  words[base + RECORD.state] = WAITING
   words[base + RECORD.owner] = -1
-  if (newest === 0) oldest = row
-  else words[(newest << SHIFT) + RECORD.newer] = row
-  newest = row
-  rows.commit(row)
-  index.insert(hashOf(SRC[i]!, DST[i]!, idAndKey(i)), row << 1)
+  words[base + RECORD.firstPiece] = NO_PIECE
+  words[base + RECORD.source] = source
+  words[base + RECORD.hash] = hash
+  clearCoverage(row)
+  recordsOf[source]! += 1
+  join(row)
+  index.insert(hash, row << 1)
   return row
 }
 
+export const isWaiting = (row: Row): boolean => words[(row << SHIFT) + RECORD.state] === WAITING
+export const hasEnded = (row: Row): boolean => words[(row << SHIFT) + RECORD.state] === ENDED
+/** A passed record that is older begins anew with another first fragment: a sender has come round to its identification. */
+const STALE_SECONDS = 2
+export const isStale = (row: Row): boolean =>
+  words[(row << SHIFT) + RECORD.state] === PASSED && now - words[(row << SHIFT) + RECORD.since]! > STALE_SECONDS
+
 export const portsOf = (row: Row): Ports => words[(row << SHIFT) + RECORD.ports]!
-/** What became of the first fragment. */
-export const verdictOf = (row: Row): Verdict => words[(row << SHIFT) + RECORD.verdict]!
-/** False, and nothing is set, if the datagram is the host's and the host has its share of the table already. */
-export function setVerdict(row: Row, verdict: Verdict): boolean {
-  if (verdict === NOT_OURS && hosts >= HOSTS_RECORDS) return false
-  if (verdict === NOT_OURS) hosts++
-  words[(row << SHIFT) + RECORD.verdict] = verdict
+/** The shard that the datagram's flow belongs to; -1: this one. */
+export const ownerOfRecord = (row: Row): Shard => words[(row << SHIFT) + RECORD.owner]!
+/** The identification that the datagram has from here on. */
+export const identificationOfRecord = (row: Row): number => words[(row << SHIFT) + RECORD.identification]!
+
+/** The datagram's first fragment went on: with these ports, to the shard `owner` or by this one (-1). */
+export function passRecord(row: Row, ports: Ports, owner: Shard, identification: number): void {
+  const base = row << SHIFT
+  part(row)
+  words[base + RECORD.ports] = ports
+  words[base + RECORD.owner] = owner
+  words[base + RECORD.identification] = identification
+  words[base + RECORD.state] = PASSED
+  join(row)
+}
+
+/** Fragments of the datagram overlap: what waits is dropped, and what comes will be. */
+export function giveUpRecord(row: Row, why: Verdict): void {
+  dropPieces(row, why)
+  part(row)
+  words[(row << SHIFT) + RECORD.state] = ENDED
+  join(row)
+}
+
+/** Lets packet i, the piece in hand of a waiting record's datagram, wait for the first; false without room. */
+export function waitForFirst(row: Row, i: number): boolean {
+  const base = row << SHIFT
+  const source = words[base + RECORD.source]!
+  const pages = pagesFor(LENGTH[i]!)
+  while (pagesOf[source]! + pages > PAGES_OF_SOURCE) if (!makeRoom(2 + 2 * source, row)) return false
+  let piece = keepPiece(i)
+  while (piece === NO_PIECE) {
+    if (!makeRoom(0, row)) return false
+    piece = keepPiece(i)
+  }
+  pagesOf[source]! += pages
+  if (words[base + RECORD.firstPiece] === NO_PIECE) words[base + RECORD.firstPiece] = piece
+  else chainPiece(words[base + RECORD.lastPiece]!, piece)
+  words[base + RECORD.lastPiece] = piece
+  addPiece(row)
+  counters[CELL.fragmentWaits]! += 1
+  counters[CELL.fragmentsWaiting]! += 1
   return true
 }
 
-/** The shard that the datagram's flow belongs to; -1: this one. */
-export const ownerOfRecord = (row: Row): Shard => words[(row << SHIFT) + RECORD.owner]!
-export const setOwner = (row: Row, owner: Shard): void => {
-  words[(row << SHIFT) + RECORD.owner] = owner
+/** The piece that has waited longest, NO_PIECE if there is none; pieceAfter() leads to the others. */
+export const firstPieceOf = (row: Row): number => words[(row << SHIFT) + RECORD.firstPiece]!
+
+/** What has waited went on. */
+export function releasePieces(row: Row): void {
+  const base = row << SHIFT
+  for (let piece = firstPieceOf(row); piece !== NO_PIECE; piece = pieceAfter(piece)) {
+    pagesOf[words[base + RECORD.source]!]! -= releasePiece(piece)
+    counters[CELL.fragmentsWaiting]! -= 1
+  }
+  words[base + RECORD.firstPiece] = NO_PIECE
 }
 
-/** Counts packet i's payload; the datagram's last missing piece ends its record. */
-export function countFragment(row: Row, i: number): void {
+function dropPieces(row: Row, why: Verdict): void {
   const base = row << SHIFT
-  const word = ipv4.fragmentWord(mem, IP[i]!)
-  const payload = END[i]! - L4[i]!
-  words[base + RECORD.seen]! += payload
-  if ((word & ipv4.MORE_FRAGMENTS) === 0) words[base + RECORD.total] = ((word & ipv4.OFFSET_MASK) << 3) + payload
-  if (words[base + RECORD.total] !== 0 && words[base + RECORD.seen]! >= words[base + RECORD.total]!) forget(row)
+  const side = sideIn(words[base + RECORD.idAndKey]! >>> 16)
+  for (let piece = firstPieceOf(row); piece !== NO_PIECE; piece = pieceAfter(piece)) {
+    pagesOf[words[base + RECORD.source]!]! -= dropPiece(piece)
+    counters[CELL.fragmentsWaiting]! -= 1
+    countVerdict(side, why)
+  }
+  words[base + RECORD.firstPiece] = NO_PIECE
+}
+
+/** The oldest record of a chain of those that wait is ended, but never `row`; false if there is no other. */
+function makeRoom(chain: number, row: Row): boolean {
+  const first = oldest[chain]!
+  const newer = chain === 0 ? RECORD.newer : RECORD.newerOfSource
+  const victim = first === row ? words[(first << SHIFT) + newer]! : first
+  if (victim === 0) return false
+  endRecord(victim, TABLE_FULL)
+  return true
 }
 
 /** Ends the records whose time is over. To be called about once a second. */
 export function expireFragments(): void {
-  while (oldest !== 0 && now - words[(oldest << SHIFT) + RECORD.since]! >= timeout) forget(oldest)
+  for (let chain = 0; chain < 2; chain++)
+    while (oldest[chain] !== 0 && now - words[(oldest[chain]! << SHIFT) + RECORD.since]! >= timeout)
+      endRecord(oldest[chain]!, ORPHAN)
 }
 
-/** The datagram is complete, too old, or not to be followed. */
-export function forget(row: Row): void {
+/** The datagram is complete, too old, or not to be followed: what still waits gets this verdict. */
+export function endRecord(row: Row, why: Verdict): void {
   const base = row << SHIFT
-  const older = words[base + RECORD.older]!
-  const newer = words[base + RECORD.newer]!
-  if (words[base + RECORD.verdict] === NOT_OURS) hosts--
-  if (older === 0) oldest = newer
-  else words[(older << SHIFT) + RECORD.newer] = newer
-  if (newer === 0) newest = older
-  else words[(newer << SHIFT) + RECORD.older] = older
-  index.remove(hashOf(words[base + RECORD.src]!, words[base + RECORD.dst]!, words[base + RECORD.idAndKey]!), row << 1)
-  rows.retire(row)
+  dropPieces(row, why)
+  part(row)
+  recordsOf[words[base + RECORD.source]!]! -= 1
+  index.remove(words[base + RECORD.hash]!, row << 1)
+  free[freeCount++] = row
+}
+
+// --- the order of age ---
+
+/** The older of the oldest records of a pair of chains. */
+function oldestOf(chain: number): Row {
+  const waiting = oldest[chain]!
+  const other = oldest[chain + 1]!
+  if (waiting === 0 || other === 0) return waiting || other
+  const isOlder = words[(waiting << SHIFT) + RECORD.since]! <= words[(other << SHIFT) + RECORD.since]!
+  return isOlder ? waiting : other
+}
+
+/** The record is the newest of its chains. */
+function join(row: Row): void {
+  const base = row << SHIFT
+  const chain = isWaiting(row) ? 0 : 1
+  words[base + RECORD.since] = now
+  append(row, chain, RECORD.older, RECORD.newer)
+  append(row, 2 + 2 * words[base + RECORD.source]! + chain, RECORD.olderOfSource, RECORD.newerOfSource)
+}
+
+/** The record leaves the chains of its state. */
+function part(row: Row): void {
+  const chain = isWaiting(row) ? 0 : 1
+  remove(row, chain, RECORD.older, RECORD.newer)
+  const ofSource = 2 + 2 * words[(row << SHIFT) + RECORD.source]! + chain
+  remove(row, ofSource, RECORD.olderOfSource, RECORD.newerOfSource)
+}
+
+function append(row: Row, chain: number, olderWord: number, newerWord: number): void {
+  const last = newest[chain]!
+  words[(row << SHIFT) + olderWord] = last
+  words[(row << SHIFT) + newerWord] = 0
+  if (last === 0) oldest[chain] = row
+  else words[(last << SHIFT) + newerWord] = row
+  newest[chain] = row
+}
+
+function remove(row: Row, chain: number, olderWord: number, newerWord: number): void {
+  const older = words[(row << SHIFT) + olderWord]!
+  const newer = words[(row << SHIFT) + newerWord]!
+  if (older === 0) oldest[chain] = newer
+  else words[(older << SHIFT) + newerWord] = newer
+  if (newer === 0) newest[chain] = older
+  else words[(newer << SHIFT) + olderWord] = older
 }

@@ -101,13 +101,15 @@ function parse(i: number, macHigh: number, macLow: number): Kind {
   const protocol = ipv4.protocol(mem, ip)
   KEY[i] = keyWord(protocol, side)
   const fragment = ipv4.fragmentWord(mem, ip) & FRAGMENT_BITS
-  return fragment === 0 ? parseTransport(i, protocol, true) : parseFragment(fragment, totalLength - headerLength)
+  return fragment === 0 ? parseTransport(i, protocol, true) : parseFragment(fragment, headerLength, totalLength)
 }
 
-function parseFragment(word: number, payload: number): Kind {
+/** The datagram that a fragment belongs to must not be longer than one can be, its header included. */
+function parseFragment(word: number, headerLength: number, totalLength: number): Kind {
+  const payload = totalLength - headerLength
   const offset = (word & ipv4.OFFSET_MASK) << 3
   const more = (word & ipv4.MORE_FRAGMENTS) !== 0
-  if (payload === 0 || (more && (payload & 7) !== 0) || offset + payload > 65535) return FRAGMENT_LENGTH
+  if (payload === 0 || (more && (payload & 7) !== 0) || offset + totalLength > 65535) return FRAGMENT_LENGTH
   return FRAGMENT
 }
 

@@ -152,7 +152,8 @@ for (const [how, deliver] of STEADY)
           const id = view.getUint16(18)
           offsets.set(id, [...(offsets.get(id) ?? []), view.getUint16(20) & 0x1fff])
         }
-        expect([...offsets.keys()].sort()).toEqual(Array.from({ length: 20 }, (_, i) => 700 + i))
+        // Each datagram has an identification of its own, whichever that is.
+        expect(offsets.size).toBe(20)
         for (const each of offsets.values()) expect(each).toEqual([0, 185, 370])
         expect(cluster.drops()).toEqual({})
         cluster.check()

@@ -124,7 +124,7 @@ describe('a stream that a helper reads', () => {
   it('splits what has outgrown a segment', async () => {
     const d = await start(
       rewriting(() => 'y'.repeat(60)),
-      { mss: 50 },
+      { wanMtu: 90 },
     )
     d.client.text = `ADDR 1\r\n${'z'.repeat(30)}\r\n`
     const got = d.say(d.client, 0, d.client.text.length)
@@ -293,7 +293,7 @@ describe('whatever is lost, repeated, cut or late', () => {
         fc.integer(),
         async (up, down, moves, which, isn) => {
           const replace = replacements[which]!
-          const d = await start(rewriting(replace), { clientIsn: isn, serverIsn: -isn, mss: 40 })
+          const d = await start(rewriting(replace), { clientIsn: isn, serverIsn: -isn, lanMtu: 80, wanMtu: 80 })
           d.client.text = up
           d.server.text = down
           const late: [End, ReturnType<Dialogue['send']>][] = []

@@ -89,13 +89,23 @@ describe('later fragments', () => {
     expect(joined(sent).body.subarray(8)).toEqual(data)
   })
 
-  it('before the first are orphans', () => {
-    expect(gateway.fate(LAN, second)).toBe('fragment-orphan')
-    expect(gateway.fate(LAN, first)).toBe('sent')
-    expect(gateway.fate(LAN, last)).toBe('sent')
+  it('before the first wait for it, and go on after it in the order they came', () => {
+    expect(gateway.fate(LAN, last)).toBe('waiting')
+    expect(gateway.fate(LAN, second)).toBe('waiting')
+    const sent = gateway.inside(first)
+    expect(sent.map((frame) => decode(frame).offset)).toEqual([0, 2 * SIZE, SIZE])
+    expect(joined(sent).body.subarray(8)).toEqual(data)
+    expect(gateway.drops()).toEqual({})
+    gateway.check()
   })
 
-  it('of another identification, source, destination, protocol or side are orphans', () => {
+  it('that have waited go on before what comes behind the first in its burst', () => {
+    gateway.inside(last)
+    gateway.burst(LAN, [first, second])
+    expect(gateway.toWan().map((frame) => decode(frame).offset)).toEqual([0, 2 * SIZE, SIZE])
+  })
+
+  it('of another identification, source, destination, protocol or side do not follow it', () => {
     gateway.inside(first)
     const later = { moreFragments: true, fragmentOffset: SIZE, id: 1 }
     const others: readonly [number, FrameSpec][] = [
@@ -105,7 +115,9 @@ describe('later fragments', () => {
       [LAN, { ip: { src: HOST, dst: SERVER, ...later }, protocol: { number: 6 }, payload: 'abcdefgh' }],
       [WAN, { ip: { src: HOST, dst: SERVER, ...later }, protocol: { number: 17 }, payload: 'abcdefgh' }],
     ]
-    for (const [port, spec] of others) expect(gateway.fate(port, spec)).toBe('fragment-orphan')
+    const fates = others.map(([port, spec]) => gateway.fate(port, spec))
+    // From outside, what goes neither to NAT's addresses nor to the inside is the kernel's.
+    expect(fates).toEqual(['waiting', 'waiting', 'waiting', 'waiting', 'not-ours'])
   })
 
   it('are counted to the connection of the first', () => {
@@ -135,16 +147,25 @@ describe("a datagram's record", () => {
 
   it('ends when the datagram is complete', () => {
     for (const piece of [first, second, last]) expect(gateway.fate(LAN, piece)).toBe('sent')
-    expect(gateway.fate(LAN, second)).toBe('fragment-orphan')
+    expect(gateway.fate(LAN, second)).toBe('fragment-duplicate')
+    gateway.pass(2)
+    expect(gateway.fate(LAN, second)).toBe('waiting')
   })
 
   it('ends when it is complete in another order', () => {
     for (const piece of [first, last, second]) expect(gateway.fate(LAN, piece)).toBe('sent')
-    expect(gateway.fate(LAN, last)).toBe('fragment-orphan')
+    expect(gateway.fate(LAN, last)).toBe('fragment-duplicate')
   })
 
-  it('begins anew with the first fragment of a datagram sent again', () => {
-    for (const piece of [first, second, first, second, last]) expect(gateway.fate(LAN, piece)).toBe('sent')
+  it('lets nothing pass twice', () => {
+    const fates = [first, second, first, second, last, last].map((piece) => gateway.fate(LAN, piece))
+    expect(fates).toEqual(['sent', 'sent', 'fragment-duplicate', 'fragment-duplicate', 'sent', 'fragment-duplicate'])
+  })
+
+  it('begins anew with the first fragment of a datagram that takes the same identification later', () => {
+    for (const piece of [first, second]) expect(gateway.fate(LAN, piece)).toBe('sent')
+    gateway.pass(4)
+    for (const piece of [first, second, last]) expect(gateway.fate(LAN, piece)).toBe('sent')
   })
 
   it('ends 30 seconds after it began, complete or not', () => {
@@ -152,56 +173,15 @@ describe("a datagram's record", () => {
     gateway.pass(28)
     expect(gateway.fate(LAN, second)).toBe('sent')
     gateway.pass(3)
-    expect(gateway.fate(LAN, last)).toBe('fragment-orphan')
+    expect(gateway.fate(LAN, last)).toBe('waiting')
   })
 
-  const unaskedFrom = (from: string, to: string): Uint8Array =>
-    fragments(
-      frame({ eth: { src: MAC.server, dst: MAC.wan }, ...udp(from, to), payload: data.subarray(0, 64) }),
-      16,
-    )[0]!
-  const begun = fragments(
-    frame({ eth: { src: MAC.host, dst: MAC.lan }, ...udp(`${HOST}:1`, `${SERVER}:2`), payload: data.subarray(0, 64) }),
-    16,
-  )[0]!
-  const withId = (bytes: Uint8Array, id: number): Uint8Array => {
-    const copy = bytes.slice()
-    const mem = new DataView(copy.buffer)
-    mem.setUint16(18, id)
-    // The header checksum follows by RFC 1624; the builder's identification is 0.
-    const sum = (~mem.getUint16(24) & 0xffff) + id
-    mem.setUint16(24, ~((sum & 0xffff) + (sum >>> 16)))
-    return copy
-  }
-  /** First fragments of so many datagrams, by 64. */
-  const begin = (port: number, bytes: Uint8Array, count: number): void => {
-    for (let id = 0; id < count; id += 64)
-      gateway.burst(
-        port,
-        Array.from({ length: 64 }, (_, i) => withId(bytes, id + i)),
-      )
-  }
-
-  it('is refused when 8192 datagrams are under way; what nobody has asked for is not counted', () => {
-    const external = fromOf(gateway.inside(udp(`${HOST}:5000`, `${SERVER}:53`))[0]!)
-    const unasked = unaskedFrom('192.0.2.99:53', external)
-    for (let id = 0; id < 200; id++) expect(gateway.fate(WAN, withId(unasked, id))).toBe('filtered')
-    begin(LAN, begun, 8192)
-    expect(gateway.toWan()).toHaveLength(8192)
-    expect(gateway.fate(LAN, withId(begun, 9000))).toBe('fragment-table-full')
-    gateway.pass(32)
-    expect(gateway.fate(LAN, withId(begun, 9000))).toBe('sent')
-  })
-
-  it("is one of 4096 at most if the datagram is the host's: those that anybody sends leave room for others", () => {
-    const unasked = unaskedFrom(`${SERVER}:53`, `${EXTERNAL}:20000`)
-    begin(WAN, unasked, 8192)
-    expect([gateway.counter('notOurs', WAN), gateway.drops()]).toEqual([8192, {}])
-    begin(LAN, begun, 4096)
-    expect(gateway.toWan()).toHaveLength(4096)
-    expect(gateway.fate(LAN, withId(begun, 9000))).toBe('fragment-table-full')
-    gateway.pass(32)
-    const [first, ...others] = pieces(WAN, udp(`${SERVER}:53`, `${EXTERNAL}:20000`))
-    for (const piece of [first!, ...others]) expect(gateway.fate(WAN, piece)).toBe('not-ours')
+  it('of what waits ends 30 seconds after it began, and what waits is dropped', () => {
+    gateway.inside(second)
+    gateway.pass(28)
+    expect(gateway.counter('fragmentsWaiting')).toBe(1)
+    gateway.pass(3)
+    expect(gateway.counter('fragmentsWaiting')).toBe(0)
+    expect(gateway.drops()).toEqual({ 'fragment-orphan': 1 })
   })
 })

@@ -164,13 +164,14 @@ export const MALFORMED_FRAGMENTS: readonly Malformed[] = [
   ['more to come after 12 bytes', 'fragment-length', piece(12, 0, true)],
   ['more to come after 1001 bytes', 'fragment-length', piece(1001, 1480, true)],
   ['an end beyond 65535', 'fragment-length', piece(100, 65_504, false)],
+  ['an end that leaves no room for a header', 'fragment-length', piece(16, 65_504, false)],
   ['a first fragment with half a TCP header', 'fragment-tiny', piece(8, 0, true, 6)],
   ['a first fragment without all TCP options', 'fragment-tiny', edited(piece(24, 0, true, 6), tcpOffset(0x70))],
   ['a first fragment with a bad data offset', 'tcp-data-offset', edited(piece(24, 0, true, 6), tcpOffset(0x40))],
+  ['a later fragment of a datagram whose first one was refused', 'fragment-orphan', piece(64, 1480, true, 6)],
+  ['a last fragment of such a datagram', 'fragment-orphan', piece(64, 1480, false, 6)],
   ['a fragment over the TCP flags (RFC 3128)', 'fragment-overlap', piece(64, 8, false, 6)],
   ['a fragment over the TCP checksum', 'fragment-overlap', piece(64, 16, true, 6)],
-  ['a later fragment of nothing', 'fragment-orphan', piece(64, 1480, true)],
-  ['a last fragment of nothing', 'fragment-orphan', piece(64, 1480, false)],
   ['an error in fragments', 'icmp-embedded', built({ ...fragmentedError(), payload: new Uint8Array(8) })],
 ]
 
