@@ -102,7 +102,7 @@ function verdictFromOutside(i: number): Verdict {
   return leadsInside(i) ? NO_MAPPING : NOT_OURS
 }
 
-/** A later fragment that comes with its ports, and whose first one has made no connection: orphaned, or the kernel's. */
+/** A later fragment whose ports are known, and whose first one has made no connection: orphaned, or the kernel's. */
 export function verdictOnStrayFragment(i: number): Verdict {
   const entry = side === INSIDE || !translates() ? -1 : externalEntry(DST[i]!)
   return entry >= 0 && isShared(entry) && !hasPorts(protocolIn(KEY[i]!)) ? NOT_OURS : FRAGMENT_ORPHAN

@@ -267,7 +267,10 @@ export class Gateway {
     if (!this.driver.inject(port, bytes, header)) throw new Error('the loopback ring is full')
   }
 
-  /** What becomes of one packet: 'sent' (by the other port), 'not-ours', 'queued', 'waiting', or the reason why it was dropped. */
+  /**
+   * What becomes of one packet: 'sent' (by the other port), 'not-ours', 'queued' for its next hop, 'waiting' for its
+   * datagram's first fragment, or the reason why it was dropped.
+   */
   fate(port: number, spec: FrameSpec | Uint8Array, virtio?: Uint8Array): string {
     const drops = this.drops()
     const others = [this.counter('notOurs', port), this.counter('neighbourWaits'), this.counter('fragmentWaits')]

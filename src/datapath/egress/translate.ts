@@ -14,8 +14,9 @@ import * as tcp from '../../wire/tcp.ts'
 import * as udp from '../../wire/udp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
 import { AT, type At, FIRST_FRAGMENT, IP, KIND, L4, LATER_FRAGMENT } from '../packet/burst.ts'
-import { identificationOf, rememberIdentification } from '../packet/identification.ts'
+import { identificationOf } from '../packet/identification.ts'
 import { mem } from '../packet/packet-memory.ts'
+import { rememberIdentification } from './original-identifications.ts'
 
 const CHECKSUM_DELTA = CONN.checksumDelta
 /** Added to the IPv4 header's delta, this takes out of it what the change of the TTL adds. */
@@ -23,7 +24,7 @@ const TTL_UNDONE = 1
 /** Offset of the checksum from the TTL, as one word: TTL, protocol, checksum. */
 const TTL_WORD = 8
 
-/** Rewrites packet i of the row at `base`, going in `direction`: addresses, ports, TTL, checksums; what fragments are named by. */
+/** Rewrites packet i of the row at `base`, going in `direction`: addresses, ports, TTL, identification, checksums. */
 export function translate(i: number, base: Base, direction: Direction): void {
   const ip = IP[i]!
   const other = base + (1 - direction) * TUPLE_WORDS

@@ -28,7 +28,7 @@ const MOST_IP = 65535
  * 4.2.2.6), and what announces less only wants its sender to work (Linux: net.ipv4.tcp_min_snd_mss). Options count.
  */
 const SMALLEST_MSS = 536
-/** Segments that one packet becomes, at most: beyond that they are longer than the link takes, and leave in fragments. */
+/** Segments that one packet becomes, at most: if the link takes too little, they are longer, and leave in fragments. */
 const MOST_SEGMENTS = 64
 
 /**

@@ -35,6 +35,7 @@ import * as ipv4 from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import * as udp from '../../wire/udp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
+import { originalIdentification } from '../egress/original-identifications.ts'
 import { waitForNeighbour } from '../egress/pending-packets.ts'
 import {
   portIsUp,
@@ -49,7 +50,6 @@ import { sendTo, sideOf } from '../egress/transmit.ts'
 import { BY_HAIRPIN, BY_ICMP_ERROR, handOver } from '../handover/handover.ts'
 import { otherOwnerOfTuple, ownerOfTuple } from '../handover/packet-owner.ts'
 import { AT, DST, END, HAIRPIN, IP, ingress, L4, type RouteLine, SRC, side } from '../packet/burst.ts'
-import { originalIdentification } from '../packet/identification.ts'
 import { mem } from '../packet/packet-memory.ts'
 import { embedded, embeddedPorts, embeddedTransport, protocol, readEmbedded, replyPorts } from './embedded-packet.ts'
 

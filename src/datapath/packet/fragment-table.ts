@@ -45,7 +45,7 @@ import {
 } from './waiting-fragments.ts'
 
 const RECORDS = 8192
-/** Records of one source, and pages that its fragments wait in: 64 hold a datagram of any length at an Ethernet's MTU. */
+/** Of one source: records, and pages for what waits, which hold a datagram of any length at an Ethernet's MTU. */
 const RECORDS_OF_SOURCE = 1024
 const PAGES_OF_SOURCE = 64
 const SOURCES = 1024
@@ -162,7 +162,7 @@ export function beginRecord(): Row {
 
 export const isWaiting = (row: Row): boolean => words[(row << SHIFT) + RECORD.state] === WAITING
 export const hasEnded = (row: Row): boolean => words[(row << SHIFT) + RECORD.state] === ENDED
-/** A passed record that is older begins anew with another first fragment: a sender has come round to its identification. */
+/** A passed record that is older begins anew with another first fragment: its sender has come round to the number. */
 const STALE_SECONDS = 2
 export const isStale = (row: Row): boolean =>
   words[(row << SHIFT) + RECORD.state] === PASSED && now - words[(row << SHIFT) + RECORD.since]! > STALE_SECONDS

@@ -1,4 +1,4 @@
-// Identifications of datagrams that leave in fragments. Translated, hosts that have chosen theirs on their own share one
+// Identifications of datagrams that leave in fragments. Translated, hosts that have chosen theirs alone share one
 // source address, and a receiver puts together what has the same source, destination, protocol and identification. So
 // natloom chooses (RFC 6864 5.3; net/ipv4/route.c, __ip_select_ident): a datagram that came in fragments, or that is
 // cut here, gets a number that no other one towards the same remote end had for as long as 16 bits allow. A whole
@@ -9,15 +9,10 @@
 // shards never choose the same, and nobody learns from one number which is next, or how many others there were (RFC
 // 7739). Counts are shared by remote ends whose hash is the same, and lost with the thread.
 //
-// An ICMP error quotes what it is about with the number chosen here; its sender is told its own. Of first fragments
-// alone, since an error about another shows no ports. Remembered in a cache: a newer one takes the place.
-//
 // Owner: this thread.
 
-import { baseOf, CONN } from '../../conntrack/connection-table.ts'
-import { hot } from '../../conntrack/connections.shard.ts'
-import { INSIDE, protocolIn, type Ref, rowOf } from '../../conntrack/terms.ts'
-import type { Column, Shard } from '../../memory/brand.ts'
+import { INSIDE, protocolIn } from '../../conntrack/terms.ts'
+import type { Shard } from '../../memory/brand.ts'
 import { random32 } from '../../memory/random.ts'
 import { hash4 } from '../../memory/siphash.ts'
 import type { Addr, ProtocolNumber } from '../../wire/address.ts'
@@ -39,17 +34,11 @@ let translates = true
 const counts = new Int32Array(COUNTS)
 let start = 0
 
-const REMEMBERED = 4096
-const WORDS = 4
-/** Ref of the connection and its row's generation, then chosen and original number. */
-const remembered = new Int32Array(REMEMBERED * WORDS) as Column<number>
-
 export function attachIdentification(number: Shard, of: number, isTranslated: boolean): void {
   shard = number
   shards = of
   translates = isTranslated
   counts.fill(0)
-  remembered.fill(0)
   start = random32()
 }
 
@@ -89,24 +78,3 @@ export function identificationOf(i: number): number {
 /** The same for a packet that is cut here; its own where nothing is translated. */
 export const identificationOfCut = (remote: Addr, protocol: ProtocolNumber, own: number): number =>
   translates ? chooseIdentification(remote, protocol) : own
-
-const cellOf = (ref: Ref, chosen: number): number =>
-  ((Math.imul(ref, 0x9e3779b1) ^ Math.imul(chosen, 0x85ebca6b)) >>> 20) * WORDS
-
-const generationOf = (ref: Ref): number => hot[baseOf(rowOf(ref)) + CONN.generation]!
-
-/** A datagram of a connection, in ref's direction, leaves with another identification than it came with. */
-export function rememberIdentification(ref: Ref, chosen: number, original: number): void {
-  const at = cellOf(ref, chosen)
-  remembered[at] = ref
-  remembered[at + 1] = generationOf(ref)
-  remembered[at + 2] = chosen
-  remembered[at + 3] = original
-}
-
-/** What a datagram that left with this identification came with; the same number if that is not known. */
-export function originalIdentification(ref: Ref, chosen: number): number {
-  const at = cellOf(ref, chosen)
-  const isIt = remembered[at] === ref && remembered[at + 1] === generationOf(ref) && remembered[at + 2] === chosen
-  return isIt ? remembered[at + 3]! : chosen
-}

@@ -49,7 +49,7 @@ it('forty segments become forty where the receiver announces one byte', async ()
   expect(segments).toBe(40)
 })
 
-it('where the link is so small that there would be more than 64, segments are longer and leave in fragments', async () => {
+it('where the link is too small for that, 64 segments are longer than it takes and leave in fragments', async () => {
   const dialogue = await Dialogue.begin({ wanMtu: 68 }, (gateway) => gateway.help(growing(4000)))
   const { client, gateway } = dialogue
   const tcp = { seq: (client.isn + 1) >>> 0, ack: client.ack >>> 0 }

@@ -6,7 +6,7 @@ import { type EthernetSpec, type FrameSpec, fragments, frame } from '../../../sr
 import { HOST, MAC, SERVER } from '../network.ts'
 import { type Decoded, decode, udp } from '../packets.ts'
 
-const SIZE = 64
+export const SIZE = 64
 export const PIECES = 5
 /** Five fragments, the last of an odd length. */
 const payload = Uint8Array.from({ length: PIECES * SIZE - 8 - 13 }, (_, i) => (i * 29 + 7) & 0xff)
@@ -92,8 +92,9 @@ export function received(sent: readonly Uint8Array[]): number[][] {
 }
 
 /**
- * Sends a sequence of fragments; a receiver gets the datagram if, and only if, the reference does, and none of an
- * intruder's bytes in it. Behind the ports nothing differs but the checksum.
+ * Sends a sequence of fragments; a receiver gets the datagram if, and only if, the reference does, and the same one: an
+ * intruder's bytes are in it where they took the place of all of a fragment's. Behind the ports nothing differs but the
+ * checksum.
  */
 export function expectAsReference(sequence: readonly Uint8Array[], send: (piece: Uint8Array) => Uint8Array[]): void {
   const reference = new Reassembly()
