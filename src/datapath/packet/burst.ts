@@ -53,6 +53,7 @@ export const FLOW = -16
 export const FRAGMENT = -17
 /** Belongs to the connection of the packet embedded in it. */
 export const ICMP_ERROR = -18
+// The two lowest are fragments whose tuple is filled in: what is at most LATER_FRAGMENT is one of them.
 /** A later fragment, its tuple filled in: there is no transport header to read or to change. */
 export const LATER_FRAGMENT = -19
 /** A first fragment, its tuple filled in: its transport header is here, its payload is not whole. */
