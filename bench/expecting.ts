@@ -17,7 +17,7 @@ const KEY = 6 | (1 << 8)
 const cut = (table: (region: Region) => unknown): Region => new Region(allocate(table).buffer)
 attach({
   ...{ packetMemory: new ArrayBuffer(0), mappings: new Region(), permissions: new Region(), sequences: new Region() },
-  ...{ events: new Region(), counters: cut(counterBlock), capacity: MASTERS },
+  ...{ gone: new Region(), events: new Region(), counters: cut(counterBlock), capacity: MASTERS, mappingCapacity: 0 },
   connections: cut((region) => cutConnections(region, MASTERS)),
 })
 const { attachExpectations, expectCount } = await import('../src/conntrack/expectation-slots.shard.ts')

@@ -67,6 +67,7 @@ class BenchGateway implements PacketGateway {
       sides: [0, 1],
       hashKey: [0x03020100, 0x07060504],
       connections: 1024,
+      mappings: 1024,
       externals: { capacity: 2, blockSize: BLOCK },
       fib: { ports: 2, shards: 1 },
       expectations: 64,

@@ -49,6 +49,7 @@ export const settingsOf = (flows: number, shard: number, shards: number): ShardS
   sides: [INSIDE, 1],
   hashKey: [0x1234567, 0x89abcdef | 0],
   connections: flows,
+  mappings: flows,
   externals: { capacity: shards * (Math.ceil(flows / 2 / PORTS) + 1), blockSize: 64 },
   fib: { ports: 2, shards },
   expectations: 64,

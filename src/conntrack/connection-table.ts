@@ -2,9 +2,10 @@
 // original tuple is that of the first packet, the reply tuple is what its answer will look like; the difference
 // between one and the inverse of the other is the translation.
 //
-// A row is one cache line for what each packet touches, a second one for the windows of TCP (tcp-window-table.ts), with
-// columns beside them for what only slow paths read; two cells of the index lead to it, tagged with the direction.
-// Measured in bench/pipeline.ts.
+// A row is one cache line for what each packet touches, a second one for the windows of TCP and the row's place in a
+// queue (tcp-window-table.ts), with columns beside them for what only slow paths read, and side tables for what only
+// few rows have; two cells of the index lead to it, tagged with the direction. Measured in bench/pipeline.ts; what all
+// of it takes is held to a bound by test/datapath/bytes-a-flow.test.ts.
 //
 // Owner: the shard. It alone writes; anyone may cut the same memory and read rows by the rules of memory/rows.ts. Byte
 // and packet counts are 32 bits in the row and wrap; the columns count the wraps.
@@ -83,10 +84,6 @@ const COLD = {
   mapping: 'i32',
   /** The permission it counts in, 0 as long as the inside end hasn't sent. */
   permission: 'i32',
-  /** Place in the queue of recyclable connections. */
-  queue: 'i32',
-  queueNext: 'i32',
-  queuePrevious: 'i32',
   created: 'i32',
   packetWraps: 'i32',
   packetWrapsReply: 'i32',
@@ -96,10 +93,8 @@ const COLD = {
   helper: 'u8',
   /** Its row in the table of sequence edits (nat/sequence-table.ts), 0 for none. */
   sequences: 'i32',
-  /** Of a guarded one what has gone on last from its inside end (datapath/helped/gone-bytes.shard.ts). */
-  gone: 'u8',
-  goneEnd: 'i32',
-  goneBytes: 'u8[16]',
+  /** Of a guarded one: its row in the table of what has gone on last (datapath/helped/gone-bytes.shard.ts). */
+  gone: 'i32',
   /** Of a connection that was expected: where its master is, and by which generation of that row; row 0 for none. */
   masterShard: 'u8',
   masterRow: 'i32',

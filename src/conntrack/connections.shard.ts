@@ -75,6 +75,14 @@ export function recoverConnections(): void {
   }
 }
 
+/** The rows of a side table that live connections name in this column: all others are free (memory/free-rows.ts). */
+export function sideRowsNamed(column: Int32Array): ReadonlySet<Row> {
+  const named = new Set<Row>()
+  for (let row = 1; row <= connections.highest; row++)
+    if (connections.isLive(row) && column[row]! > 0) named.add(column[row]!)
+  return named
+}
+
 function hashOf(row: Row, direction: Direction): number {
   const base = baseOf(row)
   const key = (hot[base + STATE]! ^ (direction << 8)) & KEY_MASK

@@ -17,8 +17,8 @@ import { layout } from '../memory/layout.ts'
 import type { Region } from '../memory/region.ts'
 import { Rows } from '../memory/rows.ts'
 
-/** Words of a row. */
-export const MAPPING_WORDS = 16
+/** Words of a row: no more than it needs, since an established packet never touches one. */
+export const MAPPING_WORDS = 9
 
 export const MAPPING = layout(MAPPING_WORDS, {
   insideAddress: 0,
@@ -26,21 +26,22 @@ export const MAPPING = layout(MAPPING_WORDS, {
   /** Inside port in the low half, external port in the high half, both as on the wire. */
   ports: 2,
   remoteAddress: 3,
-  remotePort: 4,
-  /** Protocol in bits 0-7, then LIVE and ENDED. */
-  flags: 5,
+  /** Protocol in bits 0-7, then ENDED, SECOND and LIVE; the remote port, as on the wire, in the high half. */
+  flags: 4,
   /** Number of the external address (nat/externals.ts). */
-  external: 6,
-  holders: 7,
-  rows: 8,
-  generation: 15,
+  external: 5,
+  holders: 6,
+  rows: 7,
+  generation: 8,
 })
 
+export const MAPPING_REMOTE_PORT_SHIFT = 16
+
 /** Out of the index: nothing new may use it. */
-export const ENDED = 1 << 16
+export const ENDED = 1 << 8
 
 /** The inside endpoint has another mapping that its new flows find; this one is found by its external end only. */
-export const SECOND = 1 << 17
+export const SECOND = 1 << 9
 
 /** The same memory for a reader. The owner changes the index meanwhile: a look-up may miss what is there. */
 export interface MappingView {

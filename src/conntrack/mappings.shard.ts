@@ -5,16 +5,15 @@ import type { Entry, Row } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
 import type { Addr, Port, ProtocolNumber } from '../wire/address.ts'
 import { fault } from './fault-points.ts'
-import { cutMappings, ENDED, MAPPING, SECOND } from './mapping-table.ts'
+import { cutMappings, ENDED, MAPPING, MAPPING_REMOTE_PORT_SHIFT, MAPPING_WORDS, SECOND } from './mapping-table.ts'
 
-const table = cutMappings(attached().mappings, attached().capacity)
+const table = cutMappings(attached().mappings, attached().mappingCapacity)
 export const { rows: mappings } = table
 const { index } = table
 /** The rows' words: row r begins at mappingBase(r). */
 export const mapping = mappings.words
-const SHIFT = 4
 
-export const mappingBase = (row: Row): number => row << SHIFT
+export const mappingBase = (row: Row): number => row * MAPPING_WORDS
 
 // Two kinds of key share the index; the domain in the last word keeps their hashes apart from each other's.
 const BY_INSIDE = 0x200
@@ -38,13 +37,13 @@ export function findByInside(protocol: ProtocolNumber, address: Addr, port: Port
   const hash = insideHash(protocol, address, port, remote, remotePort)
   for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
     const row: Row = index.refAt(at) >> 1
-    const base = row << SHIFT
+    const base = mappingBase(row)
     if (
       (index.refAt(at) & 1) === 0 &&
       mapping[base + MAPPING.insideAddress] === address &&
       (mapping[base + MAPPING.ports]! & 0xffff) === port &&
       mapping[base + MAPPING.remoteAddress] === remote &&
-      mapping[base + MAPPING.remotePort] === remotePort &&
+      mapping[base + MAPPING.flags]! >>> MAPPING_REMOTE_PORT_SHIFT === remotePort &&
       (mapping[base + MAPPING.flags]! & 0xff) === protocol
     )
       return row
@@ -57,7 +56,7 @@ export function findByExternal(protocol: ProtocolNumber, address: Addr, port: Po
   const hash = externalHash(protocol, address, port)
   for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
     const row: Row = index.refAt(at) >> 1
-    const base = row << SHIFT
+    const base = mappingBase(row)
     if (
       (index.refAt(at) & 1) === 1 &&
       mapping[base + MAPPING.externalAddress] === address &&
@@ -88,13 +87,13 @@ export interface NewMapping {
 export function insertMapping(made: NewMapping): Row {
   const row = mappings.begin()
   if (row === 0) return 0
-  const base = row << SHIFT
+  const base = mappingBase(row)
   mapping[base + MAPPING.insideAddress] = made.insideAddress
   mapping[base + MAPPING.externalAddress] = made.externalAddress
   mapping[base + MAPPING.ports] = made.insidePort | (made.externalPort << 16)
   mapping[base + MAPPING.remoteAddress] = made.remoteAddress
-  mapping[base + MAPPING.remotePort] = made.remotePort
-  mapping[base + MAPPING.flags] = made.isSecond ? made.protocol | SECOND : made.protocol
+  mapping[base + MAPPING.flags] =
+    made.protocol | (made.isSecond ? SECOND : 0) | (made.remotePort << MAPPING_REMOTE_PORT_SHIFT)
   mapping[base + MAPPING.external] = made.external
   mapping[base + MAPPING.holders] = 0
   mapping[base + MAPPING.rows] = 0
@@ -109,8 +108,8 @@ const hashByInside = (row: Row): number =>
     mappingProtocol(row),
     insideAddressOf(row),
     insidePortOf(row),
-    mapping[(row << SHIFT) + MAPPING.remoteAddress]!,
-    mapping[(row << SHIFT) + MAPPING.remotePort]!,
+    mapping[mappingBase(row) + MAPPING.remoteAddress]!,
+    mapping[mappingBase(row) + MAPPING.flags]! >>> MAPPING_REMOTE_PORT_SHIFT,
   )
 const hashByExternal = (row: Row): number =>
   externalHash(mappingProtocol(row), externalAddressOf(row), externalPortOf(row))
@@ -123,7 +122,7 @@ function list(row: Row): void {
 
 /** Nothing new finds it from now on; its row and its port stay until the last connection is gone. */
 export function endMapping(row: Row): void {
-  const base = row << SHIFT
+  const base = mappingBase(row)
   if (hasEnded(row)) return
   if (!isSecond(row)) index.remove(hashByInside(row), row << 1)
   fault('mapping lost by its inside end only')
@@ -137,14 +136,14 @@ export function recoverMappingRows(): void {
   mappings.recover()
   index.clear()
   for (let row = 1; row <= mappings.highest; row++) {
-    mapping[(row << SHIFT) + MAPPING.rows] = 0
-    mapping[(row << SHIFT) + MAPPING.holders] = 0
+    mapping[mappingBase(row) + MAPPING.rows] = 0
+    mapping[mappingBase(row) + MAPPING.holders] = 0
   }
 }
 
 /** Then, when connections have been counted: one without any goes, one without a holder has ended. */
 export function recoverMapping(row: Row): void {
-  const base = row << SHIFT
+  const base = mappingBase(row)
   if (mapping[base + MAPPING.rows] === 0) mappings.retire(row)
   else if (mapping[base + MAPPING.holders] === 0) mapping[base + MAPPING.flags]! |= ENDED
   else if (!hasEnded(row)) list(row)
@@ -157,12 +156,12 @@ export function removeMapping(row: Row): void {
 
 // --- what a row says ---
 
-export const insideAddressOf = (row: Row): Addr => mapping[(row << SHIFT) + MAPPING.insideAddress]!
-export const insidePortOf = (row: Row): Port => mapping[(row << SHIFT) + MAPPING.ports]! & 0xffff
-export const externalAddressOf = (row: Row): Addr => mapping[(row << SHIFT) + MAPPING.externalAddress]!
-export const externalPortOf = (row: Row): Port => mapping[(row << SHIFT) + MAPPING.ports]! >>> 16
+export const insideAddressOf = (row: Row): Addr => mapping[mappingBase(row) + MAPPING.insideAddress]!
+export const insidePortOf = (row: Row): Port => mapping[mappingBase(row) + MAPPING.ports]! & 0xffff
+export const externalAddressOf = (row: Row): Addr => mapping[mappingBase(row) + MAPPING.externalAddress]!
+export const externalPortOf = (row: Row): Port => mapping[mappingBase(row) + MAPPING.ports]! >>> 16
 /** The entry of its external address. */
-export const externalOf = (row: Row): Entry => mapping[(row << SHIFT) + MAPPING.external]!
-export const mappingProtocol = (row: Row): ProtocolNumber => mapping[(row << SHIFT) + MAPPING.flags]! & 0xff
-export const isSecond = (row: Row): boolean => (mapping[(row << SHIFT) + MAPPING.flags]! & SECOND) !== 0
-export const hasEnded = (row: Row): boolean => (mapping[(row << SHIFT) + MAPPING.flags]! & ENDED) !== 0
+export const externalOf = (row: Row): Entry => mapping[mappingBase(row) + MAPPING.external]!
+export const mappingProtocol = (row: Row): ProtocolNumber => mapping[mappingBase(row) + MAPPING.flags]! & 0xff
+export const isSecond = (row: Row): boolean => (mapping[mappingBase(row) + MAPPING.flags]! & SECOND) !== 0
+export const hasEnded = (row: Row): boolean => (mapping[mappingBase(row) + MAPPING.flags]! & ENDED) !== 0

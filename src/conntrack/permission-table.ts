@@ -10,18 +10,19 @@ import type { Region } from '../memory/region.ts'
 import { Rows } from '../memory/rows.ts'
 
 /** Words of a row. */
-export const PERMISSION_WORDS = 8
+export const PERMISSION_WORDS = 5
 
 export const PERMISSION = layout(PERMISSION_WORDS, {
   mapping: 0,
   remoteAddress: 1,
-  /** As on the wire. */
-  remotePort: 2,
-  flags: 3,
+  /** LIVE; the remote port, as on the wire, in the high half. */
+  flags: 2,
   /** Connections that stand behind it. */
-  count: 4,
-  generation: 7,
+  count: 3,
+  generation: 4,
 })
+
+export const PERMISSION_REMOTE_PORT_SHIFT = 16
 
 export function cutPermissions(region: Region, capacity: number): { rows: Rows; index: HashIndex } {
   const rows = new Rows(region, {

@@ -5,26 +5,27 @@ import type { Row } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
 import type { Addr, Port } from '../wire/address.ts'
 import { fault } from './fault-points.ts'
-import { cutPermissions, PERMISSION } from './permission-table.ts'
+import { cutPermissions, PERMISSION, PERMISSION_REMOTE_PORT_SHIFT, PERMISSION_WORDS } from './permission-table.ts'
 
 const table = cutPermissions(attached().permissions, attached().capacity)
 export const permissions = table.rows
 const { index } = table
 const words = permissions.words
-const SHIFT = 3
 /** Keeps its hashes apart from those of tuples and mappings. */
 const DOMAIN = 0x400
+
+const baseOf = (row: Row): number => row * PERMISSION_WORDS
 
 /** 0 if the remote endpoint may not send to the mapping. */
 export function findPermission(mapping: Row, remoteAddress: Addr, remotePort: Port): Row {
   const hash = hash4(mapping, remoteAddress, remotePort, DOMAIN)
   for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
     const row: Row = index.refAt(at) >> 1
-    const base = row << SHIFT
+    const base = baseOf(row)
     if (
       words[base + PERMISSION.mapping] === mapping &&
       words[base + PERMISSION.remoteAddress] === remoteAddress &&
-      words[base + PERMISSION.remotePort] === remotePort
+      words[base + PERMISSION.flags]! >>> PERMISSION_REMOTE_PORT_SHIFT === remotePort
     )
       return row
   }
@@ -37,23 +38,23 @@ export function permit(mapping: Row, remoteAddress: Addr, remotePort: Port): Row
   if (row === 0) {
     row = permissions.begin()
     if (row === 0) return 0
-    const base = row << SHIFT
+    const base = baseOf(row)
     words[base + PERMISSION.mapping] = mapping
     words[base + PERMISSION.remoteAddress] = remoteAddress
-    words[base + PERMISSION.remotePort] = remotePort
+    words[base + PERMISSION.flags] = remotePort << PERMISSION_REMOTE_PORT_SHIFT
     words[base + PERMISSION.count] = 0
     permissions.commit(row)
     fault('permission made')
     index.insert(hash4(mapping, remoteAddress, remotePort, DOMAIN), row << 1)
   }
-  words[(row << SHIFT) + PERMISSION.count]! += 1
+  words[baseOf(row) + PERMISSION.count]! += 1
   fault('permission counted')
   return row
 }
 
 /** One connection fewer; the last takes the permission with it. */
 export function withdraw(row: Row): void {
-  const base = row << SHIFT
+  const base = baseOf(row)
   const left = words[base + PERMISSION.count]! - 1
   words[base + PERMISSION.count] = left
   fault('permission withdrawn')
@@ -61,7 +62,7 @@ export function withdraw(row: Row): void {
   const hash = hash4(
     words[base + PERMISSION.mapping]!,
     words[base + PERMISSION.remoteAddress]!,
-    words[base + PERMISSION.remotePort]!,
+    words[base + PERMISSION.flags]! >>> PERMISSION_REMOTE_PORT_SHIFT,
     DOMAIN,
   )
   index.remove(hash, row << 1)

@@ -1,6 +1,6 @@
-// Which connection goes first when there is no room: first-in first-out queues threaded through the table's cold
-// columns, so that recycling the oldest is O(1) and never a scan. Live connections are in none of them: RFC 6888
-// REQ-11 forbids to end them for others. Derived: rebuilt from the rows when a shard starts again.
+// Which connection goes first when there is no room: first-in first-out queues threaded through the rows' second lines
+// (tcp-window-table.ts), so that recycling the oldest is O(1) and never a scan. Live connections are in none of them:
+// RFC 6888 REQ-11 forbids to end them for others. Derived: rebuilt from the rows when a shard starts again.
 //
 // Each external address has a queue of closed TCP connections and one of unreplied ones, because only their end frees a
 // port of that address at once. All other unreplied connections share a queue, which frees rows only (their ports go
@@ -8,12 +8,16 @@
 // the shard.
 
 import type { Brand, Entry, Row } from '../memory/brand.ts'
-import { cold } from './connections.shard.ts'
+import { baseOf } from './connection-table.ts'
+import { windows } from './connections.shard.ts'
+import { WINDOW } from './tcp-window-table.ts'
+
+const { queue: QUEUE, queueNext: NEXT, queuePrevious: PREVIOUS } = WINDOW
 
 let heads = new Int32Array(0)
 let tails = new Int32Array(0)
 
-/** Number of a queue; 0 in the column means none. */
+/** Number of a queue; 0 in a row's word means none. */
 export type Queue = Brand<'Queue'>
 export const UNREPLIED_OTHERS: Queue = 1
 export const CLOSED_OTHERS: Queue = 2
@@ -27,29 +31,42 @@ export function attachQueues(externals: number): void {
   tails = new Int32Array(queueCount(externals))
 }
 
+/** The queue that a row is in, 0 for none. */
+export const queueOf = (row: Row): Queue => windows[baseOf(row) + QUEUE]!
+
 export function enqueue(row: Row, queue: Queue): void {
   dequeue(row)
+  const base = baseOf(row)
   const last = tails[queue]!
-  cold.queue[row] = queue
-  cold.queuePrevious[row] = last
-  cold.queueNext[row] = 0
+  windows[base + QUEUE] = queue
+  windows[base + PREVIOUS] = last
+  windows[base + NEXT] = 0
   if (last === 0) heads[queue] = row
-  else cold.queueNext[last] = row
+  else windows[baseOf(last) + NEXT] = row
   tails[queue] = row
 }
 
 /** Does nothing to a row that is in no queue. */
 export function dequeue(row: Row): void {
-  const queue = cold.queue[row]!
+  const base = baseOf(row)
+  const queue = windows[base + QUEUE]!
   if (queue === 0) return
-  const previous = cold.queuePrevious[row]!
-  const next = cold.queueNext[row]!
+  const previous = windows[base + PREVIOUS]!
+  const next = windows[base + NEXT]!
   if (previous === 0) heads[queue] = next
-  else cold.queueNext[previous] = next
+  else windows[baseOf(previous) + NEXT] = next
   if (next === 0) tails[queue] = previous
-  else cold.queuePrevious[next] = previous
-  cold.queue[row] = 0
+  else windows[baseOf(next) + PREVIOUS] = previous
+  windows[base + QUEUE] = 0
 }
+
+/** On a dead shard's memory: the row is in no queue, whatever its words say. */
+export function forgetQueue(row: Row): void {
+  windows[baseOf(row) + QUEUE] = 0
+}
+
+/** The row behind this one in its queue, 0 if it is the last. */
+export const nextInQueue = (row: Row): Row => windows[baseOf(row) + NEXT]!
 
 /** The row that has been in the queue longest, 0 if it is empty. */
 export const oldest = (queue: Queue): Row => heads[queue]!

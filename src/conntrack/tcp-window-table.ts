@@ -2,8 +2,11 @@
 // same base, with what the window tests remember of both ends (nf_conntrack_tcp.h, struct ip_ct_tcp). Numbers are in
 // the numbering of the end that they belong to, as it has sent them: before translation and before a helper's edits.
 //
+// The last three words are not TCP's: every row has the line, whatever its protocol, and they are its place in a queue
+// (queues.shard.ts), which is written where the line is written anyway, when the connection begins.
+//
 // Owner: the shard. Each word is one store that is valid alone: whatever a crash leaves undone, the segment that was to
-// do it has not gone on, and comes again.
+// do it has not gone on, and comes again; the queues are made anew.
 
 import { layout } from '../memory/layout.ts'
 
@@ -32,6 +35,10 @@ export const WINDOW = layout(WINDOW_WORDS, {
   last: 11,
   /** What each end has said of itself: bits of END_* below, those of the reply direction 16 bits higher. */
   ends: 12,
+  /** The queue that the row is in, 0 for none; the rows behind and before it there, 0 at its ends. */
+  queue: 13,
+  queueNext: 14,
+  queuePrevious: 15,
 })
 
 // An end's bits in `ends`; shift them by endShift(direction).

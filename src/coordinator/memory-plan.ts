@@ -10,15 +10,16 @@
 
 import { ExpectationTable } from '../conntrack/expectation-table.ts'
 import { HandoverRings, handoverFrameBytes } from '../datapath/handover/handover-rings.ts'
-import { tableBytes } from '../datapath/shard-tables.ts'
+import { type TableSizes, tableBytes } from '../datapath/shard-tables.ts'
 import { HelperList } from '../helpers/helper-list.ts'
 import { MAX_PACKET_MEMORY_BYTES, MIN_RING_BYTES, packetMemoryLayout } from '../io/af-packet-layout.ts'
 import { ControlWords } from '../memory/control-words.ts'
 import { bytesOf, MAX_SHARED_BYTES, type Region } from '../memory/region.ts'
-import { Externals } from '../nat/externals.ts'
+import { Externals, SPACES, wholeBlocks } from '../nat/externals.ts'
 import { Fib } from '../routing/fib.ts'
 import { poolSize } from './address-range.ts'
 import type { ConfigFault, GatewayConfig } from './config.ts'
+import { POOL_PORTS } from './leases/external-addresses.ts'
 
 /**
  * Entries for external addresses at least: an outside interface has one address at a time, but an earlier one keeps its
@@ -35,7 +36,7 @@ const MEGABYTE = 2 ** 20
 
 /** The part of the configuration that sizes of shared tables follow from. */
 export type TablesConfig = Pick<GatewayConfig, 'inside' | 'outside' | 'workers' | 'capacity'> & {
-  readonly nat: Pick<GatewayConfig['nat'], 'pool' | 'blockSize'>
+  readonly nat: Pick<GatewayConfig['nat'], 'pool' | 'blockSize' | 'ports'>
 }
 /** The part that the size of the packet memory follows from. */
 export type PacketMemoryConfig = Pick<GatewayConfig, 'inside' | 'outside' | 'workers' | 'dispatch'> & {
@@ -45,6 +46,19 @@ export type PlannedConfig = TablesConfig & PacketMemoryConfig
 
 /** A shard's part of what all of them have together. */
 export const shareOf = (total: number, workers: number): number => Math.ceil(total / workers)
+
+/**
+ * Rows of a shard's tables. Each mapping has an external port of its own, so there are no more than NAT has ports, on
+ * the addresses of its pool or on the one that it shares with the host: those of an address that was lost have ended
+ * before ports of the next are given. Any shard may come to lease nearly all of them.
+ */
+export function tableSizes({ workers, nat, capacity }: Omit<TablesConfig, 'inside' | 'outside'>): TableSizes {
+  const connections = shareOf(capacity.connections, workers)
+  const addresses = poolSize(nat.pool)
+  const blocks = wholeBlocks(addresses > 0 ? POOL_PORTS : nat.ports, nat.blockSize).length
+  const ports = Math.max(1, addresses) * SPACES * blocks * nat.blockSize
+  return { connections, mappings: Math.min(connections, ports) }
+}
 
 /** The options of the tables that all shards share. */
 export function sharedTables({ inside, outside, workers, nat, capacity }: TablesConfig) {
@@ -94,7 +108,7 @@ export interface MemoryPlan {
 }
 
 export function memoryPlan(config: PlannedConfig): MemoryPlan {
-  const { inside, outside, workers, dispatch, capacity } = config
+  const { inside, outside, workers, dispatch } = config
   const ports = inside.length + outside.length
   const { parts, packetMemoryLength } = packetMemoryLayout({
     ports,
@@ -104,7 +118,7 @@ export function memoryPlan(config: PlannedConfig): MemoryPlan {
     sharedBytes: handoverFrameBytes(workers),
   })
   const rings = parts.reduce((sum, { ringBytes }) => sum + ports * ringBytes, 0)
-  const tables = tableBytes({ connections: shareOf(capacity.connections, workers) })
+  const tables = tableBytes(tableSizes(config))
   const shared = Object.values(sharedCuts(config)).reduce((sum, cut) => sum + bytesOf(cut), 0)
   return {
     packetMemory: packetMemoryLength,
@@ -168,7 +182,8 @@ function ringRemedy(config: PlannedConfig, holds: (changed: PlannedConfig) => bo
 
 function tablesFault(config: PlannedConfig): ConfigFault | undefined {
   const { workers, capacity } = config
-  const tables = (connections: number, workers: number) => tableBytes({ connections: shareOf(connections, workers) })
+  const tables = (connections: number, workers: number) =>
+    tableBytes(tableSizes({ ...config, workers, capacity: { ...capacity, connections } }))
   const holds = (connections: number, workers: number) => tables(connections, workers) <= MAX_SHARED_BYTES
   if (holds(capacity.connections, workers)) return undefined
   const fewer = largest(FEWEST_CONNECTIONS, capacity.connections - 1, (n) => holds(n, workers))

@@ -18,7 +18,7 @@ import type { Fib, FibOptions } from '../routing/fib.ts'
 import type { GatewayConfig } from './config.ts'
 import { GatewayError } from './errors.ts'
 import { parseFilterRule } from './filter.ts'
-import { sharedCuts, sharedTables, shareOf } from './memory-plan.ts'
+import { sharedCuts, sharedTables, shareOf, tableSizes } from './memory-plan.ts'
 import { parsePortForward } from './port-forwards.ts'
 
 /** Rows of the dispatcher's own tables: it has some because every worker has, and tracks nothing. */
@@ -118,7 +118,7 @@ function allocated(config: MemoryConfig, random: (words: Int32Array) => Int32Arr
 
 /** Its shard number is the number of shards, and it has counters as they have. */
 function dispatcher(memoryOf: (tables: SharedArrayBuffer) => ShardMemory, of: ShardSettings) {
-  const settings = { ...of, shard: of.shards, connections: DISPATCHER_ROWS }
+  const settings = { ...of, shard: of.shards, connections: DISPATCHER_ROWS, mappings: DISPATCHER_ROWS }
   const memory = memoryOf(tablesOf(settings))
   return { settings, memory, counters: counterBlock(new Region(memory.tables)) }
 }
@@ -142,7 +142,7 @@ function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array):
     epoch: 1,
     ownerKey: ownerKey!,
     hashKey: [low!, high!] as const,
-    connections: shareOf(capacity.connections, workers),
+    ...tableSizes(config),
     externals,
     fib,
     expectations: capacity.expectations,

@@ -47,7 +47,7 @@ export async function attachDispatcher(
 /** Before any module of the datapath is imported. */
 export function attachMemory(memory: ShardMemory, settings: ShardSettings, driver: Driver): void {
   for (const flag of INLINING) setFlagsFromString(flag)
-  attach({ packetMemory: driver.packetMemory, ...cutTables(new Region(memory.tables), settings.connections) })
+  attach({ packetMemory: driver.packetMemory, ...cutTables(new Region(memory.tables), settings) })
 }
 
 /** Compiled, each entry of the datapath is one bundle (docs/decisions/0002); from source, modules. */

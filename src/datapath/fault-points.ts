@@ -18,7 +18,12 @@ export const HANDOVER_POINTS = [
 ] as const
 
 /** Those that only helped connections reach. */
-export const HELP_POINTS = ['help begun', 'gone bytes half noted'] as const
+export const HELP_POINTS = [
+  'help begun',
+  'gone bytes half noted',
+  'gone bytes without a connection',
+  'gone bytes of nobody',
+] as const
 
 export type DatapathFaultPoint = (typeof HANDOVER_POINTS)[number] | (typeof HELP_POINTS)[number]
 

@@ -27,8 +27,9 @@ export interface ShardSettings {
   readonly sides: readonly Side[]
   /** The secret key of this start (memory/siphash.ts): two random 32-bit words. */
   readonly hashKey: readonly [number, number]
-  /** Connections that the table holds. */
+  /** Connections and mappings that its tables hold: those of any shard. */
   readonly connections: number
+  readonly mappings: number
   readonly externals: { readonly capacity: number; readonly blockSize: number }
   readonly fib: FibOptions
   /** Expectations at a time, of all shards. */

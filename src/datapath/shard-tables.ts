@@ -8,38 +8,43 @@ import type { Attached } from '../memory/attached.ts'
 import { cutEvents, type EventRing } from '../memory/event-ring.ts'
 import { bytesOf, Region } from '../memory/region.ts'
 import { cutSequences } from '../nat/sequence-table.ts'
+import { cutGone } from './helped/gone-table.ts'
 import type { ShardSettings } from './shard-contract.ts'
 
 type Tables = Omit<Attached, 'packetMemory'>
 
+/** The numbers that the sizes of a shard's tables follow from. */
+export type TableSizes = Pick<ShardSettings, 'connections' | 'mappings'>
+
 /** Cuts a shard's own tables. Counters come first, so that they are found without knowing the rest. */
-export function cutTables(region: Region, capacity: number): Tables {
+export function cutTables(region: Region, { connections, mappings }: TableSizes): Tables {
   return {
     counters: region.sub(bytesOf(counterBlock)),
-    connections: region.sub(bytesOf((part) => cutConnections(part, capacity))),
-    mappings: region.sub(bytesOf((part) => cutMappings(part, capacity))),
-    permissions: region.sub(bytesOf((part) => cutPermissions(part, capacity))),
-    sequences: region.sub(bytesOf((part) => cutSequences(part, capacity))),
+    connections: region.sub(bytesOf((part) => cutConnections(part, connections))),
+    mappings: region.sub(bytesOf((part) => cutMappings(part, mappings))),
+    permissions: region.sub(bytesOf((part) => cutPermissions(part, connections))),
+    sequences: region.sub(bytesOf((part) => cutSequences(part, connections))),
+    gone: region.sub(bytesOf((part) => cutGone(part, connections))),
     events: region.sub(bytesOf(cutEvents)),
-    capacity,
+    capacity: connections,
+    mappingCapacity: mappings,
   }
 }
 
 /** Anyone's view of a shard's mappings; nat/existing-mappings.shard.ts reads it. */
-export const mappingsOf = (tables: SharedArrayBuffer, capacity: number): MappingView =>
-  viewMappings(cutTables(new Region(tables), capacity).mappings, capacity)
+export const mappingsOf = (tables: SharedArrayBuffer, sizes: TableSizes): MappingView =>
+  viewMappings(cutTables(new Region(tables), sizes).mappings, sizes.mappings)
 
 /** Bytes of a shard's own tables. */
-export const tableBytes = ({ connections }: Pick<ShardSettings, 'connections'>): number =>
-  bytesOf((region) => cutTables(region, connections))
+export const tableBytes = (sizes: TableSizes): number => bytesOf((region) => cutTables(region, sizes))
 
 /** Anyone's view of a shard's connections; conntrack/listing.ts reads it. */
-export const connectionsOf = (tables: SharedArrayBuffer, settings: ShardSettings): ConnectionView =>
-  viewConnections(cutTables(new Region(tables), settings.connections).connections, settings.connections)
+export const connectionsOf = (tables: SharedArrayBuffer, sizes: TableSizes): ConnectionView =>
+  viewConnections(cutTables(new Region(tables), sizes).connections, sizes.connections)
 
 /** A shard's event ring, for its one reader. */
-export const eventsOf = (tables: SharedArrayBuffer, settings: ShardSettings): EventRing =>
-  cutEvents(cutTables(new Region(tables), settings.connections).events)
+export const eventsOf = (tables: SharedArrayBuffer, sizes: TableSizes): EventRing =>
+  cutEvents(cutTables(new Region(tables), sizes).events)
 
 /** Anyone's view of a shard's counters. */
 export const countersOf = (tables: SharedArrayBuffer): Float64Array => counterBlock(new Region(tables))

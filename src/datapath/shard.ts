@@ -40,6 +40,7 @@ import { attachTransmit, sideOf } from './egress/transmit.ts'
 import { attachHandover, fallAsleep, fullestRing, wakeUp } from './handover/handover.ts'
 import { HandoverRings } from './handover/handover-rings.ts'
 import { attachPacketOwner, ownerOfInside } from './handover/packet-owner.ts'
+import { recoverGone } from './helped/gone-bytes.shard.ts'
 import { isTimeToRelease } from './helped/held-bytes.ts'
 import { attachHelped } from './helped/helped.ts'
 import { detachHelper, heapOfHelped } from './helped/helped-connections.ts'
@@ -109,7 +110,7 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   attachExpected(externals, settings.nat, ownerOfInside)
   attachExistingMappings(
     externals,
-    memory.peers.map((tables) => mappingsOf(tables, settings.connections)),
+    memory.peers.map((tables) => mappingsOf(tables, settings)),
   )
   attachHelped(wakers.callClocks)
   attachHelperErrors(wakers.report)
@@ -141,6 +142,7 @@ export function turn(milliseconds: Milliseconds): number {
     // Not before the first turn: ports that are found free are in quarantine from now on, so the time must be known.
     recover(externals)
     recoverExpectations()
+    recoverGone()
     mustRecover = false
   }
   followRoutes()

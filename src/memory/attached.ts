@@ -14,9 +14,12 @@ export interface Attached {
   readonly mappings: Region
   readonly permissions: Region
   readonly sequences: Region
+  readonly gone: Region
   readonly events: Region
-  /** Rows of the connection table; mappings and permissions can't be more. */
+  /** Rows of the connection table; there can't be more permissions. */
   readonly capacity: number
+  /** Rows of the mapping table: no more than there are ports to map. */
+  readonly mappingCapacity: number
 }
 
 // On the global object, because the datapath may be bundled into one file and then has its own copy of this module.

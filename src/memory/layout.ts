@@ -18,15 +18,13 @@ export function layout<const Fields extends Record<string, number>>(width: numbe
   return Object.freeze(fields)
 }
 
-/** `u8[16]`: sixteen bytes a row, those of row r from r * 16 on. */
-type Kind = 'i32' | 'u8' | 'u8[16]'
+type Kind = 'i32' | 'u8'
 type Column<K extends Kind> = K extends 'i32' ? Int32Array : Uint8Array
 export type Columns<C extends Record<string, Kind>> = { readonly [Name in keyof C]: Column<C[Name]> }
 
 /** One typed array a column; `rows` counts row 0, which is never used. */
 export function columns<const C extends Record<string, Kind>>(region: Region, rows: number, kinds: C): Columns<C> {
   const made: Record<string, Int32Array | Uint8Array> = {}
-  for (const [name, kind] of Object.entries(kinds))
-    made[name] = kind === 'i32' ? region.i32(rows) : region.u8(kind === 'u8' ? rows : rows * 16)
+  for (const [name, kind] of Object.entries(kinds)) made[name] = kind === 'i32' ? region.i32(rows) : region.u8(rows)
   return made as Columns<C>
 }

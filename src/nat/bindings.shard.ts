@@ -48,6 +48,7 @@ import {
   oldest,
   type Queue,
   queueCount,
+  queueOf,
   UNREPLIED_OTHERS,
   unrepliedQueue,
 } from '../conntrack/queues.shard.ts'
@@ -192,7 +193,6 @@ export function makeConnection(made: NewConnection): Row {
   hot[base + CONN.checksumDeltaReply] = checksumDelta(protocol, back, delta32(replyPorts, invertPorts(ports)))
   cold.mapping[row] = bound
   cold.permission[row] = 0
-  cold.queue[row] = 0
   cold.created[row] = now
   cold.packetWraps[row] = 0
   cold.packetWrapsReply[row] = 0
@@ -252,7 +252,7 @@ export function onReplySeen(row: Row): void {
 
 /** A closed connection may be recycled. */
 export function onClosed(row: Row): void {
-  if (isClosedQueue(cold.queue[row]!)) return
+  if (isClosedQueue(queueOf(row))) return
   enqueue(row, closedQueueOf(row))
 }
 
@@ -364,7 +364,7 @@ export const recyclePort = (entry: Entry): boolean =>
 
 function recycle(row: Row): boolean {
   if (row === 0) return false
-  counters[CELL.connectionsRecycled + (isClosedQueue(cold.queue[row]!) ? 0 : 1)]! += 1
+  counters[CELL.connectionsRecycled + (isClosedQueue(queueOf(row)) ? 0 : 1)]! += 1
   endConnection(row)
   return true
 }

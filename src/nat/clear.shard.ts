@@ -19,8 +19,7 @@ export function endConnections(): void {
 /** The indices are empty when the last connection has ended: they are derived, and removing clears a cell. */
 export function clearTables(): void {
   endConnections()
-  const rows = cold.created.length
-  for (const column of Object.values(cold)) column.fill(0, 0, (connections.highest + 1) * (column.length / rows))
+  for (const column of Object.values(cold)) column.fill(0, 0, connections.highest + 1)
   windows.fill(0, 0, baseOf(connections.highest + 1))
   for (const table of [connections, mappings, permissions]) table.clear()
   clearEdits()

@@ -6,7 +6,14 @@
 //
 // Owner: none; only port words are written, by compare-and-swap.
 
-import { ENDED, MAPPING, MAPPING_WORDS, type MappingView, SECOND } from '../conntrack/mapping-table.ts'
+import {
+  ENDED,
+  MAPPING,
+  MAPPING_REMOTE_PORT_SHIFT,
+  MAPPING_WORDS,
+  type MappingView,
+  SECOND,
+} from '../conntrack/mapping-table.ts'
 import { insideHash } from '../conntrack/mappings.shard.ts'
 import type { Entry, PortIndex, Shard } from '../memory/brand.ts'
 import { LIVE } from '../memory/rows.ts'
@@ -74,6 +81,6 @@ function isInsideEndpoint(
     words[base + MAPPING.insideAddress] === inside &&
     (words[base + MAPPING.ports]! & 0xffff) === port &&
     words[base + MAPPING.remoteAddress] === 0 &&
-    words[base + MAPPING.remotePort] === 0
+    flags >>> MAPPING_REMOTE_PORT_SHIFT === 0
   )
 }

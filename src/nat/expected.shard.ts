@@ -22,6 +22,7 @@ import {
   insertMapping,
   insideAddressOf,
   insidePortOf,
+  mappings,
 } from '../conntrack/mappings.shard.ts'
 import type { Direction, KeyWord, Side } from '../conntrack/terms.ts'
 import { INSIDE, keyWord, opposite, otherSide, portsOf, protocolIn, sideIn, srcPortIn } from '../conntrack/terms.ts'
@@ -231,6 +232,7 @@ function mappingFor(at: PortIndex, protocol: ProtocolNumber, inside: Addr, insid
     return isItsOwn ? there : refuse(DROP['no-mapping'])
   }
   if (!makeRoomForRow()) return refuse(DROP['table-full'])
+  if (mappings.full) return refuse(DROP['no-port'])
   if (!takeReserved(at)) return refuse(DROP['no-mapping'])
   fault('port without mapping')
   const bound = insertMapping({

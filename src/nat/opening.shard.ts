@@ -18,6 +18,7 @@ import {
   insertMapping,
   insideAddressOf,
   insidePortOf,
+  mappings,
 } from '../conntrack/mappings.shard.ts'
 import { findPermission } from '../conntrack/permissions.shard.ts'
 import {
@@ -44,7 +45,7 @@ import { htons, ntohs } from '../wire/address.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import { activeEntries, externalEntry, isFree, makeConnection, makeRoomForRow, recyclePort } from './bindings.shard.ts'
 import { isLeasePending } from './blocks.shard.ts'
-import { type Externals, entryOfPort, portOfIndex, spaceOf } from './externals.ts'
+import { type Externals, entryOfPort, portOfIndex, type Space, spaceOf } from './externals.ts'
 import { fault } from './fault-points.ts'
 import { isDenied } from './filter.shard.ts'
 import type { PortForward } from './port-forward-rules.ts'
@@ -227,11 +228,11 @@ function makeMapping(protocol: ProtocolNumber, src: Addr, port: Port, remote: Ad
   // A mapping lives by its connections: without a free row for a connection, a port would be of no use.
   if (!makeRoomForRow()) return refuse(TABLE_FULL)
   const wanted = ntohs(port)
-  let taken = takeNamed(protocol, src, port, entry)
-  if (taken < 0) taken = takePort(entry, space, wanted, settings)
+  let taken = mappings.full ? -1 : takeNamed(protocol, src, port, entry)
+  if (taken < 0) taken = takeUnnamed(entry, space, wanted)
   for (let tries = 0; taken < 0 && tries < RECYCLE_TRIES && protocol === PROTO_TCP && recyclePort(entry); tries++)
-    taken = takePort(entry, space, wanted, settings)
-  if (taken < 0) return refuse(isLeasePending(entry, space) ? LEASE_PENDING : NO_PORT)
+    taken = takeUnnamed(entry, space, wanted)
+  if (taken < 0) return refuse(!mappings.full && isLeasePending(entry, space) ? LEASE_PENDING : NO_PORT)
   fault('port without mapping')
   const bound = insertMapping({
     protocol,
@@ -248,6 +249,10 @@ function makeMapping(protocol: ProtocolNumber, src: Addr, port: Port, remote: Ad
   counters[CELL.mappings + protocolCell(protocol)]! += 1
   return bound
 }
+
+/** A port for a mapping, -1 if there is none: one without a row for its mapping would be of no use. */
+const takeUnnamed = (entry: Entry, space: Space, wanted: PortHost): PortHost =>
+  mappings.full ? -1 : takePort(entry, space, wanted, settings)
 
 /**
  * The port that an expectation has announced for this inside endpoint, which sends before anybody has come; else -1.

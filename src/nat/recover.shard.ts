@@ -27,7 +27,7 @@ import {
   recoverMappingRows,
 } from '../conntrack/mappings.shard.ts'
 import { permissions, recoverPermissions } from '../conntrack/permissions.shard.ts'
-import { enqueue, type Queue } from '../conntrack/queues.shard.ts'
+import { enqueue, forgetQueue, type Queue } from '../conntrack/queues.shard.ts'
 import { isClosed } from '../conntrack/tcp.shard.ts'
 import { timeoutOf } from '../conntrack/track.shard.ts'
 import { CELL, protocolCell } from '../counters/counters.ts'
@@ -77,7 +77,7 @@ function countConnections(): void {
     const bound: Row = cold.mapping[row]!
     if (bound !== 0) holdMapping(bound, holds(row))
     hot[baseOf(row) + CONN.timeout] = timeoutOf(row)
-    cold.queue[row] = 0
+    forgetQueue(row)
     cold.permission[row] = 0
     if (hasSent(row)) permitRemote(row)
     live[protocolCell(protocolOf(row))]! += 1

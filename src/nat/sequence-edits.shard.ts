@@ -11,10 +11,11 @@
 //
 // Numbers wrap at 2^32 and are compared by the sign of their difference. Owner: the shard.
 
-import { cold, connections } from '../conntrack/connections.shard.ts'
+import { cold, sideRowsNamed } from '../conntrack/connections.shard.ts'
 import type { Direction } from '../conntrack/terms.ts'
 import { attached } from '../memory/attached.ts'
 import type { Row } from '../memory/brand.ts'
+import { FreeRows } from '../memory/free-rows.ts'
 import { fault } from './fault-points.ts'
 import {
   AT,
@@ -39,20 +40,14 @@ import {
 const REPEATED = 65536
 const FAR = 2 ** 30
 
-const capacity = editedConnections(attached().capacity)
 const words = cutSequences(attached().sequences, attached().capacity)
-let free: Row[] = []
-freeAll()
-
-function freeAll(): void {
-  free = Array.from({ length: capacity }, (_, i) => capacity - i)
-}
+const free = new FreeRows(editedConnections(attached().capacity))
 
 /** Of a connection: its row in the table, made if need be; 0 if there is no room. */
 function rowFor(connection: Row): Row {
   if (cold.sequences[connection] !== 0) return cold.sequences[connection]!
-  const row = free.pop()
-  if (row === undefined) return 0
+  const row = free.take()
+  if (row === 0) return 0
   words.fill(0, row * ROW_WORDS, (row + 1) * ROW_WORDS)
   fault('edits without a connection')
   cold.sequences[connection] = row
@@ -65,7 +60,7 @@ export const isEdited = (connection: Row): boolean => cold.sequences[connection]
 /** How many more edits of this direction fit. */
 export function roomForEdits(connection: Row, direction: Direction): number {
   const row = cold.sequences[connection]!
-  if (row === 0) return free.length > 0 ? MOST_EDITS : 0
+  if (row === 0) return free.isEmpty ? 0 : MOST_EDITS
   return MOST_EDITS - countOf(words[directionBase(row, direction)]!)
 }
 
@@ -210,23 +205,16 @@ export function forgetEdits(connection: Row): void {
   if (row === 0) return
   cold.sequences[connection] = 0
   fault('edits of nobody')
-  free.push(row)
+  free.give(row)
 }
 
 /** As new: no row was ever used. Only while no connection has one. */
 export function clearEdits(): void {
   words.fill(0)
-  freeAll()
+  free.clear()
 }
 
 /** On a dead shard's memory: which rows are free, from the connections. */
 export function recoverEdits(): void {
-  const used = new Set<Row>()
-  for (let row = 1; row <= connections.highest; row++) {
-    if (!connections.isLive(row)) continue
-    const edits = cold.sequences[row]!
-    if (edits !== 0) used.add(edits)
-  }
-  freeAll()
-  free = free.filter((row) => !used.has(row))
+  free.recover(sideRowsNamed(cold.sequences))
 }

@@ -20,8 +20,10 @@ export async function attachTables(capacity: number) {
     mappings: new Region(cut(cutMappings)),
     permissions: new Region(cut(cutPermissions)),
     sequences: new Region(),
+    gone: new Region(),
     events: new Region(),
     capacity,
+    mappingCapacity: capacity,
   })
   const { attachHashKey } = await import('../../src/memory/siphash.ts')
   attachHashKey(0x03020100, 0x07060504)

@@ -8,16 +8,16 @@ const CAPACITY = 12
 const EXTERNALS = 2
 
 let queues: AttachedTables['queues']
-let cold: AttachedTables['connections']['cold']
+let windows: AttachedTables['connections']['windows']
 beforeAll(async () => {
   const table = await attachTables(CAPACITY)
   queues = table.queues
-  cold = table.connections.cold
+  windows = table.connections.windows
 })
 
 function rowsIn(queue: number): number[] {
   const rows: number[] = []
-  for (let row = queues.oldest(queue); row !== 0; row = cold.queueNext[row]!) rows.push(row)
+  for (let row = queues.oldest(queue); row !== 0; row = queues.nextInQueue(row)) rows.push(row)
   return rows
 }
 
@@ -41,7 +41,7 @@ describe('the queues of recyclable connections', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         queues.attachQueues(queues.queueCount(EXTERNALS))
-        cold.queue.fill(0)
+        windows.fill(0)
         const model: number[][] = Array.from({ length: 6 }, () => [])
         for (const { row, queue } of steps) {
           for (const rows of model) if (rows.includes(row)) rows.splice(rows.indexOf(row), 1)

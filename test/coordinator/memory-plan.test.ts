@@ -7,6 +7,7 @@ import {
   memoryPlan,
   mostWorkers,
   type PlannedConfig,
+  tableSizes,
 } from '../../src/coordinator/memory-plan.ts'
 
 const GIB = 2 ** 30
@@ -45,21 +46,53 @@ describe('the plan of memory', () => {
 
   it('is made without memory of its own, also for the largest table', () => {
     const before = process.memoryUsage().arrayBuffers
-    const { tables } = memoryPlan({ ...configuration(), capacity: { connections: 16_777_216, expectations: 16_384 } })
+    const config = configuration({ NATLOOM_NAT_POOL: '203.0.113.0/26' })
+    const { tables } = memoryPlan({ ...config, capacity: { connections: 16_777_216, expectations: 16_384 } })
     expect(tables).toBeGreaterThan(4 * GIB)
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 20)
   })
 })
 
+describe('a shard has rows for as many mappings', () => {
+  const sizes = (changes: Readonly<Record<string, string>>) => tableSizes(configuration(changes))
+
+  it('as for connections, where NAT has more ports', () => {
+    expect(sizes({})).toEqual({ connections: 16_384, mappings: 16_384 })
+    expect(sizes({ NATLOOM_WORKERS: '3' })).toEqual({ connections: 5462, mappings: 5462 })
+  })
+
+  it('as NAT has ports of all protocols, where these are fewer: any shard may come to lease nearly all', () => {
+    const many = { NATLOOM_CAPACITY_CONNECTIONS: '16777216', NATLOOM_WORKERS: '4' }
+    const connections = 4_194_304
+    expect(sizes({ ...many, NATLOOM_NAT_PORTS_FROM: '20000', NATLOOM_NAT_PORTS_TO: '20999' })).toEqual({
+      connections,
+      // Blocks of 64 from 20032 on; those that an end of the range cuts are left out.
+      mappings: 3 * (20_992 - 20_032),
+    })
+    const perAddress = 3 * (65_536 - 1024)
+    expect(sizes({ ...many, NATLOOM_NAT_POOL: '203.0.113.1' })).toEqual({ connections, mappings: perAddress })
+    expect(sizes({ ...many, NATLOOM_NAT_POOL: '203.0.113.0/28' })).toEqual({ connections, mappings: 16 * perAddress })
+    expect(sizes({ ...many, NATLOOM_NAT_POOL: '203.0.113.0/24' })).toEqual({ connections, mappings: connections })
+  })
+
+  it('as ports of a shared address by default', () => {
+    const { from, to } = configuration().nat.ports
+    const mappings = 3 * (to + 1 - from)
+    expect(mappings).toBe(133_824)
+    expect(sizes({ NATLOOM_CAPACITY_CONNECTIONS: '1048576' })).toEqual({ connections: 1_048_576, mappings })
+  })
+})
+
 describe('what has no room', () => {
   const planned = (changes: Partial<PlannedConfig>): PlannedConfig => ({ ...configuration(), ...changes })
+  const manyPorts = configuration({ NATLOOM_NAT_POOL: '203.0.113.0/26' })
   const interfaces = (count: number) => Array.from({ length: count }, (_, i) => `lan${i}`)
   const cases: readonly [string, PlannedConfig, number][] = [
     ['too many workers', planned({ workers: 32 }), 64 * GIB],
     ['too large rings', planned({ workers: 32, dispatch: 'thread', io: { ringMegabytes: 512 } }), 64 * GIB],
     ['many interfaces', planned({ workers: 4, inside: interfaces(20), io: { ringMegabytes: 512 } }), 64 * GIB],
     ['rings larger than the host', planned({ io: { ringMegabytes: 512 } }), GIB / 2],
-    ['too large tables', planned({ capacity: { connections: 16_777_216, expectations: 16 } }), 64 * GIB],
+    ['too large tables', { ...manyPorts, capacity: { connections: 16_777_216, expectations: 16 } }, 64 * GIB],
   ]
   for (const [what, config, memory] of cases)
     it(`${what}: each of the remedies that are told is enough`, () => {

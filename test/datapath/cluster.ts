@@ -115,6 +115,7 @@ export class Cluster {
       sides: [0, 1],
       hashKey: [0x03020100, 0x07060504] as const,
       connections: 1024,
+      mappings: 1024,
       externals: { capacity: 2, blockSize: BLOCK },
       fib: { ports: 2, shards },
       expectations: 64,

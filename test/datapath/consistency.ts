@@ -2,8 +2,9 @@
 // Rows are the truth; everything else must follow from them.
 
 import { CONN, CONN_WORDS, KEY_MASK } from '../../src/conntrack/connection-table.ts'
-import { MAPPING, MAPPING_WORDS } from '../../src/conntrack/mapping-table.ts'
+import { MAPPING, MAPPING_REMOTE_PORT_SHIFT, MAPPING_WORDS } from '../../src/conntrack/mapping-table.ts'
 import { PERMISSION, PERMISSION_WORDS } from '../../src/conntrack/permission-table.ts'
+import { WINDOW, WINDOW_WORDS } from '../../src/conntrack/tcp-window-table.ts'
 import { type CELL, protocolCell } from '../../src/counters/counters.ts'
 import { SPACES, spaceOf, VACANT } from '../../src/nat/externals.ts'
 import { isHostBound, isMapped, isTaken, wasFreed } from '../../src/nat/port-words.ts'
@@ -69,7 +70,7 @@ function mappingFaults({ mappings }: Tables, { row, ...found }: Mapping, live: r
   const own = live.filter(({ mapping }) => mapping === row)
   const at = (word: number): number => mappings.mapping[row * MAPPING_WORDS + word]!
   const ports = at(MAPPING.ports)
-  const remote = [at(MAPPING.remoteAddress), at(MAPPING.remotePort)] as const
+  const remote = [at(MAPPING.remoteAddress), at(MAPPING.flags) >>> MAPPING_REMOTE_PORT_SHIFT] as const
   const byInside = mappings.findByInside(found.protocol, at(MAPPING.insideAddress), ports & 0xffff, ...remote)
   const byExternal = mappings.findByExternal(found.protocol, at(MAPPING.externalAddress), ports >>> 16)
   const faults: string[] = []
@@ -195,19 +196,20 @@ function mappedPorts(externals: Tables['externals']): number[] {
   return taken
 }
 
-function queueFaults({ connections: { cold }, queues, externals }: Tables, live: readonly Connection[]): string[] {
+function queueFaults({ connections: { windows }, queues, externals }: Tables, live: readonly Connection[]): string[] {
   const faults: string[] = []
   const queued = new Map<number, number>()
   for (let queue = 1; queue < queues.queueCount(externals.capacity); queue++)
-    for (let row = queues.oldest(queue), last = 0; row !== 0; last = row, row = cold.queueNext[row]!) {
-      if (cold.queuePrevious[row] !== last) faults.push(`row ${row} in queue ${queue} has a wrong predecessor`)
+    for (let row = queues.oldest(queue), last = 0; row !== 0; last = row, row = queues.nextInQueue(row)) {
+      if (windows[row * WINDOW_WORDS + WINDOW.queuePrevious] !== last)
+        faults.push(`row ${row} in queue ${queue} has a wrong predecessor`)
       if (queued.has(row)) return [...faults, `row ${row} is in two queues`]
       queued.set(row, queue)
     }
   for (const connection of live) {
     const isClosed = connection.state === 'TIME_WAIT' || connection.state === 'CLOSE'
     const queue = queued.get(connection.row) ?? 0
-    if (cold.queue[connection.row] !== queue) faults.push(`row ${connection.row} believes itself in another queue`)
+    if (queues.queueOf(connection.row) !== queue) faults.push(`row ${connection.row} believes itself in another queue`)
     const kind = queue === 0 ? 'none' : queues.isClosedQueue(queue) ? 'closed' : 'unreplied'
     const should = connection.protocol === TCP && isClosed ? 'closed' : connection.seenReply ? 'none' : 'unreplied'
     if (kind !== should) faults.push(`row ${connection.row} is in queue ${kind}, should be ${should}`)

@@ -49,6 +49,8 @@ export interface GatewayOptions extends Network {
   readonly forwards?: readonly PortForward[]
   readonly filter?: readonly FilterRule[]
   readonly connections?: number
+  /** As many as connections, if nothing is said. */
+  readonly mappings?: number
   /** Addresses that natloom has to itself; without any it shares the interface's own. */
   readonly pool?: readonly string[]
   /** NAT's ports on an address, inclusive (19968-20991); whole blocks of `blockSize` (64). */
@@ -140,6 +142,7 @@ export class Gateway {
       sides: [0, 1],
       hashKey: [0x03020100, 0x07060504],
       connections: options.connections ?? 1024,
+      mappings: options.mappings ?? options.connections ?? 1024,
       externals: { capacity: (options.pool?.length ?? 1) + 1, blockSize: options.blockSize ?? 64 },
       fib: { ports: 2, shards: 1 },
       expectations: 64,

@@ -13,8 +13,10 @@ describe('the memory of a thread', () => {
       mappings: region,
       permissions: region,
       sequences: region,
+      gone: region,
       events: region,
       capacity: 1,
+      mappingCapacity: 1,
     }
     attach(memory)
     expect(attached()).toBe(memory)

@@ -2,10 +2,12 @@
 // never answered makes room, the oldest first; nothing live is evicted.
 
 import { describe, expect, it } from 'vitest'
+import { BUILTIN } from '../../src/helpers/builtin.ts'
 import { frame } from '../../src/testing/builder.ts'
 import { Cluster, toOwner } from '../datapath/cluster.ts'
 import { Gateway } from '../datapath/gateway.ts'
-import { HOST, LAN, MAC, SERVER, WAN } from '../datapath/network.ts'
+import { Dialogue } from '../datapath/helped/dialogue.ts'
+import { EXTERNAL, HOST, LAN, MAC, SERVER, WAN } from '../datapath/network.ts'
 import { echo, fromOf, printed, tcpSegment, udp } from '../datapath/packets.ts'
 import { connectionsOf, mappingsOf } from '../datapath/tables.ts'
 
@@ -101,6 +103,56 @@ describe('no port left', () => {
     expect(gateway.fate(LAN, tcpSegment(at(65), TO, 'S'))).toBe('no-port')
     expect(gateway.counter('connections', 0)).toBe(64)
     gateway.check()
+  })
+})
+
+describe('no row left for a mapping', () => {
+  it('is as no port: the sender is told, and no port is lost', async () => {
+    const gateway = await Gateway.start({ mappings: 4, nat: { parity: false } })
+    for (let port = 1; port <= 4; port++) expect(gateway.fate(LAN, udp(at(port), TO))).toBe('sent')
+    for (let port = 5; port <= 9; port++) expect(gateway.fate(LAN, udp(at(port), TO))).toBe('no-port')
+    expect(printed(gateway.toLan())[0]).toBe(`${PROHIBITED}, length 36`)
+    expect(gateway.fate(LAN, udp(at(1), `${SERVER}:81`))).toBe('sent')
+    expect(gateway.counter('portsUsed', 1)).toBe(4)
+    gateway.check()
+    gateway.pass(400)
+    expect(gateway.counter('portsUsed', 1)).toBe(0)
+    expect(gateway.fate(LAN, udp(at(9), TO))).toBe('sent')
+    gateway.check()
+  })
+
+  it('TCP: the oldest closed connection makes room, then the oldest unreplied one, then nobody', async () => {
+    const gateway = await Gateway.start({ mappings: 3 })
+    tcp(gateway, 1, 'established')
+    tcp(gateway, 2, 'syn')
+    tcp(gateway, 3, 'closed')
+    for (const [port, goes] of [
+      [10, 3],
+      [11, 2],
+    ] as const) {
+      tcp(gateway, port, 'established')
+      expect(left(gateway)).not.toContain(goes)
+      gateway.check()
+    }
+    expect(gateway.fate(LAN, tcpSegment(at(12), TO, 'S'))).toBe('no-port')
+    expect(left(gateway).toSorted((a, b) => a - b)).toEqual([1, 10, 11])
+    gateway.check()
+  })
+
+  it('of one that was announced: its first packet is dropped, and let in when there is a row', async () => {
+    const d = await Dialogue.begin({ mappings: 2, timeouts: { udpUnreplied: 30 } }, (gateway) =>
+      gateway.help(BUILTIN.ftp!()),
+    )
+    expect(d.gateway.fate(LAN, udp(at(1), TO))).toBe('sent')
+    d.tell(d.server, '220 ready\r\n')
+    d.tell(d.client, 'PORT 10,0,0,5,156,64\r\n')
+    const [high, low] = /,(\d+),(\d+)\r\n$/.exec(d.server.received)!.slice(1).map(Number)
+    const syn = tcpSegment(`${SERVER}:20`, `${EXTERNAL}:${high! * 256 + low!}`, 'S')
+    expect(d.gateway.fate(WAN, syn)).toBe('no-port')
+    d.gateway.check()
+    d.gateway.pass(60)
+    expect(d.gateway.fate(WAN, syn)).toBe('sent')
+    d.gateway.check()
   })
 })
 

@@ -17,8 +17,10 @@ attach({
     mappings: unused,
     permissions: unused,
     sequences: unused,
+    gone: unused,
     events: unused,
     capacity: 1,
+    mappingCapacity: 1,
   },
   counters: new Region(data.counters),
 })

@@ -29,8 +29,10 @@ beforeEach(async () => {
     mappings: unused,
     permissions: unused,
     sequences: unused,
+    gone: unused,
     events: unused,
     capacity: 1,
+    mappingCapacity: 1,
   }
   vi.resetModules()
   attach({ ...tables, counters: new Region(block.buffer) })

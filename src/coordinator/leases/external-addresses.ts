@@ -18,7 +18,7 @@ import type { Addr } from '../../wire/address.ts'
 import type { NatPorts } from './host-sockets.ts'
 
 /** RFC 6335 section 6: ports below 1024 are the system's, which no client sends from. */
-const POOL_PORTS: PortRange = { from: 1024, to: 65535 }
+export const POOL_PORTS: PortRange = { from: 1024, to: 65535 }
 
 export interface ExternalAddressesOptions extends NatPorts {
   readonly shards: number

@@ -21,6 +21,7 @@ import { onHelpedBegin, onHelpedEnd } from '../../nat/bindings.shard.ts'
 import { editsInForce, forgetEdits, isEdited } from '../../nat/sequence-edits.shard.ts'
 import { fault } from '../fault-points.ts'
 import type { Ingress } from '../packet/burst.ts'
+import { beginGoneAnew, forgetGone } from './gone-bytes.shard.ts'
 import { blame } from './helper-errors.ts'
 import { attachReceiverNext, forgetReceiverNext, heapOfReceiverNext } from './receiver-next.ts'
 import { Stream } from './stream.ts'
@@ -157,6 +158,7 @@ function endHelp(row: Row): void {
   endMaster(row, hot[(row << CONN_SHIFT) + CONN.generation]!)
   forgetEdits(row)
   endWatch(row)
+  forgetGone(row)
   forgetReceiverNext(row)
   const helped = helpedConnections.get(row)
   if (helped) forget(helped)
@@ -166,6 +168,7 @@ function endHelp(row: Row): void {
 export function restartHelp(row: Row): void {
   named = cold.helper[row]!
   endHelp(row)
+  beginGoneAnew(row)
   cold.helper[row] = 0
   const base = row << CONN_SHIFT
   hot[base + STATE] = (hot[base + STATE]! & ~(HELPED | GUARDED)) | helpBits(row)

@@ -17,7 +17,7 @@ import { type Direction, INSIDE, opposite } from '../../conntrack/terms.ts'
 import type { HelperReset } from '../../counters/counters.ts'
 import type { Row } from '../../memory/brand.ts'
 import type { Addr } from '../../wire/address.ts'
-import { goneBefore, isTorn, noteGone } from './gone-bytes.shard.ts'
+import { forgetGone, goneBefore, isUnknown, noteGone } from './gone-bytes.shard.ts'
 import { mayNameAddress, namesAddress, withoutAddress } from './named-address.ts'
 
 const { state: STATE } = CONN
@@ -45,6 +45,7 @@ export const isGuarded = (row: Row): boolean => (hot[(row << CONN_SHIFT) + STATE
 /** The helper has no more interest, or was cut off where the configuration says `pass`. */
 export function unguard(row: Row): void {
   hot[(row << CONN_SHIFT) + STATE]! &= ~GUARDED
+  forgetGone(row)
 }
 
 /** Its helper has asked for lines. */
@@ -93,7 +94,7 @@ export function segmentNames(row: Row, direction: Direction, seq: number, text: 
   if (address === 0 || text === '') return false
   watchOf(row).hasBegun[direction] = true
   // The bytes before it are not known, and this may be the rest of an address.
-  if (isTorn(row)) return true
+  if (isUnknown(row)) return true
   // What the helper has let go is not judged again.
   const before = withoutAddress(goneBefore(row, seq), address, isBinary(row))
   const names = namesAddress(before + text, address, isBinary(row))

@@ -28,6 +28,7 @@ import * as icmp from '../../wire/icmp.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../../wire/ipv4.ts'
 import * as tcp from '../../wire/tcp.ts'
 import { ownerOfInside } from '../handover/packet-owner.ts'
+import { clearGone } from '../helped/gone-bytes.shard.ts'
 import type { Dataplane, ShardMemory, ShardSettings, Wakers, Warmed, WarmUp } from '../shard-contract.ts'
 import { CLIENT, EXTERNAL, echoFrame, SERVER, tcpFrame, udpFrame } from './frames.ts'
 import { type World, worldOf } from './world.ts'
@@ -73,6 +74,7 @@ export async function warmUp(
   world.helperList.publish('[]')
   await shard.followHelpers()
   clearTables()
+  clearGone()
   counters.fill(0)
 }
 

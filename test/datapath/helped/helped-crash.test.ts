@@ -125,6 +125,8 @@ describe('a crash', () => {
     const tested = [
       'help begun',
       'gone bytes half noted',
+      'gone bytes without a connection',
+      'gone bytes of nobody',
       'expectation met, not consumed',
       ...POINTS,
       'edits of nobody',
