@@ -71,7 +71,7 @@ class BenchGateway implements PacketGateway {
       externals: { capacity: 2, blockSize: BLOCK },
       fib: { ports: 2, shards: 1 },
       expectations: 64,
-      tcp: { pickup: false, liberal: false },
+      tcp: { pickup: false, liberal: false, answerUnsolicited: true },
       timeouts: DEFAULT_TIMEOUTS,
       nat: { ...DEFAULT_NAT, preservePorts: true, parity: false },
       portForwards: inside === 'server' ? [forwardTo(helper)] : [],

@@ -53,7 +53,7 @@ export const settingsOf = (flows: number, shard: number, shards: number): ShardS
   externals: { capacity: shards * (Math.ceil(flows / 2 / PORTS) + 1), blockSize: 64 },
   fib: { ports: 2, shards },
   expectations: 64,
-  tcp: { pickup: false, liberal: false },
+  tcp: { pickup: false, liberal: false, answerUnsolicited: true },
   timeouts: DEFAULT_TIMEOUTS,
   nat: { ...DEFAULT_NAT, parity: false },
   portForwards: [],

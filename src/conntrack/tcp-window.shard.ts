@@ -137,7 +137,8 @@ export function testWindows(base: Base, direction: Direction, state: number): Ve
   return isTolerated(base, direction) ? TOLERATED : STALE
 }
 
-const isTolerated = (base: Base, direction: Direction): boolean =>
+/** Nobody is strict with the end that sends in `direction`. */
+export const isTolerated = (base: Base, direction: Direction): boolean =>
   isLiberal || ((windows[base + ENDS]! >> endShift(direction)) & LIBERAL) !== 0
 
 /** A new row: nothing is known of either end. `liberally`: nobody is strict with them. */

@@ -1,12 +1,13 @@
 // The names of protocols that the configuration takes. Authority: IANA's registry of protocol numbers; names as in
 // /etc/protocols.
 
-import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
+import { PROTO_DCCP, PROTO_ICMP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE } from '../wire/ipv4.ts'
 
 /** Those of `nat.protocols`: protocols without ports that people route through a NAT. */
 export const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
   igmp: 2,
   ipencap: 4,
+  dccp: PROTO_DCCP,
   ipv6: 41,
   rsvp: 46,
   gre: 47,
@@ -17,6 +18,7 @@ export const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
   vrrp: 112,
   l2tp: 115,
   sctp: 132,
+  udplite: PROTO_UDPLITE,
 }
 
 /** Those of a rule of `filter`: every flow's. */

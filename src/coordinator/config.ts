@@ -107,6 +107,8 @@ export interface GatewayConfig {
     readonly pickup: boolean
     /** Segments outside of the windows pass. */
     readonly liberal: boolean
+    /** A SYN from outside that nobody has asked for is held, and answered by ICMP port unreachable. */
+    readonly answerUnsolicited: boolean
   }
   readonly capacity: {
     /** Rows for connections, all shards together. */

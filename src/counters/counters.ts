@@ -20,6 +20,15 @@ export interface Metric {
 const SIDES = [{ side: 'inside' }, { side: 'outside' }]
 const PROTOCOLS = [{ protocol: 'tcp' }, { protocol: 'udp' }, { protocol: 'icmp' }, { protocol: 'other' }]
 
+/** What becomes of a SYN from outside that nobody has asked for (datapath/icmp/held-syns.ts), in this order. */
+const HELD_SYNS = [
+  /** It waits for its connection to be opened, and is answered if it isn't. */
+  { outcome: 'held' },
+  /** Its connection was opened meanwhile. */
+  { outcome: 'opened' },
+  { outcome: 'no-room' },
+]
+
 /** Why a connection goes on without its helper; a reason's number is its place. */
 export const HELPER_CUT_OFFS = [
   /** The helper threw. */
@@ -117,9 +126,11 @@ export const METRICS = {
     { kind: 'net-unreachable' },
     { kind: 'host-unreachable' },
     { kind: 'administratively-prohibited' },
+    { kind: 'port-unreachable' },
   ]),
   icmpErrorsSuppressed: counter('icmp_errors_suppressed', 'ICMP errors not sent because of the rate limit'),
   icmpErrorsTranslated: counter('icmp_errors_translated', 'ICMP errors about a tracked connection, carried through'),
+  heldSyns: counter('held_syns', 'SYNs from outside to nobody, by what became of them (RFC 5382 REQ-4)', HELD_SYNS),
   resetsSent: counter('resets_sent', 'TCP resets sent for segments that belong to no connection'),
   fragmented: counter('fragmented_packets', 'Packets cut into fragments here because the next link is smaller'),
   neighbourWaits: counter('neighbour_waits', 'Packets that waited for the next hop to answer ARP'),

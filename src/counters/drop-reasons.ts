@@ -73,6 +73,11 @@ export const DROP_REASONS = [
   ['tcp-reset', 'a TCP reset below what its receiver has acknowledged already'],
   // --- fragments, once more ---
   ['fragment-duplicate', 'a fragment of which every byte had come already'],
+  // --- ICMP errors, once more: what they embed (datapath/icmp/icmp-error.ts) ---
+  ['icmp-embedded-checksum', 'the IPv4 header quoted in an ICMP error has a wrong checksum'],
+  ['icmp-embedded-sequence', 'an ICMP error about a TCP segment that its sender cannot have under way'],
+  // --- the packet itself, once more ---
+  ['transport-short', 'the packet ends before the UDP-Lite or DCCP header does'],
 ] as const satisfies readonly (readonly [string, string])[]
 
 export type DropReasonName = (typeof DROP_REASONS)[number][0]

@@ -13,15 +13,15 @@ import { putBack } from '../conntrack/expectation-matching.shard.ts'
 import { pickUp } from '../conntrack/tcp.shard.ts'
 import { ACK, ILLEGAL, RST, SEGMENT_OF, SYN } from '../conntrack/tcp-state.ts'
 import type { Verdict } from '../conntrack/terms.ts'
-import { ACCEPT, destinationPort, INSIDE, NOT_OURS, protocolIn } from '../conntrack/terms.ts'
+import { ACCEPT, destinationPort, INSIDE, NOT_OURS, OUTSIDE, protocolIn } from '../conntrack/terms.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import { Expected } from '../helpers/helper.ts'
-import type { Entry, Row, Shard } from '../memory/brand.ts'
+import type { Entry, Handle, Row, Shard } from '../memory/brand.ts'
 import { externalEntry } from '../nat/bindings.shard.ts'
 import { claimFor } from '../nat/expected.shard.ts'
 import { openFromInside, openFromOutside, translates } from '../nat/opening.shard.ts'
 import { forwardTo } from '../nat/port-forwards.shard.ts'
-import { isNatPort, isShared } from '../nat/ports.shard.ts'
+import { isNatPort, isShared, isSpare } from '../nat/ports.shard.ts'
 import { refusal, refuse } from '../nat/refusal.ts'
 import { ROUTE } from '../routing/fib.ts'
 import type { Addr, ProtocolNumber } from '../wire/address.ts'
@@ -30,11 +30,13 @@ import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
 import { routeLookup, routePort, routeType } from './egress/route-cache.ts'
+import { isMartian, MARTIAN_SOURCE } from './egress/source-validation.ts'
 import { transportIntact } from './egress/tracking.ts'
 import { sideOf } from './egress/transmit.ts'
 import { BY_FLOW, BY_KNOWN_FRAGMENT, handOver } from './handover/handover.ts'
 import { otherOwner } from './handover/packet-owner.ts'
 import { beginHelp } from './helped/helped-connections.ts'
+import { forgetHeldSyn, holdSyn } from './icmp/held-syns.ts'
 import {
   ADMINISTRATIVELY_PROHIBITED,
   NET_UNREACHABLE,
@@ -54,7 +56,6 @@ import {
   L4,
   PORTS,
   PORTS_KNOWN,
-  port,
   SRC,
   side,
 } from './packet/burst.ts'
@@ -62,6 +63,7 @@ import { mem } from './packet/packet-memory.ts'
 import { askHelper, openRelated } from './related.ts'
 
 const DENIED = DROP['filter-denied']
+const FILTERED = DROP.filtered
 const HELPER_VERDICT = DROP['helper-verdict']
 const NO_MAPPING = DROP['no-mapping']
 const NO_PORT = DROP['no-port']
@@ -133,7 +135,11 @@ export function admitFromOutside(i: number): Row {
     if (!natOnly) return refuse(NOT_OURS)
     return refuse(protocol === ipv4.PROTO_ICMP ? strayIcmp(i) : NO_MAPPING)
   }
-  if (!natOnly && !isOurs(i, entry, protocol)) return refuse(NOT_OURS)
+  if (!natOnly && !isOurs(i, entry, protocol)) {
+    // Nobody has the port. If natloom has it to give, a SYN is answered as one to a mapping that doesn't let it in.
+    if (isSpare(entry, protocol, destinationPort(PORTS[i]!)) && otherOwner(i) < 0) holdUnsolicited(i)
+    return refuse(NOT_OURS)
+  }
   return admit(i)
 }
 
@@ -146,13 +152,14 @@ function admit(i: number): Row {
   const handle = claimFor(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
   if (handle !== 0) {
     const answer = askHelper(handle, i)
-    if (answer === Expected.Follow) return openRelated(handle, i) || refuse(tellSender(i))
+    if (answer === Expected.Follow) return admitRelated(handle, i)
     putBack(handle)
     if (answer === Expected.Drop) return refuse(HELPER_VERDICT)
   }
   const open = side === INSIDE ? openFromInside : openFromOutside
   const row = open(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
   if (row === 0) return refuse(tellSender(i))
+  if (side === INSIDE) forgetHeldSyn(row)
   // A helper reads from the first byte on, or not at all.
   if (isMidStream(i)) pickUp(row)
   else beginHelp(row)
@@ -173,6 +180,13 @@ export function mayOpenAnew(i: number): boolean {
   return handle !== 0
 }
 
+function admitRelated(handle: Handle, i: number): Row {
+  const row = openRelated(handle, i)
+  if (row === 0) return refuse(tellSender(i))
+  if (side === INSIDE) forgetHeldSyn(row)
+  return row
+}
+
 /** Packet i, which may open a connection, is of TCP and no SYN. */
 const isMidStream = (i: number): boolean =>
   protocolIn(KEY[i]!) === ipv4.PROTO_TCP && SEGMENT_OF[tcp.flags(mem, L4[i]!)] !== SYN
@@ -180,12 +194,20 @@ const isMidStream = (i: number): boolean =>
 /**
  * No connection was made of packet i: its sender is told where it should be. A sender inside that can't be served is
  * (RFC 5508 REQ-8, RFC 6888 REQ-11), and on either side one that the operator's filter has denied (RFC 1812 5.2.7.1).
- * Returns the verdict that stands in nat/refusal.ts.
+ * Nobody else outside is told anything at once, but a SYN that nobody has asked for may be answered later (RFC 5382
+ * REQ-4). Returns the verdict that stands in nat/refusal.ts.
  */
 function tellSender(i: number): Verdict {
   const isUnserved = side === INSIDE && (refusal === NO_PORT || refusal === TABLE_FULL)
   if (isUnserved || refusal === DENIED) sendError(i, ADMINISTRATIVELY_PROHIBITED, 0)
+  else if (side === OUTSIDE && (refusal === NO_MAPPING || refusal === FILTERED)) holdUnsolicited(i)
   return refusal
+}
+
+/** Packet i goes to nobody: if it is a SYN with nothing else wrong in it, its sender may be told so in a while. */
+function holdUnsolicited(i: number): void {
+  if (KIND[i] !== FLOW || protocolIn(KEY[i]!) !== ipv4.PROTO_TCP) return
+  if (SEGMENT_OF[tcp.flags(mem, L4[i]!)] === SYN && !isMartian(i) && transportIntact(i)) holdSyn(i)
 }
 
 /** Hands packet i to the shard that its flow belongs to; of a fragment the ports are known by now, and go along. */
@@ -220,19 +242,11 @@ function leadsInside(i: number): boolean {
   return routeType(toward) === ROUTE.unicast && routePort(toward) >= 0 && sideOf[routePort(toward)] === INSIDE
 }
 
-/** The routes don't lead back to packet i's source by the port that it came by. */
-function isMartian(i: number): boolean {
-  // The source of a hairpin's second half is an external endpoint of ours, so no route leads back to it.
-  if ((ingress & HAIRPIN) !== 0) return false
-  const back = routeLookup(SRC[i]!)
-  return routeType(back) !== ROUTE.unicast || routePort(back) !== port
-}
-
 const hasPorts = (protocol: ProtocolNumber): boolean => protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP
 
 /** What must be right about the first packet from either side: ACCEPT, or the reason to drop it. */
 function faultOf(i: number): Verdict {
-  if (isMartian(i)) return DROP['martian-source']
+  if (isMartian(i)) return MARTIAN_SOURCE
   if (ipv4.ttl(mem, IP[i]!) <= 1) {
     sendError(i, TIME_EXCEEDED, 0)
     return DROP['ttl-expired']

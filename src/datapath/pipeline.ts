@@ -40,6 +40,7 @@ import { forward } from './forward.ts'
 import { laterFragment, releaseWaiting, settleFragment, toRelease } from './fragments.ts'
 import { publishHandOvers, takeHandedOver } from './handover/handover.ts'
 import { releaseHeld } from './helped/held-bytes.ts'
+import { answerHeldSyns } from './icmp/held-syns.ts'
 import { handleIcmpError } from './icmp/icmp-error.ts'
 import { HOST_UNREACHABLE, sendError } from './icmp/local-replies.ts'
 import {
@@ -123,6 +124,12 @@ export function runPending(): void {
 /** Bytes that helpers have held for too long go on. */
 export function runHeld(): void {
   releaseHeld()
+  endBurst()
+}
+
+/** SYNs that nobody has asked for are answered, if nobody has opened their connection since. */
+export function runHeldSyns(): void {
+  answerHeldSyns()
   endBurst()
 }
 

@@ -35,8 +35,11 @@ export interface ShardSettings {
   /** Expectations at a time, of all shards. */
   readonly expectations: number
   readonly timeouts: Timeouts
-  /** A segment in mid-stream from inside makes a connection; segments outside of the windows pass. */
-  readonly tcp: { readonly pickup: boolean; readonly liberal: boolean }
+  /**
+   * A segment in mid-stream from inside makes a connection; segments outside of the windows pass; a SYN that nobody has
+   * asked for is held, and answered.
+   */
+  readonly tcp: { readonly pickup: boolean; readonly liberal: boolean; readonly answerUnsolicited: boolean }
   readonly nat: NatSettings
   /** In the order of the configuration; none share an external endpoint. */
   readonly portForwards: readonly PortForward[]

@@ -46,13 +46,14 @@ import { attachHelped } from './helped/helped.ts'
 import { detachHelper, heapOfHelped } from './helped/helped-connections.ts'
 import { attachHelperErrors } from './helped/helper-errors.ts'
 import { attachHelpers, followHelperList } from './helped/helpers-in-force.ts'
+import { attachHeldSyns, HELD_SYN_BYTES, isTimeToAnswerSyns } from './icmp/held-syns.ts'
 import { attachLocalReplies } from './icmp/local-replies.ts'
 import { copyLinkCounts } from './packet/counting.ts'
 import { attachFragmentTable, expireFragments } from './packet/fragment-table.ts'
 import { attachIdentification } from './packet/identification.ts'
 import { attachPacketMemory } from './packet/packet-memory.ts'
 import { WAITING_BYTES } from './packet/waiting-fragments.ts'
-import { attachPipeline, runBurst, runHandedOver, runHeld, runPending } from './pipeline.ts'
+import { attachPipeline, runBurst, runHandedOver, runHeld, runHeldSyns, runPending } from './pipeline.ts'
 import type { ShardMemory, ShardSettings, Wakers, WarmUp } from './shard-contract.ts'
 import { mappingsOf } from './shard-tables.ts'
 import { warmUp } from './warm-up/warm-up.ts'
@@ -96,9 +97,10 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   attachExpectations(expectations, shard, epoch, (at) => unreserveAt(externals, at))
   attachHelpers(new HelperList(new Region(memory.helperList), shards), shard, detachHelper)
   attachRoutes(new Fib(new Region(memory.fib), settings.fib))
-  const keptAt = attachPacketMemory(driver, KEPT_BYTES + WAITING_BYTES)
-  attachKeptPages(keptAt)
-  attachFragmentTable(settings.timeouts, keptAt + KEPT_BYTES)
+  const setAside = attachPacketMemory(driver, KEPT_BYTES + WAITING_BYTES + HELD_SYN_BYTES)
+  attachKeptPages(setAside)
+  attachFragmentTable(settings.timeouts, setAside + KEPT_BYTES)
+  attachHeldSyns(setAside + KEPT_BYTES + WAITING_BYTES, settings.tcp.answerUnsolicited)
   attachTransmit(driver, settings.sides)
   attachLocalReplies(settings.icmpErrorsPerSecond)
   attachPendingPackets(settings.shard, wakers.watcher)
@@ -152,6 +154,7 @@ export function turn(milliseconds: Milliseconds): number {
   received += runHandedOver()
   if (isTimeToCheckPending()) runPending()
   if (isTimeToRelease()) runHeld()
+  if (isTimeToAnswerSyns()) runHeldSyns()
   if (nowMs >= nextSweep) housekeeping()
   counters[CELL.turns]! += 1
   lastReceived = received

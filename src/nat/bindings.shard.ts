@@ -65,6 +65,7 @@ import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
 import { ntohs } from '../wire/address.ts'
 import { addDeltas, delta32 } from '../wire/checksum.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
+import { hasPseudoHeader } from '../wire/portless.ts'
 import { followLeases } from './blocks.shard.ts'
 import { type Externals, spaceOf, VACANT } from './externals.ts'
 import { fault } from './fault-points.ts'
@@ -223,7 +224,7 @@ export function makeConnection(made: NewConnection): Row {
  * the change of the addresses and of the ports word adds to a sum.
  */
 function checksumDelta(protocol: ProtocolNumber, addresses: number, ports: number): number {
-  let transport = 0
+  let transport = hasPseudoHeader(protocol) ? addresses : 0
   if (protocol === PROTO_TCP || protocol === PROTO_UDP) transport = addDeltas(addresses, ports)
   // No pseudo header; the type stands in the ports word on both sides and adds nothing.
   else if (protocol === PROTO_ICMP) transport = ports

@@ -37,6 +37,7 @@ import { fault } from './fault-points.ts'
 import {
   freedAt,
   freedIn,
+  isHostBound,
   isMapped,
   isTaken,
   MAPPED,
@@ -173,6 +174,14 @@ export function isNatPort(entry: Entry, protocol: ProtocolNumber, port: PortHost
   const space = spaceOf(protocol)
   if (isShared(entry)) return isTaken(Atomics.load(externals.portWords, externals.portIndex(entry, space, port)))
   return externals.ownerOfBlock(entry, space, Math.floor(port / externals.blockSize)) >= 0
+}
+
+/** The port of a shared address is one that a shard may give out: nobody has it, nor has the host a socket there. */
+export function isSpare(entry: Entry, protocol: ProtocolNumber, port: PortHost): boolean {
+  const space = spaceOf(protocol)
+  if (externals.ownerOfBlock(entry, space, Math.floor(port / externals.blockSize)) < 0) return false
+  const word = Atomics.load(externals.portWords, externals.portIndex(entry, space, port))
+  return !isTaken(word) && !isHostBound(word)
 }
 
 /** True if the address is the host's too. */

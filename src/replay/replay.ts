@@ -165,7 +165,8 @@ class Replay {
         forward: [],
         filter: options.filter,
         // A capture begins in the middle of connections. Translated, their external ports would be guessed.
-        tcp: { pickup: !options.translate, liberal: false },
+        // Nobody is there to be answered.
+        tcp: { pickup: !options.translate, liberal: false, answerUnsolicited: false },
         timeouts: { ...DEFAULT_TIMEOUTS, tcp: { ...DEFAULT_TIMEOUTS.tcp, NONE: 0 } },
         capacity: { connections: CONNECTIONS, expectations: EXPECTATIONS },
         icmp: { errorsPerSecond: 1000 },

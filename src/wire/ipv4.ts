@@ -20,8 +20,10 @@ export const MIN_HEADER_LEN = 20
 export const PROTO_ICMP = 1
 export const PROTO_TCP = 6
 export const PROTO_UDP = 17
+export const PROTO_DCCP = 33
 export const PROTO_GRE = 47
 export const PROTO_ESP = 50
+export const PROTO_UDPLITE = 136
 
 /** Bits of the fragment word: two flags (a third one is reserved) and the offset, in units of eight bytes. */
 export const DONT_FRAGMENT = 0x4000

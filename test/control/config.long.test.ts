@@ -48,7 +48,7 @@ describe('a configuration with two interfaces and nothing else', () => {
       filter: [],
       helpers: [{ module: 'ftp' }],
       timeouts: expect.objectContaining({ udpStream: 300 }),
-      tcp: { pickup: false, liberal: false },
+      tcp: { pickup: false, liberal: false, answerUnsolicited: true },
       capacity: { connections: expect.any(Number), expectations: 4096 },
       icmp: { errorsPerSecond: 1000 },
       api: { socket: '/run/natloom/api.sock' },

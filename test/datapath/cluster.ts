@@ -119,7 +119,7 @@ export class Cluster {
       externals: { capacity: 2, blockSize: BLOCK },
       fib: { ports: 2, shards },
       expectations: 64,
-      tcp: { pickup: false, liberal: false },
+      tcp: { pickup: false, liberal: false, answerUnsolicited: true },
       timeouts: DEFAULT_TIMEOUTS,
       nat: { ...DEFAULT_NAT, ...nat },
       portForwards: forwards,

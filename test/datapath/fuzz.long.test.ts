@@ -117,7 +117,7 @@ const sumOver = (cells: readonly number[], key: Parameters<Gateway['counter']>[0
 
 /** Packets received, and what became of them by the counters. */
 function balance(): { received: number; ended: number } {
-  const answers = sumOver([0, 1, 2, 3, 4], 'icmpErrorsSent') + gateway.counter('resetsSent')
+  const answers = sumOver([0, 1, 2, 3, 4, 5], 'icmpErrorsSent') + gateway.counter('resetsSent')
   const drops = sumOver([...DROP_REASONS.keys()], 'drops')
   const sent = sumOver(sides, 'sentPackets') - answers
   return {

@@ -57,8 +57,8 @@ export interface GatewayOptions extends Network {
   readonly ports?: readonly [first: number, last: number]
   readonly blockSize?: number
   readonly icmpErrorsPerSecond?: number
+  readonly tcp?: Partial<ShardSettings['tcp']>
   readonly timeouts?: Partial<Timeouts>
-  readonly tcp?: ShardSettings['tcp']
   /** To measure helpers by. */
   readonly callClocks?: CallClocks
   /** The list of helpers in force; nobody follows it but a warm-up. */
@@ -146,7 +146,7 @@ export class Gateway {
       externals: { capacity: (options.pool?.length ?? 1) + 1, blockSize: options.blockSize ?? 64 },
       fib: { ports: 2, shards: 1 },
       expectations: 64,
-      tcp: options.tcp ?? { pickup: false, liberal: false },
+      tcp: { pickup: false, liberal: false, answerUnsolicited: true, ...options.tcp },
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
       nat: { ...DEFAULT_NAT, ...options.nat },
       portForwards: options.forwards ?? [],

@@ -4,7 +4,8 @@
 const VIRTIO = 10
 const NEEDS_CHECKSUM = 1
 const GSO = 1
-const CHECKSUM_OFFSETS: Readonly<Record<number, number>> = { 1: 2, 6: 16, 17: 6 }
+const [UDPLITE, DCCP] = [136, 33]
+const CHECKSUM_OFFSETS: Readonly<Record<number, number>> = { 1: 2, 6: 16, 17: 6, [UDPLITE]: 6, [DCCP]: 6 }
 
 /** The 16-bit one's complement sum of the bytes, an odd last one filled up with a zero. */
 export function sumOf(bytes: Uint8Array, start = 0): number {
@@ -44,9 +45,21 @@ function transportFaults(ip: Uint8Array): string[] {
   const protocol = ip[9]!
   const offset = CHECKSUM_OFFSETS[protocol]
   if (offset === undefined || (protocol === 17 && word(body, 6) === 0)) return []
-  const covered = protocol === 17 ? body.subarray(0, word(body, 4)) : body
-  const start = protocol === 1 ? 0 : pseudoSum(ip, covered.length)
+  if (body.length < offset + 2) return [`protocol ${protocol} in ${body.length} bytes`]
+  const covered = body.subarray(0, coverageOf(protocol, body))
+  // UDP-Lite's pseudo-header has the length of all, whatever is covered (RFC 3828 3.1); so has DCCP's (RFC 4340 9.1).
+  const start = protocol === 1 ? 0 : pseudoSum(ip, protocol === 17 ? covered.length : body.length)
   return sumOf(covered, start) === 0xffff ? [] : [`transport checksum of protocol ${protocol}`]
+}
+
+/** How many bytes of the transport header and what follows it the checksum covers. */
+function coverageOf(protocol: number, body: Uint8Array): number {
+  if (protocol === 17) return word(body, 4)
+  // 0: everything (RFC 3828 3.1).
+  if (protocol === UDPLITE) return word(body, 4) || body.length
+  // The header, whose length is told in words, and one word less than CsCov of what follows; 0: all (RFC 4340 9.2).
+  const coverage = body[5]! & 15
+  return protocol === DCCP && coverage > 0 ? body[4]! * 4 + (coverage - 1) * 4 : body.length
 }
 
 /** The sum of the pseudo-header stands in the field; where it is and what it covers, in the virtio-net header. */

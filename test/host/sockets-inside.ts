@@ -22,6 +22,7 @@ import type { Namespace } from '../../src/lab/world/namespace.ts'
 import { PATIENCE_MS } from '../patience.ts'
 import { inside } from './inside.ts'
 
+const IPPROTO_UDPLITE = 136
 const ETH_P_ALL = 0x0300 // in network order, as a little-endian number
 
 /** struct sockaddr_in */
@@ -40,6 +41,13 @@ export class Socket {
 
   static udp(host: Namespace, port = 0, address = '0.0.0.0'): Socket {
     const made = new Socket(inside(host, () => socket(AF_INET, SOCK_DGRAM, 0)))
+    bind(made.fd, socketAddress(address, port))
+    return made
+  }
+
+  /** UDP-Lite, whose checksum always covers what is sent (RFC 3828, udplite(7)): receivers drop a wrong one. */
+  static udplite(host: Namespace, port = 0, address = '0.0.0.0'): Socket {
+    const made = new Socket(inside(host, () => socket(AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE)))
     bind(made.fd, socketAddress(address, port))
     return made
   }

@@ -248,9 +248,9 @@ for (const [how, deliver] of DELIVERIES)
           expect(ends(cluster.outside(tcpSegment(client, FORWARDED, 'S')))).toEqual([`${client} > ${SERVICE}`])
           const [answer] = cluster.inside(tcpSegment(SERVICE, client, 'SA'))
           expect(ends([answer!])).toEqual([`${FORWARDED} > ${client}`])
-          expect(ends(cluster.outside(tcpSegment(client, FORWARDED, 'A')))).toEqual([`${client} > ${SERVICE}`])
           const [error] = cluster.outside(icmpError(ROUTER, EXTERNAL, answer!))
           expect(decode(error!).dst).toBe(HOST)
+          expect(ends(cluster.outside(tcpSegment(client, FORWARDED, 'A')))).toEqual([`${client} > ${SERVICE}`])
         }
         const connections = cluster.connections()
         expect(connections.map(({ state, packets }) => [state, packets])).toEqual(

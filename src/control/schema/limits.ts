@@ -34,6 +34,12 @@ export const tcp = section({
     .describe(
       'Segments beyond the windows that the ends have offered pass. For links where packets come by other ways.',
     ),
+  answerUnsolicited: flag()
+    .default(true)
+    .describe(
+      'A SYN from outside that nobody has asked for is answered after six seconds by ICMP port unreachable, unless ' +
+        'its connection has been opened from inside meanwhile (RFC 5382 REQ-4). Off: by nothing.',
+    ),
 })
   .prefault({})
   .describe('How strictly TCP is tracked.')

@@ -48,14 +48,15 @@ export function poolLimit(entries: readonly string[]): string | undefined {
   return addresses > MAX_POOL_ADDRESSES ? `at most ${MAX_POOL_ADDRESSES} addresses, these are ${addresses}` : undefined
 }
 
-const PROTOCOL = `${Object.keys(PROTOCOL_NUMBERS).join(', ')}, or a number from 0 to 255 but 1, 6 and 17`
-const WITH_PORTS: ReadonlySet<number> = new Set([PROTO_ICMP, PROTO_TCP, PROTO_UDP])
+const { ah: AH, ...TRANSLATABLE } = PROTOCOL_NUMBERS
+const PROTOCOL = `${Object.keys(TRANSLATABLE).join(', ')}, or a number from 0 to 255 but 1, 6, 17 and 51`
+const NEVER: ReadonlySet<number> = new Set([PROTO_ICMP, PROTO_TCP, PROTO_UDP, AH!])
+const whyNotAh = (written: unknown): string =>
+  written === 'ah' || written === AH ? '; ah signs the addresses, so no receiver would take it (RFC 4302)' : ''
 const protocol = () => {
-  const number = z.int(PROTOCOL).min(0, PROTOCOL).max(255, PROTOCOL)
-  return z.union(
-    [z.enum(Object.keys(PROTOCOL_NUMBERS)), number.refine((number) => !WITH_PORTS.has(number), PROTOCOL)],
-    PROTOCOL,
-  )
+  const error = { error: (issue: { input?: unknown }) => `${PROTOCOL}${whyNotAh(issue.input)}` }
+  const number = z.int(error).min(0, error).max(255, error)
+  return z.union([z.enum(Object.keys(TRANSLATABLE)), number.refine((number) => !NEVER.has(number), error)], error)
 }
 
 export const nat = section({

@@ -10,6 +10,7 @@ import type { Ports, ProtocolNumber } from '../../wire/address.ts'
 import { addDeltas, applyDelta, applyDeltaToPartial } from '../../wire/checksum.ts'
 import * as icmp from '../../wire/icmp.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
+import * as portless from '../../wire/portless.ts'
 import * as tcp from '../../wire/tcp.ts'
 import * as udp from '../../wire/udp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
@@ -66,5 +67,8 @@ function translateTransport(at: At, protocol: ProtocolNumber, reply: Ports, delt
     const isQuery = icmp.isQuery(icmp.type(mem, at))
     icmp.adjustChecksum(mem, at, delta)
     icmp.setId(mem, at, isQuery ? reply >>> 16 : reply & 0xffff)
+  } else if (portless.hasPseudoHeader(protocol)) {
+    if (partial) portless.adjustPartialChecksum(mem, at, addDeltas(ipDelta, TTL_UNDONE))
+    else portless.adjustChecksum(mem, at, delta)
   }
 }

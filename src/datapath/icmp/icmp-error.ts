@@ -5,6 +5,7 @@
 
 import { baseOf } from '../../conntrack/connection-table.ts'
 import { dstOf, findConnection, portsWordOf, srcOf } from '../../conntrack/connections.shard.ts'
+import { canBeUnderWay } from '../../conntrack/quoted-segment.shard.ts'
 import type { Direction, Verdict } from '../../conntrack/terms.ts'
 import {
   ACCEPT,
@@ -32,6 +33,7 @@ import type { Addr, Ports } from '../../wire/address.ts'
 import { addDeltas, applyDelta, delta32 } from '../../wire/checksum.ts'
 import * as icmp from '../../wire/icmp.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
+import * as portless from '../../wire/portless.ts'
 import * as tcp from '../../wire/tcp.ts'
 import * as udp from '../../wire/udp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
@@ -46,6 +48,7 @@ import {
   routePort,
   routeType,
 } from '../egress/route-cache.ts'
+import { isMartian, MARTIAN_SOURCE } from '../egress/source-validation.ts'
 import { sendTo, sideOf } from '../egress/transmit.ts'
 import { BY_HAIRPIN, BY_ICMP_ERROR, handOver } from '../handover/handover.ts'
 import { otherOwnerOfTuple, ownerOfTuple } from '../handover/packet-owner.ts'
@@ -55,6 +58,8 @@ import { embedded, embeddedPorts, embeddedTransport, protocol, readEmbedded, rep
 
 const UNRELATED = DROP['icmp-error-unrelated']
 const EMBEDDED_BAD = DROP['icmp-embedded']
+const EMBEDDED_CHECKSUM = DROP['icmp-embedded-checksum']
+const EMBEDDED_SEQUENCE = DROP['icmp-embedded-sequence']
 const TCP_CHECKSUM_END = 18
 
 /** Translates and sends packet i, an ICMP error; what became of it. */
@@ -73,8 +78,10 @@ export function handleIcmpError(i: number): Verdict {
   }
   // An error goes to the sender of the packet that it is about: any other is forged (RFC 5927).
   if (DST[i] !== src) return UNRELATED
-
   const direction = directionOf(ref)
+  const fault = faultOf(i, row, direction)
+  if (fault !== ACCEPT) return fault
+
   const other = opposite(direction)
   const sender = srcOf(baseOf(row), other)
   const line = routeLookup(sender)
@@ -99,6 +106,20 @@ export function handleIcmpError(i: number): Verdict {
   translateError(i, dst, sender, remote, ports)
   sendTo(line, AT[i]!, END[i]! - AT[i]!)
   return ACCEPT
+}
+
+/**
+ * What must be right about an error that goes in `direction`, against those who have only guessed the connection:
+ * ACCEPT, or the reason to drop it. Any router may send one; nobody may send one by the other side's addresses.
+ */
+function faultOf(i: number, row: Row, direction: Direction): Verdict {
+  if (isMartian(i)) return MARTIAN_SOURCE
+  if (!ipv4.headerOk(mem, embedded)) return EMBEDDED_CHECKSUM
+  if (protocol !== ipv4.PROTO_TCP) return ACCEPT
+  const sender = opposite(direction)
+  // The windows are in the sender's numbers, and an embedded segment has those that a helper has given it.
+  const seq = toSender(row, sender, tcp.seq(mem, embeddedTransport))
+  return canBeUnderWay(baseOf(row), sender, seq) ? ACCEPT : EMBEDDED_SEQUENCE
 }
 
 /** Makes of error and embedded packet what the embedded one's sender must see; `dst` is the embedded destination. */
@@ -176,5 +197,8 @@ function turnBack(i: number, sender: Addr, remote: Addr, ports: Ports): void {
     const isQuery = icmp.isQuery(icmp.type(mem, embeddedTransport))
     icmp.adjustChecksum(mem, embeddedTransport, change)
     icmp.setId(mem, embeddedTransport, isQuery ? ports & 0xffff : ports >>> 16)
+  } else if (portless.hasPseudoHeader(protocol)) {
+    // The checksum lies within the eight bytes that every error embeds.
+    portless.adjustChecksum(mem, embeddedTransport, addresses)
   }
 }

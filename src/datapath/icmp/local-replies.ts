@@ -40,6 +40,8 @@ import { copyBytes, mem, scratchFrame } from '../packet/packet-memory.ts'
 
 /** An error's datagram is at most this long (RFC 1812 4.3.2.3). */
 const LARGEST_ERROR = 576
+/** RFC 792: it embeds the IPv4 header and at least 64 bits more. */
+const LEAST_TRANSPORT = 8
 const TTL = 64
 /** Internetwork control, as routers mark their errors (RFC 1812 4.3.2.5). */
 const ERROR_TOS = 0xc0
@@ -50,13 +52,22 @@ export const FRAGMENTATION_NEEDED = 1
 export const NET_UNREACHABLE = 2
 export const HOST_UNREACHABLE = 3
 export const ADMINISTRATIVELY_PROHIBITED = 4
-const TYPES = [icmp.TIME_EXCEEDED, icmp.UNREACHABLE, icmp.UNREACHABLE, icmp.UNREACHABLE, icmp.UNREACHABLE]
+export const PORT_UNREACHABLE = 5
+const TYPES = [
+  icmp.TIME_EXCEEDED,
+  icmp.UNREACHABLE,
+  icmp.UNREACHABLE,
+  icmp.UNREACHABLE,
+  icmp.UNREACHABLE,
+  icmp.UNREACHABLE,
+]
 const CODES = [
   icmp.TTL_EXCEEDED,
   icmp.FRAGMENTATION_NEEDED,
   icmp.NET_UNREACHABLE,
   icmp.HOST_UNREACHABLE,
   icmp.ADMINISTRATIVELY_PROHIBITED,
+  icmp.PORT_UNREACHABLE,
 ]
 
 // A token bucket that holds a tenth of a second's errors, and at least 50, as Linux's icmp_msgs_burst.
@@ -88,7 +99,8 @@ function mayReply(): boolean {
 export function sendError(i: number, kind: number, word: number): void {
   const embedded = IP[i]!
   const destination = ipv4.dst(mem, embedded)
-  const source = portAddress(port)
+  // That a port has nobody is said by the address that has the port.
+  const source = kind === PORT_UNREACHABLE ? destination : portAddress(port)
   if (
     KIND[i] === ICMP_ERROR ||
     KIND[i] === LATER_FRAGMENT ||
@@ -97,7 +109,9 @@ export function sendError(i: number, kind: number, word: number): void {
     return
   if (source === 0 || isMulticast(destination) || isLimitedBroadcast(destination) || !mayReply()) return
   const headers = ipv4.MIN_HEADER_LEN + icmp.HEADER_LEN
-  const copied = Math.min(END[i]! - embedded, LARGEST_ERROR - headers)
+  // Who sends to no one may be anybody, in anybody's name: no more is sent there than must be.
+  const most = kind === PORT_UNREACHABLE ? L4[i]! - embedded + LEAST_TRANSPORT : LARGEST_ERROR - headers
+  const copied = Math.min(END[i]! - embedded, most)
   const at = beginReply(i, headers + copied, ipv4.PROTO_ICMP, source, ERROR_TOS)
   if (at < 0) return
   const message = at + ethernet.HEADER_LEN + ipv4.MIN_HEADER_LEN

@@ -10,6 +10,7 @@ import * as checksum from '../../wire/checksum.ts'
 import * as ethernet from '../../wire/ethernet.ts'
 import * as icmp from '../../wire/icmp.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
+import * as portless from '../../wire/portless.ts'
 import * as tcp from '../../wire/tcp.ts'
 import * as udp from '../../wire/udp.ts'
 import * as virtio from '../../wire/virtio-net.ts'
@@ -52,6 +53,7 @@ const ICMP_CHECKSUM = DROP['icmp-checksum']
 const ICMP_TYPE = DROP['icmp-type']
 const FRAGMENT_LENGTH = DROP['fragment-length']
 const FRAGMENT_TINY = DROP['fragment-tiny']
+const TRANSPORT_SHORT = DROP['transport-short']
 
 /** If any of these bits is set, the packet is a fragment. */
 const FRAGMENT_BITS = ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK
@@ -121,6 +123,7 @@ export function parseTransport(i: number, protocol: ProtocolNumber, whole: boole
   if (protocol === ipv4.PROTO_TCP) return parseTcp(i, whole)
   if (protocol === ipv4.PROTO_UDP) return parseUdp(i, whole)
   if (protocol === ipv4.PROTO_ICMP) return parseIcmp(i, whole)
+  if (portless.hasPseudoHeader(protocol) && END[i]! - L4[i]! < portless.MIN_HEADER_LEN) return TRANSPORT_SHORT
   PORTS[i] = 0
   return FLOW
 }

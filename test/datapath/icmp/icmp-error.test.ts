@@ -5,7 +5,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { type FrameSpec, frame } from '../../../src/testing/builder.ts'
 import { Gateway } from '../gateway.ts'
-import { EXTERNAL, HOST, LAN, MAC, ROUTER, SERVER, WAN } from '../network.ts'
+import { EXTERNAL, HOST, LAN, LAN_ADDRESS, MAC, ROUTER, SERVER, WAN } from '../network.ts'
 import { decode, decodeIp, echo, echoReply, fromOf, icmpError, printed, tcpSegment, udp } from '../packets.ts'
 import { connectionsOf } from '../tables.ts'
 
@@ -133,6 +133,39 @@ describe('an error that is not believed', () => {
     const other = src === '198.51.100.1' ? '198.51.100.2' : '198.51.100.1'
     expect(pool.fate(WAN, icmpError(ROUTER, other, sent!))).toBe('icmp-error-unrelated')
     expect(pool.fate(WAN, icmpError(ROUTER, src, sent!))).toBe('sent')
+  })
+
+  for (const [what, source] of [
+    ['an inside host', '10.0.0.9'],
+    ['the inside host that it goes to', HOST],
+    ['the gateway itself, outside', EXTERNAL],
+    ['the gateway itself, inside', LAN_ADDRESS],
+    ['a network behind a third interface', '172.16.0.1'],
+  ] as const)
+    it(`comes from outside by the address of ${what} (RFC 1812 5.3.8)`, () => {
+      expect(gateway.fate(WAN, icmpError(source, EXTERNAL, translated))).toBe('martian-source')
+    })
+
+  it('comes from inside by an address outside', () => {
+    const answer = gateway.outside(udp(TO, fromOf(translated)))[0]!
+    expect(gateway.fate(LAN, icmpError('192.0.2.99', SERVER, answer))).toBe('martian-source')
+  })
+
+  for (const source of [SERVER, ROUTER, '198.51.100.9', '100.64.0.1', '192.168.7.1'])
+    it(`comes from ${source}, which the default route leads to: it may be a router on the way, and is believed`, () => {
+      expect(gateway.fate(WAN, icmpError(source, EXTERNAL, translated))).toBe('sent')
+    })
+
+  it('embeds an IPv4 header whose checksum is wrong (RFC 5508 REQ-3a)', () => {
+    const other = embeddedBut((mem) => mem.setUint8(22, 9))
+    expect(gateway.fate(WAN, icmpError(ROUTER, EXTERNAL, other))).toBe('icmp-embedded-checksum')
+    // With options in it, all of the header counts.
+    const options = { ip: { options: Uint8Array.of(7, 4, 4, 0) } }
+    const [sent] = gateway.inside(udp(FROM, TO, options))
+    const damaged = sent!.slice()
+    damaged[35]! ^= 1
+    expect(gateway.fate(WAN, icmpError(ROUTER, EXTERNAL, damaged, { bytes: 32 }))).toBe('icmp-embedded-checksum')
+    expect(gateway.fate(WAN, icmpError(ROUTER, EXTERNAL, sent!, { bytes: 32 }))).toBe('sent')
   })
 
   it('embeds a port that nobody has: it may be about a packet of the host', () => {

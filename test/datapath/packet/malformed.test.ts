@@ -8,6 +8,7 @@ import {
   MALFORMED_FRAGMENTS,
   MALFORMED_ICMP,
   MALFORMED_IP,
+  MALFORMED_PORTLESS,
   MALFORMED_TCP,
   MALFORMED_UDP,
   type Malformed,
@@ -17,6 +18,7 @@ const ALL: Readonly<Record<string, readonly Malformed[]>> = {
   IPv4: MALFORMED_IP,
   TCP: MALFORMED_TCP,
   UDP: MALFORMED_UDP,
+  'UDP-Lite and DCCP': MALFORMED_PORTLESS,
   ICMP: MALFORMED_ICMP,
   fragments: MALFORMED_FRAGMENTS,
 }
@@ -40,7 +42,8 @@ for (const [protocol, packets] of Object.entries(ALL))
 
 it('every reason why a packet alone can be wrong has an example', () => {
   const examples = new Set(Object.values(ALL).flatMap((packets) => packets.map(([, reason]) => reason)))
-  const ofThePacketAlone = DROP_REASONS.slice(0, DROP['fragment-table-full']).map(([reason]) => reason)
+  const first = DROP_REASONS.slice(0, DROP['fragment-table-full']).map(([reason]) => reason)
+  const ofThePacketAlone = [...first, 'transport-short' as const]
   expect(ofThePacketAlone.filter((reason) => !examples.has(reason))).toEqual([])
 })
 

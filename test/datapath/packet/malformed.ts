@@ -126,6 +126,17 @@ export const MALFORMED_UDP: readonly Malformed[] = [
   ['destination port 0', 'port-zero', built(udp(FROM, `${SERVER}:0`))],
 ]
 
+const [UDPLITE, DCCP] = [136, 33]
+const portless = (number: number, length: number): Uint8Array =>
+  built({ ip: { src: HOST, dst: SERVER }, protocol: { number }, payload: new Uint8Array(length) })
+
+export const MALFORMED_PORTLESS: readonly Malformed[] = [
+  ['no byte of UDP-Lite', 'transport-short', portless(UDPLITE, 0)],
+  ['7 bytes of UDP-Lite', 'transport-short', portless(UDPLITE, 7)],
+  ['no byte of DCCP', 'transport-short', portless(DCCP, 0)],
+  ['7 bytes of DCCP', 'transport-short', portless(DCCP, 7)],
+]
+
 const error = (embedded: Uint8Array): Uint8Array =>
   built({ ip: { src: HOST, dst: SERVER }, icmp: { type: 3, code: 3, embedded } })
 const cause = built(udp(`${SERVER}:6000`, FROM)).subarray(IP)
