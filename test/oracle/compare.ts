@@ -1,0 +1,74 @@
+// Holds natloom against the kernel after every segment: whether it arrived at the other side and with which bytes, and
+// the connection as conntrack lists it. The first difference of a sequence ends its comparison, since from there on the
+// two remember different things.
+
+import { INTENDED, type Intended } from './intended.ts'
+import { describe, describeTracked, type Observation } from './observation.ts'
+import { type Judged, ReferenceTracker, type Settings } from './reference.ts'
+import { printSegment, type Segment, type Sequence } from './script.ts'
+
+export interface Difference {
+  readonly sequence: Sequence
+  readonly step: number
+  readonly segment: Segment
+  readonly kernel: Observation
+  readonly natloom: Observation
+  /** What the kernel showed before this segment. */
+  readonly before: Observation | undefined
+  /** What the reference tracker says of the segment: which cell, which windows, why. */
+  readonly judged: Judged
+}
+
+export interface Compared {
+  /** Segments after which both were alike. */
+  readonly alike: number
+  readonly difference: Difference | undefined
+}
+
+export function compare(
+  sequence: Sequence,
+  kernel: readonly Observation[],
+  natloom: readonly Observation[],
+  settings: Settings,
+): Compared {
+  const tracker = new ReferenceTracker(sequence, settings)
+  for (const [step, segment] of sequence.segments.entries()) {
+    const judged = tracker.judge(segment)
+    const [ours, theirs] = [natloom[step]!, kernel[step]!]
+    if (isAlike(ours, theirs)) continue
+    return {
+      alike: step,
+      difference: { sequence, step, segment, kernel: theirs, natloom: ours, before: kernel[step - 1], judged },
+    }
+  }
+  return { alike: sequence.segments.length, difference: undefined }
+}
+
+function isAlike(a: Observation, b: Observation): boolean {
+  if ((a.arrived === undefined) !== (b.arrived === undefined)) return false
+  if (a.arrived && b.arrived && Buffer.compare(a.arrived, b.arrived) !== 0) return false
+  return describeTracked(a.tracked) === describeTracked(b.tracked)
+}
+
+export const ruleFor = (difference: Difference): Intended | undefined => INTENDED.find(({ holds }) => holds(difference))
+
+/** Differences of one kind: the same cell met for the same reason, the same results. */
+export function kindOfDifference({ judged, kernel, natloom }: Difference): string {
+  const { cell, reason } = judged
+  const where = cell ? `${cell.state} ${cell.reply ? 'reply' : 'original'} ${cell.kind}` : 'no cell'
+  const bytes =
+    kernel.arrived && natloom.arrived && Buffer.compare(kernel.arrived, natloom.arrived) !== 0 ? ', other bytes' : ''
+  return `${where} (${reason}): kernel ${describe(kernel)}; natloom ${describe(natloom)}${bytes}`
+}
+
+/** The sequence as a script, with what both have shown after each segment. */
+export function story({ sequence, step, segment, kernel, natloom }: Difference): string {
+  const lines = sequence.segments.slice(0, step).map(printSegment)
+  return [
+    `open ${sequence.opener} isn ${sequence.isn.join(' ')}`,
+    ...lines,
+    `${printSegment(segment)}`,
+    `   kernel:  ${describe(kernel)}`,
+    `   natloom: ${describe(natloom)}`,
+  ].join('\n')
+}

@@ -1,0 +1,36 @@
+// What is seen of a gateway after each segment, the same of the kernel and of natloom, so that it can be compared.
+
+import type { TcpState } from '../../src/conntrack/tcp-state.ts'
+import type { Sequence, Side } from './script.ts'
+
+/** The connection that a sequence's tuple has, as the gateway lists it. */
+export interface Tracked {
+  readonly state: TcpState
+  /** Where its first packet came from. */
+  readonly origin: Side
+  readonly seenReply: boolean
+  readonly assured: boolean
+}
+
+export interface Observation {
+  /** The frame that arrived at the other side, if one did. */
+  readonly arrived: Uint8Array | undefined
+  /** Frames that the gateway sent back to the side that the segment came from. */
+  readonly answers: number
+  readonly tracked: Tracked | undefined
+  /** Whether the connection counted the segment; the kernel counts what has moved it. Undefined where not known. */
+  readonly counted: boolean | undefined
+}
+
+export interface Gateway {
+  /** All at the same time, one segment of each a step, at most frames.ts' MOST_AT_ONCE. By sequence and step. */
+  run(sequences: readonly Sequence[]): Observation[][]
+}
+
+export const describeTracked = (tracked: Tracked | undefined): string =>
+  tracked === undefined
+    ? 'no entry'
+    : `${tracked.state}${tracked.seenReply ? '' : ' [UNREPLIED]'}${tracked.assured ? ' [ASSURED]' : ''} from ${tracked.origin}`
+
+export const describe = ({ arrived, tracked }: Observation): string =>
+  `${arrived ? 'passed' : 'dropped'}, ${describeTracked(tracked)}`

@@ -1,0 +1,82 @@
+// The kernel as oracle: TCP sequences through nft masquerade with `ct state invalid drop` and through natloom, compared
+// after every segment. This is the short form; `npm run prove:oracle` has NLT_ORACLE=10000 generated sequences at each
+// setting and keeps what came of them in bench/results/prove-oracle.json.
+
+import { writeFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { machine } from '../../bench/machine.ts'
+import { revisionAt } from '../../bench/other-build.ts'
+import { randomOf } from '../helpers/mutations.ts'
+import { testNamespace } from '../leftovers.ts'
+import { generate } from './generator.ts'
+import { INTENDED, MOST_INTENDED } from './intended.ts'
+import { type Hosts, KernelGateway } from './kernel.ts'
+import { NatloomGateway } from './natloom.ts'
+import type { Settings } from './reference.ts'
+import { scriptedSequences } from './scripted.ts'
+import { printReport, type Report, Trial } from './trial.ts'
+
+const SHORT = 1500
+const asked = Number(process.env.NLT_ORACLE ?? 0)
+const GENERATED = asked || SHORT
+const SEED = Number(process.env.NLT_SEED ?? 20_261_130)
+const LEAST_SCRIPTED = 300
+const KEPT_IN = 'bench/results/prove-oracle.json'
+
+const AT: readonly Settings[] = [
+  { pickup: false, liberal: false },
+  { pickup: true, liberal: false },
+  { pickup: false, liberal: true },
+]
+
+let hosts: Hosts
+let kernel: KernelGateway
+const reports: Report[] = []
+
+beforeAll(() => {
+  hosts = {
+    lan: testNamespace('oracle-lan'),
+    gateway: testNamespace('oracle-gw'),
+    outside: testNamespace('oracle-wan'),
+  }
+  kernel = new KernelGateway(hosts)
+})
+
+afterAll(() => {
+  kernel?.close()
+  for (const host of Object.values(hosts ?? {})) host.delete()
+  if (asked === 0) return
+  const command = `NLT_ORACLE=${asked} NLT_SEED=${SEED} npm run prove:oracle`
+  const result = {
+    date: new Date().toISOString(),
+    machine: machine(),
+    revision: revisionAt(process.cwd()),
+    command,
+    reports,
+  }
+  writeFileSync(KEPT_IN, `${JSON.stringify(result, null, 2)}\n`)
+})
+
+it('has at least 300 scripted sequences, and at most 20 differences that are meant', () => {
+  expect(scriptedSequences().length).toBeGreaterThanOrEqual(LEAST_SCRIPTED)
+  expect(INTENDED.length).toBeLessThanOrEqual(MOST_INTENDED)
+})
+
+describe.each(AT)('TCP sequences, pickup $pickup, liberal $liberal', (settings) => {
+  let report: Report
+
+  beforeAll(async () => {
+    kernel.set(settings)
+    const trial = new Trial(kernel, await NatloomGateway.start(), settings)
+    const random = randomOf(SEED)
+    trial.run(scriptedSequences())
+    trial.run(Array.from({ length: GENERATED }, (_, i) => generate(i, random, settings)))
+    report = trial.report()
+    reports.push(report)
+    console.log(printReport(report, trial.coverage))
+  })
+
+  it('the kernel confirms what is counted as covered', () => expect(report.disagreements.slice(0, 3)).toEqual([]))
+  it('every cell, window test, reason and scaling is met often enough', () => expect(report.missing).toEqual([]))
+  it('natloom does what the kernel does', () => expect(report.faults.map(({ kind }) => kind)).toEqual([]))
+})

@@ -1,0 +1,117 @@
+// One trial: sequences through both gateways at the same settings, lot after lot, and what has come of it. Prints as a
+// person reads it, and is kept as JSON by `npm run prove:oracle`.
+
+import { type Compared, compare, type Difference, kindOfDifference, ruleFor, story } from './compare.ts'
+import { Coverage } from './coverage.ts'
+import { minimize } from './minimize.ts'
+import type { Gateway, Observation } from './observation.ts'
+import type { Settings } from './reference.ts'
+import type { Sequence } from './script.ts'
+
+/** How many sequences are under way at the same time. */
+const LOT = 1000
+
+export interface Fault {
+  readonly kind: string
+  readonly count: number
+  /** The shortest script that shows it. */
+  readonly script: string
+}
+
+export interface Report {
+  readonly settings: Settings
+  readonly sequences: number
+  /** Segments that the kernel was given, and those after which both gateways were compared and alike. */
+  readonly segments: number
+  readonly alike: number
+  /** How often each intended difference was met. */
+  readonly intended: Readonly<Record<string, number>>
+  readonly faults: readonly Fault[]
+  readonly coverage: Readonly<Record<string, number>>
+  readonly missing: readonly string[]
+  readonly disagreements: readonly string[]
+  readonly seconds: number
+}
+
+export class Trial {
+  readonly coverage = new Coverage()
+  readonly #kernel: Gateway
+  readonly #natloom: Gateway
+  readonly #settings: Settings
+  readonly #differences: Difference[] = []
+  readonly #began = performance.now()
+  #sequences = 0
+  #alike = 0
+
+  constructor(kernel: Gateway, natloom: Gateway, settings: Settings) {
+    this.#kernel = kernel
+    this.#natloom = natloom
+    this.#settings = settings
+  }
+
+  run(sequences: readonly Sequence[]): void {
+    for (let first = 0; first < sequences.length; first += LOT) {
+      const lot = sequences.slice(first, first + LOT)
+      const compared = this.#compare(lot, (sequence, seen) => this.coverage.add(sequence, seen, this.#settings))
+      for (const { alike, difference } of compared) {
+        this.#alike += alike
+        if (difference) this.#differences.push(difference)
+      }
+      this.#sequences += lot.length
+    }
+  }
+
+  #compare(
+    lot: readonly Sequence[],
+    each: (sequence: Sequence, seen: readonly Observation[]) => void = () => {},
+  ): Compared[] {
+    const kernel = this.#kernel.run(lot)
+    const natloom = this.#natloom.run(lot)
+    return lot.map((sequence, i) => {
+      each(sequence, kernel[i]!)
+      return compare(sequence, kernel[i]!, natloom[i]!, this.#settings)
+    })
+  }
+
+  /** Minimizes one sequence of each kind of difference that is not intended. */
+  report(): Report {
+    const seconds = (performance.now() - this.#began) / 1000
+    const intended: Record<string, number> = {}
+    const kinds = new Map<string, Difference[]>()
+    for (const difference of this.#differences) {
+      const rule = ruleFor(difference)
+      const kind = kindOfDifference(difference)
+      if (rule) intended[rule.name] = (intended[rule.name] ?? 0) + 1
+      else kinds.set(kind, [...(kinds.get(kind) ?? []), difference])
+    }
+    const faults = [...kinds].map(([kind, shown]) => {
+      const shortest = shown.reduce((a, b) => (a.step <= b.step ? a : b))
+      const least = minimize(shortest, (sequences) => this.#compare(sequences))
+      return { kind, count: shown.length, script: story(least) }
+    })
+    return {
+      settings: this.#settings,
+      sequences: this.#sequences,
+      segments: this.coverage.segments,
+      alike: this.#alike,
+      intended,
+      faults: faults.toSorted((a, b) => b.count - a.count),
+      coverage: this.coverage.counts,
+      missing: this.coverage.missing,
+      disagreements: this.coverage.disagreements,
+      seconds: Math.round(seconds * 10) / 10,
+    }
+  }
+}
+
+export function printReport(report: Report, coverage: Coverage): string {
+  const { settings, sequences, segments, alike, intended, faults, seconds } = report
+  return [
+    `pickup ${settings.pickup ? 'on' : 'off'}, ${settings.liberal ? 'liberal' : 'strict'}: ${sequences} sequences, ${segments} segments, ${alike} compared and alike, ${seconds} s`,
+    '',
+    coverage.print(),
+    '',
+    ...Object.entries(intended).map(([name, count]) => `intended, ${count} times: ${name}`),
+    ...faults.map(({ kind, count, script }) => `\n${count} times: ${kind}\n${script}`),
+  ].join('\n')
+}
