@@ -46,20 +46,23 @@ export function compare(
 
 function isAlike(a: Observation, b: Observation): boolean {
   if ((a.arrived === undefined) !== (b.arrived === undefined)) return false
-  if (a.arrived && b.arrived && Buffer.compare(a.arrived, b.arrived) !== 0) return false
+  if (haveOtherBytes(a, b)) return false
   return describeTracked(a.tracked) === describeTracked(b.tracked)
 }
 
 export const ruleFor = (difference: Difference): Intended | undefined => INTENDED.find(({ holds }) => holds(difference))
 
-/** Differences of one kind: the same cell met for the same reason, the same results. */
+/** Differences of one kind: the same cell met for the same reason, the same results; whichever side began. */
 export function kindOfDifference({ judged, kernel, natloom }: Difference): string {
   const { cell, reason } = judged
   const where = cell ? `${cell.state} ${cell.reply ? 'reply' : 'original'} ${cell.kind}` : 'no cell'
-  const bytes =
-    kernel.arrived && natloom.arrived && Buffer.compare(kernel.arrived, natloom.arrived) !== 0 ? ', other bytes' : ''
-  return `${where} (${reason}): kernel ${describe(kernel)}; natloom ${describe(natloom)}${bytes}`
+  const result = (seen: Observation): string => describe(seen).replace(/ from (inside|outside)$/, '')
+  const bytes = haveOtherBytes(kernel, natloom) ? ', other bytes' : ''
+  return `${where} (${reason}): kernel ${result(kernel)}; natloom ${result(natloom)}${bytes}`
 }
+
+const haveOtherBytes = ({ arrived: a }: Observation, { arrived: b }: Observation): boolean =>
+  a !== undefined && b !== undefined && Buffer.compare(a, b) !== 0
 
 /** The sequence as a script, with what both have shown after each segment. */
 export function story({ sequence, step, segment, kernel, natloom }: Difference): string {

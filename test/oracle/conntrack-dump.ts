@@ -13,7 +13,7 @@ const AF_INET = 2
 const FIXED = Uint8Array.of(AF_INET, 0, 0, 0)
 const FIXED_BYTES = 4
 
-const CTA = { original: 1, status: 3, protoinfo: 4, countersOriginal: 9, countersReply: 10 }
+const CTA = { original: 1, status: 3, protoinfo: 4, countersOriginal: 9, countersReply: 10, id: 12 }
 const TUPLE = { ip: 1, proto: 2, source: 1, number: 1, sourcePort: 2, destinationPort: 3 }
 const PROTOINFO = { tcp: 1, state: 1 }
 const COUNTERS = { packets: 1 }
@@ -23,6 +23,8 @@ const DYING = 0x200
 const TCP = 6
 
 export interface Entry {
+  /** The kernel's own number for it: another entry for the same tuple has another one. */
+  readonly id: number
   /** Of the original direction. */
   readonly sourceAddress: number
   readonly sourcePort: number
@@ -71,6 +73,7 @@ function entryOf({ body }: Message): Entry | undefined {
     return Number(count.getBigUint64(0))
   }
   return {
+    id: all.get(CTA.id)!.getUint32(0),
     sourceAddress: within(tuple, TUPLE.ip).get(TUPLE.source)!.getInt32(0, true),
     sourcePort: proto.get(TUPLE.sourcePort)!.getUint16(0),
     destinationPort: proto.get(TUPLE.destinationPort)!.getUint16(0),

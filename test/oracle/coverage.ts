@@ -17,9 +17,9 @@ export class Coverage {
   segments = 0
 
   constructor() {
+    // A packet without an entry is original.
     for (const state of TCP_STATES)
       for (const kind of SEGMENTS)
-        // A packet without an entry is original.
         for (const direction of ['original', 'reply'])
           if (direction === 'original' || state !== 'NONE') this.#counts.set(`cell ${state} ${direction} ${kind}`, 0)
     for (const test of WINDOW_TESTS) this.#counts.set(`window ${test} failed alone`, 0)
@@ -106,5 +106,5 @@ function differs({ entry }: ReferenceTracker, { outcome, reason }: Judged, seen:
   if ((outcome === 'invalid') === (seen.arrived !== undefined)) return said
   if (describeTracked(expected) !== describeTracked(seen.tracked)) return said
   const counts = outcome === 'accepted' && reason !== 'syn-again'
-  return entry && counts !== seen.counted ? said : undefined
+  return entry && seen.counted === !counts ? said : undefined
 }

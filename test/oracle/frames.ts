@@ -12,7 +12,7 @@ import { onWire, otherEnd, type Segment, type Sequence, sideOf } from './script.
 
 /** Ports of the sequences under way: within the test gateway's. */
 export const FIRST_PORT = 16384
-export const MOST_AT_ONCE = 4096
+export const MOST_AT_ONCE = 1024
 export const SERVER_PORT = 80
 /** Forwarded to the same port of the inside host. */
 export const FORWARDED_PORT = 8080

@@ -2,6 +2,7 @@
 // would send next; now and then one is old, early, lost, forged, or stands exactly at the edge of a window. The
 // generator follows the gateway with the reference tracker: what the gateway drops, the other end never sees.
 
+import type { TcpState } from '../../src/conntrack/tcp-state.ts'
 import type { Random } from '../helpers/mutations.ts'
 import { connect, Endpoint, LARGEST, type Offer } from './endpoint.ts'
 import { type Entry, ReferenceTracker, type Settings } from './reference.ts'
@@ -9,6 +10,7 @@ import { type End, onWire, type Segment, type Sequence, type Side } from './scri
 
 const SHORTEST = 8
 const LONGEST = 22
+const GOALS: readonly TcpState[] = ['CLOSE_WAIT', 'LAST_ACK', 'LAST_ACK', 'TIME_WAIT', 'TIME_WAIT']
 /** One segment in so many is not what its end would send. */
 const DEVIATES = 4
 
@@ -23,6 +25,10 @@ class Generator {
   readonly #c: Endpoint
   readonly #s: Endpoint
   readonly #sent: Segment[] = []
+  /** What comes next in any case. */
+  readonly #due: (() => Segment)[] = []
+  /** A connection may be on its straight way to this state first, with nothing lost and nothing wrong. */
+  #goal: TcpState | undefined
 
   constructor(seed: number, random: Random, settings: Settings) {
     this.#random = random
@@ -32,6 +38,7 @@ class Generator {
     this.#s = new Endpoint('s', this.#offer())
     connect(this.#c, this.#s)
     this.#tracker = new ReferenceTracker(this.#frame, settings)
+    this.#goal = GOALS[random(2 * GOALS.length)]
   }
 
   /** Near the places where numbers wrap or signs change, as often as anywhere else. */
@@ -53,21 +60,45 @@ class Generator {
   sequence(): Sequence {
     const length = SHORTEST + this.#random(LONGEST - SHORTEST + 1)
     while (this.#sent.length < length) {
-      const made = this.#random(DEVIATES) === 0 ? this.#deviation() : this.#plausible()
+      if (this.#goal !== undefined && this.#tracker.entry?.state === this.#goal) this.#goAstray()
+      const made = this.#next()
       if (made) this.#send(made)
     }
     return { ...this.#frame, segments: this.#sent }
+  }
+
+  /** There, what comes next is something that doesn't belong there. */
+  #goAstray(): void {
+    this.#goal = undefined
+    for (let i = 0; i < 3; i++) this.#due.push(() => this.#deviation())
+  }
+
+  #next(): Segment | undefined {
+    if (this.#goal) return this.#straight()
+    const due = this.#due.shift()
+    if (due) return due()
+    return this.#random(DEVIATES) === 0 ? this.#deviation() : this.#plausible()
+  }
+
+  /** The next segment of a connection that is opened, used once and closed by c. */
+  #straight(): Segment {
+    const [c, s] = [this.#c, this.#s]
+    if (s.expected === undefined) return c.syn()
+    if (c.expected === undefined) return s.synAck()
+    if (!c.finSent) return c.acked === 0 || this.#tracker.entry?.state === 'SYN_RECV' ? c.data(10) : c.fin(0)
+    if (this.#tracker.entry?.state === 'FIN_WAIT') return s.ack()
+    return s.finSent ? c.ack() : s.fin(0)
   }
 
   #send(made: Segment): void {
     const [from, to] = made.end === 'c' ? [this.#c, this.#s] : [this.#s, this.#c]
     from.hasSent(made)
     // Lost before the gateway.
-    if (this.#random(25) === 0) return
+    if (!this.#goal && this.#random(25) === 0) return
     this.#sent.push(made)
     const passes = this.#tracker.judge(made).outcome !== 'invalid'
     // Lost behind the gateway.
-    if (passes && this.#random(25) !== 0) to.hasReceived(made)
+    if (passes && (this.#goal || this.#random(25) !== 0)) to.hasReceived(made)
   }
 
   /** What an end would send next, by what both have seen. */
@@ -149,7 +180,8 @@ class Generator {
   /** Something that no end in its right mind would send at this moment. */
   #deviation(): Segment {
     const end = this.#random(2) === 0 ? this.#c : this.#s
-    const choice = this.#random(12)
+    const choice = this.#random(13)
+    if (choice === 12) return this.#challenged()
     if (choice === 0)
       return end.make(this.#pick(['', 'F', 'P', 'U', 'SF', 'SR', 'SFA', 'FR', 'RU', 'SAU', 'SRA']), end.next)
     if (choice === 1) return { ...end.data(10), badChecksum: true }
@@ -163,6 +195,13 @@ class Generator {
         ack: this.#pick([end.expected ?? 0, 0, 1, (end.expected ?? 0) + 1, 100_000]),
       },
     )
+  }
+
+  /** A SYN into the middle of a connection, and the answer of an end that holds by RFC 5961 section 4. */
+  #challenged(): Segment {
+    this.#due.unshift(() => this.#s.ack())
+    if (this.#random(2) === 0) this.#due.push(() => this.#c.make('R', this.#s.expected ?? 0))
+    return this.#c.make('S', this.#c.next + 100_000, { ack: 0 })
   }
 
   #anyFlags(): string {

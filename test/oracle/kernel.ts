@@ -75,7 +75,8 @@ export class KernelGateway implements Gateway {
   #markers = 0
 
   constructor(hosts: Hosts) {
-    const { lan, gateway, outside } = (this.#hosts = hosts)
+    this.#hosts = hosts
+    const { lan, gateway, outside } = hosts
     for (const host of Object.values(hosts))
       host.exec('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1')
     veth(gateway, 'lan0', lan, 'far0')
@@ -107,7 +108,7 @@ export class KernelGateway implements Gateway {
     if (sequences.length > MOST_AT_ONCE) throw new RangeError(`${sequences.length} sequences at once`)
     this.#dump.flush()
     const seen: Observation[][] = sequences.map(() => [])
-    const packets = new Map<number, number>()
+    const known = new Map<number, Entry>()
     const longest = Math.max(...sequences.map(({ segments }) => segments.length))
     for (let step = 0; step < longest; step++) {
       const slots = sequences.flatMap(({ segments }, slot) => (step < segments.length ? [slot] : []))
@@ -116,15 +117,13 @@ export class KernelGateway implements Gateway {
       for (const slot of slots) {
         const side = sideOf(sequences[slot]!, sequences[slot]!.segments[step]!.end)
         const entry = entries.get(slot)
-        const before = packets.get(slot) ?? 0
-        const count = entry ? entry.packets[0] + entry.packets[1] : 0
-        packets.set(slot, count)
+        const before = known.get(slot)
+        if (entry) known.set(slot, entry)
         seen[slot]!.push({
           arrived: arrived[other(side)].get(slot),
           answers: arrived[side].has(slot) ? 1 : 0,
           tracked: entry && trackedOf(entry),
-          // A count that is lower than before is that of a new entry for the same tuple.
-          counted: entry && (count > before || count === 1),
+          counted: entry && hasCounted(entry, before),
         })
       }
     }
@@ -163,6 +162,14 @@ export class KernelGateway implements Gateway {
 
 const other = (side: Side): Side => (side === 'inside' ? 'outside' : 'inside')
 const REMOTE = parseAddress(SERVER)
+
+const packetsOf = ({ packets: [original, reply] }: Entry): number => original + reply
+
+/** Undefined if it can't be told: an entry with one packet may be another one in the same place, with the same id. */
+function hasCounted(entry: Entry, before: Entry | undefined): boolean | undefined {
+  if (entry.id !== before?.id || packetsOf(entry) > packetsOf(before)) return true
+  return packetsOf(entry) === 1 ? undefined : false
+}
 
 const slotOf = ({ sourcePort, destinationPort }: Entry): number =>
   (sourcePort >= FIRST_PORT ? sourcePort : destinationPort) - FIRST_PORT

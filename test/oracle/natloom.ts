@@ -18,7 +18,7 @@ export class NatloomGateway implements Gateway {
 
   static async start(options: GatewayOptions = {}): Promise<NatloomGateway> {
     const gateway = await ShardGateway.start({
-      connections: 2 * MOST_AT_ONCE,
+      connections: MOST_AT_ONCE,
       forwards: [
         {
           protocol: PROTO_TCP,

@@ -8,15 +8,17 @@ import { machine } from '../../bench/machine.ts'
 import { revisionAt } from '../../bench/other-build.ts'
 import { randomOf } from '../helpers/mutations.ts'
 import { testNamespace } from '../leftovers.ts'
+import { MOST_AT_ONCE } from './frames.ts'
 import { generate } from './generator.ts'
 import { INTENDED, MOST_INTENDED } from './intended.ts'
 import { type Hosts, KernelGateway } from './kernel.ts'
 import { NatloomGateway } from './natloom.ts'
 import type { Settings } from './reference.ts'
+import { parseSequence } from './script.ts'
 import { scriptedSequences } from './scripted.ts'
 import { printReport, type Report, Trial } from './trial.ts'
 
-const SHORT = 1500
+const SHORT = 2000
 const asked = Number(process.env.NLT_ORACLE ?? 0)
 const GENERATED = asked || SHORT
 const SEED = Number(process.env.NLT_SEED ?? 20_261_130)
@@ -60,6 +62,15 @@ afterAll(() => {
 it('has at least 300 scripted sequences, and at most 20 differences that are meant', () => {
   expect(scriptedSequences().length).toBeGreaterThanOrEqual(LEAST_SCRIPTED)
   expect(INTENDED.length).toBeLessThanOrEqual(MOST_INTENDED)
+})
+
+it('no frame that passes comes after its marker', () => {
+  kernel.set(AT[0]!)
+  const lines = ['c S 0', 's SA 0 ack 1', ...Array.from({ length: 30 }, (_, i) => `${i % 2 ? 's' : 'c'} A 1 ack 1`)]
+  const sequences = Array.from({ length: MOST_AT_ONCE }, (_, i) =>
+    parseSequence(`passes ${i}`, [`open ${i % 2 ? 'inside' : 'outside'}`, ...lines].join('\n')),
+  )
+  for (const seen of kernel.run(sequences)) expect(seen.every(({ arrived }) => arrived !== undefined)).toBe(true)
 })
 
 describe.each(AT)('TCP sequences, pickup $pickup, liberal $liberal', (settings) => {

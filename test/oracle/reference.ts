@@ -181,7 +181,8 @@ export class ReferenceTracker {
       const reset = judgeReset(entry, numbers, reply)
       if (reset === 'under') return { outcome: 'invalid', reason: 'rst-under' }
       if (reset === 'not exact') next = before
-      skipsWindows = reset === 'close' || answersOutOfSync(entry, numbers, reply, reset)
+      const mayAnswer = reset === 'unknown' || reset === 'not exact'
+      skipsWindows = reset === 'close' || (mayAnswer && answersOutOfSync(entry, numbers, reply))
     }
     if (!skipsWindows) {
       const windows = this.#inWindow(entry, numbers, kind, reply)
@@ -301,12 +302,18 @@ function isChallenge({ last }: Entry, reply: boolean): boolean {
   return isOne
 }
 
+/**
+ * A reset closes at once what is closing anyway; is below what its receiver has acknowledged; isn't exact, so that its
+ * receiver may challenge it; has to be within the windows; or nothing is known to hold it against.
+ */
+type ResetKind = 'close' | 'under' | 'not exact' | 'check' | 'unknown'
+
 /** RFC 5961 section 3: only a reset with exactly the expected number closes. */
-function judgeReset(entry: Entry, { seq }: Numbers, reply: boolean): 'close' | 'check' | 'under' | 'not exact' {
+function judgeReset(entry: Entry, { seq }: Numbers, reply: boolean): ResetKind {
   if (CLOSING.includes(entry.state)) return 'close'
   const { maxAck } = entry.ends[reply ? 0 : 1]
   const { last } = entry
-  if (maxAck === undefined || last.kind === 'syn') return 'check'
+  if (maxAck === undefined || last.kind === 'syn') return 'unknown'
   const isEstablished = entry.state === 'ESTABLISHED' && entry.assured
   if (seq === 0 && !isEstablished) return 'check'
   if (compare(seq, maxAck) < 0) return 'under'
@@ -316,11 +323,11 @@ function judgeReset(entry: Entry, { seq }: Numbers, reply: boolean): 'close' | '
 }
 
 /** A reset that answers something which was let through although the gateway may have been out of sync. */
-function answersOutOfSync(entry: Entry, { seq, ack }: Numbers, reply: boolean, reset: string): boolean {
+function answersOutOfSync(entry: Entry, { seq, ack }: Numbers, reply: boolean): boolean {
   const { last } = entry
   const answersSyn = entry.seenReply && last.kind === 'syn' && last.reply !== reply
   const answersAck = !entry.assured && last.kind === 'ack'
-  if ((answersSyn || answersAck) && ack === last.end && reset !== 'close') return true
+  if ((answersSyn || answersAck) && ack === last.end) return true
   return entry.state === 'SYN_SENT' && last.kind === 'ack' && last.reply && seq === last.ack
 }
 
