@@ -19,6 +19,7 @@ export class NatloomGateway implements Gateway {
   static async start(options: GatewayOptions = {}): Promise<NatloomGateway> {
     const gateway = await ShardGateway.start({
       connections: MOST_AT_ONCE,
+      ports: [FIRST_PORT, FIRST_PORT + MOST_AT_ONCE - 1],
       forwards: [
         {
           protocol: PROTO_TCP,
