@@ -55,6 +55,10 @@ export interface Judged {
   readonly failed?: readonly WindowTest[]
 }
 
+interface Failed {
+  readonly failed: readonly WindowTest[]
+}
+
 /** What is remembered of the segment before. */
 interface Last {
   kind: Kind | undefined
@@ -176,6 +180,7 @@ export class ReferenceTracker {
     if (next === 'SYN_SENT2') entry.simultaneous = true
     if (next === 'SYN_RECV' && reply && kind === 'ack' && entry.simultaneous) next = 'ESTABLISHED'
 
+    let failed: readonly WindowTest[] = []
     let skipsWindows = false
     if (kind === 'rst') {
       const reset = judgeReset(entry, numbers, reply)
@@ -186,7 +191,8 @@ export class ReferenceTracker {
     }
     if (!skipsWindows) {
       const windows = this.#inWindow(entry, numbers, kind, reply)
-      if (windows) return windows
+      if ('outcome' in windows) return windows
+      failed = windows.failed
     }
     return {
       outcome: 'accepted',
@@ -195,14 +201,14 @@ export class ReferenceTracker {
     }
   }
 
-  /** undefined: all windows are kept, or nobody minds. */
-  #inWindow(entry: Entry, given: Numbers, kind: Kind, reply: boolean): Omit<Judged, 'cell'> | undefined {
+  /** The tests that it fails; with a verdict if it is one that somebody minds. */
+  #inWindow(entry: Entry, given: Numbers, kind: Kind, reply: boolean): Omit<Judged, 'cell'> | Failed {
     const [sender, receiver] = reply ? [entry.ends[1], entry.ends[0]] : entry.ends
     const isOpening = entry.state === 'SYN_SENT' || entry.state === 'SYN_RECV'
     if (given.isSyn && (sender.maxWin === 0 || (isOpening && compare(given.end, sender.end) > 0))) {
       const isFirst = sender.maxWin === 0
       beginWithSyn(sender, receiver, given, reply)
-      if (!given.hasAck && (isFirst || reply)) return undefined
+      if (!given.hasAck && (isFirst || reply)) return { failed: [] }
     } else if (sender.maxWin === 0) {
       beginInTheMiddle(sender, receiver, given)
     }
@@ -216,10 +222,10 @@ export class ReferenceTracker {
     if (outcome === 'within') {
       advance(sender, receiver, numbers)
       if (kind === 'ack') Object.assign(entry.last, { reply, ack, end, window: given.window })
-      return undefined
+      return { failed }
     }
     if (outcome === 'overshoot') sender.end = end
-    if (sender.liberal || this.#settings.liberal) return undefined
+    if (sender.liberal || this.#settings.liberal) return { failed }
     const reason = REASON[outcome]
     if (!isInvalid(reason)) return { outcome: 'ignored', reason, failed }
     noteInvalidClosing(entry, kind, reply)

@@ -36,7 +36,7 @@ export interface Report {
 }
 
 export class Trial {
-  readonly coverage = new Coverage()
+  readonly coverage: Coverage
   readonly #kernel: Gateway
   readonly #natloom: Gateway
   readonly #settings: Settings
@@ -49,6 +49,7 @@ export class Trial {
     this.#kernel = kernel
     this.#natloom = natloom
     this.#settings = settings
+    this.coverage = new Coverage(settings)
   }
 
   run(sequences: readonly Sequence[]): void {
