@@ -5,7 +5,7 @@
 import { INTENDED, type Intended } from './intended.ts'
 import { describe, describeTracked, type Observation } from './observation.ts'
 import { type Judged, ReferenceTracker, type Settings } from './reference.ts'
-import { printSegment, type Segment, type Sequence } from './script.ts'
+import { printHead, printSegment, type Segment, type Sequence } from './script.ts'
 
 export interface Difference {
   readonly sequence: Sequence
@@ -68,7 +68,7 @@ const haveOtherBytes = ({ arrived: a }: Observation, { arrived: b }: Observation
 export function story({ sequence, step, segment, kernel, natloom }: Difference): string {
   const lines = sequence.segments.slice(0, step).map(printSegment)
   return [
-    `open ${sequence.opener} isn ${sequence.isn.join(' ')}`,
+    printHead(sequence),
     ...lines,
     `${printSegment(segment)}`,
     `   kernel:  ${describe(kernel)}`,

@@ -11,7 +11,7 @@ import {
   ReferenceTracker,
   type Settings,
 } from './reference.ts'
-import { printSegment, type Segment, type Sequence } from './script.ts'
+import { printHead, printSegment, type Segment, type Sequence } from './script.ts'
 
 export const AT_LEAST = 20
 const WINDOW_TESTS = ['I', 'II', 'III', 'IV'] as const
@@ -48,11 +48,7 @@ export class Coverage {
       const disagreement = differs(tracker, judged, seen[step]!)
       if (disagreement) {
         const story = sequence.segments.slice(0, step + 1).map((s, i) => `${printSegment(s)}   # ${describe(seen[i]!)}`)
-        this.disagreements.push(
-          [`${sequence.name}: ${disagreement}`, `open ${sequence.opener} isn ${sequence.isn.join(' ')}`, ...story].join(
-            '\n',
-          ),
-        )
+        this.disagreements.push([`${sequence.name}: ${disagreement}`, printHead(sequence), ...story].join('\n'))
         return
       }
       this.#count(judged)

@@ -14,6 +14,12 @@ import { onWire, otherEnd, type Segment, type Sequence, sideOf } from './script.
 export const FIRST_PORT = 16384
 export const MOST_AT_ONCE = 1024
 export const SERVER_PORT = 80
+/** The server that a helper reads. */
+export const HELPED_PORT = 21
+/** What a client announces, and six characters as it is written, as its place in a script has. */
+const announced = (slot: number): string => `${72 + Math.floor(slot / 128)},${100 + (slot % 128)}`
+/** Announced ports lie in these. */
+export const ANNOUNCED = { first: 72 << 8, last: (81 << 8) - 1 }
 /** Forwarded to the same port of the inside host. */
 export const FORWARDED_PORT = 8080
 
@@ -27,7 +33,9 @@ export function frameOf(sequence: Sequence, at: Segment, slot: number, step: num
   const side = sideOf(sequence, at.end)
   const port = FIRST_PORT + slot
   const isOpenedInside = sequence.opener === 'inside'
-  const [insidePort, outsidePort] = isOpenedInside ? [port, SERVER_PORT] : [FORWARDED_PORT, port]
+  const [insidePort, outsidePort] = isOpenedInside
+    ? [port, sequence.helped ? HELPED_PORT : SERVER_PORT]
+    : [FORWARDED_PORT, port]
   const fromInside = side === 'inside'
   const length = build(mem, VIRTIO, {
     eth: fromInside ? { src: MAC.host, dst: MAC.lan } : { src: MAC.server, dst: MAC.wan },
@@ -41,7 +49,7 @@ export function frameOf(sequence: Sequence, at: Segment, slot: number, step: num
       window: at.window,
       options: optionsOf(sequence, at),
     },
-    payload: new Uint8Array(at.length).fill(0x61),
+    payload: at.text ? at.text.replace('{port}', announced(slot)) : new Uint8Array(at.length).fill(0x61),
   })
   if (at.urgent > 0) tcp.setUrgent(mem, TCP_AT, at.urgent)
   if (at.dataOffset > 0) tcp.setHeaderLen(mem, TCP_AT, at.dataOffset * 4)

@@ -5,12 +5,15 @@
 import type { TcpState } from '../../src/conntrack/tcp-state.ts'
 import type { Random } from '../helpers/mutations.ts'
 import { connect, Endpoint, LARGEST, type Offer } from './endpoint.ts'
-import { type Entry, ReferenceTracker, type Settings } from './reference.ts'
+import { type Entry, GAINED, ReferenceTracker, type Settings } from './reference.ts'
 import { type End, onWire, type Segment, type Sequence, type Side } from './script.ts'
 
 const SHORTEST = 8
 const LONGEST = 22
+const ANNOUNCEMENT = 'PORT 10,0,0,5,{port}\r\n'
 const GOALS: readonly TcpState[] = ['CLOSE_WAIT', 'LAST_ACK', 'LAST_ACK', 'TIME_WAIT', 'TIME_WAIT']
+/** One sequence in so many has a helper's edit. */
+const HELPED = 6
 /** One segment in so many is not what its end would send. */
 const DEVIATES = 4
 
@@ -29,16 +32,20 @@ class Generator {
   readonly #due: (() => Segment)[] = []
   /** A connection may be on its straight way to this state first, with nothing lost and nothing wrong. */
   #goal: TcpState | undefined
+  /** Nothing is lost. */
+  #isStraight = false
 
   constructor(seed: number, random: Random, settings: Settings) {
     this.#random = random
-    const opener: Side = random(2) === 0 ? 'inside' : 'outside'
-    this.#frame = { name: `generated ${seed}`, opener, isn: [this.#isn(), this.#isn()], segments: [] }
+    const helped = random(HELPED) === 0
+    const opener: Side = helped || random(2) === 0 ? 'inside' : 'outside'
+    this.#frame = { name: `generated ${seed}`, opener, helped, isn: [this.#isn(), this.#isn()], segments: [] }
     this.#c = new Endpoint('c', this.#offer())
     this.#s = new Endpoint('s', this.#offer())
     connect(this.#c, this.#s)
     this.#tracker = new ReferenceTracker(this.#frame, settings)
-    this.#goal = GOALS[random(2 * GOALS.length)]
+    if (helped) this.#announce()
+    else this.#goal = GOALS[random(2 * GOALS.length)]
   }
 
   /** Near the places where numbers wrap or signs change, as often as anywhere else. */
@@ -55,6 +62,14 @@ class Generator {
 
   #pick<T>(choices: readonly T[]): T {
     return choices[this.#random(choices.length)]!
+  }
+
+  /** A connection to a server that a helper reads: it is opened, used, and announces an endpoint. */
+  #announce(): void {
+    const [c, s] = [this.#c, this.#s]
+    const line = (end: Endpoint, text: string) => () => end.make('PA', end.next, { text, length: text.length })
+    this.#due.push(c.syn, s.synAck, c.ack, line(s, '220 x\r\n'), line(c, 'USER annA\r\n'), s.ack, line(c, ANNOUNCEMENT))
+    this.#isStraight = true
   }
 
   sequence(): Sequence {
@@ -76,6 +91,7 @@ class Generator {
   #next(): Segment | undefined {
     if (this.#goal) return this.#straight()
     const due = this.#due.shift()
+    if (this.#due.length === 0) this.#isStraight = false
     if (due) return due()
     return this.#random(DEVIATES) === 0 ? this.#deviation() : this.#plausible()
   }
@@ -94,11 +110,33 @@ class Generator {
     const [from, to] = made.end === 'c' ? [this.#c, this.#s] : [this.#s, this.#c]
     from.hasSent(made)
     // Lost before the gateway.
-    if (!this.#goal && this.#random(25) === 0) return
+    const isStraight = this.#goal !== undefined || this.#isStraight
+    if (!isStraight && this.#random(25) === 0) return
     this.#sent.push(made)
     const passes = this.#tracker.judge(made).outcome !== 'invalid'
     // Lost behind the gateway.
-    if (passes && (this.#goal || this.#random(25) !== 0)) to.hasReceived(made)
+    if (passes && (isStraight || this.#random(25) !== 0)) to.hasReceived(this.#translated(made))
+  }
+
+  /** As it comes to the other end, when a helper has made an announcement longer. */
+  #translated(made: Segment): Segment {
+    const [at] = this.#tracker.edits
+    if (at === undefined) return made
+    if (made.end === 's') return made.ack - 1 > at ? { ...made, ack: made.ack - GAINED } : made
+    if (made.seq === at) return { ...made, length: made.length + (made.text === '' ? 0 : GAINED) }
+    return made.seq > at ? { ...made, seq: made.seq + GAINED } : made
+  }
+
+  /** How much higher s sees c's numbers. */
+  #gained(of: End): number {
+    return of === 'c' && this.#tracker.edits.length > 0 ? GAINED : 0
+  }
+
+  /** Data that is not acknowledged; of an announcement all, since half a line is another matter. */
+  #again(end: Endpoint): Segment {
+    if (end.acked >= end.next) return end.ack()
+    const sent = this.#frame.helped ? this.#sent.findLast((made) => made.end === end.end && made.length > 0) : undefined
+    return sent ?? end.again(Math.min(LARGEST, end.next - end.acked))
   }
 
   /** What an end would send next, by what both have seen. */
@@ -116,7 +154,7 @@ class Generator {
       () => this.#data(end),
       () => this.#data(end),
       () => this.#data(end),
-      () => (end.acked < end.next ? end.again(Math.min(LARGEST, end.next - end.acked)) : end.ack()),
+      () => this.#again(end),
       () => this.#window(end),
       () => this.#keepAlive(end),
       () => this.#sack(end),
@@ -164,7 +202,8 @@ class Generator {
   #sack(end: Endpoint): Segment {
     const peer = end === this.#c ? this.#s : this.#c
     const from = end.expected ?? 0
-    const right = this.#random(8) === 0 ? peer.next + 1 : peer.next
+    const highest = peer.next + this.#gained(peer.end)
+    const right = this.#random(8) === 0 ? highest + 1 : highest
     return end.make('A', end.next, { options: { sack: [[from + 1, right]] } })
   }
 
@@ -226,7 +265,7 @@ class Generator {
     ]
     const ackEdges = [receiver.end, receiver.end - Math.max(66_000, sender.maxWin), receiver.maxEnd]
     if (this.#random(2) === 0) return end.make(flags, relative(this.#pick(seqEdges) + offset, end.end), { length })
-    const ack = relative(this.#pick(ackEdges) + offset, peer)
+    const ack = relative(this.#pick(ackEdges) + offset, peer) + this.#gained(peer)
     return end.make(flags.includes('A') ? flags : 'A', end.next, { length, ack })
   }
 }

@@ -35,7 +35,7 @@ import { EXTERNAL, HOST, LAN_ADDRESS, MAC, ROUTER, SERVER } from '../datapath/ne
 import { inside } from '../host/inside.ts'
 import { PATIENCE_MS } from '../patience.ts'
 import { ConntrackDump, type Entry } from './conntrack-dump.ts'
-import { FIRST_PORT, FORWARDED_PORT, frameOf, MOST_AT_ONCE, placeOf } from './frames.ts'
+import { FIRST_PORT, FORWARDED_PORT, frameOf, HELPED_PORT, MOST_AT_ONCE, placeOf } from './frames.ts'
 import type { Gateway, Observation, Tracked } from './observation.ts'
 import { type Sequence, type Side, sideOf } from './script.ts'
 
@@ -62,6 +62,8 @@ const SIDES = ['inside', 'outside'] as const
 
 const RULES = `
 table ip oracle {
+  ct helper ftp { type "ftp" protocol tcp; l3proto ip; }
+  chain helpers { type filter hook prerouting priority -150; tcp dport ${HELPED_PORT} ct helper set "ftp"; }
   chain forward { type filter hook forward priority 0; policy accept; ct state invalid counter drop; }
   chain input { type filter hook input priority 0; policy drop; }
   chain prerouting { type nat hook prerouting priority -100; iifname wan0 tcp dport ${FORWARDED_PORT} dnat to ${HOST}; }

@@ -1,12 +1,13 @@
 // natloom as a gateway under the same frames: one shard in this process (datapath/gateway.ts), told to translate as the
 // kernel's masquerade does, which keeps source ports and lets in only who was sent to.
 
+import { BUILTIN } from '../../src/helpers/builtin.ts'
 import { parseAddress } from '../../src/wire/address.ts'
 import { PROTO_TCP } from '../../src/wire/ipv4.ts'
 import { type GatewayOptions, Gateway as ShardGateway } from '../datapath/gateway.ts'
 import { HOST } from '../datapath/network.ts'
 import { type Connection, connectionsOf } from '../datapath/tables.ts'
-import { FIRST_PORT, FORWARDED_PORT, frameOf, MOST_AT_ONCE } from './frames.ts'
+import { ANNOUNCED, FIRST_PORT, FORWARDED_PORT, frameOf, MOST_AT_ONCE } from './frames.ts'
 import type { Gateway, Observation, Tracked } from './observation.ts'
 import { type Sequence, sideOf } from './script.ts'
 
@@ -19,7 +20,7 @@ export class NatloomGateway implements Gateway {
   static async start(options: GatewayOptions = {}): Promise<NatloomGateway> {
     const gateway = await ShardGateway.start({
       connections: MOST_AT_ONCE,
-      ports: [FIRST_PORT, FIRST_PORT + MOST_AT_ONCE - 1],
+      ports: [FIRST_PORT, ANNOUNCED.last],
       forwards: [
         {
           protocol: PROTO_TCP,
@@ -33,6 +34,8 @@ export class NatloomGateway implements Gateway {
       ...options,
     })
     gateway.verifiesTransport = false
+    const ftp = BUILTIN.ftp!()
+    await gateway.help(ftp, [{ tuple: ftp.tuple }])
     return new NatloomGateway(gateway)
   }
 

@@ -31,6 +31,8 @@ export interface Numbers {
   readonly seq: number
   readonly end: number
   readonly ack: number
+  /** The acknowledgment as the segment has it, where a helper's edits have not been taken out. */
+  readonly rawAck: number
   readonly sack: number
   readonly window: number
   readonly isSyn: boolean

@@ -24,7 +24,7 @@ import {
   unknownEdges,
   type WindowTest,
 } from './reference-windows.ts'
-import { onWire, otherEnd, type Segment, type Sequence, type Side, sideOf } from './script.ts'
+import { type End, onWire, otherEnd, type Segment, type Sequence, type Side, sideOf } from './script.ts'
 
 export const INVALID_REASONS = [
   'header',
@@ -102,8 +102,13 @@ const isInvalid = (reason: Reason): boolean => (INVALID_REASONS as readonly stri
 export const kindOf = ({ flags }: Segment): Kind | undefined =>
   SEGMENTS[SEGMENT_OF[[...flags].reduce((bits, flag) => bits | FLAG[flag]!, 0)]!]
 
+/** By so much the address outside is longer than the one inside, in an announcement (datapath/network.ts). */
+export const GAINED = '203,0,113,1'.length - '10,0,0,5'.length
+
 export class ReferenceTracker {
   entry: Entry | undefined
+  /** Where the announcements begin that a helper has made longer, in c's numbers. */
+  readonly edits: number[] = []
   readonly #sequence: Sequence
   readonly #settings: Settings
 
@@ -126,7 +131,21 @@ export class ReferenceTracker {
     const judged = this.#track(entry, this.#numbers(segment, reply ? entry.ends[0] : entry.ends[1]), kind, reply)
     if (judged && judged.outcome !== 'invalid' && reply) entry.seenReply = true
     // The gateway forgets the connection and looks at the SYN as at a first packet.
+    if (judged && judged.outcome !== 'invalid' && this.#isAnnouncement(segment, entry)) this.edits.push(segment.seq)
     return { ...(judged ?? this.#first(segment, kind, from)), cell }
+  }
+
+  #isAnnouncement({ end, seq, text }: Segment, { seenReply }: Entry): boolean {
+    const isAnother = compare(seq, this.edits.at(-1) ?? 0) > 0
+    return this.#sequence.helped && end === 'c' && seenReply && isAnother && text.startsWith('PORT ')
+  }
+
+  /** How much higher than c's numbers an acknowledgment by s is, since a helper has changed lengths. */
+  #gainedBefore(end: End, ack: number): number {
+    const last = this.edits.at(-1)
+    if (end === 'c' || last === undefined) return 0
+    // Of all edits the kernel remembers where the last one is (nf_conntrack_seqadj.c).
+    return GAINED * (compare(ack - 1, last) > 0 ? this.edits.length : this.edits.length - 1)
   }
 
   #first(segment: Segment, kind: Kind, from: Side): Judged {
@@ -151,6 +170,7 @@ export class ReferenceTracker {
     if (kind === 'syn') readOffers(sender, numbers.offers)
     else for (const end of entry.ends) Object.assign(end, { sackOK: true, liberal: true })
     this.entry = entry
+    this.edits.length = 0
     return { ...this.#track(entry, numbers, kind, false)!, cell }
   }
 
@@ -169,7 +189,8 @@ export class ReferenceTracker {
     }
     let from: TcpState = before
     if (next === 'IGNORE') {
-      const answersNoted = kind === 'synack' && last.kind === 'syn' && last.reply !== reply && numbers.ack === last.end
+      const answersNoted =
+        kind === 'synack' && last.kind === 'syn' && last.reply !== reply && numbers.rawAck === last.end
       if (!answersNoted) return ignoredByTable(entry, numbers, kind, reply)
       beginAsNoted(entry)
       from = 'SYN_SENT'
@@ -197,7 +218,7 @@ export class ReferenceTracker {
     return {
       outcome: 'accepted',
       reason: this.#accept(entry, { kind, reply, from, next: next as TcpState }),
-      failed: [],
+      failed,
     }
   }
 
@@ -253,14 +274,18 @@ export class ReferenceTracker {
     const { end, flags, options, length, window } = segment
     const seq = onWire(this.#sequence, end, segment.seq)
     const hasAck = flags.includes('A')
-    const ack = hasAck || segment.ack !== 0 ? onWire(this.#sequence, otherEnd(end), segment.ack) : 0
-    const edges = receiver.sackOK
-      ? (options.sack ?? []).map(([, right]) => onWire(this.#sequence, otherEnd(end), right))
-      : []
+    const other = otherEnd(end)
+    const rawAck = hasAck || segment.ack !== 0 ? onWire(this.#sequence, other, segment.ack) : 0
+    // The kernel takes the same out of the edges of SACK as out of the acknowledgment.
+    const gained = this.#gainedBefore(end, segment.ack)
+    const ack = (rawAck - gained) >>> 0
+    const sack = receiver.sackOK ? (options.sack ?? []) : []
+    const edges = sack.map(([, right]) => onWire(this.#sequence, other, right - gained))
     return {
       seq,
       end: (seq + length + Number(flags.includes('S')) + Number(flags.includes('F'))) >>> 0,
       ack,
+      rawAck,
       sack: edges.reduce((highest, edge) => (compare(edge, highest) > 0 ? edge : highest), ack),
       window,
       isSyn: flags.includes('S'),
@@ -286,7 +311,7 @@ function ignoredByTable(entry: Entry, numbers: Numbers, kind: Kind, reply: boole
     entry.simultaneous = false
     Object.assign(last, { offers: numbers.offers, mayBeChallenged: entry.state === 'LAST_ACK' })
   }
-  if (entry.state === 'SYN_SENT' && kind === 'ack' && reply) last.ack = numbers.ack
+  if (entry.state === 'SYN_SENT' && kind === 'ack' && reply) last.ack = numbers.rawAck
   return { outcome: 'ignored', reason: 'table' }
 }
 
@@ -329,11 +354,11 @@ function judgeReset(entry: Entry, { seq }: Numbers, reply: boolean): ResetKind {
 }
 
 /** A reset that answers something which was let through although the gateway may have been out of sync. */
-function answersOutOfSync(entry: Entry, { seq, ack }: Numbers, reply: boolean): boolean {
+function answersOutOfSync(entry: Entry, { seq, rawAck }: Numbers, reply: boolean): boolean {
   const { last } = entry
   const answersSyn = entry.seenReply && last.kind === 'syn' && last.reply !== reply
   const answersAck = !entry.assured && last.kind === 'ack'
-  if ((answersSyn || answersAck) && ack === last.end) return true
+  if ((answersSyn || answersAck) && rawAck === last.end) return true
   return entry.state === 'SYN_SENT' && last.kind === 'ack' && last.reply && seq === last.ack
 }
 

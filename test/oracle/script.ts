@@ -7,6 +7,9 @@
 //   c PA 1+100 ack 1                     sequence number and, after the plus, bytes of data
 //   s A 1 ack 101 <sack 201:301>
 //   c R 101 badsum
+//   c PA 1"PORT 10,0,0,5,{port}\r\n" ack 1      data that a helper reads; {port} is a port of the sequence's own
+//
+// `open inside helped` has a server that an FTP helper is bound to.
 //
 // Numbers are counted from the initial sequence number of the end whose bytes they name, modulo 2^32, as tcpdump does.
 // After them: `win`, as sent (64240 unless said), `urg`, options in brackets, `badsum` for a wrong checksum, `doff` for
@@ -30,6 +33,8 @@ export interface Segment {
   readonly flags: string
   readonly seq: number
   readonly length: number
+  /** What the data is, if it matters; `length` is its length. */
+  readonly text: string
   readonly ack: number
   readonly window: number
   readonly urgent: number
@@ -43,13 +48,23 @@ export interface Sequence {
   readonly name: string
   /** The side that c is on. */
   readonly opener: Side
+  /** A helper reads the connection. */
+  readonly helped: boolean
   /** Of c and of s. */
   readonly isn: readonly [number, number]
   readonly segments: readonly Segment[]
 }
 
 export const DEFAULT_WINDOW = 64240
-const PLAIN = { ack: 0, window: DEFAULT_WINDOW, urgent: 0, options: {}, badChecksum: false, dataOffset: 0 } as const
+const PLAIN = {
+  text: '',
+  ack: 0,
+  window: DEFAULT_WINDOW,
+  urgent: 0,
+  options: {},
+  badChecksum: false,
+  dataOffset: 0,
+} as const
 
 export const segment = (end: End, flags: string, seq: number, more: Partial<Segment> = {}): Segment => ({
   ...PLAIN,
@@ -65,32 +80,36 @@ export function parseSequence(name: string, text: string): Sequence {
   const lines = text.split('\n').map((line) => line.replace(/#.*/, '').trim())
   let opener: Side = 'inside'
   let isn: readonly [number, number] = [1000, 5000]
+  let helped = false
   const segments: Segment[] = []
   for (const line of lines.filter(Boolean)) {
-    const head = /^open (inside|outside)(?: isn (\d+) (\d+))?$/.exec(line)
+    const head = /^open (inside|outside)( helped)?(?: isn (\d+) (\d+))?$/.exec(line)
     if (!head) {
       segments.push(parseSegment(line))
       continue
     }
     opener = head[1] as Side
-    if (head[2] !== undefined) isn = [Number(head[2]), Number(head[3])]
+    helped = head[2] !== undefined
+    if (head[3] !== undefined) isn = [Number(head[3]), Number(head[4])]
   }
-  return { name, opener, isn, segments }
+  return { name, opener, helped, isn, segments }
 }
 
 const LINE =
-  /^([cs]) (-|[SFRPUEWA]+) (-?\d+)(?:\+(\d+))?(?: ack (-?\d+))?(?: win (\d+))?(?: urg (\d+))?(?: <([^>]*)>)?( badsum)?(?: doff (\d+))?$/
+  /^([cs]) (-|[SFRPUEWA]+) (-?\d+)(?:\+(\d+)|"([^"]*)")?(?: ack (-?\d+))?(?: win (\d+))?(?: urg (\d+))?(?: <([^>]*)>)?( badsum)?(?: doff (\d+))?$/
 
 export function parseSegment(line: string): Segment {
   const match = LINE.exec(line)
   if (!match) throw new RangeError(`not a segment: ${line}`)
-  const [, end, flags, seq, length = '0', ack = '0', window, urgent = '0', options = '', badsum, dataOffset = '0'] =
-    match
+  const [, end, flags, seq, length = '0', quoted = '', ack = '0', window, urgent = '0', ...rest] = match
+  const [options = '', badsum, dataOffset = '0'] = rest
+  const text = quoted.replaceAll('\\r', '\r').replaceAll('\\n', '\n')
   return {
     end: end as End,
     flags: flags === '-' ? '' : flags!,
     seq: Number(seq),
-    length: Number(length),
+    length: text === '' ? Number(length) : text.length,
+    text,
     ack: Number(ack),
     window: window === undefined ? DEFAULT_WINDOW : Number(window),
     urgent: Number(urgent),
@@ -115,15 +134,20 @@ function parseOptions(text: string, line: string): Options {
   return sack.length > 0 ? { ...options, sack } : options
 }
 
-export function printSequence({ opener, isn, segments }: Sequence): string {
-  return [`open ${opener} isn ${isn[0]} ${isn[1]}`, ...segments.map(printSegment)].join('\n')
+export const printHead = ({ opener, helped, isn }: Sequence): string =>
+  `open ${opener}${helped ? ' helped' : ''} isn ${isn[0]} ${isn[1]}`
+
+export function printSequence(sequence: Sequence): string {
+  return [printHead(sequence), ...sequence.segments.map(printSegment)].join('\n')
 }
 
 export function printSegment(segment: Segment): string {
-  const { end, flags, seq, length, ack, window, urgent, badChecksum, dataOffset } = segment
+  const { end, flags, seq, length, text, ack, window, urgent, badChecksum, dataOffset } = segment
   const options = printOptions(segment.options)
+  const quoted = text.replaceAll('\r', '\\r').replaceAll('\n', '\\n')
+  const data = length === 0 ? '' : text === '' ? `+${length}` : `"${quoted}"`
   return [
-    `${end} ${flags || '-'} ${seq}${length > 0 ? `+${length}` : ''}`,
+    `${end} ${flags || '-'} ${seq}${data}`,
     ...(flags.includes('A') || ack !== 0 ? [`ack ${ack}`] : []),
     ...(window !== DEFAULT_WINDOW ? [`win ${window}`] : []),
     ...(urgent > 0 ? [`urg ${urgent}`] : []),

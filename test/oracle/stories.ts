@@ -7,6 +7,55 @@ interface Story {
 
 const HANDSHAKE = 'c S 0\ns SA 0 ack 1\nc A 1 ack 1\n'
 
+/** A login, and an announcement: what c sends from 12 to 34 comes to s as 12 to 37, for its address is longer there. */
+const PORT = 'PORT 10,0,0,5,{port}\\r\\n'
+const LOGIN = `open inside helped\nc S 0 <sackOK>\ns SA 0 ack 1 <sackOK>\nc A 1 ack 1\ns PA 1"220 x\\r\\n" ack 1\nc PA 1"USER annA\\r\\n" ack 8\ns A 8 ack 12\n`
+const ANNOUNCED = `${LOGIN}c PA 12"${PORT}" ack 8\n`
+
+const HELPED_STORIES: readonly Story[] = [
+  {
+    name: 'helped: acknowledged, data',
+    script: `${ANNOUNCED}s A 8 ack 37\ns PA 8+10 ack 37\nc A 34 ack 18\nc PA 34+10 ack 18\ns A 18 ack 47`,
+  },
+  {
+    name: 'helped: announcement again',
+    script: `${ANNOUNCED}c PA 12"${PORT}" ack 8\ns A 8 ack 37\nc PA 34+10 ack 8\ns A 8 ack 47`,
+  },
+  {
+    name: 'helped: acknowledged late',
+    script: `${ANNOUNCED}s A 8 ack 12\nc PA 34+100 ack 8\ns A 8 ack 37\ns A 8 ack 137`,
+  },
+  { name: 'helped: one byte more is acknowledged', script: `${ANNOUNCED}s A 8 ack 38\ns A 8 ack 37\ns PA 8+10 ack 37` },
+  {
+    name: 'helped: SACK',
+    script: `${ANNOUNCED}c PA 44+10 ack 8\ns A 8 ack 37 <sack 47:57>\ns A 8 ack 37 <sack 47:58>\nc PA 34+10 ack 8\ns A 8 ack 57`,
+  },
+  {
+    name: 'helped: two announcements',
+    script: `${ANNOUNCED}s A 8 ack 37\nc PA 34"${PORT}" ack 8\ns A 8 ack 62\nc PA 56+10 ack 8\ns A 8 ack 72`,
+  },
+  {
+    name: 'helped: closed by c',
+    script: `${ANNOUNCED}s A 8 ack 37\nc FA 34 ack 8\ns A 8 ack 38\ns FA 8 ack 38\nc A 35 ack 9`,
+  },
+  { name: 'helped: closed by s', script: `${ANNOUNCED}s FA 8 ack 37\nc FA 34 ack 9\ns A 9 ack 38` },
+  { name: 'helped: reset by c', script: `${ANNOUNCED}s A 8 ack 37\nc R 34\ns A 8 ack 37` },
+  { name: 'helped: reset by s', script: `${ANNOUNCED}s RA 8 ack 37\nc PA 34+10 ack 8` },
+  { name: 'helped: reset by s, not exact', script: `${ANNOUNCED}s R 11\nc A 34 ack 8\ns R 8` },
+  {
+    name: 'helped: keep-alives',
+    script: `${ANNOUNCED}s A 8 ack 37\nc A 33 ack 8\ns A 8 ack 37\ns A 7 ack 37\nc A 34 ack 8`,
+  },
+  {
+    name: 'helped: blind segments',
+    script: `${ANNOUNCED}s A 8 ack 37\ns FA 9000000 ack 37\ns FA 8 ack 9000000\ns R 9000000\ns S 9000000\ns SA 9000000 ack 37\nc PA 34+10 ack 8\ns A 8 ack 47`,
+  },
+  {
+    name: 'helped: closed, the tuple again',
+    script: `${ANNOUNCED}s FA 8 ack 37\nc FA 34 ack 9\ns A 9 ack 38\nc A 35 ack 9\nc S 100000 <sackOK>\ns SA 100000 ack 100001 <sackOK>\nc A 100001 ack 100001`,
+  },
+]
+
 export const STORIES: readonly Story[] = [
   {
     name: 'simultaneous open with SYN/ACKs',
@@ -189,4 +238,5 @@ export const STORIES: readonly Story[] = [
     name: 'data that only one side sees acknowledged',
     script: `${HANDSHAKE}c A 1+1400 ack 1\nc A 1401+1400 ack 1\nc A 2801+1400 ack 1\ns A 1 ack 1401\ns A 1 ack 4201\nc A 1+1400 ack 1\ns A 1 ack 4201`,
   },
+  ...HELPED_STORIES,
 ]
