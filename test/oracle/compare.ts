@@ -2,6 +2,8 @@
 // the connection as conntrack lists it. The first difference of a sequence ends its comparison, since from there on the
 // two remember different things.
 
+import { print } from '../../src/testing/printer.ts'
+import { viewOf } from '../datapath/packets.ts'
 import { INTENDED, type Intended } from './intended.ts'
 import { describe, describeTracked, type Observation } from './observation.ts'
 import { type Judged, ReferenceTracker, type Settings } from './reference.ts'
@@ -45,7 +47,7 @@ export function compare(
 }
 
 function isAlike(a: Observation, b: Observation): boolean {
-  if ((a.arrived === undefined) !== (b.arrived === undefined)) return false
+  if (a.arrived.length !== b.arrived.length) return false
   if (haveOtherBytes(a, b)) return false
   return describeTracked(a.tracked) === describeTracked(b.tracked)
 }
@@ -62,7 +64,13 @@ export function kindOfDifference({ judged, kernel, natloom }: Difference): strin
 }
 
 const haveOtherBytes = ({ arrived: a }: Observation, { arrived: b }: Observation): boolean =>
-  a !== undefined && b !== undefined && Buffer.compare(a, b) !== 0
+  a.length === b.length && a.some((frame, i) => Buffer.compare(frame, b[i]!) !== 0)
+
+const HEADERS = 54
+
+/** A frame as tcpdump prints it, with the bytes behind the shortest headers. */
+const inWords = (frame: Uint8Array): string =>
+  `   ${print(viewOf(frame), 0, frame.length)} ${JSON.stringify(Buffer.from(frame).toString('latin1', HEADERS, HEADERS + 40))}`
 
 /** The sequence as a script, with what both have shown after each segment. */
 export function story({ sequence, step, segment, kernel, natloom }: Difference): string {
@@ -73,5 +81,6 @@ export function story({ sequence, step, segment, kernel, natloom }: Difference):
     `${printSegment(segment)}`,
     `   kernel:  ${describe(kernel)}`,
     `   natloom: ${describe(natloom)}`,
+    ...(haveOtherBytes(kernel, natloom) ? [...kernel.arrived.map(inWords), 'or', ...natloom.arrived.map(inWords)] : []),
   ].join('\n')
 }

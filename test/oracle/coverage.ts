@@ -109,7 +109,7 @@ function differs({ entry }: ReferenceTracker, { outcome, reason }: Judged, seen:
     assured: entry.assured,
   }
   const said = `the tracker says ${outcome} (${reason}), ${describeTracked(expected)}; the kernel shows ${describe(seen)}, ${seen.counted ? '' : 'not '}counted`
-  if ((outcome === 'invalid') === (seen.arrived !== undefined)) return said
+  if ((outcome === 'invalid') === seen.arrived.length > 0) return said
   if (describeTracked(expected) !== describeTracked(seen.tracked)) return said
   const counts = outcome === 'accepted' && reason !== 'syn-again'
   return entry && seen.counted === !counts ? said : undefined

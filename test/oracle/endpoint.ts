@@ -105,6 +105,3 @@ export const connect = (c: Endpoint, s: Endpoint): void => {
   c.peer = s
   s.peer = c
 }
-
-export const isFrom = (made: Segment, { end }: Endpoint): boolean => made.end === end
-export const peerEnd = otherEnd

@@ -204,6 +204,7 @@ class Generator {
     const from = end.expected ?? 0
     const highest = peer.next + this.#gained(peer.end)
     const right = this.#random(8) === 0 ? highest + 1 : highest
+    if (right <= from + 1) return end.ack()
     return end.make('A', end.next, { options: { sack: [[from + 1, right]] } })
   }
 

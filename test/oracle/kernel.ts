@@ -31,6 +31,7 @@ import {
 import { type Namespace, veth } from '../../src/lab/world/namespace.ts'
 import { build, type FrameSpec } from '../../src/testing/builder.ts'
 import { parseAddress } from '../../src/wire/address.ts'
+import { writeTransportChecksum } from '../../src/wire/checksum.ts'
 import { EXTERNAL, HOST, LAN_ADDRESS, MAC, ROUTER, SERVER } from '../datapath/network.ts'
 import { inside } from '../host/inside.ts'
 import { PATIENCE_MS } from '../patience.ts'
@@ -122,8 +123,8 @@ export class KernelGateway implements Gateway {
         const before = known.get(slot)
         if (entry) known.set(slot, entry)
         seen[slot]!.push({
-          arrived: arrived[other(side)].get(slot),
-          answers: arrived[side].has(slot) ? 1 : 0,
+          arrived: arrived[other(side)].get(slot) ?? [],
+          answers: arrived[side].get(slot)?.length ?? 0,
           tracked: entry && trackedOf(entry),
           counted: entry && hasCounted(entry, before),
         })
@@ -133,8 +134,12 @@ export class KernelGateway implements Gateway {
   }
 
   /** Sends the segment of each slot; what arrived on each side, by slot. */
-  #step(sequences: readonly Sequence[], slots: readonly number[], step: number): Record<Side, Map<number, Uint8Array>> {
-    const arrived: Record<Side, Map<number, Uint8Array>> = { inside: new Map(), outside: new Map() }
+  #step(
+    sequences: readonly Sequence[],
+    slots: readonly number[],
+    step: number,
+  ): Record<Side, Map<number, Uint8Array[]>> {
+    const arrived: Record<Side, Map<number, Uint8Array[]>> = { inside: new Map(), outside: new Map() }
     for (let first = 0; first < slots.length; first += LOT) {
       for (const slot of slots.slice(first, first + LOT)) {
         const sequence = sequences[slot]!
@@ -150,7 +155,8 @@ export class KernelGateway implements Gateway {
           const place = placeOf(frame)
           if (!place) throw new Error(`a frame that nobody expected came ${side}`)
           if (place.step !== step) throw new Error(`a frame of step ${place.step} came after the markers of that step`)
-          arrived[side].set(place.slot, frame)
+          if (sequences[place.slot]?.helped) completeChecksum(frame)
+          arrived[side].set(place.slot, [...(arrived[side].get(place.slot) ?? []), frame])
         })
     }
     return arrived
@@ -160,6 +166,13 @@ export class KernelGateway implements Gateway {
     this.#dump.close()
     for (const side of SIDES) this.#ends[side].close()
   }
+}
+
+const IP_AT = 14
+
+/** The kernel leaves the checksum of what a helper has changed to the link, and this link leaves it out. */
+function completeChecksum(frame: Uint8Array): void {
+  writeTransportChecksum(new DataView(frame.buffer, frame.byteOffset, frame.byteLength), IP_AT)
 }
 
 const other = (side: Side): Side => (side === 'inside' ? 'outside' : 'inside')

@@ -46,7 +46,7 @@ function plainer({ options, window, length, urgent, flags }: Segment): Partial<S
       ? [{ options: { ...(sack && { sack }), ...(wscale !== undefined && { wscale }) } }]
       : []),
     ...(window !== DEFAULT_WINDOW ? [{ window: DEFAULT_WINDOW }] : []),
-    ...(length > 0 ? [{ length: 0 }] : []),
+    ...(length > 0 ? [{ length: 0, text: '' }] : []),
     ...(urgent > 0 ? [{ urgent: 0 }] : []),
     ...(/[PU]/.test(flags) ? [{ flags: flags.replace(/[PU]/g, '') }] : []),
   ]

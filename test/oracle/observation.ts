@@ -13,8 +13,8 @@ export interface Tracked {
 }
 
 export interface Observation {
-  /** The frame that arrived at the other side, if one did. */
-  readonly arrived: Uint8Array | undefined
+  /** What arrived at the other side: nothing, the segment, or with a helper what was held before it too. */
+  readonly arrived: readonly Uint8Array[]
   /** Frames that the gateway sent back to the side that the segment came from. */
   readonly answers: number
   readonly tracked: Tracked | undefined
@@ -32,5 +32,7 @@ export const describeTracked = (tracked: Tracked | undefined): string =>
     ? 'no entry'
     : `${tracked.state}${tracked.seenReply ? '' : ' [UNREPLIED]'}${tracked.assured ? ' [ASSURED]' : ''} from ${tracked.origin}`
 
+const FATES = ['dropped', 'passed']
+
 export const describe = ({ arrived, tracked }: Observation): string =>
-  `${arrived ? 'passed' : 'dropped'}, ${describeTracked(tracked)}`
+  `${FATES[arrived.length] ?? `became ${arrived.length}`}, ${describeTracked(tracked)}`
