@@ -2,7 +2,7 @@
 // window it offers. It makes the segments that such an end would send; the generator decides which, and what goes wrong.
 
 import { compare } from './reference-windows.ts'
-import { type End, type Options, otherEnd, type Segment, segment } from './script.ts'
+import { type End, type Options, type Segment, segment } from './script.ts'
 
 export interface Offer {
   readonly wscale: number | undefined
