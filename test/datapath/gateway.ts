@@ -56,7 +56,6 @@ export interface GatewayOptions extends Network {
   /** NAT's ports on an address, inclusive (19968-20991); whole blocks of `blockSize` (64). */
   readonly ports?: readonly [first: number, last: number]
   readonly blockSize?: number
-  readonly expectations?: number
   readonly icmpErrorsPerSecond?: number
   readonly tcp?: Partial<ShardSettings['tcp']>
   readonly timeouts?: Partial<Timeouts>
@@ -146,7 +145,7 @@ export class Gateway {
       mappings: options.mappings ?? options.connections ?? 1024,
       externals: { capacity: (options.pool?.length ?? 1) + 1, blockSize: options.blockSize ?? 64 },
       fib: { ports: 2, shards: 1 },
-      expectations: options.expectations ?? 64,
+      expectations: 64,
       tcp: { pickup: false, liberal: false, answerUnsolicited: true, ...options.tcp },
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
       nat: { ...DEFAULT_NAT, ...options.nat },
@@ -159,7 +158,7 @@ export class Gateway {
     const handover = allocate((region) => new HandoverRings(region, 1))
     const helperList = allocate((region) => new HelperList(region, 1))
     const expectations = allocate(
-      (region) => new ExpectationTable(region, { capacity: settings.expectations, shards: 1 }),
+      (region) => new ExpectationTable(region, { capacity: 64, shards: 1 }),
     )
     if (options.helpers) helperList.view.publish(JSON.stringify(options.helpers))
     this.#fib = fib.view

@@ -20,7 +20,6 @@ export class NatloomGateway implements Gateway {
   static async start(options: GatewayOptions = {}): Promise<NatloomGateway> {
     const gateway = await ShardGateway.start({
       connections: MOST_AT_ONCE,
-      expectations: MOST_AT_ONCE,
       ports: [FIRST_PORT, ANNOUNCED.last],
       forwards: [
         {

@@ -8,8 +8,9 @@ import type { Gateway, Observation } from './observation.ts'
 import type { Settings } from './reference.ts'
 import type { Sequence } from './script.ts'
 
-/** How many sequences are under way at the same time. */
+/** How many sequences are under way at the same time. Of one inside endpoint eight connections can be expected. */
 const LOT = 1000
+const HELPED_LOT = 8
 /** Of so many kinds of fault the script is made as short as it can be; it takes a second or so each. */
 const MINIMIZED = 24
 
@@ -53,8 +54,7 @@ export class Trial {
   }
 
   run(sequences: readonly Sequence[]): void {
-    for (let first = 0; first < sequences.length; first += LOT) {
-      const lot = sequences.slice(first, first + LOT)
+    for (const lot of lotsOf(sequences)) {
       const compared = this.#compare(lot, (sequence, seen) => this.coverage.add(sequence, seen, this.#settings))
       for (const { alike, difference } of compared) {
         this.#alike += alike
@@ -90,7 +90,8 @@ export class Trial {
     const byFrequency = [...kinds].toSorted(([, a], [, b]) => b.length - a.length)
     const faults = byFrequency.map(([kind, shown], place) => {
       const shortest = shown.reduce((a, b) => (a.step <= b.step ? a : b))
-      const least = place < MINIMIZED ? minimize(shortest, (sequences) => this.#compare(sequences)) : shortest
+      const least =
+        place < MINIMIZED ? minimize(shortest, (tried) => lotsOf(tried).flatMap((lot) => this.#compare(lot))) : shortest
       return { kind, count: shown.length, script: story(least) }
     })
     return {
@@ -106,6 +107,19 @@ export class Trial {
       seconds: Math.round(seconds * 10) / 10,
     }
   }
+}
+
+function lotsOf(sequences: readonly Sequence[]): Sequence[][] {
+  const cut = (of: readonly Sequence[], size: number) =>
+    Array.from({ length: Math.ceil(of.length / size) }, (_, i) => of.slice(i * size, (i + 1) * size))
+  const helped = sequences.filter((sequence) => sequence.helped)
+  return [
+    ...cut(
+      sequences.filter((sequence) => !sequence.helped),
+      LOT,
+    ),
+    ...cut(helped, HELPED_LOT),
+  ]
 }
 
 export function printReport(report: Report, coverage: Coverage): string {
