@@ -157,9 +157,7 @@ export class Gateway {
     const externals = allocate((region) => new Externals(region, settings.externals))
     const handover = allocate((region) => new HandoverRings(region, 1))
     const helperList = allocate((region) => new HelperList(region, 1))
-    const expectations = allocate(
-      (region) => new ExpectationTable(region, { capacity: 64, shards: 1 }),
-    )
+    const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: 1 }))
     if (options.helpers) helperList.view.publish(JSON.stringify(options.helpers))
     this.#fib = fib.view
     this.externals = externals.view
