@@ -13,7 +13,7 @@ import {
 } from './reference.ts'
 import { printHead, printSegment, type Segment, type Sequence } from './script.ts'
 
-export const AT_LEAST = 20
+const AT_LEAST = 20
 const WINDOW_TESTS = ['I', 'II', 'III', 'IV'] as const
 /** What liberal tracking never says: whatever window test a segment fails, it is accepted (but for resets below). */
 const OF_WINDOWS: readonly Reason[] = ['seq-over', 'ack-over', 'overshoot', 'seq-under', 'ack-under']

@@ -13,7 +13,7 @@ import { onWire, otherEnd, type Segment, type Sequence, sideOf } from './script.
 /** Ports of the sequences under way: within the test gateway's. */
 export const FIRST_PORT = 16384
 export const MOST_AT_ONCE = 1024
-export const SERVER_PORT = 80
+const SERVER_PORT = 80
 /** The server that a helper reads. */
 export const HELPED_PORT = 21
 /** What a client announces, and six characters as it is written, as its place in a script has. */

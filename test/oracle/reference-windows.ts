@@ -44,7 +44,7 @@ export interface Numbers {
 
 export type WindowOutcome = 'within' | 'overshoot' | 'over' | 'ack-over' | 'under' | 'ack-under'
 
-export const MAX_SCALE = 14
+const MAX_SCALE = 14
 const LEAST_ACK_WINDOW = 66_000
 
 export const unknownEdges = (): Edges => ({

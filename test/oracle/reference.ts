@@ -99,7 +99,7 @@ const REASON = {
 const isInvalid = (reason: Reason): boolean => (INVALID_REASONS as readonly string[]).includes(reason)
 
 /** undefined: a combination of flags that no segment has. */
-export const kindOf = ({ flags }: Segment): Kind | undefined =>
+const kindOf = ({ flags }: Segment): Kind | undefined =>
   SEGMENTS[SEGMENT_OF[[...flags].reduce((bits, flag) => bits | FLAG[flag]!, 0)]!]
 
 /** By so much the address outside is longer than the one inside, in an announcement (datapath/network.ts). */
