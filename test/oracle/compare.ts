@@ -69,8 +69,10 @@ const haveOtherBytes = ({ arrived: a }: Observation, { arrived: b }: Observation
 const HEADERS = 54
 
 /** A frame as tcpdump prints it, with the bytes behind the shortest headers. */
-const inWords = (frame: Uint8Array): string =>
-  `   ${print(viewOf(frame), 0, frame.length)} ${JSON.stringify(Buffer.from(frame).toString('latin1', HEADERS, HEADERS + 40))}`
+function inWords(frame: Uint8Array): string {
+  const behind = Buffer.from(frame).toString('latin1', HEADERS, HEADERS + 40)
+  return `   ${print(viewOf(frame), 0, frame.length)} ${JSON.stringify(behind)}`
+}
 
 /** The sequence as a script, with what both have shown after each segment. */
 export function story({ sequence, step, segment, kernel, natloom }: Difference): string {

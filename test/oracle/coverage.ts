@@ -108,7 +108,8 @@ function differs({ entry }: ReferenceTracker, { outcome, reason }: Judged, seen:
     seenReply: entry.seenReply,
     assured: entry.assured,
   }
-  const said = `the tracker says ${outcome} (${reason}), ${describeTracked(expected)}; the kernel shows ${describe(seen)}, ${seen.counted ? '' : 'not '}counted`
+  const shown = `${describe(seen)}, ${seen.counted ? '' : 'not '}counted`
+  const said = `the tracker says ${outcome} (${reason}), ${describeTracked(expected)}; the kernel shows ${shown}`
   if ((outcome === 'invalid') === seen.arrived.length > 0) return said
   if (describeTracked(expected) !== describeTracked(seen.tracked)) return said
   const counts = outcome === 'accepted' && reason !== 'syn-again'

@@ -1,5 +1,6 @@
-// One end of a generated connection, as far as a real TCP is one (RFC 9293): what it has sent, what it has received, the
-// window it offers. It makes the segments that such an end would send; the generator decides which, and what goes wrong.
+// One end of a generated connection, as far as a real TCP is one (RFC 9293): what it has sent, what it has received,
+// the window it offers. It makes the segments that such an end would send; the generator decides which, and what goes
+// wrong.
 
 import { compare } from './reference-windows.ts'
 import { type End, type Options, type Segment, segment } from './script.ts'

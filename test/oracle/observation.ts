@@ -27,10 +27,11 @@ export interface Gateway {
   run(sequences: readonly Sequence[]): Observation[][]
 }
 
-export const describeTracked = (tracked: Tracked | undefined): string =>
-  tracked === undefined
-    ? 'no entry'
-    : `${tracked.state}${tracked.seenReply ? '' : ' [UNREPLIED]'}${tracked.assured ? ' [ASSURED]' : ''} from ${tracked.origin}`
+export function describeTracked(tracked: Tracked | undefined): string {
+  if (tracked === undefined) return 'no entry'
+  const { state, origin, seenReply, assured } = tracked
+  return `${state}${seenReply ? '' : ' [UNREPLIED]'}${assured ? ' [ASSURED]' : ''} from ${origin}`
+}
 
 const FATES = ['dropped', 'passed']
 

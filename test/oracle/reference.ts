@@ -362,7 +362,7 @@ function answersOutOfSync(entry: Entry, { seq, rawAck }: Numbers, reply: boolean
   return entry.state === 'SYN_SENT' && last.kind === 'ack' && last.reply && seq === last.ack
 }
 
-/** The first FIN or RST that was invalid is remembered, so that the answer to it can be told from a connection's end. */
+/** The first FIN or RST that was invalid is remembered: the answer to it must be told from a connection's end. */
 function noteInvalidClosing({ assured, last }: Entry, kind: Kind, reply: boolean): void {
   if (!assured || (kind !== 'rst' && kind !== 'fin')) return
   const answersOne = last.reply !== reply && (last.kind === 'fin' || last.kind === 'rst')

@@ -95,8 +95,14 @@ export function parseSequence(name: string, text: string): Sequence {
   return { name, opener, helped, isn, segments }
 }
 
-const LINE =
-  /^([cs]) (-|[SFRPUEWA]+) (-?\d+)(?:\+(\d+)|"([^"]*)")?(?: ack (-?\d+))?(?: win (\d+))?(?: urg (\d+))?(?: <([^>]*)>)?( badsum)?(?: doff (\d+))?$/
+const LINE = new RegExp(
+  [
+    /^([cs]) (-|[SFRPUEWA]+) (-?\d+)(?:\+(\d+)|"([^"]*)")?/,
+    /(?: ack (-?\d+))?(?: win (\d+))?(?: urg (\d+))?(?: <([^>]*)>)?( badsum)?(?: doff (\d+))?$/,
+  ]
+    .map(({ source }) => source)
+    .join(''),
+)
 
 export function parseSegment(line: string): Segment {
   const match = LINE.exec(line)

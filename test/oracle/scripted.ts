@@ -4,8 +4,8 @@
 // In the notation of script.ts; `E` is the end that sends, `O` the other, `{E+10}` ten above E's next number, `{zE}`
 // the number that is zero on the wire.
 
+import { readFileSync } from 'node:fs'
 import { type End, otherEnd, parseSequence, type Sequence, type Side } from './script.ts'
-import { STORIES } from './stories.ts'
 
 interface Reached {
   readonly state: string
@@ -17,7 +17,9 @@ interface Reached {
 
 const OPEN = 'c S 0 <mss 1460,wscale 7,sackOK>'
 const ANSWERED = `${OPEN}\ns SA 0 ack 1 win 65160 <mss 1460,wscale 7,sackOK>`
-const ESTABLISHED = `${ANSWERED}\nc A 1 ack 1 win 502\nc PA 1+100 ack 1 win 502\ns PA 1+200 ack 101 win 509\nc A 101 ack 201 win 501`
+const ESTABLISHED = `${ANSWERED}\nc A 1 ack 1 win 502\nc PA 1+100 ack 1 win 502
+s PA 1+200 ack 101 win 509
+c A 101 ack 201 win 501`
 const FIN = `${ESTABLISHED}\nc FA 101 ack 201 win 501`
 const FIN_ACKED = `${FIN}\ns A 201 ack 102 win 509`
 const BOTH_FIN = `${FIN_ACKED}\ns FA 201 ack 102 win 509`
@@ -103,7 +105,7 @@ export function scriptedSequences(): Sequence[] {
       }),
     ),
   )
-  return [...inEachState, ...scalings(), ...STORIES.map(({ name, script }) => parseSequence(name, script))]
+  return [...inEachState, ...scalings(), ...stories()]
 }
 
 const ISN = { c: 1000, s: 5000 }
@@ -118,6 +120,12 @@ function filled(script: string, end: End, reached: Reached): string {
 }
 
 const SCALES = [undefined, 0, 3, 14, 15, 255]
+
+/** A name and a script each. */
+function stories(): Sequence[] {
+  const [, ...all] = readFileSync(new URL('./stories.txt', import.meta.url), 'utf8').split(/^## /m)
+  return all.map((story) => parseSequence(story.split('\n', 1)[0]!, story.slice(story.indexOf('\n'))))
+}
 
 /** Each end's window up to its edge and one beyond, with every combination of offers. */
 function scalings(): Sequence[] {

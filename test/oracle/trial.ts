@@ -125,7 +125,8 @@ function lotsOf(sequences: readonly Sequence[]): Sequence[][] {
 export function printReport(report: Report, coverage: Coverage): string {
   const { settings, sequences, segments, alike, intended, faults, seconds } = report
   return [
-    `pickup ${settings.pickup ? 'on' : 'off'}, ${settings.liberal ? 'liberal' : 'strict'}: ${sequences} sequences, ${segments} segments, ${alike} compared and alike, ${seconds} s`,
+    `pickup ${settings.pickup ? 'on' : 'off'}, ${settings.liberal ? 'liberal' : 'strict'}: ${sequences} sequences, ` +
+      `${segments} segments, ${alike} compared and alike, ${seconds} s`,
     '',
     coverage.print(),
     '',
