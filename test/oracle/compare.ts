@@ -4,22 +4,10 @@
 
 import { print } from '../../src/testing/printer.ts'
 import { viewOf } from '../datapath/packets.ts'
-import { INTENDED, type Intended } from './intended.ts'
+import { type Difference, INTENDED, type Intended } from './intended.ts'
 import { describe, describeTracked, type Observation } from './observation.ts'
-import { type Judged, ReferenceTracker, type Settings } from './reference.ts'
-import { printHead, printSegment, type Segment, type Sequence } from './script.ts'
-
-export interface Difference {
-  readonly sequence: Sequence
-  readonly step: number
-  readonly segment: Segment
-  readonly kernel: Observation
-  readonly natloom: Observation
-  /** What the kernel showed before this segment. */
-  readonly before: Observation | undefined
-  /** What the reference tracker says of the segment: which cell, which windows, why. */
-  readonly judged: Judged
-}
+import { ReferenceTracker, type Settings } from './reference.ts'
+import { printHead, printSegment, type Sequence } from './script.ts'
 
 export interface Compared {
   /** Segments after which both were alike. */

@@ -1,8 +1,9 @@
 // Makes a sequence that shows a difference as short and as plain as it can be and still show the same kind of it. All
 // candidates of a round run at the same time.
 
-import { type Compared, type Difference, kindOfDifference } from './compare.ts'
+import { type Compared, kindOfDifference } from './compare.ts'
 import { MOST_AT_ONCE } from './frames.ts'
+import type { Difference } from './intended.ts'
 import { DEFAULT_WINDOW, type Segment, type Sequence } from './script.ts'
 
 const ROUNDS = 64

@@ -1,8 +1,9 @@
 // One trial: sequences through both gateways at the same settings, lot after lot, and what has come of it. Prints as a
 // person reads it, and is kept as JSON by `npm run prove:oracle`.
 
-import { type Compared, compare, type Difference, kindOfDifference, ruleFor, story } from './compare.ts'
+import { type Compared, compare, kindOfDifference, ruleFor, story } from './compare.ts'
 import { Coverage } from './coverage.ts'
+import type { Difference } from './intended.ts'
 import { minimize } from './minimize.ts'
 import type { Gateway, Observation } from './observation.ts'
 import type { Settings } from './reference.ts'
