@@ -79,8 +79,8 @@ describe('a rule', () => {
 })
 
 describe('a rule that is none', () => {
-  const PROTOCOL =
-    'tcp, udp, icmp, igmp, ipencap, dccp, ipv6, rsvp, gre, esp, ah, ospf, pim, vrrp, l2tp, sctp, udplite, or a number from 0 to 255'
+  const NAMES = 'tcp, udp, icmp, igmp, ipencap, dccp, ipv6, rsvp, gre, esp, ah, ospf, pim, vrrp, l2tp, sctp, udplite'
+  const PROTOCOL = `${NAMES}, or a number from 0 to 255`
   const PREFIX = 'an IPv4 address, or a prefix without bits behind its length (192.0.2.0/24)'
   const PORT = 'a port from 1 to 65535, or a range a-b'
   const lines = [
