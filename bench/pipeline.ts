@@ -5,7 +5,8 @@
 //   node dist/bench/pipeline.js FLOWS [SECONDS [SHARD SHARDS]]
 //
 // Half of the packets go out and half come back, TCP and UDP by turns, every flow equally likely. The driver writes a
-// burst of fresh 64-byte frames before each timed burst and takes what is sent without looking at it.
+// burst of fresh 64-byte frames before each timed burst and takes what is sent without looking at it. Each TCP segment
+// has ten bytes that are new, and acknowledges all that came from the other side, so that the windows move.
 
 import { performance } from 'node:perf_hooks'
 import { parentPort, workerData } from 'node:worker_threads'
@@ -117,17 +118,20 @@ const ids = ownedBy(own, memory, settings, flows)
 // Flow f: inside endpoint, remote endpoint, and the external endpoint once it is known.
 const external = new Int32Array(flows)
 const externalPort = new Uint16Array(flows)
+/** The sequence number that each side of a TCP flow sends next: inside, outside. */
+const nextSeq = [new Int32Array(flows), new Int32Array(flows)] as const
 const isTcp = (flow: number): boolean => isTcpId(ids[flow]!)
 const insideAddress = (flow: number): number => insideAddressOf(ids[flow]!)
 const insidePort = (flow: number): number => insidePortOf(ids[flow]!)
 const remoteAddress = (flow: number): number => swap32(0xc6330000 | (flow % 251))
 
+const TCP_DATA = 10
 const templates = [true, false].map((withTcp) =>
   frame({
     eth: { src: MACS.host, dst: MACS.lan },
     ip: { src: '10.0.0.1', dst: '192.0.2.1' },
     ...(withTcp ? { tcp: { sport: 1, dport: 80, flags: 'S' } } : { udp: { sport: 1, dport: 80 } }),
-    payload: new Uint8Array(withTcp ? 10 : 22),
+    payload: new Uint8Array(withTcp ? TCP_DATA : 22),
   }),
 )
 const bytes = new Uint8Array(driver.packetMemory)
@@ -141,11 +145,22 @@ function write(i: number, flow: number, fromInside: boolean, flags: number): voi
   const ip = at + IP
   ipv4.setSrc(mem, ip, fromInside ? insideAddress(flow) : remoteAddress(flow))
   ipv4.setDst(mem, ip, fromInside ? remoteAddress(flow) : external[flow]!)
+  if (isTcp(flow)) number(at, flow, fromInside ? 0 : 1, flags)
   ipv4.writeChecksum(mem, ip)
   mem.setUint16(at + L4, fromInside ? insidePort(flow) : 80)
   mem.setUint16(at + L4 + 2, fromInside ? 80 : externalPort[flow]!)
-  if (isTcp(flow)) tcp.setFlags(mem, at + L4, flags)
   checksum.writeTransportChecksum(mem, ip)
+}
+
+/** Flags and numbers of a flow's next segment from this side. A SYN carries no data, and its frame is padded. */
+function number(at: number, flow: number, side: 0 | 1, flags: number): void {
+  const { mem } = driver
+  const isSyn = (flags & tcp.SYN) !== 0
+  tcp.setFlags(mem, at + L4, flags)
+  tcp.setSeq(mem, at + L4, nextSeq[side][flow]!)
+  tcp.setAck(mem, at + L4, (flags & tcp.ACK) !== 0 ? nextSeq[1 - side]![flow]! : 0)
+  nextSeq[side][flow]! += isSyn ? 1 : TCP_DATA
+  if (isSyn) ipv4.setTotalLength(mem, at + IP, L4 - IP + tcp.MIN_HEADER_LEN)
 }
 
 let time = 1000
