@@ -52,7 +52,7 @@ const {
 const SEQ_OVER = DROP['tcp-seq-over']
 const ACK_OVER = DROP['tcp-ack-over']
 /** How old an acknowledgement may be at least: a segment of 64 KB is old by that much when it is acknowledged twice. */
-const OLDEST_ACK = 66000
+export const OLDEST_ACK = 66000
 const MOST_RETRANSMISSIONS = 3
 
 // --- what the tests say, besides ACCEPT and drop reasons ---

@@ -21,7 +21,7 @@
 // A verdict is an integer (conntrack/terms.ts), a drop is the number of its reason: nothing here throws or allocates.
 
 import { CONN_SHIFT, TUPLE_WORDS } from '../conntrack/connection-table.ts'
-import { connectionIndex, findConnection, hot, matches } from '../conntrack/connections.shard.ts'
+import { connectionIndex, findConnection, hot, matches, windows } from '../conntrack/connections.shard.ts'
 import { packetsWanted } from '../conntrack/events.shard.ts'
 import { withoutReopening } from '../conntrack/tcp.shard.ts'
 import type { Ref, Verdict } from '../conntrack/terms.ts'
@@ -32,6 +32,7 @@ import type { Driver } from '../io/driver.ts'
 import { endConnection } from '../nat/bindings.shard.ts'
 import { refusal } from '../nat/refusal.ts'
 import * as ipv4 from '../wire/ipv4.ts'
+import { PROTO_TCP } from '../wire/ipv4.ts'
 import { admitFromInside, admitFromOutside, mayOpenAnew } from './admit.ts'
 import { checkPending } from './egress/pending-packets.ts'
 import { portMacHigh, portMacLow, routeCache, routeCacheLineOf } from './egress/route-cache.ts'
@@ -184,7 +185,11 @@ function suggestRows(count: number): void {
  */
 function touchRows(count: number): void {
   let sink = 0
-  for (let i = 0; i < count; i++) sink ^= hot[(REF[i]! >> 1) << CONN_SHIFT]!
+  for (let i = 0; i < count; i++) {
+    const base = (REF[i]! >> 1) << CONN_SHIFT
+    const isTcp = (((KEY[i]! & 0xff) ^ PROTO_TCP) - 1) >> 31
+    sink ^= hot[base]! ^ windows[base & isTcp]!
+  }
   SINK[0] = sink
 }
 

@@ -1,10 +1,11 @@
 // Tracking as the pipeline calls it: by protocol, with what follows from a change of a connection's state for its
 // mapping and for recycling (conntrack/track.shard.ts, nat/bindings.shard.ts). Owner: this thread.
 
-import { type Base, CONN, rowAt, SEEN_REPLY } from '../../conntrack/connection-table.ts'
+import { ASSURED, type Base, CONN, rowAt, SEEN_REPLY } from '../../conntrack/connection-table.ts'
 import { cold, hot } from '../../conntrack/connections.shard.ts'
 import { dequeue } from '../../conntrack/queues.shard.ts'
 import { applyTcp, closeTcp, examineTcp, isClosed, isMomentous } from '../../conntrack/tcp.shard.ts'
+import { trackEstablished } from '../../conntrack/tcp-established.shard.ts'
 import { readSegment } from '../../conntrack/tcp-segment.ts'
 import { ACCEPT, type Direction, protocolIn, REPEAT, type Verdict } from '../../conntrack/terms.ts'
 import { trackOther, trackUdp } from '../../conntrack/track.shard.ts'
@@ -24,6 +25,13 @@ const OFFLOADED = virtio.NEEDS_CHECKSUM | virtio.DATA_VALID
 /** Notes in its connection's row what packet i does to it; the verdict says whether the packet may go on. */
 export function track(i: number, base: Base, direction: Direction): Verdict {
   const before = hot[base + STATE]!
+  // Nearly all packets are of connections that are assured, and change nothing but numbers and times.
+  if ((before & ASSURED) !== 0 && KIND[i] === FLOW) {
+    const protocol = before & 0xff
+    if (protocol === ipv4.PROTO_UDP) return trackUdp(base, direction)
+    const isTcp = protocol === ipv4.PROTO_TCP
+    if (isTcp && trackEstablished(mem, L4[i]!, END[i]! - L4[i]!, base, direction)) return ACCEPT
+  }
   const verdict = trackByProtocol(i, base, direction)
   const after = hot[base + STATE]!
   if (after !== before) noteChange(base, before, after)
