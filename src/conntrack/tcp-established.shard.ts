@@ -9,79 +9,69 @@
 // Owner: the shard.
 
 import { now } from '../memory/clock.ts'
+import { PROTO_TCP } from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
-import { type Base, CONN, TCP_STATE_MASK, TCP_STATE_SHIFT } from './connection-table.ts'
+import { ASSURED, type Base, CONN, TCP_STATE_MASK, TCP_STATE_SHIFT } from './connection-table.ts'
 import { hot, windows } from './connections.shard.ts'
 import { ACK as ACK_KIND, ESTABLISHED } from './tcp-state.ts'
 import { shortensAssured } from './tcp-timeout.shard.ts'
 import { OLDEST_ACK } from './tcp-window.shard.ts'
-import {
-  endShift,
-  LAST_KIND_MASK,
-  LAST_KIND_SHIFT,
-  MAX_ACK_SET,
-  SACK_PERMITTED,
-  SCALE_MASK,
-  WINDOW,
-} from './tcp-window-table.ts'
+import { endShift, LAST_KIND_MASK, LAST_KIND_SHIFT, MAX_ACK_SET, SCALE_MASK, WINDOW } from './tcp-window-table.ts'
 import type { Direction } from './terms.ts'
 
-const { state: STATE, lastSeen: LAST_SEEN } = CONN
+const LAST_SEEN = CONN.lastSeen
 const { end: END, maxEnd: MAX_END, maxWindow: MAX_WINDOW, maxAck: MAX_ACK, last: LAST, ends: ENDS } = WINDOW
-const KIND_FLAGS = tcp.SYN | tcp.FIN | tcp.RST | tcp.ACK
-const IN_ESTABLISHED = ESTABLISHED << TCP_STATE_SHIFT
+/** Of the word that ends with the flags: the header's length, and the flags that tell kinds apart. */
+const LENGTH_AND_KIND = 0xf000 | tcp.SYN | tcp.FIN | tcp.RST | tcp.ACK
+const PLAIN = 0x5000 | tcp.ACK
+/** A header with 12 bytes of options. */
+const EXTENDED = 0x8000 | tcp.ACK
+const STATE_BITS = 0xff | TCP_STATE_MASK | ASSURED
+const ASSURED_ESTABLISHED = PROTO_TCP | (ESTABLISHED << TCP_STATE_SHIFT) | ASSURED
 const LAST_WAS_ACK = (ACK_KIND + 1) << LAST_KIND_SHIFT
-/** NOP, NOP, timestamps: no SACK blocks can follow in a header of this length. */
+/** NOP, NOP, timestamps fill such a header: it has no SACK blocks. */
 const WITH_TIMESTAMPS = tcp.MIN_HEADER_LEN + 12
 const TIMESTAMPS_FIRST = 0x0101080a
 
+/** The state word of a connection that trackEstablished() may be asked about. */
+export const isEstablished = (word: number): boolean => (word & STATE_BITS) === ASSURED_ESTABLISHED
+
 /**
- * Tracks the segment at `at`, `length` bytes with its header, of the assured connection at `base`, if it is of the
- * commonest kind; false: it is not, and nothing has changed.
+ * Tracks the segment at `at`, `length` bytes with its header, of the connection at `base`, for which isEstablished(),
+ * if it is of the commonest kind; false: it is not, and nothing has changed.
  */
 export function trackEstablished(mem: DataView, at: number, length: number, base: Base, direction: Direction): boolean {
-  if ((hot[base + STATE]! & TCP_STATE_MASK) !== IN_ESTABLISHED) return false
-  if ((tcp.flags(mem, at) & KIND_FLAGS) !== tcp.ACK) return false
+  const kind = tcp.lengthAndFlags(mem, at) & LENGTH_AND_KIND
+  const header = kind === PLAIN ? tcp.MIN_HEADER_LEN : WITH_TIMESTAMPS
+  if (kind !== PLAIN && (kind !== EXTENDED || mem.getInt32(at + tcp.MIN_HEADER_LEN) !== TIMESTAMPS_FIRST)) return false
   const sender = base + direction
   const receiver = base + 1 - direction
-  const ends = windows[base + ENDS]!
-  const header = tcp.headerLen(mem, at)
-  if (header !== tcp.MIN_HEADER_LEN && mayHaveSack(mem, at, header, ends >> endShift(1 - direction))) return false
-  if ((windows[base + LAST]! & LAST_KIND_MASK) !== LAST_WAS_ACK || shortensAssured()) return false
-
+  const ends = windows[base + ENDS]! >> endShift(direction)
   const seq = tcp.seq(mem, at)
   const end = (seq + length - header) | 0
   const ack = tcp.ack(mem, at)
-  const window = tcp.window(mem, at) << ((ends >> endShift(direction)) & SCALE_MASK)
-  const senderEnd = windows[sender + END]!
-  const maxEnd = windows[sender + MAX_END]!
   const maxWindow = windows[sender + MAX_WINDOW]!
-  const receiverEnd = windows[receiver + END]!
-  const receiverMaxWindow = windows[receiver + MAX_WINDOW]!
-  const unacknowledged = (receiverEnd - ack) | 0
-  if (
-    maxWindow === 0 ||
-    receiverMaxWindow === 0 ||
-    ((ends >> endShift(direction)) & MAX_ACK_SET) === 0 ||
-    ((maxEnd - seq) | 0) < 0 ||
-    ((end - senderEnd + receiverMaxWindow) | 0) < 0 ||
-    unacknowledged < 0 ||
-    // Older ones may still be right (OLDEST_ACK or what the sender's window is, whichever is more): asked there.
-    unacknowledged > OLDEST_ACK ||
-    // Beyond what was offered, but not before it: widens the receiver's window, there.
-    ((end - maxEnd) | 0) > 0
-  )
-    return false
+  const unacknowledged = (windows[receiver + END]! - ack) | 0
+  // Each of these is negative if something is not as it mostly is; together they are one branch.
+  const odd =
+    // No window is known yet.
+    (maxWindow - 1) |
+    // I; and what goes beyond the offered window but begins in it, which widens that.
+    (windows[sender + MAX_END]! - end) |
+    // III, and IV as far as it holds for everybody.
+    unacknowledged |
+    (OLDEST_ACK - unacknowledged)
+  // It begins where its sender has ended, so II holds; and the last one was ordinary too.
+  const isOutOfOrder =
+    (seq ^ windows[sender + END]!) | ((windows[base + LAST]! ^ LAST_WAS_ACK) & LAST_KIND_MASK) | (~ends & MAX_ACK_SET)
+  if (odd < 0 || isOutOfOrder !== 0 || shortensAssured) return false
 
+  const window = tcp.window(mem, at) << (ends & SCALE_MASK)
   if (maxWindow < window) windows[sender + MAX_WINDOW] = window
-  if (((end - senderEnd) | 0) > 0) windows[sender + END] = end
+  windows[sender + END] = end
   if (((ack - windows[sender + MAX_ACK]!) | 0) > 0) windows[sender + MAX_ACK] = ack
   const edge = (ack + (window || 1)) | 0
   if (((edge - windows[receiver + MAX_END]!) | 0) > 0) windows[receiver + MAX_END] = edge
   hot[base + LAST_SEEN] = now
   return true
 }
-
-const mayHaveSack = (mem: DataView, at: number, header: number, ofReceiver: number): boolean =>
-  (ofReceiver & SACK_PERMITTED) !== 0 &&
-  (header !== WITH_TIMESTAMPS || mem.getInt32(at + tcp.MIN_HEADER_LEN) !== TIMESTAMPS_FIRST)

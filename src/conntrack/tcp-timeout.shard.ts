@@ -17,11 +17,12 @@ let byState = tcpTimeouts(DEFAULT_TIMEOUTS)
 
 export function attachTcpTimeouts(wanted: Timeouts): void {
   timeouts = wanted
+  shortensAssured = wanted.tcpShortensAssured
   byState = tcpTimeouts(wanted)
 }
 
 /** The timeout of an assured connection may change with every segment. */
-export const shortensAssured = (): boolean => timeouts.tcpShortensAssured
+export let shortensAssured = DEFAULT_TIMEOUTS.tcpShortensAssured
 
 /**
  * The seconds that a connection in its present state may wait for more. What is unacknowledged, repeated in vain or
@@ -31,7 +32,7 @@ export const shortensAssured = (): boolean => timeouts.tcpShortensAssured
 export function tcpTimeoutOf(base: Base): Seconds {
   const word = hot[base + STATE]!
   const seconds = byState[stateOf(word)]!
-  if ((word & ASSURED) !== 0 && !timeouts.tcpShortensAssured) return seconds
+  if ((word & ASSURED) !== 0 && !shortensAssured) return seconds
   const last = windows[base + LAST]!
   const ends = windows[base + ENDS]!
   const isEstablished = stateOf(word) === ESTABLISHED

@@ -332,7 +332,7 @@ function enter(base: Base, direction: Direction): void {
   if (segment.kind !== tcp.ACK || todo === CHANGE) noteKind(base, direction)
   if (next === tcp.ESTABLISHED && state === tcp.ESTABLISHED && (word & ASSURED) !== 0) {
     hot[base + LAST_SEEN] = now
-    if (shortensAssured()) hot[base + TIMEOUT] = tcpTimeoutOf(base)
+    if (shortensAssured) hot[base + TIMEOUT] = tcpTimeoutOf(base)
     return
   }
   change(base, direction, state)

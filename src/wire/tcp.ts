@@ -40,6 +40,8 @@ export const headerLen = (mem: DataView, at: number): number => (mem.getUint8(at
 /** The eight flags from FIN to CWR. */
 export const flags = (mem: DataView, at: number): number => mem.getUint8(at + FLAGS)
 /** As sent: unscaled. */
+/** The header's length in 32-bit words in the four highest bits, the flags in the eight lowest. */
+export const lengthAndFlags = (mem: DataView, at: number): number => mem.getUint16(at + DATA_OFFSET)
 export const window = (mem: DataView, at: number): number => mem.getUint16(at + WINDOW)
 /** As loaded. */
 export const checksum = (mem: DataView, at: number): number => mem.getUint16(at + CHECKSUM, true)

@@ -5,7 +5,7 @@ import { ASSURED, type Base, CONN, rowAt, SEEN_REPLY } from '../../conntrack/con
 import { cold, hot } from '../../conntrack/connections.shard.ts'
 import { dequeue } from '../../conntrack/queues.shard.ts'
 import { applyTcp, closeTcp, examineTcp, isClosed, isMomentous } from '../../conntrack/tcp.shard.ts'
-import { trackEstablished } from '../../conntrack/tcp-established.shard.ts'
+import { isEstablished, trackEstablished } from '../../conntrack/tcp-established.shard.ts'
 import { readSegment } from '../../conntrack/tcp-segment.ts'
 import { ACCEPT, type Direction, protocolIn, REPEAT, type Verdict } from '../../conntrack/terms.ts'
 import { trackOther, trackUdp } from '../../conntrack/track.shard.ts'
@@ -26,11 +26,12 @@ const OFFLOADED = virtio.NEEDS_CHECKSUM | virtio.DATA_VALID
 export function track(i: number, base: Base, direction: Direction): Verdict {
   const before = hot[base + STATE]!
   // Nearly all packets are of connections that are assured, and change nothing but numbers and times.
-  if ((before & ASSURED) !== 0 && KIND[i] === FLOW) {
-    const protocol = before & 0xff
-    if (protocol === ipv4.PROTO_UDP) return trackUdp(base, direction)
-    const isTcp = protocol === ipv4.PROTO_TCP
-    if (isTcp && trackEstablished(mem, L4[i]!, END[i]! - L4[i]!, base, direction)) return ACCEPT
+  if (KIND[i] === FLOW) {
+    const protocol = protocolIn(KEY[i]!)
+    if (protocol === ipv4.PROTO_TCP) {
+      const length = END[i]! - L4[i]!
+      if (isEstablished(before) && trackEstablished(mem, L4[i]!, length, base, direction)) return ACCEPT
+    } else if (protocol === ipv4.PROTO_UDP && (before & ASSURED) !== 0) return trackUdp(base, direction)
   }
   const verdict = trackByProtocol(i, base, direction)
   const after = hot[base + STATE]!
