@@ -60,7 +60,7 @@ const known = ({ gateway, connection: { timeout: _, ...row } }: ScriptedConnecti
 
 describe('a segment of an assured connection', () => {
   it('is judged alike, and leaves the same, whichever way it takes', async () => {
-    const syn: Partial<TcpSpec> = { options: SYN_OPTIONS, seq: 2 ** 32 - 5000 }
+    const syn: Partial<TcpSpec> = { options: SYN_OPTIONS, seq: 2 ** 32 - 5000, window: 1600 }
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
         const both = [await ScriptedConnection.begin({}, syn), await ScriptedConnection.begin({ timeouts: WHOLE }, syn)]
@@ -77,8 +77,8 @@ describe('a segment of an assured connection', () => {
           expect(arrived[0]).toBe(arrived[1])
           return arrived[0]!
         }
-        send(false, 'SA', { seq: 7000, ack: next[0]! >>> 0, options: SYN_OPTIONS })
-        send(true, 'A', { seq: next[0]! >>> 0, ack: next[1]! })
+        send(false, 'SA', { seq: 7000, ack: next[0]! >>> 0, window: 1600, options: SYN_OPTIONS })
+        send(true, 'A', { seq: next[0]! >>> 0, ack: next[1]!, window: 400 })
         for (const { fromClient, flags, bytes, ahead, acksAhead, window, options } of steps) {
           const [mine, theirs] = fromClient ? [0, 1] : [1, 0]
           const numbers = { seq: (next[mine]! + ahead) >>> 0, ack: (next[theirs]! + acksAhead) >>> 0, window, options }
