@@ -233,8 +233,7 @@ function examineReset(base: Base, direction: Direction, word: number): Verdict {
       const inWindow = testWindows(base, direction, state)
       return inWindow >= 0 ? inWindow : ACCEPT
     }
-  }
-  if (answersNoted(base, direction, word) || endsChallenge(base, direction, state)) return will(CHANGE)
+  } else if (answersNoted(base, direction, word) || endsChallenge(base, direction, state)) return will(CHANGE)
   if (direction === 1 && (word & SEEN_REPLY) === 0) return examineRefusal(base, state)
   const verdict = examineWindows(base, direction, state)
   if (direction === 1 && state === tcp.SYN_RECV && segment.seq !== windows[base + direction + END]) todo = PASS

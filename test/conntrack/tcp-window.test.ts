@@ -210,6 +210,14 @@ describe('who guesses numbers bends nothing', () => {
     talk.sayAll(OPEN)
   })
 
+  it('a reset beyond the window, though it acknowledges what came last, while the handshake lasts', async () => {
+    const talk = (await ScriptedConnection.begin()).sayAll('s SA')
+    expect(says(talk, 's', 'PA', { bytes: 1 })).toBe(true)
+    expect(says(talk, 'c', 'RA', { seq: 1 + 3 * WINDOW, ack: 2 })).toBe(false)
+    expect(talk.gateway.drops()).toEqual({ 'tcp-seq-over': 1 })
+    expect(talk.state).toBe('SYN_RECV')
+  })
+
   it('a second reset keeps nothing alive (RFC 7857 7.1)', async () => {
     const talk = (await open()).sayAll('s R')
     const { lastSeen } = talk.connection
