@@ -142,8 +142,27 @@ function follow(i: number, record: Row): Verdict {
   return laterFragment(i)
 }
 
+/**
+ * A first fragment that was handed over to the owner of its flow. If it doesn't go on, the later ones that are handed
+ * over don't either: the shard that has handed them over can't know.
+ */
+export function firstHandedOver(i: number, flow: (i: number) => Verdict): Verdict {
+  // Before its identification is changed.
+  fragments.nameDatagram(i)
+  const verdict = flow(i)
+  fragments.setFate(verdict === NOT_OURS ? KERNELS : verdict >= 0 ? DROPPED : UNKNOWN)
+  return verdict
+}
+
+/** A later fragment that was handed over to the owner of its flow. */
+export function laterHandedOver(i: number): Verdict {
+  fragments.nameDatagram(i)
+  const fate = fragments.fate()
+  return fate === KERNELS ? NOT_OURS : fate === DROPPED ? ORPHAN : laterFragment(i)
+}
+
 /** A later fragment belongs to the connection that the first one has found or made; it can't make one. */
-export function laterFragment(i: number): Verdict {
+function laterFragment(i: number): Verdict {
   const ref = findConnection(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!, HASH[i]!)
   if (ref === 0 || hasExpired(rowOf(ref))) return verdictOnStrayFragment(i)
   REF[i] = ref

@@ -38,7 +38,7 @@ import { checkPending } from './egress/pending-packets.ts'
 import { portMacHigh, portMacLow, routeCache, routeCacheLineOf } from './egress/route-cache.ts'
 import { sideOf } from './egress/transmit.ts'
 import { forward } from './forward.ts'
-import { laterFragment, releaseWaiting, settleFragment, toRelease } from './fragments.ts'
+import { firstHandedOver, laterHandedOver, releaseWaiting, settleFragment, toRelease } from './fragments.ts'
 import { publishHandOvers, takeHandedOver } from './handover/handover.ts'
 import { releaseHeld } from './helped/held-bytes.ts'
 import { answerHeldSyns } from './icmp/held-syns.ts'
@@ -222,8 +222,8 @@ function settle(i: number): Verdict {
   }
   if (kind === FRAGMENT) return settleFragment(i, flow)
   if (kind === ICMP_ERROR) return handleIcmpError(i)
-  if (kind === FIRST_FRAGMENT) return flow(i)
-  if (kind === LATER_FRAGMENT) return laterFragment(i)
+  if (kind === FIRST_FRAGMENT) return firstHandedOver(i, flow)
+  if (kind === LATER_FRAGMENT) return laterHandedOver(i)
   // What is left is a verdict already.
   return kind as Verdict
 }

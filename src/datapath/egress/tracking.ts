@@ -54,8 +54,8 @@ export function note(i: number, base: Base, direction: Direction): void {
   const before = hot[base + STATE]!
   const protocol = protocolIn(KEY[i]!)
   if (protocol === ipv4.PROTO_UDP) trackUdp(base, direction)
-  else if (protocol === ipv4.PROTO_TCP && KIND[i] !== LATER_FRAGMENT) applyTcp(base, direction)
-  else trackOther(base, direction, protocol)
+  else if (protocol !== ipv4.PROTO_TCP) trackOther(base, direction, protocol)
+  else if (KIND[i] !== LATER_FRAGMENT) applyTcp(base, direction)
   const after = hot[base + STATE]!
   if (after !== before) noteChange(base, before, after)
 }
@@ -69,7 +69,8 @@ export function trackReset(base: Base): void {
 
 function trackByProtocol(i: number, base: Base, direction: Direction): Verdict {
   const protocol = protocolIn(KEY[i]!)
-  if (KIND[i] === LATER_FRAGMENT) return trackOther(base, direction, protocol)
+  // The rest of a segment changes nothing: what its first fragment has not, which has the numbers, it can't either.
+  if (KIND[i] === LATER_FRAGMENT) return protocol === ipv4.PROTO_TCP ? ACCEPT : trackOther(base, direction, protocol)
   if (protocol === ipv4.PROTO_UDP) return trackUdp(base, direction)
   if (protocol !== ipv4.PROTO_TCP) return trackOther(base, direction, protocol)
   readSegment(mem, L4[i]!, END[i]! - L4[i]!)

@@ -1,5 +1,6 @@
 // What became of datagrams that no record is kept of, so that their later fragments needn't wait for a first that came:
-// it was the kernel's, or was dropped, or the datagram is complete. A cache: each datagram has one cell that it can be
+// it was the kernel's, or was dropped, or the datagram is complete. The owner of a flow notes it of what another shard
+// has handed over, too, which has the record and doesn't know. A cache: each datagram has one cell that it can be
 // in, a newer one takes it, and nothing is lost with it but that later fragments wait and are dropped when their time
 // is over. So nobody can fill it. Owner: this thread.
 

@@ -118,12 +118,17 @@ export function attachFragmentTable(timeouts: Pick<Timeouts, 'fragment'>, waitin
   attachWaitingFragments(waitingAt)
 }
 
-/** The record of packet i's datagram, 0 if there is none. The functions without a record are about this datagram. */
-export function findRecord(i: number): Row {
+/** The functions without a record are about packet i's datagram from now on. */
+export function nameDatagram(i: number): void {
   src = SRC[i]!
   dst = DST[i]!
   idAndKey = ipv4.id(mem, IP[i]!) | (KEY[i]! << 16)
   hash = hash4(src, dst, idAndKey, DOMAIN)
+}
+
+/** The record of packet i's datagram, 0 if there is none. The functions without a record are about this datagram. */
+export function findRecord(i: number): Row {
+  nameDatagram(i)
   for (let at = index.first(hash); at >= 0; at = index.next(hash, at)) {
     const row = index.refAt(at) >> 1
     const base = row << SHIFT

@@ -3,6 +3,8 @@
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import { type FrameSpec, fragments, frame } from '../../../src/testing/builder.ts'
+import { onlyOne } from '../../conntrack/scripted-connection.ts'
+import { Cluster } from '../cluster.ts'
 import { Gateway } from '../gateway.ts'
 import { EXTERNAL, HOST, LAN, MAC, SERVER, WAN } from '../network.ts'
 import { decode, echo, echoReply, fromOf, tcpSegment, udp } from '../packets.ts'
@@ -183,5 +185,52 @@ describe("a datagram's record", () => {
     gateway.pass(3)
     expect(gateway.counter('fragmentsWaiting')).toBe(0)
     expect(gateway.drops()).toEqual({ 'fragment-orphan': 1 })
+  })
+})
+
+describe('a later fragment of a TCP segment changes nothing that its first has not', () => {
+  /** The server's segment in three pieces, to the external endpoint. */
+  const segment = (external: string, flags: string, seq: number, ack: number): Uint8Array[] =>
+    pieces(WAN, tcpSegment(`${SERVER}:80`, external, flags, { tcp: { seq, ack } }))
+  const syn = (): string => fromOf(gateway.inside(tcpSegment(`${HOST}:5000`, `${SERVER}:80`, 'S'))[0]!)
+
+  it('is no answer to a SYN that the first does not answer', () => {
+    const sent = segment(syn(), 'A', 1, 7).map((piece) => gateway.fate(WAN, piece))
+    expect(sent).toEqual(['sent', 'sent', 'sent'])
+    expect(onlyOne(gateway)).toMatchObject({ state: 'SYN_SENT', seenReply: false })
+    gateway.check()
+  })
+
+  it('keeps no connection alive that the first does not', () => {
+    const external = syn()
+    gateway.outside(tcpSegment(`${SERVER}:80`, external, 'SA'))
+    gateway.inside(tcpSegment(`${HOST}:5000`, `${SERVER}:80`, 'A'))
+    gateway.outside(tcpSegment(`${SERVER}:80`, external, 'R'))
+    const { lastSeen } = onlyOne(gateway)
+    gateway.pass(100)
+    expect(segment(external, 'R', 1, 0).map((piece) => gateway.fate(WAN, piece))).toEqual(['sent', 'sent', 'sent'])
+    expect(onlyOne(gateway)).toMatchObject({ state: 'CLOSE', lastSeen })
+  })
+})
+
+describe('fragments whose datagram comes together in one shard and whose flow is of another', () => {
+  const IDS = Array.from({ length: 32 }, (_, id) => id + 1)
+
+  it('do not go on where the first one does not', async () => {
+    const cluster = await Cluster.start({ shards: 4 })
+    cluster.inside(tcpSegment(`${HOST}:5000`, `${SERVER}:80`, 'S'))
+    const early = tcpSegment(`${HOST}:5000`, `${SERVER}:80`, 'A', { tcp: { ack: 1 } })
+    for (const id of IDS) expect(pieces(LAN, early, id).flatMap((piece) => cluster.inside(piece))).toEqual([])
+    expect(cluster.handovers()['known-fragment']).toBeGreaterThan(IDS.length)
+    expect(cluster.drops()).toEqual({ 'tcp-state': IDS.length, 'fragment-orphan': 2 * IDS.length })
+  })
+
+  it('stay the kernel’s where the first one is', async () => {
+    const cluster = await Cluster.start({ shards: 4, nat: { protocols: [47] } })
+    const gre: FrameSpec = { ip: { src: SERVER, dst: EXTERNAL }, protocol: { number: 47 } }
+    const firsts = IDS.map((id) => pieces(WAN, gre, id))
+    for (const [first] of firsts) expect(cluster.outside(first!)).toEqual([])
+    cluster.inside({ ip: { src: HOST, dst: SERVER }, protocol: { number: 47 }, payload: 'x' })
+    for (const [, ...later] of firsts) expect(later.flatMap((piece) => cluster.outside(piece))).toEqual([])
   })
 })
