@@ -1,313 +1,400 @@
-// A reference translation for the ownership rule's tests: every kind of NAT in a line or two, on real leases of port
-// blocks (nat/externals.ts), so that the rule is held for what nat/ doesn't build yet, too. All addresses and ports are
-// in numeric order, as ownerOf() takes them.
+// A NAT for reference, written for reading: it is shown every packet that arrives at natloom and all that leaves, and
+// says whether what has left may have left, and as what. What natloom has dropped it doesn't ask about, and takes as
+// not having been: a NAT may refuse more than it must. It knows one address outside, inside hosts, forwards and
+// timeouts (test/fuzz/settings.ts); its parts are packets (reference-packet.ts), TCP (reference-tcp.ts), connections
+// and mappings (reference-connections.ts), fragments (packet/reassembly.ts).
 
-import fc from 'fast-check'
-import { INSIDE } from '../../src/conntrack/terms.ts'
-import { bytesOf, Region } from '../../src/memory/region.ts'
-import { Externals, POOL, SHARED, SPACES, spaceOf } from '../../src/nat/externals.ts'
+import type { Dependence } from '../../src/nat/settings.ts'
+import { TIMEOUTS } from '../fuzz/settings.ts'
+import { Reassembly } from './packet/reassembly.ts'
 import {
-  type Endpoints,
-  type Leases,
-  mix,
-  ownerOf,
-  type PacketNumbers,
-  type StaticRules,
-  staticRules,
-} from '../../src/ownership/ownership-rule.ts'
-import { parseAddress, parsePrefix, swap32 } from '../../src/wire/address.ts'
+  type Connection,
+  EXTERNAL,
+  GATEWAY,
+  INSIDE,
+  isSender,
+  OUTSIDE,
+  ReferenceConnections,
+  SILENT,
+  type Side,
+} from './reference-connections.ts'
+import {
+  type Ends,
+  ICMP,
+  IP,
+  internetChecksum,
+  isSamePacket,
+  long,
+  Packet,
+  readPacket,
+  TCP,
+  translated,
+  UDP,
+  word,
+} from './reference-packet.ts'
 
-export const ICMP = 1
-export const TCP = 6
-export const UDP = 17
-export const GRE = 47
-const ESP = 50
-const SCTP = 132
-const NO_PORTS = [GRE, ESP, SCTP, 0, 255]
+/** Of a packet that it sends an error about, a gateway quotes at least so much. */
+const QUOTED = 28
+const REDIRECT = 5
 
-export const address = (text: string): number => swap32(parseAddress(text))
-
-// --- the gateway: two addresses whose ports are leased in blocks, and static rules ---
-
-export const NAT_ADDRESSES = [address('203.0.113.1'), address('203.0.113.2')] as const
-
-const all = (prefix: string): Endpoints => {
-  const { address: network, mask } = parsePrefix(prefix)
-  return { protocol: null, network: swap32(network), mask: swap32(mask), firstPort: 0, lastPort: 65535 }
-}
-const to = (server: string, toPort: number) => ({ toAddress: swap32(address(server)), toPort })
-const some = (protocol: number, host: string, firstPort: number, lastPort: number): Endpoints => ({
-  ...all(`${host}/32`),
-  protocol,
-  firstPort,
-  lastPort,
-})
-
-const FORWARDED = staticRules([
-  // Amid ports that are leased, and of every address.
-  { protocol: TCP, address: swap32(address('203.0.113.1')), port: 8080, ...to('10.0.0.80', 80) },
-  { protocol: UDP, address: null, port: 69, ...to('10.0.0.82', 69) },
-])
-
-export const RULES: StaticRules = {
-  external: [
-    ...FORWARDED.external,
-    some(UDP, '203.0.113.2', 5000, 5099), // a range, which is no whole number of blocks
-    all('203.0.113.10/32'), // 1:1
-    all('198.51.100.0/24'), // a prefix
-  ],
-  inside: [...FORWARDED.inside, some(UDP, '10.0.0.81', 6000, 6099), all('10.0.0.90/32'), all('10.0.9.0/24')],
+/** Fragments of one name: those that have arrived, and what became of them once a first one has passed. */
+interface Datagram {
+  readonly first: Packet
+  readonly side: Side
+  readonly arrived: Packet[]
+  passed: (Passed & { readonly id: number; readonly at: number }) | undefined
+  reassembly: Reassembly
 }
 
-const isDictated = (protocol: number, endpoint: Endpoint): boolean =>
-  RULES.external.some(
-    (set) =>
-      (set.protocol ?? protocol) === protocol &&
-      (endpoint.address & set.mask) === set.network &&
-      endpoint.port >= set.firstPort &&
-      endpoint.port <= set.lastPort,
-  )
-
-/** How the gateway's shards share the work; plain, so that a counterexample is readable. */
-export interface Setup {
-  readonly shards: number
-  readonly key: number
-  readonly blockSize: number
-  /** Of the leases. */
-  readonly seed: number
+/** As what a packet has left, and the connections that it is of: of a hairpin two. */
+interface Passed {
+  readonly ends: Ends
+  readonly through: readonly (readonly [connection: Connection, from: Side])[]
 }
 
-export const u32 = (): fc.Arbitrary<number> => fc.nat(0xffffffff)
-export const u16 = (): fc.Arbitrary<number> => fc.nat(0xffff)
-export const setups = (): fc.Arbitrary<Setup> =>
-  fc.record({
-    shards: fc.integer({ min: 1, max: 16 }),
-    key: u32(),
-    blockSize: fc.constantFrom(16, 64, 256, 1024),
-    seed: u16(),
-  })
-
-/** No address, no lease. */
-export function nothingLeased(blockSize: number): Externals {
-  const cut = (region: Region): Externals => new Externals(region, { capacity: NAT_ADDRESSES.length, blockSize })
-  return cut(new Region(new SharedArrayBuffer(bytesOf(cut))))
+interface Arrival {
+  readonly frame: Uint8Array
+  readonly side: Side
 }
 
-/**
- * Blocks leased to anybody, at random: most away from home, some to nobody, at least one of each space to each shard.
- */
-export function leasesOf({ shards, key, blockSize, seed }: Setup): Leases {
-  const externals = nothingLeased(blockSize)
-  for (const [entry, external] of NAT_ADDRESSES.entries()) {
-    externals.add(swap32(external), entry === 0 ? SHARED : POOL)
-    for (let space = 0; space < SPACES; space++)
-      for (let block = 0; block < externals.blocksPerSpace; block++) {
-        const random = mix(mix(seed, entry * SPACES + space), block) % (shards + 1)
-        const shard = block < shards ? (block + seed) % shards : random - 1
-        if (shard >= 0) externals.lease(entry, space, block, shard)
+export class ReferenceNat {
+  readonly #connections: ReferenceConnections
+  readonly #arrivals: Arrival[] = []
+  readonly #datagrams: Datagram[] = []
+  /** What inside hosts have said to servers that a helper listens to, and what of it came to them. */
+  #said = ''
+  #heard = ''
+
+  constructor(filtering: Dependence) {
+    this.#connections = new ReferenceConnections(filtering)
+  }
+
+  /** A frame has come by a side, and these have left; what is wrong with them, or undefined. */
+  arrived(now: number, side: Side, frame: Uint8Array, toLan: readonly Uint8Array[], toWan: readonly Uint8Array[]) {
+    this.#arrivals.push({ frame, side })
+    const packet = readPacket(frame)
+    if (packet instanceof Packet) this.#note(packet, side)
+    if (packet instanceof Packet && side === INSIDE && packet.dst === SILENT) this.#connections.awaitNeighbour(packet)
+    return this.#judge(now, packet, side, toLan, toWan)
+  }
+
+  /** Time has passed, and these have left. */
+  left(now: number, toLan: readonly Uint8Array[], toWan: readonly Uint8Array[]): string | undefined {
+    return this.#judge(now, 'nothing arrived', INSIDE, toLan, toWan)
+  }
+
+  /** The connections that there are, in words. */
+  describe = (now: number): string => this.#connections.describe(now)
+
+  #judge(
+    now: number,
+    packet: Packet | string,
+    from: Side,
+    toLan: readonly Uint8Array[],
+    toWan: readonly Uint8Array[],
+  ): string | undefined {
+    for (const [side, frames] of [[OUTSIDE, toWan] as const, [INSIDE, toLan] as const])
+      for (const frame of frames) {
+        const sent = readPacket(frame)
+        if (typeof sent === 'string') return `sent malformed: ${sent}`
+        if (sent.frame.length !== frame.length) return 'sent with bytes behind it'
+        const fault = this.#faultOf(sent, side, packet, from, now)
+        if (fault) return `${side === INSIDE ? 'to the LAN' : 'to the outside'}: ${fault}`
       }
+    return undefined
   }
-  return { shards, key, externals }
-}
 
-// --- flows, and how they are translated ---
+  #faultOf(sent: Packet, to: Side, packet: Packet | string, from: Side, now: number): string | undefined {
+    if (sent.embedded > 0) {
+      const ownFault = this.#ownErrorFault(sent, to)
+      const isCarried = ownFault !== undefined && packet instanceof Packet && packet.embedded > 0
+      return isCarried ? this.#errorFault(packet, from, sent, to, now) : ownFault
+    }
+    const helped = this.#helpedOf(sent, to)
+    if (helped) return this.#passHelped(helped, sent, to, packet, from, now)
+    if (sent.protocol === TCP && sent.isReset && this.#isOwnReset(sent, to)) return undefined
+    if (typeof packet === 'string') return packet
+    if (sent.isFragment) return this.#fragmentFault(sent, to, packet, from, now)
+    return this.#forwardFault(packet, from, sent, to, now)
+  }
 
-export interface Endpoint {
-  readonly address: number
-  readonly port: number
-}
+  // --- packets of flows ---
 
-/** A flow through the gateway. */
-export interface Flow {
-  readonly protocol: number
-  /** The inside endpoint, and what it is translated to. */
-  readonly inside: Endpoint
-  readonly external: Endpoint
-  /** The other end. */
-  readonly remote: Endpoint
-}
+  /** The packet that has arrived leaves as `sent`. */
+  #forwardFault(packet: Packet, from: Side, sent: Packet, to: Side, now: number): string | undefined {
+    const ends = this.#pass(packet, from, sent, to, now)
+    if (typeof ends === 'string') return ends
+    if (packet.ttl <= 1) return 'its time to live was over'
+    const id = packet.isFragment ? sent.id : packet.id
+    return isSamePacket(packet, translated(packet, ends.ends, id), sent.frame) ? undefined : 'translated wrongly'
+  }
 
-/** Random numbers that a flow is made of. */
-export interface Draw {
-  readonly host: number
-  readonly port: number
-  readonly entry: number
-  readonly pick: number
-  readonly remote: Endpoint
-}
+  #pass(packet: Packet, from: Side, sent: Packet, to: Side, now: number) {
+    if (from === OUTSIDE) return to === INSIDE ? this.#passIn(packet, sent, false, now) : 'back to the outside'
+    if (to === OUTSIDE) return this.#passOut(packet, sent.sport, now)
+    // A hairpin is two connections: it leaves as one, and comes back as another.
+    if (packet.dst !== EXTERNAL) return 'from the LAN to the LAN'
+    const out = this.#passOut(packet, sent.sport, now)
+    if (typeof out === 'string') return out
+    const back = new Packet(translated(packet, out.ends, packet.id))
+    back.sport = out.ends.sport
+    back.dport = out.ends.dport
+    const into = this.#passIn(back, sent, true, now)
+    return typeof into === 'string' ? into : { ends: into.ends, through: [...out.through, ...into.through] }
+  }
 
-export const draws = (): fc.Arbitrary<Draw> =>
-  fc.record({
-    host: fc.nat(255),
-    port: u16(),
-    entry: fc.nat(NAT_ADDRESSES.length - 1),
-    pick: u16(),
-    remote: fc.record({ address: u32(), port: u16() }),
-  })
+  #passOut(packet: Packet, externalPort: number, now: number): Passed | string {
+    const { protocol, src, sport, dst, dport } = packet
+    // An answer keeps its query's identifier, which is where a remote port would be.
+    let connection = this.#connections.fromInside(protocol, src, sport, dst, dport, now)
+    const isAnswer = protocol === ICMP && !packet.isQuery
+    if (isAnswer) return 'an answer from inside: nobody outside can have asked'
+    if (connection && connection.externalPort !== externalPort && this.#mayBeAnother(connection, packet)) {
+      this.#connections.end(connection)
+      connection = undefined
+    }
+    if (!connection) {
+      const opened = this.#connections.openFromInside(packet, externalPort, now)
+      if (typeof opened === 'string') return opened
+      connection = opened
+    }
+    if (connection.externalPort !== externalPort)
+      return `from external port ${externalPort}, its connection has ${connection.externalPort}`
+    const fault = this.#connections.pass(connection, packet, INSIDE, now)
+    if (fault) return fault
+    return { ends: { src: EXTERNAL, sport: externalPort, dst, dport }, through: [[connection, INSIDE]] }
+  }
 
-/** What dynamic NAT does: any port that no rule dictates, of any block that the owner of the inside endpoint leases. */
-export function choosePort(leases: Leases, protocol: number, inside: Endpoint, { entry, pick }: Draw): Endpoint {
-  const { externals } = leases
-  const owner = ownerOf(INSIDE, between(protocol, inside, { address: 0, port: 0 }), leases, RULES)
-  const own = Array.from({ length: externals.blocksPerSpace }, (_, block) => block).filter(
-    (block) => externals.ownerOfBlock(entry, spaceOf(protocol), block) === owner,
-  )
-  for (let tries = pick; ; tries++) {
-    const block = own[Math.floor(tries / externals.blockSize) % own.length]!
-    const port = block * externals.blockSize + (tries % externals.blockSize)
-    const external = { address: NAT_ADDRESSES[entry]!, port }
-    if (!isDictated(protocol, external)) return external
+  /** The connection may have ended, and the packet have opened another one. */
+  #mayBeAnother(connection: Connection, packet: Packet): boolean {
+    const { isHelped, tcp } = connection
+    const isOver = isHelped || tcp?.state === 'TIME_WAIT' || tcp?.state === 'CLOSE'
+    return (isOver && packet.isSyn) || !this.#connections.holds(connection)
+  }
+
+  #passIn(packet: Packet, sent: Packet, fromUs: boolean, now: number): Passed | string {
+    const { protocol, src, sport, dst, dport } = packet
+    if (dst !== EXTERNAL) return 'to an address that is not ours'
+    let connection = this.#connections.fromOutside(protocol, src, sport, dport, now)
+    if (!connection) {
+      const opened = this.#connections.openFromOutside(
+        packet,
+        { inside: sent.dst, insidePort: sent.dport },
+        fromUs,
+        now,
+      )
+      if (typeof opened === 'string') return opened
+      connection = opened
+    }
+    const { inside, insidePort } = connection
+    if (sent.dst !== inside || (sent.hasHeader && sent.dport !== insidePort)) return 'to another inside endpoint'
+    const fault = this.#connections.pass(connection, packet, OUTSIDE, now)
+    if (fault) return fault
+    return { ends: { src, sport, dst: inside, dport: insidePort }, through: [[connection, OUTSIDE]] }
+  }
+
+  // --- fragments ---
+
+  /** A fragment that has arrived is noted under its datagram's name. */
+  #note(packet: Packet, side: Side): void {
+    if (!packet.isFragment) return
+    const datagram = this.#datagramOf(packet, side)
+    if (datagram) datagram.arrived.push(packet)
+    else
+      this.#datagrams.push({ first: packet, side, arrived: [packet], passed: undefined, reassembly: new Reassembly() })
+  }
+
+  /** A fragment leaves: the one that has just arrived, or one that has waited for it, the first of its datagram. */
+  #fragmentFault(sent: Packet, to: Side, packet: Packet, from: Side, now: number): string | undefined {
+    const datagram = this.#datagramOf(packet, from)
+    if (!datagram) return 'a fragment of nobody'
+    if (sent.offset === 0) return this.#firstFragmentFault(datagram, packet, sent, to, now)
+    return this.#laterFragmentFault(datagram, sent, now)
+  }
+
+  #datagramOf(packet: Packet, side: Side): Datagram | undefined {
+    return this.#datagrams.find((each) => each.side === side && isSameName(each.first, packet))
+  }
+
+  #firstFragmentFault(datagram: Datagram, found: Packet, sent: Packet, to: Side, now: number): string | undefined {
+    const before = datagram.passed
+    if (before?.id === sent.id && !datagram.reassembly.body) return 'a first fragment twice'
+    const passed = this.#pass(found, datagram.side, sent, to, now)
+    if (typeof passed === 'string') return passed
+    if (found.ttl <= 1) return 'its time to live was over'
+    if (!isSamePacket(found, translated(found, passed.ends, sent.id), sent.frame)) return 'translated wrongly'
+    const isShared = this.#datagrams.some(
+      ({ passed: other, first, reassembly }) =>
+        other !== undefined &&
+        first !== datagram.first &&
+        other.id === sent.id &&
+        other.ends.src === sent.src &&
+        other.ends.dst === sent.dst &&
+        first.protocol === sent.protocol &&
+        !reassembly.body,
+    )
+    if (isShared) return `the identification ${sent.id} of another datagram under way`
+    datagram.passed = { ...passed, id: sent.id, at: now }
+    datagram.reassembly = new Reassembly()
+    return this.#addPiece(datagram, found)
+  }
+
+  #laterFragmentFault(datagram: Datagram, sent: Packet, now: number): string | undefined {
+    const { passed, arrived } = datagram
+    if (!passed) return 'a later fragment whose first has not passed'
+    if (now - passed.at > (TIMEOUTS.fragment + 2) * 1000) return 'a later fragment that is too late'
+    if (sent.id !== passed.id) return `identification ${sent.id}, the first fragment had ${passed.id}`
+    const isIt = (each: Packet): boolean => isSamePacket(each, translated(each, passed.ends, passed.id), sent.frame)
+    const found = arrived.find((each) => each.ttl > 1 && isIt(each))
+    if (!found) return 'a later fragment that nobody has sent'
+    for (const [{ protocol, inside, insidePort, remote, remotePort }, side] of passed.through) {
+      // The one that its first fragment belonged to, or the one that has taken its place.
+      const connection = this.#connections.fromInside(protocol, inside, insidePort, remote, remotePort, now)
+      if (!connection) return 'a later fragment of a connection that is over'
+      this.#connections.pass(connection, found, side, now)
+    }
+    return this.#addPiece(datagram, found)
+  }
+
+  #addPiece({ reassembly }: Datagram, { offset, more, frame, l4 }: Packet): string | undefined {
+    const added = reassembly.add({ offset, moreFragments: more, body: frame.subarray(l4) })
+    return added === 'new' ? undefined : `a fragment whose bytes the receiver has (${added})`
+  }
+
+  // --- ICMP errors ---
+
+  /** An ICMP error that has arrived goes on to the sender of the packet that it quotes. */
+  #errorFault(packet: Packet, from: Side, sent: Packet, to: Side, now: number): string | undefined {
+    const { frame, embedded: at } = packet
+    if (frame[packet.l4] === REDIRECT) return 'a redirect'
+    const quoted = quotedIn(packet)
+    if (typeof quoted === 'string') return quoted
+    if (!isSender(packet.src, from)) return 'an error by a martian source'
+    if (packet.dst !== quoted.src) return 'an error to another than the quoted sender'
+    const { protocol, src, sport, dst, dport } = quoted
+    if (packet.ttl <= 1) return 'its time to live was over'
+    if (from === to) return this.#hairpinErrorFault(packet, sent, now)
+    const connection =
+      from === OUTSIDE
+        ? this.#connections.fromOutside(protocol, dst, dport, sport, now)
+        : this.#connections.fromInside(protocol, dst, dport, src, sport, now)
+    if (!connection) return 'an error about no connection'
+    if (from === OUTSIDE && src !== EXTERNAL) return 'an error about another address'
+    const quotedSender = from === OUTSIDE ? 'inside' : 'outside'
+    if (connection.tcp && !connection.tcp.mayQuote(long(frame, quoted.l4 + 4), quotedSender))
+      return 'an error about a number that is not under way'
+    const { inside, insidePort, remote, remotePort, externalPort } = connection
+    const back =
+      from === OUTSIDE
+        ? { src: inside, sport: insidePort, dst: remote, dport: remotePort }
+        : { src: remote, sport: remotePort, dst: EXTERNAL, dport: externalPort }
+    const outer = from === OUTSIDE ? { src: packet.src, dst: inside } : { src: EXTERNAL, dst: remote }
+    if (sent.src !== outer.src || sent.dst !== outer.dst) return 'an error with wrong addresses'
+    if (sent.ttl !== packet.ttl - 1 || sent.frame.length !== frame.length) return 'an error changed'
+    const turned = quotedIn(sent)
+    if (typeof turned === 'string') return `turned back: ${turned}`
+    if (turned.src !== back.src || turned.dst !== back.dst) return 'quoted addresses not turned back'
+    if (turned.sport !== back.sport || turned.dport !== back.dport) return 'quoted ports not turned back'
+    return sent.frame[sent.l4] === frame[packet.l4] && at === sent.embedded ? undefined : 'an error changed'
+  }
+
+  /** About a hairpin's second half: it is turned back twice. */
+  #hairpinErrorFault(packet: Packet, sent: Packet, now: number): string | undefined {
+    const quoted = quotedIn(packet)
+    if (typeof quoted === 'string' || quoted.src !== EXTERNAL) return 'an error from the LAN to the LAN'
+    const { protocol, src, sport, dst, dport } = quoted
+    const second = this.#connections.fromInside(protocol, dst, dport, src, sport, now)
+    const first = second && this.#connections.fromOutside(protocol, EXTERNAL, second.externalPort, sport, now)
+    if (!first) return 'an error about no hairpin'
+    return sent.dst === first.inside ? undefined : 'an error to another than the hairpin came from'
+  }
+
+  /** The gateway's own error quotes what has come from there. */
+  #ownErrorFault(sent: Packet, to: Side): string | undefined {
+    const isOurs = sent.src === EXTERNAL || sent.src === GATEWAY
+    if (!isOurs) return 'an error that nobody has sent'
+    const quotes = ({ frame, side }: Arrival): boolean => {
+      if (side !== to || frame.length < IP + QUOTED || long(frame, IP + 12) !== sent.dst) return false
+      const end = Math.min(QUOTED, sent.frame.length - sent.embedded)
+      for (let i = 0; i < end; i++) if (frame[IP + i] !== sent.frame[sent.embedded + i]) return false
+      return true
+    }
+    return this.#arrivals.some(quotes) ? undefined : 'an error of our own about nothing that came from there'
+  }
+
+  /** A segment of no connection was answered as its addressee would. */
+  #isOwnReset({ src, sport, dst, dport, frame, l4 }: Packet, to: Side): boolean {
+    const { frame: last, side } = this.#arrivals.at(-1)!
+    const packet = readPacket(last)
+    if (!(packet instanceof Packet) || packet.protocol !== TCP || side !== to || side !== INSIDE) return false
+    const isAnswer = packet.src === dst && packet.sport === dport && packet.dst === src && packet.dport === sport
+    return isAnswer && long(frame, l4 + 4) === long(packet.frame, packet.l4 + 8)
+  }
+
+  // --- connections that a helper reads: their bytes may be changed, kept and cut anew, but not go elsewhere ---
+
+  #helpedOf({ protocol, isFragment, src, sport, dst, dport }: Packet, to: Side): Connection | undefined {
+    if (protocol !== TCP || isFragment || (to === OUTSIDE && src !== EXTERNAL)) return undefined
+    return to === OUTSIDE
+      ? this.#connections.helped(dst, dport, (each) => each.externalPort === sport)
+      : this.#connections.helped(src, sport, (each) => each.inside === dst && each.insidePort === dport)
+  }
+
+  #passHelped(
+    connection: Connection,
+    sent: Packet,
+    to: Side,
+    packet: Packet | string,
+    from: Side,
+    now: number,
+  ): string | undefined {
+    const isIts =
+      packet instanceof Packet &&
+      from !== to &&
+      packet.protocol === TCP &&
+      (from === INSIDE ? packet.src === connection.inside : packet.src === connection.remote)
+    if (isIts) {
+      this.#connections.pass(connection, packet, from, now)
+      if (packet.ttl > 1 && sent.ttl > packet.ttl) return 'a time to live that has grown'
+    }
+    if (to === OUTSIDE) this.#overhear(connection, sent, now)
+    return undefined
+  }
+
+  /** What has been announced in the gateway's words is expected. */
+  #overhear({ remote, inside }: Connection, sent: Packet, now: number): void {
+    this.#heard += textOf(sent)
+    this.#said = this.#arrivals.map(({ frame }) => latin1(frame)).join('')
+    const ports = [...this.#said.matchAll(/PORT 10,0,0,\d+,(\d+),(\d+)/g)].map(([, high, low]) => portOf(high!, low!))
+    for (const [, high, low] of this.#heard.matchAll(/PORT 203,0,113,1,(\d+),(\d+)/g))
+      for (const insidePort of ports)
+        this.#connections.expectations.push({
+          ...{ server: remote, externalPort: portOf(high!, low!), inside, insidePort, since: now },
+        })
   }
 }
 
-/** A kind of NAT: which inside endpoint has which external one. */
-export interface Kind {
-  readonly name: string
-  readonly protocols: readonly number[]
-  /** The protocols of which an unasked packet to the external endpoint reaches the inside one. */
-  readonly reachableBy: readonly number[]
-  ends(leases: Leases, protocol: number, draw: Draw): Pick<Flow, 'inside' | 'external'>
+const portOf = (high: string, low: string): number => Number(high) * 256 + Number(low)
+const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1')
+const textOf = ({ frame, l4 }: Packet): string => latin1(frame.subarray(l4 + (frame[l4 + 12]! >> 4) * 4))
+
+const isSameName = (a: Packet, b: Packet): boolean =>
+  a.src === b.src && a.dst === b.dst && a.protocol === b.protocol && a.id === b.id
+
+/** What an ICMP error quotes; or why it quotes nothing. */
+function quotedIn({ frame, embedded: at }: Packet) {
+  const l4 = at + (frame[at]! & 15) * 4
+  if (frame.length < at + 20 || frame[at]! >> 4 !== 4 || l4 < at + 20 || frame.length < l4 + 8)
+    return 'quotes too little'
+  if (internetChecksum(frame, at, l4) !== 0) return 'quotes a header with a wrong checksum'
+  if ((word(frame, at + 6) & 0x1fff) !== 0) return 'quotes a later fragment'
+  const protocol = frame[at + 9]!
+  const common = { protocol, src: long(frame, at + 12), dst: long(frame, at + 16), l4 }
+  if (protocol === TCP || protocol === UDP) return { ...common, sport: word(frame, l4), dport: word(frame, l4 + 2) }
+  if (protocol !== ICMP) return { ...common, sport: 0, dport: 0 }
+  const identifier = word(frame, l4 + 4)
+  const type = frame[l4]!
+  if ([8, 13, 15, 17].includes(type)) return { ...common, sport: identifier, dport: type }
+  const queried = { 0: 8, 14: 13, 16: 15, 18: 17 }[type]
+  return queried === undefined ? 'quotes no query' : { ...common, sport: queried, dport: identifier }
 }
-
-const dynamic = (insideOf: (draw: Draw, protocol: number) => Endpoint): Kind['ends'] => {
-  return (leases, protocol, draw) => {
-    const inside = insideOf(draw, protocol)
-    return { inside, external: choosePort(leases, protocol, inside, draw) }
-  }
-}
-const anyHost = ({ host, port }: Draw): Endpoint => ({ address: address('10.0.1.0') + host, port })
-
-export const KINDS: readonly Kind[] = [
-  {
-    name: 'a port chosen by dynamic NAT, or for a helper by whichever shard',
-    protocols: [TCP, UDP],
-    reachableBy: [TCP, UDP],
-    ends: dynamic(anyHost),
-  },
-  {
-    name: 'an ICMP identifier chosen by dynamic NAT',
-    protocols: [ICMP],
-    reachableBy: [],
-    ends: dynamic(anyHost),
-  },
-  {
-    name: 'a port chosen for what the forward to a host does not name: another port, another protocol',
-    protocols: [TCP, UDP],
-    reachableBy: [TCP, UDP],
-    ends: dynamic(({ port }, protocol) => ({
-      address: address('10.0.0.80'),
-      port: protocol === UDP ? 80 : port === 80 ? 81 : port,
-    })),
-  },
-  {
-    name: 'a forwarded port',
-    protocols: [TCP],
-    reachableBy: [TCP],
-    ends: () => ({
-      inside: { address: address('10.0.0.80'), port: 80 },
-      external: { address: address('203.0.113.1'), port: 8080 },
-    }),
-  },
-  {
-    name: 'a port forwarded on every address',
-    protocols: [UDP],
-    reachableBy: [UDP],
-    ends: (_leases, _protocol, { entry }) => ({
-      inside: { address: address('10.0.0.82'), port: 69 },
-      external: { address: NAT_ADDRESSES[entry]!, port: 69 },
-    }),
-  },
-  {
-    name: 'a forwarded range of ports',
-    protocols: [UDP],
-    reachableBy: [UDP],
-    ends: (_leases, _protocol, { pick }) => ({
-      inside: { address: address('10.0.0.81'), port: 6000 + (pick % 100) },
-      external: { address: address('203.0.113.2'), port: 5000 + (pick % 100) },
-    }),
-  },
-  {
-    name: 'an address translated 1:1',
-    protocols: [TCP, UDP, ICMP, ...NO_PORTS],
-    reachableBy: [TCP, UDP, ICMP, ...NO_PORTS],
-    ends: (_leases, _protocol, { port }) => ({
-      inside: { address: address('10.0.0.90'), port },
-      external: { address: address('203.0.113.10'), port },
-    }),
-  },
-  {
-    name: 'a prefix translated to another',
-    protocols: [TCP, UDP, ICMP, ...NO_PORTS],
-    reachableBy: [TCP, UDP, ICMP, ...NO_PORTS],
-    ends: (_leases, _protocol, { host, port }) => ({
-      inside: { address: address('10.0.9.0') + host, port },
-      external: { address: address('198.51.100.0') + host, port },
-    }),
-  },
-  {
-    name: 'a protocol without ports on an address of many',
-    protocols: NO_PORTS,
-    reachableBy: [],
-    ends: (_leases, _protocol, { host, port, entry }) => ({
-      inside: { address: address('10.0.1.0') + host, port },
-      external: { address: NAT_ADDRESSES[entry]!, port },
-    }),
-  },
-]
-
-/** A packet; of ICMP a query or its answer, which has one identifier, that of the end named by `translated`. */
-export function between(protocol: number, from: Endpoint, to: Endpoint, translated = from): PacketNumbers {
-  const numbers = { protocol, source: from.address, destination: to.address }
-  if (protocol === TCP || protocol === UDP) return { ...numbers, sourcePort: from.port, destinationPort: to.port }
-  const identifier = protocol === ICMP ? translated.port : 0
-  return { ...numbers, sourcePort: identifier, destinationPort: identifier }
-}
-
-/** Source NAT of a packet of the flow from inside. */
-export const translateOut = ({ external, inside }: Flow, packet: PacketNumbers): PacketNumbers => ({
-  ...packet,
-  source: external.address,
-  ...replacePort(packet, 'sourcePort', inside.port, external.port),
-})
-
-/** Destination NAT of a packet of the flow from outside. */
-export const translateIn = ({ external, inside }: Flow, packet: PacketNumbers): PacketNumbers => ({
-  ...packet,
-  destination: inside.address,
-  ...replacePort(packet, 'destinationPort', external.port, inside.port),
-})
-
-function replacePort(
-  { protocol, ...packet }: PacketNumbers,
-  end: 'sourcePort' | 'destinationPort',
-  before: number,
-  after: number,
-): Partial<PacketNumbers> {
-  if (protocol !== TCP && protocol !== UDP && protocol !== ICMP) return {}
-  if (packet[end] !== before) throw new Error(`${end} ${packet[end]} is not the flow's ${before}`)
-  return protocol === ICMP ? { sourcePort: after, destinationPort: after } : { [end]: after }
-}
-
-export const answerTo = ({
-  source,
-  destination,
-  sourcePort,
-  destinationPort,
-  ...rest
-}: PacketNumbers): PacketNumbers => ({
-  ...rest,
-  source: destination,
-  destination: source,
-  sourcePort: destinationPort,
-  destinationPort: sourcePort,
-})
-
-/** An ICMP error of the host that dropped the packet, to the sender that the packet names. */
-export const errorAbout = (embedded: PacketNumbers, by: number): PacketNumbers => ({
-  protocol: ICMP,
-  source: by,
-  destination: embedded.source,
-  sourcePort: 0,
-  destinationPort: 0,
-  embedded,
-})

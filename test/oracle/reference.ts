@@ -85,6 +85,11 @@ export interface Entry {
 export interface Settings {
   readonly pickup: boolean
   readonly liberal: boolean
+  /** Where natloom is meant to differ (docs/decisions/0041), for the reference NAT. */
+  readonly strict?: {
+    /** A SYN from this side may open a closed connection anew. */
+    readonly mayReopen: (from: Side) => boolean
+  }
 }
 
 const CLOSING: readonly TcpState[] = ['FIN_WAIT', 'CLOSE_WAIT', 'LAST_ACK', 'TIME_WAIT', 'CLOSE']
@@ -96,6 +101,7 @@ const REASON = {
   under: 'seq-under',
   'ack-under': 'ack-under',
 } as const
+const otherSide = (side: Side): Side => (side === 'inside' ? 'outside' : 'inside')
 const isInvalid = (reason: Reason): boolean => (INVALID_REASONS as readonly string[]).includes(reason)
 
 /** undefined: a combination of flags that no segment has. */
@@ -129,7 +135,9 @@ export class ReferenceTracker {
     const reply = from !== entry.opener
     const cell = { reply, kind, state: entry.state }
     const judged = this.#track(entry, this.#numbers(segment, reply ? entry.ends[0] : entry.ends[1]), kind, reply)
-    if (judged && judged.outcome !== 'invalid' && reply) entry.seenReply = true
+    // natloom takes only what it believes for an answer.
+    const answers = this.#settings.strict ? judged?.outcome === 'accepted' : judged && judged.outcome !== 'invalid'
+    if (answers && reply) entry.seenReply = true
     // The gateway forgets the connection and looks at the SYN as at a first packet.
     if (judged && judged.outcome !== 'invalid' && this.#isAnnouncement(segment, entry)) this.edits.push(segment.seq)
     return { ...(judged ?? this.#first(segment, kind, from)), cell }
@@ -179,9 +187,14 @@ export class ReferenceTracker {
     const { last } = entry
     const before = entry.state
     let next = nextState(entry, kind, reply)
-    if (next === 'INVALID') return { outcome: 'invalid', reason: 'state' }
+    const answersNoted = kind === 'synack' && last.kind === 'syn' && last.reply !== reply && numbers.rawAck === last.end
+    if (next === 'INVALID') {
+      if (!this.#settings.strict || !answersNoted) return { outcome: 'invalid', reason: 'state' }
+      next = 'IGNORE'
+    }
     if (next === 'SYN_SENT' && (before === 'TIME_WAIT' || before === 'CLOSE')) {
-      if (entry.ends.some((end) => end.beganClosing) || (last.kind === 'rst' && last.reply === reply)) {
+      const isOver = entry.ends.some((end) => end.beganClosing) || (last.kind === 'rst' && last.reply === reply)
+      if (isOver && this.#mayReopen(entry, numbers, reply)) {
         this.entry = undefined
         return undefined
       }
@@ -189,8 +202,8 @@ export class ReferenceTracker {
     }
     let from: TcpState = before
     if (next === 'IGNORE') {
-      const answersNoted =
-        kind === 'synack' && last.kind === 'syn' && last.reply !== reply && numbers.rawAck === last.end
+      const isNoted = !this.#settings.strict || kind === 'syn' || (kind === 'ack' && reply && before === 'SYN_SENT')
+      if (!answersNoted && !isNoted) return { outcome: 'ignored', reason: 'table' }
       if (!answersNoted) return ignoredByTable(entry, numbers, kind, reply)
       beginAsNoted(entry)
       from = 'SYN_SENT'
@@ -208,7 +221,7 @@ export class ReferenceTracker {
       if (reset === 'under') return { outcome: 'invalid', reason: 'rst-under' }
       if (reset === 'not exact') next = before
       const mayAnswer = reset === 'unknown' || reset === 'not exact'
-      skipsWindows = reset === 'close' || (mayAnswer && answersOutOfSync(entry, numbers, reply))
+      skipsWindows = reset === 'close' || (mayAnswer && answersOutOfSync(entry, numbers, reply, this.#settings))
     }
     if (!skipsWindows) {
       const windows = this.#inWindow(entry, numbers, kind, reply)
@@ -222,9 +235,17 @@ export class ReferenceTracker {
     }
   }
 
+  #mayReopen({ state, opener, ends }: Entry, { seq }: Numbers, reply: boolean): boolean {
+    const { strict } = this.#settings
+    if (!strict) return true
+    const isAhead = state === 'CLOSE' || compare(seq, ends[reply ? 1 : 0].end) >= 0
+    return isAhead && strict.mayReopen(reply ? otherSide(opener) : opener)
+  }
+
   /** The tests that it fails; with a verdict if it is one that somebody minds. */
   #inWindow(entry: Entry, given: Numbers, kind: Kind, reply: boolean): Omit<Judged, 'cell'> | Failed {
     const [sender, receiver] = reply ? [entry.ends[1], entry.ends[0]] : entry.ends
+    const before = this.#settings.strict && ([{ ...sender }, { ...receiver }] as const)
     const isOpening = entry.state === 'SYN_SENT' || entry.state === 'SYN_RECV'
     if (given.isSyn && (sender.maxWin === 0 || (isOpening && compare(given.end, sender.end) > 0))) {
       const isFirst = sender.maxWin === 0
@@ -245,6 +266,9 @@ export class ReferenceTracker {
       if (kind === 'ack') Object.assign(entry.last, { reply, ack, end, window: given.window })
       return { failed }
     }
+    // The kernel keeps what it has begun with a segment that it then doesn't believe.
+    if (before) Object.assign(sender, before[0])
+    if (before) Object.assign(receiver, before[1])
     if (outcome === 'overshoot') sender.end = end
     if (sender.liberal || this.#settings.liberal) return { failed }
     const reason = REASON[outcome]
@@ -261,7 +285,7 @@ export class ReferenceTracker {
     Object.assign(entry.last, { kind, reply })
     entry.state = next
     if (from !== next && next === 'FIN_WAIT') entry.ends[reply ? 1 : 0].beganClosing = true
-    if (!wasSeen && kind === 'rst') {
+    if (!wasSeen && kind === 'rst' && (reply || !this.#settings.strict)) {
       this.entry = undefined
       return 'reset'
     }
@@ -354,11 +378,13 @@ function judgeReset(entry: Entry, { seq }: Numbers, reply: boolean): ResetKind {
 }
 
 /** A reset that answers something which was let through although the gateway may have been out of sync. */
-function answersOutOfSync(entry: Entry, { seq, rawAck }: Numbers, reply: boolean): boolean {
+function answersOutOfSync(entry: Entry, numbers: Numbers, reply: boolean, { strict }: Settings): boolean {
+  const { seq, rawAck } = numbers
   const { last } = entry
   const answersSyn = entry.seenReply && last.kind === 'syn' && last.reply !== reply
   const answersAck = !entry.assured && last.kind === 'ack'
-  if ((answersSyn || answersAck) && rawAck === last.end) return true
+  const mayAnswer = numbers.hasAck || !strict
+  if (mayAnswer && (answersSyn || answersAck) && rawAck === last.end) return true
   return entry.state === 'SYN_SENT' && last.kind === 'ack' && last.reply && seq === last.ack
 }
 

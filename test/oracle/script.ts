@@ -56,23 +56,19 @@ export interface Sequence {
 }
 
 export const DEFAULT_WINDOW = 64240
-const PLAIN = {
-  text: '',
-  ack: 0,
-  window: DEFAULT_WINDOW,
-  urgent: 0,
-  options: {},
-  badChecksum: false,
-  dataOffset: 0,
-} as const
-
+const NO_OPTIONS: Options = {}
 export const segment = (end: End, flags: string, seq: number, more: Partial<Segment> = {}): Segment => ({
-  ...PLAIN,
-  length: 0,
-  ...more,
   end,
   flags,
   seq,
+  length: more.length ?? 0,
+  text: more.text ?? '',
+  ack: more.ack ?? 0,
+  window: more.window ?? DEFAULT_WINDOW,
+  urgent: more.urgent ?? 0,
+  options: more.options ?? NO_OPTIONS,
+  badChecksum: more.badChecksum ?? false,
+  dataOffset: more.dataOffset ?? 0,
 })
 
 /** @throws RangeError with the line that can't be read. */

@@ -17,18 +17,7 @@ import * as ethernet from '../../src/wire/ethernet.ts'
 import * as icmp from '../../src/wire/icmp.ts'
 import * as ipv4 from '../../src/wire/ipv4.ts'
 import * as udp from '../../src/wire/udp.ts'
-import {
-  address,
-  GRE,
-  ICMP,
-  NAT_ADDRESSES,
-  nothingLeased,
-  RULES,
-  TCP,
-  UDP,
-  u16,
-  u32,
-} from '../datapath/reference-nat.ts'
+import { address, GRE, ICMP, NAT_ADDRESSES, nothingLeased, RULES, TCP, UDP, u16, u32 } from './translations.ts'
 
 // --- gateways ---
 

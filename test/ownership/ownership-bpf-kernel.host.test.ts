@@ -10,9 +10,9 @@ import { instructions } from '../../src/ownership/bpf-assembler.ts'
 import { compileOwner, ownerProgram } from '../../src/ownership/ownership-bpf.ts'
 import { frame } from '../../src/testing/builder.ts'
 import { FanoutMembers } from '../datapath/fanout.ts'
-import { leasesOf, RULES } from '../datapath/reference-nat.ts'
 import { FarEnd, inside, quietNamespace } from '../io/far-end.ts'
 import { type Gateway, ownerOfBytes, sharedOut, specs } from './owned-packets.ts'
+import { leasesOf, RULES } from './translations.ts'
 
 const HEADER = 14
 const SHARDS = 3

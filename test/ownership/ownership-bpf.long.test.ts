@@ -20,10 +20,10 @@ import { compileOwner, ownerProgram } from '../../src/ownership/ownership-bpf.ts
 import { ownerOf, type StaticRules } from '../../src/ownership/ownership-rule.ts'
 import { frame, type TcpSpec } from '../../src/testing/builder.ts'
 import { swap32 } from '../../src/wire/address.ts'
-import { address, leasesOf, NAT_ADDRESSES, RULES, setups, TCP, u16, u32 } from '../datapath/reference-nat.ts'
 import { damagedFrame } from '../wire/arbitraries.ts'
 import { runBpf } from './bpf-machine.ts'
 import { type Gateway, gateways, numbersOf, ownerOfBytes, sharedOut, specs } from './owned-packets.ts'
+import { address, leasesOf, NAT_ADDRESSES, RULES, setups, TCP, u16, u32 } from './translations.ts'
 
 const NO_RULES: StaticRules = { external: [], inside: [] }
 const HEADER = 14

@@ -1,5 +1,5 @@
 // The ownership rule: whatever kind of NAT translates a packet, its answer, errors about it and its fragments come to
-// the shard that it came to. The translation is that of reference-nat.ts.
+// the shard that it came to. The translation is that of translations.ts.
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -31,7 +31,7 @@ import {
   UDP,
   u16,
   u32,
-} from '../datapath/reference-nat.ts'
+} from './translations.ts'
 
 type Owner = (side: Side, packet: PacketNumbers) => number
 

@@ -86,6 +86,9 @@ export function attachPendingPackets(ownShard: Shard, wake: () => void): void {
 export const isTimeToCheckPending = (): boolean =>
   queues.size > 0 && (version !== checkedVersion || nowMs >= checkAgainAt)
 
+/** How many neighbours are waited for. */
+export const neighboursAwaited = (): number => queues.size
+
 /** Lets packet i wait for the next hop of a route; QUEUED, or why it can't. */
 export function waitForNeighbour(i: number, line: RouteLine, destination: Addr): Verdict {
   const port = routePort(line)

@@ -85,7 +85,8 @@ const NO_ROOM = 2
 
 let slotsAt: At = 0
 let answers = true
-let held = 0
+/** How many wait. */
+export let held = 0
 let lookAt: Milliseconds = 0
 
 /** `at` is where HELD_SYN_BYTES of packet memory begin. */

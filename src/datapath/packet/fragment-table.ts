@@ -252,6 +252,9 @@ function makeRoom(chain: number, row: Row): boolean {
   return true
 }
 
+/** How many records there are. */
+export const recordsUsed = (): number => RECORDS - freeCount
+
 /** Ends the records whose time is over. To be called about once a second. */
 export function expireFragments(): void {
   for (let chain = 0; chain < 2; chain++)

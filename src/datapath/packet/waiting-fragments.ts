@@ -83,6 +83,9 @@ export function releasePiece(piece: number): number {
   return count
 }
 
+/** How many pages are not free. */
+export const pagesUsed = (): number => state.reduce((count, page) => count + (page === FREE ? 0 : 1), 0)
+
 /** What was released has been sent. Only after the driver's flush(). */
 export function freeReleased(): void {
   if (!anyGone) return

@@ -9,7 +9,8 @@ import { Namespace, run } from '../../../src/lab/world/namespace.ts'
 import { testFamily } from '../../leftovers.ts'
 import { HOST, SERVER } from '../network.ts'
 import { decode } from '../packets.ts'
-import { INTRUDERS, inserted, intruder, PIECES, permutations, pieces, Reassembly, SIZE } from './fragment-sequences.ts'
+import { INTRUDERS, inserted, intruder, PIECES, permutations, pieces, SIZE } from './fragment-sequences.ts'
+import { Reassembly } from './reassembly.ts'
 
 const ETHERNET = 14
 /**

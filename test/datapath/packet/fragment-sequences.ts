@@ -4,7 +4,8 @@
 import { expect } from 'vitest'
 import { type EthernetSpec, type FrameSpec, fragments, frame } from '../../../src/testing/builder.ts'
 import { HOST, MAC, SERVER } from '../network.ts'
-import { type Decoded, decode, udp } from '../packets.ts'
+import { decode, udp } from '../packets.ts'
+import { Reassembly } from './reassembly.ts'
 
 export const SIZE = 64
 export const PIECES = 5
@@ -46,39 +47,6 @@ export function* permutations<T>(items: readonly T[]): Generator<T[]> {
 /** The sequence with an item at each place. */
 export const inserted = <T>(sequence: readonly T[], item: T): T[][] =>
   Array.from({ length: sequence.length + 1 }, (_, at) => [...sequence.slice(0, at), item, ...sequence.slice(at)])
-
-/**
- * Reassembles one datagram: bytes that come again are ignored, and bytes that come in part again, or that contradict
- * the end, end it for good. The body when it is complete, else why not.
- */
-export class Reassembly {
-  readonly #have = new Map<number, number>()
-  #total = 0
-  #spoiled = false
-  body: number[] | undefined
-
-  add({ offset, moreFragments, body }: Decoded): void {
-    if (this.#spoiled || this.body) return
-    const end = offset + body.length
-    const known = body.filter((_, i) => this.#have.has(offset + i)).length
-    const most = Math.max(0, ...[...this.#have.keys()].map((at) => at + 1))
-    const isContradicted = moreFragments
-      ? this.#total !== 0 && end >= this.#total
-      : this.#saysOtherEnd(end, most, known)
-    if (isContradicted || (known > 0 && known < body.length)) {
-      this.#spoiled = true
-      return
-    }
-    for (const [i, byte] of body.entries()) if (known === 0) this.#have.set(offset + i, byte)
-    if (!moreFragments) this.#total = end
-    if (this.#total !== 0 && this.#have.size === this.#total)
-      this.body = Array.from({ length: this.#total }, (_, at) => this.#have.get(at)!)
-  }
-
-  #saysOtherEnd(end: number, most: number, known: number): boolean {
-    return this.#total !== 0 ? end !== this.#total : most > end || known > 0
-  }
-}
 
 /** Reassembles what has left, by what a receiver tells datagrams apart by; the complete ones' bodies. */
 export function received(sent: readonly Uint8Array[]): number[][] {
