@@ -29,7 +29,7 @@ import { ACCEPT, directionOf, INSIDE, QUEUED, REPEAT, refOf, rowOf } from '../co
 import { hasExpired } from '../conntrack/track.shard.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import { BURST, type Driver } from '../io/driver.ts'
-import { endConnection } from '../nat/bindings.shard.ts'
+import { endConnection, endUnlessExpected } from '../nat/bindings.shard.ts'
 import { refusal } from '../nat/refusal.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import { PROTO_TCP } from '../wire/ipv4.ts'
@@ -240,6 +240,7 @@ function flow(i: number): Verdict {
     if (row === 0) return refusal
     REF[i] = ref !== 0 ? ref : refOf(row, 0)
     const verdict = forward(i)
+    if (verdict >= 0 && ref === 0) endUnlessExpected(row)
     if (verdict !== REPEAT) return verdict
     if (!mayOpenAnew(i)) return withoutReopening(forward, i)
     endConnection(row)
