@@ -20,8 +20,8 @@
 //
 // A verdict is an integer (conntrack/terms.ts), a drop is the number of its reason: nothing here throws or allocates.
 
-import { baseOf, TUPLE_WORDS } from '../conntrack/connection-table.ts'
-import { connectionIndex, findConnection, hot, matches, windows } from '../conntrack/connections.shard.ts'
+import { baseOf, EXPECTED, TUPLE_WORDS } from '../conntrack/connection-table.ts'
+import { connectionIndex, findConnection, hot, matches, stateWordOf, windows } from '../conntrack/connections.shard.ts'
 import { packetsWanted } from '../conntrack/events.shard.ts'
 import { withoutReopening } from '../conntrack/tcp.shard.ts'
 import type { Ref, Verdict } from '../conntrack/terms.ts'
@@ -29,7 +29,8 @@ import { ACCEPT, directionOf, INSIDE, QUEUED, REPEAT, refOf, rowOf } from '../co
 import { hasExpired } from '../conntrack/track.shard.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import { BURST, type Driver } from '../io/driver.ts'
-import { endConnection, endUnlessExpected } from '../nat/bindings.shard.ts'
+import type { Row } from '../memory/brand.ts'
+import { endConnection } from '../nat/bindings.shard.ts'
 import { refusal } from '../nat/refusal.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import { PROTO_TCP } from '../wire/ipv4.ts'
@@ -246,6 +247,14 @@ function flow(i: number): Verdict {
     endConnection(row)
   }
   return DROP['tcp-state']
+}
+
+/**
+ * The packet that has made the connection is dropped: nothing has begun. One that was expected stays, since its
+ * expectation is gone, and what its sender sends again must find it.
+ */
+function endUnlessExpected(row: Row): void {
+  if ((stateWordOf(baseOf(row)) & EXPECTED) === 0) endConnection(row)
 }
 
 /** The neighbour does not answer: tells the senders of the packets that have waited for it. */

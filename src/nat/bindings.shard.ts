@@ -307,14 +307,6 @@ export function endConnection(row: Row): void {
   counters[CELL.permissions] = permissions.used
 }
 
-/**
- * The packet that has made the connection is dropped: nothing has begun. One that was expected stays, since its
- * expectation is gone, and what its sender sends again must find it.
- */
-export function endUnlessExpected(row: Row): void {
-  if (!wasExpected(row)) endConnection(row)
-}
-
 /** True if the inside end has taken part in the connection: it has sent, or announced it. */
 export const holds = (row: Row): boolean => hasSent(row) || wasExpected(row)
 

@@ -1,5 +1,5 @@
-// A first packet that is dropped after its connection was made, by the link, the size or a helper, begins nothing: as in
-// Linux, where only what leaves is confirmed.
+// A first packet that is dropped after its connection was made, by the link, the size or a helper, begins nothing: as
+// in Linux, where only what leaves is confirmed.
 
 import { describe, expect, it } from 'vitest'
 import { BUILTIN } from '../../src/helpers/builtin.ts'

@@ -3,7 +3,7 @@
 
 import type { Dependence } from '../../src/nat/settings.ts'
 import { FIRST_PORT, FORWARDS, LAST_PORT, PORTLESS, TIMEOUTS } from '../fuzz/settings.ts'
-import { ICMP, type Packet, TCP, UDP } from './reference-packet.ts'
+import { type Ends, ICMP, type Packet, TCP, UDP } from './reference-packet.ts'
 import { ReferenceTcp } from './reference-tcp.ts'
 
 export const INSIDE = 0
@@ -40,6 +40,8 @@ export interface Connection {
   seen: number
   readonly tcp: ReferenceTcp | undefined
 }
+
+type Tuple = Ends & { readonly protocol: number }
 
 interface Endpoint {
   readonly inside: number
@@ -107,7 +109,7 @@ export class ReferenceConnections {
     )
   }
 
-  fromInside(protocol: number, src: number, sport: number, dst: number, dport: number, now: number) {
+  fromInside({ protocol, src, sport, dst, dport }: Tuple, now: number): Connection | undefined {
     return this.#find(
       now,
       (each) =>
@@ -119,7 +121,8 @@ export class ReferenceConnections {
     )
   }
 
-  fromOutside(protocol: number, src: number, sport: number, dport: number, now: number) {
+  /** By a packet to one of our addresses. */
+  fromOutside({ protocol, src, sport, dport }: Omit<Tuple, 'dst'>, now: number): Connection | undefined {
     return this.#find(
       now,
       (each) =>
@@ -140,7 +143,7 @@ export class ReferenceConnections {
     const unmapped = forward !== undefined || !(hasPorts(protocol) || protocol === ICMP)
     const portFault = unmapped ? undefined : this.#portFault(packet, externalPort, now)
     if (portFault) return portFault
-    const isTaken = this.fromOutside(protocol, dst, dport, externalPort, now)
+    const isTaken = this.fromOutside({ protocol, src: dst, sport: dport, dport: externalPort }, now)
     if (isTaken) return 'the outside tuple of another connection'
     return this.#add(packet.protocol, {
       ...{ inside: src, insidePort: sport, remote: dst, remotePort: dport, externalPort, origin: INSIDE, seen: now },

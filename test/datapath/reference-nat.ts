@@ -111,7 +111,10 @@ export class ReferenceNat {
       return isCarried ? this.#errorFault(packet, from, sent, to, now) : ownFault
     }
     const helped = this.#helpedOf(sent, to)
-    if (helped) return this.#passHelped(helped, sent, to, packet, from, now)
+    if (helped) {
+      if (to === OUTSIDE) this.#overhear(helped, sent, now)
+      return packet instanceof Packet && from !== to ? this.#passHelped(helped, sent, packet, from, now) : undefined
+    }
     if (sent.protocol === TCP && sent.isReset && this.#isOwnReset(sent, to)) return undefined
     if (typeof packet === 'string') return packet
     if (sent.isFragment) return this.#fragmentFault(sent, to, packet, from, now)
@@ -144,9 +147,9 @@ export class ReferenceNat {
   }
 
   #passOut(packet: Packet, externalPort: number, now: number): Passed | string {
-    const { protocol, src, sport, dst, dport } = packet
+    const { protocol, dst, dport } = packet
     // An answer keeps its query's identifier, which is where a remote port would be.
-    let connection = this.#connections.fromInside(protocol, src, sport, dst, dport, now)
+    let connection = this.#connections.fromInside(packet, now)
     const isAnswer = protocol === ICMP && !packet.isQuery
     if (isAnswer) return 'an answer from inside: nobody outside can have asked'
     if (connection && connection.externalPort !== externalPort && this.#mayBeAnother(connection, packet)) {
@@ -173,9 +176,9 @@ export class ReferenceNat {
   }
 
   #passIn(packet: Packet, sent: Packet, fromUs: boolean, now: number): Passed | string {
-    const { protocol, src, sport, dst, dport } = packet
+    const { src, sport, dst } = packet
     if (dst !== EXTERNAL) return 'to an address that is not ours'
-    let connection = this.#connections.fromOutside(protocol, src, sport, dport, now)
+    let connection = this.#connections.fromOutside(packet, now)
     if (!connection) {
       const opened = this.#connections.openFromOutside(
         packet,
@@ -248,8 +251,9 @@ export class ReferenceNat {
     const found = arrived.find((each) => each.ttl > 1 && isIt(each))
     if (!found) return 'a later fragment that nobody has sent'
     for (const [{ protocol, inside, insidePort, remote, remotePort }, side] of passed.through) {
+      const tuple = { protocol, src: inside, sport: insidePort, dst: remote, dport: remotePort }
       // The one that its first fragment belonged to, or the one that has taken its place.
-      const connection = this.#connections.fromInside(protocol, inside, insidePort, remote, remotePort, now)
+      const connection = this.#connections.fromInside(tuple, now)
       if (!connection) return 'a later fragment of a connection that is over'
       this.#connections.pass(connection, found, side, now)
     }
@@ -274,10 +278,9 @@ export class ReferenceNat {
     const { protocol, src, sport, dst, dport } = quoted
     if (packet.ttl <= 1) return 'its time to live was over'
     if (from === to) return this.#hairpinErrorFault(packet, sent, now)
+    const answer = { protocol, src: dst, sport: dport, dst: src, dport: sport }
     const connection =
-      from === OUTSIDE
-        ? this.#connections.fromOutside(protocol, dst, dport, sport, now)
-        : this.#connections.fromInside(protocol, dst, dport, src, sport, now)
+      from === OUTSIDE ? this.#connections.fromOutside(answer, now) : this.#connections.fromInside(answer, now)
     if (!connection) return 'an error about no connection'
     if (from === OUTSIDE && src !== EXTERNAL) return 'an error about another address'
     const quotedSender = from === OUTSIDE ? 'inside' : 'outside'
@@ -303,8 +306,9 @@ export class ReferenceNat {
     const quoted = quotedIn(packet)
     if (typeof quoted === 'string' || quoted.src !== EXTERNAL) return 'an error from the LAN to the LAN'
     const { protocol, src, sport, dst, dport } = quoted
-    const second = this.#connections.fromInside(protocol, dst, dport, src, sport, now)
-    const first = second && this.#connections.fromOutside(protocol, EXTERNAL, second.externalPort, sport, now)
+    const second = this.#connections.fromInside({ protocol, src: dst, sport: dport, dst: src, dport: sport }, now)
+    const back = second && { protocol, src: EXTERNAL, sport: second.externalPort, dport: sport }
+    const first = back && this.#connections.fromOutside(back, now)
     if (!first) return 'an error about no hairpin'
     return sent.dst === first.inside ? undefined : 'an error to another than the hairpin came from'
   }
@@ -340,25 +344,12 @@ export class ReferenceNat {
       : this.#connections.helped(src, sport, (each) => each.inside === dst && each.insidePort === dport)
   }
 
-  #passHelped(
-    connection: Connection,
-    sent: Packet,
-    to: Side,
-    packet: Packet | string,
-    from: Side,
-    now: number,
-  ): string | undefined {
-    const isIts =
-      packet instanceof Packet &&
-      from !== to &&
-      packet.protocol === TCP &&
-      (from === INSIDE ? packet.src === connection.inside : packet.src === connection.remote)
-    if (isIts) {
-      this.#connections.pass(connection, packet, from, now)
-      if (packet.ttl > 1 && sent.ttl > packet.ttl) return 'a time to live that has grown'
-    }
-    if (to === OUTSIDE) this.#overhear(connection, sent, now)
-    return undefined
+  #passHelped(connection: Connection, sent: Packet, packet: Packet, from: Side, now: number): string | undefined {
+    const { inside, remote } = connection
+    const isIts = packet.protocol === TCP && packet.src === (from === INSIDE ? inside : remote)
+    if (!isIts) return undefined
+    this.#connections.pass(connection, packet, from, now)
+    return packet.ttl > 1 && sent.ttl > packet.ttl ? 'a time to live that has grown' : undefined
   }
 
   /** What has been announced in the gateway's words is expected. */

@@ -1,5 +1,5 @@
-// Packets as the reference NAT reads and writes them: bytewise, with nothing of src/wire, so that one mistake can't hide
-// another. Addresses and ports are in numeric order.
+// Packets as the reference NAT reads and writes them: bytewise, with nothing of src/wire, so that one mistake can't
+// hide another. Addresses and ports are in numeric order.
 
 export const TCP = 6
 export const UDP = 17

@@ -1,6 +1,6 @@
-// TCP in the reference NAT: the tracker that is held against the kernel (test/oracle/reference.ts), fed with segments as
-// they lie in frames, and told where natloom is stricter than Linux (docs/decisions/0041). It follows what natloom has
-// let through: what was dropped has changed nothing.
+// TCP in the reference NAT: the tracker that is held against the kernel (test/oracle/reference.ts), fed with segments
+// as they lie in frames, and told where natloom is stricter than Linux (docs/decisions/0041). It follows what natloom
+// has let through: what was dropped has changed nothing.
 
 import type { TcpState } from '../../src/conntrack/tcp-state.ts'
 import { type Entry, ReferenceTracker } from '../oracle/reference.ts'

@@ -1,4 +1,5 @@
-// One datagram put together from its fragments, as RFC 791 3.2 and RFC 5722 say: the reference for fragments in any order.
+// One datagram put together from its fragments, as RFC 791 3.2 and RFC 5722 say: the reference for fragments in any
+// order.
 
 /** What of a fragment matters. */
 export interface Piece {
