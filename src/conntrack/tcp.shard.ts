@@ -248,8 +248,9 @@ const isExactReset = (base: Base, direction: Direction): boolean =>
 function answersNoted(base: Base, direction: Direction, word: number): boolean {
   if ((segment.flags & wire.ACK) === 0) return false
   if ((word & SEEN_REPLY) !== 0 && answersNotedSyn(base, direction)) return true
-  const isAck = (windows[base + LAST]! & LAST_KIND_MASK) === (tcp.ACK + 1) << LAST_KIND_SHIFT
-  return (word & ASSURED) === 0 && isAck && segment.ack === windows[base + LAST_END]
+  // Of the other end: nobody refuses his own, or two segments with numbers of his choice would end an opening.
+  const followsAck = isNoted(base, tcp.ACK, opposite(direction))
+  return (word & ASSURED) === 0 && followsAck && segment.ack === windows[base + LAST_END]
 }
 
 /** The client resets what challenged its SYN (RFC 5961 section 4.2): its number is what the challenge acknowledged. */
@@ -280,6 +281,7 @@ function applyRarely(base: Base, direction: Direction): void {
   else if (todo === NOTE_SYN) noteSyn(base, direction)
   else if (todo === NOTE_ACK) {
     windows[base + LAST_ACK] = segment.ack
+    windows[base + LAST_END] = segment.end
     noteKind(base, direction)
   } else if (todo === CHALLENGED) windows[base + LAST]! &= ~CHALLENGE_EXPECTED
   else resynchronise(base, direction)

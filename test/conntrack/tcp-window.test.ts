@@ -210,6 +210,25 @@ describe('who guesses numbers bends nothing', () => {
     talk.sayAll(OPEN)
   })
 
+  it.each([
+    [0, true],
+    [778, false],
+  ])('an ACK and a reset with %i, both by who knows no number, do not refuse a SYN', async (ack, arrives) => {
+    const talk = await ScriptedConnection.begin()
+    expect(says(talk, 's', 'A', { seq: 778, ack: 70_000 })).toBe(true)
+    expect(says(talk, 's', 'RA', { seq: 778, ack })).toBe(arrives)
+    expect(talk.connection).toMatchObject({ state: 'SYN_SENT', seenReply: false })
+    talk.sayAll(OPEN)
+    expect(talk.state).toBe('ESTABLISHED')
+  })
+
+  it('a reset that acknowledges nothing, after an ACK of the other end, is no answer to that', async () => {
+    const talk = await ScriptedConnection.begin()
+    expect(says(talk, 's', 'A', { seq: 778, ack: 70_000 })).toBe(true)
+    expect(says(talk, 'c', 'RA', { seq: 900_000, ack: 0 })).toBe(false)
+    expect(talk.state).toBe('SYN_SENT')
+  })
+
   it('a reset beyond the window, though it acknowledges what came last, while the handshake lasts', async () => {
     const talk = (await ScriptedConnection.begin()).sayAll('s SA')
     expect(says(talk, 's', 'PA', { bytes: 1 })).toBe(true)

@@ -382,7 +382,7 @@ function answersOutOfSync(entry: Entry, numbers: Numbers, reply: boolean, { stri
   const { seq, rawAck } = numbers
   const { last } = entry
   const answersSyn = entry.seenReply && last.kind === 'syn' && last.reply !== reply
-  const answersAck = !entry.assured && last.kind === 'ack'
+  const answersAck = !entry.assured && last.kind === 'ack' && (last.reply !== reply || !strict)
   const mayAnswer = numbers.hasAck || !strict
   if (mayAnswer && (answersSyn || answersAck) && rawAck === last.end) return true
   return entry.state === 'SYN_SENT' && last.kind === 'ack' && last.reply && seq === last.ack
