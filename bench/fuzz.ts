@@ -23,7 +23,7 @@ import type { Lot } from './fuzz-lot.ts'
 import { describeMachine, machine } from './machine.ts'
 import { revisionAt } from './other-build.ts'
 
-const LOT = 100_000
+const LOT = 20_000
 const FILTERINGS = ['address-dependent', 'address-and-port-dependent', 'endpoint-independent'] as const
 const PROGRAM = fileURLToPath(new URL('./fuzz-lot.js', import.meta.url))
 
