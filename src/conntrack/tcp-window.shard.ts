@@ -189,6 +189,13 @@ export function advanceEnd(base: Base, direction: Direction): void {
   windows[base + ENDS]! |= UNACKNOWLEDGED << endShift(direction)
 }
 
+/** More of a segment that has advanced or exceeded the windows has come: it ends here at least. */
+export function extendEnd(base: Base, direction: Direction, to: number): void {
+  if (!before(windows[base + direction + END]!, to)) return
+  windows[base + direction + END] = to
+  windows[base + ENDS]! |= UNACKNOWLEDGED << endShift(direction)
+}
+
 function beginSender(base: Base, direction: Direction): void {
   const sender = base + direction
   const receiver = base + 1 - direction

@@ -4,7 +4,7 @@
 import { ASSURED, type Base, CONN, rowAt, SEEN_REPLY } from '../../conntrack/connection-table.ts'
 import { cold, hot } from '../../conntrack/connections.shard.ts'
 import { dequeue } from '../../conntrack/queues.shard.ts'
-import { applyTcp, closeTcp, examineTcp, isClosed, isMomentous } from '../../conntrack/tcp.shard.ts'
+import { applyTcp, closeTcp, examineTcp, isBelieved, isClosed, isMomentous } from '../../conntrack/tcp.shard.ts'
 import { isEstablished, trackEstablished } from '../../conntrack/tcp-established.shard.ts'
 import { readSegment } from '../../conntrack/tcp-segment.ts'
 import { ACCEPT, type Direction, protocolIn, REPEAT, type Verdict } from '../../conntrack/terms.ts'
@@ -15,8 +15,9 @@ import { onClosed, onReplySeen } from '../../nat/bindings.shard.ts'
 import * as checksum from '../../wire/checksum.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import * as virtio from '../../wire/virtio-net.ts'
-import { AT, END, FLOW, IP, KEY, KIND, L4, LATER_FRAGMENT } from '../packet/burst.ts'
+import { AT, END, FIRST_FRAGMENT, FLOW, IP, KEY, KIND, L4, LATER_FRAGMENT } from '../packet/burst.ts'
 import { mem } from '../packet/packet-memory.ts'
+import { extendByLaterFragment, noteFirstFragment } from './fragmented-segments.ts'
 
 const { state: STATE, packets: PACKETS, bytes: BYTES } = CONN
 const TCP_CHECKSUM = DROP['tcp-checksum']
@@ -53,9 +54,10 @@ export function examine(i: number, base: Base, direction: Direction): Verdict {
 export function note(i: number, base: Base, direction: Direction): void {
   const before = hot[base + STATE]!
   const protocol = protocolIn(KEY[i]!)
-  if (protocol === ipv4.PROTO_UDP) trackUdp(base, direction)
-  else if (protocol !== ipv4.PROTO_TCP) trackOther(base, direction, protocol)
-  else if (KIND[i] !== LATER_FRAGMENT) applyTcp(base, direction)
+  if (KIND[i] === LATER_FRAGMENT) trackLaterFragment(i, base, direction)
+  else if (protocol === ipv4.PROTO_TCP) apply(i, base, direction)
+  else if (protocol === ipv4.PROTO_UDP) trackUdp(base, direction)
+  else trackOther(base, direction, protocol)
   const after = hot[base + STATE]!
   if (after !== before) noteChange(base, before, after)
 }
@@ -69,8 +71,7 @@ export function trackReset(base: Base): void {
 
 function trackByProtocol(i: number, base: Base, direction: Direction): Verdict {
   const protocol = protocolIn(KEY[i]!)
-  // The rest of a segment changes nothing: what its first fragment has not, which has the numbers, it can't either.
-  if (KIND[i] === LATER_FRAGMENT) return protocol === ipv4.PROTO_TCP ? ACCEPT : trackOther(base, direction, protocol)
+  if (KIND[i] === LATER_FRAGMENT) return trackLaterFragment(i, base, direction)
   if (protocol === ipv4.PROTO_UDP) return trackUdp(base, direction)
   if (protocol !== ipv4.PROTO_TCP) return trackOther(base, direction, protocol)
   readSegment(mem, L4[i]!, END[i]! - L4[i]!)
@@ -79,8 +80,25 @@ function trackByProtocol(i: number, base: Base, direction: Direction): Verdict {
   // A segment that changes the connection's state must be intact. Elsewhere a wrong checksum stays wrong, for the
   // receiver to see: to sum up every segment would cost more than all else that is done with it.
   if ((verdict !== ACCEPT || isMomentous(base)) && !transportIntact(i)) return TCP_CHECKSUM
-  if (verdict !== REPEAT) applyTcp(base, direction)
+  if (verdict !== REPEAT) apply(i, base, direction)
   return verdict
+}
+
+/** Packet i, the segment that was examined, goes on. */
+function apply(i: number, base: Base, direction: Direction): void {
+  applyTcp(base, direction)
+  if (KIND[i] === FIRST_FRAGMENT && isBelieved()) noteFirstFragment(i)
+}
+
+/**
+ * Packet i follows a first fragment that was tracked. Of TCP that one has the numbers: what it has not changed, because
+ * it was not believed, the rest of the segment can't either.
+ */
+function trackLaterFragment(i: number, base: Base, direction: Direction): Verdict {
+  const protocol = protocolIn(KEY[i]!)
+  if (protocol !== ipv4.PROTO_TCP) return trackOther(base, direction, protocol)
+  extendByLaterFragment(i)
+  return ACCEPT
 }
 
 /**
