@@ -23,9 +23,9 @@ const DUPLICATE = DROP['fragment-duplicate']
 const OVERLAP = DROP['fragment-overlap']
 const TABLE_FULL = DROP['fragment-table-full']
 
-/** Every other fragment of a datagram of 45 KB at an Ethernet's MTU, lost or late. */
-const RANGES = 16
-const RANGES_SHIFT = 4
+/** Every other fragment of the longest datagram at an Ethernet's MTU (23), lost or late. */
+const RANGES = 32
+const RANGES_SHIFT = 5
 const UNIT_SHIFT = 3
 
 let ranges = new Int32Array(0)

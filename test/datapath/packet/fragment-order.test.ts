@@ -2,9 +2,21 @@
 // fragment-order.long.test.ts.
 
 import { expect, it } from 'vitest'
+import { fragments, frame } from '../../../src/testing/builder.ts'
 import { Gateway } from '../gateway.ts'
-import { LAN } from '../network.ts'
-import { expectAsReference, INTRUDERS, inserted, intruder, PIECES, permutations, pieces } from './fragment-sequences.ts'
+import { LAN, MAC, SERVER } from '../network.ts'
+import { udp } from '../packets.ts'
+import {
+  expectAsReference,
+  from,
+  INTRUDERS,
+  inserted,
+  intruder,
+  PIECES,
+  permutations,
+  pieces,
+  received,
+} from './fragment-sequences.ts'
 
 it('five fragments in every order make one datagram', async () => {
   const gateway = await Gateway.start()
@@ -29,6 +41,19 @@ it('the third comes three times before the others have come: the datagram is com
   )
   expect(gateway.drops()).toEqual({ 'fragment-duplicate': 2 })
 })
+
+for (const [what, odd] of [
+  ['every other one first', 0],
+  ['the others first', 1],
+] as const)
+  it(`the longest datagram at an Ethernet's MTU, ${what}`, async () => {
+    const gateway = await Gateway.start()
+    const spec = udp(from, `${SERVER}:53`, { payload: new Uint8Array(65_000).fill(7) })
+    const its = fragments(frame({ eth: { src: MAC.host, dst: MAC.lan }, ...spec }), 1480)
+    const order = its.toSorted((a, b) => Number(its.indexOf(a) % 2 !== odd) - Number(its.indexOf(b) % 2 !== odd))
+    expect(received(order.flatMap((piece) => gateway.inside(piece))).map((body) => body.length)).toEqual([65_008])
+    expect(gateway.drops()).toEqual({})
+  })
 
 it('each of five, twice and wherever', async () => {
   const gateway = await Gateway.start()
