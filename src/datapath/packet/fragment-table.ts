@@ -113,6 +113,8 @@ export function attachFragmentTable(timeouts: Pick<Timeouts, 'fragment'>, waitin
   for (let i = 0; i < RECORDS; i++) free[i] = RECORDS - i
   freeCount = RECORDS
   for (const counts of [oldest, newest, recordsOf, pagesOf]) counts.fill(0)
+  // What has waited with a thread that died is lost with it.
+  counters[CELL.fragmentsWaiting] = 0
   attachFragmentCoverage(RECORDS)
   attachFragmentFates(timeout)
   attachWaitingFragments(waitingAt)

@@ -150,8 +150,10 @@ describe('what waits', () => {
   it('is lost with the thread, and what comes after it is not', async () => {
     const [first, second, last] = datagram(`${HOST}:5000`, `${SERVER}:53`, 7) as [Uint8Array, Uint8Array, Uint8Array]
     gateway.inside(last)
+    expect(gateway.counter('fragmentsWaiting')).toBe(1)
     await gateway.restart()
     gateway.turn()
+    expect(gateway.counter('fragmentsWaiting')).toBe(0)
     expect(gateway.fate(LAN, first)).toBe('sent')
     expect(gateway.fate(LAN, second)).toBe('sent')
     gateway.check()
