@@ -144,10 +144,10 @@ function segmentRoom(i: number, headers: number, transport: number, mss: number)
 /** Writes a new segment's checksum, and what its virtio-net header says of it. */
 function finish(frame: number, ip: number, transport: number, payload: number): void {
   const partial = virtio.needsChecksum(mem, frame)
-  const isSuper = virtio.gsoType(mem, frame) !== virtio.GSO_NONE
-  if (isSuper && payload <= virtio.gsoSize(mem, frame)) {
-    virtio.setGsoType(mem, frame, virtio.GSO_NONE)
-    virtio.setGsoSize(mem, frame, 0)
+  if (virtio.gsoType(mem, frame) !== virtio.GSO_NONE) {
+    const size = segmentSize(virtio.gsoSize(mem, frame), payload, tcp.headerLen(mem, frame + transport))
+    if (payload <= size) virtio.setGsoType(mem, frame, virtio.GSO_NONE)
+    virtio.setGsoSize(mem, frame, payload <= size ? 0 : size)
   }
   if (!partial) {
     virtio.clear(mem, frame)
@@ -157,6 +157,15 @@ function finish(frame: number, ip: number, transport: number, payload: number): 
   const length = ipv4.totalLength(mem, frame + ip) - (transport - ip)
   const [src, dst] = [ipv4.src(mem, frame + ip), ipv4.dst(mem, frame + ip)]
   tcp.setChecksum(mem, frame + transport, checksum.pseudoHeader(src, dst, ipv4.PROTO_TCP, length))
+}
+
+/**
+ * Bytes of a super-packet's segments: as many as those had that it was merged of. If they were small, a text that has
+ * grown is not cut into as small ones.
+ */
+function segmentSize(merged: number, payload: number, headerLength: number): number {
+  const smallest = SMALLEST_MSS - (headerLength - tcp.MIN_HEADER_LEN)
+  return merged >= smallest ? merged : Math.max(smallest, Math.ceil(payload / MOST_SEGMENTS))
 }
 
 /** Packet i of the burst is this frame from now on. */

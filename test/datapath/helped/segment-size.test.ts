@@ -3,7 +3,7 @@
 
 import { expect, it } from 'vitest'
 import { type Helper, Verdict } from '../../../src/helpers/helper.ts'
-import { HOST, SERVER } from '../network.ts'
+import { HOST, LAN, SERVER } from '../network.ts'
 import { tcpSegment } from '../packets.ts'
 import { Dialogue, type DialogueOptions } from './dialogue.ts'
 
@@ -57,3 +57,19 @@ it('where the link is too small for that, 64 segments are longer than it takes a
   expect(gateway.counter('fragmented')).toBe(64)
   expect(gateway.drops()).toEqual({})
 })
+
+for (const [what, grownTo, gso] of [
+  ['none that has no more than 536', 500, { type: 0, size: 0 }],
+  ['of 536 bytes', 4000, { type: 1, size: 536 }],
+  ['of a sixty-fourth', 60_000, { type: 1, size: Math.ceil(60_002 / 64) }],
+] as const)
+  it(`a super-packet of small segments that has grown: ${what}`, async () => {
+    const { client, gateway } = await Dialogue.begin({ mss: 1 }, (gateway) => gateway.help(growing(grownTo)))
+    const tcp = { seq: (client.isn + 1) >>> 0, ack: client.ack >>> 0 }
+    const line = { tcp, payload: 'ADDR\r\n', gso: { size: 3 } }
+    gateway.burst(LAN, [tcpSegment(`${HOST}:5000`, `${SERVER}:21`, 'AP', line)])
+    const [sent, ...more] = gateway.toWanWithHeaders()
+    expect(more).toEqual([])
+    expect({ type: sent![1], size: sent![4]! | (sent![5]! << 8) }).toEqual(gso)
+    expect(sent!.length).toBe(10 + 54 + grownTo + 2)
+  })
