@@ -6,6 +6,7 @@ import { invertPorts } from '../../conntrack/terms.ts'
 import type { Ports, ProtocolNumber } from '../../wire/address.ts'
 import * as icmp from '../../wire/icmp.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
+import * as portless from '../../wire/portless.ts'
 import * as tcp from '../../wire/tcp.ts'
 import { bothPorts } from '../handover/packet-owner.ts'
 import { type At, END, L4 } from '../packet/burst.ts'
@@ -30,15 +31,23 @@ export function readEmbedded(i: number): boolean {
   if (end - embedded < ipv4.MIN_HEADER_LEN || ipv4.version(mem, embedded) !== 4) return false
   const headerLength = ipv4.headerLen(mem, embedded)
   embeddedTransport = embedded + headerLength
-  if (headerLength < ipv4.MIN_HEADER_LEN || end - embeddedTransport < LEAST_TRANSPORT) return false
+  if (headerLength < ipv4.MIN_HEADER_LEN || embeddedTransport > end) return false
   // A later fragment shows no ports.
   if ((ipv4.fragmentWord(mem, embedded) & ipv4.OFFSET_MASK) !== 0) return false
   protocol = ipv4.protocol(mem, embedded)
+  if (isReadBeyond(protocol) && end - embeddedTransport < LEAST_TRANSPORT) return false
   if (protocol === ipv4.PROTO_ICMP) return readEmbeddedIcmp()
   embeddedPorts = protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP ? tcp.ports(mem, embeddedTransport) : 0
   replyPorts = invertPorts(embeddedPorts)
   return true
 }
+
+/** Of other protocols nothing behind the IPv4 header is read or changed; their packets may be shorter, as GRE's are. */
+const isReadBeyond = (protocol: ProtocolNumber): boolean =>
+  protocol === ipv4.PROTO_TCP ||
+  protocol === ipv4.PROTO_UDP ||
+  protocol === ipv4.PROTO_ICMP ||
+  portless.hasPseudoHeader(protocol)
 
 function readEmbeddedIcmp(): boolean {
   const type = icmp.type(mem, embeddedTransport)

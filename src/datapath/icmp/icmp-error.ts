@@ -26,6 +26,7 @@ import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import type { Row } from '../../memory/brand.ts'
 import { externalEntry } from '../../nat/bindings.shard.ts'
+import { translates } from '../../nat/opening.shard.ts'
 import { isShared } from '../../nat/ports.shard.ts'
 import { isEdited, toSender } from '../../nat/sequence-edits.shard.ts'
 import { ROUTE } from '../../routing/fib.ts'
@@ -127,8 +128,9 @@ function translateError(i: number, dst: Addr, sender: Addr, remote: Addr, ports:
   turnBack(i, sender, remote, ports)
   ipv4.setDst(mem, IP[i]!, sender)
   // An error of the connection's other end is translated like any packet from there. So is that of a router inside,
-  // whose address means nothing outside. Routers outside keep their addresses: traceroute lives by that.
-  if (SRC[i] === dst || side === INSIDE) ipv4.setSrc(mem, IP[i]!, remote)
+  // whose address means nothing outside. Routers outside keep their addresses: traceroute lives by that. Where nothing
+  // is translated, all do.
+  if (SRC[i] === dst || (side === INSIDE && translates())) ipv4.setSrc(mem, IP[i]!, remote)
   ipv4.writeChecksum(mem, IP[i]!)
   icmp.writeChecksum(mem, L4[i]!, END[i]! - L4[i]!)
   // The checksums are in the frame now: nothing is left for the link to do.

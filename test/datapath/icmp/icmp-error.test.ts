@@ -50,6 +50,16 @@ describe('from outside, about what an inside host has sent', () => {
       expect(gateway.drops()).toEqual({})
     })
 
+  it('about a packet of a protocol without ports that has no eight bytes', async () => {
+    const gre = await Gateway.start({ nat: { protocols: [47] } })
+    const [sent] = gre.inside({ ip: { src: HOST, dst: SERVER }, protocol: { number: 47 }, payload: new Uint8Array(4) })
+    const error = gre.outside(icmpError(ROUTER, EXTERNAL, sent!, { bytes: 24 }))
+    expect(embeddedIn(error)).toMatchObject({ src: HOST, dst: SERVER, protocol: 47, length: 24 })
+    expect(gre.fate(WAN, icmpError(ROUTER, EXTERNAL, sent!, { bytes: 19 }))).toBe('icmp-embedded')
+    const [datagram] = gre.inside(udp(FROM, TO))
+    expect(gre.fate(WAN, icmpError(ROUTER, EXTERNAL, datagram!, { bytes: 27 }))).toBe('icmp-embedded')
+  })
+
   it('keeps type, code and the second word: Fragmentation Needed with its MTU (REQ-5)', () => {
     const [translated] = gateway.inside(udp(FROM, TO, { payload: 'payload' }))
     const needed = icmpError(ROUTER, EXTERNAL, translated!, { icmp: { type: 3, code: 4, mtu: 1400 } })
@@ -104,6 +114,13 @@ describe('from inside, about what came from outside', () => {
   it('from a router inside, whose address means nothing outside: from the external address, too', () => {
     const sent = gateway.inside(icmpError(INSIDE_ROUTER, SERVER, answer))
     expect(decode(sent[0]!).src).toBe(EXTERNAL)
+  })
+
+  it('from a router inside, where nothing is translated: by its own address', async () => {
+    const plain = await Gateway.start({ nat: { translate: false } })
+    const [came] = plain.outside(udp(TO, FROM))
+    const exceeded = icmpError(INSIDE_ROUTER, SERVER, came!, { icmp: { type: 11, code: 0 } })
+    expect(decode(plain.inside(exceeded)[0]!)).toMatchObject({ src: INSIDE_ROUTER, dst: SERVER, type: 11 })
   })
 
   it("about a ping's answer", () => {
