@@ -44,11 +44,20 @@ const dccp =
     return { ip: { src, dst }, protocol: { number: DCCP }, payload: summed(src, dst, DCCP, body, covered) }
   }
 
+/** The short header, whose sequence number has 24 bits: DCCP-Data without an acknowledgement has no more. */
+const shortDccp: Make = (src, dst, payload) => {
+  const body = Buffer.alloc(12 + payload.length)
+  body.set([0x13, 0x88, 0x17, 0x70, 3, 0, 0, 0, DCCP_DATA << 1, 1, 2, 3])
+  body.write(payload, 12)
+  return { ip: { src, dst }, protocol: { number: DCCP }, payload: summed(src, dst, DCCP, body, body.length) }
+}
+
 const KINDS: readonly (readonly [string, number, Make])[] = [
   ['UDP-Lite, all covered', UDPLITE, udplite(0)],
   ['UDP-Lite, the header covered', UDPLITE, udplite(8)],
   ['UDP-Lite, a part of the payload covered', UDPLITE, udplite(12)],
   ['DCCP, all covered', DCCP, dccp(0)],
+  ['DCCP with a short sequence number', DCCP, shortDccp],
   ['DCCP, the header covered', DCCP, dccp(1)],
   ['DCCP, a part of the payload covered', DCCP, dccp(3)],
 ]
@@ -103,6 +112,19 @@ for (const [what, number, make] of KINDS)
       const pieces = fragments(whole, 48).map((piece) => gateway.inside(piece)[0]!)
       const bodies = pieces.map((piece) => Buffer.from(decode(piece).body))
       expect(Buffer.concat(bodies)).toEqual(Buffer.from(decode(frame(make(EXTERNAL, SERVER, payload))).body))
+    })
+
+    it('keeps a sum of the pseudo-header alone right, where the link is to compute the rest', () => {
+      // virtio_net_hdr: VIRTIO_NET_HDR_F_NEEDS_CSUM, where the summing begins, and where the sum goes from there.
+      const needsChecksum = Uint8Array.of(1, 0, 0, 0, 0, 0, 14 + 20, 0, 6, 0)
+      const partial = (src: string, dst: string): FrameSpec => {
+        const body = (make(src, dst, 'payload').payload as Uint8Array).slice()
+        const sum = sumOf(Uint8Array.of(...addressBytes(src), ...addressBytes(dst), 0, number, 0, body.length))
+        body.set([sum >> 8, sum & 255], 6)
+        return { ip: { src, dst }, protocol: { number }, payload: body }
+      }
+      const [out] = gateway.inside(partial(HOST, SERVER), needsChecksum)
+      expect(decode(out!).body).toEqual(decode(frame(partial(EXTERNAL, SERVER))).body)
     })
 
     it('is dropped if there is no header', () => {

@@ -149,4 +149,21 @@ describe('an ICMP error', () => {
     gateway.inside(first!)
     expect(quotedId(gateway.toLan())).toBe(ID)
   })
+
+  it('of the gateway’s own about one that has waited for its next hop does too', async () => {
+    const gateway = await Gateway.start({ silent: [ROUTER] })
+    const [first] = pieces(udp(`${HOST}:5000`, `${SERVER}:53`))
+    expect(gateway.fate(0, first!)).toBe('queued')
+    gateway.pass(6)
+    expect(quotedId(gateway.toLan())).toBe(ID)
+  })
+
+  it('about a hairpin is turned back twice', async () => {
+    const cluster = await Cluster.start({ shards: 4, nat: { filtering: 'endpoint-independent' } })
+    const external = fromOf(cluster.inside(udp(`${OTHER}:47000`, `${SERVER}:3478`))[0]!)
+    const [first] = pieces(udp(`${HOST}:5000`, external)).flatMap((piece) => cluster.hairpin(piece))
+    expect(decode(first!).id).not.toBe(ID)
+    const error = cluster.hairpin(icmpError(OTHER, EXTERNAL, first!))
+    expect([decode(error[0]!).dst, quotedId(error)]).toEqual([HOST, ID])
+  })
 })
