@@ -40,6 +40,8 @@ const NEED: Readonly<Record<number, number>> = {
 }
 /** RFC 792: an ICMP error embeds at least so many bytes of the transport header. */
 const LEAST_TRANSPORT = 8
+/** Many embed no more of TCP than that, which doesn't reach its checksum. */
+const TCP_CHECKSUM_END = 18
 const MOST_TTL = 255
 
 let externals: Externals
@@ -187,12 +189,21 @@ function unNatError(mem: DataView, ip: number, at: number, end: number, outside:
   const ports = !hasTransportPorts(protocol) ? 0 : isIcmp ? icmpPorts(mem, transport) : tcp.ports(mem, transport)
   const ref = find(protocol, inside, remote, ports)
   if (!findExternal(ref, protocol, inside, remote, ports)) setExternal(outside, ports & 0xffff)
+  const hasChecksum = end - transport >= TCP_CHECKSUM_END
   if (ref !== 0 && protocol === ipv4.PROTO_TCP && isEdited(ref >> 1))
-    tcp.setSeq(mem, transport, toReceiver(ref >> 1, directionOf(ref), tcp.seq(mem, transport)))
+    tcp.changeSeq(mem, transport, toReceiver(ref >> 1, directionOf(ref), tcp.seq(mem, transport)), !hasChecksum)
   ipv4.setSrc(mem, embedded, address)
   ipv4.writeChecksum(mem, embedded)
-  if (isIcmp) icmp.setId(mem, transport, port)
-  else if (ports !== 0) tcp.setPorts(mem, transport, (ports & ~0xffff) | port)
+  const change = checksum.delta16(isIcmp ? icmp.id(mem, transport) : ports & 0xffff, port)
+  const delta = checksum.addDeltas(checksum.delta32(inside, address), change)
+  if (isIcmp) {
+    icmp.adjustChecksum(mem, transport, change)
+    icmp.setId(mem, transport, port)
+  } else if (ports !== 0) {
+    if (protocol === ipv4.PROTO_UDP) udp.adjustChecksum(mem, transport, delta)
+    else if (hasChecksum) tcp.adjustChecksum(mem, transport, delta)
+    tcp.setPorts(mem, transport, (ports & ~0xffff) | port)
+  }
   icmp.writeChecksum(mem, at, end - at)
   redirect(mem, ip, address)
 }
