@@ -78,6 +78,8 @@ export const GUARDED = 1 << 21
 export const READS_LINES = 1 << 22
 /** Such an announcement has ended it: nothing of it goes on any more. */
 export const ENDED_BY_RESET = 1 << 23
+/** One half of a hairpin: its outside end is an external endpoint of ours, and nothing of it comes from outside. */
+export const HAIRPINNED = 1 << 24
 
 const COLD = {
   /** The mapping it goes by, 0 for protocols without ports. */

@@ -9,6 +9,8 @@
 // nat/refusal.ts: a drop reason, NOT_OURS, or what came of handing it to the shard that it belongs to. Owner: this
 // thread.
 
+import { baseOf, CONN, HAIRPINNED } from '../conntrack/connection-table.ts'
+import { hot } from '../conntrack/connections.shard.ts'
 import { putBack } from '../conntrack/expectation-matching.shard.ts'
 import { pickUp } from '../conntrack/tcp.shard.ts'
 import { ACK, ILLEGAL, RST, SEGMENT_OF, SYN } from '../conntrack/tcp-state.ts'
@@ -159,6 +161,7 @@ function admit(i: number): Row {
   const open = side === INSIDE ? openFromInside : openFromOutside
   const row = open(KEY[i]!, SRC[i]!, DST[i]!, PORTS[i]!)
   if (row === 0) return refuse(tellSender(i))
+  noteHairpin(i, row)
   if (side === INSIDE) forgetHeldSyn(row)
   // A helper reads from the first byte on, or not at all.
   if (isMidStream(i)) pickUp(row)
@@ -183,8 +186,15 @@ export function mayOpenAnew(i: number): boolean {
 function admitRelated(handle: Handle, i: number): Row {
   const row = openRelated(handle, i)
   if (row === 0) return refuse(tellSender(i))
+  noteHairpin(i, row)
   if (side === INSIDE) forgetHeldSyn(row)
   return row
+}
+
+/** Packet i has made half of a hairpin: the first goes to an address of the host, the second comes by hand-over. */
+function noteHairpin(i: number, row: Row): void {
+  if ((ingress & HAIRPIN) !== 0 || (side === INSIDE && routeType(routeLookup(DST[i]!)) === ROUTE.local))
+    hot[baseOf(row) + CONN.state]! |= HAIRPINNED
 }
 
 /** Packet i, which may open a connection, is of TCP and no SYN. */

@@ -2,10 +2,10 @@
 // changes: time to live, route, size; then it is tracked, counted, translated and sent. A packet whose connection a
 // helper reads takes another way after the route is known (helped/helped.ts).
 
-import { baseOf, CONN, HELPED, TUPLE_WORDS } from '../conntrack/connection-table.ts'
+import { baseOf, CONN, HAIRPINNED, HELPED, TUPLE_WORDS } from '../conntrack/connection-table.ts'
 import { hot } from '../conntrack/connections.shard.ts'
 import type { Verdict } from '../conntrack/terms.ts'
-import { ACCEPT, ACCEPT_AND_END, directionOf, INSIDE, rowOf } from '../conntrack/terms.ts'
+import { ACCEPT, ACCEPT_AND_END, directionOf, INSIDE, OUTSIDE, rowOf } from '../conntrack/terms.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import { endConnection, externalEntry } from '../nat/bindings.shard.ts'
 import { ROUTE } from '../routing/fib.ts'
@@ -15,12 +15,13 @@ import { lengthOnLink } from './egress/fragmentation.ts'
 import { leave } from './egress/leave.ts'
 import { waitForNeighbour } from './egress/pending-packets.ts'
 import { portIsUp, ROUTE_MTU, ROUTE_PORT, routeCache, routeLookup, routePort, routeType } from './egress/route-cache.ts'
+import { MARTIAN_SOURCE } from './egress/source-validation.ts'
 import { count, track } from './egress/tracking.ts'
 import { translate } from './egress/translate.ts'
 import { sendTo, sideOf } from './egress/transmit.ts'
 import { forwardHelped } from './helped/helped.ts'
 import { FRAGMENTATION_NEEDED, sendError, TIME_EXCEEDED } from './icmp/local-replies.ts'
-import { AT, END, HAIRPIN_LINE, IP, LINE, REF, type RouteLine, side } from './packet/burst.ts'
+import { AT, END, HAIRPIN, HAIRPIN_LINE, IP, ingress, LINE, REF, type RouteLine, side } from './packet/burst.ts'
 import { mem } from './packet/packet-memory.ts'
 
 const { state: STATE } = CONN
@@ -47,9 +48,11 @@ export function forward(i: number): Verdict {
   const mtu = routeCache[line + ROUTE_MTU]!
   const length = END[i]! - ip
   if (length > mtu && lengthOnLink(i) > mtu) return forwardOversize(i, line, mtu)
-  if ((hot[base + STATE]! & HELPED) !== 0) {
+  const state = hot[base + STATE]!
+  if ((state & (HELPED | HAIRPINNED)) !== 0) {
+    if (isForgedHairpin(state)) return MARTIAN_SOURCE
     LINE[i] = line
-    return forwardHelped(i)
+    if ((state & HELPED) !== 0) return forwardHelped(i)
   }
 
   const verdict = track(i, base, direction)
@@ -60,6 +63,13 @@ export function forward(i: number): Verdict {
   if (verdict === ACCEPT_AND_END) endConnection(row)
   return ACCEPT
 }
+
+/**
+ * The packet of a hairpin has come from outside, by an external address of ours: nobody there has that. The kernel
+ * refuses such a source in any case (fib_frontend.c, fib_validate_source).
+ */
+const isForgedHairpin = (state: number): boolean =>
+  (state & HAIRPINNED) !== 0 && side === OUTSIDE && (ingress & HAIRPIN) === 0
 
 /** The route does not lead out now: a neighbour to wait for, a link that is down, our own address, or no way at all. */
 function notNow(i: number, line: RouteLine, destination: Addr): Verdict {
@@ -83,8 +93,10 @@ function forwardSlowly(i: number, line: RouteLine): Verdict {
   const row = rowOf(REF[i]!)
   const direction = directionOf(REF[i]!)
   const base = baseOf(row)
+  const state = hot[base + STATE]!
+  if (isForgedHairpin(state)) return MARTIAN_SOURCE
   LINE[i] = line
-  if ((hot[base + STATE]! & HELPED) !== 0) return forwardHelped(i)
+  if ((state & HELPED) !== 0) return forwardHelped(i)
   const verdict = track(i, base, direction)
   if (verdict !== ACCEPT && verdict !== ACCEPT_AND_END) return verdict
   count(base, row, direction, END[i]! - IP[i]!)

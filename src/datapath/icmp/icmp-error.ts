@@ -3,8 +3,8 @@
 // The error then goes to the embedded packet's sender, with the embedded packet turned back into what its sender had
 // sent. It refreshes no connection and ends none (RFC 4787 REQ-12, RFC 5382 REQ-10, RFC 5508 REQ-6).
 
-import { baseOf } from '../../conntrack/connection-table.ts'
-import { dstOf, findConnection, portsWordOf, srcOf } from '../../conntrack/connections.shard.ts'
+import { baseOf, CONN, HAIRPINNED } from '../../conntrack/connection-table.ts'
+import { dstOf, findConnection, hot, portsWordOf, srcOf } from '../../conntrack/connections.shard.ts'
 import { canBeUnderWay } from '../../conntrack/quoted-segment.shard.ts'
 import type { Direction, Verdict } from '../../conntrack/terms.ts'
 import {
@@ -115,6 +115,9 @@ export function handleIcmpError(i: number): Verdict {
  */
 function faultOf(i: number, row: Row, direction: Direction): Verdict {
   if (isMartian(i)) return MARTIAN_SOURCE
+  // What goes from one inside host to another by an address of ours is never seen outside.
+  const cameFromOutside = side === OUTSIDE && (ingress & HAIRPIN) === 0
+  if (cameFromOutside && (hot[baseOf(row) + CONN.state]! & HAIRPINNED) !== 0) return UNRELATED
   if (!ipv4.headerOk(mem, embedded)) return EMBEDDED_CHECKSUM
   if (protocol !== ipv4.PROTO_TCP) return ACCEPT
   const sender = opposite(direction)
