@@ -5,7 +5,8 @@
 // The upper bound is included, as Linux's sockets include it (tcp_ipv4.c, tcp_v4_err): a segment without data has that
 // number, and an end that only receives sends no others. Also believed is the very segment that was noted last, where
 // it lies outside: a keep-alive probe; a repetition of what was acknowledged, by an answer that its sender has not
-// got; a SYN that may open the connection anew. Owner: the shard; nothing is stored.
+// got; a SYN that may open the connection anew. One that was in order when it came is not: what passes after it in
+// order is not noted (tcp-established.shard.ts), so it may be an old one. Owner: the shard; nothing is stored.
 
 import type { Base } from './connection-table.ts'
 import { windows } from './connections.shard.ts'
@@ -16,6 +17,7 @@ import {
   LAST_DIRECTION_SHIFT,
   LAST_KIND_MASK,
   LAST_KIND_SHIFT,
+  LAST_REPEATS,
   MAX_ACK_SET,
   WINDOW,
 } from './tcp-window-table.ts'
@@ -51,5 +53,5 @@ function isNoted(base: Base, direction: Direction): boolean {
   const last = windows[base + LAST]!
   const kind = last & LAST_KIND_MASK
   if (((last >> LAST_DIRECTION_SHIFT) & 1) !== direction) return false
-  return kind === NOTED_ACK || kind === NOTED_SYN
+  return kind === NOTED_SYN || (kind === NOTED_ACK && (last & LAST_REPEATS) !== 0)
 }

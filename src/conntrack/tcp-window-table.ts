@@ -71,4 +71,6 @@ export const NOTED_SCALE_SHIFT = 22
 export const NOTED_OPTIONS_SHIFT = 26
 /** It came in LAST_ACK: the next ACK may be a challenge (RFC 5961 section 4), and acknowledges no FIN. */
 export const CHALLENGE_EXPECTED = 1 << 28
+/** Of an ordinary segment: its bytes, or the byte before its number, had come before; a keep-alive's has. */
+export const LAST_REPEATS = 1 << 29
 export const NOTED_MASK = (15 << NOTED_SCALE_SHIFT) | (3 << NOTED_OPTIONS_SHIFT) | CHALLENGE_EXPECTED

@@ -22,6 +22,7 @@ import {
   LAST_DIRECTION_SHIFT,
   LAST_KIND_MASK,
   LAST_KIND_SHIFT,
+  LAST_REPEATS,
   LAST_WINDOW_MASK,
   LIBERAL,
   MAX_ACK_SET,
@@ -163,6 +164,7 @@ export function advance(base: Base, direction: Direction): void {
 
   const offered = window + ((sack - ack) | 0)
   if (windows[sender + MAX_WINDOW]! < offered) windows[sender + MAX_WINDOW] = offered
+  const repeats = before(segment.seq, windows[sender + END]!)
   if (before(windows[sender + END]!, end)) {
     windows[sender + END] = end
     ends |= UNACKNOWLEDGED << endShift(direction)
@@ -180,7 +182,7 @@ export function advance(base: Base, direction: Direction): void {
   if (before(windows[receiver + MAX_END]!, edge)) windows[receiver + MAX_END] = edge
   if (ack === windows[receiver + END]) ends &= ~(UNACKNOWLEDGED << endShift(1 - direction))
   if (ends !== windows[base + ENDS]) windows[base + ENDS] = ends
-  if (segment.kind === ACK_KIND) noteAcknowledgement(base, direction)
+  if (segment.kind === ACK_KIND) noteAcknowledgement(base, direction, repeats ? LAST_REPEATS : 0)
 }
 
 /** Only I has failed: what the sender has sent too much may be acknowledged. */
@@ -233,7 +235,7 @@ export function optionsOffered(): number {
 }
 
 /** Remembers an ordinary segment: the same one several times in a row is repeated in vain. */
-function noteAcknowledgement(base: Base, direction: Direction): void {
+function noteAcknowledgement(base: Base, direction: Direction, repeats: number): void {
   const last = windows[base + LAST]!
   const mark = segment.windowField | ((ACK_KIND + 1) << LAST_KIND_SHIFT) | (direction << LAST_DIRECTION_SHIFT)
   const isSame =
@@ -243,11 +245,12 @@ function noteAcknowledgement(base: Base, direction: Direction): void {
     windows[base + LAST_END] === end
   if (isSame) {
     const times = (last & RETRANSMISSIONS_MASK) >> RETRANSMISSIONS_SHIFT
-    if (times < MOST_RETRANSMISSIONS) windows[base + LAST] = last + (1 << RETRANSMISSIONS_SHIFT)
+    const more = times < MOST_RETRANSMISSIONS ? 1 << RETRANSMISSIONS_SHIFT : 0
+    windows[base + LAST] = (last + more) | repeats
     return
   }
   windows[base + LAST_SEQ] = segment.seq
   windows[base + LAST_ACK] = ack
   windows[base + LAST_END] = end
-  windows[base + LAST] = (last & NOTED_MASK) | mark
+  windows[base + LAST] = (last & NOTED_MASK) | mark | repeats
 }
