@@ -9,35 +9,41 @@ import type { Row } from './brand.ts'
 
 export class FreeRows {
   readonly #capacity: number
-  #rows: Row[] = []
+  /** Rows that were given back; those from `#next` on were never taken. A typed array takes memory where it is used. */
+  readonly #given: Int32Array
+  #count = 0
+  #next = 1
 
   constructor(capacity: number) {
     this.#capacity = capacity
-    this.clear()
+    this.#given = new Int32Array(capacity)
   }
 
   get isEmpty(): boolean {
-    return this.#rows.length === 0
+    return this.#count === 0 && this.#next > this.#capacity
   }
 
   /** A free row, to be written and then named; 0 if there is none. Low rows are taken first. */
   take(): Row {
-    return this.#rows.pop() ?? 0
+    if (this.#count > 0) return this.#given[--this.#count]!
+    return this.#next > this.#capacity ? 0 : this.#next++
   }
 
   /** Nobody names the row any more. */
   give(row: Row): void {
-    this.#rows.push(row)
+    this.#given[this.#count++] = row
   }
 
   /** As new: no row is taken. */
   clear(): void {
-    this.recover(new Set())
+    this.#count = 0
+    this.#next = 1
   }
 
   /** On a dead shard's memory: all are free but those that are named. */
   recover(named: ReadonlySet<Row>): void {
-    this.#rows = []
-    for (let row = this.#capacity; row > 0; row--) if (!named.has(row)) this.#rows.push(row)
+    this.#count = 0
+    this.#next = this.#capacity + 1
+    for (let row = this.#capacity; row > 0; row--) if (!named.has(row)) this.#given[this.#count++] = row
   }
 }
