@@ -36,6 +36,9 @@ export class MetricsError extends Error {
   }
 }
 
+/** At a time: each may keep an answer of a hundred kilobytes that it doesn't read. One more is closed. */
+export const MOST_CONNECTIONS = 256
+
 export class MetricsServer {
   /** The URL of the metrics: `http://127.0.0.1:9464/metrics`. */
   readonly url: string
@@ -57,6 +60,7 @@ export class MetricsServer {
         response.writeHead(500, { 'content-type': 'text/plain' }).end(`${error.message}\n`)
       })
     })
+    server.maxConnections = MOST_CONNECTIONS
     server.listen(where)
     try {
       await once(server, 'listening')

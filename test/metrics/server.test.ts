@@ -1,11 +1,13 @@
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { CELL, counterBlock, METRICS } from '../../src/counters/counters.ts'
 import { DROP } from '../../src/counters/drop-reasons.ts'
 import { allocate } from '../../src/memory/region.ts'
 import { HOST_PARTS } from '../../src/metrics/host-settings.ts'
 import { type CountedWorker, createRegistry } from '../../src/metrics/registry.ts'
-import { type Health, MetricsServer } from '../../src/metrics/server.ts'
+import { type Health, MetricsServer, MOST_CONNECTIONS } from '../../src/metrics/server.ts'
 
 const KEPT = {
   expectations: {
@@ -224,4 +226,15 @@ describe('the server', () => {
       message: expect.stringMatching(/^can't listen on metrics\.listen 192\.0\.2\.1:9464 \(EADDRNOTAVAIL\): set /),
     })
   })
+})
+
+it('serves so many connections at a time, and closes one more', async () => {
+  const { hostname, port } = new URL(server.url)
+  const idle = Array.from({ length: MOST_CONNECTIONS }, () => connect(Number(port), hostname))
+  await Promise.all(idle.map((each) => once(each, 'connect')))
+  const more = connect(Number(port), hostname)
+  await once(more.resume(), 'close')
+  expect(idle.filter((each) => each.readyState === 'open')).toHaveLength(MOST_CONNECTIONS)
+  for (const each of idle) each.destroy()
+  await Promise.all(idle.map((each) => once(each, 'close')))
 })

@@ -42,6 +42,8 @@ interface Answer {
 const PATHS = '/connections, /expectations, /helpers'
 const HELPER = /^\/helpers\/([^/]+)$/
 const MOST_BYTES = 1 << 18
+/** At a time: each may keep an answer, or a piece of one, that it doesn't read. One more is closed. */
+export const MOST_CONNECTIONS = 64
 
 const STATUS: Readonly<Record<HelperErrorCode, number>> = {
   HELPER_MODULE: 422,
@@ -64,6 +66,7 @@ export class ApiServer {
       // A client that closes the connection before the end is no fault.
       serve(request, response, options).catch(() => response.destroy())
     })
+    server.maxConnections = MOST_CONNECTIONS
     await listenAt(server, options.socket)
     return new ApiServer(server)
   }

@@ -7,7 +7,7 @@ import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { ApiServer } from '../../../src/coordinator/api/api.ts'
+import { ApiServer, MOST_CONNECTIONS } from '../../../src/coordinator/api/api.ts'
 import { HelperError } from '../../../src/coordinator/helpers/errors.ts'
 import type { LoadedHelper } from '../../../src/coordinator/helpers/helper-manager.ts'
 import { testFolder } from '../../leftovers.ts'
@@ -98,6 +98,14 @@ describe('the socket', () => {
     await server.close()
     servers.pop()
     expect(existsSync(socket)).toBe(false)
+  })
+
+  it('serves so many connections at a time, and closes one more', async () => {
+    await start()
+    const idle = Array.from({ length: MOST_CONNECTIONS }, () => connect(socket))
+    await Promise.all(idle.map((each) => once(each, 'connect')))
+    await once(connect(socket).resume(), 'close')
+    expect(idle.filter((each) => each.readyState === 'open')).toHaveLength(MOST_CONNECTIONS)
   })
 
   it('replaces one that nobody listens at', async () => {
