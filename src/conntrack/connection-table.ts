@@ -80,6 +80,9 @@ export const READS_LINES = 1 << 22
 export const ENDED_BY_RESET = 1 << 23
 /** One half of a hairpin: its outside end is an external endpoint of ours, and nothing of it comes from outside. */
 export const HAIRPINNED = 1 << 24
+/** Of a guarded one that no helper reads: why, as the place of the reason in HELPER_RESETS plus 1; 0: not known. */
+export const UNREAD_SHIFT = 26
+export const UNREAD_MASK = 15 << UNREAD_SHIFT
 
 const COLD = {
   /** The mapping it goes by, 0 for protocols without ports. */
@@ -91,11 +94,14 @@ const COLD = {
   packetWrapsReply: 'i32',
   byteWraps: 'i32',
   byteWrapsReply: 'i32',
-  /** Number of the helper that reads it (helpers/registry.shard.ts), 0 for none. */
+  /** Number of the helper that reads it, or will (helpers/registry.shard.ts), 0 for none. */
   helper: 'u8',
   /** Its row in the table of sequence edits (nat/sequence-table.ts), 0 for none. */
   sequences: 'i32',
-  /** Of a guarded one: its row in the table of what has gone on last (datapath/helped/gone-bytes.shard.ts). */
+  /**
+   * Of a helped one: the segment sizes that its SYNs have announced; when bytes have gone on and it is guarded, its row
+   * in the table of what has gone on last (datapath/helped/gone-bytes.shard.ts).
+   */
   gone: 'i32',
   /** Of a connection that was expected: where its master is, and by which generation of that row; row 0 for none. */
   masterShard: 'u8',

@@ -148,6 +148,14 @@ export function beginWindows(base: Base, liberally: boolean): void {
   if (liberally) windows[base + ENDS] = (LIBERAL << endShift(0)) | (LIBERAL << endShift(1))
 }
 
+/** One past the highest byte that the end has sent, in its own numbers; undefined if it has not sent anything. */
+export const sentBy = (base: Base, direction: Direction): number | undefined =>
+  windows[base + direction + MAX_WINDOW] === 0 ? undefined : windows[base + direction + END]
+
+/** What the end has acknowledged at most, in the other one's numbers; undefined if it has not acknowledged anything. */
+export const acknowledgedBy = (base: Base, direction: Direction): number | undefined =>
+  (windows[base + ENDS]! & (MAX_ACK_SET << endShift(direction))) === 0 ? undefined : windows[base + direction + MAX_ACK]
+
 const scaleOf = (base: Base, direction: Direction): number =>
   (windows[base + ENDS]! >> endShift(direction)) & SCALE_MASK
 

@@ -48,6 +48,10 @@ export const HELPER_CUT_OFFS = [
   'fragment',
   /** The connection's first packet carries data. */
   'data-in-syn',
+  /** The shard reads as many connections as it may. */
+  'too-many',
+  /** Its inside host has as many as it may. */
+  'host-limit',
 ] as const
 export type CutOff = (typeof HELPER_CUT_OFFS)[number]
 
@@ -70,6 +74,9 @@ export const HELPER_RESETS = [
   'sender-closed',
   /** The shard's thread was replaced, and with it what the helper knew is lost. */
   'thread-lost',
+  // Cut off for one of two reasons more.
+  'too-many',
+  'host-limit',
 ] as const
 export type HelperReset = (typeof HELPER_RESETS)[number]
 
@@ -165,7 +172,7 @@ export const METRICS = {
     { cause: 'withdrawn' },
     { cause: 'master-ended' },
   ]),
-  helped: gauge('helped_connections', 'Connections that a helper reads now'),
+  helped: gauge('helped_connections', 'Connections that something is kept of for a helper: those that have sent data'),
   helperCalls: counter('helper_calls', 'Calls of helpers with bytes or datagrams'),
   helperRewrites: counter('helper_rewrites', 'Announcements rewritten by helpers'),
   helperHolds: counter('helper_holds', 'Segments whose bytes were held, whole or in part'),

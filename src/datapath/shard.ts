@@ -46,6 +46,7 @@ import { attachHelped } from './helped/helped.ts'
 import { detachHelper, heapOfHelped } from './helped/helped-connections.ts'
 import { attachHelperErrors } from './helped/helper-errors.ts'
 import { attachHelpers, followHelperList } from './helped/helpers-in-force.ts'
+import { recoverWatches } from './helped/watch.ts'
 import { attachHeldSyns, HELD_SYN_BYTES, isTimeToAnswerSyns } from './icmp/held-syns.ts'
 import { attachLocalReplies } from './icmp/local-replies.ts'
 import { copyLinkCounts } from './packet/counting.ts'
@@ -145,6 +146,7 @@ export function turn(milliseconds: Milliseconds): number {
     recover(externals)
     recoverExpectations()
     recoverGone()
+    recoverWatches()
     mustRecover = false
   }
   followRoutes()

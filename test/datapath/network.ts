@@ -63,6 +63,9 @@ const neighbour = (port: number, address: string, mac: string): FibNeighbour => 
 const PERMANENT: readonly FibNeighbour[] = [
   neighbour(LAN, HOST, MAC.host),
   neighbour(LAN, '10.0.0.6', '02:00:00:00:01:06'),
+  neighbour(LAN, '10.0.0.7', '02:00:00:00:01:07'),
+  neighbour(LAN, '10.0.0.8', '02:00:00:00:01:08'),
+  neighbour(LAN, '10.0.0.10', '02:00:00:00:01:0a'),
   neighbour(WAN, ROUTER, MAC.server),
   neighbour(WAN, '203.0.113.9', '02:00:00:00:02:09'),
 ]

@@ -39,6 +39,7 @@ import {
   TOKEN,
 } from '../packet/burst.ts'
 import { mem, scratchFrame } from '../packet/packet-memory.ts'
+import { helpedConnectionOf, isRead } from './helped-connections.ts'
 import { receiverNext } from './receiver-next.ts'
 import { noteEnded } from './watch.ts'
 
@@ -51,12 +52,19 @@ const TTL = 64
  */
 export function endByReset(row: Row, direction: Direction, unseen: number, why: HelperReset): void {
   const back = opposite(direction)
-  const nextBack = receiverNext(row, back)
-  sendReset(row, direction, receiverNext(row, direction) ?? unseen)
+  const nextBack = nextOf(row, back)
+  sendReset(row, direction, nextOf(row, direction) ?? unseen)
   if (nextBack !== undefined) sendReset(row, back, nextBack)
   trackReset(baseOf(row))
   noteEnded(row)
   counters[CELL.helperResets + HELPER_RESETS.indexOf(why)]! += 1
+}
+
+/** What the receiver of `direction` expects next, if anything was seen of it. */
+function nextOf(row: Row, direction: Direction): number | undefined {
+  const stream = helpedConnectionOf(row)?.streams[direction]
+  const isInOrder = stream !== undefined && (isRead(row) || stream.holds)
+  return isInOrder ? stream.receiverNext : receiverNext(row, direction)
 }
 
 /** Sends a reset to the receiver of `direction`, as if the other end had sent it. Without a route there is none. */

@@ -5,31 +5,56 @@
 //
 //   the connection's column   its row's state   means
 //   NONE                                        nothing has gone on yet
+//   below LOST                                  the same, and the segment sizes that its SYNs have announced
 //   LOST                                        not known: there was no row to be had, or the connection ends
 //   a row                     TORN              not known: a thread has ended between two stores
 //   a row                     KNOWN             the number behind what has gone on, and the sixteen bytes before it,
 //                                               the last one last; zeros where there were none, or others went out
 //
 // It is stored before the bytes are sent: a crash between leaves bytes that their sender repeats. What is not known
-// stays so until a SYN begins the stream anew. Numbers are the sender's. Owner: the shard.
+// stays so until the connection begins anew. As long as nothing has gone on, the receiver's acknowledgement of the SYN
+// tells where the stream begins, so a connection that has only been opened takes no row. Numbers are the sender's.
+// Owner: the shard.
 
 import { baseOf, CONN, GUARDED } from '../../conntrack/connection-table.ts'
-import { cold, connections, hot, sideRowsNamed } from '../../conntrack/connections.shard.ts'
+import { cold, connections, hot, originOf, sideRowsNamed } from '../../conntrack/connections.shard.ts'
+import { acknowledgedBy } from '../../conntrack/tcp-window.shard.ts'
+import { type Direction, INSIDE } from '../../conntrack/terms.ts'
 import { attached } from '../../memory/attached.ts'
 import type { Row } from '../../memory/brand.ts'
 import { FreeRows } from '../../memory/free-rows.ts'
 import { fault } from '../fault-points.ts'
 import { cutGone, GONE_BYTES, guardedConnections } from './gone-table.ts'
-import { WINDOW } from './limits.ts'
 
 const NONE = 0
 const LOST = -1
+/** Two segment sizes, behind LOST. */
+const SIZE_BITS = 15
+const LARGEST_SIZE = (1 << SIZE_BITS) - 1
+const SIZES = LOST - 1
 
 const KNOWN = 1
 const TORN = 2
 
 const { state, end, bytes } = cutGone(attached().gone, attached().capacity)
 const free = new FreeRows(guardedConnections(attached().capacity))
+
+/** No bytes have gone on yet. */
+const isUntouched = (connection: Row): boolean => cold.gone[connection]! === NONE || cold.gone[connection]! < LOST
+
+/** A SYN announces the payload that a segment of the other direction may have; it is remembered until bytes go on. */
+export function noteSegmentSize(connection: Row, direction: Direction, size: number): void {
+  if (!isUntouched(connection)) return
+  const shift = direction * SIZE_BITS
+  const others = sizesOf(connection) & ~(LARGEST_SIZE << shift)
+  cold.gone[connection] = SIZES - (others | (Math.min(size, LARGEST_SIZE) << shift))
+}
+
+/** What was announced for this direction, if no bytes have gone on yet; 0 for nothing. */
+export const segmentSizeOf = (connection: Row, direction: Direction): number =>
+  (sizesOf(connection) >> (direction * SIZE_BITS)) & LARGEST_SIZE
+
+const sizesOf = (connection: Row): number => (cold.gone[connection]! < LOST ? SIZES - cold.gone[connection]! : 0)
 
 /** The connection's row if what is in it can be used, else 0. */
 function knownRow(connection: Row): Row {
@@ -38,30 +63,19 @@ function knownRow(connection: Row): Row {
 }
 
 /** What has gone on before is not known: there was no room for it, or a thread has ended while it noted it. */
-export const isUnknown = (connection: Row): boolean => cold.gone[connection] !== NONE && knownRow(connection) === 0
+export const isUnknown = (connection: Row): boolean => !isUntouched(connection) && knownRow(connection) === 0
 
 /** The number behind all that has gone on; undefined if nothing is known of it. */
 export function goneEnd(connection: Row): number | undefined {
+  if (isUntouched(connection)) return acknowledgedBy(baseOf(connection), originOf(connection) === INSIDE ? 1 : 0)
   const row = knownRow(connection)
   return row === 0 ? undefined : end[row]
 }
 
 /** Whether bytes from this number on lie behind some that have not come. */
 export function isBehindGap(connection: Row, seq: number): boolean {
-  const row = knownRow(connection)
-  return row !== 0 && ((seq - end[row]!) | 0) > 0
-}
-
-/** A SYN: its stream begins at this number. A copy of it says nothing new. */
-export function noteFirst(connection: Row, first: number): void {
-  const known = knownRow(connection)
-  const sent = (end[known]! - first) | 0
-  if (known !== 0 && sent >= 0 && sent <= WINDOW) return
-  const row = rowToWrite(connection)
-  if (row === 0) return
-  bytes.fill(0, row * GONE_BYTES, (row + 1) * GONE_BYTES)
-  end[row] = first
-  nameRow(connection, row)
+  const behind = goneEnd(connection)
+  return behind !== undefined && ((seq - behind) | 0) > 0
 }
 
 /** A text goes on, or the end of one. What has gone on before is not noted again. */

@@ -10,10 +10,21 @@ import { nowMs } from '../../memory/clock.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import { ROUTE_PORT, routeCache, routeLookup } from '../egress/route-cache.ts'
 import { AT, beginBurst, fromRing, HAIRPIN_LINE, ingress, KEY, L4, LINE, REF, SPARE } from '../packet/burst.ts'
-import { cutOff, endHelpIfDone, type HelpedConnection, holding, mustRelease, released } from './helped-connections.ts'
+import { ByteQueue } from './byte-queue.ts'
+import {
+  cutOff,
+  dropHeaders,
+  endHelpIfDone,
+  type HelpedConnection,
+  holding,
+  isRead,
+  mustRelease,
+  released,
+} from './helped-connections.ts'
 import { acceptUnread, read } from './helper-call.ts'
 import { LONGEST_GAP, LONGEST_HOLD } from './limits.ts'
 import { mayNameAddress } from './named-address.ts'
+import { noteForgotten } from './receiver-next.ts'
 import { pack, sendAccepted, unpack } from './segments.ts'
 import { insideAddress, isBinary } from './watch.ts'
 
@@ -33,8 +44,12 @@ export function attachHeldBytes(): void {
 
 /** Held bytes of packet i's connection and direction will go on after its headers, as they are before translation. */
 export function keepHeaders(i: number, helped: HelpedConnection): void {
-  helped.headers[directionOf(REF[i]!)] = {
-    packed: pack(i),
+  const direction = directionOf(REF[i]!)
+  const packed = helped.headers[direction]?.packed ?? new ByteQueue(helped.streams[direction].share)
+  packed.clear()
+  pack(i, packed)
+  helped.headers[direction] = {
+    packed,
     transport: L4[i]! - AT[i]!,
     ingress,
     isHairpin: LINE[i] === HAIRPIN_LINE,
@@ -55,7 +70,7 @@ export function releaseHeld(): void {
       if (asks) askAgain(helped, direction)
       releaseOld(helped, direction)
     }
-    if (helped.helper !== undefined) continue
+    if (isRead(helped.row)) continue
     for (const direction of [0, 1] as const) release(helped, direction)
     holding.delete(helped)
     endHelpIfDone(helped)
@@ -64,7 +79,7 @@ export function releaseHeld(): void {
 }
 
 function askAgain(helped: HelpedConnection, direction: Direction): void {
-  if (!helped.waits[direction] || helped.helper === undefined) return
+  if (!helped.waits[direction] || !isRead(helped.row)) return
   const from = helped.streams[direction].done
   if (settled(helped, direction, read)) flush(helped, direction, from)
 }
@@ -75,17 +90,17 @@ function askAgain(helped: HelpedConnection, direction: Direction): void {
  * that would go on have begun to name the sender's inside address, the helper is cut off instead.
  */
 function releaseOld(helped: HelpedConnection, direction: Direction): void {
-  if (helped.helper === undefined) return
+  if (!isRead(helped.row)) return
   const stream = helped.streams[direction]
   const isLate = stream.hasEarly && nowMs - stream.earlySince >= LONGEST_GAP
   const old = stream.pendingBy(nowMs - LONGEST_HOLD + LATE_BY)
   if (isLate || (old > 0 && (helped.waits[direction] || isNaming(helped, direction, stream.gone + old)))) {
-    cutOff(helped, 'held-too-long')
+    cutOff(helped.row, 'held-too-long')
   } else if (old > 0) {
     const from = stream.done
     stream.letGo(old)
     flush(helped, direction, from)
-    if (!stream.holds) helped.headers[direction] = undefined
+    if (!stream.holds) dropHeaders(helped, direction)
     if (!helped.streams[0].holds && !helped.streams[1].holds) holding.delete(helped)
   }
 }
@@ -110,8 +125,9 @@ function release(helped: HelpedConnection, direction: Direction): void {
   const from = stream.done
   if (!settled(helped, direction, acceptUnread)) return
   flush(helped, direction, from)
+  if (stream.hasEarly) noteForgotten(helped.row, direction, stream.receiverNext)
   stream.dropEarly()
-  helped.headers[direction] = undefined
+  dropHeaders(helped, direction)
 }
 
 /** Lets `step` decide about held bytes, which may end the connection; false then. */

@@ -1,10 +1,20 @@
 // The helped connections of this thread: what is kept of each beside its row, how help begins and how it ends
-// (nf_conntrack_helper.c: __nf_ct_try_assign_helper, nf_ct_helper_destroy). Owner: this thread; lost if it dies.
+// (nf_conntrack_helper.c: __nf_ct_try_assign_helper, nf_ct_helper_destroy).
+//
+//   the connection is        the row                       beside it
+//   made                     HELPED, number of its helper  nothing: a SYN costs no more than any other
+//   opened by both its ends  the same                      nothing
+//   sending data             the same                      state of its helper, two streams: MOST_HELPED of them
+//   cut off                  HELPED as long as it is       the streams, until no edit waits for its acknowledgement
+//                            guarded or edited
+// A datagram needs no stream, so of a helper without a state nothing is kept of its connections.
+// Owner: this thread; lost if it dies.
 
-import { CONN, CONN_SHIFT, GUARDED, HELPED } from '../../conntrack/connection-table.ts'
+import { baseOf, CONN, CONN_SHIFT, GUARDED, HELPED, UNREAD_MASK } from '../../conntrack/connection-table.ts'
 import { cold, connections, hot, protocolOf } from '../../conntrack/connections.shard.ts'
 import { endMaster } from '../../conntrack/expectations.shard.ts'
-import { invertPorts } from '../../conntrack/terms.ts'
+import { acknowledgedBy, sentBy } from '../../conntrack/tcp-window.shard.ts'
+import { type Direction, invertPorts, opposite } from '../../conntrack/terms.ts'
 import { CELL, type CutOff, HELPER_CUT_OFFS } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { ENTRY } from '../../helpers/helper-list.ts'
@@ -16,28 +26,35 @@ import {
   unregisterHelper,
 } from '../../helpers/registry.shard.ts'
 import { enterHelper, leaveHelper } from '../../helpers/running-helper.shard.ts'
-import type { Row } from '../../memory/brand.ts'
+import type { HelperId, Row } from '../../memory/brand.ts'
 import { onHelpedBegin, onHelpedEnd } from '../../nat/bindings.shard.ts'
 import { editsInForce, forgetEdits, isEdited } from '../../nat/sequence-edits.shard.ts'
+import { PROTO_TCP } from '../../wire/ipv4.ts'
 import { fault } from '../fault-points.ts'
 import type { Ingress } from '../packet/burst.ts'
-import { beginGoneAnew, forgetGone } from './gone-bytes.shard.ts'
+import { attachBytePool } from './byte-pool.ts'
+import type { ByteQueue } from './byte-queue.ts'
+import { beginGoneAnew, forgetGone, segmentSizeOf } from './gone-bytes.shard.ts'
 import { blame } from './helper-errors.ts'
-import { attachReceiverNext, forgetReceiverNext, heapOfReceiverNext } from './receiver-next.ts'
+import { attachHostShares, beginShare, endShare, type HostShare, mayHostHaveMore, piecesListed } from './host-share.ts'
+import { MOST_HELPED } from './limits.ts'
+import { GAP_BYTES, HELPED_BYTES, PIECE_BYTES } from './memory-bound.ts'
+import { attachReceiverNext, forgetReceiverNext, gapsKept } from './receiver-next.ts'
 import { Stream } from './stream.ts'
-import { attachWatches, beginWatch, endWatch, heapOfWatches, isGuarded, unguard } from './watch.ts'
+import { isGuarded, noteUnread, unguard } from './watch.ts'
 
 const { state: STATE } = CONN
 
-/** What one takes of the heap when each of its queues has been used (test/datapath/helped/heap.test.ts measures it). */
-const CONNECTION_BYTES = 3072
-
-/** A connection that a helper reads, or that one has read, as long as sequence edits are not acknowledged. */
-export interface HelpedConnection {
+/** A connection that a helper reads, or that one has read. */
+export interface Reading {
   readonly row: Row
   /** The helper that reads the connection; undefined once it was cut off. */
   helper: Registered | undefined
   readonly state: unknown
+}
+
+/** One of TCP, from its first data on; one that was cut off as long as sequence edits are not acknowledged. */
+export interface HelpedConnection extends Reading {
   /** By direction, as all pairs below. */
   readonly streams: readonly [Stream, Stream]
   /** The last accepted byte did not end a line. */
@@ -46,18 +63,22 @@ export interface HelpedConnection {
   readonly waits: [boolean, boolean]
   /** The headers that held bytes go on after. */
   readonly headers: [KeptHeaders | undefined, KeptHeaders | undefined]
+  /** What was held when the helper was cut off has been decided about. */
+  isDecided: boolean
 }
 
 /** A packet's headers, as segments.ts packs them, and how it came. */
-export interface KeptHeaders {
-  readonly packed: Uint8Array
+interface KeptHeaders {
+  readonly packed: ByteQueue
   /** Where the TCP header begins, from the Ethernet header on. */
   readonly transport: number
   readonly ingress: Ingress
   readonly isHairpin: boolean
 }
 
-const helpedConnections = new Map<number, HelpedConnection>()
+const helpedConnections = new Map<Row, HelpedConnection>()
+/** Connections of other protocols whose helper has a state. */
+const datagramReadings = new Map<Row, Reading>()
 /** The helped connections that hold bytes, or have bytes to let go. */
 export const holding = new Set<HelpedConnection>()
 /** A connection that holds bytes was cut off: they go on in this turn. */
@@ -69,9 +90,11 @@ export const released = (): void => {
 
 export function attachHelpedConnections(): void {
   helpedConnections.clear()
+  datagramReadings.clear()
   holding.clear()
   mustRelease = false
-  attachWatches()
+  attachBytePool()
+  attachHostShares()
   attachReceiverNext()
   onHelpedBegin(helpBits)
   onHelpedEnd(endHelp)
@@ -79,15 +102,17 @@ export function attachHelpedConnections(): void {
 
 /**
  * Bytes of the thread's heap that natloom itself takes for connections that are helped or watched: twice what is in
- * use, because what has ended stays until the garbage collector runs. It costs a loop over all of them.
+ * use, because what has ended stays until the garbage collector runs.
  */
-export function heapOfHelped(): number {
-  let bytes = helpedConnections.size * CONNECTION_BYTES + heapOfWatches() + heapOfReceiverNext()
-  for (const { streams } of helpedConnections.values()) bytes += streams[0].heapBytes + streams[1].heapBytes
-  return 2 * bytes
-}
+export const heapOfHelped = (): number =>
+  2 * (readingsKept() * HELPED_BYTES + piecesListed() * PIECE_BYTES + gapsKept() * GAP_BYTES)
+
+const readingsKept = (): number => helpedConnections.size + datagramReadings.size
 
 export const helpedConnectionOf = (row: Row): HelpedConnection | undefined => helpedConnections.get(row)
+
+/** A helper reads the connection, or will as soon as there is something to read. */
+export const isRead = (row: Row): boolean => cold.helper[row] !== 0
 
 /** The helper that the expectation of the connection which is being made names; 0 for none. */
 let named = 0
@@ -118,50 +143,105 @@ function helpBits(row: Row): number {
   return helper.onFailure === 'pass' ? HELPED : HELPED | GUARDED
 }
 
-/** A connection has begun, and its packets take the slow way if a helper should read it: that helper reads it. */
+/** A connection has begun, and its packets take the slow way if a helper is to read it: which one stands in its row. */
 export function beginHelp(row: Row): void {
   if ((hot[(row << CONN_SHIFT) + STATE]! & HELPED) === 0) return
   const id = helperOf(row)
-  const helper = helperById(id)
-  if (helper === undefined) {
-    beginWatch(row, 'unregistered')
+  if (helperById(id) === undefined) {
+    noteUnread(row, 'unregistered')
     return
   }
   fault('help begun')
+  cold.helper[row] = id
+}
+
+/**
+ * A connection of TCP, opened by both its ends, sends its first data, which tracking has not noted yet: its helper
+ * begins to read it. Undefined if that can't be; then it was cut off.
+ */
+export function beginReading(row: Row): HelpedConnection | undefined {
+  const reading = newReading(row)
+  if (reading === undefined) return undefined
+  const share = beginShare(row)
+  const helped: HelpedConnection = {
+    ...reading,
+    streams: [streamOf(row, 0, share), streamOf(row, 1, share)],
+    midLine: [false, false],
+    waits: [false, false],
+    headers: [undefined, undefined],
+    isDecided: false,
+  }
+  helpedConnections.set(row, helped)
+  counters[CELL.helped] = readingsKept()
+  return helped
+}
+
+/** The stream of a direction in which nothing but a SYN was sent. */
+function streamOf(row: Row, direction: Direction, share: HostShare): Stream {
+  const base = baseOf(row)
+  const other = opposite(direction)
+  const first = sentBy(base, direction) ?? 0
+  // Without any acknowledgement so far that of the other end's SYN is news.
+  const acknowledged = acknowledgedBy(base, direction) ?? ((sentBy(base, other) ?? 0) - 1) | 0
+  return new Stream(row, direction, { first, acknowledged, mss: segmentSizeOf(row, direction), share })
+}
+
+/** What a helper knows of a connection that is not of TCP; undefined if none reads it. */
+export function datagramReadingOf(row: Row): Reading | undefined {
+  const known = datagramReadings.get(row)
+  if (known !== undefined || !isRead(row)) return known
+  const hasState = helperById(cold.helper[row]!)?.helper.state !== undefined
+  if (!hasState) return { row, helper: helperById(cold.helper[row]!), state: undefined }
+  const reading = newReading(row)
+  if (reading === undefined) return undefined
+  datagramReadings.set(row, reading)
+  beginShare(row)
+  counters[CELL.helped] = readingsKept()
+  return reading
+}
+
+/** The helper's state of a connection is made, if there is room for one more; undefined if it was cut off. */
+function newReading(row: Row): Reading | undefined {
+  const helper = helperById(cold.helper[row]!)
+  const refused = refusalOf(row, helper)
+  if (helper === undefined || refused !== undefined) {
+    cutOff(row, refused ?? 'unregistered')
+    return undefined
+  }
+  enterHelper(helper.id, ENTRY.state)
   let state: unknown
-  enterHelper(id, ENTRY.state)
   try {
     state = helper.helper.state?.()
   } catch (error) {
     blame(helper, 'state()', error)
+    cutOff(row, 'threw')
+    return undefined
+  } finally {
     leaveHelper()
-    countCutOff('threw')
-    if (helper.onFailure === 'pass') hot[(row << CONN_SHIFT) + STATE]! &= ~HELPED
-    else beginWatch(row, 'threw')
-    return
   }
-  leaveHelper()
-  cold.helper[row] = id
-  helpedConnections.set(row, {
-    row,
-    helper,
-    state,
-    streams: [new Stream(row, 0), new Stream(row, 1)],
-    midLine: [false, false],
-    waits: [false, false],
-    headers: [undefined, undefined],
-  })
-  counters[CELL.helped] = helpedConnections.size
+  return { row, helper, state }
+}
+
+function refusalOf(row: Row, helper: Registered | undefined): CutOff | undefined {
+  if (helper === undefined) return 'unregistered'
+  if (readingsKept() >= MOST_HELPED) return 'too-many'
+  return mayHostHaveMore(row) ? undefined : 'host-limit'
 }
 
 function endHelp(row: Row): void {
   endMaster(row, hot[(row << CONN_SHIFT) + CONN.generation]!)
   forgetEdits(row)
-  endWatch(row)
   forgetGone(row)
   forgetReceiverNext(row)
   const helped = helpedConnections.get(row)
   if (helped) forget(helped)
+  forgetDatagrams(row)
+}
+
+function forgetDatagrams(row: Row): void {
+  if (!datagramReadings.delete(row)) return
+  endShare(row)
+  counters[CELL.helped] = readingsKept()
 }
 
 /** A new connection has taken the row over: help begins as with any other. */
@@ -171,24 +251,35 @@ export function restartHelp(row: Row): void {
   beginGoneAnew(row)
   cold.helper[row] = 0
   const base = row << CONN_SHIFT
-  hot[base + STATE] = (hot[base + STATE]! & ~(HELPED | GUARDED)) | helpBits(row)
+  hot[base + STATE] = (hot[base + STATE]! & ~(HELPED | GUARDED | UNREAD_MASK)) | helpBits(row)
   beginHelp(row)
   named = 0
 }
 
+/** Nothing is held in this direction any more. */
+export function dropHeaders({ headers }: HelpedConnection, direction: Direction): void {
+  headers[direction]?.packed.clear()
+  headers[direction] = undefined
+}
+
 /** What is kept of it beside its row. A watch goes on, and sequence numbers are adjusted as long as there are edits. */
 export function forget(helped: HelpedConnection): void {
-  for (const stream of helped.streams) stream.clear()
-  if (helpedConnections.get(helped.row) === helped) helpedConnections.delete(helped.row)
+  for (const direction of [0, 1] as const) {
+    helped.streams[direction].clear()
+    dropHeaders(helped, direction)
+  }
+  if (helpedConnections.get(helped.row) === helped) {
+    helpedConnections.delete(helped.row)
+    endShare(helped.row)
+  }
   holding.delete(helped)
-  counters[CELL.helped] = helpedConnections.size
+  counters[CELL.helped] = readingsKept()
 }
 
 /** Connections that this helper reads go on without it, and it is gone. */
-export function detachHelper(id: number): void {
-  for (const helped of helpedConnections.values()) if (helped.helper?.id === id) cutOff(helped, 'unregistered')
+export function detachHelper(id: HelperId): void {
   for (let row = 1; row <= connections.highest; row++)
-    if (connections.isLive(row) && cold.helper[row] === id) cold.helper[row] = 0
+    if (connections.isLive(row) && cold.helper[row] === id) cutOff(row, 'unregistered')
   unregisterHelper(id)
 }
 
@@ -196,16 +287,24 @@ export function detachHelper(id: number): void {
  * The connection goes on without its helper. What becomes of the bytes that it holds, and of all that its inside end
  * sends from now on, is decided where they would go on (helper-call.ts: acceptUnread; watch.ts).
  */
-export function cutOff(helped: HelpedConnection, why: CutOff): void {
-  if (helped.helper === undefined) return
-  helped.helper = undefined
-  cold.helper[helped.row] = 0
+export function cutOff(row: Row, why: CutOff): void {
+  if (!isRead(row)) return
+  cold.helper[row] = 0
   countCutOff(why)
   if (why === 'done') {
-    unguard(helped.row)
-    forgetReceiverNext(helped.row)
-  } else if (isGuarded(helped.row)) beginWatch(helped.row, why)
-  // Sent by releaseHeld(): after the burst, so that no packet in hand is disturbed.
+    unguard(row)
+    forgetReceiverNext(row)
+  } else if (isGuarded(row)) noteUnread(row, why)
+  if (protocolOf(row) === PROTO_TCP) endReading(row)
+  else forgetDatagrams(row)
+}
+
+/** The helper of a connection of TCP was cut off: what it holds is let go by releaseHeld(), after the burst. */
+function endReading(row: Row): void {
+  const helped = helpedConnections.get(row)
+  if (helped === undefined) return
+  helped.helper = undefined
+  // So that no packet in hand is disturbed.
   if (helped.streams[0].holds || helped.streams[1].holds) {
     holding.add(helped)
     mustRelease = true

@@ -5,18 +5,21 @@
 //                                                                                  |
 //                                                              held: a prefix that may become an announcement
 //
-// As long as a helper reads a connection, its segments are sent from the streams (stream.ts), and as they came where
-// that makes no difference, which is nearly always. A helper is cut off from a connection that it can't go on with:
-// held bytes go on untouched if they may, and when the last edit is acknowledged, only numbers are adjusted. After a
-// crash of the shard's thread that is so at once: what the helper knew is lost, what it did to the numbers is not.
+// Nothing is kept before there are bytes to read: a SYN costs what any other costs, and the streams begin with the
+// first data. As long as a helper reads a connection, its segments are sent from the streams (stream.ts), and as they
+// came where that makes no difference, which is nearly always. A helper is cut off from a connection that it can't go
+// on with: held bytes go on untouched if they may, and when the last edit is acknowledged, only numbers are adjusted.
+// After a crash of the shard's thread that is so at once: what the helper knew is lost, what it did to the numbers is
+// not.
 // Unless the configuration says `pass`, a connection without its helper is watched: what the helper was to rewrite ends
 // it.
 //
 // Owner: this thread.
 
-import { CONN, CONN_SHIFT, HELPED } from '../../conntrack/connection-table.ts'
+import { baseOf, CONN, CONN_SHIFT, HELPED } from '../../conntrack/connection-table.ts'
 import { cold, hot } from '../../conntrack/connections.shard.ts'
 import { isBelieved, isNotedSyn, opensAnew } from '../../conntrack/tcp.shard.ts'
+import { sentBy } from '../../conntrack/tcp-window.shard.ts'
 import type { Direction, Verdict } from '../../conntrack/terms.ts'
 import { ACCEPT, ACCEPT_AND_END, directionOf, opposite, protocolIn, QUEUED, rowOf } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
@@ -41,24 +44,27 @@ import { bytes, mem } from '../packet/packet-memory.ts'
 import { attachCallBudget, type CallClocks } from './call-budget.ts'
 import { payloadText } from './datagrams.ts'
 import { endByReset, sendReset } from './endings.ts'
-import { goneEnd, isBehindGap, noteFirst } from './gone-bytes.shard.ts'
+import { goneEnd, isBehindGap, noteSegmentSize } from './gone-bytes.shard.ts'
 import { attachHeldBytes, keepHeaders } from './held-bytes.ts'
 import {
   attachHelpedConnections,
+  beginReading,
   cutOff,
+  dropHeaders,
   endHelpIfDone,
   type HelpedConnection,
   helpedConnectionOf,
   holding,
+  isRead,
   restartHelp,
 } from './helped-connections.ts'
 import { keepsTooMuch, read } from './helper-call.ts'
 import { WINDOW } from './limits.ts'
 import { datagram } from './read-datagrams.ts'
-import { isOpening, loseReceiverNext } from './receiver-next.ts'
 import { adjustAcknowledgement, passOn, sendAccepted, sendWithoutBytes } from './segments.ts'
-import { before, least, most, type Stream } from './stream.ts'
-import { guardedAddress, hasEnded, isGuarded, segmentNames, watchOf } from './watch.ts'
+import { before, least, most } from './sequence.ts'
+import type { Stream } from './stream.ts'
+import { guardedAddress, hasEnded, isGuarded, segmentNames, whyUnread } from './watch.ts'
 
 const { state: STATE } = CONN
 const HELPER_WINDOW = DROP['helper-window']
@@ -106,73 +112,86 @@ function openAnew(i: number, length: number): Verdict {
   const row = rowOf(REF[i]!)
   const direction = directionOf(REF[i]!)
   const base = row << CONN_SHIFT
-  const opener = opposite(direction)
   note(i, base, direction)
   count(base, row, direction, length)
   restartHelp(row)
-  const helped = helpedConnectionOf(row)
-  if (helped === undefined) return leave(i)
-  helped.streams[opener].begin(tcp.ack(mem, L4[i]!))
-  begin(i, helped, helped.streams[direction], helped.streams[opener])
-  return helped.helper === undefined ? unreadSegment(i) : passOn(i)
+  return isRead(row) ? readSyn(i) : leave(i)
 }
 
 function segment(i: number): Verdict {
   const row = rowOf(REF[i]!)
-  const direction = directionOf(REF[i]!)
-  const helped = helpedConnectionOf(row)
   // Its number is a new connection's, if it comes to one.
   if (isNotedSyn()) return leave(i)
-  if (KIND[i] !== FLOW) return fragment(i, helped)
-  if (isSyn(i)) noteSyn(i)
-  if (helped === undefined) return adjust(i)
+  if (KIND[i] !== FLOW) return fragment(i)
+  if (isSyn(i)) return syn(i)
+  const helped = helpedConnectionOf(row)
+  if (helped !== undefined) return ofStreams(i, helped)
+  return isRead(row) ? beforeStreams(i) : adjust(i)
+}
+
+/** A SYN, or a copy of one. */
+function syn(i: number): Verdict {
+  const row = rowOf(REF[i]!)
+  const at = L4[i]!
+  if (!isRead(row) && helpedConnectionOf(row) === undefined) return adjust(i)
+  if (isBelieved()) return readSyn(i)
+  // A late copy, or a forged one, changes nothing.
+  if (END[i]! > at + tcp.headerLen(mem, at)) return HELPER_WINDOW
+  if ((tcp.flags(mem, at) & tcp.ACK) !== 0) adjustAcknowledgement(i)
+  return passOn(i)
+}
+
+/** A SYN of either end. Data in it (RFC 7413) can't be read, and so the helper is cut off. */
+function readSyn(i: number): Verdict {
+  const row = rowOf(REF[i]!)
+  const at = L4[i]!
+  const mss = tcp.mss(mem, at)
+  if (mss !== 0) noteSegmentSize(row, opposite(directionOf(REF[i]!)), mss)
+  if (END[i]! > at + tcp.headerLen(mem, at)) cutOff(row, 'data-in-syn')
+  return isRead(row) ? passOn(i) : unreadSegment(i)
+}
+
+/**
+ * A helper will read the connection, and nothing has come yet that is to be read: bytes, or the end of a stream. Both
+ * ends must have opened it, or they are in no stream.
+ */
+function beforeStreams(i: number): Verdict {
+  const row = rowOf(REF[i]!)
+  const direction = directionOf(REF[i]!)
   const at = L4[i]!
   const flags = tcp.flags(mem, at)
+  const length = END[i]! - at - tcp.headerLen(mem, at)
+  const next = sentBy(baseOf(row), direction)
+  const isOpen = next !== undefined && sentBy(baseOf(row), opposite(direction)) !== undefined
+  if (!isOpen || (flags & tcp.RST) !== 0) return outsideStream(i)
+  const end = (tcp.seq(mem, at) + length + ((flags & tcp.FIN) === 0 ? 0 : 1)) | 0
+  if (!before(next, end)) return passOn(i)
+  if (!isBelieved()) return HELPER_WINDOW
+  const helped = beginReading(row)
+  return helped === undefined ? unreadSegment(i) : ofStreams(i, helped)
+}
+
+/** A segment without a SYN of a connection that has streams. */
+function ofStreams(i: number, helped: HelpedConnection): Verdict {
+  const direction = directionOf(REF[i]!)
   const stream = helped.streams[direction]
-  const back = helped.streams[opposite(direction)]
-  if ((flags & tcp.SYN) !== 0) {
-    // A late copy of a SYN, or a forged one, changes nothing.
-    if (!isBelieved()) {
-      if (END[i]! > at + tcp.headerLen(mem, at)) return HELPER_WINDOW
-      if ((flags & tcp.ACK) !== 0) adjustAcknowledgement(i)
-      return passOn(i)
-    }
-    begin(i, helped, stream, back)
-    return helped.helper === undefined ? unreadSegment(i) : passOn(i)
-  }
+  const at = L4[i]!
+  const flags = tcp.flags(mem, at)
   if ((flags & tcp.ACK) !== 0) {
     acknowledge(helped, opposite(direction), tcp.ack(mem, at))
     adjustAcknowledgement(i)
   }
-  const gone = stream.started && (flags & tcp.RST) === 0 ? throughStream(i, helped) : outsideStream(i, helped)
+  const gone = (flags & tcp.RST) === 0 ? throughStream(i, helped) : outsideStream(i)
   if (gone !== QUEUED) stream.acknowledged = tcp.ack(mem, at)
   noteHeld(helped, direction)
   return gone
-}
-
-/** A SYN that opens the connection, also without a stream: what goes on will be followed from its number on. */
-function noteSyn(i: number): void {
-  const row = rowOf(REF[i]!)
-  if (guardedAddress(row, directionOf(REF[i]!)) !== 0 && isOpening(row)) noteFirst(row, (tcp.seq(mem, L4[i]!) + 1) | 0)
-}
-
-/** A SYN of either end. Data in it (RFC 7413) can't be read, and so the helper is cut off. */
-function begin(i: number, helped: HelpedConnection, stream: Stream, back: Stream): void {
-  const at = L4[i]!
-  const data = END[i]! - at - tcp.headerLen(mem, at)
-  const first = (tcp.seq(mem, at) + 1 + data) | 0
-  if (data > 0) cutOff(helped, 'data-in-syn')
-  if (!stream.started || (stream.first !== first && isOpening(helped.row))) stream.begin(first)
-  const mss = tcp.mss(mem, at)
-  if (mss !== 0) back.mss = mss
-  stream.acknowledged = tcp.ack(mem, at)
 }
 
 /** The receiver of what goes in `direction` acknowledges everything before `number`, in its numbering. */
 function acknowledge(helped: HelpedConnection, direction: Direction, number: number): void {
   const stream = helped.streams[direction]
   stream.acknowledge(number)
-  if (helped.helper !== undefined) return
+  if (isRead(helped.row)) return
   endEdits(helped.row, direction, number)
   // Where nothing is watched, segments now pass that the stream doesn't see, so it follows the receiver.
   if (guardedAddress(helped.row, direction) !== 0) return
@@ -204,6 +223,9 @@ function throughStream(i: number, helped: HelpedConnection): Verdict {
   if (before(stream.next, seq)) return early(i, helped, stream)
   if (((end - stream.next) | 0) > WINDOW) return HELPER_WINDOW
 
+  // Without a helper a stream keeps what its receiver has not acknowledged: for more there is room when it has.
+  if (!isRead(row) && keepsTooMuch(stream, length)) return HELPER_WINDOW
+
   const doneBefore = stream.done
   const nextBefore = stream.next
   if (hasFin) stream.noteFin(end)
@@ -230,14 +252,18 @@ function throughStream(i: number, helped: HelpedConnection): Verdict {
 
 /** A segment behind a gap: its bytes are kept until the gap is filled, if a helper reads the connection. */
 function early(i: number, helped: HelpedConnection, stream: Stream): Verdict {
-  if (helped.helper === undefined && guardedAddress(helped.row, directionOf(REF[i]!)) === 0) return passOn(i)
+  const { row } = helped
+  if (!isRead(row) && guardedAddress(row, directionOf(REF[i]!)) === 0) return passOn(i)
   const at = L4[i]!
   const payload = at + tcp.headerLen(mem, at)
   const seq = tcp.seq(mem, at)
   const end = (seq + END[i]! - payload) | 0
   if (((end - stream.next) | 0) > WINDOW) return HELPER_WINDOW
+  const hasRoom = stream.mayKeepEarly && !keepsTooMuch(stream, (end - seq) | 0)
+  if (!hasRoom && !isRead(row)) return HELPER_WINDOW
   if ((tcp.flags(mem, at) & tcp.FIN) !== 0) stream.noteFin(end)
-  if (!stream.keepEarly(bytes, payload, seq, (end - seq) | 0) || keepsTooMuch(stream)) cutOff(helped, 'no-memory')
+  if (hasRoom) stream.keepEarly(bytes, payload, seq, (end - seq) | 0)
+  else cutOff(row, 'no-memory')
   keepHeaders(i, helped)
   return acknowledgementOnly(i, stream)
 }
@@ -259,19 +285,19 @@ function acknowledgementOnly(i: number, stream: Stream): Verdict {
 /** After a packet: notes whether the connection still holds bytes, and forgets it if nothing is left to do for it. */
 function noteHeld(helped: HelpedConnection, direction: Direction): void {
   if (!helped.streams[direction].holds) {
-    helped.headers[direction] = undefined
+    dropHeaders(helped, direction)
     if (!helped.streams[opposite(direction)].holds) holding.delete(helped)
   }
-  if (helped.helper === undefined && !holding.has(helped)) endHelpIfDone(helped)
+  if (!isRead(helped.row) && !holding.has(helped)) endHelpIfDone(helped)
 }
 
 /**
  * A reset, which may have a text (RFC 9293 3.5.3), or a segment before its sender's SYN: their bytes are in no stream,
  * so no receiver takes them for data, and no helper can read them. Where an address is guarded they go out without.
  */
-function outsideStream(i: number, helped: HelpedConnection): Verdict {
-  if (helped.helper === undefined) return unreadSegment(i)
-  const { row } = helped
+function outsideStream(i: number): Verdict {
+  const row = rowOf(REF[i]!)
+  if (!isRead(row)) return unreadSegment(i)
   const direction = directionOf(REF[i]!)
   const at = L4[i]!
   const hasBytes = END[i]! > at + tcp.headerLen(mem, at)
@@ -319,7 +345,7 @@ function unreadSegment(i: number): Verdict {
   if (!segmentNames(row, direction, seq, text)) return passOn(i)
   // Nobody is there yet who could be told; without the data the sender will try again (RFC 7413 4.2.2).
   if (isSyn(i)) return HELPER_FAILED
-  endByReset(row, direction, toReceiver(row, direction, goneEnd(row) ?? seq), watchOf(row).why)
+  endByReset(row, direction, toReceiver(row, direction, goneEnd(row) ?? seq), whyUnread(row))
   return HELPER_FAILED
 }
 
@@ -337,14 +363,13 @@ function afterEnd(i: number): Verdict {
 }
 
 /** A fragment of a segment, which no stream can take in. */
-function fragment(i: number, helped: HelpedConnection | undefined): Verdict {
+function fragment(i: number): Verdict {
   const row = rowOf(REF[i]!)
   // A later fragment has no number, a first one may have a forged one: whoever sends those ends no help.
-  if (helped?.helper !== undefined && (KIND[i] === LATER_FRAGMENT || !isBelieved())) return HELPER_FRAGMENT
-  if (helped?.helper !== undefined) cutOff(helped, 'fragment')
+  if (isRead(row) && (KIND[i] === LATER_FRAGMENT || !isBelieved())) return HELPER_FRAGMENT
+  cutOff(row, 'fragment')
   // Its checksum covers bytes that are not here, and its own bytes may have to be rewritten. An address may be cut
   // anywhere between two of them, and TCP that comes in fragments is rare: so none is searched, and none goes out.
   if (isEdited(row) || guardedAddress(row, directionOf(REF[i]!)) !== 0) return HELPER_FRAGMENT
-  loseReceiverNext(row, directionOf(REF[i]!))
   return leave(i)
 }

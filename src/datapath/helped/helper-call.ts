@@ -2,27 +2,27 @@
 // expectations are in force from the moment they are made, and are withdrawn if it doesn't.
 // Owner: this thread.
 
-import { cold, protocolOf } from '../../conntrack/connections.shard.ts'
+import { cold } from '../../conntrack/connections.shard.ts'
 import { withdraw } from '../../conntrack/expectations.shard.ts'
 import { ACCEPT, type Direction, type Verdict } from '../../conntrack/terms.ts'
 import { CELL, type CutOff, type HelperReset } from '../../counters/counters.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
-import { Context } from '../../helpers/context.shard.ts'
+import { type Call, Context } from '../../helpers/context.shard.ts'
 import { Verdict as HelperVerdict } from '../../helpers/helper.ts'
 import { ENTRY } from '../../helpers/helper-list.ts'
 import { enterHelper, leaveHelper } from '../../helpers/running-helper.shard.ts'
+import type { Row } from '../../memory/brand.ts'
 import { roomForEdits } from '../../nat/sequence-edits.shard.ts'
-import * as ipv4 from '../../wire/ipv4.ts'
-import { bytesKept } from './byte-queue.ts'
+import { BLOCK_BYTES, bytesKept } from './byte-pool.ts'
 import { beginCall, isOverBudget } from './call-budget.ts'
 import { endByReset } from './endings.ts'
-import { cutOff, forget, type HelpedConnection } from './helped-connections.ts'
+import { cutOff, forget, type HelpedConnection, isRead, type Reading } from './helped-connections.ts'
 import { blame } from './helper-errors.ts'
-import { FAIR_SHARE, MOST_HELD, MOST_KEPT, MOST_KEPT_OF_ONE } from './limits.ts'
+import { FAIR_SHARE, MOST_HELD, MOST_KEPT, MOST_KEPT_OF_HOST, MOST_KEPT_OF_ONE } from './limits.ts'
 import { mayNameAddress, namesAddress } from './named-address.ts'
 import type { Replacement, Stream } from './stream.ts'
-import { guardedAddress, isBinary, isGuarded, noteReadsLines, segmentNames, watchOf } from './watch.ts'
+import { guardedAddress, isBinary, isGuarded, noteReadsLines, segmentNames, whyUnread } from './watch.ts'
 
 const HELPER_VERDICT = DROP['helper-verdict']
 const HELPER_FAILED = DROP['helper-failed']
@@ -38,28 +38,29 @@ let isSlow = false
  */
 export function read(helped: HelpedConnection, direction: Direction): Verdict {
   const stream = helped.streams[direction]
-  if (stream.hasPending && helped.helper !== undefined) {
+  const { row } = helped
+  if (stream.hasPending && isRead(row)) {
     const { text } = stream
-    if (!call(helped, direction, text, stream)) {
+    if (!call(helped, direction, text, placeOf(helped, direction))) {
       stream.unread()
-      endIfSlow(helped)
+      endIfSlow(row, helped)
       return HELPER_VERDICT
     }
-    if (helped.helper !== undefined) {
+    if (isRead(row)) {
       const length = lengthTaken(text)
       const end = endOfHelp(stream, text.length - length)
       const why = failureIn(helped, direction, length, end)
       if (why !== undefined) {
         withdrawMade()
-        if (why === end) cutOff(helped, end)
+        if (why === end) cutOff(row, end)
         return fail(helped, direction, why)
       }
       take(helped, direction, text, length)
-      if (end !== undefined) cutOff(helped, end)
+      if (end !== undefined) cutOff(row, end)
     }
-    endIfSlow(helped)
+    endIfSlow(row, helped)
   }
-  return helped.helper === undefined ? acceptUnread(helped, direction) : ACCEPT
+  return isRead(row) ? ACCEPT : acceptUnread(helped, direction)
 }
 
 /** How much of the text goes on, or has gone on and is not read again. */
@@ -128,14 +129,14 @@ export function acceptUnread(helped: HelpedConnection, direction: Direction): Ve
   const { row } = helped
   const stream = helped.streams[direction]
   if (stream.hasPending && isGuarded(row)) {
-    const watch = watchOf(row)
     const address = guardedAddress(row, direction)
     const { text } = stream
     // Of the bytes that were held when the helper was cut off nobody knows how they would have gone on.
-    const wasHeld = address !== 0 && !watch.hasBegun[direction]
+    const wasHeld = address !== 0 && !helped.isDecided
     const isBegun = wasHeld && mayNameAddress(text, address, isBinary(row))
+    if (address !== 0) helped.isDecided = true
     if (isBegun || segmentNames(row, direction, (stream.done - stream.gone) | 0, text))
-      return fail(helped, direction, watch.why)
+      return fail(helped, direction, whyUnread(row))
   }
   stream.acceptAll()
   return ACCEPT
@@ -145,21 +146,22 @@ export function acceptUnread(helped: HelpedConnection, direction: Direction): Ve
 function fail(helped: HelpedConnection, direction: Direction, why: HelperReset): Verdict {
   const { row } = helped
   const stream = helped.streams[direction]
-  helped.helper = undefined
-  cold.helper[row] = 0
   endByReset(row, direction, stream.receiverTo(stream.done), why)
+  cold.helper[row] = 0
   forget(helped)
   return HELPER_FAILED
 }
 
 /**
- * True if a stream's helper must be cut off: the stream keeps too much itself, or all streams together do, once so many
- * bytes more are kept.
+ * True if a stream's helper must be cut off: the stream keeps too much itself, or all streams of its inside host or of
+ * the shard together do, once so many bytes more are kept.
  */
 export function keepsTooMuch(stream: Stream, growth = 0): boolean {
   const kept = stream.kept + growth
-  const all = bytesKept + growth
-  return kept > MOST_KEPT_OF_ONE || (all > MOST_KEPT && kept > FAIR_SHARE) || all > 2 * MOST_KEPT
+  const all = bytesKept() + growth
+  const ofHost = stream.share.blocks * BLOCK_BYTES + growth
+  if (kept > MOST_KEPT_OF_ONE || ofHost > MOST_KEPT_OF_HOST) return true
+  return (all > MOST_KEPT && kept > FAIR_SHARE) || all > 2 * MOST_KEPT
 }
 
 /** What the helper has made in this call is taken back: what announces it does not go on. */
@@ -168,31 +170,23 @@ export function withdrawMade(): void {
   context.made.length = 0
 }
 
+/** What a text is to the bytes around it. */
+type Place = Pick<Call, 'gone' | 'ended' | 'midLine' | 'mostRewrites'>
+
 /** A datagram: nothing of it has gone on, nothing follows. */
-export const WHOLE = { gone: 0, ended: true } as const
+export const WHOLE: Place = { gone: 0, ended: true, midLine: false, mostRewrites: Number.MAX_SAFE_INTEGER }
+
+const placeOf = ({ row, streams, midLine }: HelpedConnection, direction: Direction): Place => ({
+  gone: streams[direction].gone,
+  ended: streams[direction].ended,
+  midLine: midLine[direction],
+  mostRewrites: roomForEdits(row, direction),
+})
 
 /** Calls the helper with a text; false if the packet is to be dropped. What else it asked for is in the context. */
-export function call(
-  helped: HelpedConnection,
-  direction: Direction,
-  text: string,
-  { gone, ended }: Pick<Stream, 'gone' | 'ended'>,
-): boolean {
-  const helper = helped.helper!
-  const { row, state } = helped
-  const isTcp = protocolOf(row) === ipv4.PROTO_TCP
-  const room = isTcp ? roomForEdits(row, direction) : Number.MAX_SAFE_INTEGER
-  context.begin({
-    helper,
-    row,
-    direction,
-    state,
-    text,
-    midLine: isTcp && helped.midLine[direction],
-    ended,
-    mostRewrites: room,
-    gone,
-  })
+export function call({ row, helper, state }: Reading, direction: Direction, text: string, place: Place): boolean {
+  if (helper === undefined) return true
+  context.begin({ helper, row, direction, state, text, ...place })
   counters[CELL.helperCalls]! += 1
   isSlow = false
   beginCall(helper)
@@ -204,7 +198,7 @@ export function call(
     if (!context.isAtWork) blame(helper, 'help()', error)
     leaveHelper()
     if (context.isAtWork) throw error
-    return giveUp(helped, 'threw')
+    return giveUp(row, 'threw')
   }
   leaveHelper()
   if (context.isAtWork) throw new Error('a helper has caught what the shard failed of')
@@ -219,14 +213,15 @@ export function call(
  * After a call, and after what it asked for is done: cuts off a helper that was slow once too often. Not while the
  * connection holds bytes: they may be an announcement, and would go out as they are. The next call decides anew.
  */
-export function endIfSlow(helped: HelpedConnection): void {
-  if (isSlow && !helped.streams[0].holds && !helped.streams[1].holds) cutOff(helped, 'slow')
+export function endIfSlow(row: Row, helped?: HelpedConnection): void {
+  const holds = helped !== undefined && (helped.streams[0].holds || helped.streams[1].holds)
+  if (isSlow && !holds) cutOff(row, 'slow')
 }
 
 /** The helper failed: takes back all that it did in this call, and cuts it off. */
-function giveUp(helped: HelpedConnection, why: CutOff): boolean {
+function giveUp(row: Row, why: CutOff): boolean {
   withdrawMade()
   context.mangled.length = 0
-  cutOff(helped, why)
+  cutOff(row, why)
   return true
 }

@@ -13,7 +13,7 @@ import { leave } from '../egress/leave.ts'
 import { FLOW, IP, KIND, REF } from '../packet/burst.ts'
 import { mem } from '../packet/packet-memory.ts'
 import { isSuperPacket, payloadText, rewriteDatagram } from './datagrams.ts'
-import { cutOff, type HelpedConnection, helpedConnectionOf } from './helped-connections.ts'
+import { cutOff, datagramReadingOf, isRead, type Reading } from './helped-connections.ts'
 import { call, context, endIfSlow, WHOLE, withdrawMade, without } from './helper-call.ts'
 import { datagramNames, fragmentMayName, isBinary, isGuarded } from './watch.ts'
 
@@ -24,12 +24,11 @@ const HELPER_FAILED = DROP['helper-failed']
 /** What becomes of packet i of a helped connection that is not of TCP. */
 export function datagram(i: number): Verdict {
   const row = rowOf(REF[i]!)
-  const helped = helpedConnectionOf(row)
-  const isRead = helped?.helper !== undefined
-  if (!isRead && !isGuarded(row)) hot[(row << CONN_SHIFT) + STATE]! &= ~HELPED
   // A helper reads whole datagrams: neither fragments, nor super-packets, whose datagrams can't be told apart.
   const isWhole = KIND[i] === FLOW && !isSuperPacket(i)
-  const verdict = isRead && isWhole ? readDatagram(i, helped) : unread(i)
+  const reading = isWhole ? datagramReadingOf(row) : undefined
+  if (!isRead(row) && !isGuarded(row)) hot[(row << CONN_SHIFT) + STATE]! &= ~HELPED
+  const verdict = reading === undefined ? unread(i) : readDatagram(i, reading)
   return verdict === ACCEPT ? leave(i) : verdict
 }
 
@@ -41,16 +40,16 @@ function unread(i: number): Verdict {
 }
 
 /** Lets the helper read packet i, and rewrites it. ACCEPT, or why it is to be dropped. */
-function readDatagram(i: number, helped: HelpedConnection): Verdict {
-  const { row } = helped
+function readDatagram(i: number, reading: Reading): Verdict {
+  const { row } = reading
   const direction = directionOf(REF[i]!)
   const text = payloadText(i)
-  if (!call(helped, direction, text, WHOLE)) {
-    endIfSlow(helped)
+  if (!call(reading, direction, text, WHOLE)) {
+    endIfSlow(row)
     return HELPER_VERDICT
   }
   const { mangled, isRefused, mustWait } = context
-  const isCutOff = helped.helper === undefined
+  const isCutOff = !isRead(row)
   const isRewritten = mangled.length > 0 && rewriteDatagram(i, text, mangled)
   // A datagram is not held: what can't be rewritten now is dropped, for its sender to repeat.
   const isUndone = isCutOff || isRefused || mustWait || (mangled.length > 0 && !isRewritten)
@@ -59,8 +58,8 @@ function readDatagram(i: number, helped: HelpedConnection): Verdict {
   if (isDropped || (mangled.length > 0 && !isRewritten)) withdrawMade()
   if (!isDropped) {
     if (isRewritten) counters[CELL.helperRewrites]! += mangled.length
-    if (context.isDone) cutOff(helped, 'done')
+    if (context.isDone) cutOff(row, 'done')
   }
-  endIfSlow(helped)
+  endIfSlow(row)
   return isDropped ? HELPER_FAILED : ACCEPT
 }

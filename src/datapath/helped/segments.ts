@@ -18,7 +18,8 @@ import { ROUTE_MTU, routeCache } from '../egress/route-cache.ts'
 import { NOT_LENT } from '../handover/handover-rings.ts'
 import { AT, END, FLOW, HAIRPIN_LINE, IP, KIND, L4, LENGTH, LINE, REF, TOKEN } from '../packet/burst.ts'
 import { bytes, copyBytes, mem, scratchFrame } from '../packet/packet-memory.ts'
-import { noteAcknowledged, noteSent, noteSyn } from './receiver-next.ts'
+import type { ByteQueue } from './byte-queue.ts'
+import { noteAcknowledged, noteSent } from './receiver-next.ts'
 import type { Stream } from './stream.ts'
 
 const OUT_OF_SCRATCH = DROP['out-of-scratch']
@@ -74,9 +75,8 @@ export function passOn(i: number): Verdict {
   const flags = tcp.flags(mem, at)
   const length = END[i]! - at - tcp.headerLen(mem, at)
   const verdict = leave(i)
-  if (!hasGone(verdict) || (flags & tcp.RST) !== 0) return verdict
-  if ((flags & tcp.SYN) !== 0) noteSyn(row, direction, adjusted, length)
-  else noteSent(row, direction, adjusted, (adjusted + length + ((flags & tcp.FIN) === 0 ? 0 : 1)) | 0)
+  if (hasGone(verdict) && (flags & (tcp.RST | tcp.SYN)) === 0)
+    noteSent(row, direction, adjusted, (adjusted + length + ((flags & tcp.FIN) === 0 ? 0 : 1)) | 0)
   return verdict
 }
 
@@ -179,19 +179,20 @@ function describe(i: number, frame: number, ip: number, transport: number, lengt
 }
 
 /** Makes packet `i` out of a kept frame's bytes, virtio-net header first; false without room. */
-export function unpack(i: number, kept: Uint8Array, transport: number): boolean {
+export function unpack(i: number, kept: ByteQueue, transport: number): boolean {
   const frame = scratchFrame(kept.length - virtio.HEADER_LEN)
   if (frame < 0) return false
-  bytes.set(kept, frame - virtio.HEADER_LEN)
+  kept.copyTo(bytes, frame - virtio.HEADER_LEN, 0, kept.length)
   describe(i, frame, ethernet.HEADER_LEN, transport, kept.length - virtio.HEADER_LEN)
   TOKEN[i] = NOT_LENT
   return true
 }
 
-/** A copy of packet i's headers, as unpack() takes it, without offloads in its virtio-net header. */
-export function pack(i: number): Uint8Array {
+const NO_OFFLOADS = new Uint8Array(virtio.HEADER_LEN)
+
+/** Adds packet i's headers, as unpack() takes them, without offloads in its virtio-net header. */
+export function pack(i: number, kept: ByteQueue): void {
   const at = AT[i]!
-  const kept = bytes.slice(at - virtio.HEADER_LEN, L4[i]! + tcp.headerLen(mem, L4[i]!))
-  kept.fill(0, 0, virtio.HEADER_LEN)
-  return kept
+  kept.add(NO_OFFLOADS, 0, NO_OFFLOADS.length)
+  kept.add(bytes, at, L4[i]! + tcp.headerLen(mem, L4[i]!) - at)
 }

@@ -7,42 +7,30 @@
 //   pending    in order and not accepted: a helper holds it, for a short time
 //   gone       accepted because it was held for too long: the helper reads it once more, before what is pending, and
 //              may not rewrite it any more
-//   early      behind a gap: kept until that is filled
+//   early      behind a gap: kept until that is filled, all of them in one queue, with a list of which are there
 // Of bytes that come twice the first ones win, whatever a retransmission says: what the helper has read is what the
-// receiver gets. Owner: this thread. If it dies, streams are lost; sequence edits (nat/sequence-table.ts) are not.
+// receiver gets. All bytes lie in blocks, which are counted (byte-pool.ts), and so are the entries of lists
+// (host-share.ts). Owner: this thread. If it dies, streams are lost; sequence edits (nat/sequence-table.ts) are not.
 
 import type { Direction } from '../../conntrack/terms.ts'
 import type { Milliseconds, Row } from '../../memory/brand.ts'
 import { nowMs } from '../../memory/clock.ts'
 import { addEdit, endEdits, toReceiver, toSender, UP } from '../../nat/sequence-edits.shard.ts'
 import { ByteQueue } from './byte-queue.ts'
+import { EarlyPieces } from './early-pieces.ts'
 import { noteGone } from './gone-bytes.shard.ts'
 import { GONE_BYTES } from './gone-table.ts'
-import { MOST_EARLY } from './limits.ts'
+import { countPieces, type HostShare, mayList } from './host-share.ts'
+import { before, least } from './sequence.ts'
 import { guardedAddress } from './watch.ts'
 
 /** RFC 9293 3.7.1: the segment size of an end that announces none. */
 const DEFAULT_MSS = 536
 
-/** Sequence numbers by the sign of their difference. */
-export const before = (a: number, b: number): boolean => ((a - b) | 0) < 0
-export const least = (a: number, b: number): number => (before(a, b) ? a : b)
-export const most = (a: number, b: number): number => (before(a, b) ? b : a)
-
-interface Early {
-  readonly at: number
-  readonly bytes: ByteQueue
-}
-
-/** What one takes of the heap, as test/datapath/helped/heap.test.ts measures it. */
-const EARLY_BYTES = 512
-const ARRIVAL_BYTES = 64
-
-/** Pending bytes before `end` that no earlier arrival has brought, and when they came. */
-interface Arrival {
-  end: number
-  readonly at: Milliseconds
-}
+/** Of each arrival: the number behind its bytes, and when they came. */
+const ARRIVAL_WORDS = 2
+/** Bytes that come within so many milliseconds are one arrival, as old as the first of them. */
+const ARRIVAL_GRAIN = 16
 
 /** `length` bytes from `at`, counted as in the stream's `text`, become a text. */
 export interface Replacement {
@@ -51,52 +39,65 @@ export interface Replacement {
   readonly text: string
 }
 
+/** What a stream begins with. */
+interface Beginning {
+  readonly first: number
+  readonly acknowledged: number
+  readonly mss: number
+  readonly share: HostShare
+}
+
+/** One for all: most lists of most streams stay empty. */
+const NOTHING: number[] = []
+
 export class Stream {
   readonly #row: Row
   readonly #direction: Direction
-  started = false
-  /** Sequence numbers, as the picture has them; `first` is the first byte's. */
-  first = 0
-  una = 0
-  done = 0
-  next = 0
+  /** Sequence numbers, as the picture has them. */
+  una: number
+  done: number
+  next: number
   /** The sequence number of the sender's FIN, once seen. */
   finAt = 0
   hasFin = false
   /** Payload that a segment of this direction may have: what the receiver's SYN announced. */
-  mss = DEFAULT_MSS
+  readonly mss: number
   /** The last acknowledgement that has gone on with a packet of this direction. */
-  acknowledged = 0
+  acknowledged: number
   /** Since when bytes lie behind a gap. */
   earlySince: Milliseconds = 0
-  readonly #accepted = new ByteQueue()
-  readonly #pending = new ByteQueue()
-  #early: Early[] = []
-  /** Of the pending bytes, oldest first. */
-  #arrivals: Arrival[] = []
-  #gone = ''
+  readonly share: HostShare
+  readonly #accepted: ByteQueue
+  readonly #pending: ByteQueue
+  readonly #gone: ByteQueue
+  readonly #early: EarlyPieces
+  /** Of the pending bytes, oldest first, ARRIVAL_WORDS each. */
+  #arrivals: number[] = NOTHING
 
-  constructor(row: Row, direction: Direction) {
+  /**
+   * `first` is the number of its first byte, `acknowledged` what its sender has acknowledged so far; `mss` is 0 if the
+   * receiver has announced none. What it keeps is counted in `share`.
+   */
+  constructor(row: Row, direction: Direction, { first, acknowledged, mss, share }: Beginning) {
     this.#row = row
     this.#direction = direction
-  }
-
-  /** A SYN: its stream begins at this number. Another one before the connection is established begins anew. */
-  begin(first: number): void {
-    this.clear()
-    this.started = true
-    this.first = first
-    this.hasFin = false
+    this.share = share
+    this.#accepted = new ByteQueue(share)
+    this.#pending = new ByteQueue(share)
+    this.#gone = new ByteQueue(share)
+    this.#early = new EarlyPieces(share)
     this.una = first
     this.done = first
     this.next = first
+    this.acknowledged = acknowledged
+    this.mss = mss || DEFAULT_MSS
   }
 
   clear(): void {
     this.#accepted.clear()
     this.#pending.clear()
-    this.#arrivals = []
-    this.#gone = ''
+    this.#gone.clear()
+    this.#dropArrivals(this.#arrivals.length)
     this.dropEarly()
   }
 
@@ -105,26 +106,21 @@ export class Stream {
   }
 
   get hasEarly(): boolean {
-    return this.#early.length > 0
+    return this.#early.hasAny
   }
 
   get holds(): boolean {
     return this.hasPending || this.hasEarly || (this.hasFin && before(this.done, this.finAt))
   }
 
-  /** Bytes that it keeps: accepted, pending and early. */
+  /** Bytes that it takes of what streams may keep: those of the blocks that its bytes lie in. */
   get kept(): number {
-    return this.#early.reduce((sum, { bytes }) => sum + bytes.length, this.#accepted.length + this.#pending.length)
-  }
-
-  /** Bytes of the thread's heap that it takes beyond those of a stream that keeps nothing. */
-  get heapBytes(): number {
-    return this.#gone.length + this.#early.length * EARLY_BYTES + this.#arrivals.length * ARRIVAL_BYTES
+    return this.#accepted.kept + this.#pending.kept + this.#gone.kept + this.#early.kept
   }
 
   /** What the helper reads: bytes that have gone on already, so many as `gone`, and all that are pending. */
   get text(): string {
-    return this.#gone + this.#pending.text()
+    return this.#gone.text() + this.#pending.text()
   }
 
   get gone(): number {
@@ -134,10 +130,8 @@ export class Stream {
   /** How many pending bytes have come by this time. */
   pendingBy(time: Milliseconds): number {
     let end = this.done
-    for (const arrival of this.#arrivals) {
-      if (arrival.at > time) break
-      end = arrival.end
-    }
+    for (let i = 0; i < this.#arrivals.length && this.#arrivals[i + 1]! <= time; i += ARRIVAL_WORDS)
+      end = this.#arrivals[i]!
     return (end - this.done) | 0
   }
 
@@ -171,46 +165,42 @@ export class Stream {
   }
 
   #noteArrival(): void {
-    const last = this.#arrivals.at(-1)
-    if (last !== undefined && last.at === nowMs) last.end = this.next
-    else this.#arrivals.push({ end: this.next, at: nowMs })
+    const arrivals = this.#arrivals
+    const last = arrivals.length - ARRIVAL_WORDS
+    // Where there is no room for more, they are let go as early as those before them.
+    const joins = last >= 0 && (nowMs - arrivals[last + 1]! < ARRIVAL_GRAIN || !mayList(this.share))
+    if (joins) arrivals[last] = this.next
+    else {
+      if (arrivals === NOTHING) this.#arrivals = [this.next, nowMs]
+      else arrivals.push(this.next, nowMs)
+      countPieces(this.share, 1)
+    }
+  }
+
+  /** Forgets the first arrivals. */
+  #dropArrivals(words: number): void {
+    if (words === 0) return
+    countPieces(this.share, -words / ARRIVAL_WORDS)
+    if (words === this.#arrivals.length) this.#arrivals = NOTHING
+    else this.#arrivals.splice(0, words)
   }
 
   #fillFromEarly(): void {
-    while (this.#early.length > 0 && !before(this.next, this.#early[0]!.at)) {
-      const { at, bytes } = this.#early.shift()!
-      const known = (this.next - at) | 0
-      const news = bytes.length - known
-      if (news > 0) {
-        bytes.drop(known)
-        bytes.moveTo(this.#pending, news)
-        this.next = (this.next + news) | 0
-        this.#noteArrival()
-      }
-      bytes.clear()
-    }
+    const next = this.#early.moveTo(this.#pending, this.next)
+    if (next === this.next) return
+    this.next = next
+    this.#noteArrival()
   }
 
-  /** Keeps what lies behind a gap; of what is kept already the first wins. False if it has no room. */
-  keepEarly(source: Uint8Array, at: number, seq: number, length: number): boolean {
-    let from = seq
-    const end = (seq + length) | 0
+  /** There is room for another piece behind a gap. */
+  get mayKeepEarly(): boolean {
+    return this.#early.mayKeep
+  }
+
+  /** Keeps what lies behind a gap; of what is kept already the first wins. */
+  keepEarly(source: Uint8Array, at: number, seq: number, length: number): void {
     if (!this.hasEarly) this.earlySince = nowMs
-    const kept: Early[] = []
-    const put = (to: number): void => {
-      if (!before(from, to)) return
-      const bytes = new ByteQueue()
-      bytes.add(source, at + ((from - seq) | 0), (to - from) | 0)
-      kept.push({ at: from, bytes })
-    }
-    for (const early of this.#early) {
-      if (before(from, early.at)) put(least(early.at, end))
-      from = most(from, (early.at + early.bytes.length) | 0)
-      kept.push(early)
-    }
-    put(end)
-    this.#early = kept.sort((a, b) => (a.at - b.at) | 0)
-    return this.#early.length <= MOST_EARLY
+    this.#early.keep(source, at, seq, length)
   }
 
   /**
@@ -218,8 +208,7 @@ export class Stream {
    * them.
    */
   dropEarly(): void {
-    for (const { bytes } of this.#early) bytes.clear()
-    this.#early = []
+    this.#early.clear()
   }
 
   /**
@@ -228,14 +217,14 @@ export class Stream {
    */
   accept(length: number, replacements: readonly Replacement[] = []): void {
     const { gone } = this
-    this.#gone = this.#gone.slice(length)
+    this.#gone.drop(Math.min(length, gone))
     const shifted = replacements.map((each) => ({ ...each, at: each.at - gone }))
     if (length > gone) this.#letGo(length - gone, shifted)
   }
 
   /** The first `length` pending bytes go on as they are, and the helper reads them once more. */
   letGo(length: number): void {
-    this.#gone += this.#pending.text().slice(0, length)
+    this.#gone.addFrom(this.#pending, 0, length)
     this.#letGo(length, [])
   }
 
@@ -252,7 +241,9 @@ export class Stream {
     }
     this.#pending.moveTo(this.#accepted, length - at)
     this.done = (this.done + length) | 0
-    while (this.#arrivals.length > 0 && !before(this.done, this.#arrivals[0]!.end)) this.#arrivals.shift()
+    let over = 0
+    while (over < this.#arrivals.length && !before(this.done, this.#arrivals[over]!)) over += ARRIVAL_WORDS
+    this.#dropArrivals(over)
   }
 
   /** For who looks at the bytes behind them without the helper: with zeros in place of what is replaced. */
@@ -275,13 +266,12 @@ export class Stream {
   /** Forgets the pending bytes, as if they had not come: the sender will send them again. */
   unread(): void {
     this.#pending.clear()
-    this.#arrivals = []
+    this.#dropArrivals(this.#arrivals.length)
     this.next = this.done
   }
 
   /** The receiver has everything before `number`, in its numbering. More than it was sent can't be acknowledged. */
   acknowledge(number: number): void {
-    if (!this.started) return
     const has = toSender(this.#row, this.#direction, number)
     // A FIN counts as a byte.
     if (before((this.done + 1) | 0, has)) return
@@ -308,6 +298,11 @@ export class Stream {
   }
   receiverTo(to: number): number {
     return toReceiver(this.#row, this.#direction, to, UP)
+  }
+
+  /** What the receiver expects next of what has gone on. */
+  get receiverNext(): number {
+    return (this.receiverTo(this.done) + (this.hasFin && this.finAt === this.done ? 1 : 0)) | 0
   }
 
   /** Copies accepted bytes, `from` in the receiver's numbering. */

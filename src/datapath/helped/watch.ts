@@ -5,40 +5,31 @@
 //
 // A row's GUARDED bit says that its connection is to be watched when no helper reads it. All that a watch needs to know
 // is in shared memory, so that the successor of a thread that is gone watches on: that bit, whether the helper reads
-// lines, whether the connection was ended, and the bytes that have gone on last (gone-bytes.shard.ts). Only why it is
-// watched is the thread's own.
+// lines, whether the connection was ended, and the bytes that have gone on last (gone-bytes.shard.ts). So a watch takes
+// nothing beside its row, however many there are.
 //
 // A sender may cut an address anywhere: each segment is looked at together with the bytes before it. So bytes go on in
 // order only; a segment behind a gap is dropped, for its sender to repeat. Owner: this thread.
 
-import { CONN, CONN_SHIFT, ENDED_BY_RESET, GUARDED, READS_LINES } from '../../conntrack/connection-table.ts'
-import { dstOf, hot, originOf, srcOf } from '../../conntrack/connections.shard.ts'
+import {
+  CONN,
+  CONN_SHIFT,
+  ENDED_BY_RESET,
+  GUARDED,
+  HELPED,
+  READS_LINES,
+  UNREAD_MASK,
+  UNREAD_SHIFT,
+} from '../../conntrack/connection-table.ts'
+import { cold, connections, dstOf, hot, originOf, srcOf } from '../../conntrack/connections.shard.ts'
 import { type Direction, INSIDE, opposite } from '../../conntrack/terms.ts'
-import type { HelperReset } from '../../counters/counters.ts'
+import { HELPER_RESETS, type HelperReset } from '../../counters/counters.ts'
 import type { Row } from '../../memory/brand.ts'
 import type { Addr } from '../../wire/address.ts'
 import { forgetGone, goneBefore, isUnknown, noteGone } from './gone-bytes.shard.ts'
 import { mayNameAddress, namesAddress, withoutAddress } from './named-address.ts'
 
 const { state: STATE } = CONN
-
-const WATCH_BYTES = 512
-
-export interface Watch {
-  /** Why no helper reads it. */
-  readonly why: HelperReset
-  /** By direction: what was held when the helper left has been decided about. */
-  readonly hasBegun: [boolean, boolean]
-}
-
-const watches = new Map<Row, Watch>()
-
-export function attachWatches(): void {
-  watches.clear()
-}
-
-/** Bytes of the thread's heap that all watches take (measured by test/datapath/helped/heap.test.ts). */
-export const heapOfWatches = (): number => watches.size * WATCH_BYTES
 
 export const isGuarded = (row: Row): boolean => (hot[(row << CONN_SHIFT) + STATE]! & GUARDED) !== 0
 
@@ -56,14 +47,26 @@ export function noteReadsLines(row: Row): void {
 /** Its helper reads no lines, as far as is known, so that addresses may be four bytes. */
 export const isBinary = (row: Row): boolean => (hot[(row << CONN_SHIFT) + STATE]! & READS_LINES) === 0
 
-export function beginWatch(row: Row, why: HelperReset): Watch {
-  const watch: Watch = { why, hasBegun: [false, false] }
-  watches.set(row, watch)
-  return watch
+/** A guarded connection is watched from now on, because no helper reads it. */
+export function noteUnread(row: Row, why: HelperReset): void {
+  const at = (row << CONN_SHIFT) + STATE
+  hot[at] = (hot[at]! & ~UNREAD_MASK) | ((HELPER_RESETS.indexOf(why) + 1) << UNREAD_SHIFT)
 }
 
-/** The watch of a guarded connection that no helper reads: it was cut off, or the thread that knew it is gone. */
-export const watchOf = (row: Row): Watch => watches.get(row) ?? beginWatch(row, 'thread-lost')
+/** Why no helper reads it: it was cut off, or the thread that knew the connection is gone. */
+export function whyUnread(row: Row): HelperReset {
+  const place = (hot[(row << CONN_SHIFT) + STATE]! & UNREAD_MASK) >> UNREAD_SHIFT
+  return HELPER_RESETS[place - 1] ?? 'thread-lost'
+}
+
+/** On a dead shard's memory: what its helpers knew of their connections is lost, and none of them is read on. */
+export function recoverWatches(): void {
+  for (let row = 1; row <= connections.highest; row++) {
+    if (!connections.isLive(row) || (hot[(row << CONN_SHIFT) + STATE]! & HELPED) === 0) continue
+    cold.helper[row] = 0
+    noteUnread(row, 'thread-lost')
+  }
+}
 
 /** The connection is ended because an announcement can't be rewritten: nothing of it goes on any more. */
 export function noteEnded(row: Row): void {
@@ -71,10 +74,6 @@ export function noteEnded(row: Row): void {
 }
 
 export const hasEnded = (row: Row): boolean => (hot[(row << CONN_SHIFT) + STATE]! & ENDED_BY_RESET) !== 0
-
-export function endWatch(row: Row): void {
-  watches.delete(row)
-}
 
 /** The inside address of who sends in this direction; 0 if it is outside, or isn't translated. */
 export function insideAddress(row: Row, direction: Direction): Addr {
@@ -92,7 +91,6 @@ export const guardedAddress = (row: Row, direction: Direction): Addr =>
 export function segmentNames(row: Row, direction: Direction, seq: number, text: string): boolean {
   const address = guardedAddress(row, direction)
   if (address === 0 || text === '') return false
-  watchOf(row).hasBegun[direction] = true
   // The bytes before it are not known, and this may be the rest of an address.
   if (isUnknown(row)) return true
   // What the helper has let go is not judged again.

@@ -6,8 +6,6 @@ import { guardedConnections } from '../../../src/datapath/helped/gone-table.ts'
 import { BUILTIN } from '../../../src/helpers/builtin.ts'
 import { arm, crashOf, disarm } from '../../faults/armed.ts'
 import { Gateway } from '../gateway.ts'
-import { HOST, SERVER } from '../network.ts'
-import { tcpSegment } from '../packets.ts'
 import { Dialogue } from './dialogue.ts'
 import { failing, RESET_REASONS } from './failures.ts'
 
@@ -15,25 +13,38 @@ vi.mock('#faults', () => import('../../faults/armed.ts'))
 
 const CONNECTIONS = 128
 const ROOM = guardedConnections(CONNECTIONS)
-const OTHER = '10.0.0.9'
-/** Longer than a connection is kept that has only begun, or was reset. */
+/** Longer than a connection is kept that was reset. */
 const FORGOTTEN = 600
 
-/** An FTP gateway, and so many guarded connections that have only begun. */
-async function gatewayWith(others: number): Promise<Gateway> {
+/** An FTP gateway. */
+async function gatewayOf(): Promise<Gateway> {
   const gateway = await Gateway.start({ connections: CONNECTIONS })
   await gateway.help(BUILTIN.ftp!())
+  return gateway
+}
+
+/** The same, and so many guarded connections whose inside ends have sent. */
+async function gatewayWith(others: number): Promise<Gateway> {
+  const gateway = await gatewayOf()
   begin(gateway, others)
   return gateway
 }
 
-function begin(gateway: Gateway, others: number): void {
-  for (let i = 0; i < others; i++) gateway.inside(tcpSegment(`${OTHER}:${6000 + i}`, `${SERVER}:21`, 'S'))
+function begin(gateway: Gateway, others: number): Dialogue[] {
+  return Array.from({ length: others }, (_, i) => {
+    const other = greeted(gateway, 6000 + i)
+    other.tell(other.client, 'NOOP\r\n')
+    return other
+  })
+}
+
+function reset(dialogues: readonly Dialogue[]): void {
+  for (const d of dialogues) d.send(d.client, d.client.text.length, d.client.text.length, { flags: 'R' })
 }
 
 /** A connection whose server has greeted: until then FTP's helper would not take a client for one. */
-function greeted(gateway: Gateway): Dialogue {
-  const d = new Dialogue(gateway, { clientIsn: 1000 })
+function greeted(gateway: Gateway, clientPort = 5000): Dialogue {
+  const d = new Dialogue(gateway, { clientIsn: 1000, clientPort })
   d.tell(d.server, '220 ready\r\n')
   return d
 }
@@ -80,18 +91,27 @@ describe('a guarded connection', () => {
     gateway.check()
   })
 
+  it('is one more beside those that have only begun: they have sent nothing, and need none', async () => {
+    const gateway = await gatewayOf()
+    for (let i = 0; i < ROOM; i++) greeted(gateway, 6000 + i)
+    expect(await outlivesTheThread(greeted(gateway))).toBe(true)
+  })
+
   it('has room again when others have ended', async () => {
-    const gateway = await gatewayWith(ROOM)
+    const gateway = await gatewayOf()
+    reset(begin(gateway, ROOM))
     gateway.pass(FORGOTTEN)
     begin(gateway, ROOM - 1)
     expect(await outlivesTheThread(greeted(gateway))).toBe(true)
   })
 
   it('has room again when others have ended that a successor found', async () => {
-    const gateway = await gatewayWith(ROOM)
+    const gateway = await gatewayOf()
+    const others = begin(gateway, ROOM)
     await gateway.restart()
     gateway.turn()
     await gateway.help(BUILTIN.ftp!())
+    reset(others)
     gateway.pass(FORGOTTEN)
     begin(gateway, ROOM - 1)
     expect(await outlivesTheThread(greeted(gateway))).toBe(true)
@@ -124,25 +144,26 @@ describe('a guarded connection', () => {
 describe('a crash', () => {
   it('gone bytes without a connection: the row is free, and nothing has gone on', async () => {
     const gateway = await gatewayWith(ROOM - 1)
+    const d = greeted(gateway)
     arm(0, 'gone bytes without a connection')
-    const syn = tcpSegment(`${HOST}:5000`, `${SERVER}:21`, 'S', { tcp: { seq: 1000 } })
-    expect(crashOf(() => gateway.inside(syn))).toBe('gone bytes without a connection')
+    d.client.text += 'NOOP\r\n'
+    expect(crashOf(() => d.send(d.client, 0, 6))).toBe('gone bytes without a connection')
     disarm()
     await gateway.restart()
     gateway.turn()
-    gateway.toWan()
-    // Its client repeats the SYN, which finds the row.
-    expect(await outlivesTheThread(greeted(gateway))).toBe(true)
+    expect(gateway.toWan()).toEqual([])
+    // Its client repeats them, and they take the row.
+    d.say(d.client, 0, 6)
+    d.acknowledge(d.server)
+    expect(await outlivesTheThread(d)).toBe(true)
     gateway.check()
   })
 
   it('gone bytes of nobody: the row is free, and the connection that was to end has nothing to go by', async () => {
-    const gateway = await gatewayWith(ROOM - 1)
-    const d = greeted(gateway)
-    d.tell(d.client, 'PORT 10,0,0,')
+    const gateway = await gatewayOf()
+    const all = begin(gateway, ROOM)
     arm(0, 'gone bytes of nobody')
-    const reset = tcpSegment(`${HOST}:5000`, `${SERVER}:21`, 'R', { tcp: { seq: 1001 + 'PORT 10,0,0,'.length } })
-    gateway.inside(reset)
+    reset(all)
     expect(crashOf(() => gateway.pass(FORGOTTEN))).toBe('gone bytes of nobody')
     disarm()
     await gateway.restart()
