@@ -15,6 +15,7 @@
 import { constants } from 'node:os'
 import type { Logger } from 'pino'
 import type { GatewayConfig } from '../coordinator/config.ts'
+import { memoryPlan } from '../coordinator/memory-plan.ts'
 import type { ServiceManager, Watched } from '../coordinator/service-manager.ts'
 import { explain } from './errors.ts'
 import { EXIT } from './exit-codes.ts'
@@ -47,6 +48,7 @@ export interface RunOptions {
 
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 const SIGNAL_EXIT = 128
+const MEGABYTE = 2 ** 20
 /** Signals that come this soon after the first one are the same request. */
 const SAME_REQUEST_MS = 2000
 
@@ -55,7 +57,9 @@ export async function run(options: RunOptions): Promise<number> {
   const asked = stopRequest(options)
   const gateway = begin(config, log)
   const running = gateway.started.then(() => {
-    log.info({ inside: config.inside, outside: config.outside, metrics: gateway.metricsUrl }, 'forwarding')
+    const { inside, outside } = config
+    const memoryMegabytes = Math.ceil(memoryPlan(config).total / MEGABYTE)
+    log.info({ inside, outside, metrics: gateway.metricsUrl, memoryMegabytes }, 'forwarding')
     manager.ready(gateway.health)
     return gateway.done
   })

@@ -6,11 +6,13 @@
 //   packet memory           as one range; receive rings at once         2 GiB: a packet is named by an i32 offset
 //   tables of a shard       as one buffer; pages when touched           4 GiB: what a WebAssembly memory may have
 //   external addresses      as one buffer; pages of leased blocks       the same, which the pool's maximum keeps
+//   a thread's own          when it is needed                           what limits allow (helped/memory-bound.ts), far
+//                                                                       below the limit of its heap
 // Authority: packet(7) (PACKET_RX_RING allocates with the socket option); WebAssembly JS API, limits of a memory.
 
 import { ExpectationTable } from '../conntrack/expectation-table.ts'
 import { HandoverRings, handoverFrameBytes } from '../datapath/handover/handover-rings.ts'
-import { type TableSizes, tableBytes } from '../datapath/shard-tables.ts'
+import { privateBytes, type TableSizes, tableBytes } from '../datapath/shard-tables.ts'
 import { HelperList } from '../helpers/helper-list.ts'
 import { MAX_PACKET_MEMORY_BYTES, MIN_RING_BYTES, packetMemoryLayout } from '../io/af-packet-layout.ts'
 import { ControlWords } from '../memory/control-words.ts'
@@ -33,6 +35,13 @@ export const FEWEST_CONNECTIONS = 1024
 export const FEWEST_RING_MEGABYTES = 16
 
 const MEGABYTE = 2 ** 20
+
+/**
+ * What a process takes whose tables are empty, and each shard of it, with room for what V8 has not collected yet:
+ * measured by test/coordinator/memory.host.test.ts. Helpers of a user's own come on top.
+ */
+const PROCESS_BYTES = 192 * MEGABYTE
+const THREAD_BYTES = 64 * MEGABYTE
 
 /** The part of the configuration that sizes of shared tables follow from. */
 export type TablesConfig = Pick<GatewayConfig, 'inside' | 'outside' | 'workers' | 'capacity'> & {
@@ -101,8 +110,12 @@ export interface MemoryPlan {
   readonly rings: number
   /** Bytes of one shard's tables. */
   readonly tables: number
+  /** Bytes that one shard's thread takes beside them for connections: those that helpers read, nearly all of it. */
+  readonly own: number
   /** Bytes of what all shards share. */
   readonly shared: number
+  /** Bytes of the process and its threads: their code, and what is of fixed size. */
+  readonly threads: number
   /** All of it, once every table is full. */
   readonly total: number
 }
@@ -119,13 +132,17 @@ export function memoryPlan(config: PlannedConfig): MemoryPlan {
   })
   const rings = parts.reduce((sum, { ringBytes }) => sum + ports * ringBytes, 0)
   const tables = tableBytes(tableSizes(config))
+  const own = privateBytes(tableSizes(config))
+  const threads = PROCESS_BYTES + workers * THREAD_BYTES
   const shared = Object.values(sharedCuts(config)).reduce((sum, cut) => sum + bytesOf(cut), 0)
   return {
     packetMemory: packetMemoryLength,
     rings,
     tables,
+    own,
     shared,
-    total: packetMemoryLength + workers * tables + shared,
+    threads,
+    total: packetMemoryLength + workers * (tables + own) + shared + threads,
   }
 }
 

@@ -7,8 +7,9 @@ import { counterBlock } from '../counters/counters.ts'
 import type { Attached } from '../memory/attached.ts'
 import { cutEvents, type EventRing } from '../memory/event-ring.ts'
 import { bytesOf, Region } from '../memory/region.ts'
-import { cutSequences } from '../nat/sequence-table.ts'
-import { cutGone } from './helped/gone-table.ts'
+import { cutSequences, editedConnections } from '../nat/sequence-table.ts'
+import { cutGone, guardedConnections } from './helped/gone-table.ts'
+import { helpedBytes } from './helped/memory-bound.ts'
 import type { ShardSettings } from './shard-contract.ts'
 
 type Tables = Omit<Attached, 'packetMemory'>
@@ -34,6 +35,13 @@ export function cutTables(region: Region, { connections, mappings }: TableSizes)
 /** Anyone's view of a shard's mappings; nat/existing-mappings.shard.ts reads it. */
 export const mappingsOf = (tables: SharedArrayBuffer, sizes: TableSizes): MappingView =>
   viewMappings(cutTables(new Region(tables), sizes).mappings, sizes.mappings)
+
+/**
+ * Bytes that a shard's thread takes beside its tables, at the most, for what many connections may need: the bytes of
+ * helped ones, and which rows of side tables are free. What it takes of code and of fixed size isn't there.
+ */
+export const privateBytes = ({ connections }: TableSizes): number =>
+  helpedBytes(connections) + 4 * (editedConnections(connections) + guardedConnections(connections))
 
 /** Bytes of a shard's own tables. */
 export const tableBytes = (sizes: TableSizes): number => bytesOf((region) => cutTables(region, sizes))

@@ -9,6 +9,9 @@ import {
   type PlannedConfig,
   tableSizes,
 } from '../../src/coordinator/memory-plan.ts'
+import { HEAP_MEGABYTES } from '../../src/coordinator/workers/thread-pool.ts'
+import { helpedBytes } from '../../src/datapath/helped/memory-bound.ts'
+import { privateBytes } from '../../src/datapath/shard-tables.ts'
 
 const GIB = 2 ** 30
 
@@ -50,6 +53,25 @@ describe('the plan of memory', () => {
     const { tables } = memoryPlan({ ...config, capacity: { connections: 16_777_216, expectations: 16_384 } })
     expect(tables).toBeGreaterThan(4 * GIB)
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 20)
+  })
+})
+
+describe('what a thread takes beside its tables', () => {
+  const largest = configuration({ NATLOOM_WORKERS: '2', NATLOOM_CAPACITY_CONNECTIONS: '16777216' })
+
+  it('is in the plan, of each', () => {
+    const { packetMemory, tables, own, shared, threads, total } = memoryPlan(largest)
+    expect(own).toBe(privateBytes(tableSizes(largest)))
+    expect(total).toBe(packetMemory + 2 * (tables + own) + shared + threads)
+  })
+
+  it('is bounded, however many connections there may be, and far below the limit of its heap', () => {
+    const { own } = memoryPlan(largest)
+    // Side tables name their free rows by four bytes each, of one connection in eight, outside of the heap.
+    expect(own).toBeLessThan(96 * 2 ** 20 + 16_777_216 / 2 / 2)
+    const garbage = 2
+    const helpersMay = 256 * 2 ** 20
+    expect(garbage * helpedBytes(16_777_216) + helpersMay).toBeLessThan((HEAP_MEGABYTES / 2) * 2 ** 20)
   })
 })
 

@@ -22,7 +22,7 @@ import type { ControlWords } from '../../memory/control-words.ts'
  * one allocation goes more than 16 MB beyond, so it is larger than what can be allocated at once before the thread is
  * ended for other reasons: its own look at its heap (helpers/running-helper.shard.ts), the supervisor's at the process.
  */
-const HEAP_MEGABYTES = 2048
+export const HEAP_MEGABYTES = 2048
 
 /** How a task has ended; `silent`: its heartbeat stood still, and so it was aborted. */
 export interface TaskEnd {
