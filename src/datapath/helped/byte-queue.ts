@@ -87,6 +87,11 @@ export class ByteQueue {
 
   /** Its bytes from one place to another, a character each. */
   text(from = 0, to = this.length): string {
+    // Lines of control connections mostly lie in one block.
+    if (to > from && this.#from + to <= BLOCK_BYTES) {
+      const place = placeOf(this.#first) + this.#from
+      return memoryOf(this.#first).toString('latin1', place + from, place + to)
+    }
     let text = ''
     this.#pieces(from, to - from, (memory, at, count) => {
       text += memory.toString('latin1', at, at + count)

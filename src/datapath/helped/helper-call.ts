@@ -186,7 +186,8 @@ const placeOf = ({ row, streams, midLine }: HelpedConnection, direction: Directi
 /** Calls the helper with a text; false if the packet is to be dropped. What else it asked for is in the context. */
 export function call({ row, helper, state }: Reading, direction: Direction, text: string, place: Place): boolean {
   if (helper === undefined) return true
-  context.begin({ helper, row, direction, state, text, ...place })
+  const { gone, ended, midLine, mostRewrites } = place
+  context.begin({ helper, row, direction, state, text, gone, ended, midLine, mostRewrites })
   counters[CELL.helperCalls]! += 1
   isSlow = false
   beginCall(helper)
