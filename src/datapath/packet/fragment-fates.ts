@@ -24,6 +24,9 @@ export type Fate = typeof UNKNOWN | typeof KERNELS | typeof DROPPED | typeof COM
  */
 const COMPLETE_SECONDS = 1
 
+/** A record, of whichever shard, ends within so many seconds after its time is over. */
+const RECORD_LATE_SECONDS = 2
+
 const CELLS = 4096
 const WORDS = 4
 const cells = new Int32Array(CELLS * WORDS)
@@ -50,5 +53,5 @@ export function fateOf(hash: number, src: Addr, dst: Addr, idAndKey: number): Fa
   if (cells[at] !== src || cells[at + 1] !== dst || cells[at + 2] !== idAndKey) return UNKNOWN
   const fate = (cells[at + 3]! & 3) as Fate
   const age = now - (cells[at + 3]! >>> 2)
-  return age <= (fate === COMPLETE ? COMPLETE_SECONDS : timeout) ? fate : UNKNOWN
+  return age <= (fate === COMPLETE ? COMPLETE_SECONDS : timeout + RECORD_LATE_SECONDS) ? fate : UNKNOWN
 }
