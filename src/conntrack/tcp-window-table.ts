@@ -41,6 +41,12 @@ export const WINDOW = layout(WINDOW_WORDS, {
   queuePrevious: 15,
 })
 
+/**
+ * The number of the SYN that the connection was opened by, as long as its end has acknowledged nothing: until then that
+ * end has no `maxAck`.
+ */
+export const FIRST = WINDOW.maxAck
+
 // An end's bits in `ends`; shift them by endShift(direction).
 export const endShift = (direction: number): number => direction << 4
 /** Its window scale, 0 to 14. */

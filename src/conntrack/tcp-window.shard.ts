@@ -16,9 +16,10 @@ import * as tcp from '../wire/tcp.ts'
 import type { Base } from './connection-table.ts'
 import { windows } from './connections.shard.ts'
 import * as segment from './tcp-segment.ts'
-import { ACK as ACK_KIND, SYN_RECV, SYN_SENT } from './tcp-state.ts'
+import { ACK as ACK_KIND, SYN_RECV, SYN_SENT, SYN_SENT2, SYNACK } from './tcp-state.ts'
 import {
   endShift,
+  FIRST,
   LAST_DIRECTION_SHIFT,
   LAST_KIND_MASK,
   LAST_KIND_SHIFT,
@@ -55,6 +56,8 @@ const ACK_OVER = DROP['tcp-ack-over']
 /** How old an acknowledgement may be at least: a segment of 64 KB is old by that much when it is acknowledged twice. */
 export const OLDEST_ACK = 66000
 const MOST_RETRANSMISSIONS = 3
+/** Half of all numbers: no window is larger (RFC 7323 2.3), whatever a SACK block says. */
+const MOST_WINDOW = 2 ** 30
 
 // --- what the tests say, besides ACCEPT and drop reasons ---
 
@@ -104,7 +107,7 @@ export function testWindows(base: Base, direction: Direction, state: number): Ve
   sack = segment.sack
   receiverEnd = windows[receiver + END]!
   begins = KNOWN
-  if (isSyn && (maxWindow === 0 || (before(senderEnd, end) && (state === SYN_SENT || state === SYN_RECV)))) {
+  if (isSyn && (maxWindow === 0 || beginsAnew(base, direction, state))) {
     begins = BY_SYN
     senderEnd = end
     maxEnd = end
@@ -136,6 +139,23 @@ export function testWindows(base: Base, direction: Direction, state: number): Ve
   if (!isKnown) return isTolerated(base, direction) ? TOLERATED : ACK_OVER
   if (isWanted && isNotTooOld) return ACCEPT
   return isTolerated(base, direction) ? TOLERATED : STALE
+}
+
+/**
+ * A SYN begins its end's windows once more: with another number than the first, while nobody has answered; or in answer
+ * to the other end's, whatever has come in that end's name before (somebody may have made up a simultaneous open).
+ */
+function beginsAnew(base: Base, direction: Direction, state: number): boolean {
+  const isAhead = before(windows[base + direction + END]!, segment.end)
+  if (state === SYN_SENT2) return direction === 1 && segment.kind === SYNACK && answersSyn(base)
+  if (state === SYN_SENT && direction === 0) return isAhead || segment.seq !== windows[base + FIRST]
+  return isAhead && (state === SYN_SENT || state === SYN_RECV)
+}
+
+/** The segment acknowledges the SYN that opened the connection, or data that came with it (RFC 7413). */
+export function answersSyn(base: Base): boolean {
+  const since = (segment.ack - windows[base + FIRST]!) | 0
+  return since > 0 && ((windows[base + END]! - segment.ack) | 0) >= 0
 }
 
 /** Nobody is strict with the end that sends in `direction`. */
@@ -170,7 +190,7 @@ export function advance(base: Base, direction: Direction): void {
   const window = isSyn ? segment.windowField : segment.windowField << scaleOf(base, direction)
   let ends = windows[base + ENDS]!
 
-  const offered = window + ((sack - ack) | 0)
+  const offered = Math.min(MOST_WINDOW, window + ((sack - ack) | 0))
   if (windows[sender + MAX_WINDOW]! < offered) windows[sender + MAX_WINDOW] = offered
   const repeats = before(segment.seq, windows[sender + END]!)
   if (before(windows[sender + END]!, end)) {
@@ -213,7 +233,7 @@ function beginSender(base: Base, direction: Direction): void {
     windows[sender + MAX_WINDOW] = segment.windowField || 1
     windows[sender + END] = end
     windows[sender + MAX_END] = end
-    if (direction === 0) windows[base + LAST_SEQ] = segment.seq
+    if (direction === 0 && (segment.flags & tcp.ACK) === 0) windows[base + FIRST] = segment.seq
     beginOptions(base, direction)
     return
   }

@@ -4,9 +4,10 @@
 // (tcp-segment.ts). Every store is one i32 that is valid alone; a timeout follows from the state.
 //
 // Where natloom is stricter than Linux, because whoever guesses must not bend a connection: a SYN/ACK or a reset that
-// answers a SYN must acknowledge exactly that (RFC 9293 3.10.7.3); a reset must have the exact number in all states
-// in which data may flow, else it goes on and changes nothing, not even the timeout (RFC 5961 3.2), so that its
-// receiver can challenge it; a SYN in TIME_WAIT must be ahead of what its end has sent (RFC 9293 3.10.7.4, MAY-2).
+// answers a SYN must acknowledge exactly that (RFC 9293 3.10.7.3); any other reset must have the exact number in every
+// state, else it goes on and changes nothing, not even the timeout (RFC 5961 3.2), so that its receiver can challenge
+// it; a SYN in TIME_WAIT must be ahead of what its end has sent (RFC 9293 3.10.7.4, MAY-2). A second SYN from outside
+// is noted beside the first, and the answer says which of the two it was.
 //
 // Owner: the shard.
 
@@ -27,33 +28,39 @@ import {
   TCP_STATE_MASK,
   TCP_STATE_SHIFT,
 } from './connection-table.ts'
-import { hot, windows } from './connections.shard.ts'
+import { hot, originOf, windows } from './connections.shard.ts'
 import { fault } from './fault-points.ts'
 import { dequeue } from './queues.shard.ts'
+import {
+  answersNotedAck,
+  answersNotedSyn,
+  isChallenge,
+  isNoted,
+  noteChallenge,
+  noteKind,
+  noteSyn,
+  OPTIONS_BIT,
+} from './tcp-noted.shard.ts'
 import * as segment from './tcp-segment.ts'
 import * as tcp from './tcp-state.ts'
 import { shortensAssured, tcpTimeoutOf } from './tcp-timeout.shard.ts'
-import { advance, advanceEnd, OVERSHOT, optionsOffered, STALE, TOLERATED, testWindows } from './tcp-window.shard.ts'
+import { advance, advanceEnd, answersSyn, OVERSHOT, STALE, TOLERATED, testWindows } from './tcp-window.shard.ts'
 import {
   CHALLENGE_EXPECTED,
   CLOSED_FIRST,
   endShift,
-  LAST_DIRECTION_SHIFT,
-  LAST_KIND_MASK,
-  LAST_KIND_SHIFT,
+  FIRST,
   LAST_WINDOW_MASK,
   LIBERAL,
   MAX_ACK_SET,
   NOTED_MASK,
   NOTED_OPTIONS_SHIFT,
   NOTED_SCALE_SHIFT,
-  OFFERS_SCALE,
-  RETRANSMISSIONS_MASK,
   SACK_PERMITTED,
   SCALE_MASK,
   WINDOW,
 } from './tcp-window-table.ts'
-import { ACCEPT, ACCEPT_AND_END, type Direction, opposite, REPEAT, type Verdict } from './terms.ts'
+import { ACCEPT, ACCEPT_AND_END, type Direction, OUTSIDE, opposite, REPEAT, type Verdict } from './terms.ts'
 
 const { state: STATE, lastSeen: LAST_SEEN, timeout: TIMEOUT } = CONN
 const {
@@ -63,16 +70,12 @@ const {
   maxAck: MAX_ACK,
   lastSeq: LAST_SEQ,
   lastEnd: LAST_END,
-  lastAck: LAST_ACK,
   last: LAST,
   ends: ENDS,
 } = WINDOW
 const FLAGS_ILLEGAL = DROP['tcp-flags']
 const STATE_INVALID = DROP['tcp-state']
 const RESET_INVALID = DROP['tcp-reset']
-/** Bits of an end that a noted SYN's are kept as: OFFERS_SCALE and SACK_PERMITTED, beside each other. */
-const NOTED_OPTIONS = OFFERS_SCALE | SACK_PERMITTED
-const OPTIONS_BIT = 4
 
 let renumber: (row: Row, direction: Direction, number: number) => number = (_row, _direction, number) => number
 
@@ -116,14 +119,21 @@ export function withoutReopening(forward: (i: number) => Verdict, i: number): Ve
 }
 
 // What the segment that was examined is, for those who read it too (datapath/helped/).
-/** It is within the windows: what it carries and acknowledges can be believed. */
-export const isBelieved = (): boolean => todo === ADVANCE || todo === EXCEED
+/** It is within the windows, or nobody is strict with them: what it carries and acknowledges can be believed. */
+export const isBelieved = (): boolean =>
+  todo === ADVANCE || todo === EXCEED || (todo === CHANGE && segment.kind !== tcp.RST)
 /** A SYN that may be of a connection to come, or that connection's SYN/ACK. */
 export const isNotedSyn = (): boolean => todo === NOTE_SYN
 /** It changes more than numbers: the state, or what is noted of a SYN. Then it must be intact. */
 export const isMomentous = (base: Base): boolean =>
   todo === ADVANCE || todo === CHANGE ? next !== stateOf(hot[base + STATE]!) : todo !== PASS && todo !== EXCEED
 export const opensAnew = (): boolean => todo === RESYNCHRONISE
+
+/** A later fragment of a segment has no numbers of its own: it goes on, and changes nothing. */
+export function passUnexamined(): Verdict {
+  todo = PASS
+  return ACCEPT
+}
 
 /** What is to become of the segment in hand; stores nothing. */
 export function examineTcp(base: Base, direction: Direction): Verdict {
@@ -146,9 +156,34 @@ export function examineTcp(base: Base, direction: Direction): Verdict {
   // The table can't tell a simultaneous open's last ACK, which may come from either end, from an ordinary one.
   if (next === tcp.SYN_RECV && direction === 1 && kind === tcp.ACK && (word & SIMULTANEOUS_OPEN) !== 0)
     next = tcp.ESTABLISHED
+  if (kind === tcp.SYN && isAnotherSyn(base, direction, state)) return will(NOTE_SYN)
+  if (kind === tcp.SYNACK && state !== tcp.SYN_RECV && answersAnotherSyn(base, direction)) return will(RESYNCHRONISE)
   const verdict = examineWindows(base, direction, state)
-  if (kind === tcp.SYNACK && state === tcp.SYN_SENT && !answersSyn(base)) todo = PASS
+  if (kind === tcp.SYNACK && !isExactAnswer(base, direction, state)) todo = PASS
   return verdict
+}
+
+/** The SYN/ACK acknowledges the SYN; after a simultaneous open's first one it is that of the SYN that its end sent. */
+function isExactAnswer(base: Base, direction: Direction, state: number): boolean {
+  if (direction === 1) return answersSyn(base)
+  return state !== tcp.SYN_RECV || segment.end === windows[base + direction + END]
+}
+
+/**
+ * A SYN from outside with another number than the first one of its end, which nobody has answered: it may be made up,
+ * or the first one may be. An inside end that has opened the connection is believed that it begins anew.
+ */
+function isAnotherSyn(base: Base, direction: Direction, state: number): boolean {
+  if (direction === 1) return state === tcp.SYN_SENT2
+  const isFirst = windows[base + MAX_WINDOW] === 0 || segment.seq === windows[base + FIRST]
+  return !isFirst && originOf(rowAt(base)) === OUTSIDE
+}
+
+/** The answer to a noted SYN, and not to the one by which the windows have begun. */
+function answersAnotherSyn(base: Base, direction: Direction): boolean {
+  if (!answersNotedSyn(base, direction)) return false
+  if (direction === 1) return windows[base + LAST_SEQ] !== windows[base + FIRST]
+  return windows[base + LAST_END] !== windows[base + END + 1]
 }
 
 function will(action: number): Verdict {
@@ -173,12 +208,6 @@ function examineWindows(base: Base, direction: Direction, state: number): Verdic
   return verdict === TOLERATED ? will(CHANGE) : verdict
 }
 
-/** The segment acknowledges the SYN that opened the connection, or data that came with it (RFC 7413). */
-function answersSyn(base: Base): boolean {
-  const since = (segment.ack - windows[base + LAST_SEQ]!) | 0
-  return since > 0 && ((windows[base + END]! - segment.ack) | 0) >= 0
-}
-
 /** What the state table passes without a change of the state: it may be the truth, and the row behind it. */
 function examineIgnored(base: Base, direction: Direction, state: number): Verdict {
   const { kind } = segment
@@ -190,22 +219,6 @@ function examineIgnored(base: Base, direction: Direction, state: number): Verdic
   if (kind === tcp.ACK && direction === 1 && state === tcp.SYN_SENT) return will(NOTE_ACK)
   return ACCEPT
 }
-
-const isNoted = (base: Base, kind: number, direction: Direction): boolean =>
-  (windows[base + LAST]! & (LAST_KIND_MASK | (1 << LAST_DIRECTION_SHIFT))) === markOf(kind, direction)
-
-/** The noted SYN has gone on with its own number, whatever edits there are of what was sent before. */
-const answersNotedSyn = (base: Base, direction: Direction): boolean =>
-  isNoted(base, tcp.SYN, opposite(direction)) && segment.ackAsSent === windows[base + LAST_END]
-
-const markOf = (kind: number, direction: Direction): number =>
-  ((kind + 1) << LAST_KIND_SHIFT) | (direction << LAST_DIRECTION_SHIFT)
-
-/** An ACK in LAST_ACK from the end that was sent a SYN meanwhile. */
-const isChallenge = (base: Base, direction: Direction): boolean =>
-  segment.kind === tcp.ACK &&
-  isNoted(base, tcp.SYN, opposite(direction)) &&
-  (windows[base + LAST]! & CHALLENGE_EXPECTED) !== 0
 
 /** A SYN opens a closed connection anew: after both FINs if it is ahead, after a reset of the same end in any case. */
 function reopens(base: Base, direction: Direction, state: number): boolean {
@@ -219,50 +232,44 @@ function examineReset(base: Base, direction: Direction, word: number): Verdict {
   const state = stateOf(word)
   // A second reset keeps nothing alive (RFC 7857 section 7.1).
   if (state === tcp.CLOSE) return ACCEPT
-  if (state === tcp.LAST_ACK || state === tcp.TIME_WAIT) return will(CHANGE)
-  if (state === tcp.FIN_WAIT || state === tcp.CLOSE_WAIT) return isExactReset(base, direction) ? will(CHANGE) : ACCEPT
+  if (state >= tcp.FIN_WAIT && state <= tcp.TIME_WAIT) return isExactReset(base, direction) ? will(CHANGE) : ACCEPT
 
   const other = opposite(direction)
   const followsSyn = isNoted(base, tcp.SYN, other)
   const acksSet = ((windows[base + ENDS]! >> endShift(other)) & MAX_ACK_SET) !== 0
   // What was acknowledged before the noted SYN says nothing of an end that answers that; nor has an answer to a SYN
   // that the row doesn't know a number.
-  if (acksSet && !followsSyn && (segment.seq !== 0 || state === tcp.ESTABLISHED)) {
-    if (((segment.seq - windows[base + other + MAX_ACK]!) | 0) < 0) return RESET_INVALID
-    if (state === tcp.ESTABLISHED && !isExactReset(base, direction)) {
-      const inWindow = testWindows(base, direction, state)
-      return inWindow >= 0 ? inWindow : ACCEPT
-    }
-  } else if (answersNoted(base, direction, word) || endsChallenge(base, direction, state)) return will(CHANGE)
-  if (direction === 1 && (word & SEEN_REPLY) === 0) return examineRefusal(base, state)
-  const verdict = examineWindows(base, direction, state)
-  if (direction === 1 && state === tcp.SYN_RECV && segment.seq !== windows[base + direction + END]) todo = PASS
+  const isComparable = acksSet && !followsSyn && (segment.seq !== 0 || state === tcp.ESTABLISHED)
+  if (isComparable && ((segment.seq - windows[base + other + MAX_ACK]!) | 0) < 0) return RESET_INVALID
+  if (refusesNotedSyn(base, direction, word)) return will(CHANGE)
+  if (direction === 1 && isUnanswered(word)) return examineRefusal(base, word)
+  const answers = !isComparable && answersNotedAck(base, direction, word)
+  const verdict = answers ? will(CHANGE) : examineWindows(base, direction, state)
+  if (!isExactReset(base, direction)) todo = PASS
   return verdict
 }
 
 /** The reset has the number that its receiver waits for, or that of its sender's next byte. */
-const isExactReset = (base: Base, direction: Direction): boolean =>
-  segment.seq === windows[base + opposite(direction) + MAX_ACK] || segment.seq === windows[base + direction + END]
-
-/** It refuses exactly the SYN or ACK that was passed on though the row could not place it. */
-function answersNoted(base: Base, direction: Direction, word: number): boolean {
-  if ((segment.flags & wire.ACK) === 0) return false
-  if ((word & SEEN_REPLY) !== 0 && answersNotedSyn(base, direction)) return true
-  // Of the other end: nobody refuses his own, or two segments with numbers of his choice would end an opening.
-  const followsAck = isNoted(base, tcp.ACK, opposite(direction))
-  return (word & ASSURED) === 0 && followsAck && segment.ack === windows[base + LAST_END]
+function isExactReset(base: Base, direction: Direction): boolean {
+  const other = opposite(direction)
+  const isSet = ((windows[base + ENDS]! >> endShift(other)) & MAX_ACK_SET) !== 0
+  if (isSet && segment.seq === windows[base + other + MAX_ACK]) return true
+  return windows[base + direction + MAX_WINDOW] !== 0 && segment.seq === windows[base + direction + END]
 }
 
-/** The client resets what challenged its SYN (RFC 5961 section 4.2): its number is what the challenge acknowledged. */
-const endsChallenge = (base: Base, direction: Direction, state: number): boolean =>
-  state === tcp.SYN_SENT && direction === 0 && isNoted(base, tcp.ACK, 1) && segment.seq === windows[base + LAST_ACK]
+/** It refuses exactly the SYN that was passed on though the row could not place it. */
+const refusesNotedSyn = (base: Base, direction: Direction, word: number): boolean =>
+  (segment.flags & wire.ACK) !== 0 && (word & SEEN_REPLY) !== 0 && answersNotedSyn(base, direction)
 
-/** A reset is the only answer: if it acknowledges the SYN, nobody is there, and the port is free at once. */
-function examineRefusal(base: Base, state: number): Verdict {
-  const verdict = testWindows(base, 1, state)
-  if (verdict >= 0) return verdict
-  const refuses = (segment.flags & wire.ACK) !== 0 && answersSyn(base)
-  return refuses ? ACCEPT_AND_END : ACCEPT
+/** Nobody has answered the SYN, unless by a SYN of his own. */
+const isUnanswered = (word: number): boolean => (word & SEEN_REPLY) === 0 || stateOf(word) === tcp.SYN_SENT2
+
+/** If the reset acknowledges the SYN, nobody is there; if it is the only answer, the port is free at once. */
+function examineRefusal(base: Base, word: number): Verdict {
+  if ((segment.flags & wire.ACK) !== 0 && (answersSyn(base) || answersNotedSyn(base, 1)))
+    return (word & SEEN_REPLY) === 0 ? ACCEPT_AND_END : will(CHANGE)
+  const verdict = testWindows(base, 1, stateOf(word))
+  return verdict >= 0 ? verdict : ACCEPT
 }
 
 // --- the second step ---
@@ -280,31 +287,9 @@ function applyRarely(base: Base, direction: Direction): void {
   else if (todo === EXCEED) advanceEnd(base, direction)
   else if (todo === NOTE_SYN) noteSyn(base, direction)
   else if (todo === NOTE_ACK) {
-    windows[base + LAST_ACK] = segment.ack
-    windows[base + LAST_END] = segment.end
-    noteKind(base, direction)
+    noteChallenge(base, direction)
   } else if (todo === CHALLENGED) windows[base + LAST]! &= ~CHALLENGE_EXPECTED
   else resynchronise(base, direction)
-}
-
-function noteKind(base: Base, direction: Direction): void {
-  const kept = windows[base + LAST]! & ~(LAST_KIND_MASK | (1 << LAST_DIRECTION_SHIFT))
-  windows[base + LAST] = kept | markOf(segment.kind, direction)
-}
-
-function noteSyn(base: Base, direction: Direction): void {
-  const options = optionsOffered()
-  const isChallenged = stateOf(hot[base + STATE]!) === tcp.LAST_ACK
-  hot[base + STATE]! &= ~SIMULTANEOUS_OPEN
-  windows[base + LAST_SEQ] = segment.seq
-  windows[base + LAST_END] = segment.end
-  windows[base + LAST] =
-    segment.windowField |
-    markOf(tcp.SYN, direction) |
-    (windows[base + LAST]! & RETRANSMISSIONS_MASK) |
-    ((options & SCALE_MASK) << NOTED_SCALE_SHIFT) |
-    (((options & NOTED_OPTIONS) >> OPTIONS_BIT) << NOTED_OPTIONS_SHIFT) |
-    (isChallenged ? CHALLENGE_EXPECTED : 0)
 }
 
 /** The ends open a new connection by the tuple of the old one: the row becomes that of the noted SYN and its answer. */

@@ -2,7 +2,7 @@
 // known of the connection, and which are dropped, each with its reason. Both ends begin at 0 and offer 64240 bytes.
 
 import { describe, expect, it } from 'vitest'
-import { frame, type TcpSpec } from '../../src/testing/builder.ts'
+import { type FrameSpec, frame, type TcpSpec } from '../../src/testing/builder.ts'
 import { tcpSegment } from '../datapath/packets.ts'
 import { CLIENT, PEER, ScriptedConnection } from './scripted-connection.ts'
 
@@ -127,6 +127,23 @@ describe('what real ends send goes on', () => {
     expect(says(talk, 'c', 'A', { ack: 1396 })).toBe(true)
     expect(says(talk, 's', 'R', { seq: 1396 })).toBe(true)
     expect(talk.state).toBe('CLOSE')
+  })
+
+  it('a segment in fragments, and what acknowledges all of it', async () => {
+    const talk = await open()
+    const piece = (fragmentOffset: number, more: FrameSpec) => ({
+      ...more,
+      ip: { ...more.ip, id: 7, fragmentOffset, moreFragments: fragmentOffset === 0 },
+    })
+    const [first, second] = ['x'.repeat(1420), 'x'.repeat(1480)]
+    expect(talk.gateway.inside(piece(0, tcpSegment(CLIENT, PEER, 'PA', { payload: first })))).toHaveLength(1)
+    const later = { ip: tcpSegment(CLIENT, PEER, '').ip, protocol: { number: 6 }, payload: second }
+    expect(talk.gateway.inside(piece(1440, later))).toHaveLength(1)
+    expect(says(talk, 's', 'A', { ack: 2901 })).toBe(true)
+    expect(says(talk, 's', 'A', { ack: 2902 })).toBe(false)
+    expect(says(talk, 'c', 'PA', { seq: 2901, bytes: 100 })).toBe(true)
+    expect(says(talk, 's', 'A', { ack: 3001 })).toBe(true)
+    talk.gateway.check()
   })
 
   it('windows that both scale', async () => {

@@ -4,7 +4,15 @@
 import { ASSURED, type Base, CONN, rowAt, SEEN_REPLY } from '../../conntrack/connection-table.ts'
 import { cold, hot } from '../../conntrack/connections.shard.ts'
 import { dequeue } from '../../conntrack/queues.shard.ts'
-import { applyTcp, closeTcp, examineTcp, isBelieved, isClosed, isMomentous } from '../../conntrack/tcp.shard.ts'
+import {
+  applyTcp,
+  closeTcp,
+  examineTcp,
+  isBelieved,
+  isClosed,
+  isMomentous,
+  passUnexamined,
+} from '../../conntrack/tcp.shard.ts'
 import { isEstablished, trackEstablished } from '../../conntrack/tcp-established.shard.ts'
 import { readSegment } from '../../conntrack/tcp-segment.ts'
 import { ACCEPT, type Direction, protocolIn, REPEAT, type Verdict } from '../../conntrack/terms.ts'
@@ -45,7 +53,8 @@ export function track(i: number, base: Base, direction: Direction): Verdict {
  * noted. Only TCP has one; whatever else comes is accepted.
  */
 export function examine(i: number, base: Base, direction: Direction): Verdict {
-  if (protocolIn(KEY[i]!) !== ipv4.PROTO_TCP || KIND[i] === LATER_FRAGMENT) return ACCEPT
+  if (protocolIn(KEY[i]!) !== ipv4.PROTO_TCP) return ACCEPT
+  if (KIND[i] === LATER_FRAGMENT) return passUnexamined()
   readSegment(mem, L4[i]!, END[i]! - L4[i]!)
   return examineTcp(base, direction)
 }
