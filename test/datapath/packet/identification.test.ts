@@ -158,6 +158,15 @@ describe('an ICMP error', () => {
     expect(quotedId(gateway.toLan())).toBe(ID)
   })
 
+  it('about a hairpin that was cut behind its first half is, too', async () => {
+    const gateway = await Gateway.start({ lanMtu: 576, nat: { filtering: 'endpoint-independent' } })
+    const external = fromOf(gateway.inside(udp(`${OTHER}:47000`, `${SERVER}:3478`))[0]!)
+    const cut = gateway.hairpin(udp(`${HOST}:5000`, external, { ip: { id: ID }, payload }))
+    expect(idsOf(cut)).not.toEqual([ID])
+    const error = gateway.hairpin(icmpError(OTHER, EXTERNAL, cut[0]!))
+    expect([decode(error[0]!).dst, quotedId(error)]).toEqual([HOST, ID])
+  })
+
   it('about a hairpin is turned back twice', async () => {
     const cluster = await Cluster.start({ shards: 4, nat: { filtering: 'endpoint-independent' } })
     const external = fromOf(cluster.inside(udp(`${OTHER}:47000`, `${SERVER}:3478`))[0]!)
