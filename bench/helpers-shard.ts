@@ -7,6 +7,8 @@
 import { performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { ExpectationTable } from '../src/conntrack/expectation-table.ts'
+import { UNLIMITED } from '../src/conntrack/host-quotas.ts'
+import { HostTable } from '../src/conntrack/host-table.ts'
 import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
 import { attachShard } from '../src/datapath/attach.ts'
 import { HandoverRings, handoverFrameBytes } from '../src/datapath/handover/handover-rings.ts'
@@ -71,6 +73,8 @@ class BenchGateway implements PacketGateway {
       externals: { capacity: 2, blockSize: BLOCK },
       fib: { ports: 2, shards: 1 },
       expectations: 64,
+      hosts: 64,
+      limits: UNLIMITED,
       tcp: { pickup: false, liberal: false, answerUnsolicited: true },
       timeouts: DEFAULT_TIMEOUTS,
       nat: { ...DEFAULT_NAT, preservePorts: true, parity: false },
@@ -93,6 +97,7 @@ class BenchGateway implements PacketGateway {
       externals: externals.buffer,
       handover: allocate((region) => new HandoverRings(region, 1)).buffer,
       expectations: allocate((region) => new ExpectationTable(region, { capacity: 64, shards: 1 })).buffer,
+      hosts: allocate((region) => new HostTable(region, settings)).buffer,
       helperList: helperList.buffer,
     }
     const doorbells = { watcher() {}, shard() {}, coordinator() {} }

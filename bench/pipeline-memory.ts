@@ -2,6 +2,8 @@
 // each shard owns.
 
 import { ExpectationTable } from '../src/conntrack/expectation-table.ts'
+import { UNLIMITED } from '../src/conntrack/host-quotas.ts'
+import { HostTable, hostsFor } from '../src/conntrack/host-table.ts'
 import { keyWord, portsWord } from '../src/conntrack/terms.ts'
 import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
 import { HandoverRings } from '../src/datapath/handover/handover-rings.ts'
@@ -53,6 +55,8 @@ export const settingsOf = (flows: number, shard: number, shards: number): ShardS
   externals: { capacity: shards * (Math.ceil(flows / 2 / PORTS) + 1), blockSize: 64 },
   fib: { ports: 2, shards },
   expectations: 64,
+  hosts: hostsFor(flows * shards),
+  limits: UNLIMITED,
   tcp: { pickup: false, liberal: false, answerUnsolicited: true },
   timeouts: DEFAULT_TIMEOUTS,
   nat: { ...DEFAULT_NAT, parity: false },
@@ -89,6 +93,7 @@ export function makeMemory(flows: number, shards: number): BenchMemory {
   const tables = Array.from({ length: shards }, () => sharedMemory(tableBytes(settings)))
   for (const each of tables) adviseHugePages(each)
   const handover = allocate((region) => new HandoverRings(region, shards))
+  const hosts = allocate((region) => new HostTable(region, { hosts: settings.hosts, shards }))
   const helperList = allocate((region) => new HelperList(region, shards))
   const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: shards }))
   return {
@@ -98,6 +103,7 @@ export function makeMemory(flows: number, shards: number): BenchMemory {
     externals: externals.buffer,
     handover: handover.buffer,
     expectations: expectations.buffer,
+    hosts: hosts.buffer,
     helperList: helperList.buffer,
   }
 }

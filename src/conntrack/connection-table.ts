@@ -83,6 +83,8 @@ export const HAIRPINNED = 1 << 24
 /** Of a guarded one that no helper reads: why, as the place of the reason in HELPER_RESETS plus 1; 0: not known. */
 export const UNREAD_SHIFT = 26
 export const UNREAD_MASK = 15 << UNREAD_SHIFT
+/** It counts in the row of all hosts that have none in the host table (host-table.ts). */
+export const COUNTED_AS_OTHERS = 1 << 30
 
 const COLD = {
   /** The mapping it goes by, 0 for protocols without ports. */

@@ -4,10 +4,20 @@ import { attached } from '../memory/attached.ts'
 import type { Generation, Row } from '../memory/brand.ts'
 import { LIVE } from '../memory/rows.ts'
 import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
-import { type Base, baseOf, CONN, cutConnections, KEY_MASK, TUPLE_WORDS } from './connection-table.ts'
+import {
+  type Base,
+  baseOf,
+  CONN,
+  COUNTED_AS_OTHERS,
+  cutConnections,
+  KEY_MASK,
+  TUPLE_WORDS,
+} from './connection-table.ts'
 import { fault } from './fault-points.ts'
+import { HOST } from './host-table.ts'
+import { countConnection, countDown, isOthers } from './hosts.shard.ts'
 import type { Direction, KeyWord, Ref, Side } from './terms.ts'
-import { directionOf, hashTuple, refOf, rowOf } from './terms.ts'
+import { directionOf, hashTuple, INSIDE, refOf, rowOf } from './terms.ts'
 
 export const {
   rows: connections,
@@ -47,6 +57,8 @@ export function findConnection(key: KeyWord, src: Addr, dst: Addr, ports: Ports,
 
 /** Makes a row whose fields are written visible: to readers, then to lookups, as confirmation does in netfilter. */
 export function confirm(row: Row): void {
+  if (isOthers(countConnection(insideHostOf(row)))) hot[baseOf(row) + STATE]! |= COUNTED_AS_OTHERS
+  fault('host counted, no connection')
   connections.commit(row)
   connectionIndex.insert(hashOf(row, 0), refOf(row, 0))
   fault('connection found by its original tuple only')
@@ -55,6 +67,8 @@ export function confirm(row: Row): void {
 
 /** Takes a row out of the table. What it refers to is the caller's to release, afterwards. */
 export function remove(row: Row): void {
+  const host = insideHostOf(row)
+  const asOthers = (hot[baseOf(row) + STATE]! & COUNTED_AS_OTHERS) !== 0
   const original = hashOf(row, 0)
   const reply = hashOf(row, 1)
   connectionIndex.remove(original, refOf(row, 0))
@@ -62,6 +76,8 @@ export function remove(row: Row): void {
   connectionIndex.remove(reply, refOf(row, 1))
   fault('connection lost by both tuples')
   connections.retire(row)
+  fault('connection gone, its host counted')
+  countDown(host, HOST.connections, asOthers)
 }
 
 /** On a dead shard's memory: rows and index as its live rows say. */
@@ -100,5 +116,8 @@ export const stateWordOf = (base: Base): number => hot[base + STATE]!
 export const protocolOf = (row: Row): ProtocolNumber => hot[baseOf(row) + STATE]! & 0xff
 /** Side by which the first packet came. */
 export const originOf = (row: Row): Side => ((hot[baseOf(row) + STATE]! >> 8) & 1) as Side
+/** The inside end's address, untranslated: whose connection it is. */
+export const insideHostOf = (row: Row): Addr =>
+  originOf(row) === INSIDE ? hot[baseOf(row) + CONN.origSrc]! : hot[baseOf(row) + CONN.replySrc]!
 /** The generation by which this use of the row is known. */
 export const generationOf = (row: Row): Generation => hot[baseOf(row) + GENERATION]!

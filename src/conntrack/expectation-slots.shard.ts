@@ -23,6 +23,8 @@ import {
   WIDTH,
 } from './expectation-table.ts'
 import { fault } from './fault-points.ts'
+import { HOST } from './host-table.ts'
+import { countIn } from './hosts.shard.ts'
 import type { KeyWord } from './terms.ts'
 
 const DESTINATION = 0x600
@@ -84,8 +86,10 @@ export const ticketOf = (base: number): number => table.fields[base + EXPECTATIO
  */
 export function free(slot: Slot, generation: Generation): void {
   fault('slot about to be freed')
+  const host = table.fields[slot * WIDTH + EXPECTATION.host]!
   table.settle(slot, unheld(STATE.free, generation))
   fault('slot free, still counted')
   table.countDown(1)
+  if (host !== 0) countIn(host - 1, HOST.expectations, -1)
   fault('slot free, its port reserved')
 }

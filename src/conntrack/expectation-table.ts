@@ -28,6 +28,7 @@ import type { Brand, Generation, Handle, HelperId, PortIndex, Row, Seconds, Shar
 import { layout } from '../memory/layout.ts'
 import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'
 import type { Addr, Port, Ports } from '../wire/address.ts'
+import type { HostRow } from './host-table.ts'
 import type { Direction, KeyWord } from './terms.ts'
 
 /**
@@ -85,6 +86,8 @@ export const EXPECTATION = layout(WIDTH, {
   masterDst: 22,
   masterPorts: 23,
   masterKey: 24,
+  /** The row of its inside host in the host table (host-table.ts), and 1; 0 for none. */
+  host: 25,
 })
 
 /** What each word is. */
@@ -114,6 +117,7 @@ export interface ExpectationFields {
   readonly masterDst: Addr
   readonly masterPorts: Ports
   readonly masterKey: KeyWord
+  readonly host: HostRow
 }
 
 /** A port that is reserved for an expectation: its index (nat/externals.ts) + 1, 0 for none. */

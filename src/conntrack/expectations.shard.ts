@@ -11,12 +11,13 @@
 
 import { CELL } from '../counters/counters.ts'
 import { EXPECT_REFUSED, type ExpectRefusal } from '../counters/expect-refusals.ts'
+import { HOST_LIMIT } from '../counters/host-limits.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import type { Generation, Handle, HelperId, Row, Seconds } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
 import type { Addr, Port } from '../wire/address.ts'
 import { baseOf, KEY_MASK } from './connection-table.ts'
-import { dstOf, portsWordOf, srcOf, stateWordOf } from './connections.shard.ts'
+import { dstOf, insideHostOf, portsWordOf, srcOf, stateWordOf } from './connections.shard.ts'
 import type { ExpectEnd } from './event-table.ts'
 import { expectEnd, expectNew } from './events.shard.ts'
 import { attachExpectationLists, list, newestOf, olderThan, unlist } from './expectation-lists.shard.ts'
@@ -57,6 +58,8 @@ import {
   WIDTH,
 } from './expectation-table.ts'
 import { fault } from './fault-points.ts'
+import { HOST } from './host-table.ts'
+import { countUp, mayHave } from './hosts.shard.ts'
 import type { Direction, KeyWord } from './terms.ts'
 
 /** What is announced; the words of a slot (expectation-table.ts) that its publisher says. */
@@ -146,6 +149,9 @@ function settleDraft(draft: Draft): Handle {
   const bucket = bucketOf(draft.key, draft.dst, draft.dstPort)
   if (isOverlapped(bucket, draft, -1, 0)) return refuseDraft(draft, 'overlap')
   const evicts = count >= draft.maxExpected
+  const host = masterRow === 0 ? 0 : insideHostOf(masterRow)
+  if (!evicts && host !== 0 && !mayHave(host, HOST_LIMIT.expectations, HOST.expectations))
+    return refuseDraft(draft, 'host-limit')
   if (evicts && oldest === 0) return refuseDraft(draft, 'class-limit')
   if (!hasRoom(bucket) && !(evicts && bucketOfSlot(slotOf(oldest)) === bucket)) return refuseDraft(draft, 'bucket-full')
   // Just claimed by another shard: it is not over yet.
@@ -165,6 +171,9 @@ function publish(bucket: Bucket, draft: Draft): Handle {
   const handle = handleOf(slot, generation)
   fault('slot busy, nothing in it')
   const ticket = table.nextTicket()
+  const { masterRow } = draft
+  const host = masterRow === 0 ? 0 : countUp(insideHostOf(masterRow), HOST.expectations) + 1
+  table.fields[slot * WIDTH + EXPECTATION.host] = host
   write(slot * WIDTH, draft, generation, ticket)
   fault('slot written, not settled')
   table.settle(slot, held(STATE.settling, generation, shard, epoch))

@@ -26,7 +26,7 @@ export const MAPPING = layout(MAPPING_WORDS, {
   /** Inside port in the low half, external port in the high half, both as on the wire. */
   ports: 2,
   remoteAddress: 3,
-  /** Protocol in bits 0-7, then ENDED, SECOND and LIVE; the remote port, as on the wire, in the high half. */
+  /** Protocol in bits 0-7, then the flags below and LIVE; the remote port, as on the wire, in the high half. */
   flags: 4,
   /** Number of the external address (nat/externals.ts). */
   external: 5,
@@ -42,6 +42,9 @@ export const ENDED = 1 << 8
 
 /** The inside endpoint has another mapping that its new flows find; this one is found by its external end only. */
 export const SECOND = 1 << 9
+
+/** It counts in the row of all hosts that have none in the host table (host-table.ts). */
+export const MAPPING_AS_OTHERS = 1 << 10
 
 /** The same memory for a reader. The owner changes the index meanwhile: a look-up may miss what is there. */
 export interface MappingView {

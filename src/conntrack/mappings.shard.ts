@@ -5,7 +5,17 @@ import type { Entry, Row } from '../memory/brand.ts'
 import { hash4 } from '../memory/siphash.ts'
 import type { Addr, Port, ProtocolNumber } from '../wire/address.ts'
 import { fault } from './fault-points.ts'
-import { cutMappings, ENDED, MAPPING, MAPPING_REMOTE_PORT_SHIFT, MAPPING_WORDS, SECOND } from './mapping-table.ts'
+import { HOST, type HostRow } from './host-table.ts'
+import { countDown, countUp, isOthers } from './hosts.shard.ts'
+import {
+  cutMappings,
+  ENDED,
+  MAPPING,
+  MAPPING_AS_OTHERS,
+  MAPPING_REMOTE_PORT_SHIFT,
+  MAPPING_WORDS,
+  SECOND,
+} from './mapping-table.ts'
 
 const table = cutMappings(attached().mappings, attached().mappingCapacity)
 export const { rows: mappings } = table
@@ -97,6 +107,8 @@ export function insertMapping(made: NewMapping): Row {
   mapping[base + MAPPING.external] = made.external
   mapping[base + MAPPING.holders] = 0
   mapping[base + MAPPING.rows] = 0
+  if (isOthers(countUp(made.insideAddress, HOST.ports))) mapping[base + MAPPING.flags]! |= MAPPING_AS_OTHERS
+  fault('host counted, no mapping')
   mappings.commit(row)
   list(row)
   return row
@@ -149,9 +161,14 @@ export function recoverMapping(row: Row): void {
   else if (!hasEnded(row)) list(row)
 }
 
-export function removeMapping(row: Row): void {
+/** The row that counts for its inside host (host-table.ts). */
+export function removeMapping(row: Row): HostRow {
+  const host = insideAddressOf(row)
+  const asOthers = (mapping[mappingBase(row) + MAPPING.flags]! & MAPPING_AS_OTHERS) !== 0
   endMapping(row)
   mappings.retire(row)
+  fault('mapping gone, its host counted')
+  return countDown(host, HOST.ports, asOthers)
 }
 
 // --- what a row says ---

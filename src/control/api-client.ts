@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline'
 import { json } from 'node:stream/consumers'
 import type { Connection as ListedConnection } from '../coordinator/api/connection-list.ts'
 import type { Expectation as ListedExpectation } from '../coordinator/api/expectation-list.ts'
+import type { ListedHost } from '../coordinator/api/host-list.ts'
 import { apiSocketOf, DEFAULT_NAME } from '../coordinator/config.ts'
 import type { HelperRequest, LoadedHelper } from '../coordinator/helpers/helper-manager.ts'
 import { ConfigError } from './config.ts'
@@ -18,6 +19,9 @@ export type Connection = ListedConnection
 
 /** An expectation as `GET /expectations` lists it. */
 export type Expectation = ListedExpectation
+
+/** An inside host as `GET /hosts` lists it. */
+export type Host = ListedHost
 
 /** A helper as `GET /helpers` lists it. */
 export type Helper = LoadedHelper
@@ -88,6 +92,9 @@ export const connections = (socket: string): AsyncGenerator<Connection> => eleme
 
 /** Every expectation in force. Throws ApiClientError. */
 export const expectations = (socket: string): AsyncGenerator<Expectation> => elements(socket, '/expectations')
+
+/** Every inside host that has something. Throws ApiClientError. */
+export const hosts = (socket: string): AsyncGenerator<Host> => elements(socket, '/hosts')
 
 /** The elements of a JSON array that has one element a line. */
 async function* elements<T>(socket: string, path: string): AsyncGenerator<T> {

@@ -8,6 +8,7 @@ import type { Output } from './conntrack-command.ts'
 import { EXIT } from './exit-codes.ts'
 import { ruleText } from './filter-text.ts'
 import { KEYS } from './keys.ts'
+import { limitsText } from './limits-text.ts'
 import { ELEMENT_SHORTHANDS } from './schema.ts'
 import { timeoutSettings } from './timeouts.ts'
 
@@ -24,8 +25,9 @@ export function effectiveConfig({ config, settings, sources }: Loaded, output: O
   const timeouts = timeoutSettings(settings.timeouts.preset, config.timeouts)
   const helpers = config.helpers.map(helperElement)
   const filter = settings.filter.map(ruleText)
+  const limits = settings.limits.map(limitsText)
   const { workers, capacity } = config
-  const document = new Document({ ...settings, filter, helpers, workers, timeouts, capacity })
+  const document = new Document({ ...settings, filter, limits, helpers, workers, timeouts, capacity })
   if (output === 'json') return `${JSON.stringify(document.toJS(), null, 2)}\n`
   for (const { path } of KEYS) {
     const node = document.getIn(path, true)

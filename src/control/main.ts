@@ -13,6 +13,7 @@ import { explain } from './errors.ts'
 import { EXIT } from './exit-codes.ts'
 import { listExpectations } from './expect-command.ts'
 import { type LoadOptions, listHelpers, load, unload } from './helper-command.ts'
+import { listHosts } from './hosts-command.ts'
 import { jsonSchema } from './json-schema.ts'
 import { createLog, logProcess } from './log.ts'
 import { refuseNotYet } from './not-yet.ts'
@@ -161,6 +162,15 @@ async function main(argv: readonly string[]): Promise<number> {
     .option(...CONFIG)
     .action(async (options: ListOptions) => {
       exitCode = await ask(options, (socket, to) => listExpectations(socket, options.output, to))
+    })
+  program
+    .command('hosts')
+    .description('the inside hosts of a running gateway: who has how much of what one host may have')
+    .addOption(outputOption())
+    .option(...SOCKET)
+    .option(...CONFIG)
+    .action(async (options: ListOptions) => {
+      exitCode = await ask(options, (socket, to) => listHosts(socket, options.output, to))
     })
   const helper = program.command('helper').description('the helpers of a running gateway')
   helper

@@ -6,9 +6,11 @@
 import type * as z from 'zod'
 import { isModulePath } from '../coordinator/helpers/helper-config.ts'
 import { readRule } from './filter-text.ts'
+import { readLimits } from './limits-text.ts'
 import { filter } from './schema/filter.ts'
 import { forward } from './schema/forward.ts'
 import { helpers, onHelperFailure } from './schema/helpers.ts'
+import { limits } from './schema/host-limits.ts'
 import { capacity, icmp, tcp, timeouts } from './schema/limits.ts'
 import { nat } from './schema/nat.ts'
 import { api, log, metrics, name, statePath } from './schema/operation.ts'
@@ -28,6 +30,10 @@ export const ELEMENT_SHORTHANDS: Readonly<Record<string, (text: string) => objec
     const read = readRule(text)
     return 'fault' in read ? text : read
   },
+  limits: (text) => {
+    const read = readLimits(text)
+    return 'fault' in read ? text : read
+  },
   helpers: (word) => (isModulePath(word) ? { path: word } : { name: word }),
 }
 
@@ -42,6 +48,7 @@ const shape = section({
   nat,
   forward,
   filter,
+  limits,
   helpers,
   onHelperFailure,
   timeouts,

@@ -2,6 +2,7 @@
 // (control/schema has each key, its default and what is allowed); the coordinator takes it as it is and gives each
 // shard the numbers that it needs (memory.ts). Durations are whole seconds, addresses and interfaces are text.
 
+import type { LimitKey } from '../counters/host-limits.ts'
 import type { OnHelperFailure } from '../helpers/declaration.ts'
 import type { FilterRuleConfig } from './filter.ts'
 import type { HelperRequest } from './helpers/helper-manager.ts'
@@ -52,6 +53,12 @@ const folderOf = (name: string): string => (name === DEFAULT_NAME ? '/run/natloo
 export const apiSocketOf = (name: string): string => `${folderOf(name)}/api.sock`
 export const statePathOf = (name: string): string => `${folderOf(name)}/state.json`
 
+/** What a host that the prefix contains may have; the first rule that contains it decides. */
+export interface HostLimitsConfig extends Readonly<Partial<Record<LimitKey, number | undefined>>> {
+  /** An address or a prefix; without it all. */
+  readonly inside?: string | undefined
+}
+
 export interface GatewayConfig {
   /** Tells gateways of one host apart: the name of its nft tables, and of the folder of its files. */
   readonly name: string
@@ -97,6 +104,8 @@ export interface GatewayConfig {
   readonly forward: readonly PortForwardConfig[]
   /** Which flows may be opened; the first rule that matches decides, what none matches is allowed. */
   readonly filter: readonly FilterRuleConfig[]
+  /** How much an inside host may have; the first rule that contains it decides. */
+  readonly limits: readonly HostLimitsConfig[]
   /** Helpers, in the order in which they are loaded at the start. */
   readonly helpers: readonly HelperRequest[]
   /** What becomes of an announcement that a helper can't rewrite, where the helper's own entry says nothing. */

@@ -5,6 +5,7 @@
 //   checks of the host        host-checks/checks.ts                most of them by host-watch.ts
 //   memory                    memory.ts
 //   expectations              expectations/expectation-gc.ts       ended and repaired every second
+//   limits of hosts           hosts/host-gc.ts                     looked at every second
 //   helpers                   helpers/helper-manager.ts            loaded and unloaded by the API
 //   netlink watcher           workers/netlink-thread.ts            reports interfaces, which link-follower.ts follows
 //   sockets and rings         interfaces/packet-ports.ts           bound again to an interface that is back
@@ -40,6 +41,7 @@ import { GatewayHealth } from './health.ts'
 import { HelperManager } from './helpers/helper-manager.ts'
 import { factsFor, findingsAtStart, prerequisites, refuseErrors } from './host-checks/checks.ts'
 import { HostWatch } from './host-watch.ts'
+import { lookAtHosts } from './hosts/host-gc.ts'
 import { KernelDispatch } from './interfaces/kernel-dispatch.ts'
 import { LinkFollower } from './interfaces/link-follower.ts'
 import { linkChanges } from './interfaces/links.ts'
@@ -62,7 +64,7 @@ import { type WorkersLog, workersLog } from './workers/workers-log.ts'
 const LOOK_AT_HOST_EVERY_MS = 3000
 const LOOK_AT_SOCKETS_EVERY_MS = 1000
 const RETURN_BLOCKS_EVERY_MS = 10_000
-const LOOK_AT_EXPECTATIONS_EVERY_MS = 1000
+const LOOK_AT_TABLES_EVERY_MS = 1000
 /** Their last turns (coordinator/workers/supervisor.ts), and as long again to terminate the threads that don't end. */
 const SHARDS_END_WITHIN_MS = 5000
 
@@ -165,8 +167,8 @@ export class Gateway {
 
   async #start(): Promise<void> {
     const { labFaults, api, metrics } = this.#config
-    const startedAt = Number(process.hrtime.bigint() / 1_000_000n)
-    const clock = () => secondsSince(startedAt)
+    const startedAt = monotonicMs()
+    const clock = () => Math.floor((monotonicMs() - startedAt) / 1000)
     const faults = labFaults === undefined ? undefined : parseFaults(labFaults)
     const host = factsFor(this.#config)
     refuseErrors(prerequisites(this.#config, host))
@@ -175,6 +177,7 @@ export class Gateway {
     this.#checkHost(host)
     const memory = allocateMemory(this.#config)
     const expectationGc = this.#startExpectationGc(memory, clock)
+    this.#every(LOOK_AT_TABLES_EVERY_MS, 'looking at hosts', lookAtHosts(memory, clock, this.#log))
     const helpers = await this.#starting.unlessStopped(this.#loadHelpers(memory, expectationGc))
     const watcherFd = this.#eventfd()
     const wakeFds = memory.shards.map(() => this.#eventfd())
@@ -225,7 +228,7 @@ export class Gateway {
 
   #startExpectationGc(memory: GatewayMemory, clock: () => number): ExpectationGc {
     const expectationGc = expectationGcOf(memory, clock)
-    this.#every(LOOK_AT_EXPECTATIONS_EVERY_MS, 'looking at expectations', () => expectationGc.look())
+    this.#every(LOOK_AT_TABLES_EVERY_MS, 'looking at expectations', () => expectationGc.look())
     return expectationGc
   }
 
@@ -393,6 +396,5 @@ export class Gateway {
   }
 }
 
-/** Seconds of the shards' clock; `startedAt` in milliseconds of the machine's monotonic clock. */
-const secondsSince = (startedAt: number): number =>
-  Math.floor((Number(process.hrtime.bigint() / 1_000_000n) - startedAt) / 1000)
+/** Of the machine's monotonic clock; the shards' one begins with the start. */
+const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n)

@@ -11,6 +11,7 @@
 // Authority: packet(7) (PACKET_RX_RING allocates with the socket option); WebAssembly JS API, limits of a memory.
 
 import { ExpectationTable } from '../conntrack/expectation-table.ts'
+import { HostTable, hostsFor } from '../conntrack/host-table.ts'
 import { HandoverRings, handoverFrameBytes } from '../datapath/handover/handover-rings.ts'
 import { privateBytes, type TableSizes, tableBytes } from '../datapath/shard-tables.ts'
 import { HelperList } from '../helpers/helper-list.ts'
@@ -75,6 +76,7 @@ export function sharedTables({ inside, outside, workers, nat, capacity }: Tables
     externals: { capacity: Math.max(FEWEST_EXTERNALS, 2 * poolSize(nat.pool)), blockSize: nat.blockSize },
     fib: { ports: inside.length + outside.length, shards: workers },
     expectations: { capacity: capacity.expectations, shards: workers },
+    hosts: { hosts: hostsFor(capacity.connections), shards: workers },
     /** The shards and, behind them, the dispatcher. */
     workers: workers + 1,
   }
@@ -82,11 +84,12 @@ export function sharedTables({ inside, outside, workers, nat, capacity }: Tables
 
 /** What cuts each of them out of a region. */
 export function sharedCuts(config: TablesConfig) {
-  const { externals, fib, expectations, workers } = sharedTables(config)
+  const { externals, fib, expectations, hosts, workers } = sharedTables(config)
   return {
     externals: (region: Region) => new Externals(region, externals),
     fib: (region: Region) => new Fib(region, fib),
     expectations: (region: Region) => new ExpectationTable(region, expectations),
+    hosts: (region: Region) => new HostTable(region, hosts),
     control: (region: Region) => new ControlWords(region, workers),
     handover: (region: Region) => new HandoverRings(region, config.workers),
     helperList: (region: Region) => new HelperList(region, config.workers),

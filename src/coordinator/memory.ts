@@ -4,6 +4,7 @@
 
 import { getRandomValues } from 'node:crypto'
 import type { ExpectationTable } from '../conntrack/expectation-table.ts'
+import type { HostTable } from '../conntrack/host-table.ts'
 import { INSIDE, OUTSIDE, type Side } from '../conntrack/terms.ts'
 import { counterBlock } from '../counters/counters.ts'
 import { handoverFrameBytes } from '../datapath/handover/handover-rings.ts'
@@ -18,6 +19,7 @@ import type { Fib, FibOptions } from '../routing/fib.ts'
 import type { GatewayConfig } from './config.ts'
 import { GatewayError } from './errors.ts'
 import { parseFilterRule } from './filter.ts'
+import { hostQuotas } from './host-limits.ts'
 import { sharedCuts, sharedTables, shareOf, tableSizes } from './memory-plan.ts'
 import { parsePortForward } from './port-forwards.ts'
 
@@ -37,6 +39,7 @@ export interface GatewayMemory {
   }
   readonly externals: Externals
   readonly expectations: ExpectationTable
+  readonly hosts: HostTable
   readonly helperList: HelperList
   readonly fib: { readonly buffer: SharedArrayBuffer; readonly options: FibOptions; readonly view: Fib }
   /** Bytes of packet memory that all shards share: slots for frames that are handed over. */
@@ -55,6 +58,7 @@ export type MemoryConfig = Pick<
   | 'nat'
   | 'forward'
   | 'filter'
+  | 'limits'
   | 'timeouts'
   | 'tcp'
   | 'capacity'
@@ -90,6 +94,7 @@ function allocated(config: MemoryConfig, random: (words: Int32Array) => Int32Arr
   const control = allocate(cuts.control)
   const handover = allocate(cuts.handover)
   const expectations = allocate(cuts.expectations)
+  const hosts = allocate(cuts.hosts)
   const helperList = allocate(cuts.helperList)
   const peers = settings.map(tablesOf)
   const memoryOf = (tables: SharedArrayBuffer): ShardMemory => ({
@@ -99,6 +104,7 @@ function allocated(config: MemoryConfig, random: (words: Int32Array) => Int32Arr
     fib: fib.buffer,
     handover: handover.buffer,
     expectations: expectations.buffer,
+    hosts: hosts.buffer,
     helperList: helperList.buffer,
   })
   const shards = peers.map(memoryOf)
@@ -108,6 +114,7 @@ function allocated(config: MemoryConfig, random: (words: Int32Array) => Int32Arr
     counters: shards.map(({ tables }) => counterBlock(new Region(tables))),
     externals: externals.view,
     expectations: expectations.view,
+    hosts: hosts.view,
     helperList: helperList.view,
     fib: { buffer: fib.buffer, options: settings[0]!.fib, view: fib.view },
     sharedPacketMemory: handoverFrameBytes(config.workers),
@@ -133,7 +140,7 @@ function tablesOf(settings: ShardSettings): SharedArrayBuffer {
 
 function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array): ShardSettings[] {
   const { inside, outside, workers, nat, forward, filter, timeouts, tcp, capacity, icmp } = config
-  const { externals, fib } = sharedTables(config)
+  const { externals, fib, hosts } = sharedTables(config)
   const common = {
     sides: [...inside.map((): Side => INSIDE), ...outside.map((): Side => OUTSIDE)],
     shards: workers,
@@ -146,6 +153,8 @@ function shardSettings(config: MemoryConfig, [low, high, ownerKey]: Int32Array):
     externals,
     fib,
     expectations: capacity.expectations,
+    hosts: hosts.hosts,
+    limits: hostQuotas(config),
     timeouts,
     tcp,
     nat: {

@@ -6,6 +6,7 @@ import { type Health, MetricsServer } from '../metrics/server.ts'
 import { ApiServer } from './api/api.ts'
 import { connectionList } from './api/connection-list.ts'
 import { expectationList } from './api/expectation-list.ts'
+import { hostList } from './api/host-list.ts'
 import type { ExpectationGc } from './expectations/expectation-gc.ts'
 import type { HelperManager } from './helpers/helper-manager.ts'
 import type { HostWatch } from './host-watch.ts'
@@ -26,6 +27,7 @@ export const serveApi = (socket: string, { memory, helpers, clock }: ApiSources)
     socket,
     connections: () => connectionList(memory, clock, (id) => helpers.nameOf(id)),
     expectations: () => expectationList({ memory, helpers: helpers.list(), second: clock() }),
+    hosts: () => hostList(memory, clock()),
     helpers,
   })
 

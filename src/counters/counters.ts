@@ -6,6 +6,7 @@ import type { Region } from '../memory/region.ts'
 import type { ProtocolNumber } from '../wire/address.ts'
 import { DROP_REASONS } from './drop-reasons.ts'
 import { EXPECT_REFUSALS } from './expect-refusals.ts'
+import { HOST_LIMITS } from './host-limits.ts'
 
 type Labels = Readonly<Record<string, string>>
 
@@ -197,6 +198,11 @@ export const METRICS = {
   ),
   fragmentWaits: counter('fragment_waits', 'Later fragments that waited for the first one of their datagram'),
   fragmentsWaiting: gauge('fragments_waiting', 'Later fragments that wait now for the first one of their datagram'),
+  hostsLimited: counter(
+    'hosts_limited',
+    'What inside hosts were refused because they had as much of it as one host may, by limit',
+    HOST_LIMITS.map((limit) => ({ limit })),
+  ),
 } as const satisfies Record<string, Metric>
 
 export type MetricKey = keyof typeof METRICS

@@ -78,6 +78,8 @@ export const DROP_REASONS = [
   ['icmp-embedded-sequence', 'an ICMP error about a TCP segment that its sender cannot have under way'],
   // --- the packet itself, once more ---
   ['transport-short', 'the packet ends before the UDP-Lite or DCCP header does'],
+  // --- quotas ---
+  ['host-limit', 'the first packet of a flow whose inside host has as much as its `limits` allow'],
 ] as const satisfies readonly (readonly [string, string])[]
 
 export type DropReasonName = (typeof DROP_REASONS)[number][0]

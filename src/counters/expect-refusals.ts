@@ -13,6 +13,8 @@ export const EXPECT_REFUSALS = [
   'class-limit',
   /** There is no external port to be reserved for the inside endpoint. */
   'no-port',
+  /** As many of its inside host stand as one host may have (`limits`). */
+  'host-limit',
 ] as const
 
 export type ExpectRefusal = (typeof EXPECT_REFUSALS)[number]

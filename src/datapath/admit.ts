@@ -67,6 +67,7 @@ import { askHelper, openRelated } from './related.ts'
 const DENIED = DROP['filter-denied']
 const FILTERED = DROP.filtered
 const HELPER_VERDICT = DROP['helper-verdict']
+const HOST_LIMIT = DROP['host-limit']
 const NO_MAPPING = DROP['no-mapping']
 const NO_PORT = DROP['no-port']
 const NO_ROUTE = DROP['no-route']
@@ -208,7 +209,7 @@ const isMidStream = (i: number): boolean =>
  * REQ-4). Returns the verdict that stands in nat/refusal.ts.
  */
 function tellSender(i: number): Verdict {
-  const isUnserved = side === INSIDE && (refusal === NO_PORT || refusal === TABLE_FULL)
+  const isUnserved = side === INSIDE && (refusal === NO_PORT || refusal === TABLE_FULL || refusal === HOST_LIMIT)
   if (isUnserved || refusal === DENIED) sendError(i, ADMINISTRATIVELY_PROHIBITED, 0)
   else if (side === OUTSIDE && (refusal === NO_MAPPING || refusal === FILTERED)) holdUnsolicited(i)
   return refusal

@@ -1,6 +1,8 @@
 // What a shard is told, what memory it works on, and what its thread's loop asks of it: the contract between the
 // datapath and all above it (coordinator, replay, workers). Types alone: they can be imported without attached memory.
 
+import type { HostQuotas } from '../conntrack/host-quotas.ts'
+import type { HostTableOptions } from '../conntrack/host-table.ts'
 import type { Side } from '../conntrack/terms.ts'
 import type { Timeouts } from '../conntrack/timeouts.ts'
 import type { Driver } from '../io/driver.ts'
@@ -34,6 +36,10 @@ export interface ShardSettings {
   readonly fib: FibOptions
   /** Expectations at a time, of all shards. */
   readonly expectations: number
+  /** Inside hosts with a row of their own in the table of what each has. */
+  readonly hosts: HostTableOptions['hosts']
+  /** How much an inside host may have. */
+  readonly limits: HostQuotas
   readonly timeouts: Timeouts
   /**
    * A segment in mid-stream from inside makes a connection; segments outside of the windows pass; a SYN that nobody has
@@ -62,6 +68,8 @@ export interface ShardMemory {
   readonly handover: SharedArrayBuffer
   /** What helpers have announced: all shards'. */
   readonly expectations: SharedArrayBuffer
+  /** What each inside host has: all shards'. */
+  readonly hosts: SharedArrayBuffer
   /** Which helpers are in force: all shards'. */
   readonly helperList: SharedArrayBuffer
 }

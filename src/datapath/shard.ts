@@ -5,6 +5,8 @@ import { connections } from '../conntrack/connections.shard.ts'
 import { attachExpectations } from '../conntrack/expectation-slots.shard.ts'
 import { ExpectationTable } from '../conntrack/expectation-table.ts'
 import { recoverExpectations } from '../conntrack/expectations.shard.ts'
+import { HostTable } from '../conntrack/host-table.ts'
+import { attachHosts } from '../conntrack/hosts.shard.ts'
 import { attachQueues } from '../conntrack/queues.shard.ts'
 import { onAcknowledgement } from '../conntrack/tcp.shard.ts'
 import { attachWindows } from '../conntrack/tcp-window.shard.ts'
@@ -96,6 +98,7 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
     shards,
   })
   attachExpectations(expectations, shard, epoch, (at) => unreserveAt(externals, at))
+  attachHosts(new HostTable(new Region(memory.hosts), settings), shard, settings.limits)
   attachHelpers(new HelperList(new Region(memory.helperList), shards), shard, detachHelper)
   attachRoutes(new Fib(new Region(memory.fib), settings.fib))
   const setAside = attachPacketMemory(driver, KEPT_BYTES + WAITING_BYTES + HELD_SYN_BYTES)

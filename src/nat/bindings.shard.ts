@@ -336,10 +336,10 @@ function releaseMapping(bound: Row, holder: boolean): void {
   // Also if the entry has another address by now: the words are the entry's.
   const port = externals.portIndex(externalOf(bound), spaceOf(protocol), ntohs(externalPortOf(bound)))
   intendToFree(port)
-  removeMapping(bound)
+  const host = removeMapping(bound)
   fault('mapping gone, port left')
   counters[CELL.mappings + protocolCell(protocol)]! -= 1
-  freePort(port)
+  freePort(port, host)
 }
 
 const RECYCLABLE = [

@@ -16,6 +16,7 @@ import { claim, consume, putBack, reservedFor } from '../conntrack/expectation-m
 import { expectCount, field, isPermanent } from '../conntrack/expectation-slots.shard.ts'
 import { portReserved, type Reservation, reservationOf } from '../conntrack/expectation-table.ts'
 import { expect, refuseExpectation } from '../conntrack/expectations.shard.ts'
+import { mayConnect, mayTakePort } from '../conntrack/hosts.shard.ts'
 import {
   findByExternal,
   findByInside,
@@ -202,6 +203,8 @@ function openToSaved(handle: Handle, key: KeyWord, src: Addr, dst: Addr, ports: 
   const inside = field(handle, 'savedAddress')
   const insidePort = field(handle, 'savedPort')
   if (isDenied(key, EXPECTED, inside, src, insidePort)) return refuse(DROP['filter-denied'])
+  // The host itself has announced it.
+  if (!mayConnect(inside, INSIDE)) return refuse(DROP['host-limit'])
   const answer = portsOf(insidePort, srcPortIn(ports))
   if (!isFree(keyWord(protocol, INSIDE), inside, src, answer)) return refuse(DROP['no-free-tuple'])
   const reservation = field(handle, 'reservation')
@@ -233,6 +236,7 @@ function mappingFor(at: PortIndex, protocol: ProtocolNumber, inside: Addr, insid
   }
   if (!makeRoomForRow()) return refuse(DROP['table-full'])
   if (mappings.full) return refuse(DROP['no-port'])
+  if (!mayTakePort(inside)) return refuse(DROP['host-limit'])
   if (!takeReserved(at)) return refuse(DROP['no-mapping'])
   fault('port without mapping')
   const bound = insertMapping({

@@ -4,12 +4,14 @@
 // its inside address (paired pooling, RFC 4787 REQ-2). One from outside needs a mapping and passes its filter. Where a
 // port forward dictates the external endpoint, neither mapping nor port is needed from either side. What was expected
 // goes before all of this (expected.shard.ts). In each case the configuration's filter is asked as soon as both
-// endpoints are known, and before anything is taken (filter.shard.ts). Owner: the shard.
+// endpoints are known, and before anything is taken (filter.shard.ts), and then what the inside host may still have
+// (conntrack/hosts.shard.ts). Owner: the shard.
 //
 // A function that opens a connection returns its row; 0 if there is none, and refusal.ts says why.
 
 import { reservedFor } from '../conntrack/expectation-matching.shard.ts'
 import { expectCount } from '../conntrack/expectation-slots.shard.ts'
+import { mayConnect, mayTakePort } from '../conntrack/hosts.shard.ts'
 import {
   externalAddressOf,
   externalPortOf,
@@ -56,6 +58,7 @@ import { DEFAULT_NAT, dependsOnAddress, dependsOnPort, type NatSettings } from '
 
 const DENIED = DROP['filter-denied']
 const FILTERED = DROP.filtered
+const HOST_LIMIT = DROP['host-limit']
 const LEASE_PENDING = DROP['port-lease-pending']
 const NO_EXTERNAL_ADDRESS = DROP['no-external-address']
 const NO_FREE_TUPLE = DROP['no-free-tuple']
@@ -86,6 +89,7 @@ export const hasTransportPorts = (protocol: ProtocolNumber): boolean =>
 export function openFromInside(key: KeyWord, src: Addr, dst: Addr, ports: Ports, flags = 0): Row {
   const protocol = protocolIn(key)
   if (isDenied(key, flags, src, dst, dstPortIn(ports))) return refuse(DENIED)
+  if (!mayConnect(src, INSIDE)) return refuse(HOST_LIMIT)
   if (!settings.translate) return openUntranslated(key, src, dst, ports, flags)
   if (!hasTransportPorts(protocol)) return openWithoutPorts(key, src, dst)
   const insidePort = srcPortIn(ports)
@@ -138,6 +142,7 @@ function openDictated(dictated: PortForward, src: Addr, dst: Addr, ports: Ports,
 export function openFromOutside(key: KeyWord, src: Addr, dst: Addr, ports: Ports): Row {
   if (!settings.translate) {
     if (isDenied(key, 0, dst, src, dstPortIn(ports))) return refuse(DENIED)
+    if (!mayConnect(dst, OUTSIDE)) return refuse(HOST_LIMIT)
     return openUntranslated(key, src, dst, ports, 0)
   }
   const protocol = protocolIn(key)
@@ -148,6 +153,7 @@ export function openFromOutside(key: KeyWord, src: Addr, dst: Addr, ports: Ports
   if (!mayEnter(bound, src, srcPortIn(ports))) return refuse(FILTERED)
   const inside = insideAddressOf(bound)
   if (isDenied(key, 0, inside, src, insidePortOf(bound))) return refuse(DENIED)
+  if (!mayConnect(inside, OUTSIDE)) return refuse(HOST_LIMIT)
   const answer = portsOf(insidePortOf(bound), srcPortIn(ports))
   // Where mapping depends on the remote endpoint, the inside end may have a connection with it by another mapping.
   if (!isFree(keyWord(protocol, INSIDE), inside, src, answer)) return refuse(NO_FREE_TUPLE)
@@ -171,6 +177,7 @@ export function openFromOutside(key: KeyWord, src: Addr, dst: Addr, ports: Ports
 function openForwarded(dictated: PortForward, key: KeyWord, src: Addr, dst: Addr, ports: Ports): Row {
   const { protocol, toAddress, toPort } = dictated
   if (isDenied(key, 0, toAddress, src, htons(toPort))) return refuse(DENIED)
+  if (!mayConnect(toAddress, OUTSIDE)) return refuse(HOST_LIMIT)
   const answer = portsOf(htons(toPort), srcPortIn(ports))
   // The server may have opened it itself, or be reached by another port forward.
   if (!isFree(keyWord(protocol, INSIDE), toAddress, src, answer)) return refuse(NO_FREE_TUPLE)
@@ -224,6 +231,7 @@ function openWithoutPorts(key: KeyWord, src: Addr, dst: Addr): Row {
 function makeMapping(protocol: ProtocolNumber, src: Addr, port: Port, remote: Addr, remotePort: Port): Row {
   const entry = pairedEntry(src)
   if (entry < 0) return refuse(NO_EXTERNAL_ADDRESS)
+  if (!mayTakePort(src)) return refuse(HOST_LIMIT)
   const space = spaceOf(protocol)
   // A mapping lives by its connections: without a free row for a connection, a port would be of no use.
   if (!makeRoomForRow()) return refuse(TABLE_FULL)

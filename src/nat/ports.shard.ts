@@ -10,6 +10,7 @@
 // shard's by a reservation, or the host may have a socket on it: then the next port is tried. All of it is O(1) in the
 // number of ports, also when none is left. Owner: the shard; port words by compare-and-swap.
 
+import type { HostRow } from '../conntrack/host-table.ts'
 import type { Entry, PortIndex, Shard } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
 import { random32 } from '../memory/random.ts'
@@ -49,7 +50,7 @@ import {
   wasFreed,
   withContent,
 } from './port-words.ts'
-import { beginQuarantine, forgetQuarantine, nextOutOfQuarantine } from './quarantine.shard.ts'
+import { beginQuarantine, forgetQuarantine, NOBODYS, nextOutOfQuarantine } from './quarantine.shard.ts'
 import type { PortChoice } from './settings.ts'
 
 /** Blocks tried for a port of the right parity before any port will do. */
@@ -195,15 +196,15 @@ export function intendToFree(at: PortIndex): void {
   fault('port about to be freed')
 }
 
-/** Gives back a port that a mapping had. */
-export function freePort(at: PortIndex): void {
+/** Gives back a port that a mapping had; while it is in quarantine it counts in a row of the host table. */
+export function freePort(at: PortIndex, host: HostRow = NOBODYS): void {
   const space = spaceAt(at)
   unmap(externals.portWords, at, freedNow(space))
   fault('port freed')
   const block = blockOf(at)
   if (!isLeased(block)) return
   countFreed(block)
-  if (quarantineOf(space) > 0) beginQuarantine(at, now)
+  if (quarantineOf(space) > 0) beginQuarantine(at, now, host)
   else becomeUsable(block)
   fault('port counted')
 }

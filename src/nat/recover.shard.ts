@@ -5,6 +5,7 @@
 //   connections                                their index; timeouts; permissions; queues; what holds mappings
 //   mappings (without a connection: retired)   their index unless ended; mapping bits of the ports
 //   connections                                which rows of sequence edits are free
+//   connections, mappings                      what each host has (conntrack/host-recovery.shard.ts)
 //   port words                                 what is used, usable, in quarantine (blocks.shard.ts, with the next look
 //                                              at the leases)
 //   all of them                                gauges, and how many connections have ended
@@ -15,6 +16,7 @@
 
 import { baseOf, CONN } from '../conntrack/connection-table.ts'
 import { cold, connections, hot, protocolOf, recoverConnections } from '../conntrack/connections.shard.ts'
+import { recoverHosts } from '../conntrack/host-recovery.shard.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import {
   externalOf,
@@ -59,6 +61,7 @@ export function recover(externals: Externals): void {
   queueUp(liveRows().filter(isClosedTcp), lastSeenOf, closedQueueOf)
   queueUp(liveRows().filter(isUnreplied), createdOf, unrepliedQueueOf)
   recoverPorts(recoverMappings(externals))
+  recoverHosts()
   counters[CELL.permissions] = permissions.used
   fault('recovered')
 }

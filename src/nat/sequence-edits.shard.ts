@@ -11,8 +11,11 @@
 //
 // Numbers wrap at 2^32 and are compared by the sign of their difference. Owner: the shard.
 
-import { cold, sideRowsNamed } from '../conntrack/connections.shard.ts'
+import { cold, insideHostOf, sideRowsNamed } from '../conntrack/connections.shard.ts'
+import { HOST } from '../conntrack/host-table.ts'
+import { countDownAny, countUp, mayHave } from '../conntrack/hosts.shard.ts'
 import type { Direction } from '../conntrack/terms.ts'
+import { HOST_LIMIT } from '../counters/host-limits.ts'
 import { attached } from '../memory/attached.ts'
 import type { Row } from '../memory/brand.ts'
 import { FreeRows } from '../memory/free-rows.ts'
@@ -39,6 +42,7 @@ import {
 /** What a sender may repeat: as much as may be on the way of a stream that a helper reads. */
 const REPEATED = 65536
 const FAR = 2 ** 30
+const EDITS = HOST_LIMIT['sequence-edits']
 
 const words = cutSequences(attached().sequences, attached().capacity)
 const free = new FreeRows(editedConnections(attached().capacity))
@@ -49,6 +53,7 @@ function rowFor(connection: Row): Row {
   const row = free.take()
   if (row === 0) return 0
   words.fill(0, row * ROW_WORDS, (row + 1) * ROW_WORDS)
+  countUp(insideHostOf(connection), HOST.edits)
   fault('edits without a connection')
   cold.sequences[connection] = row
   return row
@@ -60,7 +65,7 @@ export const isEdited = (connection: Row): boolean => cold.sequences[connection]
 /** How many more edits of this direction fit. */
 export function roomForEdits(connection: Row, direction: Direction): number {
   const row = cold.sequences[connection]!
-  if (row === 0) return free.isEmpty ? 0 : MOST_EDITS
+  if (row === 0) return free.isEmpty || !mayHave(insideHostOf(connection), EDITS, HOST.edits) ? 0 : MOST_EDITS
   return MOST_EDITS - countOf(words[directionBase(row, direction)]!)
 }
 
@@ -204,6 +209,7 @@ export function forgetEdits(connection: Row): void {
   const row = cold.sequences[connection]!
   if (row === 0) return
   cold.sequences[connection] = 0
+  countDownAny(insideHostOf(connection), HOST.edits)
   fault('edits of nobody')
   free.give(row)
 }

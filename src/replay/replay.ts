@@ -10,6 +10,7 @@
 import { DEFAULT_TIMEOUTS } from '../conntrack/timeouts.ts'
 import { ExpectationGc } from '../coordinator/expectations/expectation-gc.ts'
 import type { FilterRuleConfig } from '../coordinator/filter.ts'
+import { WITHOUT_LIMITS } from '../coordinator/host-limits.ts'
 import { allocateMemory, type GatewayMemory } from '../coordinator/memory.ts'
 import { CELL } from '../counters/counters.ts'
 import { DROP_REASONS } from '../counters/drop-reasons.ts'
@@ -164,6 +165,8 @@ class Replay {
         dispatch: 'kernel',
         forward: [],
         filter: options.filter,
+        // It shows what was sent, and from whom.
+        limits: WITHOUT_LIMITS,
         // A capture begins in the middle of connections. Translated, their external ports would be guessed.
         // Nobody is there to be answered.
         tcp: { pickup: !options.translate, liberal: false, answerUnsolicited: false },
@@ -197,6 +200,7 @@ class Replay {
     this.#expectationGc = new ExpectationGc({
       table: memory.expectations,
       externals: memory.externals,
+      hosts: memory.hosts,
       connections,
       now: () => Math.floor(this.#now / 1000),
       turns: (shard) => memory.counters[shard]![CELL.turns]!,

@@ -8,6 +8,9 @@ import type { Addr } from '../wire/address.ts'
 
 const SLOTS = 256
 
+/** Packets of full size that a shard keeps until their next hops answer (datapath/egress/kept-pages.ts). */
+export const WAITING_PACKETS = 1536
+
 export class NeighbourRequests {
   readonly #heads: Int32Array
   readonly #tails: Int32Array

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { cutConnections, viewConnections } from '../../src/conntrack/connection-table.ts'
 import { EXPECTATION, ExpectationTable, STATE as SLOT, stateOf, WIDTH } from '../../src/conntrack/expectation-table.ts'
+import { HostTable } from '../../src/conntrack/host-table.ts'
 import { ExpectationGc } from '../../src/coordinator/expectations/expectation-gc.ts'
 import { CELL, counterBlock } from '../../src/counters/counters.ts'
 import { EXPECT_REFUSALS, type ExpectRefusal } from '../../src/counters/expect-refusals.ts'
@@ -134,6 +135,7 @@ export async function expectAmongThreads(
   const gc = new ExpectationGc({
     table,
     externals: externals.view,
+    hosts: allocate((region) => new HostTable(region, { hosts: 16, shards })).view,
     connections: connections.map((memory) => viewConnections(new Region(memory), CONNECTIONS)),
     now: () => Atomics.load(state, STATE.second),
     // Where no thread is left, none holds anything.

@@ -4,6 +4,7 @@
 import { CONN, CONN_WORDS } from '../../src/conntrack/connection-table.ts'
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
 import type { Draft } from '../../src/conntrack/expectations.shard.ts'
+import { HostTable } from '../../src/conntrack/host-table.ts'
 import { allocate } from '../../src/memory/region.ts'
 import { parseAddress, swap16 } from '../../src/wire/address.ts'
 import { attachTables } from './attached-tables.ts'
@@ -18,6 +19,9 @@ export const ports = (source: number, destination: number): number => swap16(sou
 
 export const makeTable = (capacity: number, shards: number): ExpectationTable =>
   allocate((region) => new ExpectationTable(region, { capacity, shards })).view
+
+/** A host table for who looks at one: these shards count in none. */
+export const noHosts = (): HostTable => allocate((region) => new HostTable(region, { hosts: 16, shards: 1 })).view
 
 /** A shard on a table, with a few connections to be masters; `released` are the port indices given back. */
 export async function expecting(

@@ -28,6 +28,7 @@ describe('the configuration in force, printed', () => {
       NATLOOM_HELPERS: 'irc, ./parcel.js',
       NATLOOM_FORWARD: 'tcp 203.0.113.1:21 10.0.0.5:21',
       NATLOOM_FILTER: 'deny out tcp port 25, allow in proto 99 inside 10.0.0.0/8, deny',
+      NATLOOM_LIMITS: 'inside 10.0.0.5 connections 100 ports 50, newConnections 7',
     },
   ]
   for (const env of configurations)

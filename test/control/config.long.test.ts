@@ -46,6 +46,7 @@ describe('a configuration with two interfaces and nothing else', () => {
       },
       forward: [],
       filter: [],
+      limits: [],
       helpers: [{ module: 'ftp' }],
       timeouts: expect.objectContaining({ udpStream: 300 }),
       tcp: { pickup: false, liberal: false, answerUnsolicited: true },

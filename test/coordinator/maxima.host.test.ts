@@ -15,6 +15,7 @@ afterAll(() => network?.close())
 
 const forwards = Array.from({ length: 4096 }, (_, i) => `tcp :${1024 + i} 10.9.${i >> 8}.${i & 255}:80`)
 const filter = Array.from({ length: 1024 }, (_, i) => `deny out tcp port ${i + 1024}`)
+const limits = Array.from({ length: 1024 }, (_, i) => `inside 10.7.${i >> 8}.${i & 255} connections 16777216`)
 const protocols = Array.from({ length: 256 }, (_, i) => i).filter((number) => ![1, 6, 17, 51].includes(number))
 
 const MAXIMA: Readonly<Record<string, Readonly<Record<string, string>>>> = {
@@ -31,6 +32,7 @@ const MAXIMA: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     NATLOOM_NAT_BLOCK_SIZE: '1024',
     NATLOOM_FORWARD: forwards.join(),
     NATLOOM_FILTER: filter.join(),
+    NATLOOM_LIMITS: limits.join(),
     NATLOOM_NAT_PROTOCOLS: protocols.join(),
     NATLOOM_ICMP_ERRORS_PER_SECOND: '1000000',
     NATLOOM_SUPERVISION_RESTARTS: '1000',

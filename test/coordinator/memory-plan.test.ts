@@ -40,8 +40,8 @@ describe('the plan of memory', () => {
       const { shards, control, fib } = allocateMemory(config)
       const page = (bytes: number) => Math.ceil(bytes / 65536) * 65536
       expect(shards.map(({ tables }) => tables.byteLength)).toEqual(shards.map(() => page(plan.tables)))
-      const { externals, handover, expectations, helperList } = shards[0]!
-      const shared = [externals, handover, expectations, helperList, fib.buffer, control.buffer]
+      const { externals, handover, expectations, hosts, helperList } = shards[0]!
+      const shared = [externals, handover, expectations, hosts, helperList, fib.buffer, control.buffer]
       const allocated = shared.reduce((sum, { byteLength }) => sum + byteLength, 0)
       expect(allocated).toBeGreaterThanOrEqual(plan.shared)
       expect(allocated - plan.shared).toBeLessThan(shared.length * 65536)

@@ -5,6 +5,8 @@
 
 import { expect, vi } from 'vitest'
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
+import { type HostQuotas, UNLIMITED } from '../../src/conntrack/host-quotas.ts'
+import { HostTable } from '../../src/conntrack/host-table.ts'
 import type { Side } from '../../src/conntrack/terms.ts'
 import { DEFAULT_TIMEOUTS } from '../../src/conntrack/timeouts.ts'
 import { CELL } from '../../src/counters/counters.ts'
@@ -37,6 +39,7 @@ import { faultsOf } from './verify.ts'
 
 const PORTS = [16384, 18431] as const
 const BLOCK = 64
+const HOSTS = 64
 const VIRTIO = 10
 const REASONS = ['flow', 'fragment', 'known-fragment', 'icmp-error', 'hairpin', 'dispatch'] as const
 
@@ -59,6 +62,8 @@ export interface ClusterOptions {
   readonly deliver?: Deliver
   readonly nat?: Partial<NatSettings>
   readonly forwards?: readonly PortForward[]
+  /** None, if nothing is said. */
+  readonly limits?: HostQuotas
   readonly network?: Network
 }
 
@@ -68,6 +73,7 @@ export class Cluster {
   readonly leases: Leases
   readonly rules: StaticRules
   readonly externals: Externals
+  readonly hosts: HostTable
   readonly fib: Fib
   /** Shards woken, in order. */
   readonly woken: number[] = []
@@ -92,10 +98,18 @@ export class Cluster {
     readonly fib: SharedArrayBuffer
     readonly handover: SharedArrayBuffer
     readonly expectations: SharedArrayBuffer
+    readonly hosts: SharedArrayBuffer
     readonly helperList: SharedArrayBuffer
   }
 
-  private constructor({ shards, deliver = toOwner, nat, forwards = [], network = {} }: ClusterOptions) {
+  private constructor({
+    shards,
+    deliver = toOwner,
+    nat,
+    forwards = [],
+    limits = UNLIMITED,
+    network = {},
+  }: ClusterOptions) {
     this.shards = shards
     this.deliver = deliver
     this.rules = staticRules(forwards)
@@ -119,6 +133,8 @@ export class Cluster {
       externals: { capacity: 2, blockSize: BLOCK },
       fib: { ports: 2, shards },
       expectations: 64,
+      hosts: HOSTS,
+      limits,
       tcp: { pickup: false, liberal: false, answerUnsolicited: true },
       timeouts: DEFAULT_TIMEOUTS,
       nat: { ...DEFAULT_NAT, ...nat },
@@ -132,7 +148,9 @@ export class Cluster {
     const helperList = allocate((region) => new HelperList(region, shards))
     const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: shards }))
     this.fib = fib.view
+    const hosts = allocate((region) => new HostTable(region, { hosts: HOSTS, shards }))
     this.externals = externals.view
+    this.hosts = hosts.view
     this.fib.publish(snapshotOf(network))
     const entry = this.externals.add(parseAddress(EXTERNAL), SHARED)
     for (let space = 0; space < SPACES; space++)
@@ -145,6 +163,7 @@ export class Cluster {
       fib: fib.buffer,
       handover: handover.buffer,
       expectations: expectations.buffer,
+      hosts: hosts.buffer,
       helperList: helperList.buffer,
     }
   }
@@ -162,7 +181,7 @@ export class Cluster {
     const wakers = { watcher() {}, coordinator() {}, shard: (woken: number) => this.woken.push(woken) }
     this.#planes[shard] = await attach(memory, this.#settings[shard]!, this.drivers[shard]!, wakers)
     if (shard === this.shards) return
-    this.#tables[shard] = await tablesOf(this.externals)
+    this.#tables[shard] = await tablesOf(this.externals, this.hosts)
     const { registerHelper } = await import('../../src/helpers/registry.shard.ts')
     this.#register[shard] = registerHelper
   }

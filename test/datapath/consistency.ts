@@ -2,12 +2,14 @@
 // Rows are the truth; everything else must follow from them.
 
 import { CONN, CONN_WORDS, KEY_MASK } from '../../src/conntrack/connection-table.ts'
+import { HOST, type HostWord } from '../../src/conntrack/host-table.ts'
 import { MAPPING, MAPPING_REMOTE_PORT_SHIFT, MAPPING_WORDS } from '../../src/conntrack/mapping-table.ts'
 import { PERMISSION, PERMISSION_WORDS } from '../../src/conntrack/permission-table.ts'
 import { WINDOW, WINDOW_WORDS } from '../../src/conntrack/tcp-window-table.ts'
 import { type CELL, protocolCell } from '../../src/counters/counters.ts'
 import { SPACES, spaceOf, VACANT } from '../../src/nat/externals.ts'
 import { isHostBound, isMapped, isTaken, wasFreed } from '../../src/nat/port-words.ts'
+import { formatAddress } from '../../src/wire/address.ts'
 import { type Connection, connectionsOf, type Mapping, mappingsOf, rowsOf, type Tables } from './tables.ts'
 
 type Counter = (key: keyof typeof CELL, cell?: number) => number
@@ -29,6 +31,7 @@ export function inconsistencies(tables: Tables, counter: Counter, shard = 0): st
     ...blockFaults(tables, counter, shard),
     ...queueFaults(tables, live),
     ...gaugeFaults(live, mappings, counter),
+    ...hostFaults(tables, live, mappings, shard),
   ]
 }
 
@@ -230,5 +233,39 @@ function gaugeFaults(live: readonly Connection[], mappings: readonly Mapping[], 
     const over = counter('connectionsInserted', cell) - counter('connectionsExpired', cell)
     gauge('connections', cell, over)
   }
+  return faults
+}
+
+/** What the host table says of a shard's connections, mappings and ports in quarantine is what there is. */
+function hostFaults(
+  { hosts, quarantine }: Tables,
+  live: readonly Connection[],
+  mappings: readonly Mapping[],
+  shard: number,
+) {
+  const faults: string[] = []
+  const counted = (row: number, word: HostWord): number => hosts.counts[hosts.line(row, shard) + word]!
+  const addressOf = (endpoint: string): string => endpoint.split(':')[0]!
+  const inAll = (word: HostWord): number =>
+    Array.from({ length: hosts.hosts + 1 }, (_, row) => counted(row, word)).reduce((sum, count) => sum + count, 0)
+  const insideOf = ({ origin, original, reply }: Connection): string => addressOf(origin === 0 ? original : reply)
+  const held: readonly (readonly [HostWord, readonly string[], string])[] = [
+    [HOST.connections, live.map(insideOf), 'connections'],
+    [HOST.ports, mappings.map(({ inside }) => addressOf(inside)), 'mappings'],
+  ]
+  for (const [word, owners, what] of held) {
+    if (inAll(word) !== owners.length) faults.push(`hosts have ${inAll(word)} ${what}, should be ${owners.length}`)
+    for (let row = 0; row < hosts.hosts; row++) {
+      const host = formatAddress(hosts.names[row]!)
+      const most = owners.filter((owner) => owner === host).length
+      // Less, if some were counted with the hosts that have no row.
+      const others = counted(hosts.others, word)
+      if (counted(row, word) < 0 || counted(row, word) > most || counted(row, word) + others < most)
+        if (hosts.names[row] !== 0) faults.push(`${host} has ${counted(row, word)} ${what}, should be ${most}`)
+      if (hosts.names[row] === 0 && counted(row, word) !== 0) faults.push(`row ${row} of nobody has ${what}`)
+    }
+  }
+  // Whose the ports were that a dead shard had in quarantine is not known.
+  if (inAll(HOST.resting) > quarantine.quarantined()) faults.push('hosts have ports in quarantine that are not there')
   return faults
 }

@@ -6,6 +6,8 @@
 
 import { expect, vi } from 'vitest'
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
+import { type HostQuotas, UNLIMITED } from '../../src/conntrack/host-quotas.ts'
+import { HostTable } from '../../src/conntrack/host-table.ts'
 import { DEFAULT_TIMEOUTS, type Timeouts } from '../../src/conntrack/timeouts.ts'
 import { ExpectationGc } from '../../src/coordinator/expectations/expectation-gc.ts'
 import { CELL } from '../../src/counters/counters.ts'
@@ -48,6 +50,10 @@ export interface GatewayOptions extends Network {
   readonly nat?: Partial<NatSettings>
   readonly forwards?: readonly PortForward[]
   readonly filter?: readonly FilterRule[]
+  /** None, if nothing is said: most tests are about one host that has all. */
+  readonly limits?: HostQuotas
+  /** Hosts with a row of their own (64). */
+  readonly hosts?: number
   readonly connections?: number
   /** As many as connections, if nothing is said. */
   readonly mappings?: number
@@ -71,6 +77,7 @@ export class Gateway {
   driver = new WatchedDriver(DRIVER)
   readonly externals: Externals
   readonly expectations: ExpectationTable
+  readonly hosts: HostTable
   /**
    * The coordinator's part in expectations: once a second as time goes by, and before a dead shard's successor begins.
    */
@@ -118,7 +125,7 @@ export class Gateway {
       ...(this.#options.callClocks && { callClocks: this.#options.callClocks }),
     }
     this.#shard = await attachShard(this.#memory, this.settings, this.driver, wakers, this.#warmUp())
-    this.#tables = await tablesOf(this.externals)
+    this.#tables = await tablesOf(this.externals, this.hosts)
   }
 
   /** By a driver over the same packet memory, in a part of its own. */
@@ -146,6 +153,8 @@ export class Gateway {
       externals: { capacity: (options.pool?.length ?? 1) + 1, blockSize: options.blockSize ?? 64 },
       fib: { ports: 2, shards: 1 },
       expectations: 64,
+      hosts: options.hosts ?? 64,
+      limits: options.limits ?? UNLIMITED,
       tcp: { pickup: false, liberal: false, answerUnsolicited: true, ...options.tcp },
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
       nat: { ...DEFAULT_NAT, ...options.nat },
@@ -158,10 +167,12 @@ export class Gateway {
     const handover = allocate((region) => new HandoverRings(region, 1))
     const helperList = allocate((region) => new HelperList(region, 1))
     const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: 1 }))
+    const hosts = allocate((region) => new HostTable(region, settings))
     if (options.helpers) helperList.view.publish(JSON.stringify(options.helpers))
     this.#fib = fib.view
     this.externals = externals.view
     this.expectations = expectations.view
+    this.hosts = hosts.view
     for (const address of options.pool ?? []) this.addExternal(address, POOL)
     if (!options.pool) this.addExternal(EXTERNAL, SHARED)
     this.publish()
@@ -174,10 +185,12 @@ export class Gateway {
       fib: fib.buffer,
       handover: handover.buffer,
       expectations: expectations.buffer,
+      hosts: hosts.buffer,
       helperList: helperList.buffer,
     }
     this.expectationGc = new ExpectationGc({
       table: this.expectations,
+      hosts: this.hosts,
       externals: this.externals,
       connections: [connectionsOf(this.#buffer, settings)],
       now: () => Math.floor(this.#now / 1000),

@@ -9,6 +9,7 @@ import {
   SIMULTANEOUS_OPEN,
 } from '../../src/conntrack/connection-table.ts'
 import type * as Connections from '../../src/conntrack/connections.shard.ts'
+import type { HostTable } from '../../src/conntrack/host-table.ts'
 import { ENDED, MAPPING, MAPPING_WORDS, SECOND } from '../../src/conntrack/mapping-table.ts'
 import type * as Mappings from '../../src/conntrack/mappings.shard.ts'
 import type * as Permissions from '../../src/conntrack/permissions.shard.ts'
@@ -34,10 +35,11 @@ export interface Tables {
   readonly blocks: typeof Blocks
   readonly quarantine: typeof Quarantine
   readonly externals: Externals
+  readonly hosts: HostTable
 }
 
 /** The tables of the shard that was attached last. */
-export const tablesOf = async (externals: Externals): Promise<Tables> => ({
+export const tablesOf = async (externals: Externals, hosts: HostTable): Promise<Tables> => ({
   connections: await import('../../src/conntrack/connections.shard.ts'),
   mappings: await import('../../src/conntrack/mappings.shard.ts'),
   permissions: await import('../../src/conntrack/permissions.shard.ts'),
@@ -47,6 +49,7 @@ export const tablesOf = async (externals: Externals): Promise<Tables> => ({
   blocks: await import('../../src/nat/blocks.shard.ts'),
   quarantine: await import('../../src/nat/quarantine.shard.ts'),
   externals,
+  hosts,
 })
 
 export interface Connection {

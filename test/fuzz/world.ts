@@ -2,6 +2,8 @@
 // and in a time that the fuzzer tells. One packet goes in at a time, so that what comes out is what it has caused.
 
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
+import { UNLIMITED } from '../../src/conntrack/host-quotas.ts'
+import { HostTable } from '../../src/conntrack/host-table.ts'
 import type { Side } from '../../src/conntrack/terms.ts'
 import { DEFAULT_TIMEOUTS } from '../../src/conntrack/timeouts.ts'
 import { ExpectationGc } from '../../src/coordinator/expectations/expectation-gc.ts'
@@ -90,6 +92,8 @@ export class World {
         externals: { capacity: 1, blockSize: BLOCK },
         fib: { ports: 2, shards },
         expectations: 64,
+        hosts: 64,
+        limits: UNLIMITED,
         tcp: { pickup: false, liberal: false, answerUnsolicited: true },
         timeouts: { ...DEFAULT_TIMEOUTS, ...TIMEOUTS },
         nat: { ...DEFAULT_NAT, filtering, protocols: PORTLESS },
@@ -114,6 +118,7 @@ export class World {
     const handover = allocate((region) => new HandoverRings(region, shards))
     const helperList = allocate((region) => new HelperList(region, shards))
     const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards }))
+    const hosts = allocate((region) => new HostTable(region, { hosts: 64, shards }))
     fib.view.publish(snapshotOf({ silent: ['203.0.113.9'] }))
     const entry = externals.view.add(parseAddress(EXTERNAL), SHARED)
     for (let space = 0; space < SPACES; space++)
@@ -133,11 +138,13 @@ export class World {
       fib: fib.buffer,
       handover: handover.buffer,
       expectations: expectations.buffer,
+      hosts: hosts.buffer,
       helperList: helperList.buffer,
     }
     this.#expectationGc = new ExpectationGc({
       table: expectations.view,
       externals: externals.view,
+      hosts: hosts.view,
       connections: tables.map((each, shard) => connectionsOf(each, settings[shard]!)),
       now: () => Math.floor(this.now / 1000),
       turns: (shard) => this.#counters[shard]![CELL.turns]!,

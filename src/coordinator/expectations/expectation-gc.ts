@@ -8,6 +8,7 @@
 //   a slot CLAIMED                           PENDING again: the connection that had matched may match once more
 //   a count that is too high                 lowered, once no shard was changing it
 //   a reservation that no slot names         given back, once two looks agree
+//   a host's count that is off               made right as the count of all is
 // Each shard has a change word that is odd while it changes what is counted. No shard was changing the count if all
 // words were even, and the same, before and after the slots were counted. While a shard makes a reservation, or has
 // matched an expectation, no slot names the port for a moment within one turn. So a reservation is given back only if
@@ -31,6 +32,7 @@ import {
   unheld,
   WIDTH,
 } from '../../conntrack/expectation-table.ts'
+import { HOST, type HostRow, type HostTable } from '../../conntrack/host-table.ts'
 import { CELL } from '../../counters/counters.ts'
 import type { ShardMemory, ShardSettings } from '../../datapath/shard-contract.ts'
 import { connectionsOf } from '../../datapath/shard-tables.ts'
@@ -45,6 +47,8 @@ const PORTS = 65536
 export interface ExpectationGcOptions {
   readonly table: ExpectationTable
   readonly externals: Externals
+  /** What each inside host has: of expectations, too. */
+  readonly hosts: HostTable
   /** By shard. */
   readonly connections: readonly ConnectionView[]
   /** Second of the shards' clock. */
@@ -78,6 +82,8 @@ export class ExpectationGc {
   /** How many external addresses are still to be looked through, because a worker has failed. */
   #entriesLeft = 0
   #nextEntry = 0
+  /** A worker has failed since what each host has was counted. */
+  #mustCountHosts = false
 
   constructor(options: ExpectationGcOptions) {
     this.#options = options
@@ -111,6 +117,7 @@ export class ExpectationGc {
     }
     if ((table.changeWord(shard) & 1) !== 0) table.endChange(shard)
     this.#entriesLeft = this.#options.externals.capacity
+    this.#mustCountHosts = true
   }
 
   /** A helper was unloaded: ends its expectations, and removes it as child helper from others'. */
@@ -167,10 +174,12 @@ export class ExpectationGc {
   }
 
   #release(slot: number, generation: number): void {
-    const { table, externals } = this.#options
+    const { table, externals, hosts } = this.#options
     const reservation = table.fields[slot * WIDTH + EXPECTATION.reservation]!
+    const host = table.fields[slot * WIDTH + EXPECTATION.host]!
     table.settle(slot, unheld(STATE.free, generation))
     table.countDown(1)
+    if (host !== 0) hosts.count(host - 1, HOST.expectations, -1)
     if (reservation !== 0) unreserveAt(externals, reservation - 1)
   }
 
@@ -192,10 +201,27 @@ export class ExpectationGc {
     const count = table.count()
     let used = 0
     for (let slot = 0; slot < table.slots; slot++) if (stateOf(table.word(slot)) !== STATE.free) used++
+    const counts = this.#mustCountHosts ? this.#countsByHost() : []
     const isUnchanging = before.every((word, shard) => (word & 1) === 0 && word === table.changeWord(shard))
-    if (!isUnchanging || count === used) return
+    if (!isUnchanging) return
+    for (const [row, off] of counts) this.#options.hosts.count(row, HOST.expectations, -off)
+    this.#mustCountHosts = false
+    if (count === used) return
     table.countDown(count - used)
     this.mended.count++
+  }
+
+  /** By row of the host table: how many more expectations it counts than there are. */
+  #countsByHost(): [HostRow, number][] {
+    const { table, hosts } = this.#options
+    const there = new Int32Array(hosts.hosts + 1)
+    for (let slot = 0; slot < table.slots; slot++) {
+      const host = table.fields[slot * WIDTH + EXPECTATION.host]!
+      if (host !== 0 && stateOf(table.word(slot)) !== STATE.free) there[host - 1]! += 1
+    }
+    return [...there.entries()]
+      .map(([row, count]): [HostRow, number] => [row, hosts.sum(row, HOST.expectations) - count])
+      .filter(([, off]) => off !== 0)
   }
 
   #changeWords(): number[] {
@@ -270,6 +296,7 @@ export class ExpectationGc {
 export interface ExpectationMemory {
   readonly expectations: ExpectationTable
   readonly externals: Externals
+  readonly hosts: HostTable
   /** By shard. */
   readonly shards: readonly ShardMemory[]
   /** By shard. */
@@ -284,10 +311,11 @@ export function expectationGcOf(
   now: () => number,
   expired?: (slot: Int32Array) => void,
 ): ExpectationGc {
-  const { expectations: table, externals, shards, settings, counters } = memory
+  const { expectations: table, externals, hosts, shards, settings, counters } = memory
   return new ExpectationGc({
     table,
     externals,
+    hosts,
     connections: shards.map(({ tables }, shard) => connectionsOf(tables, settings[shard]!)),
     now,
     turns: (shard) => counters[shard]![CELL.turns]!,

@@ -3,12 +3,13 @@
 // Owner: this thread.
 
 import { VIRTIO_NET_HEADER } from '../../io/driver.ts'
+import { WAITING_PACKETS } from '../../routing/neighbour-requests.ts'
 import type { At } from '../packet/burst.ts'
 import { bytes } from '../packet/packet-memory.ts'
 
 /** Two frames of an Ethernet's usual size; larger ones get as many pages in a row as they need. */
 const PAGE_BYTES = 4096
-const PAGES = 768
+const PAGES = WAITING_PACKETS / 2
 export const KEPT_BYTES = PAGES * PAGE_BYTES
 /** Bytes before a frame: its virtio-net header, and what aligns its IP header to a word. */
 const HEADROOM = VIRTIO_NET_HEADER + 8

@@ -3,9 +3,12 @@
 // their senders are told (ICMP 3/1, RFC 1812 4.3.3.1). The kernel does the asking: the watcher is told by a request
 // ring, and its answer comes with the next version of the forwarding information base. Owner: this thread.
 
-import { QUEUED, type Verdict } from '../../conntrack/terms.ts'
+import { HOST, type HostRow } from '../../conntrack/host-table.ts'
+import { countIn, mayHave, rowFor } from '../../conntrack/hosts.shard.ts'
+import { INSIDE, QUEUED, type Verdict } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
+import { HOST_LIMIT } from '../../counters/host-limits.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { BURST } from '../../io/driver.ts'
 import type { Milliseconds, Shard } from '../../memory/brand.ts'
@@ -26,6 +29,8 @@ import {
   PORTS,
   PORTS_KNOWN,
   type RouteLine,
+  SRC,
+  side,
   TOKEN,
 } from '../packet/burst.ts'
 import { identificationOf } from '../packet/identification.ts'
@@ -45,6 +50,9 @@ import {
 const MOST_BYTES = 212_992
 /** Neighbours that may be waited for at once. Only a scan asks for more. */
 const MOST_NEIGHBOURS = 256
+/** What a packet counts for its sender, in packets of full size: if it asks for a neighbour, and for each page. */
+const NEIGHBOUR_COST = 4
+const PAGE_COST = 2
 /** The kernel gives a neighbour up after about 3.6 s; milliseconds. */
 const PATIENCE = 5000
 const CHECK_EVERY = 100
@@ -63,8 +71,12 @@ interface PendingQueue {
   readonly ingress: Ingress[]
   readonly ports: Ports[]
   readonly identification: number[]
+  /** By frame that counts for an inside host: the host's row, and how much. */
+  readonly hosts: HostRow[]
+  readonly costs: number[]
 }
 
+const NOTHING_KEPT = noFrames()
 const queues = new Map<number, PendingQueue>()
 /** How many of the queues have a page. */
 let queuesWithPages = 0
@@ -95,6 +107,9 @@ export function waitForNeighbour(i: number, line: RouteLine, destination: Addr):
   const gateway = gatewayOf(destination)
   const name = port * 2 ** 32 + (gateway >>> 0)
   let queue = queues.get(name)
+  const cost = (queue ? 0 : NEIGHBOUR_COST) + PAGE_COST * pagesToKeep(queue ? queue.frames : NOTHING_KEPT, LENGTH[i]!)
+  if (side === INSIDE && cost > 0 && !mayHave(SRC[i]!, HOST_LIMIT['waiting-packets'], HOST.waiting, cost))
+    return DROP['neighbour-queue-full']
   if (!queue) {
     if (queues.size >= MOST_NEIGHBOURS || !requestNeighbour(shard, port, gateway)) return DROP['neighbour-queue-full']
     wakeWatcher()
@@ -109,6 +124,8 @@ export function waitForNeighbour(i: number, line: RouteLine, destination: Addr):
       ingress: [],
       ports: [],
       identification: [],
+      hosts: [],
+      costs: [],
     }
     queues.set(name, queue)
   }
@@ -122,6 +139,12 @@ export function waitForNeighbour(i: number, line: RouteLine, destination: Addr):
   queue.ingress.push(isFragment ? ingress | PORTS_KNOWN : ingress)
   queue.ports.push(PORTS[i]!)
   queue.identification.push(isFragment ? identificationOf(i) : 0)
+  if (side === INSIDE && cost > 0) {
+    const host = rowFor(SRC[i]!)
+    countIn(host, HOST.waiting, cost)
+    queue.hosts.push(host)
+    queue.costs.push(cost)
+  }
   counters[CELL.neighbourWaits]! += 1
   return QUEUED
 }
@@ -164,6 +187,7 @@ function release(
   resolved: boolean,
   resume: (cameBy: Ingress, count: number, ok: boolean) => void,
 ): void {
+  for (const [i, host] of queue.hosts.entries()) countIn(host, HOST.waiting, -queue.costs[i]!)
   const pending = queue.frames.at.length
   for (let first = 0; first < pending; ) {
     const cameBy = queue.ingress[first]!

@@ -5,7 +5,8 @@
 // Never an error about an ICMP error, a later fragment, or a packet that was sent to or from a group (RFC 1122 3.2.2),
 // and no more than the rate limit allows. Owner: this thread.
 
-import { invertPorts, keyWord, OUTSIDE, protocolIn } from '../../conntrack/terms.ts'
+import { mayTell } from '../../conntrack/hosts.shard.ts'
+import { INSIDE, invertPorts, keyWord, OUTSIDE, protocolIn } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { nowMs } from '../../memory/clock.ts'
@@ -35,6 +36,7 @@ import {
   PORTS,
   port,
   SRC,
+  side,
 } from '../packet/burst.ts'
 import { copyBytes, mem, scratchFrame } from '../packet/packet-memory.ts'
 
@@ -70,7 +72,10 @@ const CODES = [
   icmp.PORT_UNREACHABLE,
 ]
 
-// A token bucket that holds a tenth of a second's errors, and at least 50, as Linux's icmp_msgs_burst.
+// A token bucket that holds a tenth of a second's errors, and at least 50, as Linux's icmp_msgs_burst. Anybody outside
+// may send what is to be answered, in anybody's name, so half of the bucket is set aside for the hosts inside, each of
+// which has its own limit (conntrack/hosts.shard.ts): their path MTU discovery needs it.
+const FOR_HOSTS = 2
 let perSecond = 1000
 let tokens = 0
 let filledAt = 0
@@ -84,10 +89,13 @@ export function attachLocalReplies(errorsPerSecond: number): void {
 
 const burstOf = (rate: number): number => Math.max(50, rate / 10)
 
-function mayReply(): boolean {
-  tokens = Math.min(burstOf(perSecond), tokens + ((nowMs - filledAt) * perSecond) / 1000)
+/** Whether the sender of packet i may be told something now. */
+function mayReply(i: number): boolean {
+  const burst = burstOf(perSecond)
+  tokens = Math.min(burst, tokens + ((nowMs - filledAt) * perSecond) / 1000)
   filledAt = nowMs
-  if (tokens < 1) {
+  const setAside = side === INSIDE ? 0 : burst / FOR_HOSTS
+  if (tokens < 1 + setAside || (side === INSIDE && !mayTell(SRC[i]!))) {
     counters[CELL.icmpErrorsSuppressed]! += 1
     return false
   }
@@ -107,7 +115,7 @@ export function sendError(i: number, kind: number, word: number): void {
     (ipv4.fragmentWord(mem, embedded) & ipv4.OFFSET_MASK) !== 0
   )
     return
-  if (source === 0 || isMulticast(destination) || isLimitedBroadcast(destination) || !mayReply()) return
+  if (source === 0 || isMulticast(destination) || isLimitedBroadcast(destination) || !mayReply(i)) return
   const headers = ipv4.MIN_HEADER_LEN + icmp.HEADER_LEN
   // Who sends to no one may be anybody, in anybody's name: no more is sent there than must be.
   const most = kind === PORT_UNREACHABLE ? L4[i]! - embedded + LEAST_TRANSPORT : LARGEST_ERROR - headers
@@ -136,7 +144,7 @@ function sendBack(i: number, at: number, length: number): boolean {
 
 /** Tells the sender of TCP segment i that its connection doesn't exist: the reset that the addressee would send. */
 export function sendReset(i: number): void {
-  if (!mayReply()) return
+  if (!mayReply(i)) return
   const segment = L4[i]!
   const length = ipv4.MIN_HEADER_LEN + tcp.MIN_HEADER_LEN
   const at = beginReply(i, length, ipv4.PROTO_TCP, ipv4.dst(mem, IP[i]!), 0)

@@ -1,9 +1,11 @@
-// The memory that a warm-up works on instead of what all shards share: external addresses, routes, expectations, rings
-// and the list of helpers are its own, so that no port of an external address is taken, no expectation stands, nothing
-// is handed over, and nobody is asked for a neighbour. The external entry is leased to the shard here and nowhere else.
-// Owner: the thread that warms up; forgotten afterwards.
+// The memory that a warm-up works on instead of what all shards share: external addresses, routes, expectations,
+// hosts, rings and the list of helpers are its own, so that no port of an external address is taken, no expectation
+// stands, nothing is handed over, and nobody is asked for a neighbour. The external entry is leased to the shard here
+// and nowhere else. Owner: the thread that warms up; forgotten afterwards.
 
 import { ExpectationTable } from '../../conntrack/expectation-table.ts'
+import { UNLIMITED } from '../../conntrack/host-quotas.ts'
+import { HostTable } from '../../conntrack/host-table.ts'
 import { INSIDE, OUTSIDE } from '../../conntrack/terms.ts'
 import { HelperList } from '../../helpers/helper-list.ts'
 import type { HelperEntry } from '../../helpers/load.ts'
@@ -18,6 +20,8 @@ import { CLIENT, EXTERNAL, LAN_ADDRESS, LAN_PREFIX, neighbourMac, portMac, ROUTE
 const FIRST_PORT = 16_384
 const PORTS = 4096
 const EXPECTATIONS = 64
+const HOSTS = 64
+const NO_RULES = { portForwards: [], filter: [] }
 const MTU = 1500
 
 export interface World {
@@ -35,11 +39,12 @@ export interface World {
 export function worldOf(real: ShardMemory, of: ShardSettings, helpers: readonly HelperEntry[]): World {
   const { shards, sides } = of
   const [lan, wan] = [sides.indexOf(INSIDE), sides.indexOf(OUTSIDE)]
-  const settings: ShardSettings = { ...of, expectations: EXPECTATIONS, portForwards: [], filter: [] }
+  const settings: ShardSettings = { ...of, expectations: EXPECTATIONS, hosts: HOSTS, limits: UNLIMITED, ...NO_RULES }
   const externals = allocate((region) => new Externals(region, of.externals))
   const fib = allocate((region) => new Fib(region, of.fib))
   const handover = allocate((region) => new HandoverRings(region, shards))
   const expectations = allocate((region) => new ExpectationTable(region, { capacity: EXPECTATIONS, shards }))
+  const hosts = allocate((region) => new HostTable(region, { hosts: HOSTS, shards }))
   const helperList = allocate((region) => new HelperList(region, shards))
   leaseAll(externals.view, of.shard)
   publishRoutes(fib.view, sides.length, lan, wan)
@@ -51,6 +56,7 @@ export function worldOf(real: ShardMemory, of: ShardSettings, helpers: readonly 
     fib: fib.buffer,
     handover: handover.buffer,
     expectations: expectations.buffer,
+    hosts: hosts.buffer,
     helperList: helperList.buffer,
   }
   return { memory, settings, lan, wan, expectations: expectations.view, helperList: helperList.view }

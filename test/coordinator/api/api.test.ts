@@ -53,6 +53,7 @@ async function start(connections: () => AsyncIterable<string> = nothing): Promis
     socket,
     connections,
     expectations: () => '[]\n',
+    hosts: () => '[]\n',
     helpers: {
       list: () => [FTP],
       load: (request) => {
@@ -227,8 +228,9 @@ describe('what is asked of it', () => {
   })
 
   const refusals = [
-    ['GET', '/nothing', '', 404, 'API_PATH', /here is \/connections, \/expectations, \/helpers/],
+    ['GET', '/nothing', '', 404, 'API_PATH', /here is \/connections, \/expectations, \/hosts, \/helpers/],
     ['POST', '/connections', '', 405, 'API_METHOD', /allowed: GET/],
+    ['POST', '/hosts', '', 405, 'API_METHOD', /allowed: GET/],
     ['DELETE', '/helpers', '', 405, 'API_METHOD', /allowed: GET, POST/],
     ['GET', '/helpers/ftp', '', 405, 'API_METHOD', /allowed: DELETE/],
     ['POST', '/helpers', 'ftp', 400, 'API_REQUEST', /the body must be a JSON object/],

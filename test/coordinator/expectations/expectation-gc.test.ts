@@ -16,6 +16,7 @@ import {
   expecting,
   makeTable,
   master,
+  noHosts,
   OUTSIDE_KEY,
   ports,
   SERVER,
@@ -53,6 +54,7 @@ beforeEach(async () => {
   gc = new ExpectationGc({
     table,
     externals,
+    hosts: noHosts(),
     connections: shards.map(({ memory }) => viewConnections(memory, 8)),
     now: () => second,
     turns: (shard) => turns[shard]!,

@@ -1,0 +1,128 @@
+// Garbage collection of the host table (conntrack/host-table.ts): a row whose host has nothing any more is marked at
+// one look and given back at a later one, when every shard has ended a turn in between and nobody has counted in it.
+// And a word to people: who was refused something, because it has as much as one host may.
+//
+// Owner: main thread, the only one that ends rows.
+
+import type { Logger } from 'pino'
+import { NO_LIMIT } from '../../conntrack/host-quotas.ts'
+import { HOST, type HostRow, type HostTable, hostName, refusedAt, refusedLimit } from '../../conntrack/host-table.ts'
+import { CELL } from '../../counters/counters.ts'
+import { HOST_LIMITS, type HostLimitName } from '../../counters/host-limits.ts'
+
+/** A host is named in the log once in so many seconds. */
+const SAY_AGAIN_AFTER = 60
+/** Lines at one look: a flood from many hosts makes no flood of lines. */
+const MOST_LINES = 4
+
+/** What the log says of a host: what it was refused since it was named last. */
+export interface LimitedHost {
+  /** Its address, or `others`: hosts that share what one host may have. */
+  readonly host: string
+  /** The limit that it met last. */
+  readonly limit: HostLimitName
+  readonly refused: number
+}
+
+export interface HostGcOptions {
+  readonly table: HostTable
+  /** Second of the shards' clock. */
+  now(): number
+  /** How many turns the shard has ended. */
+  turns(shard: number): number
+  limited(host: LimitedHost): void
+}
+
+export class HostGc {
+  readonly #options: HostGcOptions
+  #look = 0
+  /** By row: the look that has marked it, and the turns that each shard had ended by then. */
+  readonly #marked = new Map<HostRow, { readonly look: number; readonly turns: readonly number[] }>()
+  /** By row: refusals that were spoken of, and when they were. */
+  readonly #said = new Map<HostRow, { readonly refused: number; readonly at: number }>()
+
+  constructor(options: HostGcOptions) {
+    this.#options = options
+  }
+
+  /** To be called about once a second. */
+  look(): void {
+    const { table, now } = this.#options
+    // A mark is a positive number of 31 bits.
+    this.#look = (this.#look % NO_LIMIT) + 1
+    const turns = this.#turns()
+    let lines = 0
+    for (let row = 0; row <= table.others; row++) {
+      if (row < table.others && table.names[row] === 0) continue
+      if (lines < MOST_LINES && this.#speak(row, now())) lines++
+      if (row < table.others) this.#endIfIdle(row, turns)
+    }
+  }
+
+  #endIfIdle(row: HostRow, turns: readonly number[]): void {
+    const { table } = this.#options
+    const marked = this.#marked.get(row)
+    if (!table.isIdle(row)) {
+      this.#marked.delete(row)
+    } else if (marked === undefined || table.marks[row] !== marked.look) {
+      table.mark(row, this.#look)
+      this.#marked.set(row, { look: this.#look, turns })
+    } else if (turns.every((ended, shard) => ended > marked.turns[shard]!)) {
+      this.#marked.delete(row)
+      if (table.end(row, marked.look)) this.#said.delete(row)
+    }
+  }
+
+  /** Says that the host was refused something, if it was since it was named last; false if there is nothing to say. */
+  #speak(row: HostRow, now: number): boolean {
+    const { table, limited } = this.#options
+    const refused = table.sum(row, HOST.refused)
+    const said = this.#said.get(row)
+    if (refused === (said?.refused ?? 0)) return false
+    if (said !== undefined && now - said.at < SAY_AGAIN_AFTER) return false
+    this.#said.set(row, { refused, at: now })
+    limited({
+      host: hostName(table, row),
+      limit: HOST_LIMITS[this.#lastLimit(row)]!,
+      refused: refused - (said?.refused ?? 0),
+    })
+    return true
+  }
+
+  #lastLimit(row: HostRow): number {
+    const { table } = this.#options
+    let last = 0
+    for (let shard = 0; shard < table.shards; shard++) {
+      const word = table.counts[table.line(row, shard) + HOST.lastRefusal]!
+      if (refusedAt(word) >= refusedAt(last)) last = word
+    }
+    return refusedLimit(last)
+  }
+
+  #turns(): readonly number[] {
+    const { table, turns } = this.#options
+    return Array.from({ length: table.shards }, (_, shard) => turns(shard))
+  }
+}
+
+/** The part of a gateway's memory (coordinator/memory.ts) that is looked at. */
+export interface HostMemory {
+  readonly hosts: HostTable
+  /** By shard. */
+  readonly counters: readonly Float64Array[]
+}
+
+/** Of a gateway: the look to be taken about once a second. `now` returns the second of its shards' clock. */
+export function lookAtHosts(
+  { hosts: table, counters }: HostMemory,
+  now: () => number,
+  log: Pick<Logger, 'warn'>,
+): () => void {
+  const hostGc = new HostGc({
+    table,
+    now,
+    turns: (shard) => counters[shard]![CELL.turns]!,
+    limited: (host) => log.warn(host, 'a host has met its limit: `natloom hosts` says who has how much of what'),
+  })
+  return () => hostGc.look()
+}

@@ -1,0 +1,69 @@
+// The list of inside hosts that the API gives, from a host table as shards write it.
+
+import { describe, expect, it } from 'vitest'
+import { countedIn, HOST, HostTable, type HostWord, refusalWord } from '../../../src/conntrack/host-table.ts'
+import { hostList, type ListedHost } from '../../../src/coordinator/api/host-list.ts'
+import { allocate } from '../../../src/memory/region.ts'
+import { parseAddress } from '../../../src/wire/address.ts'
+import { quotas } from '../../datapath/host-quotas.ts'
+
+const SECOND = 1000
+const LIMITS = quotas({ connections: 100, ports: 50 }, ['10.0.0.6/32', { connections: 7 }])
+
+const tableOf = () => allocate((region) => new HostTable(region, { hosts: 16, shards: 2 })).view
+const listed = (hosts: HostTable): ListedHost[] =>
+  JSON.parse(hostList({ hosts, settings: [{ limits: LIMITS }] }, SECOND))
+
+function put(table: HostTable, row: number, shard: number, words: Partial<Record<keyof typeof HOST, number>>): void {
+  for (const [name, value] of Object.entries(words))
+    table.counts[table.line(row, shard) + (HOST[name as keyof typeof HOST] as HostWord)] = value
+}
+
+describe('the list of hosts', () => {
+  it('is an empty array of no hosts', () => {
+    expect(hostList({ hosts: tableOf(), settings: [{ limits: LIMITS }] }, SECOND)).toBe('[]\n')
+  })
+
+  it('adds up what all shards count of a host, that with most connections first, each on a line', () => {
+    const table = tableOf()
+    table.names[3] = parseAddress('10.0.0.5')
+    table.names[9] = parseAddress('10.0.0.6')
+    put(table, 3, 0, { connections: 2, ports: 3, expectations: 2 })
+    put(table, 3, 1, { connections: 1, resting: 4, expectations: -1, edits: 6 })
+    put(table, 9, 1, { connections: 5, begunOdd: countedIn(countedIn(0, SECOND - 1), SECOND - 1) })
+    put(table, 9, 0, { waiting: 9, refused: 6, lastRefusal: refusalWord(0, SECOND) })
+    expect(listed(table)).toEqual([
+      {
+        host: '10.0.0.6',
+        connections: { used: 5, limit: 7 },
+        ports: { used: 0, limit: 50 },
+        newConnections: { used: 2, limit: null },
+        expectations: { used: 0, limit: null },
+        icmpErrors: { used: 0, limit: null },
+        waitingPackets: { used: 9, limit: null },
+        sequenceEdits: { used: 0, limit: null },
+        resting: 0,
+        refused: 6,
+      },
+      {
+        host: '10.0.0.5',
+        connections: { used: 3, limit: 100 },
+        ports: { used: 7, limit: 50 },
+        newConnections: { used: 0, limit: null },
+        expectations: { used: 1, limit: null },
+        icmpErrors: { used: 0, limit: null },
+        waitingPackets: { used: 0, limit: null },
+        sequenceEdits: { used: 6, limit: null },
+        resting: 4,
+        refused: 0,
+      },
+    ])
+    expect(hostList({ hosts: table, settings: [{ limits: LIMITS }] }, SECOND).split('\n')).toHaveLength(5)
+  })
+
+  it('has all hosts without a row as others, if they have anything', () => {
+    const table = tableOf()
+    put(table, table.others, 0, { connections: 3 })
+    expect(listed(table).map(({ host, connections }) => [host, connections.used])).toEqual([['others', 3]])
+  })
+})

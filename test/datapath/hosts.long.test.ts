@@ -1,0 +1,117 @@
+// Quotas a host across shards: whatever shard its flows hash to, a host gets no less than 90 % of a limit and no more
+// than 110 %, and others nothing less. With what is the default, one host gets a quarter of each table at most.
+
+import { describe, expect, it } from 'vitest'
+import type { HostQuotas } from '../../src/conntrack/host-quotas.ts'
+import { HOST } from '../../src/conntrack/host-table.ts'
+import { loadConfig } from '../../src/control/config.ts'
+import { hostQuotas } from '../../src/coordinator/host-limits.ts'
+import type { HostLimitName } from '../../src/counters/host-limits.ts'
+import { ownerOf } from '../../src/ownership/ownership-rule.ts'
+import { parseAddress, swap32 } from '../../src/wire/address.ts'
+import { Cluster } from './cluster.ts'
+import { quotas } from './host-quotas.ts'
+import { SERVER } from './network.ts'
+import { udp } from './packets.ts'
+
+const UDP = 17
+const [ONE, OTHER] = ['10.0.0.5', '10.0.0.6']
+const LIMIT = 100
+const HASHES = ['any shard', 'one shard'] as const
+type Hash = (typeof HASHES)[number]
+
+/** Ports of a host's flows, as many as asked for, that belong to any shard or all to shard 0. */
+function portsOf(cluster: Cluster, host: string, hash: Hash, count: number): number[] {
+  const ports: number[] = []
+  const numbers = { protocol: UDP, source: swap32(parseAddress(host)), destination: swap32(parseAddress(SERVER)) }
+  for (let sourcePort = 1024; ports.length < count; sourcePort++) {
+    const packet = { ...numbers, sourcePort, destinationPort: 80 }
+    if (hash === 'any shard' || ownerOf(0, packet, cluster.leases, cluster.rules) === 0) ports.push(sourcePort)
+  }
+  return ports
+}
+
+const opened = (cluster: Cluster, host: string, hash: Hash, count: number): number =>
+  portsOf(cluster, host, hash, count).filter(
+    (port) => cluster.inside(udp(`${host}:${port}`, `${SERVER}:80`)).length > 0,
+  ).length
+
+const has = ({ hosts }: Cluster, host: string, word: number): number => {
+  const row = hosts.names.indexOf(parseAddress(host))
+  return row < 0 ? 0 : hosts.sum(row, word)
+}
+
+describe.each([1, 4, 16])('with %i shards', (shards) => {
+  const start = (limits: HostQuotas) => Cluster.start({ shards, limits, nat: { parity: false } })
+
+  for (const limit of ['connections', 'ports', 'new-connections'] satisfies HostLimitName[])
+    it.each(HASHES)(`${limit} of a host are as many as its limit, its flows in %s`, async (hash) => {
+      const cluster = await start(quotas({ [limit]: LIMIT }))
+      // Of ports a shard has so many only: a sixteenth of 2,048 in 16 shards.
+      expect(opened(cluster, ONE, hash, 125)).toBe(LIMIT)
+      expect(opened(cluster, OTHER, 'any shard', 60)).toBe(60)
+      expect(cluster.drops()).toEqual({ 'host-limit': 25 })
+      expect([has(cluster, ONE, HOST.connections), has(cluster, OTHER, HOST.connections)]).toEqual([LIMIT, 60])
+      cluster.check()
+      await cluster.restart(0)
+      cluster.turn()
+      expect(has(cluster, ONE, HOST.connections)).toBe(LIMIT)
+      cluster.check()
+      // What a crash has left in quarantine is nobody's, the rest goes by.
+      cluster.pass(302)
+      cluster.pass(122)
+      for (const host of [ONE, OTHER])
+        expect([HOST.connections, HOST.ports, HOST.resting].map((word) => has(cluster, host, word))).toEqual([0, 0, 0])
+      expect(opened(cluster, ONE, hash, 125)).toBe(LIMIT)
+      cluster.check()
+    })
+
+  it('shards that ask at once pass a limit by one each, less one', async () => {
+    const cluster = await start(quotas({}))
+    const { hosts } = cluster
+    opened(cluster, ONE, 'any shard', 1)
+    const row = hosts.names.indexOf(parseAddress(ONE))
+    const asked = Array.from({ length: shards }, () => hosts.sum(row, HOST.connections) < 2)
+    for (const [shard, mayBegin] of asked.entries())
+      if (mayBegin) hosts.counts[hosts.line(row, shard) + HOST.connections]! += 1
+    expect(hosts.sum(row, HOST.connections)).toBe(2 + shards - 1)
+  })
+})
+
+describe('by default', () => {
+  const settings = (workers: number, env: Readonly<Record<string, string>> = {}) =>
+    loadConfig({
+      env: {
+        ...{ NATLOOM_CONFIG: '/dev/null', NATLOOM_INSIDE: 'lan0', NATLOOM_OUTSIDE: 'wan0' },
+        ...{ NATLOOM_WORKERS: String(workers), ...env },
+      },
+    }).config
+
+  it.each([1, 4, 16, 32])('2,000 connections of a normal host meet no limit of %i shards', (workers) => {
+    // As few as a gateway has by default.
+    const config = settings(workers, { NATLOOM_CAPACITY_CONNECTIONS: '16384', NATLOOM_DISPATCH: 'thread' })
+    const { defaults } = hostQuotas(config)
+    for (const limit of ['connections', 'ports', 'new-connections'] as const)
+      expect(defaults[limit].all).toBeGreaterThan(2000)
+    // In a shard come so many of 2,000 by the hash, with as many standard deviations to spare.
+    const mean = 2000 / workers
+    expect(defaults.connections.shard).toBeGreaterThan(mean + 6 * Math.sqrt(mean))
+  })
+
+  it.each([1, 4])('one host gets a quarter of the rows of %i shards, and of each shard', async (shards) => {
+    const config = settings(shards, { NATLOOM_CAPACITY_CONNECTIONS: '1024' })
+    const { defaults } = hostQuotas(config)
+    const limits = quotas({ connections: defaults.connections.all })
+    const cluster = await Cluster.start({
+      shards,
+      limits: { ...limits, defaults: { ...limits.defaults, connections: defaults.connections } },
+      nat: { parity: false },
+    })
+    const inOne = portsOf(cluster, ONE, 'one shard', 300)
+    for (const port of inOne) cluster.inside(udp(`${ONE}:${port}`, `${SERVER}:80`))
+    expect(has(cluster, ONE, HOST.connections)).toBe(1024 / shards / 4)
+    expect(opened(cluster, ONE, 'any shard', 600)).toBeLessThanOrEqual(256)
+    expect(has(cluster, ONE, HOST.connections)).toBe(256)
+    cluster.check()
+  })
+})
