@@ -7,6 +7,7 @@ import { readRule } from '../../src/control/filter-text.ts'
 import { filter } from '../../src/control/schema/filter.ts'
 import { parseFilterRule } from '../../src/coordinator/filter.ts'
 import { Gateway, type GatewayOptions } from '../datapath/gateway.ts'
+import { failing, start } from '../datapath/helped/failures.ts'
 import { EXTERNAL } from '../datapath/network.ts'
 import { fromOf, tcpSegment } from '../datapath/packets.ts'
 import { CLIENT, onlyOne, PEER, ScriptedConnection } from './scripted-connection.ts'
@@ -31,6 +32,16 @@ describe('nobody is strict about the windows', () => {
       expect(talk.gateway.drops()).toEqual({ 'tcp-reset': 1 })
       talk.gateway.check()
     })
+
+  it('a helper reads what is beyond them, too', async () => {
+    const d = await start(failing('FAIL'), { tcp: { liberal: true, pickup: false } })
+    for (let n = 0; n < 200; n++) {
+      d.server.text += `${'x'.repeat(998)}\r\n`
+      d.say(d.server, d.server.text.length - 1000, d.server.text.length)
+    }
+    expect(d.client.received).toBe(d.server.text)
+    expect(d.gateway.counter('helped')).toBe(1)
+  })
 
   it('of other flows than the rule’s it is as ever', async () => {
     const options = { filter: rules('allow out liberal tcp port 443') }

@@ -10,7 +10,16 @@
 // A datagram needs no stream, so of a helper without a state nothing is kept of its connections.
 // Owner: this thread; lost if it dies.
 
-import { baseOf, CONN, CONN_SHIFT, GUARDED, HELPED, UNREAD_MASK } from '../../conntrack/connection-table.ts'
+import {
+  baseOf,
+  CONN,
+  CONN_SHIFT,
+  ENDED_BY_RESET,
+  GUARDED,
+  HELPED,
+  READS_LINES,
+  UNREAD_MASK,
+} from '../../conntrack/connection-table.ts'
 import { cold, connections, hot, protocolOf } from '../../conntrack/connections.shard.ts'
 import { endMaster } from '../../conntrack/expectations.shard.ts'
 import { acknowledgedBy, sentBy } from '../../conntrack/tcp-window.shard.ts'
@@ -251,7 +260,8 @@ export function restartHelp(row: Row): void {
   beginGoneAnew(row)
   cold.helper[row] = 0
   const base = row << CONN_SHIFT
-  hot[base + STATE] = (hot[base + STATE]! & ~(HELPED | GUARDED | UNREAD_MASK)) | helpBits(row)
+  const ofTheOld = HELPED | GUARDED | READS_LINES | ENDED_BY_RESET | UNREAD_MASK
+  hot[base + STATE] = (hot[base + STATE]! & ~ofTheOld) | helpBits(row)
   beginHelp(row)
   named = 0
 }

@@ -121,7 +121,8 @@ function openAnew(i: number, length: number): Verdict {
 function segment(i: number): Verdict {
   const row = rowOf(REF[i]!)
   // Its number is a new connection's, if it comes to one.
-  if (isNotedSyn()) return leave(i)
+  // Data in it would go on unread: without, its sender tries again.
+  if (isNotedSyn()) return hasBytes(i) && guardedAddress(row, directionOf(REF[i]!)) !== 0 ? HELPER_WINDOW : leave(i)
   if (KIND[i] !== FLOW) return fragment(i)
   if (isSyn(i)) return syn(i)
   const helped = helpedConnectionOf(row)
@@ -134,9 +135,11 @@ function syn(i: number): Verdict {
   const row = rowOf(REF[i]!)
   const at = L4[i]!
   if (!isRead(row) && helpedConnectionOf(row) === undefined) return adjust(i)
+  const answersNothing = directionOf(REF[i]!) === 1 && (tcp.flags(mem, at) & tcp.ACK) === 0
+  // Anybody may say that the other end opens, too, with data that would end the help.
+  if (hasBytes(i) && (!isBelieved() || answersNothing)) return HELPER_WINDOW
   if (isBelieved()) return readSyn(i)
   // A late copy, or a forged one, changes nothing.
-  if (END[i]! > at + tcp.headerLen(mem, at)) return HELPER_WINDOW
   if ((tcp.flags(mem, at) & tcp.ACK) !== 0) adjustAcknowledgement(i)
   return passOn(i)
 }
@@ -147,7 +150,7 @@ function readSyn(i: number): Verdict {
   const at = L4[i]!
   const mss = tcp.mss(mem, at)
   if (mss !== 0) noteSegmentSize(row, opposite(directionOf(REF[i]!)), mss)
-  if (END[i]! > at + tcp.headerLen(mem, at)) cutOff(row, 'data-in-syn')
+  if (hasBytes(i)) cutOff(row, 'data-in-syn')
   return isRead(row) ? passOn(i) : unreadSegment(i)
 }
 
@@ -177,12 +180,13 @@ function ofStreams(i: number, helped: HelpedConnection): Verdict {
   const stream = helped.streams[direction]
   const at = L4[i]!
   const flags = tcp.flags(mem, at)
+  const isGenuine = isBelieved()
   if ((flags & tcp.ACK) !== 0) {
-    acknowledge(helped, opposite(direction), tcp.ack(mem, at))
+    if (isGenuine) acknowledge(helped, opposite(direction), tcp.ack(mem, at))
     adjustAcknowledgement(i)
   }
   const gone = (flags & tcp.RST) === 0 ? throughStream(i, helped) : outsideStream(i)
-  if (gone !== QUEUED) stream.acknowledged = tcp.ack(mem, at)
+  if (gone !== QUEUED && isGenuine) stream.acknowledged = tcp.ack(mem, at)
   noteHeld(helped, direction)
   return gone
 }
@@ -228,7 +232,7 @@ function throughStream(i: number, helped: HelpedConnection): Verdict {
 
   const doneBefore = stream.done
   const nextBefore = stream.next
-  if (hasFin) stream.noteFin(end)
+  if (hasFin && isBelieved()) stream.noteFin(end)
   const isNew = length > 0 && stream.append(bytes, payload, seq, length)
   if (isNew || (hasFin && stream.ended)) {
     const verdict = read(helped, direction)
@@ -299,10 +303,8 @@ function outsideStream(i: number): Verdict {
   const row = rowOf(REF[i]!)
   if (!isRead(row)) return unreadSegment(i)
   const direction = directionOf(REF[i]!)
-  const at = L4[i]!
-  const hasBytes = END[i]! > at + tcp.headerLen(mem, at)
-  if (!hasBytes || guardedAddress(row, direction) === 0) return passOn(i)
-  return sendWithoutBytes(i, toReceiver(row, direction, tcp.seq(mem, at)))
+  if (!hasBytes(i) || guardedAddress(row, direction) === 0) return passOn(i)
+  return sendWithoutBytes(i, toReceiver(row, direction, tcp.seq(mem, L4[i]!)))
 }
 
 // --- without a stream ---
@@ -321,7 +323,7 @@ function adjust(i: number): Verdict {
   const length = END[i]! - at - tcp.headerLen(mem, at)
   if (length > 0 && touchesEdit(row, direction, seq, (seq + length) | 0)) return EDIT_LOST
   if ((tcp.flags(mem, at) & tcp.ACK) !== 0) {
-    endEdits(row, opposite(direction), tcp.ack(mem, at))
+    if (isBelieved()) endEdits(row, opposite(direction), tcp.ack(mem, at))
     adjustAcknowledgement(i)
   }
   // The original of a rewritten line, sent again although it has arrived: its receiver acknowledges it once more.
@@ -348,6 +350,8 @@ function unreadSegment(i: number): Verdict {
   endByReset(row, direction, toReceiver(row, direction, goneEnd(row) ?? seq), whyUnread(row))
   return HELPER_FAILED
 }
+
+const hasBytes = (i: number): boolean => END[i]! > L4[i]! + tcp.headerLen(mem, L4[i]!)
 
 /** A SYN opens the connection anew. */
 const isSyn = (i: number): boolean => KIND[i] === FLOW && (tcp.flags(mem, L4[i]!) & tcp.SYN) !== 0

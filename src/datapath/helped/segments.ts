@@ -4,6 +4,7 @@
 // A new segment has a checksum of its own, unless the link will compute it (virtio-net's NEEDS_CHECKSUM stays, with the
 // sum of the new pseudo-header); a super-packet stays one if it still is more than a segment. Owner: this thread.
 
+import { isBelieved } from '../../conntrack/tcp.shard.ts'
 import type { Verdict } from '../../conntrack/terms.ts'
 import { ACCEPT, directionOf, HANDED_OVER, opposite, rowOf } from '../../conntrack/terms.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
@@ -34,7 +35,7 @@ const MOST_SEGMENTS = 64
 
 /**
  * Adjusts what packet i acknowledges of the other direction: the number, and the SACK blocks (RFC 2018). Notes what its
- * sender has, in its own numbering.
+ * sender has, in its own numbering, if that can be believed.
  */
 export function adjustAcknowledgement(i: number): void {
   const row = rowOf(REF[i]!)
@@ -42,7 +43,7 @@ export function adjustAcknowledgement(i: number): void {
   const at = L4[i]!
   const partial = virtio.needsChecksum(mem, AT[i]!)
   const ack = tcp.ack(mem, at)
-  noteAcknowledged(row, acknowledged, ack)
+  if (isBelieved()) noteAcknowledged(row, acknowledged, ack)
   const adjusted = toSender(row, acknowledged, ack)
   if (adjusted !== ack) tcp.changeAck(mem, at, adjusted, partial)
   if (tcp.headerLen(mem, at) === tcp.MIN_HEADER_LEN) return
@@ -75,7 +76,7 @@ export function passOn(i: number): Verdict {
   const flags = tcp.flags(mem, at)
   const length = END[i]! - at - tcp.headerLen(mem, at)
   const verdict = leave(i)
-  if (hasGone(verdict) && (flags & (tcp.RST | tcp.SYN)) === 0)
+  if (hasGone(verdict) && isBelieved() && (flags & (tcp.RST | tcp.SYN)) === 0)
     noteSent(row, direction, adjusted, (adjusted + length + ((flags & tcp.FIN) === 0 ? 0 : 1)) | 0)
   return verdict
 }

@@ -139,8 +139,12 @@ export class Stream {
     return this.hasFin && this.finAt === this.next
   }
 
+  /**
+   * A FIN that is within the windows. The last one counts, since one before may have been made up; and a sender that
+   * has gone on behind it has not ended there.
+   */
   noteFin(at: number): void {
-    if (this.hasFin) return
+    if (before(at, this.next)) return
     this.hasFin = true
     this.finAt = at
   }

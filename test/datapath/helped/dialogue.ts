@@ -131,6 +131,8 @@ export interface DialogueOptions extends GatewayOptions {
   readonly serverIsn?: number
   readonly serverPort?: number
   readonly mss?: number
+  /** False: the test shakes hands itself, by open(), answer() and acknowledge(). */
+  readonly handshake?: boolean
 }
 
 const mssOption = (mss: number): Uint8Array => Uint8Array.of(tcp.OPTION_MSS, 4, mss >> 8, mss & 255)
@@ -138,8 +140,8 @@ const mssOption = (mss: number): Uint8Array => Uint8Array.of(tcp.OPTION_MSS, 4, 
 /** An inside and an outside host, one the client and one the server; the handshake is done. */
 export class Dialogue<B extends Box = Gateway> {
   readonly gateway: B
-  readonly client: End
-  readonly server: End
+  client: End
+  server: End
   readonly serverPort: number
   readonly clientPort: number
   readonly #way: 'out' | 'in' | 'hairpin'
@@ -166,17 +168,31 @@ export class Dialogue<B extends Box = Gateway> {
     this.#seenServer = { address: way === 'out' ? SERVER : EXTERNAL, port: serverPort }
     this.#insideHost = options.insideHost ?? HOST
     this.#synOptions = mssOption(options.mss ?? 1460)
-    this.#shakeHands()
+    if (options.handshake === false) return
+    this.open()
+    for (const segment of this.answer()) this.client.take(segment)
+    this.say(this.client, 0, 0)
   }
 
-  #shakeHands(): void {
+  /** The client's SYN. */
+  open(): void {
     const { client, server } = this
     const options = this.#synOptions
     const [syn] = this.#through(client, this.#frame(client, { seq: client.isn, ack: 0, flags: 'S', options }, ''))
     this.#seenClient = sourceOf(syn!)
     server.take(segmentOf(syn!))
-    for (const segment of this.answer()) client.take(segment)
-    this.say(client, 0, 0)
+  }
+
+  /** Both ends have forgotten the connection, and are about to open another one by the same ports. */
+  forget(clientIsn: number, serverIsn: number): void {
+    this.client = new End(clientIsn)
+    this.server = new End(serverIsn)
+  }
+
+  /** Who sends from outside, and to which endpoint of the gateway's: the client or the server, as `way` says. */
+  get outside(): { readonly from: string; readonly to: string } {
+    if (this.#way === 'in') return { from: `${SERVER}:${this.clientPort}`, to: `${EXTERNAL}:${this.serverPort}` }
+    return { from: `${SERVER}:${this.serverPort}`, to: `${this.#seenClient.address}:${this.#seenClient.port}` }
   }
 
   /** The server's SYN/ACK, once more. */
