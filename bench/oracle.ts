@@ -37,9 +37,9 @@ try {
     NLT_ORACLE_REPORTS: reportsAt,
   }
   const { status } = spawnSync('npx', ['vitest', 'run', TEST], { env, stdio: 'inherit' })
-  const right = status === 0
   const command = ['node', 'dist/bench/oracle.js', ...process.argv.slice(2)].join(' ')
-  const reports: unknown = JSON.parse(readFileSync(reportsAt, 'utf8'))
+  const reports = JSON.parse(readFileSync(reportsAt, 'utf8')) as { readonly faults: readonly unknown[] }[]
+  const right = status === 0 && reports.every(({ faults }) => faults.length === 0)
   const date = new Date().toISOString()
   const result = { date, machine: on, revision: revisionAt(process.cwd()), command, right, reports }
   mkdirSync(dirname(options.out), { recursive: true })
