@@ -62,6 +62,8 @@ export const TCP_STATE_SHIFT = 9
 export const TCP_STATE_MASK = 15 << TCP_STATE_SHIFT
 /** TCP's state out of a state word (tcp-state.ts). */
 export const stateOf = (word: number): number => (word & TCP_STATE_MASK) >> TCP_STATE_SHIFT
+/** By the side bit: the original direction comes from outside (terms.ts). */
+const FROM_OUTSIDE = 1 << 8
 /** A packet has passed in the reply direction (IPS_SEEN_REPLY). */
 export const SEEN_REPLY = 1 << 16
 /** Two-way traffic that the protocol's tracker believes (IPS_ASSURED). */
@@ -85,6 +87,12 @@ export const UNREAD_SHIFT = 26
 export const UNREAD_MASK = 15 << UNREAD_SHIFT
 /** It counts in the row of all hosts that have none in the host table (host-table.ts). */
 export const COUNTED_AS_OTHERS = 1 << 30
+
+/** True if the original direction of a connection with this state word comes from outside. */
+export const isFromOutside = (word: number): boolean => (word & FROM_OUTSIDE) !== 0
+
+/** True if somebody outside has opened the connection with this state word, and nobody inside has announced it. */
+export const isUnasked = (word: number): boolean => (word & (FROM_OUTSIDE | EXPECTED)) === FROM_OUTSIDE
 
 const COLD = {
   /** The mapping it goes by, 0 for protocols without ports. */

@@ -10,6 +10,7 @@ import {
   CONN,
   COUNTED_AS_OTHERS,
   cutConnections,
+  isUnasked,
   KEY_MASK,
   TUPLE_WORDS,
 } from './connection-table.ts'
@@ -29,6 +30,9 @@ export const {
 export const hot = connections.words
 
 const { state: STATE, generation: GENERATION } = CONN
+
+/** How many of them were opened from outside, unasked. Derived. */
+export let openedUnasked = 0
 
 /** True if the row of `ref` is live and its direction in `ref` has this tuple. */
 export function matches(ref: Ref, key: KeyWord, src: Addr, dst: Addr, ports: Ports): boolean {
@@ -60,6 +64,7 @@ export function confirm(row: Row): void {
   if (isOthers(countConnection(insideHostOf(row)))) hot[baseOf(row) + STATE]! |= COUNTED_AS_OTHERS
   fault('host counted, no connection')
   connections.commit(row)
+  if (isUnasked(hot[baseOf(row) + STATE]!)) openedUnasked++
   connectionIndex.insert(hashOf(row, 0), refOf(row, 0))
   fault('connection found by its original tuple only')
   connectionIndex.insert(hashOf(row, 1), refOf(row, 1))
@@ -75,6 +80,7 @@ export function remove(row: Row): void {
   fault('connection lost by its original tuple only')
   connectionIndex.remove(reply, refOf(row, 1))
   fault('connection lost by both tuples')
+  if (isUnasked(hot[baseOf(row) + STATE]!)) openedUnasked--
   connections.retire(row)
   fault('connection gone, its host counted')
   countDown(host, HOST.connections, asOthers)
@@ -84,8 +90,10 @@ export function remove(row: Row): void {
 export function recoverConnections(): void {
   connections.recover()
   connectionIndex.clear()
+  openedUnasked = 0
   for (let row = 1; row <= connections.highest; row++) {
     if (!connections.isLive(row)) continue
+    if (isUnasked(hot[baseOf(row) + STATE]!)) openedUnasked++
     connectionIndex.insert(hashOf(row, 0), refOf(row, 0))
     connectionIndex.insert(hashOf(row, 1), refOf(row, 1))
   }

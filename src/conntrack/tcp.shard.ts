@@ -30,7 +30,6 @@ import {
 } from './connection-table.ts'
 import { hot, originOf, windows } from './connections.shard.ts'
 import { fault } from './fault-points.ts'
-import { dequeue } from './queues.shard.ts'
 import {
   answersNotedAck,
   answersNotedSyn,
@@ -341,9 +340,8 @@ function change(base: Base, direction: Direction, state: number): void {
   hot[base + TIMEOUT] = tcpTimeoutOf(base)
 }
 
-/** The first packet in the reply direction has come: the connection is no longer one that may be recycled. */
+/** The first packet in the reply direction has come. */
 export function noteReply(base: Base): void {
-  dequeue(rowAt(base))
   hot[base + STATE]! |= SEEN_REPLY
   fault('reply noted')
 }
@@ -362,10 +360,4 @@ export function pickUp(row: Row): void {
   windows[base + ENDS] = (each << endShift(0)) | (each << endShift(1))
   hot[base + STATE] = (hot[base + STATE]! & ~TCP_STATE_MASK) | (tcp.ESTABLISHED << TCP_STATE_SHIFT)
   hot[base + TIMEOUT] = tcpTimeoutOf(base)
-}
-
-/** By its state word, TIME_WAIT or CLOSE: over, and kept only so that late segments find their way. */
-export function isClosed(word: number): boolean {
-  const state = stateOf(word)
-  return state === tcp.TIME_WAIT || state === tcp.CLOSE
 }

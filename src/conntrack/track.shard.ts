@@ -18,8 +18,8 @@ import { DEFAULT_TIMEOUTS, type Timeouts, tcpTimeouts } from './timeouts.ts'
 
 const { state: STATE, lastSeen: LAST_SEEN, timeout: TIMEOUT } = CONN
 const DNS = 53
-/** UDP is assured once two-way traffic has lasted longer than this many seconds. */
-const UDP_ASSURED_AFTER = 2
+/** What has no handshake is assured once two-way traffic has lasted longer than this many seconds. */
+const ASSURED_AFTER = 2
 
 let timeouts: Timeouts = DEFAULT_TIMEOUTS
 let tcpTimeout = tcpTimeouts(DEFAULT_TIMEOUTS)
@@ -87,8 +87,7 @@ function changeUdp(base: Base, direction: Direction, word: number): void {
   }
   if (!refreshes(base, direction)) return
   hot[base + LAST_SEEN] = now
-  if ((hot[base + STATE]! & SEEN_REPLY) !== 0 && now - cold.created[row]! > UDP_ASSURED_AFTER)
-    hot[base + STATE]! |= ASSURED
+  if ((hot[base + STATE]! & SEEN_REPLY) !== 0 && now - cold.created[row]! > ASSURED_AFTER) hot[base + STATE]! |= ASSURED
 }
 
 /** A sender outside keeps alive only what the inside end has answered (RFC 4787 REQ-6 and its security note). */
@@ -105,5 +104,16 @@ export function trackOther(base: Base, direction: Direction, protocol: ProtocolN
     if (protocol === PROTO_GRE) hot[base + TIMEOUT] = timeouts.greStream
   }
   if (refreshes(base, direction)) hot[base + LAST_SEEN] = now
+  if ((hot[base + STATE]! & (SEEN_REPLY | ASSURED)) === SEEN_REPLY) assureTunnel(base, protocol)
   return ACCEPT
+}
+
+/**
+ * A tunnel without ports is in use as UDP is. (Linux assures GRE at its first answer and the others never, so that it
+ * may end an ESP tunnel in use to make room.) A ping is not: each of its queries stands for itself. What other
+ * protocols have here is fragments, which show no state.
+ */
+function assureTunnel(base: Base, protocol: ProtocolNumber): void {
+  if (protocol === PROTO_ICMP || protocol === PROTO_TCP || protocol === PROTO_UDP) return
+  if (now - cold.created[rowAt(base)]! > ASSURED_AFTER) hot[base + STATE]! |= ASSURED
 }

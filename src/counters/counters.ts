@@ -122,6 +122,9 @@ export const METRICS = {
   connectionsRecycled: counter('connections_recycled', 'Connections ended early to make room, by what they were', [
     { state: 'closed' },
     { state: 'unreplied' },
+    { state: 'unassured' },
+    { state: 'half-closed' },
+    { state: 'renewable' },
   ]),
   mappings: gauge('mappings', 'Inside endpoints that hold an external endpoint now', PROTOCOLS),
   permissions: gauge('permissions', 'Remote addresses that may send to a mapping now'),

@@ -21,11 +21,12 @@ import { nowMs, setClock } from '../memory/clock.ts'
 import { attachRandom } from '../memory/random.ts'
 import { Region } from '../memory/region.ts'
 import { attachHashKey } from '../memory/siphash.ts'
-import { attachBindings, followExternals, queuesFor, sweep } from '../nat/bindings.shard.ts'
+import { attachBindings, followExternals, sweep } from '../nat/bindings.shard.ts'
 import { attachExistingMappings } from '../nat/existing-mappings.shard.ts'
 import { attachExpected } from '../nat/expected.shard.ts'
 import { Externals } from '../nat/externals.ts'
 import { attachFilter } from '../nat/filter.shard.ts'
+import { attachFreeableMappings } from '../nat/freeable-mappings.shard.ts'
 import { attachOpening } from '../nat/opening.shard.ts'
 import { attachPortForwards } from '../nat/port-forwards.shard.ts'
 import { attachPorts, endQuarantine } from '../nat/ports.shard.ts'
@@ -81,7 +82,8 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   externals = new Externals(new Region(memory.externals), settings.externals)
   attachHashKey(settings.hashKey[0], settings.hashKey[1])
   attachRandom(settings.shard, settings.epoch)
-  attachQueues(queuesFor(settings.externals.capacity))
+  attachQueues()
+  attachFreeableMappings(externals)
   attachTimeouts(settings.timeouts)
   attachWindows(settings.tcp.liberal)
   attachAdmission(settings.tcp.pickup)

@@ -8,7 +8,7 @@
 //
 // A function that makes a connection returns its row; 0 if there is none, and refusal.ts says why.
 
-import { baseOf, CONN, EXPECTED, HELPED, SEEN_REPLY } from '../conntrack/connection-table.ts'
+import { baseOf, CONN, EXPECTED, HELPED, isUnasked, SEEN_REPLY } from '../conntrack/connection-table.ts'
 import {
   cold,
   confirm,
@@ -31,7 +31,6 @@ import { MAPPING } from '../conntrack/mapping-table.ts'
 import {
   endMapping,
   externalOf,
-  externalPortOf,
   hasEnded,
   mapping,
   mappingBase,
@@ -39,19 +38,7 @@ import {
   removeMapping,
 } from '../conntrack/mappings.shard.ts'
 import { permissions, permit, withdraw } from '../conntrack/permissions.shard.ts'
-import {
-  CLOSED_OTHERS,
-  closedQueue,
-  dequeue,
-  enqueue,
-  isClosedQueue,
-  oldest,
-  type Queue,
-  queueCount,
-  queueOf,
-  UNREPLIED_OTHERS,
-  unrepliedQueue,
-} from '../conntrack/queues.shard.ts'
+import { dequeue, enqueue, NO_QUEUE, queueFor, queueOf } from '../conntrack/queues.shard.ts'
 import { beginWindows } from '../conntrack/tcp-window.shard.ts'
 import type { KeyWord } from '../conntrack/terms.ts'
 import { dstPortIn, hashTuple, INSIDE, invertPorts, protocolIn, rowOf, sideIn, srcPortIn } from '../conntrack/terms.ts'
@@ -62,20 +49,30 @@ import { counters } from '../counters/own-counters.shard.ts'
 import type { Entry, Row } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
 import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
-import { ntohs } from '../wire/address.ts'
 import { addDeltas, delta32 } from '../wire/checksum.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import { hasPseudoHeader } from '../wire/portless.ts'
 import { followLeases } from './blocks.shard.ts'
-import { type Externals, spaceOf, VACANT } from './externals.ts'
+import { type Externals, VACANT } from './externals.ts'
 import { fault } from './fault-points.ts'
 import { isLiberal } from './filter.shard.ts'
+import {
+  classify,
+  firstConnectionOf,
+  followQueue,
+  joinMapping,
+  leaveMapping,
+  portIndexOf,
+} from './freeable-mappings.shard.ts'
 import { freePort, intendToFree } from './ports.shard.ts'
+import { hasRoom, mappingToRecycle, recycledAs, rowToRecycle } from './recycling.shard.ts'
 import { refuse } from './refusal.ts'
 import { DEFAULT_NAT, dependsOnPort, type NatSettings } from './settings.ts'
 
 const TABLE_FULL = DROP['table-full']
 const NO_MAPPING = DROP['no-mapping']
+/** Connections ended for one new port at most, each in the time of the same packet. */
+const MOST_RECYCLED = 64
 /** What one less in the time-to-live byte adds to the header's checksum, as loaded. */
 const TTL_DELTA = 0xfffe
 
@@ -163,7 +160,7 @@ export function makeConnection(made: NewConnection): Row {
   // Held before anything is recycled, or its last connection's end could take the mapping away under our hands.
   if (bound !== 0) holdMapping(bound, holder)
   fault('mapping held')
-  if (connections.full && !recycleRow()) {
+  if (!makeRoomForRow(isUnasked(key | flags))) {
     if (bound !== 0) releaseMapping(bound, holder)
     return refuse(TABLE_FULL)
   }
@@ -209,7 +206,8 @@ export function makeConnection(made: NewConnection): Row {
   fault('connection without permission')
   if (isFromInside) permitRemote(row)
   fault('connection in no queue')
-  enqueue(row, unrepliedQueueOf(row))
+  joinMapping(row)
+  requeue(row)
   fault('connection inserted, not counted')
   counters[CELL.connections + protocolCell(protocol)]! += 1
   counters[CELL.connectionsInserted + protocolCell(protocol)]! += 1
@@ -251,22 +249,14 @@ export function onReplySeen(row: Row): void {
   permitRemote(row)
 }
 
-/** A closed connection may be recycled. */
-export function onClosed(row: Row): void {
-  if (isClosedQueue(queueOf(row))) return
-  enqueue(row, closedQueueOf(row))
-}
-
-/** The queue of a closed connection: that of the address whose port its end frees at once, if there is one. */
-export function closedQueueOf(row: Row): Queue {
-  const bound: Row = cold.mapping[row]!
-  return bound === 0 ? CLOSED_OTHERS : closedQueue(externalOf(bound))
-}
-
-export function unrepliedQueueOf(row: Row): Queue {
-  const bound: Row = cold.mapping[row]!
-  if (bound === 0 || protocolOf(row) !== PROTO_TCP) return UNREPLIED_OTHERS
-  return unrepliedQueue(externalOf(bound))
+/** The connection stands in the queue that its state word asks for: whether, and when, it may be recycled. */
+export function requeue(row: Row): void {
+  const from = queueOf(row)
+  const to = queueFor(stateWordOf(baseOf(row)), cold.mapping[row]!)
+  if (from === to) return
+  if (to === NO_QUEUE) dequeue(row)
+  else enqueue(row, to)
+  followQueue(row, from, to)
 }
 
 let helpBits: (row: Row) => number = () => 0
@@ -295,7 +285,10 @@ export function endConnection(row: Row): void {
   // Its helper may have left it before.
   else if (expectCount() > 0) endMaster(row, generationOf(row))
   flowEnd(row)
+  const queue = queueOf(row)
   dequeue(row)
+  followQueue(row, queue, NO_QUEUE)
+  leaveMapping(row)
   fault('connection out of its queue')
   remove(row)
   fault('connection ended, permission left')
@@ -322,6 +315,7 @@ export function holdMapping(bound: Row, holder: boolean): void {
   const base = mappingBase(bound)
   mapping[base + MAPPING.rows]! += 1
   if (holder) mapping[base + MAPPING.holders]! += 1
+  if (mappingProtocol(bound) === PROTO_TCP) classify(bound)
 }
 
 function releaseMapping(bound: Row, holder: boolean): void {
@@ -331,10 +325,10 @@ function releaseMapping(bound: Row, holder: boolean): void {
   if (holder) mapping[base + MAPPING.holders]! -= 1
   fault('mapping released')
   if (mapping[base + MAPPING.holders] === 0) endMapping(bound)
-  if (rows > 0) return
   const protocol = mappingProtocol(bound)
-  // Also if the entry has another address by now: the words are the entry's.
-  const port = externals.portIndex(externalOf(bound), spaceOf(protocol), ntohs(externalPortOf(bound)))
+  if (protocol === PROTO_TCP) classify(bound)
+  if (rows > 0) return
+  const port = portIndexOf(bound)
   intendToFree(port)
   const host = removeMapping(bound)
   fault('mapping gone, port left')
@@ -342,30 +336,22 @@ function releaseMapping(bound: Row, holder: boolean): void {
   freePort(port, host)
 }
 
-const RECYCLABLE = [
-  [closedQueue, CLOSED_OTHERS],
-  [unrepliedQueue, UNREPLIED_OTHERS],
-] as const
+/** True if there is a row for a connection, opened unasked from outside or not; recycling may have freed one. */
+export const makeRoomForRow = (unasked: boolean): boolean => hasRoom(unasked) || recycle(rowToRecycle(unasked))
 
-/** True if there is a free row for a connection, or recycling has freed one. */
-export const makeRoomForRow = (): boolean => !connections.full || recycleRow()
-
-/** Makes room in the table: the oldest closed connection goes, else the oldest that nobody has answered. */
-function recycleRow(): boolean {
-  for (const [kind, others] of RECYCLABLE) {
-    for (const entry of active) if (recycle(oldest(kind(entry)))) return true
-    if (recycle(oldest(others))) return true
+/** Frees a TCP port of an address by the end of all connections of a mapping, if there is one without a live one. */
+export function recyclePort(entry: Entry): boolean {
+  const bound = mappingToRecycle(entry)
+  for (let ended = 0; ended < MOST_RECYCLED && bound !== 0; ended++) {
+    recycle(firstConnectionOf(bound))
+    if (firstConnectionOf(bound) === 0) return true
   }
   return false
 }
 
-/** Frees a TCP port of an address in the same order. */
-export const recyclePort = (entry: Entry): boolean =>
-  recycle(oldest(closedQueue(entry))) || recycle(oldest(unrepliedQueue(entry)))
-
 function recycle(row: Row): boolean {
   if (row === 0) return false
-  counters[CELL.connectionsRecycled + (isClosedQueue(queueOf(row)) ? 0 : 1)]! += 1
+  counters[CELL.connectionsRecycled + recycledAs(row)]! += 1
   endConnection(row)
   return true
 }
@@ -395,6 +381,3 @@ function endWhere(over: (row: Row) => boolean): void {
     fault('connection of a lost address ended')
   }
 }
-
-/** How many queues the tables of this many addresses need. */
-export const queuesFor = (addresses: number): number => queueCount(addresses)

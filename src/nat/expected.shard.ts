@@ -234,7 +234,7 @@ function mappingFor(at: PortIndex, protocol: ProtocolNumber, inside: Addr, insid
     const isItsOwn = insideAddressOf(there) === inside && insidePortOf(there) === insidePort
     return isItsOwn ? there : refuse(DROP['no-mapping'])
   }
-  if (!makeRoomForRow()) return refuse(DROP['table-full'])
+  if (!makeRoomForRow(false)) return refuse(DROP['table-full'])
   if (mappings.full) return refuse(DROP['no-port'])
   if (!mayTakePort(inside)) return refuse(DROP['host-limit'])
   if (!takeReserved(at)) return refuse(DROP['no-mapping'])

@@ -68,7 +68,7 @@ const NOT_TRANSLATED = DROP['protocol-not-translated']
 const TABLE_FULL = DROP['table-full']
 /** Keeps the pairing of inside and external addresses apart from other uses of the hash. */
 const PAIRING = 0x500
-/** Closed or unreplied connections ended for one new port before giving up: their mapping may serve others still. */
+/** Ports recycled for one new mapping before giving up: another shard's reservation may take each that is freed. */
 const RECYCLE_TRIES = 8
 
 let externals: Externals
@@ -234,7 +234,7 @@ function makeMapping(protocol: ProtocolNumber, src: Addr, port: Port, remote: Ad
   if (!mayTakePort(src)) return refuse(HOST_LIMIT)
   const space = spaceOf(protocol)
   // A mapping lives by its connections: without a free row for a connection, a port would be of no use.
-  if (!makeRoomForRow()) return refuse(TABLE_FULL)
+  if (!makeRoomForRow(false)) return refuse(TABLE_FULL)
   const wanted = ntohs(port)
   let taken = mappings.full ? -1 : takeNamed(protocol, src, port, entry)
   if (taken < 0) taken = takeUnnamed(entry, space, wanted)

@@ -29,25 +29,25 @@ import {
   recoverMappingRows,
 } from '../conntrack/mappings.shard.ts'
 import { permissions, recoverPermissions } from '../conntrack/permissions.shard.ts'
-import { enqueue, forgetQueue, type Queue } from '../conntrack/queues.shard.ts'
-import { isClosed } from '../conntrack/tcp.shard.ts'
+import {
+  CLOSED,
+  forgetQueue,
+  HALF_CLOSED,
+  kindOf,
+  type Queue,
+  queueFor,
+  RENEWABLE,
+  UNASSURED,
+} from '../conntrack/queues.shard.ts'
 import { timeoutOf } from '../conntrack/track.shard.ts'
 import { CELL, protocolCell } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import type { Row, Seconds } from '../memory/brand.ts'
 import { ntohs } from '../wire/address.ts'
-import { PROTO_TCP } from '../wire/ipv4.ts'
-import {
-  closedQueueOf,
-  hasReply,
-  hasSent,
-  holdMapping,
-  holds,
-  permitRemote,
-  unrepliedQueueOf,
-} from './bindings.shard.ts'
+import { hasSent, holdMapping, holds, permitRemote, requeue } from './bindings.shard.ts'
 import { type Externals, spaceOf } from './externals.ts'
 import { fault } from './fault-points.ts'
+import { joinMapping } from './freeable-mappings.shard.ts'
 import { intendToFree, recoverPorts } from './ports.shard.ts'
 import { recoverEdits } from './sequence-edits.shard.ts'
 
@@ -58,8 +58,10 @@ export function recover(externals: Externals): void {
   recoverEdits()
   fault('rows recovered')
   countConnections()
-  queueUp(liveRows().filter(isClosedTcp), lastSeenOf, closedQueueOf)
-  queueUp(liveRows().filter(isUnreplied), createdOf, unrepliedQueueOf)
+  queueUp(CLOSED, lastSeenOf)
+  queueUp(HALF_CLOSED, lastSeenOf)
+  queueUp(RENEWABLE, lastSeenOf)
+  queueUp(UNASSURED, createdOf)
   recoverPorts(recoverMappings(externals))
   recoverHosts()
   counters[CELL.permissions] = permissions.used
@@ -79,6 +81,7 @@ function countConnections(): void {
     if (!connections.isLive(row)) continue
     const bound: Row = cold.mapping[row]!
     if (bound !== 0) holdMapping(bound, holds(row))
+    joinMapping(row)
     hot[baseOf(row) + CONN.timeout] = timeoutOf(row)
     forgetQueue(row)
     cold.permission[row] = 0
@@ -98,18 +101,16 @@ function correctCounts(cell: number, live: number): void {
   counters[CELL.connectionsExpired + cell] = Math.max(begun - live, ended)
 }
 
-const isClosedTcp = (row: Row): boolean => protocolOf(row) === PROTO_TCP && isClosed(hot[baseOf(row) + CONN.state]!)
-const isUnreplied = (row: Row): boolean => !hasReply(row) && !isClosedTcp(row)
 const lastSeenOf = (row: Row): Seconds => hot[baseOf(row) + CONN.lastSeen]!
 const createdOf = (row: Row): Seconds => cold.created[row]!
 
-/** In the order of a time, as they would have come; rows of one second in that of their numbers. */
-function queueUp(rows: Float64Array, timeOf: (row: Row) => Seconds, queueOf: (row: Row) => Queue): void {
+/** Those of one kind, in the order of a time, as they would have come; rows of one second in that of their numbers. */
+function queueUp(kind: Queue, timeOf: (row: Row) => Seconds): void {
+  const rows = liveRows().filter((row) => kindOf(queueFor(hot[baseOf(row) + CONN.state]!, cold.mapping[row]!)) === kind)
   // Second and row in one exact number: sorting those takes a tenth of the time that a comparing function does.
   const range = connections.capacity + 1
   for (const key of rows.map((row) => timeOf(row) * range + row).sort()) {
-    const row = key % range
-    enqueue(row, queueOf(row))
+    requeue(key % range)
   }
 }
 

@@ -2,10 +2,11 @@
 
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { ASSURED, EXPECTED, SEEN_REPLY, TCP_STATE_SHIFT } from '../../src/conntrack/connection-table.ts'
+import { TCP_STATES, type TcpState } from '../../src/conntrack/tcp-state.ts'
 import { type AttachedTables, attachTables } from './attached-tables.ts'
 
 const CAPACITY = 12
-const EXTERNALS = 2
 
 let queues: AttachedTables['queues']
 let windows: AttachedTables['connections']['windows']
@@ -21,26 +22,54 @@ function rowsIn(queue: number): number[] {
   return rows
 }
 
-describe('the queues of recyclable connections', () => {
-  it('have numbers of their own: closed and unreplied for each external address, one for all others', () => {
-    const numbers = [0, 1].flatMap((external) => [queues.closedQueue(external), queues.unrepliedQueue(external)])
-    expect(new Set([...numbers, queues.UNREPLIED_OTHERS, queues.CLOSED_OTHERS, 0]).size).toBe(7)
-    expect(Math.max(...numbers)).toBeLessThan(queues.queueCount(EXTERNALS))
-  })
+const TCP = 6
+const UDP = 17
+const FROM_OUTSIDE = 1 << 8
+const word = (protocol: number, state: TcpState = 'NONE', flags = 0): number =>
+  protocol | (TCP_STATES.indexOf(state) << TCP_STATE_SHIFT) | flags
 
-  it('say which of them hold closed connections; no queue is none of them', () => {
-    expect([0, 1].map((external) => queues.isClosedQueue(queues.closedQueue(external)))).toEqual([true, true])
-    expect([0, 1].map((external) => queues.isClosedQueue(queues.unrepliedQueue(external)))).toEqual([false, false])
-    expect(queues.isClosedQueue(queues.UNREPLIED_OTHERS)).toBe(false)
-    expect(queues.isClosedQueue(queues.CLOSED_OTHERS)).toBe(true)
-    expect(queues.isClosedQueue(0)).toBe(false)
+describe('the queues of recyclable connections', () => {
+  const belong = [
+    // a connection                                     its queue
+    ['UDP without an answer', word(UDP), 'unassured'],
+    ['UDP that was answered once', word(UDP, 'NONE', SEEN_REPLY), 'unassured'],
+    ['assured UDP', word(UDP, 'NONE', SEEN_REPLY | ASSURED), 'none'],
+    ['a SYN', word(TCP, 'SYN_SENT'), 'unassured'],
+    ['a SYN from either end', word(TCP, 'SYN_SENT2', SEEN_REPLY), 'unassured'],
+    ['a SYN/ACK that nobody has acknowledged', word(TCP, 'SYN_RECV', SEEN_REPLY), 'unassured'],
+    ['a handshake that ends by a FIN', word(TCP, 'FIN_WAIT', SEEN_REPLY), 'unassured'],
+    ['one picked up, without an answer', word(TCP, 'ESTABLISHED'), 'unassured'],
+    ['an established one', word(TCP, 'ESTABLISHED', SEEN_REPLY | ASSURED), 'none'],
+    ['one that an end has closed', word(TCP, 'FIN_WAIT', SEEN_REPLY | ASSURED), 'half-closed'],
+    ['the same, acknowledged', word(TCP, 'CLOSE_WAIT', SEEN_REPLY | ASSURED), 'half-closed'],
+    ['one that both have closed', word(TCP, 'LAST_ACK', SEEN_REPLY | ASSURED), 'closed'],
+    ['the same, acknowledged by both', word(TCP, 'TIME_WAIT', SEEN_REPLY | ASSURED), 'closed'],
+    ['one that was reset', word(TCP, 'CLOSE', SEEN_REPLY | ASSURED), 'closed'],
+    ['one that was reset while it opened', word(TCP, 'CLOSE', SEEN_REPLY), 'closed'],
+  ] as const
+  for (const [what, of, kind] of belong)
+    it(`${what}: ${kind}; from outside in a queue beside it, unless it was announced`, () => {
+      const number = { none: 0, closed: queues.CLOSED, unassured: queues.UNASSURED, 'half-closed': queues.HALF_CLOSED }
+      const mapping = 1
+      expect(queues.queueFor(of, mapping)).toBe(number[kind])
+      expect(queues.queueFor(of | FROM_OUTSIDE | EXPECTED, mapping)).toBe(number[kind])
+      const outside = kind === 'none' ? 0 : number[kind] + queues.FROM_OUTSIDE
+      expect(queues.queueFor(of | FROM_OUTSIDE, mapping)).toBe(outside)
+      expect(queues.kindOf(outside)).toBe(number[kind])
+    })
+
+  it('assured UDP from outside, without a mapping: renewable; from inside, or announced, or of TCP: none', () => {
+    const of = word(UDP, 'NONE', SEEN_REPLY | ASSURED)
+    expect(queues.queueFor(of | FROM_OUTSIDE, 0)).toBe(queues.RENEWABLE + queues.FROM_OUTSIDE)
+    expect([of, of | FROM_OUTSIDE | EXPECTED].map((each) => queues.queueFor(each, 0))).toEqual([0, 0])
+    expect(queues.queueFor(word(TCP, 'ESTABLISHED', SEEN_REPLY | ASSURED | FROM_OUTSIDE), 0)).toBe(0)
   })
 
   it('equal arrays under random enqueue and dequeue; a row is in one at most', () => {
     const step = fc.record({ row: fc.integer({ min: 1, max: CAPACITY }), queue: fc.nat(5) })
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        queues.attachQueues(queues.queueCount(EXTERNALS))
+        queues.attachQueues()
         windows.fill(0)
         const model: number[][] = Array.from({ length: 6 }, () => [])
         for (const { row, queue } of steps) {
@@ -50,7 +79,10 @@ describe('the queues of recyclable connections', () => {
             queues.enqueue(row, queue)
             model[queue]!.push(row)
           }
-          for (let each = 1; each < 6; each++) expect(rowsIn(each)).toEqual(model[each])
+          for (let each = 1; each < 6; each++) {
+            expect(rowsIn(each)).toEqual(model[each])
+            expect(queues.lengthOf(each)).toBe(model[each]!.length)
+          }
         }
       }),
     )

@@ -16,6 +16,7 @@ type Counter = (key: keyof typeof CELL, cell?: number) => number
 
 const PORTS = 65536
 const TCP = 6
+const UDP = 17
 const CELLS = [0, 1, 2, 3]
 
 /** What doesn't fit together, in words; empty as it should be. */
@@ -30,6 +31,7 @@ export function inconsistencies(tables: Tables, counter: Counter, shard = 0): st
     ...portFaults(tables, mappings, counter, shard),
     ...blockFaults(tables, counter, shard),
     ...queueFaults(tables, live),
+    ...freeableFaults(tables, mappings, live),
     ...gaugeFaults(live, mappings, counter),
     ...hostFaults(tables, live, mappings, shard),
   ]
@@ -199,26 +201,87 @@ function mappedPorts(externals: Tables['externals']): number[] {
   return taken
 }
 
-function queueFaults({ connections: { windows }, queues, externals }: Tables, live: readonly Connection[]): string[] {
+const CLOSED_STATES = ['LAST_ACK', 'TIME_WAIT', 'CLOSE']
+const HALF_CLOSED_STATES = ['FIN_WAIT', 'CLOSE_WAIT']
+
+/** The kind of queue that a connection should be in. */
+function kindOf(connection: Connection): 'none' | 'closed' | 'unassured' | 'half-closed' | 'renewable' {
+  const { protocol, state, assured, mapping } = connection
+  if (protocol === TCP && CLOSED_STATES.includes(state)) return 'closed'
+  if (!assured) return 'unassured'
+  if (protocol === UDP && mapping === 0 && isUnasked(connection)) return 'renewable'
+  return protocol === TCP && HALF_CLOSED_STATES.includes(state) ? 'half-closed' : 'none'
+}
+
+function queueFaults({ connections, queues }: Tables, live: readonly Connection[]): string[] {
+  const { windows } = connections
   const faults: string[] = []
   const queued = new Map<number, number>()
-  for (let queue = 1; queue < queues.queueCount(externals.capacity); queue++)
+  for (let queue = 1; queue < queues.QUEUES; queue++) {
+    let length = 0
     for (let row = queues.oldest(queue), last = 0; row !== 0; last = row, row = queues.nextInQueue(row)) {
+      length++
       if (windows[row * WINDOW_WORDS + WINDOW.queuePrevious] !== last)
         faults.push(`row ${row} in queue ${queue} has a wrong predecessor`)
       if (queued.has(row)) return [...faults, `row ${row} is in two queues`]
       queued.set(row, queue)
     }
+    if (queues.lengthOf(queue) !== length) faults.push(`queue ${queue} says that ${length} rows are in it wrongly`)
+  }
   for (const connection of live) {
-    const isClosed = connection.state === 'TIME_WAIT' || connection.state === 'CLOSE'
     const queue = queued.get(connection.row) ?? 0
     if (queues.queueOf(connection.row) !== queue) faults.push(`row ${connection.row} believes itself in another queue`)
-    const kind = queue === 0 ? 'none' : queues.isClosedQueue(queue) ? 'closed' : 'unreplied'
-    const should = connection.protocol === TCP && isClosed ? 'closed' : connection.seenReply ? 'none' : 'unreplied'
+    const kinds = new Map([
+      [queues.CLOSED, 'closed'],
+      [queues.UNASSURED, 'unassured'],
+      [queues.HALF_CLOSED, 'half-closed'],
+      [queues.RENEWABLE, 'renewable'],
+    ])
+    const kind = kinds.get(queues.kindOf(queue)) ?? 'none'
+    const should = kindOf(connection)
     if (kind !== should) faults.push(`row ${connection.row} is in queue ${kind}, should be ${should}`)
+    if (queue !== 0 && (queue !== queues.kindOf(queue)) !== isUnasked(connection))
+      faults.push(`row ${connection.row} is in the queue of the other side`)
     queued.delete(connection.row)
   }
   for (const row of queued.keys()) faults.push(`dead row ${row} is in a queue`)
+  const unasked = live.filter(isUnasked).length
+  if (connections.openedUnasked !== unasked)
+    faults.push(`${connections.openedUnasked} connections opened from outside are counted, there are ${unasked}`)
+  return faults
+}
+
+/** Opened from outside, and announced by nobody inside. */
+const isUnasked = ({ origin, expected }: Connection): boolean => origin === 1 && !expected
+
+/** A TCP mapping stands among those whose port can be had as soon as none of its connections is in use any more. */
+function freeableFaults({ freeable, externals }: Tables, mappings: readonly Mapping[], live: readonly Connection[]) {
+  const faults: string[] = []
+  const classes = new Map([
+    [freeable.SOLE_CLOSED, 'sole closed'],
+    [freeable.SOLE_UNASSURED, 'sole unassured'],
+    [freeable.SEVERAL, 'several'],
+  ])
+  const listed = new Map<number, string>()
+  for (let entry = 0; entry < externals.capacity; entry++)
+    for (const [number, name] of classes)
+      for (let row = freeable.oldestFreeable(entry, number); row !== 0; row = freeable.nextFreeable(row)) {
+        if (listed.has(row)) return [...faults, `mapping ${row} is listed twice`]
+        listed.set(row, name)
+        if (mappings.find((mapping) => mapping.row === row)?.entry !== entry)
+          faults.push(`mapping ${row} is listed with another address than its own`)
+      }
+  for (const { row, protocol } of mappings) {
+    const kinds = live.filter(({ mapping }) => mapping === row).map(kindOf)
+    const isFreeable = protocol === TCP && kinds.every((kind) => kind === 'closed' || kind === 'unassured')
+    const should = isFreeable ? (kinds.length > 1 ? 'several' : `sole ${kinds[0]}`) : 'none'
+    const is = listed.get(row) ?? 'none'
+    if (is !== should) faults.push(`mapping ${row} is listed as ${is}, should be ${should}`)
+    if ((classes.get(freeable.freeableAs(row)) ?? 'none') !== is)
+      faults.push(`mapping ${row} believes itself in another class`)
+    listed.delete(row)
+  }
+  for (const row of listed.keys()) faults.push(`mapping ${row}, which is gone, is listed`)
   return faults
 }
 

@@ -21,6 +21,7 @@ import type * as Track from '../../src/conntrack/track.shard.ts'
 import { LIVE } from '../../src/memory/rows.ts'
 import type * as Blocks from '../../src/nat/blocks.shard.ts'
 import type { Externals } from '../../src/nat/externals.ts'
+import type * as Freeable from '../../src/nat/freeable-mappings.shard.ts'
 import type * as Quarantine from '../../src/nat/quarantine.shard.ts'
 import { formatAddress, swap16 } from '../../src/wire/address.ts'
 
@@ -33,6 +34,7 @@ export interface Tables {
   readonly track: typeof Track
   readonly tuple: typeof Tuple
   readonly blocks: typeof Blocks
+  readonly freeable: typeof Freeable
   readonly quarantine: typeof Quarantine
   readonly externals: Externals
   readonly hosts: HostTable
@@ -47,6 +49,7 @@ export const tablesOf = async (externals: Externals, hosts: HostTable): Promise<
   track: await import('../../src/conntrack/track.shard.ts'),
   tuple: await import('../../src/conntrack/terms.ts'),
   blocks: await import('../../src/nat/blocks.shard.ts'),
+  freeable: await import('../../src/nat/freeable-mappings.shard.ts'),
   quarantine: await import('../../src/nat/quarantine.shard.ts'),
   externals,
   hosts,

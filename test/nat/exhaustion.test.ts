@@ -1,5 +1,5 @@
-// When ports or rows run out: RFC 5508 REQ-8 and RFC 6888 REQ-11. The sender is told (ICMP 3/13); what is over or was
-// never answered makes room, the oldest first; nothing live is evicted.
+// When ports or rows run out: RFC 5508 REQ-8 and RFC 6888 REQ-11. The sender is told (ICMP 3/13); what is over or is not
+// assured makes room, the oldest first; nothing that is in use is evicted. Who goes for whom is in recycling.test.ts.
 
 import { describe, expect, it } from 'vitest'
 import { BUILTIN } from '../../src/helpers/builtin.ts'
@@ -24,6 +24,15 @@ function tcp(gateway: Gateway, port: number, upTo: 'syn' | 'established' | 'clos
   gateway.inside(tcpSegment(at(port), TO, 'A'))
   if (upTo === 'closed') gateway.outside(tcpSegment(TO, external, 'R'))
   return external
+}
+
+/** UDP from an inside port to a server that answers, so long that it is assured; its external end. */
+function assured(gateway: Gateway, ...ports: readonly number[]): string[] {
+  const externals = ports.map((port) => fromOf(gateway.inside(udp(at(port), TO))[0]!))
+  for (const external of externals) gateway.outside(udp(TO, external))
+  gateway.pass(3)
+  for (const port of ports) gateway.inside(udp(at(port), TO))
+  return externals
 }
 
 /** Inside ports of the connections that are left. */
@@ -81,11 +90,12 @@ describe('no port left', () => {
     gateway.check()
   })
 
-  it('TCP: an answered SYN is live, a connection that was closed in time goes before an older SYN', async () => {
+  it('TCP: a connection that was closed in time goes before an older SYN, an established one never', async () => {
     const gateway = await Gateway.start({ ports: ONE_BLOCK })
     for (let port = 1; port <= 64; port++) tcp(gateway, port, port === 64 ? 'closed' : port < 3 ? 'syn' : 'established')
     const [first] = connectionsOf(gateway.tables)
     gateway.outside(tcpSegment(TO, first!.reply.split(' > ')[1]!, 'SA'))
+    gateway.inside(tcpSegment(at(1), TO, 'A'))
     tcp(gateway, 100, 'established')
     expect(left(gateway)).not.toContain(64)
     tcp(gateway, 101, 'established')
@@ -95,13 +105,13 @@ describe('no port left', () => {
     gateway.check()
   })
 
-  it('TCP: ports are found behind connections that share theirs with live ones', async () => {
+  it('TCP: connections that share their port with a live one are not ended for nothing', async () => {
     const gateway = await Gateway.start({ ports: ONE_BLOCK })
     for (let port = 1; port <= 64; port++) tcp(gateway, port, 'established')
-    // Their ports are held by the established ones: ending these frees nothing.
+    // Their ports are held by the established ones.
     for (let port = 1; port <= 3; port++) gateway.inside(tcpSegment(at(port), `${SERVER}:81`, 'S'))
     expect(gateway.fate(LAN, tcpSegment(at(65), TO, 'S'))).toBe('no-port')
-    expect(gateway.counter('connections', 0)).toBe(64)
+    expect(gateway.counter('connections', 0)).toBe(67)
     gateway.check()
   })
 })
@@ -157,9 +167,10 @@ describe('no row left for a mapping', () => {
 })
 
 describe('no row left', () => {
-  it('the oldest unreplied flow makes room, an answered one never does', async () => {
+  it('the oldest flow that is not assured makes room, answered or not; an assured one never does', async () => {
     const gateway = await Gateway.start({ connections: 8 })
-    for (let port = 1; port <= 8; port++) {
+    assured(gateway, 2, 4)
+    for (const port of [1, 3, 5, 6, 7, 8]) {
       const [out] = gateway.inside(udp(at(port), TO))
       if (port % 2 === 0) gateway.outside(udp(TO, fromOf(out!)))
     }
@@ -167,26 +178,30 @@ describe('no row left', () => {
       [10, 1],
       [12, 3],
       [14, 5],
-      [16, 7],
+      [16, 6],
+      [18, 7],
+      [20, 8],
     ] as const) {
       const [out] = gateway.inside(udp(at(port), TO))
       gateway.outside(udp(TO, fromOf(out!)))
       expect(left(gateway)).not.toContain(goes)
       gateway.check()
     }
-    expect(gateway.fate(LAN, udp(at(18), TO))).toBe('table-full')
+    gateway.pass(3)
+    for (const port of [10, 12, 14, 16, 18, 20]) gateway.inside(udp(at(port), TO))
+    expect(gateway.fate(LAN, udp(at(22), TO))).toBe('table-full')
     expect(printed(gateway.toLan())).toEqual([`${PROHIBITED}, length 36`])
-    expect(left(gateway).toSorted((a, b) => a - b)).toEqual([2, 4, 6, 8, 10, 12, 14, 16])
+    expect(left(gateway).toSorted((a, b) => a - b)).toEqual([2, 4, 10, 12, 14, 16, 18, 20])
     gateway.check()
   })
 
-  it('closed TCP connections go before anything unreplied', async () => {
+  it('closed TCP connections go before anything unreplied, of which the oldest goes first', async () => {
     const gateway = await Gateway.start({ connections: 4 })
     gateway.inside(udp(at(1), TO))
     tcp(gateway, 2, 'syn')
     tcp(gateway, 3, 'closed')
     tcp(gateway, 4, 'established')
-    for (const goes of [3, 2, 1]) {
+    for (const goes of [3, 1, 2]) {
       tcp(gateway, 10 + goes, 'established')
       expect(left(gateway)).not.toContain(goes)
       gateway.check()
@@ -196,8 +211,7 @@ describe('no row left', () => {
 
   it('an endpoint keeps its mapping though its only connection makes room for the next (RFC 4787 REQ-1)', async () => {
     const gateway = await Gateway.start({ connections: 2 })
-    const busy = fromOf(gateway.inside(udp(at(1), TO))[0]!)
-    gateway.outside(udp(TO, busy))
+    assured(gateway, 1)
     const external = fromOf(gateway.inside(udp(at(2), `${SERVER}:1000`))[0]!)
     for (let port = 1001; port < 1010; port++) {
       expect(fromOf(gateway.inside(udp(at(2), `${SERVER}:${port}`))[0]!)).toBe(external)
@@ -210,7 +224,7 @@ describe('no row left', () => {
 
   it('a caller from outside is refused if the mapping he calls would have to go for him', async () => {
     const gateway = await Gateway.start({ connections: 2 })
-    gateway.outside(udp(TO, fromOf(gateway.inside(udp(at(1), TO))[0]!)))
+    assured(gateway, 1)
     const external = fromOf(gateway.inside(udp(at(2), TO))[0]!)
     expect(gateway.fate(WAN, udp(`${SERVER}:81`, external))).toBe('no-mapping')
     expect(gateway.toWan()).toEqual([])
@@ -219,9 +233,8 @@ describe('no row left', () => {
 
   it('from outside: refused, and nobody is told', async () => {
     const gateway = await Gateway.start({ connections: 1 })
-    const external = fromOf(gateway.inside(udp(at(1), TO))[0]!)
-    gateway.outside(udp(TO, external))
-    expect(gateway.fate(WAN, udp(`${SERVER}:81`, external))).toBe('table-full')
+    const [external] = assured(gateway, 1)
+    expect(gateway.fate(WAN, udp(`${SERVER}:81`, external!))).toBe('table-full')
     expect(gateway.toWan()).toEqual([])
     gateway.check()
   })

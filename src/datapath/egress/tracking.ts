@@ -3,13 +3,11 @@
 
 import { ASSURED, type Base, CONN, rowAt, SEEN_REPLY } from '../../conntrack/connection-table.ts'
 import { cold, hot } from '../../conntrack/connections.shard.ts'
-import { dequeue } from '../../conntrack/queues.shard.ts'
 import {
   applyTcp,
   closeTcp,
   examineTcp,
   isBelieved,
-  isClosed,
   isMomentous,
   passUnexamined,
 } from '../../conntrack/tcp.shard.ts'
@@ -19,7 +17,7 @@ import { ACCEPT, type Direction, protocolIn, REPEAT, type Verdict } from '../../
 import { trackOther, trackUdp } from '../../conntrack/track.shard.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
 import type { Row } from '../../memory/brand.ts'
-import { onClosed, onReplySeen } from '../../nat/bindings.shard.ts'
+import { onReplySeen, requeue } from '../../nat/bindings.shard.ts'
 import * as checksum from '../../wire/checksum.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import * as virtio from '../../wire/virtio-net.ts'
@@ -121,10 +119,7 @@ export function transportIntact(i: number): boolean {
 /** Tracking has changed the row's state word: what follows from it for mappings and recycling. */
 function noteChange(base: Base, before: number, after: number): void {
   if (((before ^ after) & SEEN_REPLY) !== 0) onReplySeen(rowAt(base))
-  if ((after & 0xff) !== ipv4.PROTO_TCP) return
-  if (isClosed(after)) onClosed(rowAt(base))
-  // The ends have begun a new connection in the closed one's row: it may not be recycled any more.
-  else if (isClosed(before)) dequeue(rowAt(base))
+  requeue(rowAt(base))
 }
 
 /** Counts a packet. Counts are 32 bits in the row; how often each has wrapped is counted beside it. */
