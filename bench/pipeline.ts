@@ -12,17 +12,16 @@ import { performance } from 'node:perf_hooks'
 import { parentPort, workerData } from 'node:worker_threads'
 import { CELL } from '../src/counters/counters.ts'
 import { attachShard } from '../src/datapath/attach.ts'
-import { handoverFrameBytes } from '../src/datapath/handover/handover-rings.ts'
 import type { Dataplane } from '../src/datapath/shard-contract.ts'
 import { countersOf } from '../src/datapath/shard-tables.ts'
-import { BURST, type Driver } from '../src/io/driver.ts'
-import { sharedMemory } from '../src/memory/region.ts'
+import { BURST } from '../src/io/driver.ts'
 import { frame } from '../src/testing/builder.ts'
 import { swap32 } from '../src/wire/address.ts'
 import * as checksum from '../src/wire/checksum.ts'
 import * as ipv4 from '../src/wire/ipv4.ts'
 import * as tcp from '../src/wire/tcp.ts'
 import * as udp from '../src/wire/udp.ts'
+import { BenchDriver } from './pipeline-driver.ts'
 import {
   type BenchMemory,
   insideAddressOf,
@@ -37,8 +36,6 @@ import {
 
 const LAN = 0
 const WAN = 1
-const STRIDE = 2112
-const FRAME = 64
 const IP = 14
 const L4 = 34
 
@@ -53,53 +50,7 @@ if (!Number.isInteger(flows) || flows < 1) {
   process.exit(2)
 }
 
-/** Lists frames that the bench has written, and remembers the last frame that was sent. */
-class BenchDriver implements Driver {
-  readonly ports = 2
-  readonly scratchAt = BURST * STRIDE + 64
-  readonly scratchLength = 8 << 20
-  readonly sharedAt = this.scratchAt + this.scratchLength
-  readonly sharedLength = handoverFrameBytes(shards)
-  readonly packetMemory = sharedMemory(this.sharedAt + this.sharedLength)
-  readonly mem = new DataView(this.packetMemory)
-  readonly frameAt = Int32Array.from({ length: BURST }, (_, i) => i * STRIDE + 18)
-  ready = 0
-  readyPort = LAN
-  sent = 0
-  lastSent = 0
-
-  receive(port: number, at: Int32Array, length: Int32Array): number {
-    if (port !== this.readyPort || this.ready === 0) return 0
-    const count = this.ready
-    for (let i = 0; i < count; i++) {
-      at[i] = this.frameAt[i]!
-      length[i] = FRAME
-    }
-    this.ready = 0
-    return count
-  }
-  release(): void {}
-  lend(): number {
-    return -1
-  }
-  giveBack(): void {}
-  reclaim(): void {}
-  send(_port: number, at: number): void {
-    this.sent++
-    this.lastSent = at
-  }
-  flush(): void {}
-  wait(): void {}
-  sendFailures(): number {
-    return 0
-  }
-  receiveLosses(): number {
-    return 0
-  }
-  close(): void {}
-}
-
-const driver = new BenchDriver()
+const driver = new BenchDriver(shards)
 const settings = settingsOf(flows, own, shards)
 const memory = (workerData as BenchMemory | null) ?? makeMemory(flows, shards)
 
