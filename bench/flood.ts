@@ -37,7 +37,7 @@ const ROWS = [16_384, 65_536, 262_144]
 const SHARES = [0, 0.5, 0.9]
 const ROUND_TRIPS = [20, 100, 300]
 
-export interface FloodResult {
+interface FloodResult {
   readonly rows: number
   readonly establishedShare: number
   readonly roundTripMs: number

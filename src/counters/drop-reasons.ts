@@ -37,7 +37,7 @@ export const DROP_REASONS = [
   ['tcp-state', 'a TCP segment that is invalid in the state of its connection'],
   ['icmp-no-query', 'an ICMP answer to a query that was not asked'],
   ['icmp-error-unrelated', 'an ICMP error about a packet that belongs to no connection'],
-  ['table-full', 'the connection table is full and nothing in it may be recycled'],
+  ['table-full', 'the connection table, or what outsiders may have of it, is full and nothing in it may be recycled'],
   // --- translation and filtering ---
   ['no-mapping', 'from outside, to a port or address of the NAT that is mapped to nobody'],
   ['filtered', 'from outside, to a mapping whose inside end has not talked to the sender'],

@@ -309,7 +309,7 @@ export const hasSent = (row: Row): boolean => originOf(row) === INSIDE || hasRep
 const wasExpected = (row: Row): boolean => (stateWordOf(baseOf(row)) & EXPECTED) !== 0
 
 /** True if a packet has passed in the reply direction. */
-export const hasReply = (row: Row): boolean => (stateWordOf(baseOf(row)) & SEEN_REPLY) !== 0
+const hasReply = (row: Row): boolean => (stateWordOf(baseOf(row)) & SEEN_REPLY) !== 0
 
 export function holdMapping(bound: Row, holder: boolean): void {
   const base = mappingBase(bound)

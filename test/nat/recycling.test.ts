@@ -3,9 +3,11 @@
 
 import { describe, expect, it } from 'vitest'
 import { DEFAULT_TIMEOUTS } from '../../src/conntrack/timeouts.ts'
+import { BUILTIN } from '../../src/helpers/builtin.ts'
 import type { PortForward } from '../../src/nat/port-forward-rules.ts'
 import { parseAddress } from '../../src/wire/address.ts'
 import { Gateway, type GatewayOptions } from '../datapath/gateway.ts'
+import { Dialogue } from '../datapath/helped/dialogue.ts'
 import { EXTERNAL, HOST, LAN, SERVER, WAN } from '../datapath/network.ts'
 import { echo, echoReply, fromOf, tcpSegment, udp } from '../datapath/packets.ts'
 import { type Connection, connectionsOf } from '../datapath/tables.ts'
@@ -152,6 +154,19 @@ describe('a flood at a forward', () => {
     expect(gateway.fate(WAN, tcpSegment(stranger(15), FORWARDED, 'S'))).toBe('sent')
     expect(has(gateway, stranger(3))).toBe(false)
     gateway.check()
+  })
+
+  it('has no part in the rows for what the inside has announced', async () => {
+    const options = { forwards: FORWARDS, connections: 16 }
+    const d = await Dialogue.begin(options, (gateway) => gateway.help(BUILTIN.ftp!()))
+    d.tell(d.server, '220 ready\r\n')
+    d.tell(d.client, 'PORT 10,0,0,5,156,64\r\n')
+    const [high, low] = /,(\d+),(\d+)\r\n$/.exec(d.server.received)!.slice(1).map(Number)
+    for (let i = 0; i < 14; i++) connect(d.gateway, stranger(i))
+    expect(d.gateway.fate(WAN, tcpSegment(stranger(20), FORWARDED, 'S'))).toBe('table-full')
+    const data = tcpSegment(`${SERVER}:20`, `${EXTERNAL}:${high! * 256 + low!}`, 'S')
+    expect(d.gateway.fate(WAN, data)).toBe('sent')
+    d.gateway.check()
   })
 
   it('takes no port', async () => {
