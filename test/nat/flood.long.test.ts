@@ -15,7 +15,6 @@ const PACKETS = 17_500
 const SECONDS = 7
 const BURST = 50
 const ROUND_TRIP = 0.3
-const OTHER_HOST = '10.0.0.6'
 const TO = `${SERVER}:443`
 const FORWARDS: PortForward[] = [
   { protocol: 6, address: null, port: 80, toAddress: parseAddress(HOST), toPort: 80 },
@@ -64,7 +63,7 @@ describe('a flood as large as the table', () => {
   for (const [what, { packet, answer }] of Object.entries(FLOODS))
     it(`of ${what} leaves everybody else alone, and nothing behind`, async () => {
       const gateway = await Gateway.start({ forwards: FORWARDS, connections: ROWS, icmpErrorsPerSecond: 0 })
-      const established = Array.from({ length: 100 }, (_, i) => `10.0.0.7:${5000 + i}`)
+      const established = Array.from({ length: 100 }, (_, i) => `${HOST}:${5000 + i}`)
       for (const inside of established) expect(fromInside(gateway, inside)()).toBe(true)
 
       const due: { at: number; finish: () => boolean }[] = []
@@ -82,7 +81,7 @@ describe('a flood as large as the table', () => {
         finish(gateway.clock)
         if (sent % (5 * BURST) !== 0) continue
         const at = gateway.clock + ROUND_TRIP * 1000
-        due.push({ at, finish: fromInside(gateway, `${OTHER_HOST}:${6000 + sent / BURST}`) })
+        due.push({ at, finish: fromInside(gateway, `${HOST}:${6000 + sent / BURST}`) })
         due.push({ at, finish: toForward(gateway, `${SERVER}:${6000 + sent / BURST}`) })
       }
       finish(Number.POSITIVE_INFINITY)
@@ -96,7 +95,7 @@ describe('a flood as large as the table', () => {
       for (const inside of established) expect(gateway.fate(LAN, tcpSegment(inside, TO, 'A'))).toBe('sent')
       for (const [i, wait] of [1, 60, 60].entries()) {
         gateway.pass(wait)
-        expect(fromInside(gateway, `${OTHER_HOST}:${9000 + i}`)()).toBe(true)
+        expect(fromInside(gateway, `${HOST}:${9000 + i}`)()).toBe(true)
       }
       gateway.pass(301)
       expect(connectionsOf(gateway.tables).filter(({ assured }) => !assured)).toEqual([])
