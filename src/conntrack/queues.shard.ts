@@ -3,7 +3,7 @@
 // in nat/recycling.shard.ts. Derived: rebuilt from the rows when a shard starts again. Owner: the shard.
 //
 //   closed        TCP: both ends have closed, or one has reset; kept only so that late segments find their way
-//   unassured     whatever is not ASSURED: unanswered, or answered and its protocol's tracker does not believe in it yet
+//   unassured     whatever is not ASSURED: unanswered, or answered and its protocol's tracker doesn't believe in it yet
 //   half-closed   TCP: one end has closed, the other one may go on sending
 //   renewable     assured UDP at a port forward: the next packet of either end opens it anew, as it was
 //   no queue      assured and open: RFC 6888 REQ-11 forbids to end it for others

@@ -1,4 +1,4 @@
-// When ports or rows run out: RFC 5508 REQ-8 and RFC 6888 REQ-11. The sender is told (ICMP 3/13); what is over or is not
+// When ports or rows run out: RFC 5508 REQ-8 and RFC 6888 REQ-11. The sender is told (ICMP 3/13); what is over or not
 // assured makes room, the oldest first; nothing that is in use is evicted. Who goes for whom is in recycling.test.ts.
 
 import { describe, expect, it } from 'vitest'
