@@ -3,14 +3,7 @@
 
 import { ASSURED, type Base, CONN, rowAt, SEEN_REPLY } from '../../conntrack/connection-table.ts'
 import { cold, hot } from '../../conntrack/connections.shard.ts'
-import {
-  applyTcp,
-  closeTcp,
-  examineTcp,
-  isBelieved,
-  isMomentous,
-  passUnexamined,
-} from '../../conntrack/tcp.shard.ts'
+import { applyTcp, closeTcp, examineTcp, isBelieved, isMomentous, passUnexamined } from '../../conntrack/tcp.shard.ts'
 import { isEstablished, trackEstablished } from '../../conntrack/tcp-established.shard.ts'
 import { readSegment } from '../../conntrack/tcp-segment.ts'
 import { ACCEPT, type Direction, protocolIn, REPEAT, type Verdict } from '../../conntrack/terms.ts'
