@@ -78,7 +78,8 @@ for (const kind of KINDS)
     for (const state of STATES)
       it(`in ${state}: nothing made up changes it`, async () => {
         const live = (await LiveConnection.begin(kind)).reach(state)
-        live.dialogue.gateway.pass(60)
+        // Less than a connection lives that was opened from outside and only answered.
+        live.dialogue.gateway.pass(45)
         attack(live, state, kind)
         attackInPieces(live, state)
         live.goesOn()

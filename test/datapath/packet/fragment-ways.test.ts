@@ -78,7 +78,7 @@ it('of GRE from outside are the host’s until an inside end has a connection', 
   const gre = (src: string, dst: string): FrameSpec => ({ ip: { src, dst }, protocol: { number: 47 } })
   const fates = () => pieces(FROM_WAN, gre(SERVER, EXTERNAL)).map((piece) => gateway.fate(WAN, piece))
   expect(fates()).toEqual(['waiting', 'waiting', 'not-ours'])
-  gateway.pass(31)
+  gateway.pass(33)
   gateway.inside(gre(HOST, SERVER))
   expect(fates()).toEqual(['waiting', 'waiting', 'sent'])
   expect(gateway.drops()).toEqual({})
