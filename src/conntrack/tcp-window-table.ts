@@ -60,6 +60,8 @@ export const MAX_ACK_SET = 1 << 6
 export const CLOSED_FIRST = 1 << 7
 /** Its segments pass whatever the window tests say. */
 export const LIBERAL = 1 << 8
+/** The connection was picked up in mid-stream, so that nobody is strict with this end. */
+export const PICKED_UP = 1 << 10
 /** It has sent what the other end has not acknowledged. */
 export const UNACKNOWLEDGED = 1 << 9
 

@@ -29,6 +29,7 @@ import {
   MAX_ACK_SET,
   NOTED_MASK,
   OFFERS_SCALE,
+  PICKED_UP,
   RETRANSMISSIONS_MASK,
   RETRANSMISSIONS_SHIFT,
   SACK_PERMITTED,
@@ -179,6 +180,9 @@ export const acknowledgedBy = (base: Base, direction: Direction): number | undef
 const scaleOf = (base: Base, direction: Direction): number =>
   (windows[base + ENDS]! >> endShift(direction)) & SCALE_MASK
 
+/** The segment that was just tested is the first that tells of its sender's numbers, or tells them anew. */
+export const isFirstOfSender = (): boolean => begins !== KNOWN
+
 /** The segment that was just tested has passed all tests, and is going on: the windows move. */
 export function advance(base: Base, direction: Direction): void {
   const sender = base + direction
@@ -226,7 +230,8 @@ export function extendEnd(base: Base, direction: Direction, to: number): void {
   windows[base + ENDS]! |= UNACKNOWLEDGED << endShift(direction)
 }
 
-function beginSender(base: Base, direction: Direction): void {
+/** The segment that was just tested tells of its sender first. */
+export function beginSender(base: Base, direction: Direction): void {
   const sender = base + direction
   const receiver = base + 1 - direction
   if (begins === BY_SYN) {
@@ -249,7 +254,7 @@ function beginSender(base: Base, direction: Direction): void {
 function beginOptions(base: Base, direction: Direction): void {
   const mine = endShift(direction)
   const theirs = endShift(1 - direction)
-  let ends = (windows[base + ENDS]! & ~(0xffff << mine)) | (windows[base + ENDS]! & (LIBERAL << mine))
+  let ends = (windows[base + ENDS]! & ~(0xffff << mine)) | (windows[base + ENDS]! & ((LIBERAL | PICKED_UP) << mine))
   ends |= optionsOffered() << mine
   const bothScale = (ends & (OFFERS_SCALE << mine)) !== 0 && (ends & (OFFERS_SCALE << theirs)) !== 0
   if (direction === 1 && !bothScale) ends &= ~((SCALE_MASK << mine) | (SCALE_MASK << theirs))

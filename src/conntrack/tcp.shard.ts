@@ -43,7 +43,18 @@ import {
 import * as segment from './tcp-segment.ts'
 import * as tcp from './tcp-state.ts'
 import { shortensAssured, tcpTimeoutOf } from './tcp-timeout.shard.ts'
-import { advance, advanceEnd, answersSyn, OVERSHOT, STALE, TOLERATED, testWindows } from './tcp-window.shard.ts'
+import {
+  advance,
+  advanceEnd,
+  answersSyn,
+  beginSender,
+  isFirstOfSender,
+  isTolerated,
+  OVERSHOT,
+  STALE,
+  TOLERATED,
+  testWindows,
+} from './tcp-window.shard.ts'
 import {
   CHALLENGE_EXPECTED,
   CLOSED_FIRST,
@@ -55,6 +66,7 @@ import {
   NOTED_MASK,
   NOTED_OPTIONS_SHIFT,
   NOTED_SCALE_SHIFT,
+  PICKED_UP,
   SACK_PERMITTED,
   SCALE_MASK,
   WINDOW,
@@ -101,6 +113,10 @@ const NOTE_ACK = 5
 const RESYNCHRONISE = 6
 /** The challenge that was expected has come. */
 const CHALLENGED = 7
+/** The sender's end moves, the state becomes `next`: nobody is strict with the sender. */
+const EXCEED_AND_CHANGE = 8
+/** The sender's part of the windows begins, the state becomes `next`: nobody is strict with the sender. */
+const BEGIN_AND_CHANGE = 9
 
 let todo = PASS
 let next = 0
@@ -120,12 +136,23 @@ export function withoutReopening(forward: (i: number) => Verdict, i: number): Ve
 // What the segment that was examined is, for those who read it too (datapath/helped/).
 /** It is within the windows, or nobody is strict with them: what it carries and acknowledges can be believed. */
 export const isBelieved = (): boolean =>
-  todo === ADVANCE || todo === EXCEED || (todo === CHANGE && segment.kind !== tcp.RST)
+  todo === ADVANCE || todo === EXCEED || (isTolerating() && segment.kind !== tcp.RST)
+const isTolerating = (): boolean => todo === CHANGE || todo === EXCEED_AND_CHANGE || todo === BEGIN_AND_CHANGE
 /** A SYN that may be of a connection to come, or that connection's SYN/ACK. */
 export const isNotedSyn = (): boolean => todo === NOTE_SYN
-/** It changes more than numbers: the state, or what is noted of a SYN. Then it must be intact. */
-export const isMomentous = (base: Base): boolean =>
-  todo === ADVANCE || todo === CHANGE ? next !== stateOf(hot[base + STATE]!) : todo !== PASS && todo !== EXCEED
+/**
+ * It changes more than an ordinary segment of a flow does, which widens windows and begins where its sender has ended,
+ * or before: then it must be intact.
+ */
+export function isMomentous(base: Base, direction: Direction): boolean {
+  if (todo === PASS) return false
+  if ((todo !== ADVANCE && todo !== CHANGE) || segment.kind !== tcp.ACK || isFirstOfSender()) return true
+  const word = hot[base + STATE]!
+  const leavesGap = ((windows[base + direction + END]! - segment.seq) | 0) < 0
+  if (next !== stateOf(word) || leavesGap) return true
+  const replied = (word & SEEN_REPLY) !== 0
+  return direction === 1 && !replied ? true : next === tcp.ESTABLISHED && replied && (word & ASSURED) === 0
+}
 export const opensAnew = (): boolean => todo === RESYNCHRONISE
 
 /** A later fragment of a segment has no numbers of its own: it goes on, and changes nothing. */
@@ -170,12 +197,13 @@ function isExactAnswer(base: Base, direction: Direction, state: number): boolean
 
 /**
  * A SYN from outside with another number than the first one of its end, which nobody has answered: it may be made up,
- * or the first one may be. An inside end that has opened the connection is believed that it begins anew.
+ * or the first one may be. An inside end that has opened the connection is believed that it begins anew; behind a SYN
+ * in its server's name its windows begin with the answer alone, so that its second SYN is noted, too.
  */
 function isAnotherSyn(base: Base, direction: Direction, state: number): boolean {
   if (direction === 1) return state === tcp.SYN_SENT2
   const isFirst = windows[base + MAX_WINDOW] === 0 || segment.seq === windows[base + FIRST]
-  return !isFirst && originOf(rowAt(base)) === OUTSIDE
+  return !isFirst && (state === tcp.SYN_SENT2 || originOf(rowAt(base)) === OUTSIDE)
 }
 
 /** The answer to a noted SYN, and not to the one by which the windows have begun. */
@@ -203,8 +231,9 @@ function examineWindows(base: Base, direction: Direction, state: number): Verdic
   const verdict = testWindows(base, direction, state)
   if (verdict === ACCEPT) return will(ADVANCE)
   if (verdict === STALE) return ACCEPT
-  if (verdict === OVERSHOT) return will(EXCEED)
-  return verdict === TOLERATED ? will(CHANGE) : verdict
+  if (verdict === OVERSHOT) return will(isTolerated(base, direction) ? EXCEED_AND_CHANGE : EXCEED)
+  if (verdict === TOLERATED) return will(isFirstOfSender() ? BEGIN_AND_CHANGE : CHANGE)
+  return verdict
 }
 
 /** What the state table passes without a change of the state: it may be the truth, and the row behind it. */
@@ -241,7 +270,7 @@ function examineReset(base: Base, direction: Direction, word: number): Verdict {
   const isComparable = acksSet && !followsSyn && (segment.seq !== 0 || state === tcp.ESTABLISHED)
   if (isComparable && ((segment.seq - windows[base + other + MAX_ACK]!) | 0) < 0) return RESET_INVALID
   if (refusesNotedSyn(base, direction, word)) return will(CHANGE)
-  if (direction === 1 && isUnanswered(word)) return examineRefusal(base, word)
+  if (direction === 1 && isUnanswered(state)) return examineRefusal(base, word)
   const answers = !isComparable && answersNotedAck(base, direction, word)
   const verdict = answers ? will(CHANGE) : examineWindows(base, direction, state)
   if (!isExactReset(base, direction)) todo = PASS
@@ -260,8 +289,8 @@ function isExactReset(base: Base, direction: Direction): boolean {
 const refusesNotedSyn = (base: Base, direction: Direction, word: number): boolean =>
   (segment.flags & wire.ACK) !== 0 && (word & SEEN_REPLY) !== 0 && answersNotedSyn(base, direction)
 
-/** Nobody has answered the SYN, unless by a SYN of his own. */
-const isUnanswered = (word: number): boolean => (word & SEEN_REPLY) === 0 || stateOf(word) === tcp.SYN_SENT2
+/** Nobody has answered the SYN, unless by a SYN of his own. One that was picked up has no SYN to answer. */
+const isUnanswered = (state: number): boolean => state === tcp.SYN_SENT || state === tcp.SYN_SENT2
 
 /** If the reset acknowledges the SYN, nobody is there; if it is the only answer, the port is free at once. */
 function examineRefusal(base: Base, word: number): Verdict {
@@ -282,13 +311,13 @@ export function applyTcp(base: Base, direction: Direction): void {
 }
 
 function applyRarely(base: Base, direction: Direction): void {
-  if (todo === CHANGE) enter(base, direction)
-  else if (todo === EXCEED) advanceEnd(base, direction)
+  if (todo === EXCEED || todo === EXCEED_AND_CHANGE) advanceEnd(base, direction)
+  if (todo === BEGIN_AND_CHANGE) beginSender(base, direction)
+  if (isTolerating()) enter(base, direction)
   else if (todo === NOTE_SYN) noteSyn(base, direction)
-  else if (todo === NOTE_ACK) {
-    noteChallenge(base, direction)
-  } else if (todo === CHALLENGED) windows[base + LAST]! &= ~CHALLENGE_EXPECTED
-  else resynchronise(base, direction)
+  else if (todo === NOTE_ACK) noteChallenge(base, direction)
+  else if (todo === CHALLENGED) windows[base + LAST]! &= ~CHALLENGE_EXPECTED
+  else if (todo === RESYNCHRONISE) resynchronise(base, direction)
 }
 
 /** The ends open a new connection by the tuple of the old one: the row becomes that of the noted SYN and its answer. */
@@ -297,8 +326,11 @@ function resynchronise(base: Base, direction: Direction): void {
   const last = windows[base + LAST]!
   const scale = (last >> NOTED_SCALE_SHIFT) & SCALE_MASK
   const options = ((last >> NOTED_OPTIONS_SHIFT) & 3) << OPTIONS_BIT
-  const liberal = windows[base + ENDS]! & ((LIBERAL << endShift(0)) | (LIBERAL << endShift(1)))
-  windows[base + ENDS] = liberal | ((scale | options) << endShift(opener))
+  const ends = windows[base + ENDS]!
+  // Of one that was picked up nobody is strict with what its SYN didn't tell. Now the opener's has.
+  const wasPickedUp = (ends & (PICKED_UP << endShift(opener))) !== 0
+  const kept = ((LIBERAL | PICKED_UP) << endShift(direction)) | (wasPickedUp ? 0 : LIBERAL << endShift(opener))
+  windows[base + ENDS] = (ends & kept) | ((scale | options) << endShift(opener))
   windows[base + opener + END] = windows[base + LAST_END]!
   windows[base + opener + MAX_END] = windows[base + LAST_END]!
   windows[base + opener + MAX_WINDOW] = last & LAST_WINDOW_MASK || 1
@@ -314,7 +346,7 @@ function resynchronise(base: Base, direction: Direction): void {
 function enter(base: Base, direction: Direction): void {
   const word = hot[base + STATE]!
   const state = stateOf(word)
-  if (segment.kind !== tcp.ACK || todo === CHANGE) noteKind(base, direction)
+  if (segment.kind !== tcp.ACK || todo !== ADVANCE) noteKind(base, direction)
   if (next === tcp.ESTABLISHED && state === tcp.ESTABLISHED && (word & ASSURED) !== 0) {
     hot[base + LAST_SEEN] = now
     if (shortensAssured) hot[base + TIMEOUT] = tcpTimeoutOf(base)
@@ -330,7 +362,7 @@ function change(base: Base, direction: Direction, state: number): void {
   // A connection that the reply direction has opened anew is established by an ACK of that direction, too.
   if (next === tcp.SYN_SENT2 || (todo === RESYNCHRONISE && direction === 0)) word |= SIMULTANEOUS_OPEN
   const wasOpening = state === tcp.SYN_RECV || state === tcp.ESTABLISHED
-  if (next === tcp.ESTABLISHED && wasOpening && (word & SEEN_REPLY) !== 0) word |= ASSURED
+  if (next === tcp.ESTABLISHED && wasOpening && replied) word |= ASSURED
   if (next === tcp.FIN_WAIT && state !== tcp.FIN_WAIT) windows[base + ENDS]! |= CLOSED_FIRST << endShift(direction)
   // A SYN sent again without an answer gives the connection no more time. Else lastSeen comes first: if the thread dies
   // here, its successor stores the new state's timeout (timeoutOf), which must not be over already.
@@ -356,7 +388,7 @@ export function closeTcp(base: Base): void {
 /** A new row's first segment is of an old connection (`tcp: { pickup: true }`): nobody is strict with either end. */
 export function pickUp(row: Row): void {
   const base = baseOf(row)
-  const each = SACK_PERMITTED | LIBERAL
+  const each = SACK_PERMITTED | LIBERAL | PICKED_UP
   windows[base + ENDS] = (each << endShift(0)) | (each << endShift(1))
   hot[base + STATE] = (hot[base + STATE]! & ~TCP_STATE_MASK) | (tcp.ESTABLISHED << TCP_STATE_SHIFT)
   hot[base + TIMEOUT] = tcpTimeoutOf(base)

@@ -60,6 +60,8 @@ describe('a segment in mid-stream', () => {
     expect(onlyOne(gateway)).toMatchObject({ state: 'ESTABLISHED', seenReply: false, timeout: 300 })
     const answer = tcpSegment(PEER, external, 'A', { tcp: { seq: 9_000, ack: 5_013 } })
     expect(gateway.outside(answer)).toHaveLength(1)
+    expect(onlyOne(gateway)).toMatchObject({ state: 'ESTABLISHED', seenReply: true, assured: false, timeout: 7440 })
+    gateway.inside(tcpSegment(CLIENT, PEER, 'A', { tcp: { seq: 5_013, ack: 9_000 } }))
     expect(onlyOne(gateway)).toMatchObject({ state: 'ESTABLISHED', seenReply: true, assured: true, timeout: 7440 })
     gateway.check()
   })

@@ -261,8 +261,9 @@ export class ReferenceConnections {
   /** The packet, of this connection, has passed: the connection goes on, or why it must not have passed. */
   pass(connection: Connection, packet: Packet, side: Side, now: number): string | undefined {
     const { tcp } = connection
-    if (tcp && !packet.hasHeader) return undefined
-    const effect = tcp ? tcp.pass(packet, side === INSIDE ? 'inside' : 'outside') : 'tracked'
+    const from = side === INSIDE ? 'inside' : 'outside'
+    if (tcp && !packet.hasHeader) return tcp.extend(packet, from)
+    const effect = tcp ? tcp.pass(packet, from) : 'tracked'
     if (effect === 'invalid') return `TCP: ${tcp?.fault}`
     if (effect === 'ended') this.end(connection)
     if (effect === 'reopened') Object.assign(connection, { origin: side, hasReply: false, seen: now })

@@ -20,6 +20,7 @@ import {
 } from './reference-connections.ts'
 import {
   type Ends,
+  hasTransportHeader,
   ICMP,
   IP,
   internetChecksum,
@@ -375,8 +376,9 @@ const isSameName = (a: Packet, b: Packet): boolean =>
 /** What an ICMP error quotes; or why it quotes nothing. */
 function quotedIn({ frame, embedded: at }: Packet) {
   const l4 = at + (frame[at]! & 15) * 4
-  if (frame.length < at + 20 || frame[at]! >> 4 !== 4 || l4 < at + 20 || frame.length < l4 + 8)
-    return 'quotes too little'
+  if (frame.length < at + 20 || frame[at]! >> 4 !== 4 || l4 < at + 20 || frame.length < l4) return 'quotes too little'
+  // Of other protocols nothing is read behind the IPv4 header, and their packets may be shorter.
+  if (hasTransportHeader(frame[at + 9]!) && frame.length < l4 + 8) return 'quotes too little'
   if (internetChecksum(frame, at, l4) !== 0) return 'quotes a header with a wrong checksum'
   if ((word(frame, at + 6) & 0x1fff) !== 0) return 'quotes a later fragment'
   const protocol = frame[at + 9]!

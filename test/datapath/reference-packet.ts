@@ -20,6 +20,9 @@ const SOURCE_ROUTES = [131, 137]
 /** Where a transport header has its checksum. */
 const CHECKSUM_AT: Readonly<Record<number, number>> = { [TCP]: 16, [UDP]: 6, [ICMP]: 2, [UDPLITE]: 6, [DCCP]: 6 }
 
+/** A NAT reads and rewrites what is behind the IPv4 header. */
+export const hasTransportHeader = (protocol: number): boolean => CHECKSUM_AT[protocol] !== undefined
+
 export const word = (bytes: Uint8Array, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!
 export const long = (bytes: Uint8Array, at: number): number => ((word(bytes, at) << 16) | word(bytes, at + 2)) >>> 0
 

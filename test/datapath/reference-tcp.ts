@@ -1,9 +1,10 @@
 // TCP in the reference NAT: the tracker that is held against the kernel (test/oracle/reference.ts), fed with segments
-// as they lie in frames, and told where natloom is stricter than Linux (docs/decisions/0041). It follows what natloom
-// has let through: what was dropped has changed nothing.
+// as they lie in frames, and told where natloom means to differ from Linux (test/oracle/policy.ts). It follows what
+// natloom has let through: what was dropped has changed nothing.
 
 import type { TcpState } from '../../src/conntrack/tcp-state.ts'
-import { type Entry, ReferenceTracker } from '../oracle/reference.ts'
+import { NATLOOMS } from '../oracle/policy.ts'
+import { ReferenceTracker } from '../oracle/reference.ts'
 import { compare } from '../oracle/reference-windows.ts'
 import { type Options, type Segment, type Sequence, type Side, segment } from '../oracle/script.ts'
 import { long, type Packet, word } from './reference-packet.ts'
@@ -19,18 +20,19 @@ export type Effect = 'tracked' | 'repeated' | 'nothing' | 'reopened' | 'ended' |
 export class ReferenceTcp {
   /** Why the last segment must not pass. */
   fault = ''
+  #isBelieved = false
   readonly #tracker: ReferenceTracker
   readonly #opener: Side
-  #synSeq = 0
   /** The numbers of the segments of either end that have passed, by side. */
   readonly #passed: readonly [number[], number[]] = [[], []]
+  /** Of segments in fragments, by side and identification: the number that byte 0 of the datagram would have. */
+  readonly #fragmented = new Map<string, number>()
 
   /** `reopens`: a SYN from outside may open the closed connection anew, by an expectation or a port forward. */
   constructor(opener: Side, reopens: boolean) {
     this.#opener = opener
     const sequence: Sequence = { name: '', opener, helped: false, isn: [0, 0], segments: [] }
-    const mayReopen = (from: Side): boolean => from === 'inside' || reopens
-    this.#tracker = new ReferenceTracker(sequence, { pickup: false, liberal: false, strict: { mayReopen } })
+    this.#tracker = new ReferenceTracker(sequence, { pickup: false, liberal: false, reopens }, NATLOOMS)
   }
 
   get state(): TcpState {
@@ -39,27 +41,32 @@ export class ReferenceTcp {
 
   pass(packet: Packet, from: Side): Effect {
     const read = segmentOf(packet, from === this.#opener)
-    const before = this.state
-    const effect = this.#judge(read, from)
-    if (effect === 'invalid') return effect
-    this.#passed[from === 'inside' ? 0 : 1].push(read.seq)
-    if (!packet.isIntact && this.state !== before) {
-      this.fault = `a wrong checksum changes ${before} to ${this.state}`
-      return 'invalid'
+    const effect = this.#judge(read)
+    if (effect !== 'invalid') this.#passed[from === 'inside' ? 0 : 1].push(read.seq)
+    if (effect === 'reopened') this.#fragmented.clear()
+    if (packet.more && this.#isBelieved && !read.flags.includes('R')) {
+      const control = [...read.flags].filter((flag) => flag === 'S' || flag === 'F').length
+      this.#fragmented.set(`${from} ${packet.id}`, read.seq + read.length + control - packet.payload)
     }
     return effect
   }
 
-  #judge(read: Segment, from: Side): Effect {
+  /** A later fragment has passed: all that it brings may be acknowledged, if its first one was believed. */
+  extend(packet: Packet, from: Side): undefined {
     const { entry } = this.#tracker
-    if (entry && isPowerless(entry, read, entry.opener !== from, this.#synSeq)) return 'nothing'
+    const begin = this.#fragmented.get(`${from} ${packet.id}`)
+    if (!entry || begin === undefined) return
+    const sender = entry.ends[from === entry.opener ? 0 : 1]
+    const end = (begin + packet.offset + packet.payload) >>> 0
+    if (compare(end, sender.end) > 0) sender.end = end
+  }
+
+  #judge(read: Segment): Effect {
+    const { entry } = this.#tracker
     const judged = this.#tracker.judge(read)
     const isAnother = this.#tracker.entry !== entry
-    const opened = this.#tracker.entry
-    const isFirstSyn = opened?.state === 'SYN_SENT' && read.flags.includes('S') && opened.opener === from
-    // One that is behind the first is taken for an old one.
-    if (isFirstSyn && opened.ends[0].end === (read.seq + read.length + 1) >>> 0) this.#synSeq = read.seq
     this.fault = `${judged.outcome}, ${judged.reason} in ${judged.cell?.state} ${judged.failed?.join() ?? ''}`
+    this.#isBelieved = judged.outcome === 'accepted' || judged.reason === 'overshoot'
     if (judged.outcome === 'invalid') return 'invalid'
     if (!this.#tracker.entry) return 'ended'
     if (entry && isAnother) return 'reopened'
@@ -79,29 +86,6 @@ export class ReferenceTcp {
   }
 }
 
-/** Where the kernel would believe a segment, and natloom only passes it on for its receiver to answer. */
-function isPowerless(
-  { state, ends, last }: Entry,
-  { flags, seq, ack }: Segment,
-  reply: boolean,
-  synSeq: number,
-): boolean {
-  const [sender, receiver] = reply ? [ends[1], ends[0]] : ends
-  const answersSyn = compare(ack, synSeq) > 0 && compare(ack, ends[0].end) <= 0
-  if (flags.includes('S')) return flags.includes('A') && state === 'SYN_SENT' && reply && !answersSyn
-  if (!flags.includes('R')) return false
-  const isExact = seq === receiver.maxAck || seq === sender.end
-  if (state === 'CLOSE') return true
-  if (state === 'FIN_WAIT' || state === 'CLOSE_WAIT') return !isExact
-  // A SYN that could not be placed may be the truth: what refuses exactly that ends the connection.
-  const followsSyn = last.kind === 'syn' && last.reply !== reply
-  if (followsSyn && flags.includes('A') && ack === last.end && state !== 'SYN_SENT') return false
-  if (state === 'SYN_RECV' && reply) return seq !== sender.end
-  if (state === 'SYN_SENT' && reply) return !(flags.includes('A') && answersSyn)
-  if (state !== 'ESTABLISHED' || receiver.maxAck === undefined || followsSyn) return false
-  return compare(seq, receiver.maxAck) >= 0 && !isExact
-}
-
 /** As it lies in the frame; numbers are those on the wire. */
 function segmentOf(packet: Packet, isOpener: boolean): Segment {
   const { frame, l4 } = packet
@@ -110,6 +94,7 @@ function segmentOf(packet: Packet, isOpener: boolean): Segment {
     length: packet.payload - header,
     ack: long(frame, l4 + 8),
     window: word(frame, l4 + 14),
+    badChecksum: !packet.isIntact,
     options: header === 20 ? NO_OPTIONS : optionsOf(frame, l4 + 20, l4 + header),
   })
 }

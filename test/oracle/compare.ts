@@ -4,15 +4,22 @@
 
 import { print } from '../../src/testing/printer.ts'
 import { viewOf } from '../datapath/packets.ts'
-import { type Difference, INTENDED, type Intended } from './intended.ts'
-import { describe, describeTracked, type Observation } from './observation.ts'
+import { type Difference, rulesFor } from './intended.ts'
+import { describe, describeTracked, haveOtherBytes, type Observation } from './observation.ts'
+import { NATLOOMS } from './policy.ts'
+import { agrees, trackedBy } from './predictions.ts'
 import { ReferenceTracker, type Settings } from './reference.ts'
 import { printHead, printSegment, type Sequence } from './script.ts'
 
 export interface Compared {
-  /** Segments after which both were alike. */
+  /** Segments after which both were alike, before the first difference. */
   readonly alike: number
-  readonly difference: Difference | undefined
+  /** Segments after which natloom was as its policies say. */
+  readonly asMeant: number
+  /** The first difference to the kernel, if it is meant. */
+  readonly intended: Difference | undefined
+  /** The first one that isn't, or where natloom differs from its policies. */
+  readonly fault: Difference | undefined
 }
 
 export function compare(
@@ -21,17 +28,33 @@ export function compare(
   natloom: readonly Observation[],
   settings: Settings,
 ): Compared {
-  const tracker = new ReferenceTracker(sequence, settings)
+  const kernels = new ReferenceTracker(sequence, settings)
+  const natlooms = new ReferenceTracker(sequence, settings, NATLOOMS)
+  let intended: Difference | undefined
+  let alike = 0
   for (const [step, segment] of sequence.segments.entries()) {
-    const judged = tracker.judge(segment)
-    const [ours, theirs] = [natloom[step]!, kernel[step]!]
-    if (isAlike(ours, theirs)) continue
-    return {
-      alike: step,
-      difference: { sequence, step, segment, kernel: theirs, natloom: ours, before: kernel[step - 1], judged },
+    const judged = kernels.judge(segment)
+    const isMeant = agrees(natlooms, natlooms.judge(segment), natloom[step]!)
+    const isSame = isAlike(natloom[step]!, kernel[step]!)
+    if (isSame && !intended) alike++
+    if (isMeant && (isSame || intended)) continue
+    const shown = { kernel: kernel[step]!, natloom: natloom[step]!, history: natloom.slice(0, step) }
+    const difference: Difference = {
+      sequence,
+      settings,
+      step,
+      segment,
+      ...shown,
+      judged,
+      expected: trackedBy(natlooms),
     }
+    const explained = !isSame && !intended && rulesFor(difference).length > 0
+    if (!explained) return { alike, asMeant: step, intended, fault: difference }
+    intended = difference
+    // Of a stream that a helper reads the tracker says too little from here on.
+    if (sequence.helped) return { alike, asMeant: step, intended, fault: undefined }
   }
-  return { alike: sequence.segments.length, difference: undefined }
+  return { alike, asMeant: sequence.segments.length, intended, fault: undefined }
 }
 
 function isAlike(a: Observation, b: Observation): boolean {
@@ -39,8 +62,6 @@ function isAlike(a: Observation, b: Observation): boolean {
   if (haveOtherBytes(a, b)) return false
   return describeTracked(a.tracked) === describeTracked(b.tracked)
 }
-
-export const ruleFor = (difference: Difference): Intended | undefined => INTENDED.find(({ holds }) => holds(difference))
 
 /** Differences of one kind: the same cell met for the same reason, the same results; whichever side began. */
 export function kindOfDifference({ judged, kernel, natloom }: Difference): string {
@@ -51,9 +72,6 @@ export function kindOfDifference({ judged, kernel, natloom }: Difference): strin
   return `${where} (${reason}): kernel ${result(kernel)}; natloom ${result(natloom)}${bytes}`
 }
 
-const haveOtherBytes = ({ arrived: a }: Observation, { arrived: b }: Observation): boolean =>
-  a.length === b.length && a.some((frame, i) => Buffer.compare(frame, b[i]!) !== 0)
-
 const HEADERS = 54
 
 /** A frame as tcpdump prints it, with the bytes behind the shortest headers. */
@@ -63,7 +81,7 @@ function inWords(frame: Uint8Array): string {
 }
 
 /** The sequence as a script, with what both have shown after each segment. */
-export function story({ sequence, step, segment, kernel, natloom }: Difference): string {
+export function story({ sequence, step, segment, kernel, natloom, expected }: Difference): string {
   const lines = sequence.segments.slice(0, step).map(printSegment)
   return [
     printHead(sequence),
@@ -71,6 +89,7 @@ export function story({ sequence, step, segment, kernel, natloom }: Difference):
     `${printSegment(segment)}`,
     `   kernel:  ${describe(kernel)}`,
     `   natloom: ${describe(natloom)}`,
+    `   meant:   ${describeTracked(expected)}`,
     ...(haveOtherBytes(kernel, natloom) ? [...kernel.arrived.map(inWords), 'or', ...natloom.arrived.map(inWords)] : []),
   ].join('\n')
 }

@@ -5,7 +5,8 @@
 import type { TcpState } from '../../src/conntrack/tcp-state.ts'
 import type { Random } from '../helpers/mutations.ts'
 import { connect, Endpoint, LARGEST, type Offer } from './endpoint.ts'
-import { type Entry, GAINED, ReferenceTracker, type Settings } from './reference.ts'
+import { GAINED, ReferenceTracker, type Settings } from './reference.ts'
+import type { Entry } from './reference-entry.ts'
 import { type End, onWire, type Segment, type Sequence, type Side } from './script.ts'
 
 const SHORTEST = 8

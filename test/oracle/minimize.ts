@@ -16,9 +16,9 @@ export function minimize(
   let least = difference
   for (let round = 0; round < ROUNDS; round++) {
     const candidates = smaller(least).slice(0, MOST_AT_ONCE)
-    const found = compareAll(candidates).find(({ difference: shown }) => shown && kindOfDifference(shown) === kind)
+    const found = compareAll(candidates).find(({ fault: shown }) => shown && kindOfDifference(shown) === kind)
     if (!found) break
-    least = found.difference!
+    least = found.fault!
   }
   return least
 }

@@ -37,3 +37,6 @@ const FATES = ['dropped', 'passed']
 
 export const describe = ({ arrived, tracked }: Observation): string =>
   `${FATES[arrived.length] ?? `became ${arrived.length}`}, ${describeTracked(tracked)}`
+
+export const haveOtherBytes = ({ arrived: a }: Observation, { arrived: b }: Observation): boolean =>
+  a.length === b.length && a.some((frame, i) => Buffer.compare(frame, b[i]!) !== 0)

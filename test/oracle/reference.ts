@@ -11,6 +11,18 @@ import {
   TCP_STATES,
   type TcpState,
 } from '../../src/conntrack/tcp-state.ts'
+import { type Policy, THE_KERNELS } from './policy.ts'
+import { beginEntry, type Entry } from './reference-entry.ts'
+import { answersOutOfSync, judgeReset, mayClose } from './reference-resets.ts'
+import {
+  answersAnotherSyn,
+  answersNotedSyn,
+  beginAsNoted,
+  beginsAnew,
+  isAnotherSyn,
+  isChallenge,
+  isExactAnswer,
+} from './reference-syns.ts'
 import {
   advance,
   beginInTheMiddle,
@@ -21,7 +33,6 @@ import {
   type Numbers,
   outcomeOf,
   readOffers,
-  unknownEdges,
   type WindowTest,
 } from './reference-windows.ts'
 import { type End, onWire, otherEnd, type Segment, type Sequence, type Side, sideOf } from './script.ts'
@@ -39,7 +50,7 @@ export const INVALID_REASONS = [
 /** Why a segment passes and changes nothing. */
 export const IGNORED_REASONS = ['table', 'overshoot', 'seq-under', 'ack-under', 'challenge-ack'] as const
 export type Reason = (typeof INVALID_REASONS)[number] | (typeof IGNORED_REASONS)[number] | OtherReason
-type OtherReason = 'not-admitted' | 'tracked' | 'syn-again' | 'reset'
+type OtherReason = 'not-admitted' | 'tracked' | 'syn-again' | 'reset' | 'corrupted'
 
 export interface Cell {
   readonly reply: boolean
@@ -53,46 +64,23 @@ export interface Judged {
   /** Undefined where the table isn't asked. */
   readonly cell?: Cell
   readonly failed?: readonly WindowTest[]
+  readonly exceeds?: boolean | undefined
 }
 
 interface Failed {
   readonly failed: readonly WindowTest[]
-}
-
-/** What is remembered of the segment before. */
-interface Last {
-  kind: Kind | undefined
-  reply: boolean
-  end: number
-  ack: number
-  window: number
-  offers: Numbers['offers']
-  /** It was a SYN in LAST_ACK, which its receiver may challenge (RFC 5961 section 4). */
-  mayBeChallenged: boolean
-}
-
-export interface Entry {
-  readonly opener: Side
-  state: TcpState
-  /** By direction. */
-  readonly ends: [Edges, Edges]
-  seenReply: boolean
-  assured: boolean
-  simultaneous: boolean
-  readonly last: Last
+  /** It has sent a little more than it was offered room for, and nobody is strict with it. */
+  readonly exceeds?: boolean
 }
 
 export interface Settings {
   readonly pickup: boolean
   readonly liberal: boolean
-  /** Where natloom is meant to differ (docs/decisions/0041), for the reference NAT. */
-  readonly strict?: {
-    /** A SYN from this side may open a closed connection anew. */
-    readonly mayReopen: (from: Side) => boolean
-  }
+  /** A SYN from outside may open a closed connection anew. It may, if nothing is said. */
+  readonly reopens?: boolean
 }
 
-const CLOSING: readonly TcpState[] = ['FIN_WAIT', 'CLOSE_WAIT', 'LAST_ACK', 'TIME_WAIT', 'CLOSE']
+const CLOSED: readonly TcpState[] = ['TIME_WAIT', 'CLOSE']
 const FLAG: Record<string, number> = { F: 1, S: 2, R: 4, P: 8, A: 16, U: 32, E: 64, W: 128 }
 const REASON = {
   overshoot: 'overshoot',
@@ -101,7 +89,6 @@ const REASON = {
   under: 'seq-under',
   'ack-under': 'ack-under',
 } as const
-const otherSide = (side: Side): Side => (side === 'inside' ? 'outside' : 'inside')
 const isInvalid = (reason: Reason): boolean => (INVALID_REASONS as readonly string[]).includes(reason)
 
 /** undefined: a combination of flags that no segment has. */
@@ -118,16 +105,19 @@ export class ReferenceTracker {
   readonly #sequence: Sequence
   readonly #settings: Settings
 
+  readonly #policies: ReadonlySet<Policy>
+
   /** Of the sequence it is only asked who is where, and for the initial sequence numbers. */
-  constructor(sequence: Sequence, settings: Settings) {
+  constructor(sequence: Sequence, settings: Settings, policies = THE_KERNELS) {
     this.#sequence = sequence
     this.#settings = settings
+    this.#policies = policies
   }
 
   judge(segment: Segment): Judged {
     const kind = kindOf(segment)
     if (segment.dataOffset > 0) return { outcome: 'invalid', reason: 'header' }
-    if (segment.badChecksum) return { outcome: 'invalid', reason: 'checksum' }
+    if (segment.badChecksum) return this.#judgeCorrupted(segment, kind)
     if (kind === undefined) return { outcome: 'invalid', reason: 'flags' }
     const from = sideOf(this.#sequence, segment.end)
     const entry = this.entry
@@ -135,12 +125,32 @@ export class ReferenceTracker {
     const reply = from !== entry.opener
     const cell = { reply, kind, state: entry.state }
     const judged = this.#track(entry, this.#numbers(segment, reply ? entry.ends[0] : entry.ends[1]), kind, reply)
-    // natloom takes only what it believes for an answer.
-    const answers = this.#settings.strict ? judged?.outcome === 'accepted' : judged && judged.outcome !== 'invalid'
-    if (answers && reply) entry.seenReply = true
+    const isReply = this.#policies.has('replies') ? judged?.outcome === 'accepted' : judged?.outcome !== 'invalid'
+    if (judged && isReply && reply && this.entry) entry.seenReply = true
     // The gateway forgets the connection and looks at the SYN as at a first packet.
     if (judged && judged.outcome !== 'invalid' && this.#isAnnouncement(segment, entry)) this.edits.push(segment.seq)
     return { ...(judged ?? this.#first(segment, kind, from)), cell }
+  }
+
+  /** Whatever it would change beyond the windows of a flow it may not. */
+  #judgeCorrupted(segment: Segment, kind: Kind | undefined): Judged {
+    const corrupted = { outcome: 'invalid', reason: 'checksum' } as const
+    const before = this.entry && structuredClone(this.entry)
+    if (!before || kind === undefined || this.#sequence.helped || !this.#policies.has('corrupted')) return corrupted
+    const judged = this.judge({ ...segment, badChecksum: false })
+    const after = this.entry
+    const reply = sideOf(this.#sequence, segment.end) !== before.opener
+    const sender = before.ends[reply ? 1 : 0]
+    const leavesGap = compare(onWire(this.#sequence, segment.end, segment.seq), sender.end) > 0
+    const isKnown = kind === 'ack' && judged.outcome === 'accepted' && sender.maxWin > 0
+    const isOrdinary = isKnown && !judged.exceeds && !leavesGap
+    const changesState = describeEntry(before) !== describeEntry(after)
+    const isNoted = judged.reason === 'table' && (kind === 'syn' || (kind === 'ack' && before.state === 'SYN_SENT'))
+    const isStored = ['overshoot', 'challenge-ack'].includes(judged.reason)
+    const changesNothing = judged.outcome === 'ignored' && !isStored && !isNoted
+    if ((isOrdinary && !changesState) || changesNothing) return { ...judged, reason: 'corrupted' }
+    this.entry = before
+    return corrupted
   }
 
   #isAnnouncement({ end, seq, text }: Segment, { seenReply }: Entry): boolean {
@@ -158,28 +168,28 @@ export class ReferenceTracker {
 
   #first(segment: Segment, kind: Kind, from: Side): Judged {
     const cell = { reply: false, kind, state: 'NONE' } as const
-    if (from === 'outside' && this.#sequence.opener === 'inside') return { outcome: 'invalid', reason: 'not-admitted' }
-    if (kind !== 'syn' && !(kind === 'ack' && this.#settings.pickup))
-      return { outcome: 'invalid', reason: 'no-entry', cell }
-    const entry: Entry = {
-      opener: from,
-      state: 'NONE',
-      ends: [unknownEdges(), unknownEdges()],
-      seenReply: false,
-      assured: false,
-      simultaneous: false,
-      last: { kind: undefined, reply: false, end: 0, ack: 0, window: 0, offers: undefined, mayBeChallenged: false },
-    }
+    if (!this.#isAdmitted(from)) return { outcome: 'invalid', reason: 'not-admitted' }
+    const isPickedUp = kind === 'ack' && this.#settings.pickup && (from === 'inside' || !this.#policies.has('outside'))
+    if (kind !== 'syn' && !isPickedUp) return { outcome: 'invalid', reason: 'no-entry', cell }
+    const entry = beginEntry(from)
     const numbers = this.#numbers(segment, entry.ends[1])
     const [sender] = entry.ends
     sender.end = numbers.end
+    entry.first = numbers.seq
     sender.maxWin = Math.max(1, numbers.window)
     sender.maxEnd = kind === 'syn' ? numbers.end : (numbers.end + sender.maxWin) >>> 0
     if (kind === 'syn') readOffers(sender, numbers.offers)
     else for (const end of entry.ends) Object.assign(end, { sackOK: true, liberal: true })
+    // What it acknowledges is all that tells a reset of the other end from a forged one.
+    if (kind !== 'syn' && this.#policies.has('exact-resets'))
+      Object.assign(entry.ends[1], { end: numbers.ack, maxEnd: numbers.ack })
     this.entry = entry
     this.edits.length = 0
     return { ...this.#track(entry, numbers, kind, false)!, cell }
+  }
+
+  #isAdmitted(from: Side): boolean {
+    return from === 'inside' || this.#sequence.opener === 'outside'
   }
 
   /** undefined: the SYN opens anew, and the entry is gone. */
@@ -187,69 +197,72 @@ export class ReferenceTracker {
     const { last } = entry
     const before = entry.state
     let next = nextState(entry, kind, reply)
-    const answersNoted = kind === 'synack' && last.kind === 'syn' && last.reply !== reply && numbers.rawAck === last.end
-    if (next === 'INVALID') {
-      if (!this.#settings.strict || !answersNoted) return { outcome: 'invalid', reason: 'state' }
+    const answersNoted = kind === 'synack' && answersNotedSyn(entry, numbers, reply, this.#policies)
+    if (next === 'INVALID' && CLOSED.includes(before) && this.#policies.has('reopening') && answersNoted)
       next = 'IGNORE'
-    }
-    if (next === 'SYN_SENT' && (before === 'TIME_WAIT' || before === 'CLOSE')) {
-      const isOver = entry.ends.some((end) => end.beganClosing) || (last.kind === 'rst' && last.reply === reply)
-      if (isOver && this.#mayReopen(entry, numbers, reply)) {
+    if (next === 'INVALID') return { outcome: 'invalid', reason: 'state' }
+    if (next === 'SYN_SENT' && CLOSED.includes(before)) {
+      if (this.#reopens(entry, numbers, reply)) {
         this.entry = undefined
         return undefined
       }
       next = 'IGNORE'
     }
     let from: TcpState = before
-    if (next === 'IGNORE') {
-      const isNoted = !this.#settings.strict || kind === 'syn' || (kind === 'ack' && reply && before === 'SYN_SENT')
-      if (!answersNoted && !isNoted) return { outcome: 'ignored', reason: 'table' }
-      if (!answersNoted) return ignoredByTable(entry, numbers, kind, reply)
+    const opensAnother = kind === 'synack' && answersAnotherSyn(entry, numbers, reply, this.#policies)
+    const isAnother = kind === 'syn' && this.#policies.has('syns') && isAnotherSyn(entry, numbers, reply)
+    if (next === 'IGNORE' || isAnother || opensAnother) {
+      if (!answersNoted) return this.#ignoredByTable(entry, numbers, kind, reply)
       beginAsNoted(entry)
+      if (!reply) entry.simultaneous = true
       from = 'SYN_SENT'
       next = 'SYN_RECV'
     }
-    if (next === 'TIME_WAIT' && before === 'LAST_ACK' && kind === 'ack' && isChallenge(entry, reply))
+    if (next === 'TIME_WAIT' && before === 'LAST_ACK' && isChallenge(entry, kind, reply))
       return { outcome: 'ignored', reason: 'challenge-ack' }
     if (next === 'SYN_SENT2') entry.simultaneous = true
     if (next === 'SYN_RECV' && reply && kind === 'ack' && entry.simultaneous) next = 'ESTABLISHED'
 
+    const stored = structuredClone({ ends: entry.ends, last })
     let failed: readonly WindowTest[] = []
+    let exceeds: boolean | undefined = false
     let skipsWindows = false
+    const mustAnswer = kind === 'synack' && from === before && this.#policies.has('synacks')
+    let isExact = !mustAnswer || opensAnother || isExactAnswer(entry, numbers, reply)
     if (kind === 'rst') {
-      const reset = judgeReset(entry, numbers, reply)
+      const reset = judgeReset(entry, numbers, reply, this.#policies)
       if (reset === 'under') return { outcome: 'invalid', reason: 'rst-under' }
+      if (reset === 'ignore') return { outcome: 'ignored', reason: 'reset' }
       if (reset === 'not exact') next = before
-      const mayAnswer = reset === 'unknown' || reset === 'not exact'
-      skipsWindows = reset === 'close' || (mayAnswer && answersOutOfSync(entry, numbers, reply, this.#settings))
+      const mayAnswer = reset === 'unknown' || (reset === 'not exact' && !this.#policies.has('exact-resets'))
+      skipsWindows = reset === 'close' || (mayAnswer && answersOutOfSync(entry, numbers, reply, this.#policies))
+      isExact = mayClose(entry, numbers, reply, { reset, policies: this.#policies })
+      if (skipsWindows && !isExact) return { outcome: 'ignored', reason: 'reset' }
     }
     if (!skipsWindows) {
       const windows = this.#inWindow(entry, numbers, kind, reply)
+      const isUnbelieved = 'outcome' in windows && windows.reason !== 'overshoot' && this.#policies.has('notes')
+      if (!isExact || isUnbelieved) Object.assign(entry, stored)
+      if (!isExact && !('outcome' in windows && windows.outcome === 'invalid'))
+        return { outcome: 'ignored', reason: kind === 'rst' ? 'reset' : 'table' }
       if ('outcome' in windows) return windows
-      failed = windows.failed
+      ;({ failed, exceeds } = windows)
     }
     return {
       outcome: 'accepted',
-      reason: this.#accept(entry, { kind, reply, from, next: next as TcpState }),
+      reason: this.#accept(entry, numbers, { kind, reply, from, next: next as TcpState }),
       failed,
+      exceeds,
     }
-  }
-
-  #mayReopen({ state, opener, ends }: Entry, { seq }: Numbers, reply: boolean): boolean {
-    const { strict } = this.#settings
-    if (!strict) return true
-    const isAhead = state === 'CLOSE' || compare(seq, ends[reply ? 1 : 0].end) >= 0
-    return isAhead && strict.mayReopen(reply ? otherSide(opener) : opener)
   }
 
   /** The tests that it fails; with a verdict if it is one that somebody minds. */
   #inWindow(entry: Entry, given: Numbers, kind: Kind, reply: boolean): Omit<Judged, 'cell'> | Failed {
     const [sender, receiver] = reply ? [entry.ends[1], entry.ends[0]] : entry.ends
-    const before = this.#settings.strict && ([{ ...sender }, { ...receiver }] as const)
-    const isOpening = entry.state === 'SYN_SENT' || entry.state === 'SYN_RECV'
-    if (given.isSyn && (sender.maxWin === 0 || (isOpening && compare(given.end, sender.end) > 0))) {
+    if (given.isSyn && (sender.maxWin === 0 || beginsAnew(entry, given, reply, this.#policies))) {
       const isFirst = sender.maxWin === 0
       beginWithSyn(sender, receiver, given, reply)
+      if (!reply && !given.hasAck) entry.first = given.seq
       if (!given.hasAck && (isFirst || reply)) return { failed: [] }
     } else if (sender.maxWin === 0) {
       beginInTheMiddle(sender, receiver, given)
@@ -263,29 +276,60 @@ export class ReferenceTracker {
     const outcome = outcomeOf(failed, sender, receiver, end)
     if (outcome === 'within') {
       advance(sender, receiver, numbers)
-      if (kind === 'ack') Object.assign(entry.last, { reply, ack, end, window: given.window })
+      if (kind === 'ack') Object.assign(entry.last, { reply, seq: given.seq, ack, end, window: given.window })
       return { failed }
     }
-    // The kernel keeps what it has begun with a segment that it then doesn't believe.
-    if (before) Object.assign(sender, before[0])
-    if (before) Object.assign(receiver, before[1])
     if (outcome === 'overshoot') sender.end = end
-    if (sender.liberal || this.#settings.liberal) return { failed }
+    if (sender.liberal || this.#settings.liberal) return { failed, exceeds: outcome === 'overshoot' }
     const reason = REASON[outcome]
     if (!isInvalid(reason)) return { outcome: 'ignored', reason, failed }
-    noteInvalidClosing(entry, kind, reply)
+    if (!this.#policies.has('notes')) noteInvalidClosing(entry, kind, reply)
     return { outcome: 'invalid', reason, failed }
+  }
+
+  /** The segment passes and is noted: if the peer answers a noted SYN, both know better than the gateway. */
+  #ignoredByTable(entry: Entry, numbers: Numbers, kind: Kind, reply: boolean): Omit<Judged, 'cell'> {
+    const { last } = entry
+    const { seq, end, window } = numbers
+    const ignored = { outcome: 'ignored', reason: 'table' } as const
+    const answers = entry.state === 'SYN_SENT' && kind === 'ack' && reply
+    const notesLess = this.#policies.has('notes')
+    if (notesLess && kind !== 'syn') {
+      if (answers) Object.assign(last, { kind, reply, seq, end, ack: numbers.ack })
+      return ignored
+    }
+    Object.assign(last, { kind, reply, end, window })
+    if (kind === 'syn') last.seq = seq
+    if (kind === 'syn' && (!reply || this.#policies.has('reopening'))) {
+      entry.simultaneous = false
+      Object.assign(last, { offers: numbers.offers, mayBeChallenged: entry.state === 'LAST_ACK' })
+    }
+    if (answers) last.ack = numbers.rawAck
+    return ignored
+  }
+
+  /** The SYN opens a closed connection anew. */
+  #reopens({ opener, state, ends, last }: Entry, { seq }: Numbers, reply: boolean): boolean {
+    const from = reply ? otherSide(opener) : opener
+    const isLetIn = this.#isAdmitted(from) && (from === 'inside' || this.#settings.reopens !== false)
+    const isAllowed = isLetIn || !this.#policies.has('outside')
+    const isAhead = state === 'CLOSE' || compare(seq, ends[reply ? 1 : 0].end) >= 0
+    if (!isAllowed) return false
+    if (last.kind === 'rst' && last.reply === reply && (state === 'CLOSE' || !this.#policies.has('reopening')))
+      return true
+    return ends.some((end) => end.beganClosing) && (isAhead || !this.#policies.has('reopening'))
   }
 
   #accept(
     entry: Entry,
+    { seq, end }: Numbers,
     { kind, reply, from, next }: { kind: Kind; reply: boolean; from: TcpState; next: TcpState },
   ): Reason {
     const wasSeen = entry.seenReply
-    Object.assign(entry.last, { kind, reply })
+    Object.assign(entry.last, this.#policies.has('notes') ? { kind, reply, seq, end } : { kind, reply })
     entry.state = next
     if (from !== next && next === 'FIN_WAIT') entry.ends[reply ? 1 : 0].beganClosing = true
-    if (!wasSeen && kind === 'rst' && (reply || !this.#settings.strict)) {
+    if (!wasSeen && kind === 'rst' && (reply || !this.#policies.has('own-reset'))) {
       this.entry = undefined
       return 'reset'
     }
@@ -326,67 +370,10 @@ function nextState(entry: Entry, kind: Kind, reply: boolean): TcpState | 'IGNORE
   return TCP_STATES[next] ?? (next === 14 ? 'IGNORE' : 'INVALID')
 }
 
-/** The segment passes and is noted: if the peer answers a noted SYN, both know better than the gateway. */
-function ignoredByTable(entry: Entry, numbers: Numbers, kind: Kind, reply: boolean): Omit<Judged, 'cell'> {
-  const { last } = entry
-  const { end, window } = numbers
-  Object.assign(last, { kind, reply, end, window })
-  if (kind === 'syn' && !reply) {
-    entry.simultaneous = false
-    Object.assign(last, { offers: numbers.offers, mayBeChallenged: entry.state === 'LAST_ACK' })
-  }
-  if (entry.state === 'SYN_SENT' && kind === 'ack' && reply) last.ack = numbers.rawAck
-  return { outcome: 'ignored', reason: 'table' }
-}
+const otherSide = (side: Side): Side => (side === 'inside' ? 'outside' : 'inside')
 
-/** Both ends are told anew by a SYN that was ignored and the SYN/ACK that answers it. */
-function beginAsNoted({ ends, last }: Entry): void {
-  const noted = last.reply ? 1 : 0
-  const edges = unknownEdges()
-  Object.assign(edges, { end: last.end, maxEnd: last.end, maxWin: Math.max(1, last.window) })
-  readOffers(edges, last.offers)
-  last.mayBeChallenged = false
-  const { liberal } = ends[1 - noted]!
-  ends[noted] = edges
-  ends[1 - noted] = { ...unknownEdges(), liberal }
-}
-
-function isChallenge({ last }: Entry, reply: boolean): boolean {
-  const isOne = last.reply !== reply && last.kind === 'syn' && last.mayBeChallenged
-  if (isOne) last.mayBeChallenged = false
-  return isOne
-}
-
-/**
- * A reset closes at once what is closing anyway; is below what its receiver has acknowledged; isn't exact, so that its
- * receiver may challenge it; has to be within the windows; or nothing is known to hold it against.
- */
-type ResetKind = 'close' | 'under' | 'not exact' | 'check' | 'unknown'
-
-/** RFC 5961 section 3: only a reset with exactly the expected number closes. */
-function judgeReset(entry: Entry, { seq }: Numbers, reply: boolean): ResetKind {
-  if (CLOSING.includes(entry.state)) return 'close'
-  const { maxAck } = entry.ends[reply ? 0 : 1]
-  const { last } = entry
-  if (maxAck === undefined || last.kind === 'syn') return 'unknown'
-  const isEstablished = entry.state === 'ESTABLISHED' && entry.assured
-  if (seq === 0 && !isEstablished) return 'check'
-  if (compare(seq, maxAck) < 0) return 'under'
-  if (!isEstablished || seq === maxAck) return 'check'
-  const followsLast = last.kind === 'ack' && last.reply === reply && seq === last.end
-  return followsLast ? 'check' : 'not exact'
-}
-
-/** A reset that answers something which was let through although the gateway may have been out of sync. */
-function answersOutOfSync(entry: Entry, numbers: Numbers, reply: boolean, { strict }: Settings): boolean {
-  const { seq, rawAck } = numbers
-  const { last } = entry
-  const answersSyn = entry.seenReply && last.kind === 'syn' && last.reply !== reply
-  const answersAck = !entry.assured && last.kind === 'ack' && (last.reply !== reply || !strict)
-  const mayAnswer = numbers.hasAck || !strict
-  if (mayAnswer && (answersSyn || answersAck) && rawAck === last.end) return true
-  return entry.state === 'SYN_SENT' && last.kind === 'ack' && last.reply && seq === last.ack
-}
+const describeEntry = (entry: Entry | undefined): string =>
+  entry ? `${entry.opener} ${entry.state} ${entry.seenReply} ${entry.assured}` : ''
 
 /** The first FIN or RST that was invalid is remembered: the answer to it must be told from a connection's end. */
 function noteInvalidClosing({ assured, last }: Entry, kind: Kind, reply: boolean): void {

@@ -1,9 +1,9 @@
 // One trial: sequences through both gateways at the same settings, lot after lot, and what has come of it. Prints as a
 // person reads it, and is kept as JSON by `npm run prove:oracle`.
 
-import { type Compared, compare, kindOfDifference, ruleFor, story } from './compare.ts'
+import { type Compared, compare, kindOfDifference, story } from './compare.ts'
 import { Coverage } from './coverage.ts'
-import type { Difference } from './intended.ts'
+import { type Difference, rulesFor } from './intended.ts'
 import { minimize } from './minimize.ts'
 import type { Gateway, Observation } from './observation.ts'
 import type { Settings } from './reference.ts'
@@ -25,9 +25,11 @@ export interface Fault {
 export interface Report {
   readonly settings: Settings
   readonly sequences: number
-  /** Segments that the kernel was given, and those after which both gateways were compared and alike. */
+  /** Segments that the kernel was given; those after which both were alike, before a sequence's first difference. */
   readonly segments: number
   readonly alike: number
+  /** Segments after which natloom was as the kernel is but for its policies, also behind a difference that is meant. */
+  readonly asMeant: number
   /** How often each intended difference was met. */
   readonly intended: Readonly<Record<string, number>>
   readonly faults: readonly Fault[]
@@ -42,10 +44,12 @@ export class Trial {
   readonly #kernel: Gateway
   readonly #natloom: Gateway
   readonly #settings: Settings
-  readonly #differences: Difference[] = []
+  readonly #intended: Difference[] = []
+  readonly #faults: Difference[] = []
   readonly #began = performance.now()
   #sequences = 0
   #alike = 0
+  #asMeant = 0
 
   constructor(kernel: Gateway, natloom: Gateway, settings: Settings) {
     this.#kernel = kernel
@@ -57,9 +61,11 @@ export class Trial {
   run(sequences: readonly Sequence[]): void {
     for (const lot of lotsOf(sequences)) {
       const compared = this.#compare(lot, (sequence, seen) => this.coverage.add(sequence, seen, this.#settings))
-      for (const { alike, difference } of compared) {
+      for (const { alike, asMeant, intended, fault } of compared) {
         this.#alike += alike
-        if (difference) this.#differences.push(difference)
+        this.#asMeant += asMeant
+        if (intended) this.#intended.push(intended)
+        if (fault) this.#faults.push(fault)
       }
       this.#sequences += lot.length
     }
@@ -82,11 +88,11 @@ export class Trial {
     const seconds = (performance.now() - this.#began) / 1000
     const intended: Record<string, number> = {}
     const kinds = new Map<string, Difference[]>()
-    for (const difference of this.#differences) {
-      const rule = ruleFor(difference)
-      const kind = kindOfDifference(difference)
-      if (rule) intended[rule.name] = (intended[rule.name] ?? 0) + 1
-      else kinds.set(kind, [...(kinds.get(kind) ?? []), difference])
+    for (const difference of this.#intended)
+      for (const { name } of rulesFor(difference)) intended[name] = (intended[name] ?? 0) + 1
+    for (const fault of this.#faults) {
+      const kind = kindOfDifference(fault)
+      kinds.set(kind, [...(kinds.get(kind) ?? []), fault])
     }
     const byFrequency = [...kinds].toSorted(([, a], [, b]) => b.length - a.length)
     const faults = byFrequency.map(([kind, shown], place) => {
@@ -100,6 +106,7 @@ export class Trial {
       sequences: this.#sequences,
       segments: this.coverage.segments,
       alike: this.#alike,
+      asMeant: this.#asMeant,
       intended,
       faults,
       coverage: this.coverage.counts,
@@ -124,10 +131,10 @@ function lotsOf(sequences: readonly Sequence[]): Sequence[][] {
 }
 
 export function printReport(report: Report, coverage: Coverage): string {
-  const { settings, sequences, segments, alike, intended, faults, seconds } = report
+  const { settings, sequences, segments, alike, asMeant, intended, faults, seconds } = report
   return [
     `pickup ${settings.pickup ? 'on' : 'off'}, ${settings.liberal ? 'liberal' : 'strict'}: ${sequences} sequences, ` +
-      `${segments} segments, ${alike} compared and alike, ${seconds} s`,
+      `${segments} segments, ${alike} alike, ${asMeant} as meant, ${seconds} s`,
     '',
     coverage.print(),
     '',

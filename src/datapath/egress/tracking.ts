@@ -77,9 +77,9 @@ function trackByProtocol(i: number, base: Base, direction: Direction): Verdict {
   readSegment(mem, L4[i]!, END[i]! - L4[i]!)
   const verdict = examineTcp(base, direction)
   if (verdict >= 0) return verdict
-  // A segment that changes the connection's state must be intact. Elsewhere a wrong checksum stays wrong, for the
-  // receiver to see: to sum up every segment would cost more than all else that is done with it.
-  if ((verdict !== ACCEPT || isMomentous(base)) && !transportIntact(i)) return TCP_CHECKSUM
+  // A segment that changes more than the windows of a flow must be intact. Elsewhere a wrong checksum stays wrong, for
+  // the receiver to see: to sum up every segment would cost more than all else that is done with it.
+  if ((verdict !== ACCEPT || isMomentous(base, direction)) && !transportIntact(i)) return TCP_CHECKSUM
   if (verdict !== REPEAT) apply(i, base, direction)
   return verdict
 }

@@ -232,7 +232,7 @@ function throughStream(i: number, helped: HelpedConnection): Verdict {
 
   const doneBefore = stream.done
   const nextBefore = stream.next
-  if (hasFin && isBelieved()) stream.noteFin(end)
+  if (hasFin && isBelieved()) stream.noteFin(end, true)
   const isNew = length > 0 && stream.append(bytes, payload, seq, length)
   if (isNew || (hasFin && stream.ended)) {
     const verdict = read(helped, direction)
@@ -265,7 +265,7 @@ function early(i: number, helped: HelpedConnection, stream: Stream): Verdict {
   if (((end - stream.next) | 0) > WINDOW) return HELPER_WINDOW
   const hasRoom = stream.mayKeepEarly && !keepsTooMuch(stream, (end - seq) | 0)
   if (!hasRoom && !isRead(row)) return HELPER_WINDOW
-  if ((tcp.flags(mem, at) & tcp.FIN) !== 0) stream.noteFin(end)
+  if ((tcp.flags(mem, at) & tcp.FIN) !== 0) stream.noteFin(end, false)
   if (hasRoom) stream.keepEarly(bytes, payload, seq, (end - seq) | 0)
   else cutOff(row, 'no-memory')
   keepHeaders(i, helped)

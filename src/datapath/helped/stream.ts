@@ -140,13 +140,15 @@ export class Stream {
   }
 
   /**
-   * A FIN that is within the windows. The last one counts, since one before may have been made up; and a sender that
-   * has gone on behind it has not ended there.
+   * A FIN that is within the windows, `inOrder` if no gap is before it. The last one counts, since one before may have
+   * been made up; a sender that has gone on behind it has not ended there, and one that has ended in order has ended.
    */
-  noteFin(at: number): void {
-    if (before(at, this.next)) return
+  noteFin(at: number, inOrder: boolean): void {
+    if (before(at, this.next) || this.ended) return
     this.hasFin = true
     this.finAt = at
+    // Behind it nothing is its sender's.
+    if (inOrder) this.dropEarly()
   }
 
   /**

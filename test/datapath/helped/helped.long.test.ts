@@ -143,6 +143,23 @@ describe('a stream that a helper reads', () => {
     expect(d.client.acknowledged).toBe(15)
   })
 
+  it('ends where its sender says so in order, whatever a forged end has said before', async () => {
+    const forged: readonly (readonly [title: string, at: number])[] = [
+      ['within what has come', 3],
+      ['ahead', 40],
+      ['short of the end', 13],
+    ]
+    for (const [title, at] of forged) {
+      const d = await start(rewriting(LONGER))
+      d.client.text = 'ADDR 1234\r\nADD'
+      d.say(d.client, 0, 11)
+      expect(d.send(d.client, at, at, { fin: true }), title).toEqual([])
+      d.say(d.client, 11, 14, { fin: true })
+      expect(d.server.received, title).toBe('ADDR <1234-1234>\r\nADD')
+      expect(d.server.peerHasEnded, title).toBe(true)
+    }
+  })
+
   it('lets what was held for a second go untouched, and is read on from its beginning', async () => {
     const calls: string[] = []
     const d = await start(rewriting(LONGER, calls))
