@@ -1,6 +1,7 @@
-// The commonest segment in one go: an acknowledgement, with data or without, of an assured ESTABLISHED connection, that
-// passes all four window tests (tcp-window.shard.ts). It costs a fifth of examining and applying it (tcp.shard.ts), and
-// leaves the row and both windows as that does. Whatever is not as expected here is examined there from the start:
+// The commonest segment in one go: an acknowledgement, with data or without, of an assured ESTABLISHED connection,
+// that passes all four window tests (tcp-window.shard.ts). Without this way a packet of established flows takes 108
+// ns instead of 84 on average (bench/pipeline.ts, 1,000 flows, half of them UDP). It leaves the row and both windows
+// as examining and applying (tcp.shard.ts) does. Whatever is not as expected here is examined there from the start:
 // nothing is judged in this file.
 //
 // What is not stored here is what nobody reads of an assured connection while timeouts are those of the RFCs: which

@@ -1,6 +1,7 @@
 // The kernel as oracle: TCP sequences through nft masquerade with `ct state invalid drop` and through natloom, compared
 // after every segment: the kernel must confirm the reference tracker, everything must be covered, and natloom may
-// differ only as intended.ts says. This is the short form; `npm run prove:oracle` (bench/oracle.ts) has more sequences.
+// differ only as intended.ts says (with pickup, prove:oracle alone asks that). This is the short form; `npm run
+// prove:oracle` (bench/oracle.ts) has more sequences.
 
 import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
