@@ -46,7 +46,7 @@ import { KernelDispatch } from './interfaces/kernel-dispatch.ts'
 import { LinkFollower } from './interfaces/link-follower.ts'
 import { linkChanges } from './interfaces/links.ts'
 import { PacketPorts, type PacketPortsOptions } from './interfaces/packet-ports.ts'
-import { BlockLeases } from './leases/block-leases.ts'
+import { BlockLeases, requestsIn } from './leases/block-leases.ts'
 import { ExternalAddresses } from './leases/external-addresses.ts'
 import { HostSockets, type NatPorts } from './leases/host-sockets.ts'
 import { allocateMemory, type GatewayMemory } from './memory.ts'
@@ -311,7 +311,7 @@ export class Gateway {
   #startBlockLeases({ externals, control }: GatewayMemory): void {
     const leases = new BlockLeases({
       externals,
-      requests: externals,
+      requests: requestsIn(externals),
       shards: this.#config.workers,
       changed: () => this.#leasesChanged(),
       wake: (shard) => this.#shards?.wake(shard),

@@ -1,29 +1,34 @@
-// The port blocks that this shard leases: how many of a block's ports are usable, and which blocks of a space have any.
-// Ports are taken from the blocks listed here (ports.shard.ts); when few are left, the coordinator is asked for one
-// more, before the last is used up (externals.ts: request words).
+// The port blocks that this shard leases: which of them have a usable port (block-list.ts), and asking the coordinator
+// for one more when few are left, before the last is used up (externals.ts: request words).
 //
-//   usable ports   neither taken nor in quarantine; -1 if the block isn't ours. Those that other shards have reserved
-//                  and those on which the host has a socket count too: they are met when they are tried
-//   taken ports    mappings of ours have them
-//   list           of an entry's space: its blocks with usable ports, in no order, so that one is drawn at random
+// There may be millions of blocks, so none is looked at before it is needed:
+//
+//   what                          is done when
+//   an address's list is made     a port of the address is wanted
+//   the words of a block's ports  the block is drawn, or a port of it is wanted by its number
+//   are read
+//   a changed lease is followed   the coordinator's log names it (lease-log.ts), once a turn; if the log has gone over,
+//                                 all leases of an address, when a port of it is wanted or a few in each turn
+//   what a dead predecessor had   a bounded number in each turn: their blocks are marked in shared memory
+//   read is read again
+//
+//   usable ports   neither taken nor in quarantine. Those that other shards have reserved and those on which the host has
+//                  a socket count too: they are met when they are tried
 // A block of whose usable ports none can be given for that reason leaves its list until relist().
 //
 // Owner: this thread. All of it is derived from the port words and the ownership words, and made anew with each lease.
 
+import type { HostRow } from '../conntrack/host-table.ts'
 import { CELL } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import type { Entry, PortIndex, Seconds, Shard } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
-import { type Block, type BlockIndex, type Externals, SPACES, type Space, TCP_SPACE, VACANT } from './externals.ts'
+import { BlockList } from './block-list.ts'
+import { type Block, type BlockIndex, type Externals, SPACES, type Space, spaceAt, TCP_SPACE } from './externals.ts'
 import { fault } from './fault-points.ts'
+import { addressChanged, isOfAddress, LOST_CHANGE } from './lease-log.ts'
 import { freedAt, isInQuarantine, isMapped, setFreed, wasFreed } from './port-words.ts'
-import {
-  attachQuarantine,
-  beginQuarantine,
-  forgetQuarantine,
-  giveUpRoom,
-  makeRoomInQuarantine,
-} from './quarantine.shard.ts'
+import { attachQuarantine, beginQuarantine, NOBODYS } from './quarantine.shard.ts'
 
 /** How long a port freed by UDP or ICMP is in quarantine (RFC 6888 REQ-8). TCP has its closing states for that. */
 export const QUARANTINE: Seconds = 120
@@ -32,24 +37,31 @@ const FEWEST_BLOCKS = 2
 /** How long after a denial the shard asks again. */
 const ASKS_AGAIN_AFTER: Seconds = 2
 const NEVER = -ASKS_AGAIN_AFTER
-/** No ownership word is this: a block so marked is lost, and gained if it is ours, when leases are next looked at. */
-const NO_LEASE = -1
+/** Words that are looked at in a turn, to read again what a predecessor had read: about a tenth of a millisecond. */
+const LOOKS_A_TURN = 32_768
+/** Stale lists that are looked at in a turn, before they are needed: their gauges follow so. */
+const LISTS_A_TURN = 16
 
 let externals: Externals
 let shard: Shard = 0
-// By block index: usable ports, taken ports, the ownership word that the block is leased by, its place in its list.
-let usable = new Int16Array(0)
-let taken = new Int16Array(0)
-let leased = new Int32Array(0)
-let place = new Int32Array(0)
-/** The lists, blocksPerSpace apart; then by list how long it is, and the second of the last request. */
-let listed = new Int32Array(0)
-let listLength = new Int32Array(0)
-let askedAt = new Int32Array(0)
-let version = -1
+/** By entry * SPACES + space; those that were needed. */
+let lists: (BlockList | undefined)[] = []
+/** Numbers of the lists that there are, and of those that are stale. */
+let made: number[] = []
+let stale: number[] = []
+/** Blocks that have left their lists until relist(). */
+let dropped: BlockIndex[] = []
+/** The number of the change of leases that is looked at next. */
+let nextChange = 0
+/** False until leases are looked at for the first time. */
+let hasLooked = false
 /** True if there are other shards, which may have a block to give: with one shard there is nobody to ask. */
 let hasOthers = false
 let callCoordinator: () => void = () => {}
+/** The word of marks that is looked at next, to read again what a predecessor had read; -1 if that is done. */
+let nextMarks = -1
+/** Ports that mappings have, as a predecessor left them; any other mapping bit in a block of ours is nobody's. */
+let mappedBefore: ReadonlySet<PortIndex> | undefined
 
 /** `callOut` makes the coordinator look for requests. */
 export function attachBlocks(shared: Externals, shardNumber: Shard, shards: number, callOut: () => void): void {
@@ -57,19 +69,17 @@ export function attachBlocks(shared: Externals, shardNumber: Shard, shards: numb
   shard = shardNumber
   hasOthers = shards > 1
   callCoordinator = callOut
-  const lists = shared.capacity * SPACES
-  const blocks = lists * shared.blocksPerSpace
-  askedAt = new Int32Array(lists).fill(NEVER)
   // A predecessor may have asked and died before it called.
   if (hasOthers) callCoordinator()
-  usable = new Int16Array(blocks).fill(-1)
-  taken = new Int16Array(blocks)
-  leased = new Int32Array(blocks)
-  place = new Int32Array(blocks).fill(-1)
-  listed = new Int32Array(blocks)
-  listLength = new Int32Array(lists)
+  lists = new Array<BlockList | undefined>(shared.capacity * SPACES).fill(undefined)
+  made = []
+  stale = []
+  dropped = []
+  nextChange = shared.version()
+  hasLooked = false
+  nextMarks = -1
+  mappedBefore = undefined
   attachQuarantine()
-  version = -1
   for (let space = 0; space < SPACES; space++) {
     counters[CELL.portsUsed + space] = 0
     counters[CELL.portsResting + space] = 0
@@ -79,92 +89,150 @@ export function attachBlocks(shared: Externals, shardNumber: Shard, shards: numb
 
 // --- leases ---
 
-/** Looks at the leases again if they have changed since; true if they had. */
+/** Looks at what has changed of the leases since; true if anything had. To be called once a turn. */
 export function followLeases(): boolean {
-  const current = externals.version()
-  if (current === version) return false
-  version = current
-  // What was denied may be had now.
-  askedAt.fill(NEVER)
-  // First all that is lost, then the rest: a block that has been away and is back is lost and gained.
-  if (countBlocks(loseUnlessOurs) > 0) forgetQuarantine((at) => !isLeased(blockOf(at)))
-  countBlocks(gainIfOurs)
-  // While the coordinator held a block frozen that stays ours, it had nothing to give and left its list.
-  relist()
-  return true
-}
-
-/** Calls `each` with every block; returns how often it returned true. */
-function countBlocks(each: (entry: Entry, space: Space, block: Block) => boolean): number {
-  let count = 0
-  for (let entry = 0; entry < externals.capacity; entry++)
+  if (nextMarks >= 0) readAgain()
+  const version = externals.version()
+  const hasChanged = !hasLooked || nextChange !== version
+  hasLooked = true
+  while (nextChange !== version) {
+    const change = externals.log.at(nextChange)
+    if (change === LOST_CHANGE) {
+      for (const list of made) becomeStale(list)
+      nextChange = version
+    } else {
+      nextChange = (nextChange + 1) | 0
+      if (isOfAddress(change)) followAddress(addressChanged(change))
+      else followBlock(change)
+    }
+  }
+  for (let i = 0; i < LISTS_A_TURN && stale.length > 0; i++) upToDate(stale.pop()!)
+  if (hasChanged)
     for (let space = 0; space < SPACES; space++)
-      for (let block = 0; block < externals.blocksPerSpace; block++) if (each(entry, space, block)) count++
-  return count
+      counters[CELL.portsLeased + space] = externals.leasedBlocks(shard, space) * externals.blockSize
+  return hasChanged
 }
 
-const isOurs = (entry: Entry, space: Space, block: Block): boolean =>
-  externals.ownerOfBlock(entry, space, block) === shard && externals.kindOf(entry) !== VACANT
+function followAddress(entry: Entry): void {
+  for (let space = 0; space < SPACES; space++) if (lists[entry * SPACES + space]) becomeStale(entry * SPACES + space)
+}
 
-function loseUnlessOurs(entry: Entry, space: Space, block: Block): boolean {
-  const index = externals.blockIndex(entry, space, block)
-  if (!isLeased(index)) return false
-  if (externals.leaseOf(entry, space, block) === leased[index] && isOurs(entry, space, block)) return false
-  counters[CELL.portsUsed + space]! -= taken[index]!
-  counters[CELL.portsLeased + space]! -= externals.blockSize
-  if (quarantineOf(space) > 0) giveUpRoom(externals.blockSize)
-  usable[index] = -1
-  unlist(index)
+function becomeStale(list: number): void {
+  if (lists[list]!.isStale) return
+  lists[list]!.isStale = true
+  stale.push(list)
+}
+
+function followBlock(index: BlockIndex): void {
+  const list = listOf(index)
+  const of = lists[list]
+  if (of) followLease(of, list, index % externals.blocksPerSpace)
+}
+
+/** A block that has been away and is back is lost, and added for another lease. */
+function followLease(of: BlockList, list: number, block: Block): void {
+  // What was denied may be had now.
+  of.askedAt = NEVER
+  if (of.isRead(block) ? !isSameLease(of, list, block) : of.has(block) && !isLessee(list, block)) lose(of, list, block)
+  if (of.has(block)) {
+    // While the coordinator held it frozen it had nothing to give, and left its list.
+    if (of.usableIn(block) > 0) of.list(block)
+  } else if (isLessee(list, block)) of.add(block)
+}
+
+/** Of an address's space, made or brought up to date if need be. */
+function upToDate(list: number): BlockList {
+  const of = lists[list]
+  if (of && !of.isStale) return of
+  if (!of) {
+    lists[list] = new BlockList(externals.blocksPerSpace, externals.blockSize, NEVER)
+    made.push(list)
+  }
+  bringUpToDate(list)
+  return lists[list]!
+}
+
+function bringUpToDate(list: number): void {
+  const of = lists[list]!
+  of.isStale = false
+  for (let block = 0; block < externals.blocksPerSpace; block++)
+    if (of.has(block) || isLessee(list, block)) followLease(of, list, block)
+}
+
+const isLessee = (list: number, block: Block): boolean =>
+  externals.ownerOfBlock(entryOfList(list), spaceOfList(list), block) === shard
+
+const isSameLease = (of: BlockList, list: number, block: Block): boolean =>
+  externals.leaseOf(entryOfList(list), spaceOfList(list), block) === of.leaseOf(block)
+
+function lose(of: BlockList, list: number, block: Block): void {
+  counters[CELL.portsResting + spaceOfList(list)]! -= of.quarantinedIn(block)
+  of.remove(block)
   fault('block lost')
-  return true
 }
 
-function gainIfOurs(entry: Entry, space: Space, block: Block): boolean {
-  const index = externals.blockIndex(entry, space, block)
-  if (isLeased(index)) return false
-  // Read before the owner is asked: if the block is frozen in between, this lease is not the one in force.
-  const lease = externals.leaseOf(entry, space, block)
-  if (!isOurs(entry, space, block) || externals.leaseOf(entry, space, block) !== lease) return false
-  leased[index] = lease
-  gain(index, space, externals.portIndex(entry, space, block * externals.blockSize))
-  return true
+// --- reading the words of a block's ports ---
+
+/** The block is leased by this shard, and its ports' words are read; false if it isn't. */
+export function isOurs(index: BlockIndex): boolean {
+  const list = listOf(index)
+  const of = upToDate(list)
+  const block = index % externals.blocksPerSpace
+  return of.isRead(block) || (of.has(block) && read(of, list, block))
 }
 
-/** A block, of which `first` is the first port, is ours from now on. */
-function gain(index: BlockIndex, space: Space, first: PortIndex): void {
-  if (quarantineOf(space) > 0) makeRoomInQuarantine(externals.blockSize)
-  let mapped = 0
-  let free = 0
-  for (let at = first; at < first + externals.blockSize; at++) {
+/** True of a block that isOurs() was true of, until its lease ends, by the leases as they were looked at last. */
+export function isRead(index: BlockIndex): boolean {
+  const of = lists[listOf(index)]
+  return of?.isRead(index % externals.blocksPerSpace) ?? false
+}
+
+/** False if the block has gone meanwhile, or is frozen: if it is ours after all, it is added as its lease is followed. */
+function read(of: BlockList, list: number, block: Block): boolean {
+  const space = spaceOfList(list)
+  // Before the owner is asked: if the block is frozen in between, this lease is not the one in force.
+  const lease = externals.leaseOf(entryOfList(list), space, block)
+  const isInForce = (): boolean => externals.leaseOf(entryOfList(list), space, block) === lease
+  const isReadable = isLessee(list, block) && isInForce()
+  if (isReadable) externals.mark(list * externals.blocksPerSpace + block)
+  let usable = 0
+  let quarantined = 0
+  const first = externals.portIndex(entryOfList(list), space, block * externals.blockSize)
+  const end = isReadable ? first + externals.blockSize : first
+  for (let at = first; at < end; at++) {
     const word = Atomics.load(externals.portWords, at)
-    if (isMapped(word)) {
-      if (isOtherShards(at)) free++
-      else mapped++
+    if (isMapped(word) && isOtherShards(at)) {
+      usable++
       continue
     }
+    if (isMapped(word) && isExplained(at)) continue
     // Word and queue must agree on the second: the queue is in order, so the quarantine begins anew.
-    const inQuarantine = isInQuarantine(word, now, quarantineOf(space))
-    if (inQuarantine || wasFreed(word)) {
+    const rests = isMapped(word) ? quarantineOf(space) > 0 : isInQuarantine(word, now, quarantineOf(space))
+    if (isMapped(word) || rests || wasFreed(word)) {
       // The block may have gone already, and its next lessee may have queued or given the port: only this very word is
-      // changed, and that lessee changes it too. If it is only frozen and stays ours, it is counted anew.
-      if (!isLeaseInForce(index)) {
-        leased[index] = NO_LEASE
-        break
+      // changed, and that lessee changes it too.
+      if (!isInForce()) {
+        of.remove(block)
+        return false
       }
-      if (!setFreed(externals.portWords, at, word, inQuarantine ? freedAt(now) : 0)) {
+      if (!setFreed(externals.portWords, at, word, rests ? freedAt(now) : 0)) {
         at--
         continue
       }
     }
-    if (inQuarantine) beginQuarantine(at, now)
-    else free++
+    if (rests) {
+      beginQuarantine(at, now, NOBODYS)
+      quarantined++
+    } else usable++
   }
-  usable[index] = free
-  taken[index] = mapped
-  counters[CELL.portsUsed + space]! += mapped
-  counters[CELL.portsLeased + space]! += externals.blockSize
-  if (free > 0) list(index)
+  if (!isReadable) {
+    of.remove(block)
+    return false
+  }
+  of.setRead(block, lease, usable, quarantined)
+  counters[CELL.portsResting + space]! += quarantined
   fault('block gained')
+  return true
 }
 
 /**
@@ -180,19 +248,44 @@ function isOtherShards(at: PortIndex): boolean {
   }
 }
 
+/** A mapping of ours has the port, as far as there may be others. */
+const isExplained = (at: PortIndex): boolean => mappedBefore?.has(at) ?? true
+
+/** On a dead shard's memory: what it had read is read again, with these ports that mappings have. */
+export function recoverBlocks(mapped: ReadonlySet<PortIndex>): void {
+  for (const at of mapped) counters[CELL.portsUsed + spaceAt(at)]! += 1
+  mappedBefore = mapped
+  nextMarks = 0
+}
+
+function readAgain(): void {
+  for (let looks = 0; looks < LOOKS_A_TURN && nextMarks < externals.markWords; nextMarks++, looks++) {
+    const first = nextMarks * 32
+    for (let marks = externals.marksIn(nextMarks); marks !== 0; marks &= marks - 1) {
+      const index = first + 31 - Math.clz32(marks & -marks)
+      if (lists[listOf(index)] === undefined) looks += externals.blocksPerSpace
+      if (isOurs(index)) looks += externals.blockSize
+    }
+  }
+  if (nextMarks < externals.markWords) return
+  nextMarks = -1
+  mappedBefore = undefined
+}
+
 export const quarantineOf = (space: Space): Seconds => (space === TCP_SPACE ? 0 : QUARANTINE)
 
 // --- asking for more ---
 
 /** Asks for one more block, before the last is used up, so that the answer comes in time. */
 export function askIfShort(entry: Entry, space: Space): void {
-  if (hasOthers && listLength[entry * SPACES + space]! < FEWEST_BLOCKS) askForBlock(entry, space)
+  if (hasOthers && listedCount(entry, space) < FEWEST_BLOCKS) askForBlock(entry, space)
 }
 
 function askForBlock(entry: Entry, space: Space): void {
-  const which = entry * SPACES + space
-  if (now - askedAt[which]! < ASKS_AGAIN_AFTER || externals.isAsking(shard, entry, space)) return
-  askedAt[which] = now
+  const of = upToDate(entry * SPACES + space)
+  if (now - of.askedAt < ASKS_AGAIN_AFTER) return
+  of.askedAt = now
+  // Also if that is asked already: whoever asked may have died before anybody could find the request.
   externals.ask(shard, entry, space)
   callCoordinator()
 }
@@ -223,78 +316,87 @@ export const isLeasePending = (entry: Entry, space: Space): boolean =>
 /** Of a port index: where its block's words lie. */
 export const blockOf = (at: PortIndex): BlockIndex => Math.floor(at / externals.blockSize)
 
-/** True if this shard leases the block, by the leases as they were looked at last. */
-export const isLeased = (block: BlockIndex): boolean => usable[block] !== -1
-
-/** True if the lease that is known here is the one in force: the block has not gone meanwhile. */
-export function isLeaseInForce(block: BlockIndex): boolean {
-  const list = listOf(block)
-  const { blocksPerSpace } = externals
-  const lease = externals.leaseOf(Math.floor(list / SPACES), list % SPACES, block % blocksPerSpace)
-  return lease === leased[block]
+/** True if the lease that a block was read under is the one in force: the block has not gone meanwhile. */
+export function isLeaseInForce(index: BlockIndex): boolean {
+  const list = listOf(index)
+  return isSameLease(lists[list]!, list, index % externals.blocksPerSpace)
 }
 
-export const usableIn = (block: BlockIndex): number => usable[block]!
+/** Usable ports of a block that is read. */
+export const usableIn = (index: BlockIndex): number => listWith(index).usableIn(index % externals.blocksPerSpace)
 
-/** A mapping of ours has one of the block's ports, or has it no longer. */
-export function countTaken(block: BlockIndex): void {
-  taken[block]! += 1
-  counters[CELL.portsUsed + (listOf(block) % SPACES)]! += 1
-}
-export function countFreed(block: BlockIndex): void {
-  taken[block]! -= 1
-  counters[CELL.portsUsed + (listOf(block) % SPACES)]! -= 1
+/** A usable port of a block that is read is a mapping's of ours from now on, or one in quarantine is. */
+export function becomeTaken(index: BlockIndex, wasInQuarantine: boolean): void {
+  const space = spaceOfList(listOf(index))
+  counters[CELL.portsUsed + space]! += 1
+  if (wasInQuarantine) counters[CELL.portsResting + space]! -= 1
+  const block = index % externals.blocksPerSpace
+  listWith(index).change(block, wasInQuarantine ? 0 : -1, wasInQuarantine ? -1 : 0)
 }
 
-/** One of the block's ports can be taken from now on, or can't any longer. */
-export function becomeUsable(block: BlockIndex): void {
-  usable[block]! += 1
-  if (!isListed(block)) list(block)
+/**
+ * A mapping of ours has a port no longer, whosever its block is: it is usable, or in quarantine and counts for a host,
+ * from now on.
+ */
+export function becomeFreed(at: PortIndex, host: HostRow): void {
+  const space = spaceAt(at)
+  const index = blockOf(at)
+  counters[CELL.portsUsed + space]! -= 1
+  // If the block is ours and not read, its words will be found as they are now.
+  if (!isRead(index)) return
+  const rests = quarantineOf(space) > 0
+  listWith(index).change(index % externals.blocksPerSpace, rests ? 0 : 1, rests ? 1 : 0)
+  if (!rests) return
+  counters[CELL.portsResting + space]! += 1
+  beginQuarantine(at, now, host)
 }
-export function becomeUnusable(block: BlockIndex): void {
-  usable[block]! -= 1
-  if (usable[block] === 0) unlist(block)
+
+/** The quarantine of a port is over, in a block that is read. */
+export function becomeUsable(index: BlockIndex): void {
+  counters[CELL.portsResting + spaceOfList(listOf(index))]! -= 1
+  listWith(index).change(index % externals.blocksPerSpace, 1, -1)
 }
 
 // --- lists ---
 
 /** Of a block: the list it may be in, entry * SPACES + space. */
-const listOf = (block: BlockIndex): number => Math.floor(block / externals.blocksPerSpace)
+const listOf = (index: BlockIndex): number => Math.floor(index / externals.blocksPerSpace)
+const entryOfList = (list: number): Entry => Math.floor(list / SPACES)
+const spaceOfList = (list: number): Space => list % SPACES
+
+/** The list that a block that is read is in. */
+const listWith = (index: BlockIndex): BlockList => lists[listOf(index)]!
 
 /** How many blocks of an entry's space are listed. */
-export const listedCount = (entry: Entry, space: Space): number => listLength[entry * SPACES + space]!
+export const listedCount = (entry: Entry, space: Space): number => upToDate(entry * SPACES + space).listed
 
-/** A listed block of an entry's space, by a random number. */
+/** A listed block of an entry's space, by a random number: it has a usable port. -1 if none is left. */
 export function drawBlock(entry: Entry, space: Space, random: number): Block {
-  const which = entry * SPACES + space
-  return listed[which * externals.blocksPerSpace + (random % listLength[which]!)]!
+  const list = entry * SPACES + space
+  const of = upToDate(list)
+  while (of.listed > 0) {
+    const block = of.at(random % of.listed)
+    if (of.isRead(block) || (read(of, list, block) && of.isListed(block))) return block
+  }
+  return -1
 }
 
-export const isListed = (block: BlockIndex): boolean => place[block] !== -1
+/** True of a listed block, whether it is read or not. */
+export const isListed = (index: BlockIndex): boolean =>
+  upToDate(listOf(index)).isListed(index % externals.blocksPerSpace)
 
-/** A block whose usable ports were all reserved or the host's left its list; some may be free by now. */
+/** Of a block's usable ports none can be given: it leaves its list for a while. */
+export function drop(index: BlockIndex): void {
+  listWith(index).unlist(index % externals.blocksPerSpace)
+  dropped.push(index)
+}
+
+/** Blocks whose usable ports were all reserved or the host's left their lists; some may be free by now. */
 export function relist(): void {
-  for (let block = 0; block < usable.length; block++) if (usable[block]! > 0 && !isListed(block)) list(block)
-}
-
-function list(block: BlockIndex): void {
-  const which = listOf(block)
-  const last = listLength[which]!
-  listed[which * externals.blocksPerSpace + last] = block % externals.blocksPerSpace
-  place[block] = last
-  listLength[which] = last + 1
-}
-
-/** Takes a block out of its list: the list's last one takes its place. Does nothing to a block that is in none. */
-export function unlist(block: BlockIndex): void {
-  const hole = place[block]!
-  if (hole === -1) return
-  const which = listOf(block)
-  const first = which * externals.blocksPerSpace
-  const last = listLength[which]! - 1
-  const moved = listed[first + last]!
-  listed[first + hole] = moved
-  place[first + moved] = hole
-  place[block] = -1
-  listLength[which] = last
+  for (const index of dropped) {
+    const of = lists[listOf(index)]!
+    const block = index % externals.blocksPerSpace
+    if (of.has(block) && of.usableIn(block) > 0) of.list(block)
+  }
+  dropped = []
 }

@@ -13,8 +13,13 @@
 // shard dies there and its block is taken from it, only these tell its successor.
 //
 // Owner: the coordinator is the only writer of everything here but the port words, which any shard changes by
-// compare-and-swap, the intents, each its shard's, and the requests, as below. Port words cover all ports of all
-// entries; memory is taken from the system only for pages that are touched, so for the blocks that are leased.
+// compare-and-swap, the intents, each its shard's, the marks of blocks that are read, which their lessees set, and the
+// requests, as below. Port words cover all ports of all entries; memory is taken from the system only for pages that are
+// written, so for ports that were given.
+//
+// There may be millions of blocks, so nobody looks through all of them to find what has changed: changes are in a log
+// (lease-log.ts), a block is marked once its lessee has read its ports' words (blocks.shard.ts), so that a successor
+// knows what there is to read again, and each request sets a bit besides its word, by which it is found.
 //
 // Request words, one for each shard, entry and space:
 //
@@ -28,7 +33,8 @@ import type { Brand, Entry, PortIndex, Shard } from '../memory/brand.ts'
 import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'
 import type { Addr, PortHost, ProtocolNumber } from '../wire/address.ts'
 import { PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
-import { isHostBound, isSameWord, isTaken, type PortWord, setHostBound, wasFreed } from './port-words.ts'
+import { changeOfAddress, LeaseLog } from './lease-log.ts'
+import { isSameWord, isTaken, type PortWord, setHostBound } from './port-words.ts'
 
 /** Spaces of ports: TCP, UDP and ICMP identifiers are given independently of each other. */
 export type Space = Brand<'Space'>
@@ -64,16 +70,24 @@ const LEASES_SHIFT = 8
 const NONE = 0
 const ASKED = 1
 const DENIED = 2
-/** A shard that gives a block away keeps at least as many: fewer, and it would ask for one itself. */
-const BLOCKS_KEPT = 2
-
 /** More than any gateway has. */
 const MOST_SHARDS = 64
+
+/** Bits in a word. */
+const BITS = 32
+const BITS_SHIFT = 5
+const BITS_MASK = BITS - 1
 
 /** Of a port index (Externals.portIndex): its external address's entry, its space, and the port. */
 export const entryOfPort = (at: PortIndex): Entry => Math.floor(at / PORTS / SPACES)
 export const spaceAt = (at: PortIndex): Space => Math.floor(at / PORTS) % SPACES
 export const portOfIndex = (at: PortIndex): PortHost => at % PORTS
+
+/** The shard that an ownership word names, -1 for nobody. */
+function lesseeIn(word: number): Shard {
+  const lessee = word & LESSEE_MASK
+  return lessee === FROZEN ? -1 : lessee - 1
+}
 
 /** The blocks of `size` ports that lie within a range of ports, its end included; one that an end cuts is left out. */
 export function wholeBlocks({ from, to }: { readonly from: PortHost; readonly to: PortHost }, size: number): Block[] {
@@ -90,13 +104,21 @@ export class Externals {
   readonly #owners: Int32Array
   /** CAS 1: a word a port, by portIndex(). */
   readonly portWords: Int32Array
-  /** [0] counts every change of entries or leases. */
-  readonly #version: Int32Array
+  /** What has changed of the leases. */
+  readonly log: LeaseLog
+  /** [0] counts changes of entries. */
+  readonly #addressesVersion: Int32Array
+  /** Blocks that a shard leases in a space, by shard * SPACES + space. */
+  readonly #leasedBlocks: Int32Array
+  /** A bit by block index. */
+  readonly #marks: Int32Array
   /**
    * [shard * CACHE_LINE_WORDS] port index + 1 or 0 for none, [shard * CACHE_LINE_WORDS + 1] its word while it is taken.
    */
   readonly #intents: Int32Array
   readonly #requests: Int32Array
+  /** A bit by number of request. */
+  readonly #asked: Int32Array
   /** By address, as it was at a version; this thread's. */
   readonly #entryOf = new Map<Addr, Entry>()
   #mappedVersion = -1
@@ -106,16 +128,28 @@ export class Externals {
     this.capacity = options.capacity
     this.blockSize = options.blockSize
     this.blocksPerSpace = PORTS / options.blockSize
-    this.#version = region.i32(1)
+    const blocks = options.capacity * SPACES * this.blocksPerSpace
+    const requests = MOST_SHARDS * options.capacity * SPACES
+    this.log = new LeaseLog(region)
+    this.#addressesVersion = region.i32(CACHE_LINE_WORDS)
     this.#entries = region.i32(options.capacity * ENTRY_WORDS)
-    this.#owners = region.i32(options.capacity * SPACES * this.blocksPerSpace)
+    this.#owners = region.i32(blocks)
+    this.#leasedBlocks = region.i32(MOST_SHARDS * SPACES)
+    this.#marks = region.i32(Math.ceil(blocks / BITS))
     this.portWords = region.i32(options.capacity * SPACES * PORTS)
     this.#intents = region.i32(MOST_SHARDS * CACHE_LINE_WORDS)
-    this.#requests = region.i32(MOST_SHARDS * options.capacity * SPACES)
+    this.#requests = region.i32(requests)
+    this.#asked = region.i32(Math.ceil(requests / BITS))
   }
 
+  /** Another number after each change of addresses or leases. */
   version(): number {
-    return Atomics.load(this.#version, 0)
+    return this.log.head()
+  }
+
+  /** Another number after each change of addresses. */
+  addressesVersion(): number {
+    return Atomics.load(this.#addressesVersion, 0)
   }
 
   addressOf(entry: Entry): Addr {
@@ -131,17 +165,17 @@ export class Externals {
   }
 
   /**
-   * The entry of an address, -1 if it is none of ours. By a map that follows the version, since owners are asked for
-   * with many addresses too; the look at the version is a plain load, because it is one for each packet.
+   * The entry of an address, -1 if it is none of ours. By a map that follows the addresses' version, since owners are
+   * asked for with many addresses too; the look at the version is a plain load, because it is one for each packet.
    */
   find(address: Addr): Entry {
-    if (this.#version[0] !== this.#mappedVersion) this.#mapEntries()
+    if (this.#addressesVersion[0] !== this.#mappedVersion) this.#mapEntries()
     return this.#entryOf.get(address) ?? -1
   }
 
   #mapEntries(): void {
     // Before the entries: what changes meanwhile is mapped once more.
-    this.#mappedVersion = this.version()
+    this.#mappedVersion = this.addressesVersion()
     this.#entryOf.clear()
     for (let entry = this.capacity - 1; entry >= 0; entry--)
       if (this.kindOf(entry) !== VACANT) this.#entryOf.set(this.addressOf(entry), entry)
@@ -163,8 +197,20 @@ export class Externals {
 
   /** The shard that leases a block, -1 for nobody. */
   ownerOfBlock(entry: Entry, space: Space, block: Block): Shard {
-    const lessee = this.leaseOf(entry, space, block) & LESSEE_MASK
-    return lessee === FROZEN ? -1 : lessee - 1
+    return lesseeIn(this.leaseOf(entry, space, block))
+  }
+
+  /** How many blocks of a space, on all addresses, the shard leases. */
+  leasedBlocks(shard: Shard, space: Space): number {
+    return Atomics.load(this.#leasedBlocks, shard * SPACES + space)
+  }
+
+  /** Marks of blocks: bit b of word w is that of the block with the index w * 32 + b. */
+  get markWords(): number {
+    return this.#marks.length
+  }
+  marksIn(word: number): number {
+    return Atomics.load(this.#marks, word)
   }
 
   // --- a shard's side ---
@@ -200,9 +246,16 @@ export class Externals {
     return false
   }
 
-  /** Asks for one more block of a space; nothing if that is asked already. */
+  /** The block's lessee has read the words of its ports. */
+  mark(block: BlockIndex): void {
+    Atomics.or(this.#marks, block >>> BITS_SHIFT, 1 << (block & BITS_MASK))
+  }
+
+  /** Asks for one more block of a space. If that is asked already, the request is sure to be found. */
   ask(shard: Shard, entry: Entry, space: Space): void {
-    Atomics.store(this.#requests, this.#request(shard, entry, space), ASKED)
+    const request = this.#request(shard, entry, space)
+    Atomics.store(this.#requests, request, ASKED)
+    Atomics.or(this.#asked, request >>> BITS_SHIFT, 1 << (request & BITS_MASK))
   }
 
   /** The coordinator hasn't answered yet. */
@@ -229,7 +282,7 @@ export class Externals {
       this.#entries[base + ADDRESS] = address
       this.#entries[base + GENERATION]! += 1
       this.#entries[base + KIND] = kind
-      this.#changed()
+      this.#addressChanged(entry)
       return entry
     }
     return -1
@@ -241,7 +294,7 @@ export class Externals {
     for (let i = 0; i < SPACES * this.blocksPerSpace; i++) this.#setLessee(first + i, 0)
     this.#entries[entry * ENTRY_WORDS + KIND] = VACANT
     this.#entries[entry * ENTRY_WORDS + GENERATION]! += 1
-    this.#changed()
+    this.#addressChanged(entry)
   }
 
   /** The host has a socket on this port of the entry's address, or has none any longer. */
@@ -251,9 +304,17 @@ export class Externals {
 
   lease(entry: Entry, space: Space, block: Block, shard: Shard): void {
     const at = this.blockIndex(entry, space, block)
-    const leases = Atomics.load(this.#owners, at) >>> LEASES_SHIFT
-    Atomics.store(this.#owners, at, ((leases + 1) << LEASES_SHIFT) | (shard + 1))
-    this.#changed()
+    this.#lease(at, shard)
+    this.log.add(at)
+  }
+
+  /** Leases blocks of an address, each to a shard by its number, unless it is leased already. */
+  leaseAll(entry: Entry, space: Space, blocks: readonly Block[], shardOf: (block: Block) => Shard): void {
+    for (const block of blocks) {
+      const at = this.blockIndex(entry, space, block)
+      if (lesseeIn(this.#owners[at]!) < 0) this.#lease(at, shardOf(block))
+    }
+    this.log.add(changeOfAddress(entry))
   }
 
   /** Takes a leased block back if none of its ports is in use; false (and the lease as before) otherwise. */
@@ -265,28 +326,60 @@ export class Externals {
     const first = this.portIndex(entry, space, block * this.blockSize)
     for (let port = 0; port < this.blockSize; port++) {
       if (!isTaken(Atomics.load(this.portWords, first + port))) continue
-      Atomics.store(this.#owners, at, lease)
+      this.#setOwner(at, lease)
       // A shard that has looked meanwhile believes it lost.
-      this.#changed()
+      this.log.add(at)
       return false
     }
     this.#setLessee(at, 0)
-    this.#changed()
+    this.log.add(at)
     return true
   }
 
-  #setLessee(at: number, lessee: number): void {
-    Atomics.store(this.#owners, at, (Atomics.load(this.#owners, at) & ~LESSEE_MASK) | lessee)
+  #lease(at: BlockIndex, shard: Shard): void {
+    const leases = this.#owners[at]! >>> LEASES_SHIFT
+    // The mark is of the lessee before: of this lease nobody has read anything.
+    if (leases > 0) Atomics.and(this.#marks, at >>> BITS_SHIFT, ~(1 << (at & BITS_MASK)))
+    this.#setOwner(at, ((leases + 1) << LEASES_SHIFT) | (shard + 1))
+  }
+
+  #setLessee(at: BlockIndex, lessee: number): void {
+    this.#setOwner(at, (this.#owners[at]! & ~LESSEE_MASK) | lessee)
+  }
+
+  #setOwner(at: BlockIndex, word: number): void {
+    const space: Space = Math.floor(at / this.blocksPerSpace) % SPACES
+    const [before, after] = [lesseeIn(this.#owners[at]!), lesseeIn(word)]
+    Atomics.store(this.#owners, at, word)
+    if (before >= 0) this.#leasedBlocks[before * SPACES + space]! -= 1
+    if (after >= 0) this.#leasedBlocks[after * SPACES + space]! += 1
   }
 
   /** Requests without an answer. */
   requests(): { shard: Shard; entry: Entry; space: Space }[] {
     const asked: { shard: Shard; entry: Entry; space: Space }[] = []
-    for (let shard = 0; shard < MOST_SHARDS; shard++)
-      for (let entry = 0; entry < this.capacity; entry++)
-        for (let space = 0; space < SPACES; space++)
-          if (this.isAsking(shard, entry, space)) asked.push({ shard, entry, space })
+    for (let word = 0; word < this.#asked.length; word++) {
+      const bits = Atomics.load(this.#asked, word)
+      for (let bit = 0; bits >>> bit !== 0 && bit < BITS; bit++) {
+        if (((bits >>> bit) & 1) === 0) continue
+        const request = word * BITS + bit
+        const [shard, list] = [Math.floor(request / (this.capacity * SPACES)), request % (this.capacity * SPACES)]
+        const [entry, space] = [Math.floor(list / SPACES), list % SPACES]
+        if (this.#isAsked(request)) asked.push({ shard, entry, space })
+      }
+    }
     return asked
+  }
+
+  /** True if the request has no answer; if it has, its bit goes. */
+  #isAsked(request: number): boolean {
+    if (Atomics.load(this.#requests, request) === ASKED) return true
+    const bit = 1 << (request & BITS_MASK)
+    Atomics.and(this.#asked, request >>> BITS_SHIFT, ~bit)
+    // It may have been made between our two looks: then its bit was set before we cleared it, perhaps.
+    if (Atomics.load(this.#requests, request) !== ASKED) return false
+    Atomics.or(this.#asked, request >>> BITS_SHIFT, bit)
+    return true
   }
 
   /** Denied ones hold until leases change or the shard asks again. */
@@ -294,62 +387,8 @@ export class Externals {
     Atomics.store(this.#requests, this.#request(shard, entry, space), granted ? NONE : DENIED)
   }
 
-  /**
-   * Leases a block of which no port is in use to a shard, from the shard that leases most of the space; false if there
-   * is none to be had. Ports of it may be in quarantine or the host's, the new lessee reads their words; but not all of
-   * them: such a block would help nobody, be asked for again at once, and begin its quarantine anew with each move.
-   */
-  moveFreeBlock(entry: Entry, space: Space, toShard: Shard): boolean {
-    if (this.kindOf(entry) === VACANT) return false
-    const blocks = this.#blocksByLessee(entry, space)
-    const donors = [...blocks.keys()].filter((shard) => shard !== toShard && blocks.get(shard)!.length > BLOCKS_KEPT)
-    donors.sort((a, b) => blocks.get(b)!.length - blocks.get(a)!.length)
-    for (const donor of donors)
-      for (const block of this.#worthMoving(entry, space, blocks.get(donor)!)) {
-        if (!this.takeBack(entry, space, block)) continue
-        this.lease(entry, space, block, toShard)
-        return true
-      }
-    return false
-  }
-
-  /**
-   * A look before any is frozen, since most blocks of a busy shard have a port in use: those with the most ports that
-   * can be given first.
-   */
-  #worthMoving(entry: Entry, space: Space, blocks: readonly Block[]): Block[] {
-    return blocks
-      .map((block) => ({ block, useless: this.#uselessOfUnused(entry, space, block) }))
-      .filter(({ useless }) => useless < this.blockSize)
-      .sort((a, b) => a.useless - b.useless)
-      .map(({ block }) => block)
-  }
-
-  #blocksByLessee(entry: Entry, space: Space): Map<Shard, Block[]> {
-    const blocks = new Map<Shard, Block[]>()
-    for (let block = 0; block < this.blocksPerSpace; block++) {
-      const lessee = this.ownerOfBlock(entry, space, block)
-      if (lessee < 0) continue
-      const list = blocks.get(lessee)
-      if (list) list.push(block)
-      else blocks.set(lessee, [block])
-    }
-    return blocks
-  }
-
-  /** How many of a block's ports are in quarantine or the host's; all of them if one is in use. */
-  #uselessOfUnused(entry: Entry, space: Space, block: Block): number {
-    const first = this.portIndex(entry, space, block * this.blockSize)
-    let useless = 0
-    for (let port = 0; port < this.blockSize; port++) {
-      const word = Atomics.load(this.portWords, first + port)
-      if (isTaken(word)) return this.blockSize
-      if (wasFreed(word) || isHostBound(word)) useless++
-    }
-    return useless
-  }
-
-  #changed(): void {
-    Atomics.add(this.#version, 0, 1)
+  #addressChanged(entry: Entry): void {
+    Atomics.add(this.#addressesVersion, 0, 1)
+    this.log.add(changeOfAddress(entry))
   }
 }

@@ -11,29 +11,30 @@
 // number of ports, also when none is left. Owner: the shard; port words by compare-and-swap.
 
 import type { HostRow } from '../conntrack/host-table.ts'
-import type { Entry, PortIndex, Shard } from '../memory/brand.ts'
+import type { Entry, PortIndex, Seconds, Shard } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
 import { random32 } from '../memory/random.ts'
 import type { PortHost, ProtocolNumber } from '../wire/address.ts'
 import {
   askIfShort,
   attachBlocks,
-  becomeUnusable,
+  becomeFreed,
+  becomeTaken,
   becomeUsable,
   blockOf,
-  countFreed,
-  countTaken,
   drawBlock,
-  isLeased,
+  drop,
   isLeaseInForce,
+  isOurs,
+  isRead,
   listedCount,
   QUARANTINE,
   quarantineOf,
+  recoverBlocks,
   relist,
-  unlist,
   usableIn,
 } from './blocks.shard.ts'
-import { type Externals, SHARED, SPACES, type Space, spaceAt, spaceOf } from './externals.ts'
+import { type Externals, SHARED, type Space, spaceAt, spaceOf } from './externals.ts'
 import { fault } from './fault-points.ts'
 import {
   freedAt,
@@ -50,11 +51,13 @@ import {
   wasFreed,
   withContent,
 } from './port-words.ts'
-import { beginQuarantine, forgetQuarantine, NOBODYS, nextOutOfQuarantine } from './quarantine.shard.ts'
+import { forgetOldest, isOldestDue, NOBODYS, oldestFreed, oldestPort, prepareQuarantine } from './quarantine.shard.ts'
 import type { PortChoice } from './settings.ts'
 
 /** Blocks tried for a port of the right parity before any port will do. */
 const PARITY_TRIES = 4
+/** Ports whose quarantine ends at a look: about half a millisecond. */
+const ENDS_A_LOOK = 8192
 /** In place of a parity: a port of either parity will do. */
 const ANY = -1
 
@@ -95,6 +98,7 @@ function takeAny(entry: Entry, space: Space, wanted: PortHost, { preservePorts, 
 function takeInRandomBlock(entry: Entry, space: Space, parity: number): PortHost {
   const random = random32()
   const block = drawBlock(entry, space, random >>> 10)
+  if (block < 0) return -1
   const size = externals.blockSize
   const start = random % size
   for (let i = 0; i < size; i++) {
@@ -102,13 +106,13 @@ function takeInRandomBlock(entry: Entry, space: Space, parity: number): PortHost
     if (parity !== ANY && (port & 1) !== parity) continue
     if (tryPort(externals.portIndex(entry, space, port))) return port
   }
-  if (parity === ANY) unlist(externals.blockIndex(entry, space, block))
+  if (parity === ANY) drop(externals.blockIndex(entry, space, block))
   return -1
 }
 
 function tryPort(at: PortIndex): boolean {
   const block = blockOf(at)
-  if (usableIn(block) <= 0) return false
+  if (!isOurs(block) || usableIn(block) === 0) return false
   const word = Atomics.load(externals.portWords, at)
   if (!mayBeGiven(word)) return false
   const mapped = withContent(word, MAPPED)
@@ -126,8 +130,7 @@ function tryPort(at: PortIndex): boolean {
     replaceContent(externals.portWords, at, mapped, 0)
     return false
   }
-  countTaken(block)
-  becomeUnusable(block)
+  becomeTaken(block, false)
   return true
 }
 
@@ -139,7 +142,7 @@ export function takeReserved(at: PortIndex): boolean {
   const block = blockOf(at)
   for (;;) {
     const word = Atomics.load(externals.portWords, at)
-    if (!isLeased(block) || isMapped(word) || (word & RESERVATIONS) === 0) return false
+    if (!isOurs(block) || isMapped(word) || (word & RESERVATIONS) === 0) return false
     // A block with a reserved port doesn't move: if it is ours now, it is ours until the word changes. A block that has
     // gone before, and was not looked at since, is not touched at all.
     if (!isLeaseInForce(block)) return false
@@ -158,11 +161,8 @@ export function takeReserved(at: PortIndex): boolean {
       unmap(externals.portWords, at, freedIn(word))
       return false
     }
-    countTaken(block)
-    // A mapping has ended, and the expectation that named its port has not: the quarantine ends here, so that the port
-    // is never queued twice.
-    if (wasFreed(word)) forgetQuarantine((queued) => queued === at)
-    else becomeUnusable(block)
+    // A mapping may have ended, and the expectation that named its port has not: then the quarantine ends here.
+    becomeTaken(block, wasFreed(word))
     return true
   }
 }
@@ -201,60 +201,58 @@ export function freePort(at: PortIndex, host: HostRow = NOBODYS): void {
   const space = spaceAt(at)
   unmap(externals.portWords, at, freedNow(space))
   fault('port freed')
-  const block = blockOf(at)
-  if (!isLeased(block)) return
-  countFreed(block)
-  if (quarantineOf(space) > 0) beginQuarantine(at, now, host)
-  else becomeUsable(block)
+  becomeFreed(at, host)
   fault('port counted')
 }
 
 /** What the word of a port of this space is to say when the port is freed now. */
 const freedNow = (space: Space): number => (quarantineOf(space) > 0 ? freedAt(now) : 0)
 
-/** Ends the quarantine of every port whose time is over. To be called about once a second. */
+/**
+ * Ends the quarantine of ports whose time is over; of some of them only, if there are very many. To be called several
+ * times a second.
+ */
 export function endQuarantine(): void {
-  for (let at = nextOutOfQuarantine(now - QUARANTINE); at >= 0; at = nextOutOfQuarantine(now - QUARANTINE)) {
-    if (!clearFreed(at)) continue
+  for (let looks = 0; looks < ENDS_A_LOOK && isOldestDue(now - QUARANTINE); looks++) {
+    const [at, second] = [oldestPort(), oldestFreed()]
+    forgetOldest()
+    if (!clearFreed(at, second)) continue
     fault('quarantine ended')
     becomeUsable(blockOf(at))
   }
+  prepareQuarantine()
   relist()
 }
 
-/** False if the block has gone to another shard since the leases were looked at: then the port is that one's. */
-function clearFreed(at: PortIndex): boolean {
-  // The word is read first: if the block goes after the look at its lease, its new lessee changes the word of each port
-  // that is in quarantine, and this change fails.
-  const word = Atomics.load(externals.portWords, at)
-  if (isMapped(word) || !isLeaseInForce(blockOf(at))) return false
-  // A word that has changed meanwhile is not ours any more, or a reservation names it: then it is looked at next time.
-  return setFreed(externals.portWords, at, word, 0)
+/** False if the port has been given since, or its block has gone, whether it is back or not. */
+function clearFreed(at: PortIndex, second: Seconds): boolean {
+  for (;;) {
+    // The word is read first: if the block goes after the look at its lease, its new lessee changes the word of each
+    // port that is in quarantine, and this change fails.
+    const word = Atomics.load(externals.portWords, at)
+    if (isMapped(word) || freedIn(word) !== freedAt(second)) return false
+    if (!isRead(blockOf(at)) || !isLeaseInForce(blockOf(at))) return false
+    // Else a reservation names the port since, or no longer.
+    if (setFreed(externals.portWords, at, word, 0)) return true
+  }
 }
 
 // --- starting again ---
 
 /**
- * On a dead shard's memory, before leases are looked at: the mapping bits of the port words as the mappings say.
- * `mapped` is 1 by port index where one of this shard's mappings has the port. How long nobody has had the others is
- * not known: their quarantine begins now.
+ * On a dead shard's memory, before leases are looked at: the mapping bits of the port words as the mappings say, which
+ * have these ports. Any other that a mapping seems to have is freed, as its block is read again (blocks.shard.ts); how
+ * long nobody has had it is not known: its quarantine begins then.
  */
-export function recoverPorts(mapped: Uint8Array): void {
-  for (let entry = 0; entry < externals.capacity; entry++)
-    for (let space = 0; space < SPACES; space++)
-      for (let block = 0; block < externals.blocksPerSpace; block++) {
-        if (externals.ownerOfBlock(entry, space, block) !== shard) continue
-        const first = externals.portIndex(entry, space, block * externals.blockSize)
-        for (let at = first; at < first + externals.blockSize; at++)
-          if (mapped[at] === 0 && isMapped(externals.portWords[at]!)) unmap(externals.portWords, at, freedNow(space))
-      }
+export function recoverPorts(mapped: ReadonlySet<PortIndex>): void {
+  recoverBlocks(mapped)
   recoverIntent(mapped)
   fault('ports recovered')
 }
 
 /** A port in a block that isn't ours any more: freed if its word is still the one that our predecessor gave it. */
-function recoverIntent(mapped: Uint8Array): void {
+function recoverIntent(mapped: ReadonlySet<PortIndex>): void {
   const [at, word] = externals.intentOf(shard)
-  if (at < 0 || mapped[at] === 1 || !isMapped(word)) return
+  if (at < 0 || mapped.has(at) || !isMapped(word)) return
   setFreed(externals.portWords, at, word, freedNow(spaceAt(at)))
 }

@@ -6,8 +6,8 @@
 //   mappings (without a connection: retired)   their index unless ended; mapping bits of the ports
 //   connections                                which rows of sequence edits are free
 //   connections, mappings                      what each host has (conntrack/host-recovery.shard.ts)
-//   port words                                 what is used, usable, in quarantine (blocks.shard.ts, with the next look
-//                                              at the leases)
+//   port words                                 what is usable and in quarantine (blocks.shard.ts, a bounded number with
+//                                              each look at the leases)
 //   all of them                                gauges, and how many connections have ended
 // Rows are true if their generation is even and they are LIVE (memory/rows.ts). What a crash leaves of each change is
 // in the READMEs of memory, conntrack and this folder.
@@ -42,7 +42,7 @@ import {
 import { timeoutOf } from '../conntrack/track.shard.ts'
 import { CELL, protocolCell } from '../counters/counters.ts'
 import { counters } from '../counters/own-counters.shard.ts'
-import type { Row, Seconds } from '../memory/brand.ts'
+import type { PortIndex, Row, Seconds } from '../memory/brand.ts'
 import { ntohs } from '../wire/address.ts'
 import { hasSent, holdMapping, holds, permitRemote, requeue } from './bindings.shard.ts'
 import { type Externals, spaceOf } from './externals.ts'
@@ -114,9 +114,9 @@ function queueUp(kind: Queue, timeOf: (row: Row) => Seconds): void {
   }
 }
 
-/** Returns 1 by port index for each port that a mapping has. */
-function recoverMappings(externals: Externals): Uint8Array {
-  const mapped = new Uint8Array(externals.portWords.length)
+/** Returns the ports that mappings have. */
+function recoverMappings(externals: Externals): Set<PortIndex> {
+  const mapped = new Set<PortIndex>()
   const live = new Float64Array(4)
   for (let row = 1; row <= mappings.highest; row++) {
     if (!mappings.isLive(row)) continue
@@ -127,7 +127,7 @@ function recoverMappings(externals: Externals): Uint8Array {
     recoverMapping(row)
     fault('mapping recovered')
     if (!mappings.isLive(row)) continue
-    mapped[port] = 1
+    mapped.add(port)
     live[protocolCell(protocol)]! += 1
   }
   for (const [cell, count] of live.entries()) counters[CELL.mappings + cell] = count

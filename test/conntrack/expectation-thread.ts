@@ -108,7 +108,7 @@ ports.attachPorts(externals, shard, shards)
 table.attachExpectations(slots, shard, epoch, (at) => unreserveAt(externals, at))
 if (epoch > 1) {
   recoverConnections()
-  ports.recoverPorts(new Uint8Array(externals.portWords.length))
+  ports.recoverPorts(new Set())
   table.recoverExpectations()
 }
 ports.followLeases()

@@ -3,6 +3,7 @@
 // ownership rule end to end.
 
 import { describe, expect, it } from 'vitest'
+import { moveFreeBlock } from '../../src/coordinator/leases/free-blocks.ts'
 import { BUILTIN } from '../../src/helpers/builtin.ts'
 import { ownerOf } from '../../src/ownership/ownership-rule.ts'
 import { parseAddress } from '../../src/wire/address.ts'
@@ -181,7 +182,7 @@ describe('the owner of the announced endpoint has no port left', () => {
     expect(got).toEqual([])
     const asked = cluster.externals.requests()
     expect(asked).toEqual([{ shard: 1, entry: 0, space: 0 }])
-    expect(cluster.externals.moveFreeBlock(0, 0, 1)).toBe(true)
+    expect(moveFreeBlock(cluster.externals, 0, 0, 1)).toBe(true)
     cluster.externals.answer(1, 0, 0, true)
     cluster.pass(0.2)
     for (const segment of cluster.taken(WAN).map(segmentOf)) d.server.take(segment)
@@ -194,7 +195,7 @@ describe('the owner of the announced endpoint has no port left', () => {
     const cluster = await greedy()
     const { d, got } = announce(cluster, 'TYPE I\r\n')
     expect(got.map(({ text }) => text)).toEqual(['TYPE I\r\n'])
-    expect(cluster.externals.moveFreeBlock(0, 0, 1)).toBe(true)
+    expect(moveFreeBlock(cluster.externals, 0, 0, 1)).toBe(true)
     cluster.externals.answer(1, 0, 0, true)
     cluster.pass(0.2)
     for (const segment of cluster.taken(WAN).map(segmentOf)) d.server.take(segment)

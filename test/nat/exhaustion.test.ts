@@ -2,6 +2,7 @@
 // assured makes room, the oldest first; nothing that is in use is evicted. Who goes for whom is in recycling.test.ts.
 
 import { describe, expect, it } from 'vitest'
+import { moveFreeBlock } from '../../src/coordinator/leases/free-blocks.ts'
 import { BUILTIN } from '../../src/helpers/builtin.ts'
 import { frame } from '../../src/testing/builder.ts'
 import { Cluster, toOwner } from '../datapath/cluster.ts'
@@ -264,7 +265,7 @@ describe('a shard among others without a port left', () => {
     expect(cluster.inside(udp(at(ports[0]!), TO))).toEqual([])
     expect(cluster.externals.requests()).toEqual([{ shard: 0, entry: 0, space: SPACE }])
     expect([cluster.drops(), cluster.taken(LAN)]).toEqual([{ 'port-lease-pending': 1 }, []])
-    expect(cluster.externals.moveFreeBlock(0, SPACE, 0)).toBe(true)
+    expect(moveFreeBlock(cluster.externals, 0, SPACE, 0)).toBe(true)
     cluster.externals.answer(0, 0, SPACE, true)
     expect(cluster.inside(udp(at(ports[1]!), TO))).toHaveLength(1)
     expect([cluster.drops(), cluster.taken(LAN)]).toEqual([{ 'port-lease-pending': 1 }, []])
@@ -274,7 +275,7 @@ describe('a shard among others without a port left', () => {
   it('tells the sender when the coordinator has none, and waits again when leases have changed', async () => {
     const { cluster, ports } = await short(2)
     cluster.inside(udp(at(ports[0]!), TO))
-    expect(cluster.externals.moveFreeBlock(0, SPACE, 0)).toBe(false)
+    expect(moveFreeBlock(cluster.externals, 0, SPACE, 0)).toBe(false)
     cluster.externals.answer(0, 0, SPACE, false)
     cluster.inside(udp(at(ports[1]!), TO))
     expect(cluster.drops()).toEqual({ 'port-lease-pending': 1, 'no-port': 1 })

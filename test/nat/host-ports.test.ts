@@ -2,6 +2,7 @@
 // else about them goes on as if there were none.
 
 import { describe, expect, it, vi } from 'vitest'
+import { moveFreeBlock } from '../../src/coordinator/leases/free-blocks.ts'
 import { CELL } from '../../src/counters/counters.ts'
 import { TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
 import { isHostBound, isMapped } from '../../src/nat/port-words.ts'
@@ -84,11 +85,11 @@ describe('a port on which the host has a socket', () => {
     for (const port of portsOf(B).slice(1)) bind(UDP_SPACE, port)
     for (const port of portsOf(C).slice(2)) bind(UDP_SPACE, port)
     const moved = (): number[] => [A, B, C].filter((block) => externals.ownerOfBlock(0, UDP_SPACE, block) === 0)
-    expect(externals.moveFreeBlock(0, UDP_SPACE, 0)).toBe(true)
+    expect(moveFreeBlock(externals, 0, UDP_SPACE, 0)).toBe(true)
     expect(moved()).toEqual([C])
     ports.followLeases()
     expect(sorted([take(UDP_SPACE), take(UDP_SPACE), take(UDP_SPACE)])).toEqual([-1, ...portsOf(C).slice(0, 2)])
-    expect(externals.moveFreeBlock(0, UDP_SPACE, 0)).toBe(false)
+    expect(moveFreeBlock(externals, 0, UDP_SPACE, 0)).toBe(false)
   })
 
   it('is not given if the socket is opened between the look at its word and the taking', () => {

@@ -102,9 +102,8 @@ function countUnlisted(): number {
     for (let block = 0; block < externals.blocksPerSpace; block++) {
       const index = externals.blockIndex(0, space, block)
       const isOurs = externals.ownerOfBlock(0, space, block) === data.shard
-      const usable = isOurs ? externals.blockSize : 0
-      if (ports.isListed(index) !== isOurs) unlisted += externals.blockSize
-      else unlisted += Math.abs(Math.max(0, ports.usableIn(index)) - usable)
+      if (ports.isOurs(index) !== isOurs || ports.isListed(index) !== isOurs) unlisted += externals.blockSize
+      else if (isOurs) unlisted += externals.blockSize - ports.usableIn(index)
     }
   return unlisted
 }

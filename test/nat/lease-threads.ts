@@ -5,6 +5,7 @@
 
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
+import { moveFreeBlock } from '../../src/coordinator/leases/free-blocks.ts'
 import { CELL, counterBlock } from '../../src/counters/counters.ts'
 import { allocate, bytesOf, Region, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, SHARED, SPACES } from '../../src/nat/externals.ts'
@@ -170,12 +171,12 @@ async function moveBlocks(externals: Externals, state: Int32Array, shards: numbe
   let refused = 0
   for (let turn = 0; Atomics.load(state, STATE.ended) < shards; turn++) {
     for (const { shard, entry, space } of externals.requests()) {
-      const granted = externals.moveFreeBlock(entry, space, shard)
+      const granted = moveFreeBlock(externals, entry, space, shard)
       if (granted) moved++
       externals.answer(shard, entry, space, granted)
     }
     const space = turn % SPACES
-    if (externals.moveFreeBlock(0, space, turn % shards)) moved++
+    if (moveFreeBlock(externals, 0, space, turn % shards)) moved++
     // Home, or to anybody else: also blocks with ports in use, which stay.
     const block = FIRST_BLOCK + ((turn * 7) % BLOCKS)
     if (externals.takeBack(0, space, block)) {

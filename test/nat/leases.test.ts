@@ -1,6 +1,7 @@
 // How a shard that runs short of ports asks for a block, and what the coordinator moves.
 
 import { describe, expect, it, vi } from 'vitest'
+import { moveFreeBlock } from '../../src/coordinator/leases/free-blocks.ts'
 import { CELL } from '../../src/counters/counters.ts'
 import { TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
 import { freedAt, isTaken, MAPPED, RESERVATION, withContent } from '../../src/nat/port-words.ts'
@@ -46,7 +47,7 @@ describe('a shard that runs short of ports', () => {
   it('waits when it has nothing left, and has what it is granted when it looks at the leases again', () => {
     lease(OTHER, TCP_SPACE, B, C, D)
     expect([take(), isPending(), calls]).toEqual([-1, true, 1])
-    expect(externals.moveFreeBlock(0, TCP_SPACE, ME)).toBe(true)
+    expect(moveFreeBlock(externals, 0, TCP_SPACE, ME)).toBe(true)
     externals.answer(ME, 0, TCP_SPACE, true)
     expect(externals.requests()).toEqual([])
     ports.followLeases()
@@ -56,7 +57,7 @@ describe('a shard that runs short of ports', () => {
   it('still waits, and does not ask again, between the grant and its next look at the leases', () => {
     lease(OTHER, TCP_SPACE, B, C, D)
     take()
-    externals.moveFreeBlock(0, TCP_SPACE, ME)
+    moveFreeBlock(externals, 0, TCP_SPACE, ME)
     externals.answer(ME, 0, TCP_SPACE, true)
     expect([take(), isPending(), calls]).toEqual([-1, true, 1])
   })
@@ -88,7 +89,7 @@ describe('the block that moves', () => {
   it('comes from the shard that has most', () => {
     lease(1, TCP_SPACE, A, B, C)
     lease(2, TCP_SPACE, D, E, F, G)
-    expect(externals.moveFreeBlock(0, TCP_SPACE, ME)).toBe(true)
+    expect(moveFreeBlock(externals, 0, TCP_SPACE, ME)).toBe(true)
     expect([D, E, F, G].filter((block) => lessee(block) === ME)).toHaveLength(1)
   })
 
@@ -97,7 +98,7 @@ describe('the block that moves', () => {
     lease(2, TCP_SPACE, D, E, F, G)
     for (const block of [D, E, F]) fill(block, MAPPED, 1)
     fill(G, RESERVATION, 1)
-    expect(externals.moveFreeBlock(0, TCP_SPACE, ME)).toBe(true)
+    expect(moveFreeBlock(externals, 0, TCP_SPACE, ME)).toBe(true)
     expect([A, B, C].filter((block) => lessee(block) === ME)).toHaveLength(1)
   })
 
@@ -109,28 +110,28 @@ describe('the block that moves', () => {
       [C, 9],
     ] as const)
       fill(block, freedAt(999), count, UDP_SPACE)
-    expect(externals.moveFreeBlock(0, UDP_SPACE, ME)).toBe(true)
+    expect(moveFreeBlock(externals, 0, UDP_SPACE, ME)).toBe(true)
     expect([A, B, C].map((block) => lessee(block, UDP_SPACE))).toEqual([1, ME, 1])
   })
 
   it('is none of which every port is in quarantine: two shards would send such blocks to and fro', () => {
     lease(1, UDP_SPACE, A, B, C)
     for (const block of [A, B, C]) fill(block, freedAt(999), SIZE, UDP_SPACE)
-    expect(externals.moveFreeBlock(0, UDP_SPACE, ME)).toBe(false)
+    expect(moveFreeBlock(externals, 0, UDP_SPACE, ME)).toBe(false)
   })
 
   it('is none of a shard that has two, of the shard that asks, of another space, or of an absent address', () => {
     lease(1, TCP_SPACE, A, B)
     lease(ME, TCP_SPACE, C, D, E)
     lease(1, UDP_SPACE, A, B, C)
-    expect(externals.moveFreeBlock(0, TCP_SPACE, ME)).toBe(false)
+    expect(moveFreeBlock(externals, 0, TCP_SPACE, ME)).toBe(false)
     externals.remove(0)
-    expect(externals.moveFreeBlock(0, UDP_SPACE, ME)).toBe(false)
+    expect(moveFreeBlock(externals, 0, UDP_SPACE, ME)).toBe(false)
   })
 
   it('is used no more by the shard that had it, seen or unseen', () => {
     lease(ME, TCP_SPACE, A, B, C)
-    externals.moveFreeBlock(0, TCP_SPACE, OTHER)
+    moveFreeBlock(externals, 0, TCP_SPACE, OTHER)
     const moved = [A, B, C].find((block) => lessee(block) === OTHER)!
     const given = takeAll(3 * SIZE).filter((port) => port >= 0)
     expect(sorted(given)).toEqual([A, B, C].filter((block) => block !== moved).flatMap(portsOf))
@@ -205,10 +206,8 @@ describe("preservation of the inside port's number", () => {
   })
 })
 
-describe('memory for ports in quarantine', () => {
-  it('grows with the blocks that are leased, and keeps the order', () => {
-    const places = quarantine.quarantineRoom()
-    expect(places).toBeLessThan(1024)
+describe('ports in quarantine', () => {
+  it('leave it in the order in which they came, however many there are', () => {
     const throughQuarantine = (from: number, to: number): void => {
       for (let block = from; block < to; block++) lease(ME, UDP_SPACE, block)
       for (let port = take(UDP_SPACE); port >= 0; port = take(UDP_SPACE))
@@ -218,19 +217,34 @@ describe('memory for ports in quarantine', () => {
     clock.setClock(1_060_000)
     throughQuarantine(110, 500)
     expect(quarantine.quarantined()).toBe(400 * SIZE)
-    expect(quarantine.quarantineRoom()).toBeGreaterThanOrEqual(400 * SIZE)
-    expect(quarantine.quarantineRoom()).toBeLessThan(2 * 400 * SIZE)
     clock.setClock(1_120_000)
     ports.endQuarantine()
     expect(counters[CELL.portsResting + UDP_SPACE]).toBe(390 * SIZE)
     const usable = Array.from({ length: 10 * SIZE }, () => Math.floor(take(UDP_SPACE) / SIZE))
     expect(Math.max(...usable)).toBeLessThan(110)
     expect(Math.min(...usable)).toBe(100)
+    clock.setClock(1_180_000)
+    ports.endQuarantine()
+    expect([quarantine.quarantined(), counters[CELL.portsResting + UDP_SPACE]]).toEqual([0, 0])
+    expect(ports.listedCount(0, UDP_SPACE)).toBe(390)
   })
 
-  it('is none for TCP, whose ports rest in closing states', () => {
-    const places = quarantine.quarantineRoom()
-    for (let block = 100; block < 500; block++) lease(ME, TCP_SPACE, block)
-    expect(quarantine.quarantineRoom()).toBe(places)
+  it('end it when its time is over, a bounded number at a look', () => {
+    for (let block = 100; block < 1100; block++) lease(ME, UDP_SPACE, block)
+    for (let port = take(UDP_SPACE); port >= 0; port = take(UDP_SPACE))
+      ports.freePort(externals.portIndex(0, UDP_SPACE, port))
+    clock.setClock(1_120_000)
+    const left = Array.from({ length: 3 }, () => {
+      ports.endQuarantine()
+      return counters[CELL.portsResting + UDP_SPACE]
+    })
+    expect(left).toEqual([16_000 - 8192, 0, 0])
+  })
+
+  it('is for none of TCP, whose ports rest in closing states', () => {
+    lease(ME, TCP_SPACE, A)
+    for (const port of takeAll(SIZE)) ports.freePort(externals.portIndex(0, TCP_SPACE, port))
+    expect(quarantine.quarantined()).toBe(0)
+    expect(sorted(takeAll(SIZE))).toEqual(portsOf(A))
   })
 })

@@ -285,8 +285,7 @@ describe('any sequence of taking, freeing, waiting, leasing and taking back', ()
 describe('the ports of a dead shard', () => {
   /** Its successor begins; mappings have these ports of UDP. */
   function succeed(mapped: readonly number[] = [], shards = 1, callOut: () => void = () => {}): void {
-    const has = new Uint8Array(externals.portWords.length)
-    for (const port of mapped) has[externals.portIndex(0, UDP_SPACE, port)] = 1
+    const has = new Set(mapped.map((port) => externals.portIndex(0, UDP_SPACE, port)))
     ports.attachPorts(externals, 0, shards, callOut)
     ports.recoverPorts(has)
     ports.followLeases()

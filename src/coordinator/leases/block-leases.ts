@@ -10,6 +10,7 @@
 
 import { type Externals, SPACES, VACANT } from '../../nat/externals.ts'
 import { mayBeGiven } from '../../nat/port-words.ts'
+import { moveFreeBlock } from './free-blocks.ts'
 
 /** A borrower that kept fewer blocks with a free port would soon ask again. */
 const FREE_BLOCKS_KEPT = 4
@@ -31,6 +32,12 @@ export interface LeaseRequests {
   answer(shard: number, entry: number, space: number, granted: boolean): void
 }
 
+export const requestsIn = (externals: Externals): LeaseRequests => ({
+  requests: () => externals.requests(),
+  moveFreeBlock: (entry, space, toShard) => moveFreeBlock(externals, entry, space, toShard),
+  answer: (shard, entry, space, granted) => externals.answer(shard, entry, space, granted),
+})
+
 export interface BlockLeasesOptions {
   readonly externals: Externals
   readonly requests: LeaseRequests
@@ -43,8 +50,8 @@ export interface BlockLeasesOptions {
 
 export class BlockLeases {
   readonly #options: BlockLeasesOptions
-  /** False while every block is at its home: then there is nothing to return. */
-  #mayBeAway = false
+  /** Spaces of addresses, by entry * SPACES + space, in which a block may be away from home. */
+  readonly #lending = new Set<number>()
 
   constructor(options: BlockLeasesOptions) {
     this.#options = options
@@ -58,25 +65,22 @@ export class BlockLeases {
     for (const { shard, entry, space } of requests.requests()) {
       const granted = requests.moveFreeBlock(entry, space, shard)
       requests.answer(shard, entry, space, granted)
+      if (granted) this.#lending.add(entry * SPACES + space)
       hasChanged ||= granted
       answered.add(shard)
     }
-    if (hasChanged) {
-      this.#mayBeAway = true
-      changed()
-    }
+    if (hasChanged) changed()
     for (const shard of answered) wake(shard)
   }
 
   /** Returns lent blocks that are not in use. To be called every few seconds. */
   returnIdle(): void {
-    if (!this.#mayBeAway) return
-    this.#mayBeAway = false
     const { externals, changed } = this.#options
     let hasChanged = false
-    for (let entry = 0; entry < externals.capacity; entry++) {
-      if (externals.kindOf(entry) === VACANT) continue
-      for (let space = 0; space < SPACES; space++) if (this.#returnIdleIn(entry, space)) hasChanged = true
+    for (const list of [...this.#lending]) {
+      const [entry, space] = [Math.floor(list / SPACES), list % SPACES]
+      this.#lending.delete(list)
+      if (externals.kindOf(entry) !== VACANT && this.#returnIdleIn(entry, space)) hasChanged = true
     }
     if (hasChanged) changed()
   }
@@ -95,7 +99,7 @@ export class BlockLeases {
           externals.lease(entry, space, block, this.#homeOf(block))
           spare--
           hasChanged = true
-        } else this.#mayBeAway = true
+        } else this.#lending.add(entry * SPACES + space)
       }
     }
     return hasChanged

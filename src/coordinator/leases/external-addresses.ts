@@ -13,7 +13,8 @@
 //   all of its blocks leased                    here                nothing is translated to it
 
 import type { PortRange } from '../../host/port-range.ts'
-import { POOL, SHARED, SPACES, spaceOf, wholeBlocks } from '../../nat/externals.ts'
+import type { Entry } from '../../memory/brand.ts'
+import { type Block, POOL, SHARED, SPACES, type Space, spaceOf, wholeBlocks } from '../../nat/externals.ts'
 import type { Addr } from '../../wire/address.ts'
 import type { NatPorts } from './host-sockets.ts'
 
@@ -47,11 +48,10 @@ export class ExternalAddresses {
   constructor(options: ExternalAddressesOptions) {
     this.#options = options
     this.#blocks = wholeBlocks(options.ports, options.externals.blockSize)
+    const pool = wholeBlocks(POOL_PORTS, options.externals.blockSize)
     for (const address of options.pool) {
       const entry = options.externals.add(address, POOL)
-      for (const block of wholeBlocks(POOL_PORTS, options.externals.blockSize))
-        for (let space = 0; space < SPACES; space++)
-          if (!this.#hasPortForward(address, space, block)) this.#lease(entry, space, block)
+      for (let space = 0; space < SPACES; space++) this.#lease(entry, space, this.#withoutForwards(pool, address, space))
     }
   }
 
@@ -88,8 +88,7 @@ export class ExternalAddresses {
     followSockets(this.#entry)
     hide(shared === undefined ? [] : [shared])
     if (shared !== undefined)
-      for (const block of this.#blocks)
-        for (let space = 0; space < SPACES; space++) this.#lease(this.#entry, space, block)
+      for (let space = 0; space < SPACES; space++) this.#lease(this.#entry, space, this.#blocks)
     this.#isInForce = true
     changed()
   }
@@ -100,19 +99,20 @@ export class ExternalAddresses {
     this.#options.announce(this.shared)
   }
 
-  #hasPortForward(address: Addr, space: number, block: number): boolean {
+  /** The blocks that hold no forwarded port of the address. */
+  #withoutForwards(blocks: readonly Block[], address: Addr, space: Space): readonly Block[] {
     const { portForwards, externals } = this.#options
-    return portForwards.some(
-      (portForward) =>
-        (portForward.address ?? address) === address &&
-        spaceOf(portForward.protocol) === space &&
-        Math.floor(portForward.port / externals.blockSize) === block,
-    )
+    const forwarded = portForwards
+      .filter((each) => (each.address ?? address) === address && spaceOf(each.protocol) === space)
+      .map(({ port }) => Math.floor(port / externals.blockSize))
+    if (forwarded.length === 0) return blocks
+    const holding = new Set(forwarded)
+    return blocks.filter((block) => !holding.has(block))
   }
 
-  /** Leases a block to its home shard, unless it is leased already. */
-  #lease(entry: number, space: number, block: number): void {
+  /** Leases blocks to their home shards, those that are not leased already. */
+  #lease(entry: Entry, space: Space, blocks: readonly Block[]): void {
     const { externals, shards } = this.#options
-    if (externals.ownerOfBlock(entry, space, block) < 0) externals.lease(entry, space, block, block % shards)
+    externals.leaseAll(entry, space, blocks, (block) => block % shards)
   }
 }
