@@ -62,9 +62,15 @@ import type { ShardMemory, ShardSettings, Wakers, WarmUp } from './shard-contrac
 import { mappingsOf } from './shard-tables.ts'
 import { warmUp } from './warm-up/warm-up.ts'
 
-/** The expiry sweep goes round the table in about a second, in this many steps. */
+/**
+ * The expiry sweep goes round the table in about a second: in this many steps, or in more if the table is so large that
+ * a step would be longer than SWEPT_ROWS. In steps that follow so closely it goes round four million rows a second.
+ */
 const SWEEPS_A_SECOND = 16
-const SWEEP_EVERY = 1000 / SWEEPS_A_SECOND
+const SWEPT_ROWS = 8192
+const LEAST_BETWEEN_SWEEPS: Milliseconds = 2
+/** Connections that a step ends: about a millisecond. */
+const SWEPT_ENDS = 512
 
 let driver: Driver
 let nextSweep = 0
@@ -178,11 +184,13 @@ export const followHelpers = (): Promise<void> | undefined => followHelperList()
 
 /** Expiry, the end of quarantines, and counts that are kept elsewhere. */
 function housekeeping(): void {
-  nextSweep = nowMs + SWEEP_EVERY
-  sweep(Math.ceil(connections.highest / SWEEPS_A_SECOND))
+  const rows = Math.min(SWEPT_ROWS, Math.ceil(connections.highest / SWEEPS_A_SECOND))
+  const isDone = sweep(rows, SWEPT_ENDS)
+  const steps = isDone ? Math.max(SWEEPS_A_SECOND, connections.highest / SWEPT_ROWS) : Number.POSITIVE_INFINITY
+  nextSweep = nowMs + Math.max(LEAST_BETWEEN_SWEEPS, 1000 / steps)
+  endQuarantine()
   if (nowMs < nextSecond) return
   nextSecond = nowMs + 1000
-  endQuarantine()
   expireFragments()
   counters[CELL.handoverFullest] = fullestRing()
   copyLinkCounts(driver, sideOf)

@@ -29,8 +29,9 @@ export class Rows {
   used = 0
   readonly #flags: number
   readonly #generation: number
+  /** Rows up to `highest` that are free. */
   readonly #free: Int32Array
-  #freeCount: number
+  #freeCount = 0
 
   constructor(region: Region, options: { capacity: number; width: number; flagsWord: number; generationWord: number }) {
     this.capacity = options.capacity
@@ -38,23 +39,19 @@ export class Rows {
     this.#flags = options.flagsWord
     this.#generation = options.generationWord
     this.words = region.i32((options.capacity + 1) * options.width)
-    // Low rows are taken first, so that a lightly used table stays small in cache and in a sweep. A region that only
-    // measures has no rows.
-    const rows = this.words.length === 0 ? 0 : options.capacity
-    this.#free = new Int32Array(rows)
-    for (let i = 0; i < rows; i++) this.#free[i] = rows - i
-    this.#freeCount = rows
+    // A region that only measures has no rows.
+    this.#free = new Int32Array(this.words.length === 0 ? 0 : options.capacity)
   }
 
   get full(): boolean {
-    return this.#freeCount === 0
+    return this.#freeCount === 0 && this.highest === this.capacity
   }
 
   /** Takes a free row for writing, its generation odd; 0 if the table is full. */
   begin(): Row {
-    if (this.#freeCount === 0) return 0
-    const row = this.#free[--this.#freeCount]!
-    if (row > this.highest) this.highest = row
+    if (this.full) return 0
+    // Low rows are taken first, so that a lightly used table stays small in memory, in cache and in a sweep.
+    const row = this.#freeCount > 0 ? this.#free[--this.#freeCount]! : ++this.highest
     this.used++
     this.words[row * this.width + this.#generation]! += 1
     fault('row begun')
@@ -88,9 +85,7 @@ export class Rows {
     let highest = capacity
     while (highest > 0 && words[highest * width + this.#generation] === 0 && !this.isLive(highest)) highest--
     this.highest = highest
-    // Low rows are taken first here too: the free list's upper part is what was never used.
-    for (let i = 0; i < capacity - highest; i++) this.#free[i] = capacity - i
-    this.#freeCount = capacity - highest
+    this.#freeCount = 0
     for (let row = highest; row > 0; row--) {
       const base = row * width
       if ((words[base + this.#generation]! & 1) !== 0) {
@@ -100,14 +95,13 @@ export class Rows {
       }
       if (!this.isLive(row)) this.#free[this.#freeCount++] = row
     }
-    this.used = capacity - this.#freeCount
+    this.used = highest - this.#freeCount
   }
 
   /** As new: no row was ever used. Only while none is live. */
   clear(): void {
     this.words.fill(0, 0, (this.highest + 1) * this.width)
-    for (let i = 0; i < this.capacity; i++) this.#free[i] = this.capacity - i
-    this.#freeCount = this.capacity
+    this.#freeCount = 0
     this.highest = 0
     this.used = 0
   }

@@ -52,8 +52,9 @@ import type { Addr, Ports, ProtocolNumber } from '../wire/address.ts'
 import { addDeltas, delta32 } from '../wire/checksum.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import { hasPseudoHeader } from '../wire/portless.ts'
+import { attachAddresses, externalEntry, followAddresses } from './addresses.shard.ts'
 import { followLeases } from './blocks.shard.ts'
-import { type Externals, VACANT } from './externals.ts'
+import type { Externals } from './externals.ts'
 import { fault } from './fault-points.ts'
 import { isLiberal } from './filter.shard.ts'
 import {
@@ -76,47 +77,28 @@ const MOST_RECYCLED = 64
 /** What one less in the time-to-live byte adds to the header's checksum, as loaded. */
 const TTL_DELTA = 0xfffe
 
-let externals: Externals
 let settings: NatSettings = DEFAULT_NAT
-/** Entries in use, and the entry of an address: copies of what the coordinator has decided. */
-let active: readonly Entry[] = []
-let entryOf = new Map<Addr, Entry>()
 /** The row that the sweep looks at next. */
 let sweepAt: Row = 1
 
 export function attachBindings(shared: Externals, wanted: NatSettings): void {
-  externals = shared
   settings = wanted
-  active = []
-  entryOf = new Map()
+  attachAddresses(shared)
   sweepAt = 1
 }
 
 /** Follows the coordinator's decisions; connections on an address that was lost end. To be called once a turn. */
 export function followExternals(): void {
-  if (!followLeases()) return
-  const before = entryOf
-  active = Array.from({ length: externals.capacity }, (_, entry) => entry).filter(
-    (entry) => externals.kindOf(entry) !== VACANT,
-  )
-  entryOf = new Map(active.map((entry) => [externals.addressOf(entry), entry]))
-  // What a dead predecessor knew is not known: `before` is empty, and its connections are looked at all the same.
-  const lost = [...before].some(([address, entry]) => entryOf.get(address) !== entry)
-  if (lost || before.size === 0) endWhere(isOnLostAddress)
+  // What a dead predecessor knew is not known: its connections are looked at all the same.
+  if (followLeases() && followAddresses()) endWhere(isOnLostAddress)
 }
 
 /** True if a row's external address is gone, or has come back as another entry with port words of its own. */
 function isOnLostAddress(row: Row): boolean {
-  const entry = entryOf.get(externalEndOf(row))
+  const entry = externalEntry(externalEndOf(row))
   const bound: Row = cold.mapping[row]!
-  return entry === undefined || (bound !== 0 && externalOf(bound) !== entry)
+  return entry < 0 || (bound !== 0 && externalOf(bound) !== entry)
 }
-
-/** The entries in use. */
-export const activeEntries = (): readonly Entry[] => active
-
-/** The entry of one of NAT's addresses, -1 for any other. */
-export const externalEntry = (address: Addr): Entry => entryOf.get(address) ?? -1
 
 /** The external end of a connection: where the outside sends to. */
 function externalEndOf(row: Row): Addr {
@@ -356,16 +338,21 @@ function recycle(row: Row): boolean {
   return true
 }
 
-/** Looks at the next `rows` rows of the table and ends what has expired. */
-export function sweep(rows: number): void {
-  for (let i = 0; i < rows; i++) {
+/**
+ * Looks at the next `rows` rows of the table and ends what has expired, `ends` of them at most. False if that were too
+ * few: the next sweep goes on there.
+ */
+export function sweep(rows: number, ends = Number.POSITIVE_INFINITY): boolean {
+  for (let i = 0, left = ends; i < rows; i++) {
     if (sweepAt > connections.highest) sweepAt = 1
     if (connections.isLive(sweepAt) && isOver(sweepAt)) {
+      if (left-- === 0) return false
       endConnection(sweepAt)
       fault('connection expired')
     }
     sweepAt++
   }
+  return true
 }
 
 function isOver(row: Row): boolean {

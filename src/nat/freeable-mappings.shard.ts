@@ -19,7 +19,7 @@ import { attached } from '../memory/attached.ts'
 import type { Brand, Entry, PortIndex, Row } from '../memory/brand.ts'
 import { ntohs } from '../wire/address.ts'
 import { PROTO_TCP } from '../wire/ipv4.ts'
-import { blockOf, isLeased } from './blocks.shard.ts'
+import { blockOf, isOurs } from './blocks.shard.ts'
 import { type Externals, spaceOf } from './externals.ts'
 import { isHostBound, RESERVATIONS } from './port-words.ts'
 
@@ -158,5 +158,5 @@ export const portIndexOf = (bound: Row): PortIndex =>
 /** A mapping's port may be given to another one as soon as it is freed: nobody else has named it or is there. */
 export function comesFree(at: PortIndex): boolean {
   const word = Atomics.load(externals.portWords, at)
-  return isLeased(blockOf(at)) && (word & RESERVATIONS) === 0 && !isHostBound(word)
+  return isOurs(blockOf(at)) && (word & RESERVATIONS) === 0 && !isHostBound(word)
 }

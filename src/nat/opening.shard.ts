@@ -41,11 +41,11 @@ import { CELL, protocolCell } from '../counters/counters.ts'
 import { DROP } from '../counters/drop-reasons.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import type { Entry, Row } from '../memory/brand.ts'
-import { hash4 } from '../memory/siphash.ts'
 import type { Addr, Port, PortHost, Ports, ProtocolNumber } from '../wire/address.ts'
 import { htons, ntohs } from '../wire/address.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
-import { activeEntries, externalEntry, isFree, makeConnection, makeRoomForRow, recyclePort } from './bindings.shard.ts'
+import { externalEntry, pairedEntry } from './addresses.shard.ts'
+import { isFree, makeConnection, makeRoomForRow, recyclePort } from './bindings.shard.ts'
 import { isLeasePending } from './blocks.shard.ts'
 import { type Externals, entryOfPort, portOfIndex, type Space, spaceOf } from './externals.ts'
 import { fault } from './fault-points.ts'
@@ -66,8 +66,6 @@ const NO_MAPPING = DROP['no-mapping']
 const NO_PORT = DROP['no-port']
 const NOT_TRANSLATED = DROP['protocol-not-translated']
 const TABLE_FULL = DROP['table-full']
-/** Keeps the pairing of inside and external addresses apart from other uses of the hash. */
-const PAIRING = 0x500
 /** Ports recycled for one new mapping before giving up: another shard's reservation may take each that is freed. */
 const RECYCLE_TRIES = 8
 
@@ -270,18 +268,4 @@ function takeNamed(protocol: ProtocolNumber, src: Addr, port: Port, entry: Entry
   const at = reservedFor(protocol, src, port)
   if (at < 0 || entryOfPort(at) !== entry) return -1
   return takeReserved(at) ? portOfIndex(at) : -1
-}
-
-/** The external address of an inside address: rendezvous hashing, so that a change of the pool moves few of them. */
-function pairedEntry(inside: Addr): Entry {
-  let best: Entry = -1
-  let bestWeight = -1
-  for (const entry of activeEntries()) {
-    const weight = hash4(inside, externals.addressOf(entry), 0, PAIRING) >>> 0
-    if (weight > bestWeight) {
-      bestWeight = weight
-      best = entry
-    }
-  }
-  return best
 }

@@ -209,11 +209,10 @@ export function freePort(at: PortIndex, host: HostRow = NOBODYS): void {
 const freedNow = (space: Space): number => (quarantineOf(space) > 0 ? freedAt(now) : 0)
 
 /**
- * Ends the quarantine of ports whose time is over; of some of them only, if there are very many. To be called several
- * times a second.
+ * Ends the quarantine of ports whose time is over, `most` of them. To be called several times a second.
  */
-export function endQuarantine(): void {
-  for (let looks = 0; looks < ENDS_A_LOOK && isOldestDue(now - QUARANTINE); looks++) {
+export function endQuarantine(most = ENDS_A_LOOK): void {
+  for (let looks = 0; looks < most && isOldestDue(now - QUARANTINE); looks++) {
     const [at, second] = [oldestPort(), oldestFreed()]
     forgetOldest()
     if (!clearFreed(at, second)) continue

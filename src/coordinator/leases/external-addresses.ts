@@ -51,7 +51,8 @@ export class ExternalAddresses {
     const pool = wholeBlocks(POOL_PORTS, options.externals.blockSize)
     for (const address of options.pool) {
       const entry = options.externals.add(address, POOL)
-      for (let space = 0; space < SPACES; space++) this.#lease(entry, space, this.#withoutForwards(pool, address, space))
+      for (let space = 0; space < SPACES; space++)
+        this.#lease(entry, space, this.#withoutForwards(pool, address, space))
     }
   }
 
@@ -87,8 +88,7 @@ export class ExternalAddresses {
     const shared = this.shared
     followSockets(this.#entry)
     hide(shared === undefined ? [] : [shared])
-    if (shared !== undefined)
-      for (let space = 0; space < SPACES; space++) this.#lease(this.#entry, space, this.#blocks)
+    if (shared !== undefined) for (let space = 0; space < SPACES; space++) this.#lease(this.#entry, space, this.#blocks)
     this.#isInForce = true
     changed()
   }
