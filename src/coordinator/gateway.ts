@@ -30,7 +30,7 @@ import { parseFaults } from '../io/fault-plan.ts'
 import { close, eventfd } from '../io/syscalls.ts'
 import type { HostPart } from '../metrics/host-settings.ts'
 import type { PortForward } from '../nat/port-forward-rules.ts'
-import { ownerProgram } from '../ownership/ownership-bpf.ts'
+import { ownerPrograms } from '../ownership/ownership-bpf.ts'
 import { staticRules } from '../ownership/ownership-rule.ts'
 import { type Addr, formatAddress } from '../wire/address.ts'
 import { poolAddresses } from './address-range.ts'
@@ -281,10 +281,10 @@ export class Gateway {
     const { dispatch, workers } = this.#config
     if (dispatch === 'thread' || workers === 1) return
     const leases = { shards: workers, key: settings[0]!.ownerKey, externals }
-    const rules = staticRules(settings[0]!.portForwards)
+    const programOf = ownerPrograms(leases, staticRules(settings[0]!.portForwards))
     const kernel = new KernelDispatch({
       version: () => externals.version(),
-      replace: () => packetPorts.setDispatch((side) => ownerProgram(side, leases, rules)),
+      replace: () => packetPorts.setDispatch(programOf),
       failed: (error) => this.#log.error({ err: error }, 'the kernel refused a dispatch program, will be tried again'),
     })
     this.#undo.push('following the leases', () => kernel.stop())

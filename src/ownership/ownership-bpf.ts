@@ -20,6 +20,7 @@ import * as icmp from '../wire/icmp.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as bpf from './bpf-assembler.ts'
 import { type Case, instructions, Label, Program } from './bpf-assembler.ts'
+import { LeaseRuns } from './lease-runs.ts'
 import {
   type AddressCase,
   type Answer,
@@ -41,14 +42,22 @@ export interface OwnerProgram {
   readonly left: number
 }
 
-export const ownerProgram = (side: Side, leases: Leases, rules: StaticRules): Uint8Array =>
-  compileOwner(side, leases, rules).program
+/** The programs of either side, compiled anew with each call: what has not changed of the leases since is known. */
+export function ownerPrograms(leases: Leases, rules: StaticRules): (side: Side) => Uint8Array {
+  const runs = new LeaseRuns(leases.externals, leases.shards)
+  return (side) => compileOwner(side, leases, rules, runs).program
+}
 
-export function compileOwner(side: Side, leases: Leases, rules: StaticRules): OwnerProgram {
+export function compileOwner(
+  side: Side,
+  leases: Leases,
+  rules: StaticRules,
+  runs = new LeaseRuns(leases.externals, leases.shards),
+): OwnerProgram {
   if (leases.shards === 1) return { program: new Program().add(bpf.RET_K, 0).assemble(), left: 0 }
-  const exceptions = exceptionsOf(side, leases, rules)
+  const exceptions = exceptionsOf(side, leases, rules, runs)
   for (let limit = MAX_EXCEPTIONS; ; limit >>= 1) {
-    const program = compile(side, leases, casesOf(side, leases.externals, exceptions.slice(0, limit)))
+    const program = compile(side, leases, casesOf(side, leases.externals, exceptions.slice(0, limit), runs))
     if (instructions(program) <= bpf.MAX_INSTRUCTIONS) return { program, left: Math.max(0, exceptions.length - limit) }
   }
 }

@@ -13,14 +13,15 @@
 
 import type { Side } from '../conntrack/terms.ts'
 import { INSIDE } from '../conntrack/terms.ts'
-import type { Entry, Shard } from '../memory/brand.ts'
-import { type Block, type Externals, spaceOf, VACANT } from '../nat/externals.ts'
+import type { Entry } from '../memory/brand.ts'
+import type { Externals } from '../nat/externals.ts'
 import type { AddrHost, PortHost, ProtocolNumber } from '../wire/address.ts'
 import { ntohl } from '../wire/address.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
+import type { LeaseRuns } from './lease-runs.ts'
 import type { Endpoints, Leases, StaticRules } from './ownership-rule.ts'
 
-/** Protocols that have ports, or identifiers instead. */
+/** Protocols that have ports, or identifiers instead, by space. */
 const PROTOCOLS = [PROTO_TCP, PROTO_UDP, PROTO_ICMP] as const
 
 /** Who owns a packet: one of these, or a shard, from 0 on. */
@@ -64,14 +65,13 @@ const LAST_PORT = 65535
 const LAST_ADDRESS = 0xffffffff
 
 /** Each with the addresses that it holds for; those that are worth most first. */
-export function exceptionsOf(side: Side, leases: Leases, rules: StaticRules): Area[][] {
+export function exceptionsOf(side: Side, { externals }: Leases, rules: StaticRules, runs: LeaseRuns): Area[][] {
   const isInside = side === INSIDE
   const dictated = (isInside ? rules.inside : rules.external).map(dictatedArea)
-  const leased = isInside ? [] : leasedElsewhere(leases).sort((a, b) => width(b) - width(a))
+  const leased = isInside ? [] : leasedElsewhere(externals, runs).sort((a, b) => width(b) - width(a))
   const exceptions = new Map<string, Area[]>()
   for (const area of [...dictated, ...leased]) {
-    const { protocol, firstPort, lastPort, answer } = area
-    const name = `${protocol} ${firstPort} ${lastPort} ${answer}`
+    const name = nameOf(area)
     const elsewhere = exceptions.get(name)
     if (elsewhere) elsewhere.push(area)
     else exceptions.set(name, [area])
@@ -80,9 +80,14 @@ export function exceptionsOf(side: Side, leases: Leases, rules: StaticRules): Ar
 }
 
 /** By address, from 0 on. */
-export function casesOf(side: Side, externals: Externals, exceptions: readonly (readonly Area[])[]): AddressCase[] {
+export function casesOf(
+  side: Side,
+  externals: Externals,
+  exceptions: readonly (readonly Area[])[],
+  runs: LeaseRuns,
+): AddressCase[] {
   if (side === INSIDE) return addressCases(exceptions.flat(), CHOSEN)
-  return addressCases([...exceptions.flat(), ...homes(externals)], REMOTE)
+  return addressCases([...exceptions.flat(), ...homes(externals, runs)], REMOTE)
 }
 
 const dictatedArea = ({ protocol, network, mask, firstPort, lastPort }: Endpoints): Area => ({
@@ -95,41 +100,29 @@ const dictatedArea = ({ protocol, network, mask, firstPort, lastPort }: Endpoint
 })
 
 /** All ports of an address: this is where the other areas are cut out. */
-function homes(externals: Externals): Area[] {
+function homes(externals: Externals, { entries }: LeaseRuns): Area[] {
   const all = { protocol: null, firstPort: 0, lastPort: LAST_PORT, answer: HOME }
-  return entriesOf(externals).map((entry) => ({ ...addressArea(externals, entry), ...all }))
+  return entries.map((entry) => ({ ...addressArea(externals, entry), ...all }))
 }
 
-/** Runs of blocks with one lessee, unless it is a block at home. Of several neighbours at most every other one is. */
-function leasedElsewhere({ externals, shards }: Leases): Area[] {
-  const { blockSize, blocksPerSpace } = externals
-  const areas: Area[] = []
-  for (const entry of entriesOf(externals))
-    for (const protocol of PROTOCOLS) {
-      const lesseeOf = (block: Block): Shard => externals.ownerOfBlock(entry, spaceOf(protocol), block)
-      for (let first = 0, end = 0; first < blocksPerSpace; first = end) {
-        const lessee = lesseeOf(first)
-        for (end = first + 1; end < blocksPerSpace && lesseeOf(end) === lessee; ) end++
-        if (end === first + 1 && lessee === first % shards) continue
-        areas.push({
-          ...addressArea(externals, entry),
-          protocol,
-          firstPort: first * blockSize,
-          lastPort: end * blockSize - 1,
-          answer: lessee < 0 ? REMOTE : lessee,
-        })
-      }
-    }
-  return areas
+function leasedElsewhere(externals: Externals, runs: LeaseRuns): Area[] {
+  return runs.all().map(({ entry, space, firstPort, lastPort, lessee }) => ({
+    ...addressArea(externals, entry),
+    protocol: PROTOCOLS[space]!,
+    firstPort,
+    lastPort,
+    answer: lessee < 0 ? REMOTE : lessee,
+  }))
 }
-
-const entriesOf = (externals: Externals): Entry[] =>
-  Array.from({ length: externals.capacity }, (_, entry) => entry).filter((entry) => externals.kindOf(entry) !== VACANT)
 
 function addressArea(externals: Externals, entry: Entry): Pick<Area, 'firstAddress' | 'lastAddress'> {
   const address = ntohl(externals.addressOf(entry)) >>> 0
   return { firstAddress: address, lastAddress: address }
 }
+
+/** Says all of an area but the addresses. */
+const nameOf = ({ protocol, firstPort, lastPort, answer }: Area): string =>
+  `${protocol} ${firstPort} ${lastPort} ${answer}`
 
 const width = ({ firstPort, lastPort }: Area): number => lastPort - firstPort
 
@@ -137,11 +130,19 @@ const width = ({ firstPort, lastPort }: Area): number => lastPort - firstPort
 
 function addressCases(areas: readonly Area[], usual: Answer): AddressCase[] {
   const cut = pieces(areas, (area) => [area.firstAddress, area.lastAddress], LAST_ADDRESS)
-  const cases = cut.map(({ first, covering }) => ({
-    first,
-    ports: PROTOCOLS.map((protocol) => portCases(covering, protocol, usual)),
-  }))
-  const distinct = merged(cases, ({ ports }) => JSON.stringify(ports))
+  // Of a thousand addresses most are covered alike.
+  const alike = new Map<string, { readonly ports: PortCase[][]; readonly meaning: string }>()
+  const casesFor = (covering: readonly Area[]) => {
+    const name = covering.map(nameOf).join()
+    const known = alike.get(name)
+    if (known) return known
+    const ports = PROTOCOLS.map((protocol) => portCases(covering, protocol, usual))
+    const found = { ports, meaning: JSON.stringify(ports) }
+    alike.set(name, found)
+    return found
+  }
+  const cases = cut.map(({ first, covering }) => ({ first, ...casesFor(covering) }))
+  const distinct = merged(cases, ({ meaning }) => meaning).map(({ first, ports }) => ({ first, ports }))
   const above = distinct[MAX_RANGES]
   if (!above) return distinct
   return [...distinct.slice(0, MAX_RANGES), { first: above.first, ports: portsAlike(usual) }]

@@ -7,7 +7,7 @@ import type { Side } from '../../src/conntrack/terms.ts'
 import { INSIDE, OUTSIDE } from '../../src/conntrack/terms.ts'
 import { type Namespace, veth } from '../../src/lab/world/namespace.ts'
 import { instructions } from '../../src/ownership/bpf-assembler.ts'
-import { compileOwner, ownerProgram } from '../../src/ownership/ownership-bpf.ts'
+import { compileOwner } from '../../src/ownership/ownership-bpf.ts'
 import { frame } from '../../src/testing/builder.ts'
 import { FanoutMembers } from '../datapath/fanout.ts'
 import { FarEnd, inside, quietNamespace } from '../io/far-end.ts'
@@ -39,7 +39,7 @@ describe(`a fanout group with the program of the ownership rule (seed ${seed})`,
 
   /** Sends frames one by one; how many arrived at each member. */
   function expectOwners(side: Side, gateway: Gateway, frames: readonly Uint8Array[]): number[] {
-    members.setProgram(ownerProgram(side, gateway.leases, gateway.rules))
+    members.setProgram(compileOwner(side, gateway.leases, gateway.rules).program)
     const counts = new Array<number>(SHARDS).fill(0)
     for (const sent of frames) {
       farEnd.send(sent)

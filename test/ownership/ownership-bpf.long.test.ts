@@ -16,7 +16,7 @@ import {
   Program,
   RET_K,
 } from '../../src/ownership/bpf-assembler.ts'
-import { compileOwner, ownerProgram } from '../../src/ownership/ownership-bpf.ts'
+import { compileOwner } from '../../src/ownership/ownership-bpf.ts'
 import { ownerOf, type StaticRules } from '../../src/ownership/ownership-rule.ts'
 import { frame, type TcpSpec } from '../../src/testing/builder.ts'
 import { swap32 } from '../../src/wire/address.ts'
@@ -32,7 +32,7 @@ const packetsOf = (frames: Uint8Array[]): Uint8Array[] => frames.map((whole) => 
 
 /** Each packet of a gateway's, by the program and by the rule. */
 function expectOwners(side: Side, gateway: Gateway, packets: readonly Uint8Array[]): void {
-  const program = ownerProgram(side, gateway.leases, gateway.rules)
+  const program = compileOwner(side, gateway.leases, gateway.rules).program
   for (const packet of packets)
     expect(runBpf(program, packet), `${JSON.stringify(numbersOf(packet))}`).toBe(ownerOfBytes(side, packet, gateway))
 }
@@ -82,8 +82,8 @@ describe('the program of the ownership rule', () => {
 
   it('gives everything to shard 0 if that is the only one, and to shard 0 what is not IPv4', () => {
     const alone = sharedOut({ shards: 1, key: 7, blockSize: 64, moves: [] })
-    expect(instructions(ownerProgram(OUTSIDE, alone, RULES))).toBe(1)
-    const two = ownerProgram(OUTSIDE, { ...alone, shards: 2 }, RULES)
+    expect(instructions(compileOwner(OUTSIDE, alone, RULES).program)).toBe(1)
+    const two = compileOwner(OUTSIDE, { ...alone, shards: 2 }, RULES).program
     for (const version of [0, 5, 6, 15]) expect(runBpf(two, new Uint8Array(60).fill(version << 4))).toBe(0)
   })
 
@@ -117,7 +117,7 @@ describe('exceptions', () => {
 
   it('are none where all blocks are at home', () => {
     const externals = leasedAtHome([NAT_ADDRESSES[0]], 4)
-    expect(instructions(ownerProgram(OUTSIDE, { shards: 4, key: 1, externals }, NO_RULES))).toBe(152)
+    expect(instructions(compileOwner(OUTSIDE, { shards: 4, key: 1, externals }, NO_RULES).program)).toBe(152)
   })
 
   it('beyond 512 are left to the home of the block, the widest runs and static rules last', () => {
