@@ -73,7 +73,7 @@ export function tableSizes({ workers, nat, capacity }: Omit<TablesConfig, 'insid
 /** The options of the tables that all shards share. */
 export function sharedTables({ inside, outside, workers, nat, capacity }: TablesConfig) {
   return {
-    externals: { capacity: Math.max(FEWEST_EXTERNALS, 2 * poolSize(nat.pool)), blockSize: nat.blockSize },
+    externals: { capacity: Math.max(FEWEST_EXTERNALS, poolSize(nat.pool)), blockSize: nat.blockSize },
     fib: { ports: inside.length + outside.length, shards: workers },
     expectations: { capacity: capacity.expectations, shards: workers },
     hosts: { hosts: hostsFor(capacity.connections), shards: workers },

@@ -1,8 +1,7 @@
-// Each documented maximum starts and forwards. Several at once where they don't limit each other; the pool's maximum of
-// 1,024 addresses is not among them.
+// Each documented maximum starts and forwards. Several at once where they don't limit each other.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { SERVER } from '../../src/lab/world/topology.ts'
+import { GATEWAY_OUTSIDE, SERVER } from '../../src/lab/world/topology.ts'
 import { Network } from './network.ts'
 
 let network: Network
@@ -10,9 +9,11 @@ let network: Network
 beforeAll(async () => {
   network = new Network()
   await network.outside.ask('serveUdpEcho', 7)
+  network.outside.host.exec('ip', 'route', 'add', POOL, 'via', GATEWAY_OUTSIDE)
 })
 afterAll(() => network?.close())
 
+const POOL = '198.18.4.0/22'
 const forwards = Array.from({ length: 4096 }, (_, i) => `tcp :${1024 + i} 10.9.${i >> 8}.${i & 255}:80`)
 const filter = Array.from({ length: 1024 }, (_, i) => `deny out tcp port ${i + 1024}`)
 const limits = Array.from({ length: 1024 }, (_, i) => `inside 10.7.${i >> 8}.${i & 255} connections 16777216`)
@@ -25,6 +26,11 @@ const MAXIMA: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     NATLOOM_CAPACITY_EXPECTATIONS: '16384',
   },
   'workers that the kernel dispatches to': { NATLOOM_WORKERS: '26' },
+  'a pool, and of blocks on it': {
+    NATLOOM_WORKERS: '2',
+    NATLOOM_NAT_POOL: '198.18.4.0-198.18.7.255',
+    NATLOOM_NAT_BLOCK_SIZE: '16',
+  },
   'connections, rings, blocks, lists and times': {
     NATLOOM_WORKERS: '2',
     NATLOOM_CAPACITY_CONNECTIONS: '16777216',

@@ -24,7 +24,7 @@ import { BURST } from '../../src/io/driver.ts'
 import { LoopbackDriver } from '../../src/io/loopback.ts'
 import { EventReader } from '../../src/memory/event-ring.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
-import { Externals, POOL, SHARED, SPACES } from '../../src/nat/externals.ts'
+import { Externals, POOL, SHARED, SPACES, wholeBlocks } from '../../src/nat/externals.ts'
 import type { FilterRule } from '../../src/nat/filter-rules.ts'
 import type { PortForward } from '../../src/nat/port-forward-rules.ts'
 import { DEFAULT_NAT, type NatSettings } from '../../src/nat/settings.ts'
@@ -203,8 +203,7 @@ export class Gateway {
     const [first, last] = this.#options.ports ?? PORTS
     const { blockSize } = this.externals
     for (let space = 0; space < SPACES; space++)
-      for (let block = Math.floor(first / blockSize); block <= Math.floor(last / blockSize); block++)
-        this.externals.lease(entry, space, block, 0)
+      this.externals.leaseAll(entry, space, wholeBlocks({ from: first, to: last }, blockSize), () => 0)
     return entry
   }
 
