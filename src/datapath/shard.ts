@@ -69,8 +69,8 @@ import { warmUp } from './warm-up/warm-up.ts'
 const SWEEPS_A_SECOND = 16
 const SWEPT_ROWS = 8192
 const LEAST_BETWEEN_SWEEPS: Milliseconds = 2
-/** Connections that a step ends: about a millisecond. */
-const SWEPT_ENDS = 512
+/** Connections that a step ends, in one or two milliseconds: a hundred thousand a second. */
+const SWEPT_ENDS = 256
 
 let driver: Driver
 let nextSweep = 0

@@ -15,6 +15,7 @@ import type { Block } from './externals.ts'
 /** In place of an ownership word: the words of the block's ports haven't been read. No word of a lease is this. */
 export const UNREAD = -1
 const FEWEST_PLACES = 4
+const PLACE_BYTES = 10
 
 export class BlockList {
   listed = 0
@@ -26,16 +27,36 @@ export class BlockList {
   readonly #blockSize: number
   /** By block: its place + 1, or 0. */
   readonly #places: Int16Array
-  // By place.
-  #blocks = new Int16Array(FEWEST_PLACES)
-  #usable = new Int16Array(FEWEST_PLACES)
-  #quarantined = new Int16Array(FEWEST_PLACES)
-  #leases = new Int32Array(FEWEST_PLACES)
+  // By place, all in one buffer.
+  #leases!: Int32Array
+  #blocks!: Int16Array
+  #usable!: Int16Array
+  #quarantined!: Int16Array
 
   constructor(blocksPerSpace: number, blockSize: number, askedAt: Seconds) {
     this.#blockSize = blockSize
     this.#places = new Int16Array(blocksPerSpace)
     this.askedAt = askedAt
+    this.#allocate(FEWEST_PLACES)
+  }
+
+  /** Makes room for so many blocks, so that adding them one by one does not have to. */
+  makeRoom(places: number): void {
+    if (places <= this.#blocks.length) return
+    const [leases, blocks, usable, quarantined] = [this.#leases, this.#blocks, this.#usable, this.#quarantined]
+    this.#allocate(places)
+    this.#leases.set(leases)
+    this.#blocks.set(blocks)
+    this.#usable.set(usable)
+    this.#quarantined.set(quarantined)
+  }
+
+  #allocate(places: number): void {
+    const buffer = new ArrayBuffer(places * PLACE_BYTES)
+    this.#leases = new Int32Array(buffer, 0, places)
+    this.#blocks = new Int16Array(buffer, places * 4, places)
+    this.#usable = new Int16Array(buffer, places * 6, places)
+    this.#quarantined = new Int16Array(buffer, places * 8, places)
   }
 
   has(block: Block): boolean {
@@ -71,7 +92,7 @@ export class BlockList {
 
   /** Leases a block that is not known yet. */
   add(block: Block): void {
-    if (this.known === this.#blocks.length) this.#grow()
+    if (this.known === this.#blocks.length) this.makeRoom(2 * this.known)
     const place = this.known++
     this.#places[block] = place + 1
     this.#blocks[place] = block
@@ -131,23 +152,10 @@ export class BlockList {
     this.#places[this.#blocks[a]!] = a + 1
     this.#places[this.#blocks[b]!] = b + 1
   }
-
-  #grow(): void {
-    this.#blocks = twice(this.#blocks)
-    this.#usable = twice(this.#usable)
-    this.#quarantined = twice(this.#quarantined)
-    this.#leases = twice(this.#leases)
-  }
 }
 
 function swapIn(column: Int16Array | Int32Array, a: number, b: number): void {
   const value = column[a]!
   column[a] = column[b]!
   column[b] = value
-}
-
-function twice<Column extends Int16Array | Int32Array>(column: Column): Column {
-  const larger = new (column.constructor as new (length: number) => Column)(2 * column.length)
-  larger.set(column)
-  return larger
 }

@@ -51,9 +51,10 @@ let made: number[] = []
 let stale: number[] = []
 /** Blocks that have left their lists until relist(). */
 let dropped: BlockIndex[] = []
+/** Blocks that a list is made of, while it is. */
+let looked = new Int16Array(0)
 /** The number of the change of leases that is looked at next. */
 let nextChange = 0
-/** False until leases are looked at for the first time. */
 let hasLooked = false
 /** True if there are other shards, which may have a block to give: with one shard there is nobody to ask. */
 let hasOthers = false
@@ -75,6 +76,7 @@ export function attachBlocks(shared: Externals, shardNumber: Shard, shards: numb
   made = []
   stale = []
   dropped = []
+  looked = new Int16Array(shared.blocksPerSpace)
   nextChange = shared.version()
   hasLooked = false
   nextMarks = -1
@@ -124,9 +126,8 @@ function becomeStale(list: number): void {
 }
 
 function followBlock(index: BlockIndex): void {
-  const list = listOf(index)
-  const of = lists[list]
-  if (of) followLease(of, list, index % externals.blocksPerSpace)
+  const of = lists[listOf(index)]
+  if (of) followLease(of, listOf(index), index % externals.blocksPerSpace)
 }
 
 /** A block that has been away and is back is lost, and added for another lease. */
@@ -155,13 +156,15 @@ function upToDate(list: number): BlockList {
 function bringUpToDate(list: number): void {
   const of = lists[list]!
   of.isStale = false
+  let count = 0
   for (let block = 0; block < externals.blocksPerSpace; block++)
-    if (of.has(block) || isLessee(list, block)) followLease(of, list, block)
+    if (of.has(block) || isLessee(list, block)) looked[count++] = block
+  of.makeRoom(count)
+  for (let i = 0; i < count; i++) followLease(of, list, looked[i]!)
 }
 
 const isLessee = (list: number, block: Block): boolean =>
   externals.ownerOfBlock(entryOfList(list), spaceOfList(list), block) === shard
-
 const isSameLease = (of: BlockList, list: number, block: Block): boolean =>
   externals.leaseOf(entryOfList(list), spaceOfList(list), block) === of.leaseOf(block)
 
@@ -225,10 +228,8 @@ function read(of: BlockList, list: number, block: Block): boolean {
       quarantined++
     } else usable++
   }
-  if (!isReadable) {
-    of.remove(block)
-    return false
-  }
+  if (!isReadable) of.remove(block)
+  if (!isReadable) return false
   of.setRead(block, lease, usable, quarantined)
   counters[CELL.portsResting + space]! += quarantined
   fault('block gained')
