@@ -33,7 +33,7 @@ const LAYERS = [
       folder('wire'),
       '^src/memory/brand\\.ts$',
       '^src/conntrack/terms\\.ts$',
-      '^src/nat/(externals|port-forward-rules)\\.ts$',
+      '^src/nat/(externals|lease-log|port-forward-rules)\\.ts$',
     ],
   ],
   ['the helper API', HELPER_API, [folder('wire')]],

@@ -28,6 +28,16 @@ export interface Limits {
 const BEGIN = '<!-- written by npm run bench:limits -->\n'
 const END = '<!-- end -->\n'
 
+const COLUMNS = [
+  'maximum',
+  'start, s',
+  'processor time of it, s',
+  'memory then, MiB',
+  'memory planned, MiB',
+  'longest turn, ms',
+  '99.9 % of turns within, ms',
+]
+
 const milliseconds = (value: number | undefined): string => (value === undefined ? '' : value.toFixed(2))
 
 /** The document with the table of these results in place of the one that it has. */
@@ -47,8 +57,8 @@ export function withTable(document: string, { date, machine, commit, runs, load,
       ].join(' | ')} |`,
   )
   const table = [
-    '| maximum | start, s | processor time of it, s | memory then, MiB | memory planned, MiB | longest turn, ms | 99.9 % of turns within, ms |',
-    '| --- | ---: | ---: | ---: | ---: | ---: | ---: |',
+    `| ${COLUMNS.join(' | ')} |`,
+    `| ${COLUMNS.map((_, i) => (i === 0 ? '---' : '---:')).join(' | ')} |`,
     ...rows,
     '',
     `${describeMachine(machine)}; commit ${commit}, ${date.slice(0, 10)}, median of ${runs} starts, load ${load}.`,

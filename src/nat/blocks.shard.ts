@@ -12,8 +12,8 @@
 //   what a dead predecessor had   a bounded number in each turn: their blocks are marked in shared memory
 //   read is read again
 //
-//   usable ports   neither taken nor in quarantine. Those that other shards have reserved and those on which the host has
-//                  a socket count too: they are met when they are tried
+//   usable ports   neither taken nor in quarantine. Those that other shards have reserved and those on which the host
+//                  has a socket count too: they are met when they are tried
 // A block of whose usable ports none can be given for that reason leaves its list until relist().
 //
 // Owner: this thread. All of it is derived from the port words and the ownership words, and made anew with each lease.
@@ -190,7 +190,7 @@ export function isRead(index: BlockIndex): boolean {
   return of?.isRead(index % externals.blocksPerSpace) ?? false
 }
 
-/** False if the block has gone meanwhile, or is frozen: if it is ours after all, it is added as its lease is followed. */
+/** False if the block has gone meanwhile, or is frozen: if it stays ours, it is added as its lease is followed. */
 function read(of: BlockList, list: number, block: Block): boolean {
   const space = spaceOfList(list)
   // Before the owner is asked: if the block is frozen in between, this lease is not the one in force.

@@ -14,8 +14,8 @@
 //
 // Owner: the coordinator is the only writer of everything here but the port words, which any shard changes by
 // compare-and-swap, the intents, each its shard's, the marks of blocks that are read, which their lessees set, and the
-// requests, as below. Port words cover all ports of all entries; memory is taken from the system only for pages that are
-// written, so for ports that were given.
+// requests, as below. Port words cover all ports of all entries; memory is taken from the system only for pages that
+// are written, so for ports that were given.
 //
 // There may be millions of blocks, so nobody looks through all of them to find what has changed: changes are in a log
 // (lease-log.ts), a block is marked once its lessee has read its ports' words (blocks.shard.ts), so that a successor

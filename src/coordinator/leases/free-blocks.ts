@@ -1,6 +1,6 @@
-// Which block moves to a shard that has asked for one: one of which no port is in use, from the shard that leases most of
-// the space. Ports of it may be in quarantine or the host's, the new lessee reads their words; but not all of them: such
-// a block would help nobody, be asked for again at once, and begin its quarantine anew with each move.
+// Which block moves to a shard that has asked for one: one of which no port is in use, from the shard that leases most
+// of the space. Ports of it may be in quarantine or the host's, the new lessee reads their words; but not all of them:
+// such a block would help nobody, be asked for again at once, and begin its quarantine anew with each move.
 // Owner: the coordinator, the only writer of leases (nat/externals.ts).
 
 import type { Entry, Shard } from '../../memory/brand.ts'
