@@ -4,11 +4,11 @@
 //   node dist/bench/limits/turns.js [TURNS]
 //
 // Each turn brings 64 first packets from as many inside hosts, TCP and UDP by turns, spread over all external
-// addresses. In every fourth turn the coordinator has moved a block to another shard or back. Then time goes on until everything
-// has expired, with two milliseconds from turn to turn. Measured is the thread's processor time, so that what else the
-// machine does doesn't count. The first turns, in which V8 compiles, are told apart, and the shard's tables are written
-// to before: the system clears new memory two megabytes at a time, which takes milliseconds of somebody's turn here,
-// with any configuration.
+// addresses. In every fourth turn the coordinator has moved a block to another shard or back. Then time goes on until
+// everything has expired, with two milliseconds from turn to turn. Measured is the thread's processor time, so that
+// what else the machine does doesn't count. The first turns, in which V8 compiles, are told apart, and the shard's
+// tables are written to before: the system clears new memory two megabytes at a time, which takes milliseconds of
+// somebody's turn here, with any configuration.
 
 import { keyWord, portsWord } from '../../src/conntrack/terms.ts'
 import { loadConfig } from '../../src/control/config.ts'

@@ -1,6 +1,6 @@
 // The log of what the coordinator has changed in the leases of port blocks (externals.ts), so that a shard looks at
-// what has changed and not at every block of every address. A shard has read it up to a number of its own. One that was away
-// for too long finds that its next change is overwritten, and looks at all that it knows of.
+// what has changed and not at every block of every address. A shard has read it up to a number of its own. One that
+// was away for too long finds that its next change is overwritten, and looks at all that it knows of.
 //
 //   change       means                                        stored after
 //   0 or more    the block of this index (blockIndex())       its ownership word
