@@ -14,6 +14,8 @@ import type { Block } from './externals.ts'
 
 /** In place of an ownership word: the words of the block's ports haven't been read. No word of a lease is this. */
 export const UNREAD = -1
+/** How long after a request the shard asks again. */
+export const ASKS_AGAIN_AFTER: Seconds = 2
 const FEWEST_PLACES = 4
 const PLACE_BYTES = 10
 
@@ -21,7 +23,7 @@ export class BlockList {
   listed = 0
   known = 0
   /** The second of the last request for one more block. */
-  askedAt: Seconds
+  askedAt: Seconds = -ASKS_AGAIN_AFTER
   /** Leases may have changed, and which is not known: all of them have to be looked at. */
   isStale = false
   readonly #blockSize: number
@@ -33,10 +35,9 @@ export class BlockList {
   #usable!: Int16Array
   #quarantined!: Int16Array
 
-  constructor(blocksPerSpace: number, blockSize: number, askedAt: Seconds) {
+  constructor(blocksPerSpace: number, blockSize: number) {
     this.#blockSize = blockSize
     this.#places = new Int16Array(blocksPerSpace)
-    this.askedAt = askedAt
     this.#allocate(FEWEST_PLACES)
   }
 
@@ -57,6 +58,11 @@ export class BlockList {
     this.#blocks = new Int16Array(buffer, places * 4, places)
     this.#usable = new Int16Array(buffer, places * 6, places)
     this.#quarantined = new Int16Array(buffer, places * 8, places)
+  }
+
+  /** What was denied may be had now. */
+  mayAskAgain(): void {
+    this.askedAt = -ASKS_AGAIN_AFTER
   }
 
   has(block: Block): boolean {

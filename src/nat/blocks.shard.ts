@@ -1,5 +1,5 @@
-// The port blocks that this shard leases: which of them have a usable port (block-list.ts), and asking the coordinator
-// for one more when few are left, before the last is used up (externals.ts: request words).
+// The port blocks that this shard leases: which of them have a usable port (block-list.ts). Asking for one more when
+// few are left is in block-requests.shard.ts.
 //
 // There may be millions of blocks, so none is looked at before it is needed:
 //
@@ -32,11 +32,6 @@ import { attachQuarantine, beginQuarantine, NOBODYS } from './quarantine.shard.t
 
 /** How long a port freed by UDP or ICMP is in quarantine (RFC 6888 REQ-8). TCP has its closing states for that. */
 export const QUARANTINE: Seconds = 120
-/** With fewer blocks that have a usable port, the shard asks for one more. */
-const FEWEST_BLOCKS = 2
-/** How long after a denial the shard asks again. */
-const ASKS_AGAIN_AFTER: Seconds = 2
-const NEVER = -ASKS_AGAIN_AFTER
 /** Words that are looked at in a turn, to read again what a predecessor had read: about a tenth of a millisecond. */
 const LOOKS_A_TURN = 32_768
 /** Stale lists that are looked at in a turn, before they are needed: their gauges follow so. */
@@ -56,22 +51,14 @@ let looked = new Int16Array(0)
 /** The number of the change of leases that is looked at next. */
 let nextChange = 0
 let hasLooked = false
-/** True if there are other shards, which may have a block to give: with one shard there is nobody to ask. */
-let hasOthers = false
-let callCoordinator: () => void = () => {}
 /** The word of marks that is looked at next, to read again what a predecessor had read; -1 if that is done. */
 let nextMarks = -1
 /** Ports that mappings have, as a predecessor left them; any other mapping bit in a block of ours is nobody's. */
 let mappedBefore: ReadonlySet<PortIndex> | undefined
 
-/** `callOut` makes the coordinator look for requests. */
-export function attachBlocks(shared: Externals, shardNumber: Shard, shards: number, callOut: () => void): void {
+export function attachBlocks(shared: Externals, shardNumber: Shard): void {
   externals = shared
   shard = shardNumber
-  hasOthers = shards > 1
-  callCoordinator = callOut
-  // A predecessor may have asked and died before it called.
-  if (hasOthers) callCoordinator()
   lists = new Array<BlockList | undefined>(shared.capacity * SPACES).fill(undefined)
   made = []
   stale = []
@@ -132,8 +119,7 @@ function followBlock(index: BlockIndex): void {
 
 /** A block that has been away and is back is lost, and added for another lease. */
 function followLease(of: BlockList, list: number, block: Block): void {
-  // What was denied may be had now.
-  of.askedAt = NEVER
+  of.mayAskAgain()
   if (of.isRead(block) ? !isSameLease(of, list, block) : of.has(block) && !isLessee(list, block)) lose(of, list, block)
   if (of.has(block)) {
     // While the coordinator held it frozen it had nothing to give, and left its list.
@@ -146,7 +132,7 @@ function upToDate(list: number): BlockList {
   const of = lists[list]
   if (of && !of.isStale) return of
   if (!of) {
-    lists[list] = new BlockList(externals.blocksPerSpace, externals.blockSize, NEVER)
+    lists[list] = new BlockList(externals.blocksPerSpace, externals.blockSize)
     made.push(list)
   }
   bringUpToDate(list)
@@ -275,43 +261,6 @@ function readAgain(): void {
 
 export const quarantineOf = (space: Space): Seconds => (space === TCP_SPACE ? 0 : QUARANTINE)
 
-// --- asking for more ---
-
-/** Asks for one more block, before the last is used up, so that the answer comes in time. */
-export function askIfShort(entry: Entry, space: Space): void {
-  if (hasOthers && listedCount(entry, space) < FEWEST_BLOCKS) askForBlock(entry, space)
-}
-
-function askForBlock(entry: Entry, space: Space): void {
-  const of = upToDate(entry * SPACES + space)
-  if (now - of.askedAt < ASKS_AGAIN_AFTER) return
-  of.askedAt = now
-  // Also if that is asked already: whoever asked may have died before anybody could find the request.
-  externals.ask(shard, entry, space)
-  callCoordinator()
-}
-
-/**
- * A shard, this one or another, has no port left for an inside endpoint that is announced here: asks for a block in its
- * name. False if there is none to be had.
- */
-export function askFor(owner: Shard, entry: Entry, space: Space): boolean {
-  if (!hasOthers || externals.isDenied(owner, entry, space)) return false
-  if (owner === shard) askForBlock(entry, space)
-  else if (!externals.isAsking(owner, entry, space)) {
-    externals.ask(owner, entry, space)
-    callCoordinator()
-  }
-  return true
-}
-
-/**
- * After takePort() had none: another block has been asked for and may come. Also if it has come already: the leases are
- * looked at once a turn, and until then a granted block isn't among ours.
- */
-export const isLeasePending = (entry: Entry, space: Space): boolean =>
-  hasOthers && !externals.isDenied(shard, entry, space)
-
 // --- a block's ports ---
 
 /** Of a port index: where its block's words lie. */
@@ -368,8 +317,11 @@ const spaceOfList = (list: number): Space => list % SPACES
 /** The list that a block that is read is in. */
 const listWith = (index: BlockIndex): BlockList => lists[listOf(index)]!
 
+/** The blocks of an entry's space. */
+export const listFor = (entry: Entry, space: Space): BlockList => upToDate(entry * SPACES + space)
+
 /** How many blocks of an entry's space are listed. */
-export const listedCount = (entry: Entry, space: Space): number => upToDate(entry * SPACES + space).listed
+export const listedCount = (entry: Entry, space: Space): number => listFor(entry, space).listed
 
 /** A listed block of an entry's space, by a random number: it has a usable port. -1 if none is left. */
 export function drawBlock(entry: Entry, space: Space, random: number): Block {

@@ -25,9 +25,9 @@
 //
 //   word       means                              stored by
 //   NONE       nothing is asked                   coordinator, with a grant (after the ownership word)
-//   ASKED      the shard wants one block more     the shard, or another one in its name (blocks.shard.ts, askFor)
+//   ASKED      the shard wants one block more     the shard, or another one in its name (block-requests.shard.ts)
 //   DENIED     there was none to be had           coordinator
-// Never: a second request before the first is answered.
+// Asked twice before the first is answered it is one request.
 
 import type { Brand, Entry, PortIndex, Shard } from '../memory/brand.ts'
 import { CACHE_LINE_WORDS, type Region } from '../memory/region.ts'

@@ -15,8 +15,8 @@ import type { Entry, PortIndex, Seconds, Shard } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
 import { random32 } from '../memory/random.ts'
 import type { PortHost, ProtocolNumber } from '../wire/address.ts'
+import { askIfShort, attachRequests } from './block-requests.shard.ts'
 import {
-  askIfShort,
   attachBlocks,
   becomeFreed,
   becomeTaken,
@@ -68,7 +68,8 @@ let shard: Shard = 0
 export function attachPorts(shared: Externals, shardNumber: Shard, shards = 1, callOut: () => void = () => {}): void {
   externals = shared
   shard = shardNumber
-  attachBlocks(shared, shardNumber, shards, callOut)
+  attachBlocks(shared, shardNumber)
+  attachRequests(shared, shardNumber, shards, callOut)
 }
 
 // --- taking ---

@@ -17,7 +17,7 @@ describe('a list of blocks', () => {
   it('knows each block as the model does, and draws those that are listed', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
-        const list = new BlockList(BLOCKS, SIZE, 0)
+        const list = new BlockList(BLOCKS, SIZE)
         const usable = new Map<number, number>()
         const leases = new Map<number, number>()
         const listed = new Set<number>()

@@ -12,7 +12,9 @@ export const [A, B, C, D, E, F, G] = [80, 81, 82, 83, 84, 85, 86] as const
 export const ME = 0
 export const OTHER = 1
 
-export let ports: typeof import('../../src/nat/ports.shard.ts') & typeof import('../../src/nat/blocks.shard.ts')
+export let ports: typeof import('../../src/nat/ports.shard.ts') &
+  typeof import('../../src/nat/blocks.shard.ts') &
+  typeof import('../../src/nat/block-requests.shard.ts')
 export let reservations: typeof import('../../src/nat/reservations.ts')
 export let quarantine: typeof import('../../src/nat/quarantine.shard.ts')
 export let clock: typeof import('../../src/memory/clock.ts')
@@ -41,6 +43,7 @@ beforeEach(async () => {
   ports = {
     ...(await import('../../src/nat/ports.shard.ts')),
     ...(await import('../../src/nat/blocks.shard.ts')),
+    ...(await import('../../src/nat/block-requests.shard.ts')),
   }
   reservations = await import('../../src/nat/reservations.ts')
   quarantine = await import('../../src/nat/quarantine.shard.ts')
