@@ -86,6 +86,9 @@ export function mayTell(host: Addr): boolean {
   return true
 }
 
+/** How often the host has been told something in this second. */
+export const toldNow = (host: Addr): number => table.sumIn(rowFor(host), HOST.errorsEven, now)
+
 /**
  * Whether one more is below so many a second: what has been counted in this second, and of the second before as much as
  * is not yet a second ago if it came evenly. So in no second of the clock there are more.

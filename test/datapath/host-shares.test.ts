@@ -36,6 +36,14 @@ describe('what a host is told', () => {
     expect(gateway.toLan()).toHaveLength(10)
   })
 
+  it('leaves the last quarter of the bucket to others: the limit of a second is more than the bucket holds', async () => {
+    const gateway = await Gateway.start({ icmpErrorsPerSecond: 1000, limits: quotas({ 'icmp-errors': 250 }) })
+    for (let i = 0; i < 150; i++) gateway.inside(dying(ONE))
+    expect(gateway.toLan()).toHaveLength(75)
+    for (let i = 0; i < 20; i++) gateway.inside(dying(OTHER))
+    expect(gateway.toLan()).toHaveLength(20)
+  })
+
   it('counts resets, too', async () => {
     const gateway = await Gateway.start({ limits: quotas({ 'icmp-errors': 2 }) })
     for (let port = 1; port <= 4; port++) gateway.inside(tcpSegment(`${ONE}:${port}`, `${SERVER}:80`, 'A'))
@@ -47,8 +55,8 @@ describe('what a host is told', () => {
     for (let port = 1; port <= 200; port++)
       gateway.outside(tcpSegment(`${SERVER}:${port}`, `${EXTERNAL}:8080`, 'S', { ip: { ttl: 1 } }))
     expect(gateway.toWan()).toHaveLength(25)
-    for (let i = 0; i < 20; i++) gateway.inside(dying(ONE))
-    expect(printed(gateway.toLan())).toHaveLength(20)
+    for (const host of [ONE, OTHER]) for (let i = 0; i < 12; i++) gateway.inside(dying(host))
+    expect(printed(gateway.toLan())).toHaveLength(24)
   })
 })
 

@@ -5,12 +5,12 @@
 // Never an error about an ICMP error, a later fragment, or a packet that was sent to or from a group (RFC 1122 3.2.2),
 // and no more than the rate limit allows. Owner: this thread.
 
-import { mayTell } from '../../conntrack/hosts.shard.ts'
+import { mayTell, toldNow } from '../../conntrack/hosts.shard.ts'
 import { INSIDE, invertPorts, keyWord, OUTSIDE, protocolIn } from '../../conntrack/terms.ts'
 import { CELL } from '../../counters/counters.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { nowMs } from '../../memory/clock.ts'
-import type { ProtocolNumber } from '../../wire/address.ts'
+import type { Addr, ProtocolNumber } from '../../wire/address.ts'
 import { isLimitedBroadcast, isMulticast } from '../../wire/address.ts'
 import * as checksum from '../../wire/checksum.ts'
 import * as ethernet from '../../wire/ethernet.ts'
@@ -74,8 +74,11 @@ const CODES = [
 
 // A token bucket that holds a tenth of a second's errors, and at least 50, as Linux's icmp_msgs_burst. Anybody outside
 // may send what is to be answered, in anybody's name, so half of the bucket is set aside for the hosts inside, each of
-// which has its own limit (conntrack/hosts.shard.ts): their path MTU discovery needs it.
+// which has its own limit (conntrack/hosts.shard.ts): their path MTU discovery needs it. That limit is of a whole
+// second, more than the bucket holds, so a host that has been told a quarter of a bucket in this second leaves the last
+// quarter to the others.
 const FOR_HOSTS = 2
+const FOR_OTHER_HOSTS = 4
 let perSecond = 1000
 let tokens = 0
 let filledAt = 0
@@ -94,13 +97,18 @@ function mayReply(i: number): boolean {
   const burst = burstOf(perSecond)
   tokens = Math.min(burst, tokens + ((nowMs - filledAt) * perSecond) / 1000)
   filledAt = nowMs
-  const setAside = side === INSIDE ? 0 : burst / FOR_HOSTS
+  const setAside = side === INSIDE ? setAsideFrom(SRC[i]!, burst) : burst / FOR_HOSTS
   if (tokens < 1 + setAside || (side === INSIDE && !mayTell(SRC[i]!))) {
     counters[CELL.icmpErrorsSuppressed]! += 1
     return false
   }
   tokens -= 1
   return true
+}
+
+function setAsideFrom(host: Addr, burst: number): number {
+  const share = burst / FOR_OTHER_HOSTS
+  return toldNow(host) < share ? 0 : share
 }
 
 /** Sends an ICMP error of a kind above about packet i; `word` is the second of its header (an MTU, or 0). */

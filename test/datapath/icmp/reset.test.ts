@@ -54,7 +54,8 @@ describe('from inside, without a connection', () => {
   it('no more resets than the rate limit allows', async () => {
     const limited = await Gateway.start({ icmpErrorsPerSecond: 1 })
     for (let port = 1; port <= 60; port++) limited.inside(tcpSegment(`${HOST}:${port}`, TO, 'A'))
-    expect(limited.toLan()).toHaveLength(50)
+    // Of the fifty that the bucket holds a quarter is left to other hosts.
+    expect(limited.toLan()).toHaveLength(37)
     expect(limited.drops()).toEqual({ 'tcp-no-connection': 60 })
   })
 })
