@@ -79,6 +79,8 @@ for (const [how, deliver] of DELIVERIES)
         }
         expect(cluster.drops()).toEqual({})
         expect(cluster.connections().map(({ packets }) => packets)).toEqual(Array(FLOWS).fill([3, 3]))
+        // The kernel's rule has given them to the shard where they come together.
+        if (deliver === toOwner) expect(cluster.handovers().fragment).toBeUndefined()
         cluster.check()
       })
 

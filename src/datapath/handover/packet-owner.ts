@@ -13,7 +13,6 @@ import {
   type StaticRules,
 } from '../../ownership/ownership-rule.ts'
 import type { Addr, Port, Ports, ProtocolNumber } from '../../wire/address.ts'
-import { swap16 } from '../../wire/address.ts'
 import * as icmp from '../../wire/icmp.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
 import { DST, FIRST_FRAGMENT, FLOW, IP, KEY, KIND, L4, PORTS, SRC } from '../packet/burst.ts'
@@ -40,7 +39,7 @@ export const otherFragmentOwner = (i: number): Shard => (leases.shards === 1 ? -
 
 /** The shard where packet i's fragments come together. */
 export function ownerOfFragments(i: number): Shard {
-  const identification = swap16(ipv4.id(mem, IP[i]!))
+  const identification = ipv4.id(mem, IP[i]!)
   return ownerOfFragment(protocolIn(KEY[i]!), SRC[i]!, DST[i]!, identification, leases)
 }
 
