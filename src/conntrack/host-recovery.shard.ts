@@ -1,7 +1,8 @@
 // What each host has of a dead shard's rows, counted anew: its connections, those of them that are edited, and
-// mappings. Packets that waited for neighbours are lost with the thread. Whose the ports in quarantine were is not
-// known any more, so for the rest of it they are nobody's. Owner: the shard, in its first turn, when its rows are as
-// they should be.
+// mappings. What was the thread's own is lost with it, and counts no longer: packets that waited for neighbours, what
+// was kept of helped connections, records of fragmented packets. Whose the ports in quarantine were is not known any
+// more, so for the rest of it they are nobody's. Owner: the shard, in its first turn, when its rows are as they should
+// be.
 
 import type { Row } from '../memory/brand.ts'
 import { baseOf, CONN, COUNTED_AS_OTHERS } from './connection-table.ts'

@@ -59,6 +59,12 @@ export const HOST = layout(CACHE_LINE_WORDS, {
   /** ICMP errors and resets, as connections begun. */
   errorsEven: 10,
   errorsOdd: 11,
+  /** Connections that a helper reads, and of what their bytes are kept in (datapath/helped/host-share.ts). */
+  helped: 12,
+  helpedBlocks: 13,
+  helpedPieces: 14,
+  /** Records of fragmented packets (datapath/packet/fragment-table.ts). */
+  fragments: 15,
 })
 
 /** Words that say what there is. All others are zero, or don't matter, when these are. */
@@ -69,6 +75,10 @@ const HELD_WORDS: readonly HostWord[] = [
   HOST.expectations,
   HOST.waiting,
   HOST.edits,
+  HOST.helped,
+  HOST.helpedBlocks,
+  HOST.helpedPieces,
+  HOST.fragments,
 ]
 
 /** Rows of a bucket: their names are one cache line. */

@@ -136,6 +136,9 @@ export function countIn(row: HostRow, word: HostWord, by: number): void {
   table.counts[table.line(row, shard) + word]! += by
 }
 
+/** What this shard alone counts in a row. */
+export const countHere = (row: HostRow, word: HostWord): number => table.counts[table.line(row, shard) + word]!
+
 /** One less of what was counted for the host, `asOthers`: in the row of all without one. The row. */
 export function countDown(host: Addr, word: HostWord, asOthers: boolean): HostRow {
   const row = asOthers ? table.others : rowWith(host, word)
@@ -191,7 +194,10 @@ const bucketOf = (host: Addr): HostRow => ((hash4(host, 0, 0, DOMAIN) >>> 0) % t
 
 /** This shard's counts anew, of a dead predecessor's rows: counted aside, so that nobody sees less meanwhile. */
 let recounted = new Int32Array(0)
-const HELD = [HOST.connections, HOST.ports, HOST.resting, HOST.waiting, HOST.edits] as const
+const HELD = [
+  ...([HOST.connections, HOST.ports, HOST.resting, HOST.waiting, HOST.edits] as const),
+  ...([HOST.helped, HOST.helpedBlocks, HOST.helpedPieces, HOST.fragments] as const),
+]
 
 export function beginRecount(): void {
   recounted = new Int32Array((table.hosts + 1) * HELD.length)

@@ -4,6 +4,7 @@
 
 import { type HostQuotas, type HostRule, NO_LIMIT } from '../conntrack/host-quotas.ts'
 import { HOST_LIMITS, LIMIT_KEYS, type LimitKey } from '../counters/host-limits.ts'
+import { privateRoom } from '../datapath/shard-tables.ts'
 import { wholeBlocks } from '../nat/externals.ts'
 import { editedConnections } from '../nat/sequence-table.ts'
 import { WAITING_PACKETS } from '../routing/neighbour-requests.ts'
@@ -34,7 +35,9 @@ export type LimitsConfig = Omit<TablesConfig, 'inside' | 'outside'> & {
 
 export function hostQuotas(config: LimitsConfig): HostQuotas {
   const { workers, nat, limits, capacity, icmp } = config
-  const { connections } = tableSizes(config)
+  const sizes = tableSizes(config)
+  const { connections } = sizes
+  const { helped, fragments } = privateRoom(sizes)
   const ports = wholeBlocks(poolSize(nat.pool) > 0 ? POOL_PORTS : nat.ports, nat.blockSize).length * nat.blockSize
   const shareOf = (total: number): number => Math.ceil(total / SHARE)
   /** Of what each shard has so much of. */
@@ -50,6 +53,8 @@ export function hostQuotas(config: LimitsConfig): HostQuotas {
       'icmp-errors': ofAll(icmp.errorsPerSecond),
       'waiting-packets': ofEach(WAITING_PACKETS),
       'sequence-edits': ofEach(editedConnections(connections)),
+      'helped-connections': ofEach(helped),
+      'fragment-records': ofEach(fragments),
     },
     rules: limits.map(parseRule),
   }

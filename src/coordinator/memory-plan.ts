@@ -113,7 +113,7 @@ export interface MemoryPlan {
   readonly rings: number
   /** Bytes of one shard's tables. */
   readonly tables: number
-  /** Bytes that one shard's thread takes beside them for connections: those that helpers read, nearly all of it. */
+  /** Bytes that its thread takes beside them for connections and hosts: those that helpers read, nearly all of it. */
   readonly own: number
   /** Bytes of what all shards share. */
   readonly shared: number
@@ -135,7 +135,7 @@ export function memoryPlan(config: PlannedConfig): MemoryPlan {
   })
   const rings = parts.reduce((sum, { ringBytes }) => sum + ports * ringBytes, 0)
   const tables = tableBytes(tableSizes(config))
-  const own = privateBytes(tableSizes(config))
+  const own = privateBytes(tableSizes(config), hostsFor(config.capacity.connections))
   const threads = PROCESS_BYTES + workers * THREAD_BYTES
   const shared = Object.values(sharedCuts(config)).reduce((sum, cut) => sum + bytesOf(cut), 0)
   return {

@@ -19,6 +19,10 @@ export const HOST_LIMITS = [
   'waiting-packets',
   /** Connections whose sequence numbers are adjusted. */
   'sequence-edits',
+  /** Connections that a helper reads and that something is kept of. */
+  'helped-connections',
+  /** Fragmented packets at a time whose fragments have not all come. */
+  'fragment-records',
 ] as const
 
 export type HostLimitName = (typeof HOST_LIMITS)[number]
@@ -39,6 +43,8 @@ export const LIMIT_KEYS = {
   'icmp-errors': 'icmpErrors',
   'waiting-packets': 'waitingPackets',
   'sequence-edits': 'sequenceEdits',
+  'helped-connections': 'helpedConnections',
+  'fragment-records': 'fragmentRecords',
 } as const satisfies Record<HostLimitName, string>
 
 export type LimitKey = (typeof LIMIT_KEYS)[HostLimitName]

@@ -17,6 +17,7 @@ import * as ethernet from '../wire/ethernet.ts'
 import * as ipv4 from '../wire/ipv4.ts'
 import * as tcp from '../wire/tcp.ts'
 import { verdictOnAddresses, verdictOnStrayFragment } from './admit.ts'
+import { isMartian } from './egress/source-validation.ts'
 import { forward } from './forward.ts'
 import { BY_FRAGMENT, BY_KNOWN_FRAGMENT, handOver } from './handover/handover.ts'
 import { NOT_LENT } from './handover/handover-rings.ts'
@@ -104,7 +105,13 @@ function firstFragment(i: number, record: Row, flow: (i: number) => Verdict): Ve
   const owner = otherOwner(i)
   const verdict = flow(i)
   if (verdict >= 0 || verdict === NOT_OURS) return refuse(record, verdict)
-  const its = record !== 0 ? record : fragments.beginRecord()
+  // Before its source is looked at, it has gone to the shard of its flow: no forged one counts for a host here.
+  const isHosts = record !== 0 || verdict !== HANDED_OVER || !isMartian(i)
+  const its = record !== 0 ? record : isHosts ? fragments.beginRecord() : 0
+  if (its === 0) {
+    fragments.setFate(DROPPED)
+    return verdict
+  }
   addPiece(its)
   fragments.passRecord(its, ports, verdict === HANDED_OVER ? owner : -1, identificationOf(i))
   if (fragments.firstPieceOf(its) !== NO_PIECE) toRelease = its
@@ -125,6 +132,7 @@ function withoutFirst(i: number): Verdict {
   const verdict = verdictOnAddresses(i)
   if (verdict !== ACCEPT) return verdict
   const record = fragments.beginRecord()
+  if (record === 0) return TABLE_FULL
   if (fragments.waitForFirst(record, i)) return QUEUED
   fragments.endRecord(record, TABLE_FULL)
   return TABLE_FULL

@@ -9,7 +9,9 @@ import { cutEvents, type EventRing } from '../memory/event-ring.ts'
 import { bytesOf, Region } from '../memory/region.ts'
 import { cutSequences, editedConnections } from '../nat/sequence-table.ts'
 import { cutGone, guardedConnections } from './helped/gone-table.ts'
+import { MOST_HELPED } from './helped/limits.ts'
 import { helpedBytes } from './helped/memory-bound.ts'
+import { FRAGMENT_RECORDS, sourceBytes } from './packet/fragment-limits.ts'
 import type { ShardSettings } from './shard-contract.ts'
 
 type Tables = Omit<Attached, 'packetMemory'>
@@ -37,11 +39,20 @@ export const mappingsOf = (tables: SharedArrayBuffer, sizes: TableSizes): Mappin
   viewMappings(cutTables(new Region(tables), sizes).mappings, sizes.mappings)
 
 /**
- * Bytes that a shard's thread takes beside its tables, at the most, for what many connections may need: the bytes of
- * helped ones, and which rows of side tables are free. What it takes of code and of fixed size isn't there.
+ * Bytes that a shard's thread takes beside its tables, at the most, for what many connections and hosts may need: the
+ * bytes of helped ones, whose fragments are how old, and which rows of side tables are free. What it takes of code and
+ * of fixed size isn't there.
  */
-export const privateBytes = ({ connections }: TableSizes): number =>
-  helpedBytes(connections) + 4 * (editedConnections(connections) + guardedConnections(connections))
+export const privateBytes = ({ connections }: TableSizes, hosts: number): number =>
+  helpedBytes(connections) + sourceBytes(hosts) + 4 * (editedConnections(connections) + guardedConnections(connections))
+
+/** What a shard has of what its thread keeps beside its tables. */
+export const privateRoom = ({ connections }: TableSizes) => ({
+  /** Connections that helpers read and that have sent data. */
+  helped: Math.min(connections, MOST_HELPED),
+  /** Fragmented packets whose fragments have not all come. */
+  fragments: FRAGMENT_RECORDS,
+})
 
 /** Bytes of a shard's own tables. */
 export const tableBytes = (sizes: TableSizes): number => bytesOf((region) => cutTables(region, sizes))

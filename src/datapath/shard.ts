@@ -111,7 +111,7 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   attachRoutes(new Fib(new Region(memory.fib), settings.fib))
   const setAside = attachPacketMemory(driver, KEPT_BYTES + WAITING_BYTES + HELD_SYN_BYTES)
   attachKeptPages(setAside)
-  attachFragmentTable(settings.timeouts, setAside + KEPT_BYTES)
+  attachFragmentTable(settings.timeouts, setAside + KEPT_BYTES, settings.hosts)
   attachHeldSyns(setAside + KEPT_BYTES + WAITING_BYTES, settings.tcp.answerUnsolicited)
   attachTransmit(driver, settings.sides)
   attachLocalReplies(settings.icmpErrorsPerSecond)

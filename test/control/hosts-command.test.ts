@@ -13,10 +13,14 @@ const HOST: Host = {
   icmpErrors: { used: 0, limit: 250 },
   waitingPackets: { used: 0, limit: 384 },
   sequenceEdits: { used: 2, limit: 1024 },
+  helpedConnections: { used: 3, limit: 4096 },
+  fragmentRecords: { used: 0, limit: null },
   resting: 2,
   refused: 0,
 }
-const REST = 'newConnections=3/4000 expectations=1/1024 icmpErrors=0/250 waitingPackets=0/384 sequenceEdits=2/1024'
+const REST =
+  'newConnections=3/4000 expectations=1/1024 icmpErrors=0/250 waitingPackets=0/384 sequenceEdits=2/1024 ' +
+  'helpedConnections=3/4096 fragmentRecords=0'
 
 describe('an inside host', () => {
   const written: readonly (readonly [Partial<Host>, string])[] = [

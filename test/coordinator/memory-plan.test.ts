@@ -7,6 +7,7 @@ import {
   memoryPlan,
   mostWorkers,
   type PlannedConfig,
+  sharedTables,
   tableSizes,
 } from '../../src/coordinator/memory-plan.ts'
 import { HEAP_MEGABYTES } from '../../src/coordinator/workers/thread-pool.ts'
@@ -61,7 +62,7 @@ describe('what a thread takes beside its tables', () => {
 
   it('is in the plan, of each', () => {
     const { packetMemory, tables, own, shared, threads, total } = memoryPlan(largest)
-    expect(own).toBe(privateBytes(tableSizes(largest)))
+    expect(own).toBe(privateBytes(tableSizes(largest), sharedTables(largest).hosts.hosts))
     expect(total).toBe(packetMemory + 2 * (tables + own) + shared + threads)
   })
 

@@ -3,6 +3,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { HOST, type HostWord } from '../../src/conntrack/host-table.ts'
+import { HELPER_CUT_OFFS } from '../../src/counters/counters.ts'
 import { EXPECT_REFUSED } from '../../src/counters/expect-refusals.ts'
 import { HOST_LIMIT, type HostLimitName } from '../../src/counters/host-limits.ts'
 import { BUILTIN } from '../../src/helpers/builtin.ts'
@@ -154,6 +155,25 @@ describe('helped connections of one host', () => {
     expect(has(gateway, ONE, HOST.edits)).toBe(2)
     gateway.pass(7500)
     expect(has(gateway, ONE, HOST.edits)).toBe(0)
+    gateway.check()
+  })
+
+  it('are read as many as the limit says, and none after a crash', async () => {
+    const gateway = await start({ 'helped-connections': 2 })
+    for (let port = 1; port <= 2; port++) expect(await announce(gateway, port)).toEqual({ rewritten: true })
+    expect(await announce(gateway, 3)).toEqual({ rewritten: false })
+    expect(has(gateway, ONE, HOST.helped)).toBe(2)
+    expect(limited(gateway, 'helped-connections')).toBe(1)
+    expect(gateway.counter('helperCutOffs', HELPER_CUT_OFFS.indexOf('host-limit'))).toBe(1)
+    await gateway.restart()
+    gateway.turn()
+    for (const word of [HOST.helped, HOST.helpedBlocks, HOST.helpedPieces]) expect(has(gateway, ONE, word)).toBe(0)
+    // What is left of them is read by nobody, so the next ones are.
+    await gateway.help(BUILTIN.ftp!(), undefined, 'pass')
+    expect(await announce(gateway, 4)).toEqual({ rewritten: true })
+    expect(has(gateway, ONE, HOST.helped)).toBe(1)
+    gateway.pass(7500)
+    for (const word of [HOST.helped, HOST.helpedBlocks, HOST.helpedPieces]) expect(has(gateway, ONE, word)).toBe(0)
     gateway.check()
   })
 })

@@ -40,6 +40,12 @@ const rule = z.strictObject(
     sequenceEdits: integer(0, MOST)
       .optional()
       .describe('Connections at a time whose sequence numbers are adjusted, because a helper has rewritten them.'),
+    helpedConnections: integer(0, MOST)
+      .optional()
+      .describe('Connections at a time that a helper reads and that have sent data; the next one goes without it.'),
+    fragmentRecords: integer(0, MOST)
+      .optional()
+      .describe('Fragmented packets at a time whose fragments have not all come; the oldest makes room.'),
   } satisfies Record<keyof HostLimitsConfig, z.ZodType>,
   { error: (issue) => whatIsAllowed(issue.input) },
 )

@@ -52,6 +52,8 @@ const USED: Readonly<Record<HostLimitName, (table: HostTable, row: HostRow, seco
   'icmp-errors': (table, row, second) => table.sumIn(row, HOST.errorsEven, second - 1),
   'waiting-packets': (table, row) => table.sum(row, HOST.waiting),
   'sequence-edits': (table, row) => table.sum(row, HOST.edits),
+  'helped-connections': (table, row) => table.sum(row, HOST.helped),
+  'fragment-records': (table, row) => table.sum(row, HOST.fragments),
 }
 
 function hostOf(table: HostTable, row: HostRow, words: Int32Array, second: number): ListedHost {

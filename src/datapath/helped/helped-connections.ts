@@ -20,11 +20,14 @@ import {
   READS_LINES,
   UNREAD_MASK,
 } from '../../conntrack/connection-table.ts'
-import { cold, connections, hot, protocolOf } from '../../conntrack/connections.shard.ts'
+import { cold, connections, hot, insideHostOf, protocolOf } from '../../conntrack/connections.shard.ts'
 import { endMaster } from '../../conntrack/expectations.shard.ts'
+import { HOST, type HostRow } from '../../conntrack/host-table.ts'
+import { countIn, countUp, mayHave } from '../../conntrack/hosts.shard.ts'
 import { acknowledgedBy, sentBy } from '../../conntrack/tcp-window.shard.ts'
 import { type Direction, invertPorts, opposite } from '../../conntrack/terms.ts'
 import { CELL, type CutOff, HELPER_CUT_OFFS } from '../../counters/counters.ts'
+import { HOST_LIMIT } from '../../counters/host-limits.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import { ENTRY } from '../../helpers/helper-list.ts'
 import {
@@ -45,7 +48,7 @@ import { attachBytePool } from './byte-pool.ts'
 import type { ByteQueue } from './byte-queue.ts'
 import { beginGoneAnew, forgetGone, segmentSizeOf } from './gone-bytes.shard.ts'
 import { blame } from './helper-errors.ts'
-import { attachHostShares, beginShare, endShare, type HostShare, mayHostHaveMore, piecesListed } from './host-share.ts'
+import { attachHostShares, HostShare, piecesListed } from './host-share.ts'
 import { MOST_HELPED } from './limits.ts'
 import { GAP_BYTES, HELPED_BYTES, PIECE_BYTES } from './memory-bound.ts'
 import { attachReceiverNext, forgetReceiverNext, gapsKept } from './receiver-next.ts'
@@ -53,6 +56,7 @@ import { Stream } from './stream.ts'
 import { isGuarded, noteUnread, unguard } from './watch.ts'
 
 const { state: STATE } = CONN
+const HELPED_CONNECTIONS = HOST_LIMIT['helped-connections']
 
 /** A connection that a helper reads, or that one has read. */
 export interface Reading {
@@ -64,6 +68,8 @@ export interface Reading {
 
 /** One of TCP, from its first data on; one that was cut off as long as sequence edits are not acknowledged. */
 export interface HelpedConnection extends Reading {
+  /** Of its inside host. */
+  readonly share: HostShare
   /** By direction, as all pairs below. */
   readonly streams: readonly [Stream, Stream]
   /** The last accepted byte did not end a line. */
@@ -85,9 +91,13 @@ interface KeptHeaders {
   readonly isHairpin: boolean
 }
 
+/** One of another protocol, whose helper has a state, and the row in which its inside host counts it. */
+interface DatagramReading extends Reading {
+  readonly host: HostRow
+}
+
 const helpedConnections = new Map<Row, HelpedConnection>()
-/** Connections of other protocols whose helper has a state. */
-const datagramReadings = new Map<Row, Reading>()
+const datagramReadings = new Map<Row, DatagramReading>()
 /** The helped connections that hold bytes, or have bytes to let go. */
 export const holding = new Set<HelpedConnection>()
 /** A connection that holds bytes was cut off: they go on in this turn. */
@@ -171,9 +181,10 @@ export function beginHelp(row: Row): void {
 export function beginReading(row: Row): HelpedConnection | undefined {
   const reading = newReading(row)
   if (reading === undefined) return undefined
-  const share = beginShare(row)
+  const share = new HostShare(countUp(insideHostOf(row), HOST.helped))
   const helped: HelpedConnection = {
     ...reading,
+    share,
     streams: [streamOf(row, 0, share), streamOf(row, 1, share)],
     midLine: [false, false],
     waits: [false, false],
@@ -203,8 +214,7 @@ export function datagramReadingOf(row: Row): Reading | undefined {
   if (!hasState) return { row, helper: helperById(cold.helper[row]!), state: undefined }
   const reading = newReading(row)
   if (reading === undefined) return undefined
-  datagramReadings.set(row, reading)
-  beginShare(row)
+  datagramReadings.set(row, { ...reading, host: countUp(insideHostOf(row), HOST.helped) })
   counters[CELL.helped] = readingsKept()
   return reading
 }
@@ -234,7 +244,7 @@ function newReading(row: Row): Reading | undefined {
 function refusalOf(row: Row, helper: Registered | undefined): CutOff | undefined {
   if (helper === undefined) return 'unregistered'
   if (readingsKept() >= MOST_HELPED) return 'too-many'
-  return mayHostHaveMore(row) ? undefined : 'host-limit'
+  return mayHave(insideHostOf(row), HELPED_CONNECTIONS, HOST.helped) ? undefined : 'host-limit'
 }
 
 function endHelp(row: Row): void {
@@ -248,8 +258,10 @@ function endHelp(row: Row): void {
 }
 
 function forgetDatagrams(row: Row): void {
-  if (!datagramReadings.delete(row)) return
-  endShare(row)
+  const reading = datagramReadings.get(row)
+  if (reading === undefined) return
+  datagramReadings.delete(row)
+  countIn(reading.host, HOST.helped, -1)
   counters[CELL.helped] = readingsKept()
 }
 
@@ -280,7 +292,7 @@ export function forget(helped: HelpedConnection): void {
   }
   if (helpedConnections.get(helped.row) === helped) {
     helpedConnections.delete(helped.row)
-    endShare(helped.row)
+    countIn(helped.share.row, HOST.helped, -1)
   }
   holding.delete(helped)
   counters[CELL.helped] = readingsKept()

@@ -15,8 +15,6 @@ export const MOST_EARLY = 64
 
 /** Connections of a shard that a helper reads and that have sent data, at a time. */
 export const MOST_HELPED = 16384
-/** The same of one inside host. */
-export const MOST_HELPED_OF_HOST = MOST_HELPED / 4
 /** Entries in the lists of all streams of a shard: pieces behind gaps, and arrivals of held bytes. */
 export const MOST_PIECES = 65536
 export const MOST_PIECES_OF_HOST = MOST_PIECES / 4

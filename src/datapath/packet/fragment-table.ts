@@ -9,16 +9,20 @@
 // Every record ends `timeouts.fragment` after it began or its first came, and sooner to make room: the oldest goes
 // first. What waits with it is dropped. No record is kept of what is the kernel's or was dropped (fragment-fates.ts).
 //
-// A source, with the few others whose hash is the same, has an eighth of the records and of the room for what waits:
-// beyond that it makes room itself. So a flood from one leaves the others' datagrams alone.
+// An inside host has as many records as its limit says, in all shards (conntrack/hosts.shard.ts), a source outside,
+// with the few others whose hash is the same, an eighth of a shard's; either has an eighth of the room for what waits.
+// Beyond that it makes room itself. So a flood from one leaves the others' datagrams alone.
 //
 // Owner: the shard that owns a datagram's fragments by rule 6 of the ownership rule (ownership/ownership-rule.ts). The
 // records are its private memory: they may be lost with its thread.
 
-import { sideIn, type Verdict } from '../../conntrack/terms.ts'
+import { HOST } from '../../conntrack/host-table.ts'
+import { countIn, mayHave, rowFor } from '../../conntrack/hosts.shard.ts'
+import { INSIDE, sideIn, type Verdict } from '../../conntrack/terms.ts'
 import type { Timeouts } from '../../conntrack/timeouts.ts'
 import { CELL } from '../../counters/counters.ts'
 import { DROP } from '../../counters/drop-reasons.ts'
+import { HOST_LIMIT } from '../../counters/host-limits.ts'
 import { counters } from '../../counters/own-counters.shard.ts'
 import type { Row, Shard } from '../../memory/brand.ts'
 import { now } from '../../memory/clock.ts'
@@ -32,6 +36,7 @@ import { type At, DST, IP, KEY, LENGTH, SRC } from './burst.ts'
 import { countVerdict } from './counting.ts'
 import { addPiece, attachFragmentCoverage, clearCoverage } from './fragment-coverage.ts'
 import { attachFragmentFates, type Fate, fateOf, noteFate } from './fragment-fates.ts'
+import { OUTSIDERS, PAGES_OF_SOURCE, FRAGMENT_RECORDS as RECORDS, RECORDS_OF_OUTSIDER } from './fragment-limits.ts'
 import { mem } from './packet-memory.ts'
 import {
   attachWaitingFragments,
@@ -44,14 +49,9 @@ import {
   releasePiece,
 } from './waiting-fragments.ts'
 
-const RECORDS = 8192
-/** Of one source: records, and pages for what waits, which hold a datagram of any length at an Ethernet's MTU. */
-const RECORDS_OF_SOURCE = 1024
-const PAGES_OF_SOURCE = 64
-const SOURCES = 1024
-
 const ORPHAN = DROP['fragment-orphan']
 const TABLE_FULL = DROP['fragment-table-full']
+const LIMIT = HOST_LIMIT['fragment-records']
 
 const SHIFT = 4
 const RECORD = layout(1 << SHIFT, {
@@ -74,7 +74,7 @@ const RECORD = layout(1 << SHIFT, {
   /** The piece that has waited longest, and the one that came last. */
   firstPiece: 12,
   lastPiece: 13,
-  /** Hash of the source: which share of the table is the record's. */
+  /** Its source: which share of the table is the record's. */
   source: 14,
   hash: 15,
 })
@@ -93,12 +93,12 @@ let freeCount = 0
 let timeout = 30
 
 // Chains of records from the oldest to the newest: chain 0 of those that wait, 1 of the others; then such a pair for
-// each source.
-const CHAINS = 2 + 2 * SOURCES
-const oldest = new Int32Array(CHAINS)
-const newest = new Int32Array(CHAINS)
-const recordsOf = new Int32Array(SOURCES)
-const pagesOf = new Int32Array(SOURCES)
+// each source. A source is a row of the host table, or behind those the hash of an address outside.
+let firstOutsider = 0
+let oldest = new Int32Array(0)
+let newest = new Int32Array(0)
+let recordsOf = new Int32Array(0)
+let pagesOf = new Int32Array(0)
 
 /** The datagram that was looked for last. */
 let src: Addr = 0
@@ -106,13 +106,18 @@ let dst: Addr = 0
 let idAndKey = 0
 let hash = 0
 
-/** `waitingAt`: where the room for what waits begins, WAITING_BYTES long. */
-export function attachFragmentTable(timeouts: Pick<Timeouts, 'fragment'>, waitingAt: At): void {
+/** `waitingAt`: where the room for what waits begins, WAITING_BYTES long. `hosts`: those with a row of their own. */
+export function attachFragmentTable(timeouts: Pick<Timeouts, 'fragment'>, waitingAt: At, hosts: number): void {
   timeout = timeouts.fragment
   index.clear()
   for (let i = 0; i < RECORDS; i++) free[i] = RECORDS - i
   freeCount = RECORDS
-  for (const counts of [oldest, newest, recordsOf, pagesOf]) counts.fill(0)
+  firstOutsider = hosts + 1
+  const sources = firstOutsider + OUTSIDERS
+  oldest = new Int32Array(2 + 2 * sources)
+  newest = new Int32Array(2 + 2 * sources)
+  recordsOf = new Int32Array(sources)
+  pagesOf = new Int32Array(sources)
   // What has waited with a thread that died is lost with it.
   counters[CELL.fragmentsWaiting] = 0
   attachFragmentCoverage(RECORDS)
@@ -144,10 +149,19 @@ export function findRecord(i: number): Row {
 export const fate = (): Fate => fateOf(hash, src, dst, idAndKey)
 export const setFate = (fate: Fate): void => noteFate(hash, src, dst, idAndKey, fate)
 
-/** A record for the datagram that was looked for last, which waits for its first fragment. The oldest makes room. */
+/**
+ * A record for the datagram that was looked for last, which waits for its first fragment. The oldest makes room; 0 if
+ * its inside host may have no more, and none of those that it has is this shard's. A host is named by its source, so
+ * that is to be known for no forged one.
+ */
 export function beginRecord(): Row {
-  const source = hash4(src, idAndKey >>> 24, 0, SOURCE_DOMAIN) & (SOURCES - 1)
-  if (recordsOf[source]! >= RECORDS_OF_SOURCE) endRecord(oldestOf(2 + 2 * source), TABLE_FULL)
+  const isHost = sideIn(idAndKey >>> 16) === INSIDE
+  const source = isHost ? rowFor(src) : firstOutsider + (hash4(src, 0, 0, SOURCE_DOMAIN) & (OUTSIDERS - 1))
+  const mayBegin = isHost ? mayHave(src, LIMIT, HOST.fragments) : recordsOf[source]! < RECORDS_OF_OUTSIDER
+  if (!mayBegin) {
+    if (recordsOf[source] === 0) return 0
+    endRecord(oldestOf(2 + 2 * source), TABLE_FULL)
+  }
   if (freeCount === 0) endRecord(oldestOf(0), TABLE_FULL)
   const row = free[--freeCount]!
   const base = row << SHIFT
@@ -161,10 +175,15 @@ export function beginRecord(): Row {
   words[base + RECORD.source] = source
   words[base + RECORD.hash] = hash
   clearCoverage(row)
-  recordsOf[source]! += 1
+  countRecord(source, 1)
   join(row)
   index.insert(hash, row << 1)
   return row
+}
+
+function countRecord(source: number, by: number): void {
+  recordsOf[source]! += by
+  if (source < firstOutsider) countIn(source, HOST.fragments, by)
 }
 
 export const isWaiting = (row: Row): boolean => words[(row << SHIFT) + RECORD.state] === WAITING
@@ -269,7 +288,7 @@ export function endRecord(row: Row, why: Verdict): void {
   const base = row << SHIFT
   dropPieces(row, why)
   part(row)
-  recordsOf[words[base + RECORD.source]!]! -= 1
+  countRecord(words[base + RECORD.source]!, -1)
   index.remove(words[base + RECORD.hash]!, row << 1)
   free[freeCount++] = row
 }

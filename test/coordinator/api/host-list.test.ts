@@ -29,7 +29,7 @@ describe('the list of hosts', () => {
     table.names[3] = parseAddress('10.0.0.5')
     table.names[9] = parseAddress('10.0.0.6')
     put(table, 3, 0, { connections: 2, ports: 3, expectations: 2 })
-    put(table, 3, 1, { connections: 1, resting: 4, expectations: -1, edits: 6 })
+    put(table, 3, 1, { connections: 1, resting: 4, expectations: -1, edits: 6, helped: 3, fragments: 8 })
     put(table, 9, 1, { connections: 5, begunOdd: countedIn(countedIn(0, SECOND - 1), SECOND - 1) })
     put(table, 9, 0, { waiting: 9, refused: 6, lastRefusal: refusalWord(0, SECOND) })
     expect(listed(table)).toEqual([
@@ -42,6 +42,8 @@ describe('the list of hosts', () => {
         icmpErrors: { used: 0, limit: null },
         waitingPackets: { used: 9, limit: null },
         sequenceEdits: { used: 0, limit: null },
+        helpedConnections: { used: 0, limit: null },
+        fragmentRecords: { used: 0, limit: null },
         resting: 0,
         refused: 6,
       },
@@ -54,6 +56,8 @@ describe('the list of hosts', () => {
         icmpErrors: { used: 0, limit: null },
         waitingPackets: { used: 0, limit: null },
         sequenceEdits: { used: 6, limit: null },
+        helpedConnections: { used: 3, limit: null },
+        fragmentRecords: { used: 8, limit: null },
         resting: 4,
         refused: 0,
       },

@@ -9,7 +9,6 @@ import {
   MOST_EARLY,
   MOST_GAPS,
   MOST_HELPED,
-  MOST_HELPED_OF_HOST,
   MOST_KEPT,
   MOST_KEPT_OF_HOST,
   MOST_PIECES,
@@ -19,6 +18,7 @@ import { GAP_BYTES, HELPED_BYTES, helpedBytes, PIECE_BYTES } from '../../../src/
 import { BUILTIN } from '../../../src/helpers/builtin.ts'
 import type { Helper } from '../../../src/helpers/helper.ts'
 import type { Gateway } from '../gateway.ts'
+import { quotas } from '../host-quotas.ts'
 import { HOST, LAN, SERVER, WAN } from '../network.ts'
 import { udp } from '../packets.ts'
 import { Crowd, LARGEST_WINDOWS, memoryInUse, OF_EACH_HOST, since } from './crowd.ts'
@@ -182,11 +182,11 @@ describe('the limits of a shard', () => {
     gateway.check()
   })
 
-  it('MOST_HELPED_OF_HOST: one more of a host is not read, and another host has room', async () => {
-    const crowd = await Crowd.begin({ connections: 8192 })
+  it('of connections of one host, which `limits` says: one more is not read, and another host has room', async () => {
+    const limits = quotas({ 'helped-connections': OF_EACH_HOST })
+    const crowd = await Crowd.begin({ connections: 8192, limits })
     const { gateway } = crowd
     await gateway.help(holding())
-    expect(OF_EACH_HOST).toBe(MOST_HELPED_OF_HOST)
     crowd.open(0, OF_EACH_HOST + 1)
     crowd.each(0, OF_EACH_HOST + 1, LAN, (i) => crowd.client(i, 0, 'a?'))
     expect(cutOffs(gateway, 'host-limit')).toBe(0)

@@ -1,9 +1,13 @@
-// Fragments are bounded by count, bytes, time and source, and no record is kept of what is not to be carried: whatever
-// one source sends, the datagrams of others pass.
+// Fragments are bounded by count, bytes, time, host and source, and no record is kept of what is not to be carried:
+// whatever one of them sends, the datagrams of others pass. Several shards: ../hosts.long.test.ts.
 
 import { beforeEach, describe, expect, it } from 'vitest'
+import { HOST as COUNTS } from '../../../src/conntrack/host-table.ts'
+import { HOST_LIMIT } from '../../../src/counters/host-limits.ts'
 import { fragments, frame } from '../../../src/testing/builder.ts'
+import { parseAddress } from '../../../src/wire/address.ts'
 import { Gateway } from '../gateway.ts'
+import { quotas } from '../host-quotas.ts'
 import { EXTERNAL, HOST, LAN, MAC, SERVER, WAN } from '../network.ts'
 import { fromOf, udp } from '../packets.ts'
 
@@ -12,6 +16,9 @@ const BURST = 64
 const ROOM = 512
 const SHARE = 64
 const RECORDS = 8192
+/** Of one inside host, as its limit says; as many has one source outside. */
+const OF_ONE = 1024
+const LIMITS = { limits: quotas({ 'fragment-records': OF_ONE }) }
 const ETH = { [LAN]: { src: MAC.host, dst: MAC.lan }, [WAN]: { src: MAC.server, dst: MAC.wan } } as const
 
 const payload = new Uint8Array(120)
@@ -32,8 +39,14 @@ function withId(bytes: Uint8Array, id: number): Uint8Array {
 
 let gateway: Gateway
 beforeEach(async () => {
-  gateway = await Gateway.start()
+  gateway = await Gateway.start(LIMITS)
 })
+
+/** Records that count for an inside host. */
+function recordsOf(host: string): number {
+  const row = gateway.hosts.names.indexOf(parseAddress(host))
+  return row < 0 ? 0 : gateway.hosts.sum(row, COUNTS.fragments)
+}
 
 /** The same packet by so many identifications. */
 function flood(port: 0 | 1, bytes: Uint8Array, count: number): void {
@@ -84,14 +97,43 @@ describe('no record is kept of', () => {
 })
 
 describe('one source that sends', () => {
-  it('first fragments without an end has an eighth of the records', () => {
+  it('first fragments without an end has as many records as its limit says, and none when their time is over', () => {
     flood(LAN, datagram(`${HOST}:5000`, `${SERVER}:53`, 0)[0]!, 2 * RECORDS)
     expect(gateway.toWan()).toHaveLength(2 * RECORDS)
+    expect(recordsOf(HOST)).toBe(OF_ONE)
+    expect(gateway.counter('hostsLimited', HOST_LIMIT['fragment-records'])).toBe(2 * RECORDS - OF_ONE)
     expect(passing()).toBe(20)
+    expect(recordsOf(OTHER)).toBe(0)
     // Its own newest ones are those that still have a record.
     const [, second] = datagram(`${HOST}:5000`, `${SERVER}:53`, 0)
     expect(gateway.fate(LAN, withId(second!, 2 * RECORDS - 1))).toBe('sent')
-    expect(gateway.fate(LAN, withId(second!, 2 * RECORDS - 1025))).toBe('waiting')
+    expect(gateway.fate(LAN, withId(second!, 2 * RECORDS - OF_ONE - 1))).toBe('waiting')
+    gateway.pass(32)
+    expect(recordsOf(HOST)).toBe(0)
+    flood(LAN, datagram(`${HOST}:5000`, `${SERVER}:53`, 0)[0]!, OF_ONE)
+    expect(recordsOf(HOST)).toBe(OF_ONE)
+  })
+
+  it('with a limit of none has its first fragments sent and nothing kept, and others are followed', async () => {
+    gateway = await Gateway.start({ limits: quotas({}, [`${HOST}/32`, { 'fragment-records': 0 }]) })
+    const [first, second, last] = datagram(`${HOST}:5000`, `${SERVER}:53`, 7) as [Uint8Array, Uint8Array, Uint8Array]
+    const fates = [first, second, last].map((piece) => gateway.fate(LAN, piece))
+    expect(fates).toEqual(['sent', 'fragment-orphan', 'fragment-orphan'])
+    const another = datagram(`${HOST}:5000`, `${SERVER}:53`, 8)
+    expect(gateway.fate(LAN, another[1]!)).toBe('fragment-table-full')
+    expect(gateway.counter('fragmentsWaiting')).toBe(0)
+    expect(passing()).toBe(20)
+  })
+
+  it('first fragments without an end from outside has an eighth of the records, and no host is counted for it', () => {
+    const external = fromOf(gateway.inside(udp(`${HOST}:5000`, `${SERVER}:53`))[0]!)
+    flood(WAN, datagram(`${SERVER}:53`, external, 0, WAN)[0]!, 2 * RECORDS)
+    expect(gateway.drops()).toEqual({})
+    expect(recordsOf(HOST)).toBe(0)
+    expect(passing()).toBe(20)
+    const [, second] = datagram(`${SERVER}:53`, external, 0, WAN)
+    expect(gateway.fate(WAN, withId(second!, 2 * RECORDS - 1))).toBe('sent')
+    expect(gateway.fate(WAN, withId(second!, 2 * RECORDS - OF_ONE - 1))).toBe('waiting')
   })
 
   it('later fragments without a first one has an eighth of the room, for the newest of them', () => {
@@ -151,9 +193,11 @@ describe('what waits', () => {
     const [first, second, last] = datagram(`${HOST}:5000`, `${SERVER}:53`, 7) as [Uint8Array, Uint8Array, Uint8Array]
     gateway.inside(last)
     expect(gateway.counter('fragmentsWaiting')).toBe(1)
+    expect(recordsOf(HOST)).toBe(1)
     await gateway.restart()
     gateway.turn()
     expect(gateway.counter('fragmentsWaiting')).toBe(0)
+    expect(recordsOf(HOST)).toBe(0)
     expect(gateway.fate(LAN, first)).toBe('sent')
     expect(gateway.fate(LAN, second)).toBe('sent')
     gateway.check()
