@@ -37,7 +37,7 @@ describe('what a host is told', () => {
     expect(gateway.toLan()).toHaveLength(10)
   })
 
-  it('leaves the last quarter of the bucket to others: the limit of a second is more than the bucket holds', async () => {
+  it('leaves the last quarter of the bucket to others: its limit is more than the bucket holds', async () => {
     const gateway = await Gateway.start({ icmpErrorsPerSecond: 1000, limits: quotas({ 'icmp-errors': 250 }) })
     for (let i = 0; i < 150; i++) gateway.inside(dying(ONE))
     expect(gateway.toLan()).toHaveLength(75)

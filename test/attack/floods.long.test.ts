@@ -1,9 +1,22 @@
-// Every flood that hosts are held against (bench/attack/floods.ts), in virtual time through one shard with the quotas
+// Every flood that hosts are held against (floods.ts), in virtual time through one shard with the quotas
 // that hosts have by default: ten times as many packets as the table has rows, at 20,000 a second. Meanwhile another
 // host's connections go on and new ones of each kind begin; afterwards nothing is left of any of it.
 
 import { describe, expect, it } from 'vitest'
-import { answer, LONGER } from '../../bench/attack/answers.ts'
+import { hostsFor } from '../../src/conntrack/host-table.ts'
+import { loadConfig } from '../../src/control/config.ts'
+import { hostQuotas } from '../../src/coordinator/host-limits.ts'
+import { HostGc } from '../../src/coordinator/hosts/host-gc.ts'
+import { HELPER_CUT_OFFS } from '../../src/counters/counters.ts'
+import { HOST_LIMIT, type HostLimitName } from '../../src/counters/host-limits.ts'
+import { BUILTIN } from '../../src/helpers/builtin.ts'
+import { fragments, frame } from '../../src/testing/builder.ts'
+import { parseAddress } from '../../src/wire/address.ts'
+import { Gateway } from '../datapath/gateway.ts'
+import { Dialogue } from '../datapath/helped/dialogue.ts'
+import { EXTERNAL, HOST, LAN, LAN_ADDRESS, MAC, route, SERVER, WAN } from '../datapath/network.ts'
+import { decode, echo, echoReply, fromOf, icmpError, tcpSegment, toOf, udp } from '../datapath/packets.ts'
+import { answer, LONGER } from './answers.ts'
 import {
   FLOODS,
   type Flood,
@@ -15,20 +28,7 @@ import {
   type Packet,
   type Places,
   SILENT_NEIGHBOURS,
-} from '../../bench/attack/floods.ts'
-import { hostsFor } from '../../src/conntrack/host-table.ts'
-import { loadConfig } from '../../src/control/config.ts'
-import { hostQuotas } from '../../src/coordinator/host-limits.ts'
-import { HostGc } from '../../src/coordinator/hosts/host-gc.ts'
-import { HELPER_CUT_OFFS } from '../../src/counters/counters.ts'
-import { HOST_LIMIT, type HostLimitName } from '../../src/counters/host-limits.ts'
-import { BUILTIN } from '../../src/helpers/builtin.ts'
-import { fragments, frame } from '../../src/testing/builder.ts'
-import { parseAddress } from '../../src/wire/address.ts'
-import { Gateway } from './gateway.ts'
-import { Dialogue } from './helped/dialogue.ts'
-import { EXTERNAL, HOST, LAN, LAN_ADDRESS, MAC, route, SERVER, WAN } from './network.ts'
-import { decode, echo, echoReply, fromOf, icmpError, tcpSegment, toOf, udp } from './packets.ts'
+} from './floods.ts'
 
 const ROWS = 1024
 const PORTS = [16384, 24575] as const

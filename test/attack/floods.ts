@@ -1,7 +1,6 @@
 // The floods that hosts are held against: what one packet of each is, by its number, so that a flood may be as long as
 // one likes and is the same every time. Nobody needs to answer a flood's sender but by a rule (answers.ts): everybody
-// begins with the sequence number 0. test/datapath/floods.long.test.ts sends them in
-// virtual time.
+// begins with the sequence number 0. floods.long.test.ts sends them in virtual time.
 
 import { type EthernetSpec, type FrameSpec, fragments, frame } from '../../src/testing/builder.ts'
 import * as icmp from '../../src/wire/icmp.ts'
