@@ -260,7 +260,8 @@ function examineReset(base: Base, direction: Direction, word: number): Verdict {
   const state = stateOf(word)
   // A second reset keeps nothing alive (RFC 7857 section 7.1).
   if (state === tcp.CLOSE) return ACCEPT
-  if (state >= tcp.FIN_WAIT && state <= tcp.TIME_WAIT) return isExactReset(base, direction) ? will(CHANGE) : ACCEPT
+  if (state >= tcp.FIN_WAIT && state <= tcp.TIME_WAIT)
+    return isExactReset(base, direction) ? closes(direction, word, will(CHANGE)) : ACCEPT
 
   const other = opposite(direction)
   const followsSyn = isNoted(base, tcp.SYN, other)
@@ -270,11 +271,18 @@ function examineReset(base: Base, direction: Direction, word: number): Verdict {
   const isComparable = acksSet && !followsSyn && (segment.seq !== 0 || state === tcp.ESTABLISHED)
   if (isComparable && ((segment.seq - windows[base + other + MAX_ACK]!) | 0) < 0) return RESET_INVALID
   if (refusesNotedSyn(base, direction, word)) return will(CHANGE)
-  if (direction === 1 && isUnanswered(state)) return examineRefusal(base, word)
+  // Nobody has answered the SYN, unless by a SYN of his own.
+  if (direction === 1 && (state === tcp.SYN_SENT || state === tcp.SYN_SENT2)) return examineRefusal(base, word)
   const answers = !isComparable && answersNotedAck(base, direction, word)
   const verdict = answers ? will(CHANGE) : examineWindows(base, direction, state)
   if (!isExactReset(base, direction)) todo = PASS
-  return verdict
+  return closes(direction, word, verdict)
+}
+
+/** What has no other answer than a reset ends with it: its port is free at once. */
+function closes(direction: Direction, word: number, verdict: Verdict): Verdict {
+  const isOnlyAnswer = direction === 1 && (word & SEEN_REPLY) === 0
+  return isOnlyAnswer && (todo === ADVANCE || isTolerating()) ? ACCEPT_AND_END : verdict
 }
 
 /** The reset has the number that its receiver waits for, or that of its sender's next byte. */
@@ -289,13 +297,10 @@ function isExactReset(base: Base, direction: Direction): boolean {
 const refusesNotedSyn = (base: Base, direction: Direction, word: number): boolean =>
   (segment.flags & wire.ACK) !== 0 && (word & SEEN_REPLY) !== 0 && answersNotedSyn(base, direction)
 
-/** Nobody has answered the SYN, unless by a SYN of his own. One that was picked up has no SYN to answer. */
-const isUnanswered = (state: number): boolean => state === tcp.SYN_SENT || state === tcp.SYN_SENT2
-
-/** If the reset acknowledges the SYN, nobody is there; if it is the only answer, the port is free at once. */
+/** If the reset acknowledges the SYN, nobody is there. */
 function examineRefusal(base: Base, word: number): Verdict {
   if ((segment.flags & wire.ACK) !== 0 && (answersSyn(base) || answersNotedSyn(base, 1)))
-    return (word & SEEN_REPLY) === 0 ? ACCEPT_AND_END : will(CHANGE)
+    return closes(1, word, will(CHANGE))
   const verdict = testWindows(base, 1, stateOf(word))
   return verdict >= 0 ? verdict : ACCEPT
 }

@@ -21,6 +21,8 @@ const DNS = 53
 const FTP = 21
 const SWEEP_MS = 2000
 const EXPECTATION_MS = 300_000
+/** Seconds that a connection from outside, which the inside has answered, waits for an ACK. */
+const HALF_OPEN_FROM_OUTSIDE = 60
 const FORWARDED = FORWARDS.map((forward) => ({ ...forward, toAddress: address(forward.toAddress) }))
 
 export interface Connection {
@@ -187,14 +189,10 @@ export class ReferenceConnections {
     if (dst !== EXTERNAL) return 'to nobody'
     if (!fromUs && !isSender(src, OUTSIDE)) return 'a martian source outside'
     const common = { remote: src, remotePort: sport, externalPort: dport, origin: OUTSIDE, seen: now } as const
-    const awaited = this.#awaited.find(
-      (each) =>
-        each.protocol === protocol &&
-        each.remote === src &&
-        each.inside === to.inside &&
-        each.insidePort === to.insidePort,
+    const awaiting = this.#awaited.filter(
+      (each) => each.protocol === protocol && each.inside === to.inside && each.insidePort === to.insidePort,
     )
-    if (awaited?.remotePort === sport)
+    if (awaiting.some((each) => each.remote === src && each.remotePort === sport))
       return this.#add(protocol, { ...common, ...to, origin: INSIDE, isForwarded: false, wasExpected: false })
     const fault = openingFault(packet)
     if (fault) return fault
@@ -214,7 +212,10 @@ export class ReferenceConnections {
         each.insidePort === to.insidePort,
     )
     if (isExpected) return this.#add(protocol, { ...common, ...to, isForwarded: false, wasExpected: true })
-    if (awaited) return this.#add(protocol, { ...common, ...to, isForwarded: false, wasExpected: false })
+    const isPermittedBy = (remote: number): boolean =>
+      this.#filtering === 'endpoint-independent' || (this.#filtering === 'address-dependent' && remote === src)
+    if (awaiting.some(({ remote }) => isPermittedBy(remote)))
+      return this.#add(protocol, { ...common, ...to, isForwarded: false, wasExpected: false })
     const isOfMapping = (each: Connection): boolean =>
       each.protocol === protocol && isMapped(each) && each.externalPort === dport
     const mapped = this.#findSwept(now, (each) => isOfMapping(each) && holds(each))
@@ -224,9 +225,7 @@ export class ReferenceConnections {
       (each) =>
         isOfMapping(each) &&
         (this.#filtering === 'endpoint-independent' ||
-          (hasSent(each) &&
-            each.remote === src &&
-            (this.#filtering === 'address-dependent' || each.remotePort === sport))),
+          (hasSent(each) && (isPermittedBy(each.remote) || (each.remote === src && each.remotePort === sport)))),
     )
     if (!isPermitted) return 'refused: filtered'
     const { inside, insidePort } = mapped
@@ -275,6 +274,7 @@ export class ReferenceConnections {
 }
 
 function timeoutOf({ protocol, tcp, hasReply, origin, remotePort }: Omit<Connection, 'seen'>): number {
+  if (tcp?.state === 'SYN_RECV' && origin === OUTSIDE) return HALF_OPEN_FROM_OUTSIDE
   if (protocol === TCP) return tcp ? TIMEOUTS.tcp[tcp.state] : TIMEOUTS.tcp.ESTABLISHED
   if (protocol === UDP) return origin === INSIDE && remotePort === DNS ? TIMEOUTS.udpDns : TIMEOUTS.udpStream
   if (protocol === ICMP) return TIMEOUTS.icmp

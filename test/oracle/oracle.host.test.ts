@@ -1,7 +1,6 @@
 // The kernel as oracle: TCP sequences through nft masquerade with `ct state invalid drop` and through natloom, compared
 // after every segment: the kernel must confirm the reference tracker, everything must be covered, and natloom may
-// differ only as intended.ts says (with pickup, prove:oracle alone asks that). This is the short form; `npm run
-// prove:oracle` (bench/oracle.ts) has more sequences.
+// differ only as intended.ts says. This is the short form; `npm run prove:oracle` (bench/oracle.ts) has more sequences.
 
 import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -79,11 +78,8 @@ describe.each(AT)('TCP sequences, pickup $pickup, liberal $liberal', (settings) 
 
   it('the kernel confirms what is counted as covered', () => expect(report.disagreements.slice(0, 3)).toEqual([]))
   it('every cell, window test, reason and scaling is met often enough', () => expect(report.missing).toEqual([]))
-  // Of connections that are picked up one kind of difference is left, which the report names and `npm run prove:oracle`
-  // fails by: a reset with the number 0, behind a first segment that acknowledges 0.
-  if (!settings.pickup)
-    it('natloom does what the kernel does, or what is meant', () =>
-      expect(report.faults.map(({ kind }) => kind)).toEqual([]))
+  it('natloom does what the kernel does, or what is meant', () =>
+    expect(report.faults.map(({ kind }) => kind)).toEqual([]))
 })
 
 it('each difference that is meant has been met', () => {

@@ -108,7 +108,30 @@ s PA 127000+10 ack 100001               # passed, ESTABLISHED [ASSURED]`,
 open inside isn 1000000 0
 c PA 1+10 ack 1         # passed, ESTABLISHED [UNREPLIED]
 s RA 5000 ack -5000     # passed, ESTABLISHED [UNREPLIED]
-s RA 1 ack 11           # passed, CLOSE`,
+s RA 1 ack 11           # passed, no entry`,
+    { pickup: true, liberal: false },
+  ],
+  [
+    'a connection that was picked up, and that nothing but a reset answers, is forgotten',
+    `
+c A 0 ack 0             # passed, ESTABLISHED [UNREPLIED]
+s R 0                   # passed, no entry`,
+    { pickup: true, liberal: false },
+  ],
+  [
+    'also when it is closing',
+    `
+c A 1 ack 1             # passed, ESTABLISHED [UNREPLIED]
+c FA 1 ack 1            # passed, FIN_WAIT [UNREPLIED]
+s R 1                   # passed, no entry`,
+    { pickup: true, liberal: false },
+  ],
+  [
+    'an answer that comes before the reset lets it linger',
+    `
+c A 1 ack 1             # passed, ESTABLISHED [UNREPLIED]
+s A 1 ack 1             # passed, ESTABLISHED
+s R 1                   # passed, CLOSE`,
     { pickup: true, liberal: false },
   ],
   [
@@ -164,7 +187,9 @@ describe('tracking', () => {
     it(title, async () => {
       const natloom = await NatloomGateway.start({ tcp: settings })
       const [seen] = natloom.run([parseSequence(title, story)])
-      const expected = [...story.matchAll(/# (.*)$/gm)].map(([, words]) => `${words} from inside`)
+      const expected = [...story.matchAll(/# (.*)$/gm)].map(([, words]) =>
+        words!.endsWith('no entry') ? words : `${words} from inside`,
+      )
       expect(seen!.map(inWords)).toEqual(expected)
     })
 })
