@@ -57,8 +57,6 @@ const ACK_OVER = DROP['tcp-ack-over']
 /** How old an acknowledgement may be at least: a segment of 64 KB is old by that much when it is acknowledged twice. */
 export const OLDEST_ACK = 66000
 const MOST_RETRANSMISSIONS = 3
-/** Half of all numbers: no window is larger (RFC 7323 2.3), whatever a SACK block says. */
-const MOST_WINDOW = 2 ** 30
 
 // --- what the tests say, besides ACCEPT and drop reasons ---
 
@@ -98,10 +96,10 @@ export function testWindows(base: Base, direction: Direction, state: number): Ve
   const receiver = base + 1 - direction
   const isSyn = (segment.flags & tcp.SYN) !== 0
   const hasAck = (segment.flags & tcp.ACK) !== 0
-  const receiverMaxWindow = windows[receiver + MAX_WINDOW]!
+  const receiverMaxWindow = windows[receiver + MAX_WINDOW]! >>> 0
   let senderEnd = windows[sender + END]!
   let maxEnd = windows[sender + MAX_END]!
-  let maxWindow = windows[sender + MAX_WINDOW]!
+  let maxWindow = windows[sender + MAX_WINDOW]! >>> 0
   let seq = segment.seq
   end = segment.end
   ack = segment.ack
@@ -194,8 +192,9 @@ export function advance(base: Base, direction: Direction): void {
   const window = isSyn ? segment.windowField : segment.windowField << scaleOf(base, direction)
   let ends = windows[base + ENDS]!
 
-  const offered = Math.min(MOST_WINDOW, window + ((sack - ack) | 0))
-  if (windows[sender + MAX_WINDOW]! < offered) windows[sender + MAX_WINDOW] = offered
+  // With SACK it may be more than half of all numbers, as in netfilter: a word without a sign.
+  const offered = window + ((sack - ack) >>> 0)
+  if (windows[sender + MAX_WINDOW]! >>> 0 < offered) windows[sender + MAX_WINDOW] = offered
   const repeats = before(segment.seq, windows[sender + END]!)
   if (before(windows[sender + END]!, end)) {
     windows[sender + END] = end

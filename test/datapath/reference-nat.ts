@@ -37,6 +37,7 @@ import {
 /** Of a packet that it sends an error about, a gateway quotes at least so much. */
 const QUOTED = 28
 const REDIRECT = 5
+const RST = 4
 
 /** Fragments of one name: those that have arrived, and what became of them once a first one has passed. */
 interface Datagram {
@@ -350,6 +351,8 @@ export class ReferenceNat {
     const isIts = packet.protocol === TCP && packet.src === (from === INSIDE ? inside : remote)
     if (!isIts) return undefined
     this.#connections.pass(connection, packet, from, now)
+    // A reset of the gateway's own, which ends a connection that can't be helped any more.
+    if ((sent.flags & ~packet.flags & RST) !== 0) return undefined
     return packet.ttl > 1 && sent.ttl > packet.ttl ? 'a time to live that has grown' : undefined
   }
 

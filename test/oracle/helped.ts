@@ -80,15 +80,19 @@ const endOf = ({ seq, length }: Segment, sequence: Sequence, end: End): number =
 function streamOf(sequence: Sequence, end: End, steps: readonly Segment[], seen: readonly Observation[]): Stream {
   const stream: Stream = { next: 0, end: undefined, acknowledged: 0, line: undefined, bytes: new Map() }
   let isStarted = false
+  /** What an answer to the other end's last SYN acknowledges. */
+  let answer = 0
   for (const [step, segment] of steps.entries()) {
     if (seen[step]!.arrived.length === 0) continue
     const seq = onWire(sequence, end, segment.seq)
     if (segment.end !== end) {
       const ack = onWire(sequence, end, segment.ack)
+      if (segment.flags.includes('S')) answer = (endOf(segment, sequence, segment.end) + 1) >>> 0
       if (segment.flags.includes('A') && isStarted && compare(ack, stream.acknowledged) > 0) stream.acknowledged = ack
       continue
     }
-    const isNew = segment.flags === 'SA' && compare(seq, stream.next) >= 0
+    const answersSyn = segment.flags === 'SA' && onWire(sequence, otherEnd(end), segment.ack) === answer
+    const isNew = answersSyn && compare(seq, stream.next) >= 0
     if (segment.flags.includes('S') && (!isStarted || isNew)) {
       isStarted = true
       Object.assign(stream, { next: (seq + 1) >>> 0, acknowledged: seq })
@@ -156,7 +160,8 @@ export function waitsBehindGap(situation: Situation): boolean {
 export function bringsUnbelieved(situation: Situation): boolean {
   const { stream, end, natloom, segment, judged, hasFin } = situation
   const isWithin = judged.outcome === 'accepted' && (judged.failed ?? []).length === 0
-  const isAhead = compare(end, stream.next) > 0 && !segment.flags.includes('R')
+  const ownEnd = hasFin && stream.end === undefined ? end + 1 : end
+  const isAhead = compare(ownEnd, stream.next) > 0 && !segment.flags.includes('R')
   const isNew = (segment.length > 0 && segment.flags.includes('S')) || ((segment.length > 0 || hasFin) && isAhead)
   const answersNothing = judged.cell?.reply === true && judged.cell.kind === 'syn'
   const isUnbelieved = (!isWithin || answersNothing) && judged.reason !== 'overshoot' && judged.outcome !== 'invalid'
@@ -213,7 +218,8 @@ export function hasOldNumber(situation: Situation): boolean {
   if (isOldest(situation)) return true
   const isOldAck = differOnlyIn(situation, 'ack') || (segment.options.sack && differOnlyIn(situation, 'ack', 'options'))
   if (isOldAck) return compare(ack, other.acknowledged) <= 0
-  return segment.length === 0 && differOnlyIn(situation, 'seq') && compare(seq, stream.acknowledged) <= 0
+  const isUnread = segment.length === 0 || segment.flags.includes('R')
+  return isUnread && differOnlyIn(situation, 'seq') && compare(seq, stream.acknowledged) <= 0
 }
 
 const isWithin = (number: number, { line }: Stream): boolean =>

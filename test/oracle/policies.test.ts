@@ -93,6 +93,26 @@ c A 11 ack 1            # passed, ESTABLISHED [ASSURED]`,
     { pickup: true, liberal: false },
   ],
   [
+    'with selective acknowledgements a window may be larger than half of all numbers',
+    `
+c S 0 <wscale 0,sackOK>                          # passed, SYN_SENT [UNREPLIED]
+s SA 0 ack 1 <wscale 14>                         # passed, SYN_RECV
+s A 1+1 ack 1 win 65535                          # passed, SYN_RECV
+c A 1073725341+100 ack 2                         # passed, ESTABLISHED [ASSURED]
+s A 3 ack 1 win 65535 <sack 2:1073725441>        # passed, ESTABLISHED [ASSURED]
+s FA 3 ack 1                                     # passed, FIN_WAIT [ASSURED]
+c A 1073725441 ack 2                             # passed, CLOSE_WAIT [ASSURED]
+c FA 2147450880 ack 2                            # passed, CLOSE_WAIT [ASSURED]`,
+  ],
+  [
+    'what has no bytes goes on, believed or not, where a helper waits for the server to open',
+    `
+open inside helped
+c S 35                  # passed, SYN_SENT [UNREPLIED]
+s S 8                   # passed, SYN_SENT2
+s A 524289 ack 36       # passed, SYN_SENT2`,
+  ],
+  [
     'a client that begins anew has the windows that it offers, whatever SYN has come in the name of its server',
     `
 c S 0 <wscale 7>                        # passed, SYN_SENT [UNREPLIED]

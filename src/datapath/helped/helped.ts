@@ -167,9 +167,9 @@ function beforeStreams(i: number): Verdict {
   const next = sentBy(baseOf(row), direction)
   const isOpen = next !== undefined && sentBy(baseOf(row), opposite(direction)) !== undefined
   if (!isOpen || (flags & tcp.RST) !== 0) return outsideStream(i)
-  const end = (tcp.seq(mem, at) + length + ((flags & tcp.FIN) === 0 ? 0 : 1)) | 0
-  if (!before(next, end)) return passOn(i)
-  if (!isBelieved()) return HELPER_WINDOW
+  const brings = length + ((flags & tcp.FIN) === 0 ? 0 : 1)
+  if (!before(next, (tcp.seq(mem, at) + brings) | 0)) return passOn(i)
+  if (!isBelieved()) return brings === 0 ? passOn(i) : HELPER_WINDOW
   const helped = beginReading(row)
   return helped === undefined ? unreadSegment(i) : ofStreams(i, helped)
 }
