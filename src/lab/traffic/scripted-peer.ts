@@ -9,6 +9,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { PATIENCE_MS } from '../world/patience.ts'
 import { answerRequests } from '../world/remote.ts'
+import { type HowEnded, howEnded } from './how-ended.ts'
 
 interface Endpoint {
   readonly address: string
@@ -21,7 +22,7 @@ interface Heard {
   /** How much of it line() has returned. */
   read: number
   /** How the other side has ended it, or somebody between. */
-  readonly ended: Promise<'closed' | 'reset'>
+  readonly ended: Promise<HowEnded>
 }
 
 const sockets = new Map<number, Socket>()
@@ -48,11 +49,7 @@ async function until(isSo: () => boolean, otherwise: string): Promise<void> {
 }
 
 function keep(id: number, socket: Socket): void {
-  const ended = once(socket, 'end').then(
-    () => 'closed' as const,
-    () => 'reset' as const,
-  )
-  const kept: Heard = { text: '', read: 0, ended }
+  const kept: Heard = { text: '', read: 0, ended: howEnded(socket) }
   socket.setNoDelay(true)
   socket.on('data', (bytes) => {
     kept.text += bytes.toString('latin1')
@@ -132,7 +129,7 @@ const requests = {
     socketOf(id).end()
   },
   /** Waits until the connection has ended, or so long; returns what has come, and how it ended, null if not yet. */
-  async ended(id: number, patienceMs = PATIENCE_MS): Promise<{ text: string; end: 'closed' | 'reset' | null }> {
+  async ended(id: number, patienceMs = PATIENCE_MS): Promise<{ text: string; end: HowEnded | null }> {
     const kept = heard.get(id)
     const end = await Promise.race([kept?.ended, delay(patienceMs, null, { ref: false })])
     return { text: kept?.text ?? '', end: end ?? null }
