@@ -56,8 +56,6 @@ import type { PortChoice } from './settings.ts'
 
 /** Blocks tried for a port of the right parity before any port will do. */
 const PARITY_TRIES = 4
-/** Ports whose quarantine ends at a look: about half a millisecond. */
-const ENDS_A_LOOK = 8192
 /** In place of a parity: a port of either parity will do. */
 const ANY = -1
 
@@ -209,10 +207,8 @@ export function freePort(at: PortIndex, host: HostRow = NOBODYS): void {
 /** What the word of a port of this space is to say when the port is freed now. */
 const freedNow = (space: Space): number => (quarantineOf(space) > 0 ? freedAt(now) : 0)
 
-/**
- * Ends the quarantine of ports whose time is over, `most` of them. To be called several times a second.
- */
-export function endQuarantine(most = ENDS_A_LOOK): void {
+/** Ends the quarantine of ports whose time is over, `most` of them at most. False if there are more. */
+export function endQuarantine(most = Number.POSITIVE_INFINITY): boolean {
   for (let looks = 0; looks < most && isOldestDue(now - QUARANTINE); looks++) {
     const [at, second] = [oldestPort(), oldestFreed()]
     forgetOldest()
@@ -222,6 +218,7 @@ export function endQuarantine(most = ENDS_A_LOOK): void {
   }
   prepareQuarantine()
   relist()
+  return !isOldestDue(now - QUARANTINE)
 }
 
 /** False if the port has been given since, or its block has gone, whether it is back or not. */

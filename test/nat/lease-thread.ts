@@ -29,7 +29,6 @@ const ports = {
   ...(await import('../../src/nat/blocks.shard.ts')),
 }
 const { reserveFor, unreserveAt } = await import('../../src/nat/reservations.ts')
-const { quarantined } = await import('../../src/nat/quarantine.shard.ts')
 const { setClock } = await import('../../src/memory/clock.ts')
 const { attachHashKey } = await import('../../src/memory/siphash.ts')
 
@@ -167,5 +166,5 @@ Atomics.wait(state, STATE.quiet, 0)
 ports.followLeases()
 // Past every rest; what it is in words, another shard's clock may have said.
 setClock(now + 3_000_000)
-while (quarantined() > 0) ports.endQuarantine()
+ports.endQuarantine()
 Atomics.add(state, STATE.unlisted, countUnlisted())

@@ -60,7 +60,7 @@ function catchUp(milliseconds: Milliseconds): boolean {
   sweep(rows)
   toSweep -= rows
   if (toSweep > 0) return true
-  endQuarantine(Number.POSITIVE_INFINITY)
+  endQuarantine()
   expireFragments()
   return false
 }
