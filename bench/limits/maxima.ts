@@ -3,6 +3,7 @@
 
 const forwards = Array.from({ length: 4096 }, (_, i) => `tcp :${1024 + i} 10.9.${i >> 8}.${i & 255}:80`)
 const rules = Array.from({ length: 1024 }, (_, i) => `deny out tcp port ${i + 1024}`)
+const limits = Array.from({ length: 1024 }, (_, i) => `inside 10.7.${i >> 8}.${i & 255} connections 16777216`)
 const protocols = Array.from({ length: 256 }, (_, i) => i).filter((number) => ![1, 6, 17, 51].includes(number))
 
 export interface Maximum {
@@ -47,6 +48,7 @@ export const MAXIMA: readonly Maximum[] = [
   { what: '`capacity.expectations: 16384`', variables: { NATLOOM_CAPACITY_EXPECTATIONS: '16384' }, turns: true },
   { what: '4096 entries of `forward`', variables: { NATLOOM_FORWARD: forwards.join() }, turns: true },
   { what: '1024 entries of `filter`', variables: { NATLOOM_FILTER: rules.join() }, turns: true },
+  { what: '1024 entries of `limits`', variables: { NATLOOM_LIMITS: limits.join() }, turns: true },
   { what: '252 entries of `nat.protocols`', variables: { NATLOOM_NAT_PROTOCOLS: protocols.join() }, turns: true },
   { what: '`io.ringMegabytes: 512`', variables: { NATLOOM_IO_RING_MEGABYTES: '512' }, turns: false },
   { what: '`workers: 26`, the most that the kernel dispatches to', variables: { NATLOOM_WORKERS: '26' }, turns: false },

@@ -27,7 +27,7 @@ export const serveApi = (socket: string, { memory, helpers, clock }: ApiSources)
     socket,
     connections: () => connectionList(memory, clock, (id) => helpers.nameOf(id)),
     expectations: () => expectationList({ memory, helpers: helpers.list(), second: clock() }),
-    hosts: () => hostList(memory, clock()),
+    hosts: () => hostList(memory, clock),
     helpers,
   })
 

@@ -61,6 +61,7 @@ describe('what the bench starts', () => {
     expect(most(({ capacity }) => capacity.expectations)).toBe(maxima.get('capacity.expectations'))
     expect(most(({ forward }) => forward.length)).toBe(maxima.get('forward'))
     expect(most(({ filter }) => filter.length)).toBe(maxima.get('filter'))
+    expect(most(({ limits }) => limits.length)).toBe(maxima.get('limits'))
     expect(most(({ io }) => io.ringMegabytes)).toBe(maxima.get('io.ringMegabytes'))
     expect(most(({ nat }) => nat.blockSize)).toBe(maxima.get('nat.blockSize'))
     expect(most(({ nat }) => poolSize(nat.pool))).toBe(1024)

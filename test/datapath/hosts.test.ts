@@ -2,8 +2,9 @@
 // that what a host has is what its rows say, also after a crash. Several shards: hosts.long.test.ts.
 
 import { describe, expect, it } from 'vitest'
+import { compileQuotas } from '../../src/conntrack/host-quotas.ts'
 import { HOST } from '../../src/conntrack/host-table.ts'
-import { hostList, type ListedHost } from '../../src/coordinator/api/host-list.ts'
+import { hostOf, type ListedHost } from '../../src/coordinator/api/host-list.ts'
 import { HostGc, type LimitedHost } from '../../src/coordinator/hosts/host-gc.ts'
 import { HOST_LIMIT, type HostLimitName } from '../../src/counters/host-limits.ts'
 import { parseAddress } from '../../src/wire/address.ts'
@@ -19,8 +20,15 @@ const TCP = 6
 const FORWARD = { protocol: TCP, address: null, port: 8080, toAddress: parseAddress(ONE), toPort: 80 }
 
 const flow = (host: string, port: number, server = `${SERVER}:80`) => udp(`${host}:${port}`, server)
-const listOf = (gateway: Gateway): ListedHost[] =>
-  JSON.parse(hostList({ hosts: gateway.hosts, settings: [gateway.settings] }, Math.floor(gateway.clock / 1000)))
+/** Hosts as the API lists them. */
+function listOf({ hosts, settings, clock }: Gateway): ListedHost[] {
+  const words = compileQuotas(settings.limits)
+  const rows = Array.from({ length: hosts.hosts + 1 }, (_, row) => row)
+  return rows
+    .filter((row) => (row === hosts.others ? !hosts.isIdle(row) : hosts.names[row] !== 0))
+    .map((row) => hostOf(hosts, row, words, Math.floor(clock / 1000)))
+    .sort((a, b) => b.connections.used - a.connections.used)
+}
 const used = (gateway: Gateway, host: string) => {
   const found = listOf(gateway).find((each) => each.host === host)
   return [found?.connections.used ?? 0, found?.ports.used ?? 0, found?.resting ?? 0]

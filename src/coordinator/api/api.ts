@@ -25,8 +25,8 @@ export interface ApiOptions {
   connections(): AsyncIterable<string>
   /** The text of the answer. */
   expectations(): string
-  /** The text of the answer. */
-  hosts(): string
+  /** The text of the answer, in pieces. */
+  hosts(): AsyncIterable<string>
   readonly helpers: {
     list(): readonly LoadedHelper[]
     /** Throws HelperError. */

@@ -1,7 +1,8 @@
 // Who uses how much of what: the inside hosts of the host table (conntrack/host-table.ts) as JSON, one a line, those
-// that have most connections first. A host that has nothing any more is listed until its row is given back. Owner:
-// nobody; reads what the shards count.
+// that have most connections first. A host that has nothing any more is listed until its row is given back. There may
+// be tens of thousands, so rows are read in slices, as in connection-list.ts. Owner: nobody; reads what shards count.
 
+import { setImmediate } from 'node:timers/promises'
 import { compileQuotas, type HostQuotas, inAll, NO_LIMIT, quotasOf } from '../../conntrack/host-quotas.ts'
 import { HOST, type HostRow, type HostTable, hostName } from '../../conntrack/host-table.ts'
 import { HOST_LIMIT, HOST_LIMITS, type HostLimitName, LIMIT_KEYS, type LimitKey } from '../../counters/host-limits.ts'
@@ -29,17 +30,44 @@ export interface HostSources {
   readonly settings: readonly { readonly limits: HostQuotas }[]
 }
 
-/** The text of a JSON array. `second` is that of the shards' clock. */
-export function hostList({ hosts: table, settings }: HostSources, second: number): string {
+/** Rows that are looked at, and hosts that are written, in a slice: a few milliseconds of work. */
+const SLICE_ROWS = 8192
+const SLICE_HOSTS = 512
+
+/** The text of a JSON array in pieces. `clock` returns the second of the shards' clock. */
+export async function* hostList(
+  { hosts: table, settings }: HostSources,
+  clock: () => number,
+): AsyncGenerator<string, void> {
   const words = compileQuotas(settings[0]!.limits)
-  const listed: ListedHost[] = []
-  for (let row = 0; row <= table.others; row++) {
-    const isNamed = row < table.others && table.names[row] !== 0
-    if (isNamed || (row === table.others && !isUnused(table, row))) listed.push(hostOf(table, row, words, second))
+  const rows = await rowsByConnections(table)
+  let separator = '[\n'
+  for (let from = 0; from < rows.length; from += SLICE_HOSTS) {
+    const second = clock()
+    // A row may have been given back since.
+    const listed = rows.slice(from, from + SLICE_HOSTS).filter((row) => isListed(table, row))
+    const lines = listed.map((row) => JSON.stringify(hostOf(table, row, words, second)))
+    if (lines.length > 0) {
+      yield separator + lines.join(',\n')
+      separator = ',\n'
+    }
+    await setImmediate()
   }
-  listed.sort((a, b) => b.connections.used - a.connections.used)
-  return listed.length === 0 ? '[]\n' : `[\n${listed.map((host) => JSON.stringify(host)).join(',\n')}\n]\n`
+  yield separator === ',\n' ? '\n]\n' : '[]\n'
 }
+
+/** The rows that are listed, those with most connections first. */
+async function rowsByConnections(table: HostTable): Promise<HostRow[]> {
+  const rows: { readonly row: HostRow; readonly connections: number }[] = []
+  for (let row = 0; row <= table.others; row++) {
+    if (isListed(table, row)) rows.push({ row, connections: table.sum(row, HOST.connections) })
+    if (row % SLICE_ROWS === SLICE_ROWS - 1) await setImmediate()
+  }
+  return rows.sort((a, b) => b.connections - a.connections).map(({ row }) => row)
+}
+
+const isListed = (table: HostTable, row: HostRow): boolean =>
+  row === table.others ? !isUnused(table, row) : table.names[row] !== 0
 
 const isUnused = (table: HostTable, row: HostRow): boolean => table.isIdle(row) && table.sum(row, HOST.refused) === 0
 
@@ -56,7 +84,8 @@ const USED: Readonly<Record<HostLimitName, (table: HostTable, row: HostRow, seco
   'fragment-records': (table, row) => table.sum(row, HOST.fragments),
 }
 
-function hostOf(table: HostTable, row: HostRow, words: Int32Array, second: number): ListedHost {
+/** What a row says; `words` are the compiled quotas. */
+export function hostOf(table: HostTable, row: HostRow, words: Int32Array, second: number): ListedHost {
   const quotas = row === table.others ? 0 : quotasOf(words, table.names[row]!)
   const usages = HOST_LIMITS.map((name): readonly [LimitKey, Usage] => {
     const most = inAll(words, quotas, HOST_LIMIT[name])

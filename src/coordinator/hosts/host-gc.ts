@@ -14,6 +14,8 @@ import { HOST_LIMITS, type HostLimitName } from '../../counters/host-limits.ts'
 const SAY_AGAIN_AFTER = 60
 /** Lines at one look: a flood from many hosts makes no flood of lines. */
 const MOST_LINES = 4
+/** Rows at one look, in some milliseconds. The largest table is gone round in eight looks. */
+const ROWS_A_LOOK = 8192
 
 /** What the log says of a host: what it was refused since it was named last. */
 export interface LimitedHost {
@@ -36,6 +38,8 @@ export interface HostGcOptions {
 export class HostGc {
   readonly #options: HostGcOptions
   #look = 0
+  /** The row that is looked at next. */
+  #next: HostRow = 0
   /** By row: the look that has marked it, and the turns that each shard had ended by then. */
   readonly #marked = new Map<HostRow, { readonly look: number; readonly turns: readonly number[] }>()
   /** By row: refusals that were spoken of, and when they were. */
@@ -52,10 +56,13 @@ export class HostGc {
     this.#look = (this.#look % NO_LIMIT) + 1
     const turns = this.#turns()
     let lines = 0
-    for (let row = 0; row <= table.others; row++) {
-      if (row < table.others && table.names[row] === 0) continue
+    if (this.#speak(table.others, now())) lines++
+    for (let looks = Math.min(ROWS_A_LOOK, table.hosts); looks > 0; looks--) {
+      const row = this.#next
+      this.#next = (row + 1) % table.hosts
+      if (table.names[row] === 0) continue
       if (lines < MOST_LINES && this.#speak(row, now())) lines++
-      if (row < table.others) this.#endIfIdle(row, turns)
+      this.#endIfIdle(row, turns)
     }
   }
 

@@ -53,7 +53,9 @@ async function start(connections: () => AsyncIterable<string> = nothing): Promis
     socket,
     connections,
     expectations: () => '[]\n',
-    hosts: () => '[]\n',
+    async *hosts() {
+      yield '[]\n'
+    },
     helpers: {
       list: () => [FTP],
       load: (request) => {
