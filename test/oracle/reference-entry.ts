@@ -52,3 +52,10 @@ export const beginEntry = (opener: Side): Entry => ({
 
 /** Who sends, who receives. */
 export const endsOf = ({ ends }: Entry, reply: boolean): readonly [Edges, Edges] => (reply ? [ends[1], ends[0]] : ends)
+
+/** A copy that later segments don't change. What a SYN has offered is replaced, never written to. */
+export const copyOf = (entry: Entry): Entry => ({
+  ...entry,
+  ends: [{ ...entry.ends[0] }, { ...entry.ends[1] }],
+  last: { ...entry.last },
+})

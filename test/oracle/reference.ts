@@ -12,7 +12,7 @@ import {
   type TcpState,
 } from '../../src/conntrack/tcp-state.ts'
 import { type Policy, THE_KERNELS } from './policy.ts'
-import { beginEntry, type Entry } from './reference-entry.ts'
+import { beginEntry, copyOf, type Entry } from './reference-entry.ts'
 import { answersOutOfSync, judgeReset, mayClose } from './reference-resets.ts'
 import {
   answersAnotherSyn,
@@ -135,7 +135,7 @@ export class ReferenceTracker {
   /** Whatever it would change beyond the windows of a flow it may not. */
   #judgeCorrupted(segment: Segment, kind: Kind | undefined): Judged {
     const corrupted = { outcome: 'invalid', reason: 'checksum' } as const
-    const before = this.entry && structuredClone(this.entry)
+    const before = this.entry && copyOf(this.entry)
     if (!before || kind === undefined || this.#sequence.helped || !this.#policies.has('corrupted')) return corrupted
     const judged = this.judge({ ...segment, badChecksum: false })
     const after = this.entry
@@ -194,7 +194,6 @@ export class ReferenceTracker {
 
   /** undefined: the SYN opens anew, and the entry is gone. */
   #track(entry: Entry, numbers: Numbers, kind: Kind, reply: boolean): Omit<Judged, 'cell'> | undefined {
-    const { last } = entry
     const before = entry.state
     let next = nextState(entry, kind, reply)
     const answersNoted = kind === 'synack' && answersNotedSyn(entry, numbers, reply, this.#policies)
@@ -223,7 +222,7 @@ export class ReferenceTracker {
     if (next === 'SYN_SENT2') entry.simultaneous = true
     if (next === 'SYN_RECV' && reply && kind === 'ack' && entry.simultaneous) next = 'ESTABLISHED'
 
-    const stored = structuredClone({ ends: entry.ends, last })
+    const { ends, last: noted } = copyOf(entry)
     let failed: readonly WindowTest[] = []
     let exceeds: boolean | undefined = false
     let skipsWindows = false
@@ -242,7 +241,7 @@ export class ReferenceTracker {
     if (!skipsWindows) {
       const windows = this.#inWindow(entry, numbers, kind, reply)
       const isUnbelieved = 'outcome' in windows && windows.reason !== 'overshoot' && this.#policies.has('notes')
-      if (!isExact || isUnbelieved) Object.assign(entry, stored)
+      if (!isExact || isUnbelieved) Object.assign(entry, { ends, last: noted })
       if (!isExact && !('outcome' in windows && windows.outcome === 'invalid'))
         return { outcome: 'ignored', reason: kind === 'rst' ? 'reset' : 'table' }
       if ('outcome' in windows) return windows
