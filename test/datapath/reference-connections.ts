@@ -79,7 +79,7 @@ const holds = (connection: Connection): boolean => hasSent(connection) || connec
 
 export class ReferenceConnections {
   readonly expectations: Expectation[] = []
-  readonly #awaited: (Endpoint & Pick<Connection, 'protocol' | 'remote' | 'remotePort'>)[] = []
+  readonly #unseen: (Endpoint & Pick<Connection, 'protocol' | 'remote' | 'remotePort'>)[] = []
   #all: Connection[] = []
   readonly #filtering: Dependence
 
@@ -178,9 +178,9 @@ export class ReferenceConnections {
     return isOurs ? undefined : `external port ${externalPort}, which NAT does not have`
   }
 
-  /** A packet from inside waits for its next hop to answer ARP: its connection is there, by a port not yet seen. */
-  awaitNeighbour({ protocol, src, sport, dst, dport }: Packet): void {
-    this.#awaited.push({ protocol, inside: src, insidePort: sport, remote: dst, remotePort: dport })
+  /** A packet from inside whose connection is there, by a port not yet seen: it waits for its next hop, say. */
+  noteUnseen({ protocol, src, sport, dst, dport }: Packet): void {
+    this.#unseen.push({ protocol, inside: src, insidePort: sport, remote: dst, remotePort: dport })
   }
 
   /** The connection that a first packet from outside, which has got to this endpoint, opens; or why it may not. */
@@ -189,10 +189,10 @@ export class ReferenceConnections {
     if (dst !== EXTERNAL) return 'to nobody'
     if (!fromUs && !isSender(src, OUTSIDE)) return 'a martian source outside'
     const common = { remote: src, remotePort: sport, externalPort: dport, origin: OUTSIDE, seen: now } as const
-    const awaiting = this.#awaited.filter(
+    const unseen = this.#unseen.filter(
       (each) => each.protocol === protocol && each.inside === to.inside && each.insidePort === to.insidePort,
     )
-    if (awaiting.some((each) => each.remote === src && each.remotePort === sport))
+    if (unseen.some((each) => each.remote === src && each.remotePort === sport))
       return this.#add(protocol, { ...common, ...to, origin: INSIDE, isForwarded: false, wasExpected: false })
     const fault = openingFault(packet)
     if (fault) return fault
@@ -214,7 +214,7 @@ export class ReferenceConnections {
     if (isExpected) return this.#add(protocol, { ...common, ...to, isForwarded: false, wasExpected: true })
     const isPermittedBy = (remote: number): boolean =>
       this.#filtering === 'endpoint-independent' || (this.#filtering === 'address-dependent' && remote === src)
-    if (awaiting.some(({ remote }) => isPermittedBy(remote)))
+    if (unseen.some(({ remote }) => isPermittedBy(remote)))
       return this.#add(protocol, { ...common, ...to, isForwarded: false, wasExpected: false })
     const isOfMapping = (each: Connection): boolean =>
       each.protocol === protocol && isMapped(each) && each.externalPort === dport
@@ -240,6 +240,16 @@ export class ReferenceConnections {
         ? new ReferenceTcp(made.origin === INSIDE ? 'inside' : 'outside', reopens)
         : undefined
     const connection: Connection = { ...made, protocol, isHelped, hasReply: false, tcp }
+    // What was between the same ends before is over, or this would not have been opened.
+    const { inside, insidePort, remote, remotePort } = made
+    this.#all = this.#all.filter(
+      (each) =>
+        each.protocol !== protocol ||
+        each.inside !== inside ||
+        each.insidePort !== insidePort ||
+        each.remote !== remote ||
+        each.remotePort !== remotePort,
+    )
     this.#all.push(connection)
     return connection
   }

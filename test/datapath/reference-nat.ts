@@ -76,7 +76,9 @@ export class ReferenceNat {
     this.#arrivals.push({ frame, side })
     const packet = readPacket(frame)
     if (packet instanceof Packet) this.#note(packet, side)
-    if (packet instanceof Packet && side === INSIDE && packet.dst === SILENT) this.#connections.awaitNeighbour(packet)
+    // What waits for its neighbour, or comes to nobody by an address of ours, has left its connection nevertheless.
+    const mayBeUnseen = packet instanceof Packet && (packet.dst === SILENT || packet.dst === EXTERNAL)
+    if (mayBeUnseen && side === INSIDE) this.#connections.noteUnseen(packet)
     return this.#judge(now, packet, side, toLan, toWan)
   }
 
