@@ -37,7 +37,10 @@ export interface Flood {
 export const FORWARDED_TCP = 8080
 export const FORWARDED_UDP = 5353
 /** Where everybody answers whoever asks. */
-const FTP = 21
+export const FTP = 21
+/** Nobody listens there, and NAT has it not. */
+const CLOSED = 9
+
 /** Inside and outside prefixes of which no host exists: forged senders, and neighbours that nobody is. */
 export const FORGED_INSIDE = { address: '10.128.0.0', length: 9 } as const
 export const SILENT_NEIGHBOURS = { address: '198.18.0.0', length: 15 } as const
@@ -203,6 +206,24 @@ const FLOOD_LIST = [
 
 export type FloodName = (typeof FLOOD_LIST)[number]['name']
 export const FLOODS: readonly Flood[] = FLOOD_LIST
+
+export const FLOOD_NAMES: readonly FloodName[] = FLOOD_LIST.map(({ name }) => name)
+export const floodNamed = (name: string): Flood | undefined => FLOODS.find((flood) => flood.name === name)
+
+/** The same packet, for a closed port of the gateway's own: it comes as far as the gateway, and no further. */
+export function atTheGateway({ side, spec, piece }: Packet, { gatewayInside, gatewayOutside }: Places): Packet {
+  const ip = { ...spec.ip, dst: side === 'inside' ? gatewayInside : gatewayOutside, ttl: 64 }
+  return {
+    side,
+    spec: {
+      ...spec,
+      ip,
+      ...(spec.tcp && { tcp: { ...spec.tcp, dport: CLOSED } }),
+      ...(spec.udp && { udp: { ...spec.udp, dport: CLOSED } }),
+    },
+    ...(piece !== undefined && { piece }),
+  }
+}
 
 /** The packet as a frame. */
 export function frameOf({ spec, piece }: Packet, eth: EthernetSpec): Uint8Array {
