@@ -70,15 +70,12 @@ const SWEEPS_A_SECOND = 16
 const SWEPT_ROWS = 8192
 const LEAST_BETWEEN_SWEEPS: Milliseconds = 2
 /**
- * Connections that a step ends, and ports whose quarantine it ends, for each millisecond since the step before, and at
- * most: either takes a microsecond or two. That is a hundred thousand a second, and no turn of more than some
- * milliseconds, however seldom turns come.
+ * Connections and quarantines that a step ends, at most: each takes a microsecond or two, or five before V8 has
+ * compiled what ends them. In steps that follow closely that is a hundred thousand a second.
  */
-const ENDS_A_MILLISECOND = 128
-const MOST_ENDS = 1024
+const MOST_ENDS = 256
 
 let driver: Driver
-let lastSweep = 0
 let nextSweep = 0
 let nextSecond = 0
 /** The memory is a dead shard's, and its rows have not been looked at yet. */
@@ -136,7 +133,6 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   attachHelperErrors(wakers.report)
   limitHeap(wakers.heapUsed, heapOfHelped)
   attachPipeline(driver)
-  lastSweep = 0
   nextSweep = 0
   nextSecond = 0
   mustRecover = settings.restarted
@@ -192,10 +188,8 @@ export const followHelpers = (): Promise<void> | undefined => followHelperList()
 /** Expiry, the end of quarantines, and counts that are kept elsewhere. */
 function housekeeping(): void {
   const rows = Math.min(SWEPT_ROWS, Math.ceil(connections.highest / SWEEPS_A_SECOND))
-  const ends = Math.min(MOST_ENDS, Math.ceil((nowMs - lastSweep) * ENDS_A_MILLISECOND))
-  lastSweep = nowMs
-  const isSwept = sweep(rows, ends)
-  const isDone = endQuarantine(ends) && isSwept
+  const left = sweep(rows, MOST_ENDS)
+  const isDone = endQuarantine(left) && left > 0
   const steps = isDone ? Math.max(SWEEPS_A_SECOND, connections.highest / SWEPT_ROWS) : Number.POSITIVE_INFINITY
   nextSweep = nowMs + Math.max(LEAST_BETWEEN_SWEEPS, 1000 / steps)
   if (nowMs < nextSecond) return

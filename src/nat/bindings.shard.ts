@@ -339,20 +339,21 @@ function recycle(row: Row): boolean {
 }
 
 /**
- * Looks at the next `rows` rows of the table and ends what has expired, `ends` of them at most. False if that were too
- * few: the next sweep goes on there.
+ * Looks at the next `rows` rows of the table and ends what has expired, `ends` of them at most; how many more it might
+ * have ended. If none, the next sweep goes on there.
  */
-export function sweep(rows: number, ends = Number.POSITIVE_INFINITY): boolean {
-  for (let i = 0, left = ends; i < rows; i++) {
+export function sweep(rows: number, ends = Number.POSITIVE_INFINITY): number {
+  let left = ends
+  for (let i = 0; i < rows && left > 0; i++) {
     if (sweepAt > connections.highest) sweepAt = 1
     if (connections.isLive(sweepAt) && isOver(sweepAt)) {
-      if (left-- === 0) return false
+      left--
       endConnection(sweepAt)
       fault('connection expired')
     }
     sweepAt++
   }
-  return true
+  return left
 }
 
 function isOver(row: Row): boolean {

@@ -18,6 +18,8 @@ interface Watched {
 export class WatchedDriver extends LoopbackDriver {
   /** Writes outside frames, in words; empty as it should be. */
   readonly violations: string[] = []
+  /** How long the shard wanted to sleep, when it did last; it never does. */
+  wanted = 0
   readonly #memory: Uint8Array
   readonly #watched: Watched[][]
 
@@ -25,6 +27,11 @@ export class WatchedDriver extends LoopbackDriver {
     super(options)
     this.#memory = new Uint8Array(this.packetMemory)
     this.#watched = Array.from({ length: this.ports }, () => [])
+  }
+
+  override wait(timeoutMs: number): void {
+    this.wanted = timeoutMs
+    super.wait(0)
   }
 
   override receive(port: number, at: Int32Array, length: Int32Array): number {

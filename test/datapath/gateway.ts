@@ -40,8 +40,9 @@ import { faultsOf } from './verify.ts'
 const VIRTIO = 10
 /** Far fewer than a gateway has on a shared address: each one started here looks at every port. */
 const PORTS = [19968, 20991] as const
-/** A round of the expiry sweep takes about a second, in sixteenths of it. */
+/** The longest that a shard without packets sleeps. */
 const TURN_MS = 63
+/** A round of the expiry sweep takes about a second. */
 const SWEEP_MS = 1200
 const LOOK_MS = 1000
 const DRIVER = { ports: 2, slots: 64, scratchBytes: 8 << 20, sharedBytes: handoverFrameBytes(1), shards: 2 }
@@ -313,11 +314,17 @@ export class Gateway {
     const until = this.#now + seconds * 1000
     const slowly = until - SWEEP_MS
     while (this.#now < until) {
-      const step = this.#now < slowly ? Math.min((seconds * 1000) / 16, slowly - this.#now) : TURN_MS
-      this.#now = Math.min(until, this.#now + Math.max(TURN_MS, step))
+      const step = this.#now < slowly ? Math.min((seconds * 1000) / 16, slowly - this.#now) : this.sleep()
+      this.#now = Math.min(until, this.#now + step)
       this.turn()
       if (this.#now - this.#lookedAt >= LOOK_MS) this.#look()
     }
+  }
+
+  /** How long the shard would sleep now. */
+  sleep(): number {
+    this.#shard.sleep(TURN_MS)
+    return Math.max(1, this.driver.wanted)
   }
 
   #look(): void {
