@@ -2,7 +2,7 @@
 // forwarding, how much processor time that costs, how much memory it has then, how much the plan says it may come to
 // have, and how long a shard's turns are. The result is kept, and the table in docs/limits.md is written from it.
 //
-//   --runs N            starts of each maximum, 3 by default; the median counts
+//   --runs N            starts of each maximum, and measurements of its turns, 3 by default; the median counts
 //   --only TEXT         only maxima whose name contains it; then nothing is kept
 //   --out FILE          bench/results/limits.json by default
 
@@ -92,10 +92,15 @@ function usedBy(pid: number): Pick<Start, 'processor' | 'resident'> {
   return { processor: (Number(ticks[11]) + Number(ticks[12])) * 10, resident: Number(kibibytes) * 1024 }
 }
 
-/** In a process of its own. */
-function turnsOf(maximum: Maximum): Turns {
+/** Each in a process of its own; the one whose longest turn is the median of all. */
+function turnsOf(maximum: Maximum, runs: number): Turns {
   const env = { ...process.env, ...variablesOf(maximum) }
-  return JSON.parse(execFileSync(process.execPath, [TURNS], { env, encoding: 'utf8' }))
+  const all = Array.from(
+    { length: runs },
+    (): Turns => JSON.parse(execFileSync(process.execPath, [TURNS], { env, encoding: 'utf8' })),
+  )
+  all.sort((a, b) => a.longest - b.longest)
+  return all[Math.floor(runs / 2)]!
 }
 
 async function measured(topology: Topology, processes: Processes, maximum: Maximum, runs: number): Promise<Limit> {
@@ -109,7 +114,7 @@ async function measured(topology: Topology, processes: Processes, maximum: Maxim
     processorSeconds: rounded(median('processor') / 1000, 2),
     residentMebibytes: Math.round(median('resident') / MEBIBYTE),
     plannedMebibytes: Math.round(total / MEBIBYTE),
-    ...(maximum.turns && { turns: turnsOf(maximum) }),
+    ...(maximum.turns && { turns: turnsOf(maximum, runs) }),
   }
 }
 

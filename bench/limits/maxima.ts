@@ -19,6 +19,7 @@ const POOL = '198.18.4.0-198.18.7.255'
 
 export const MAXIMA: readonly Maximum[] = [
   { what: 'nothing set, one worker', variables: {}, turns: true },
+  { what: 'nothing else set, `workers: 16`', variables: { NATLOOM_WORKERS: '16' }, turns: true },
   { what: '`nat.pool` of 1024 addresses', variables: { NATLOOM_NAT_POOL: POOL }, turns: true },
   {
     what: '`nat.pool` of 1024 addresses, `nat.blockSize: 16`',

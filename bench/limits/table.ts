@@ -61,7 +61,7 @@ export function withTable(document: string, { date, machine, commit, runs, load,
     `| ${COLUMNS.map((_, i) => (i === 0 ? '---' : '---:')).join(' | ')} |`,
     ...rows,
     '',
-    `${describeMachine(machine)}; commit ${commit}, ${date.slice(0, 10)}, median of ${runs} starts, load ${load}.`,
+    `${describeMachine(machine)}; commit ${commit}, ${date.slice(0, 10)}, median of ${runs} runs, load ${load}.`,
     '',
   ].join('\n')
   return `${document.slice(0, begin + BEGIN.length)}\n${table}\n${document.slice(end)}`
