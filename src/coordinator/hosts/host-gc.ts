@@ -55,15 +55,13 @@ export class HostGc {
     // A mark is a positive number of 31 bits.
     this.#look = (this.#look % NO_LIMIT) + 1
     const turns = this.#turns()
-    let lines = 0
-    if (this.#speak(table.others, now())) lines++
+    const rows: HostRow[] = []
     for (let looks = Math.min(ROWS_A_LOOK, table.hosts); looks > 0; looks--) {
-      const row = this.#next
-      this.#next = (row + 1) % table.hosts
-      if (table.names[row] === 0) continue
-      if (lines < MOST_LINES && this.#speak(row, now())) lines++
-      this.#endIfIdle(row, turns)
+      if (table.names[this.#next] !== 0) rows.push(this.#next)
+      this.#next = (this.#next + 1) % table.hosts
     }
+    this.#speak([table.others, ...rows], now())
+    for (const row of rows) this.#endIfIdle(row, turns)
   }
 
   #endIfIdle(row: HostRow, turns: readonly number[]): void {
@@ -80,20 +78,27 @@ export class HostGc {
     }
   }
 
-  /** Says that the host was refused something, if it was since it was named last; false if there is nothing to say. */
-  #speak(row: HostRow, now: number): boolean {
+  /**
+   * Says which hosts were refused something since they were named last. If they are more than lines, those come first
+   * that were never named, or longest ago: so many hosts can't keep one from being named.
+   */
+  #speak(rows: readonly HostRow[], now: number): void {
     const { table, limited } = this.#options
-    const refused = table.sum(row, HOST.refused)
-    const said = this.#said.get(row)
-    if (refused === (said?.refused ?? 0)) return false
-    if (said !== undefined && now - said.at < SAY_AGAIN_AFTER) return false
-    this.#said.set(row, { refused, at: now })
-    limited({
-      host: hostName(table, row),
-      limit: HOST_LIMITS[this.#lastLimit(row)]!,
-      refused: refused - (said?.refused ?? 0),
+    const saidAt = (row: HostRow): number => this.#said.get(row)?.at ?? Number.NEGATIVE_INFINITY
+    const saidOf = (row: HostRow): number => this.#said.get(row)?.refused ?? 0
+    const due = rows.filter((row) => {
+      return now - saidAt(row) >= SAY_AGAIN_AFTER && table.sum(row, HOST.refused) !== saidOf(row)
     })
-    return true
+    if (due.length > MOST_LINES) due.sort((a, b) => (saidAt(a) < saidAt(b) ? -1 : saidAt(a) > saidAt(b) ? 1 : 0))
+    for (const row of due.slice(0, MOST_LINES)) {
+      const refused = table.sum(row, HOST.refused)
+      limited({
+        host: hostName(table, row),
+        limit: HOST_LIMITS[this.#lastLimit(row)]!,
+        refused: refused - saidOf(row),
+      })
+      this.#said.set(row, { refused, at: now })
+    }
   }
 
   #lastLimit(row: HostRow): number {

@@ -1,10 +1,12 @@
 // The garbage collection of the host table looks at a bounded number of rows at a time: the main thread also answers
-// shards that ask for port blocks. What becomes of single rows: test/datapath/hosts.test.ts.
+// shards that ask for port blocks. Where more hosts have met a limit than there are lines in the log, each has its
+// turn. What becomes of single rows: test/datapath/hosts.test.ts.
 
 import { describe, expect, it, vi } from 'vitest'
-import { HOST, HostTable } from '../../../src/conntrack/host-table.ts'
+import { HOST, HostTable, refusalWord } from '../../../src/conntrack/host-table.ts'
 import { HostGc } from '../../../src/coordinator/hosts/host-gc.ts'
 import { allocate } from '../../../src/memory/region.ts'
+import { formatAddress } from '../../../src/wire/address.ts'
 
 const HOSTS = 65_536
 const ROWS_A_LOOK = 8192
@@ -37,4 +39,33 @@ describe('in the largest table', () => {
     for (let look = 1; look < 8; look++) gc.look()
     expect(heard).toEqual(['others', '10.0.0.5'])
   })
+})
+
+/** More than lines. */
+const MANY = 320
+const LINES_A_LOOK = 4
+
+it('names every one of 320 hosts that are refused something all the time, four a look', () => {
+  const table = allocate((region) => new HostTable(region, { hosts: MANY, shards: 1 })).view
+  for (let row = 0; row < MANY; row++) table.names[row] = row + 1
+  const named: string[] = []
+  let second = 100
+  const gc = new HostGc({
+    table,
+    now: () => second,
+    turns: () => second,
+    limited: ({ host }) => named.push(host),
+  })
+  for (let look = 1; look <= MANY / LINES_A_LOOK; look++, second++) {
+    for (let row = 0; row < MANY; row++) {
+      const line = table.line(row, 0)
+      // Its connections keep its row.
+      table.counts[line + HOST.connections] = 1
+      table.counts[line + HOST.refused]! += 1
+      table.counts[line + HOST.lastRefusal] = refusalWord(0, second)
+    }
+    gc.look()
+    expect(named).toHaveLength(look * LINES_A_LOOK)
+  }
+  expect(new Set(named)).toEqual(new Set(Array.from({ length: MANY }, (_, row) => formatAddress(row + 1))))
 })
