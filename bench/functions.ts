@@ -1,7 +1,8 @@
 // `npm run bench`: what the hot path's functions cost, and the pipeline as a whole, in nanoseconds. Hash, lookup,
 // filter and expectations are measured by mitata, a burst at a time, in this process; the pipeline in a process for
 // each table size (pipeline.ts), because a shard's tables are module-level state. Prints a table and keeps
-// bench/results/functions.json. `npm run bench -- filter` measures the filter's rules alone.
+// bench/results/functions.json. `npm run bench -- filter` measures the filter's rules alone, `-- drops` what a drop
+// adds.
 
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -9,10 +10,13 @@ import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import { measure } from 'mitata'
 import { OUTSIDE } from '../src/conntrack/terms.ts'
+import { DROP } from '../src/counters/drop-reasons.ts'
+import { DropTable } from '../src/counters/drop-table.ts'
+import { attachDrops, countDropped, noteSource } from '../src/counters/drops.shard.ts'
 import { INLINING } from '../src/datapath/attach.ts'
 import { BURST } from '../src/io/driver.ts'
 import { HashIndex } from '../src/memory/hash-index.ts'
-import { bytesOf, Region, sharedMemory } from '../src/memory/region.ts'
+import { allocate, bytesOf, Region, sharedMemory } from '../src/memory/region.ts'
 import { attachHashKey, hash4 } from '../src/memory/siphash.ts'
 import { compileRules, verdictBy } from '../src/nat/filter-rules.ts'
 import { parseAddress, parsePrefix } from '../src/wire/address.ts'
@@ -94,6 +98,23 @@ async function benchFilter(rules: number): Promise<void> {
   })
 }
 
+/** What a dropped packet pays to be told apart: its interface, its reason and its source. */
+async function benchDrops(): Promise<void> {
+  const options = { ports: 2, workers: 2 }
+  attachDrops(allocate((region) => new DropTable(region, options)).view, 0)
+  const sources = {
+    'of one source': () => 1,
+    'of 16 sources': (i: number) => 1 + (i & 15),
+    'of a flood from ever new sources': (i: number) => Math.imul(i, 0x9e3779b1) | 1,
+  }
+  let sent = 0
+  for (const [name, of] of Object.entries(sources))
+    await bench(`a drop is noted, ${name}`, BURST, () => {
+      for (let i = 0; i < BURST; i++, sent = (sent + 1) | 0)
+        noteSource(countDropped(1, DROP.filtered), of(sent), 0x0a000005, 0x3500_0035, PROTO_UDP)
+    })
+}
+
 /** The median of several processes, because a table's pages lie elsewhere in every process. */
 function benchPipeline(flows: number): PipelineResult {
   const script = fileURLToPath(new URL('./pipeline.js', import.meta.url))
@@ -106,12 +127,14 @@ function benchPipeline(flows: number): PipelineResult {
 }
 
 console.log(`${describeMachine(machine())}\n`)
-const onlyFilter = process.argv[2] === 'filter'
-if (!onlyFilter) await benchHash()
-if (!onlyFilter) for (const flows of FLOWS) await benchLookup(flows)
-if (!onlyFilter) await benchExpectations()
-for (const rules of FILTERS) await benchFilter(rules)
-for (const flows of onlyFilter ? [] : FLOWS) {
+const only = process.argv[2]
+const isWanted = (part: string): boolean => only === undefined || only === part
+if (isWanted('hash')) await benchHash()
+for (const flows of isWanted('lookup') ? FLOWS : []) await benchLookup(flows)
+if (isWanted('expectations')) await benchExpectations()
+for (const rules of isWanted('filter') ? FILTERS : []) await benchFilter(rules)
+if (isWanted('drops')) await benchDrops()
+for (const flows of isWanted('pipeline') ? FLOWS : []) {
   const { nanosecondsPerPacket, dropped } = benchPipeline(flows)
   if (dropped > 0) throw new Error(`the pipeline dropped ${dropped} of the bench's packets`)
   results[`pipeline, established, ${flows.toLocaleString('en')} flows`] = nanosecondsPerPacket
@@ -128,6 +151,6 @@ for (const [name, value] of Object.entries(results))
 const directory = fileURLToPath(new URL('../../bench/results/', import.meta.url))
 mkdirSync(directory, { recursive: true })
 writeFileSync(
-  `${directory}${onlyFilter ? 'functions-filter' : 'functions'}.json`,
+  `${directory}${only === undefined ? 'functions' : `functions-${only}`}.json`,
   `${JSON.stringify({ machine: machine(), unit: 'ns a packet', results }, null, 2)}\n`,
 )

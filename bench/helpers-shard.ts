@@ -10,10 +10,11 @@ import { ExpectationTable } from '../src/conntrack/expectation-table.ts'
 import { UNLIMITED } from '../src/conntrack/host-quotas.ts'
 import { HostTable } from '../src/conntrack/host-table.ts'
 import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
+import { DropTable } from '../src/counters/drop-table.ts'
 import { attachShard } from '../src/datapath/attach.ts'
 import { HandoverRings, handoverFrameBytes } from '../src/datapath/handover/handover-rings.ts'
 import type { Dataplane, ShardSettings } from '../src/datapath/shard-contract.ts'
-import { tableBytes } from '../src/datapath/shard-tables.ts'
+import { dropTable, tableBytes } from '../src/datapath/shard-tables.ts'
 import { BUILTIN } from '../src/helpers/builtin.ts'
 import type { Helper } from '../src/helpers/helper.ts'
 import { HelperList } from '../src/helpers/helper-list.ts'
@@ -98,6 +99,7 @@ class BenchGateway implements PacketGateway {
       handover: allocate((region) => new HandoverRings(region, 1)).buffer,
       expectations: allocate((region) => new ExpectationTable(region, { capacity: 64, shards: 1 })).buffer,
       hosts: allocate((region) => new HostTable(region, settings)).buffer,
+      drops: allocate((region) => new DropTable(region, dropTable(settings))).buffer,
       helperList: helperList.buffer,
     }
     const doorbells = { watcher() {}, shard() {}, coordinator() {} }

@@ -6,9 +6,10 @@ import { UNLIMITED } from '../src/conntrack/host-quotas.ts'
 import { HostTable, hostsFor } from '../src/conntrack/host-table.ts'
 import { keyWord, portsWord } from '../src/conntrack/terms.ts'
 import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
+import { DropTable } from '../src/counters/drop-table.ts'
 import { HandoverRings } from '../src/datapath/handover/handover-rings.ts'
 import type { ShardMemory, ShardSettings } from '../src/datapath/shard-contract.ts'
-import { tableBytes } from '../src/datapath/shard-tables.ts'
+import { dropTable, tableBytes } from '../src/datapath/shard-tables.ts'
 import { HelperList } from '../src/helpers/helper-list.ts'
 import { adviseHugePages } from '../src/io/syscalls.ts'
 import { allocate, Region, sharedMemory } from '../src/memory/region.ts'
@@ -104,6 +105,7 @@ export function makeMemory(flows: number, shards: number): BenchMemory {
     handover: handover.buffer,
     expectations: expectations.buffer,
     hosts: hosts.buffer,
+    drops: allocate((region) => new DropTable(region, dropTable(settings))).buffer,
     helperList: helperList.buffer,
   }
 }

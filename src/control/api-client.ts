@@ -6,6 +6,7 @@ import { type IncomingMessage, request } from 'node:http'
 import { createInterface } from 'node:readline'
 import { json } from 'node:stream/consumers'
 import type { Connection as ListedConnection } from '../coordinator/api/connection-list.ts'
+import type { ListedDrops } from '../coordinator/api/drop-list.ts'
 import type { Expectation as ListedExpectation } from '../coordinator/api/expectation-list.ts'
 import type { ListedHost } from '../coordinator/api/host-list.ts'
 import { apiSocketOf, DEFAULT_NAME } from '../coordinator/config.ts'
@@ -22,6 +23,9 @@ export type Expectation = ListedExpectation
 
 /** An inside host as `GET /hosts` lists it. */
 export type Host = ListedHost
+
+/** What was dropped for one reason of what came by one interface, as `GET /drops` lists it. */
+export type Drops = ListedDrops
 
 /** A helper as `GET /helpers` lists it. */
 export type Helper = LoadedHelper
@@ -95,6 +99,9 @@ export const expectations = (socket: string): AsyncGenerator<Expectation> => ele
 
 /** Every inside host that has something. Throws ApiClientError. */
 export const hosts = (socket: string): AsyncGenerator<Host> => elements(socket, '/hosts')
+
+/** What was dropped, by interface and reason. Throws ApiClientError. */
+export const drops = (socket: string): AsyncGenerator<Drops> => elements(socket, '/drops')
 
 /** The elements of a JSON array that has one element a line. */
 async function* elements<T>(socket: string, path: string): AsyncGenerator<T> {

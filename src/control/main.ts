@@ -9,6 +9,7 @@ import { apiSocket } from './api-client.ts'
 import { effectiveConfig, hostReport } from './check-command.ts'
 import { loadConfig, tryHelpers } from './config.ts'
 import { listConnections, OUTPUTS, type Output } from './conntrack-command.ts'
+import { listDrops } from './drops-command.ts'
 import { explain } from './errors.ts'
 import { EXIT } from './exit-codes.ts'
 import { listExpectations } from './expect-command.ts'
@@ -171,6 +172,15 @@ async function main(argv: readonly string[]): Promise<number> {
     .option(...CONFIG)
     .action(async (options: ListOptions) => {
       exitCode = await ask(options, (socket, to) => listHosts(socket, options.output, to))
+    })
+  program
+    .command('drops')
+    .description('what a running gateway has dropped: by interface and reason, and whose it was lately')
+    .addOption(outputOption())
+    .option(...SOCKET)
+    .option(...CONFIG)
+    .action(async (options: ListOptions) => {
+      exitCode = await ask(options, (socket, to) => listDrops(socket, options.output, to))
     })
   const helper = program.command('helper').description('the helpers of a running gateway')
   helper

@@ -28,3 +28,10 @@ export const FLOW_PROTOCOLS: Readonly<Record<string, number>> = {
   icmp: PROTO_ICMP,
   ...PROTOCOL_NUMBERS,
 }
+
+const NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(FLOW_PROTOCOLS).map(([name, number]) => [number, name]),
+)
+
+/** A protocol's name, or its number if it has none here. */
+export const protocolName = (number: number): string => NAMES.get(number) ?? String(number)

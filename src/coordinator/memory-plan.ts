@@ -12,6 +12,7 @@
 
 import { ExpectationTable } from '../conntrack/expectation-table.ts'
 import { HostTable, hostsFor } from '../conntrack/host-table.ts'
+import { DropTable } from '../counters/drop-table.ts'
 import { HandoverRings, handoverFrameBytes } from '../datapath/handover/handover-rings.ts'
 import { privateBytes, type TableSizes, tableBytes } from '../datapath/shard-tables.ts'
 import { HelperList } from '../helpers/helper-list.ts'
@@ -77,6 +78,7 @@ export function sharedTables({ inside, outside, workers, nat, capacity }: Tables
     fib: { ports: inside.length + outside.length, shards: workers },
     expectations: { capacity: capacity.expectations, shards: workers },
     hosts: { hosts: hostsFor(capacity.connections), shards: workers },
+    drops: { ports: inside.length + outside.length, workers: workers + 1 },
     /** The shards and, behind them, the dispatcher. */
     workers: workers + 1,
   }
@@ -84,12 +86,13 @@ export function sharedTables({ inside, outside, workers, nat, capacity }: Tables
 
 /** What cuts each of them out of a region. */
 export function sharedCuts(config: TablesConfig) {
-  const { externals, fib, expectations, hosts, workers } = sharedTables(config)
+  const { externals, fib, expectations, hosts, drops, workers } = sharedTables(config)
   return {
     externals: (region: Region) => new Externals(region, externals),
     fib: (region: Region) => new Fib(region, fib),
     expectations: (region: Region) => new ExpectationTable(region, expectations),
     hosts: (region: Region) => new HostTable(region, hosts),
+    drops: (region: Region) => new DropTable(region, drops),
     control: (region: Region) => new ControlWords(region, workers),
     handover: (region: Region) => new HandoverRings(region, config.workers),
     helperList: (region: Region) => new HelperList(region, config.workers),

@@ -7,6 +7,7 @@ import type { ExpectationTable } from '../conntrack/expectation-table.ts'
 import type { HostTable } from '../conntrack/host-table.ts'
 import { INSIDE, OUTSIDE, type Side } from '../conntrack/terms.ts'
 import { counterBlock } from '../counters/counters.ts'
+import type { DropTable } from '../counters/drop-table.ts'
 import { handoverFrameBytes } from '../datapath/handover/handover-rings.ts'
 import type { ShardMemory, ShardSettings } from '../datapath/shard-contract.ts'
 import { tableBytes } from '../datapath/shard-tables.ts'
@@ -40,6 +41,10 @@ export interface GatewayMemory {
   readonly externals: Externals
   readonly expectations: ExpectationTable
   readonly hosts: HostTable
+  readonly drops: DropTable
+  /** Names of interfaces, and their sides, by port number. */
+  readonly interfaces: readonly string[]
+  readonly sides: readonly Side[]
   readonly helperList: HelperList
   readonly fib: { readonly buffer: SharedArrayBuffer; readonly options: FibOptions; readonly view: Fib }
   /** Bytes of packet memory that all shards share: slots for frames that are handed over. */
@@ -95,6 +100,7 @@ function allocated(config: MemoryConfig, random: (words: Int32Array) => Int32Arr
   const handover = allocate(cuts.handover)
   const expectations = allocate(cuts.expectations)
   const hosts = allocate(cuts.hosts)
+  const drops = allocate(cuts.drops)
   const helperList = allocate(cuts.helperList)
   const peers = settings.map(tablesOf)
   const memoryOf = (tables: SharedArrayBuffer): ShardMemory => ({
@@ -105,6 +111,7 @@ function allocated(config: MemoryConfig, random: (words: Int32Array) => Int32Arr
     handover: handover.buffer,
     expectations: expectations.buffer,
     hosts: hosts.buffer,
+    drops: drops.buffer,
     helperList: helperList.buffer,
   })
   const shards = peers.map(memoryOf)
@@ -115,6 +122,9 @@ function allocated(config: MemoryConfig, random: (words: Int32Array) => Int32Arr
     externals: externals.view,
     expectations: expectations.view,
     hosts: hosts.view,
+    drops: drops.view,
+    interfaces: [...config.inside, ...config.outside],
+    sides: settings[0]!.sides,
     helperList: helperList.view,
     fib: { buffer: fib.buffer, options: settings[0]!.fib, view: fib.view },
     sharedPacketMemory: handoverFrameBytes(config.workers),

@@ -5,6 +5,7 @@ import { type CountedWorker, createRegistry } from '../metrics/registry.ts'
 import { type Health, MetricsServer } from '../metrics/server.ts'
 import { ApiServer } from './api/api.ts'
 import { connectionList } from './api/connection-list.ts'
+import { dropList } from './api/drop-list.ts'
 import { expectationList } from './api/expectation-list.ts'
 import { hostList } from './api/host-list.ts'
 import type { ExpectationGc } from './expectations/expectation-gc.ts'
@@ -28,6 +29,7 @@ export const serveApi = (socket: string, { memory, helpers, clock }: ApiSources)
     connections: () => connectionList(memory, clock, (id) => helpers.nameOf(id)),
     expectations: () => expectationList({ memory, helpers: helpers.list(), second: clock() }),
     hosts: () => hostList(memory, clock),
+    drops: () => dropList(memory, clock()),
     helpers,
   })
 
@@ -45,7 +47,12 @@ export interface MetricsSources {
 export function serveMetrics(listen: string, sources: MetricsSources): Promise<MetricsServer> {
   const { memory, shards, expectationGc, hostWatch, health, ...parts } = sources
   const host = { hostRules: hostWatch.rules, hostSettings: hostWatch }
-  const registry = createRegistry(countedWorkers(memory, shards), { ...parts, ...host, expectations: expectationGc })
+  const registry = createRegistry(countedWorkers(memory, shards), {
+    ...parts,
+    ...host,
+    expectations: expectationGc,
+    interfaceDrops: memory,
+  })
   return MetricsServer.start({ listen, registry, health })
 }
 

@@ -139,12 +139,20 @@ export const METRICS = {
     { kind: 'administratively-prohibited' },
     { kind: 'port-unreachable' },
   ]),
-  icmpErrorsSuppressed: counter('icmp_errors_suppressed', 'ICMP errors not sent because of the rate limit'),
+  icmpErrorsSuppressed: counter(
+    'icmp_errors_suppressed',
+    'ICMP errors not sent because of the rate limit, by the side of who was to be told',
+    SIDES,
+  ),
   icmpErrorsTranslated: counter('icmp_errors_translated', 'ICMP errors about a tracked connection, carried through'),
   heldSyns: counter('held_syns', 'SYNs from outside to nobody, by what became of them (RFC 5382 REQ-4)', HELD_SYNS),
   resetsSent: counter('resets_sent', 'TCP resets sent for segments that belong to no connection'),
   fragmented: counter('fragmented_packets', 'Packets cut into fragments here because the next link is smaller'),
-  neighbourWaits: counter('neighbour_waits', 'Packets that waited for the next hop to answer ARP'),
+  neighbourWaits: counter(
+    'neighbour_waits',
+    'Packets that waited for the next hop to answer ARP, by the side they came by',
+    SIDES,
+  ),
   handovers: counter('handovers', 'Packets handed to the shard that owns them, by why', [
     { reason: 'flow' },
     { reason: 'fragment' },
@@ -199,12 +207,21 @@ export const METRICS = {
     'Connections ended because an announcement could not be rewritten (onHelperFailure: reset), by why',
     HELPER_RESETS.map((reason) => ({ reason })),
   ),
-  fragmentWaits: counter('fragment_waits', 'Later fragments that waited for the first one of their datagram'),
+  fragmentWaits: counter(
+    'fragment_waits',
+    'Later fragments that waited for the first one of their datagram, by side',
+    SIDES,
+  ),
   fragmentsWaiting: gauge('fragments_waiting', 'Later fragments that wait now for the first one of their datagram'),
   hostsLimited: counter(
     'hosts_limited',
     'What inside hosts were refused because they had as much of it as one host may, by limit',
     HOST_LIMITS.map((limit) => ({ limit })),
+  ),
+  recycledOrigins: counter(
+    'connections_recycled_origins',
+    'Connections ended early to make room, by the side that opened them',
+    SIDES,
   ),
 } as const satisfies Record<string, Metric>
 

@@ -8,6 +8,8 @@
 
 import { keyWord, QUEUED, type Side, type Verdict } from '../conntrack/terms.ts'
 import { CELL } from '../counters/counters.ts'
+import { DropTable } from '../counters/drop-table.ts'
+import { attachDrops } from '../counters/drops.shard.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import type { Driver } from '../io/driver.ts'
 import type { Milliseconds, Shard } from '../memory/brand.ts'
@@ -38,6 +40,7 @@ import { copyLinkCounts, countReceived, countVerdict } from './packet/counting.t
 import { mem } from './packet/packet-memory.ts'
 import { parseBurst } from './packet/parse.ts'
 import type { ShardMemory, ShardSettings, Wakers } from './shard-contract.ts'
+import { dropTable } from './shard-tables.ts'
 
 const LINK_COUNTS_EVERY_MS = 1000
 
@@ -59,6 +62,7 @@ export function attachDispatcher(
   fib = new Fib(new Region(memory.fib), settings.fib)
   const externals = new Externals(new Region(memory.externals), settings.externals)
   attachPacketOwner(shard, { shards, key: ownerKey, externals }, staticRules(settings.portForwards))
+  attachDrops(new DropTable(new Region(memory.drops), dropTable(settings)), shard)
   attachHandover(driver, new HandoverRings(new Region(memory.handover), shards), shard, restarted, wakers.shard)
 }
 
@@ -90,7 +94,7 @@ function runBurst(port: LinkPort): number {
     beginBurst(ingressOf(port, sides[port]!), true)
     countReceived(side, count)
     parseBurst(count, fib.portMacHigh(port), fib.portMacLow(port))
-    for (let i = 0; i < count; i++) countVerdict(side, dispatch(i))
+    for (let i = 0; i < count; i++) countVerdict(i, dispatch(i))
     publishHandOvers()
   }
   driver.release(port)

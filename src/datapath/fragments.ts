@@ -195,7 +195,7 @@ export function releaseWaiting(): void {
     layOut(piece)
     if (reportsPackets) notePacket(RELEASED)
     const verdict = follow(RELEASED, record)
-    countVerdict(side, verdict)
+    countVerdict(RELEASED, verdict)
     if (reportsPackets) reportPacket(RELEASED, verdict)
   }
   fragments.releasePieces(record)

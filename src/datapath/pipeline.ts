@@ -148,7 +148,7 @@ function process(cameBy: Ingress, count: number, isFromRing: boolean): void {
   for (let i = 0; i < count; i++) {
     if (reportsPackets) notePacket(i)
     const verdict = settle(i)
-    if (verdict !== ACCEPT) countVerdict(side, verdict)
+    if (verdict !== ACCEPT) countVerdict(i, verdict)
     if (reportsPackets) reportPacket(i, verdict)
     if (toRelease !== 0) releaseWaiting()
   }
@@ -264,6 +264,6 @@ function reject(cameBy: Ingress, count: number): void {
   if ((cameBy & PORTS_KNOWN) !== 0) fillKnownPorts(count)
   for (let i = 0; i < count; i++) {
     if (KIND[i]! < QUEUED) sendError(i, HOST_UNREACHABLE, 0)
-    countVerdict(side, NEIGHBOUR_UNREACHABLE)
+    countVerdict(i, NEIGHBOUR_UNREACHABLE)
   }
 }

@@ -70,6 +70,8 @@ export interface ShardMemory {
   readonly expectations: SharedArrayBuffer
   /** What each inside host has: all shards'. */
   readonly hosts: SharedArrayBuffer
+  /** What was dropped of whom, by interface and reason: all workers'. */
+  readonly drops: SharedArrayBuffer
   /** Which helpers are in force: all shards'. */
   readonly helperList: SharedArrayBuffer
 }

@@ -4,6 +4,7 @@ import { type ConnectionView, cutConnections, viewConnections } from '../conntra
 import { cutMappings, type MappingView, viewMappings } from '../conntrack/mapping-table.ts'
 import { cutPermissions } from '../conntrack/permission-table.ts'
 import { counterBlock } from '../counters/counters.ts'
+import type { DropTableOptions } from '../counters/drop-table.ts'
 import type { Attached } from '../memory/attached.ts'
 import { cutEvents, type EventRing } from '../memory/event-ring.ts'
 import { bytesOf, Region } from '../memory/region.ts'
@@ -45,6 +46,12 @@ export const mappingsOf = (tables: SharedArrayBuffer, sizes: TableSizes): Mappin
  */
 export const privateBytes = ({ connections }: TableSizes, hosts: number): number =>
   helpedBytes(connections) + sourceBytes(hosts) + 4 * (editedConnections(connections) + guardedConnections(connections))
+
+/** The options of the table of what was dropped, which all workers share: the shards and the dispatcher. */
+export const dropTable = ({ sides, shards }: Pick<ShardSettings, 'sides' | 'shards'>): DropTableOptions => ({
+  ports: sides.length,
+  workers: shards + 1,
+})
 
 /** What a shard has of what its thread keeps beside its tables. */
 export const privateRoom = ({ connections }: TableSizes) => ({

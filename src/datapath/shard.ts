@@ -12,6 +12,8 @@ import { onAcknowledgement } from '../conntrack/tcp.shard.ts'
 import { attachWindows } from '../conntrack/tcp-window.shard.ts'
 import { attachTimeouts } from '../conntrack/track.shard.ts'
 import { CELL } from '../counters/counters.ts'
+import { DropTable } from '../counters/drop-table.ts'
+import { attachDrops } from '../counters/drops.shard.ts'
 import { counters } from '../counters/own-counters.shard.ts'
 import { HelperList } from '../helpers/helper-list.ts'
 import { limitHeap } from '../helpers/running-helper.shard.ts'
@@ -59,7 +61,7 @@ import { attachPacketMemory } from './packet/packet-memory.ts'
 import { WAITING_BYTES } from './packet/waiting-fragments.ts'
 import { attachPipeline, runBurst, runHandedOver, runHeld, runHeldSyns, runPending } from './pipeline.ts'
 import type { ShardMemory, ShardSettings, Wakers, WarmUp } from './shard-contract.ts'
-import { mappingsOf } from './shard-tables.ts'
+import { dropTable, mappingsOf } from './shard-tables.ts'
 import { warmUp } from './warm-up/warm-up.ts'
 
 /**
@@ -110,6 +112,7 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   })
   attachExpectations(expectations, shard, epoch, (at) => unreserveAt(externals, at))
   attachHosts(new HostTable(new Region(memory.hosts), settings), shard, settings.limits)
+  attachDrops(new DropTable(new Region(memory.drops), dropTable(settings)), shard)
   attachHelpers(new HelperList(new Region(memory.helperList), shards), shard, detachHelper)
   attachRoutes(new Fib(new Region(memory.fib), settings.fib))
   const setAside = attachPacketMemory(driver, KEPT_BYTES + WAITING_BYTES + HELD_SYN_BYTES)

@@ -9,6 +9,7 @@ import { type HelperFailures, registerHelperFailures } from './helpers.ts'
 import { type HostPortsState, registerHostPorts } from './host-ports.ts'
 import { type HostRulesState, registerHostRules } from './host-rules.ts'
 import { type HostSettingsState, registerHostSettings } from './host-settings.ts'
+import { type InterfaceDrops, registerInterfaceDrops } from './interface-drops.ts'
 import { registerSupervision, type Supervised } from './supervision.ts'
 import { version } from './version.ts'
 
@@ -30,11 +31,12 @@ export interface CoordinatorParts {
   readonly hostPorts: HostPortsState
   readonly helpers: HelperFailures
   readonly hostSettings: HostSettingsState
+  readonly interfaceDrops: InterfaceDrops
 }
 
 export function createRegistry(
   workers: readonly CountedWorker[],
-  { expectations, hostRules, hostPorts, helpers, hostSettings }: CoordinatorParts,
+  { expectations, hostRules, hostPorts, helpers, hostSettings, interfaceDrops }: CoordinatorParts,
 ): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
@@ -49,6 +51,7 @@ export function createRegistry(
   }).set(build, 1)
 
   for (const [key, metric] of Object.entries(METRICS)) register(registry, metric, CELL[key as MetricKey], workers)
+  registerInterfaceDrops(registry, interfaceDrops)
   registerSupervision(registry, workers)
   registerExpectations(registry, expectations)
   registerHostRules(registry, hostRules)

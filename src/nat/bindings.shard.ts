@@ -334,6 +334,7 @@ export function recyclePort(entry: Entry): boolean {
 function recycle(row: Row): boolean {
   if (row === 0) return false
   counters[CELL.connectionsRecycled + recycledAs(row)]! += 1
+  counters[CELL.recycledOrigins + originOf(row)]! += 1
   endConnection(row)
   return true
 }

@@ -4,6 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { counterBlock } from '../../src/counters/counters.ts'
+import { DropTable } from '../../src/counters/drop-table.ts'
 import { allocate } from '../../src/memory/region.ts'
 import { createRegistry } from '../../src/metrics/registry.ts'
 
@@ -29,7 +30,10 @@ it('the metrics of two shards, with all that a shard counts at work, pass promto
     findings: [{ check: 'kernel-nat', severity: 'error' }],
     failing: () => 0,
   }
-  const parts = { expectations, hostRules, hostPorts, helpers, hostSettings }
+  const drops = allocate((region) => new DropTable(region, { ports: 2, workers: 3 })).view
+  for (const i of drops.packets.keys()) drops.packets[i] = i
+  const interfaceDrops = { drops, interfaces: ['lan0', 'wan0'], sides: [0, 1] }
+  const parts = { expectations, hostRules, hostPorts, helpers, hostSettings, interfaceDrops }
   const input = await createRegistry(workers, parts).metrics()
   const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input, encoding: 'utf8' })
   expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' })

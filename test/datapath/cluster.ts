@@ -11,9 +11,10 @@ import type { Side } from '../../src/conntrack/terms.ts'
 import { DEFAULT_TIMEOUTS } from '../../src/conntrack/timeouts.ts'
 import { CELL } from '../../src/counters/counters.ts'
 import { DROP, DROP_REASONS } from '../../src/counters/drop-reasons.ts'
+import { DropTable } from '../../src/counters/drop-table.ts'
 import { HandoverRings, handoverFrameBytes } from '../../src/datapath/handover/handover-rings.ts'
 import type { Dataplane, ShardSettings } from '../../src/datapath/shard-contract.ts'
-import { countersOf, tableBytes } from '../../src/datapath/shard-tables.ts'
+import { countersOf, dropTable, tableBytes } from '../../src/datapath/shard-tables.ts'
 import type { Helper } from '../../src/helpers/helper.ts'
 import { HelperList } from '../../src/helpers/helper-list.ts'
 import type { registerHelper } from '../../src/helpers/registry.shard.ts'
@@ -74,6 +75,7 @@ export class Cluster {
   readonly rules: StaticRules
   readonly externals: Externals
   readonly hosts: HostTable
+  readonly dropTable: DropTable
   readonly fib: Fib
   /** Shards woken, in order. */
   readonly woken: number[] = []
@@ -99,6 +101,7 @@ export class Cluster {
     readonly handover: SharedArrayBuffer
     readonly expectations: SharedArrayBuffer
     readonly hosts: SharedArrayBuffer
+    readonly drops: SharedArrayBuffer
     readonly helperList: SharedArrayBuffer
   }
 
@@ -149,8 +152,10 @@ export class Cluster {
     const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: shards }))
     this.fib = fib.view
     const hosts = allocate((region) => new HostTable(region, { hosts: HOSTS, shards }))
+    const drops = allocate((region) => new DropTable(region, dropTable(this.#settings[0]!)))
     this.externals = externals.view
     this.hosts = hosts.view
+    this.dropTable = drops.view
     this.fib.publish(snapshotOf(network))
     const entry = this.externals.add(parseAddress(EXTERNAL), SHARED)
     for (let space = 0; space < SPACES; space++)
@@ -164,6 +169,7 @@ export class Cluster {
       handover: handover.buffer,
       expectations: expectations.buffer,
       hosts: hosts.buffer,
+      drops: drops.buffer,
       helperList: helperList.buffer,
     }
   }
@@ -181,7 +187,7 @@ export class Cluster {
     const wakers = { watcher() {}, coordinator() {}, shard: (woken: number) => this.woken.push(woken) }
     this.#planes[shard] = await attach(memory, this.#settings[shard]!, this.drivers[shard]!, wakers)
     if (shard === this.shards) return
-    this.#tables[shard] = await tablesOf(this.externals, this.hosts)
+    this.#tables[shard] = await tablesOf(this.externals, this.hosts, this.dropTable)
     const { registerHelper } = await import('../../src/helpers/registry.shard.ts')
     this.#register[shard] = registerHelper
   }

@@ -7,6 +7,7 @@ import { MAPPING, MAPPING_REMOTE_PORT_SHIFT, MAPPING_WORDS } from '../../src/con
 import { PERMISSION, PERMISSION_WORDS } from '../../src/conntrack/permission-table.ts'
 import { WINDOW, WINDOW_WORDS } from '../../src/conntrack/tcp-window-table.ts'
 import { type CELL, protocolCell } from '../../src/counters/counters.ts'
+import { DROP_REASONS } from '../../src/counters/drop-reasons.ts'
 import { SPACES, spaceOf, VACANT } from '../../src/nat/externals.ts'
 import { isHostBound, isMapped, isTaken, wasFreed } from '../../src/nat/port-words.ts'
 import { formatAddress } from '../../src/wire/address.ts'
@@ -34,6 +35,7 @@ export function inconsistencies(tables: Tables, counter: Counter, shard = 0): st
     ...freeableFaults(tables, mappings, live),
     ...gaugeFaults(live, mappings, counter),
     ...hostFaults(tables, live, mappings, shard),
+    ...dropFaults(tables, counter, shard),
   ]
 }
 
@@ -302,6 +304,20 @@ function gaugeFaults(live: readonly Connection[], mappings: readonly Mapping[], 
     gauge('connections', cell, over)
   }
   return faults
+}
+
+/** What interfaces have dropped for a reason, all together, is what is counted by the reason. */
+function dropFaults({ dropTable }: Tables, counter: Counter, shard: number): string[] {
+  const byInterface = (reason: number): number =>
+    Array.from(
+      { length: dropTable.ports },
+      (_, port) => dropTable.packets[dropTable.classOf(shard, port, reason)]!,
+    ).reduce((sum, packets) => sum + packets, 0)
+  return DROP_REASONS.flatMap(([name], reason) =>
+    byInterface(reason) === counter('drops', reason)
+      ? []
+      : [`${name}: ${byInterface(reason)} dropped by interface, ${counter('drops', reason)} in all`],
+  )
 }
 
 /** What the host table says of a shard's connections, mappings and ports in quarantine is what there is. */

@@ -123,11 +123,7 @@ function balance(): { received: number; ended: number } {
   return {
     received: sumOver(sides, 'receivedPackets'),
     ended:
-      sent +
-      drops +
-      sumOver(sides, 'notOurs') +
-      gateway.counter('neighbourWaits') +
-      gateway.counter('fragmentsWaiting'),
+      sent + drops + sumOver(sides, 'notOurs') + sumOver(sides, 'neighbourWaits') + gateway.counter('fragmentsWaiting'),
   }
 }
 

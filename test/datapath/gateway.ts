@@ -12,10 +12,11 @@ import { DEFAULT_TIMEOUTS, type Timeouts } from '../../src/conntrack/timeouts.ts
 import { ExpectationGc } from '../../src/coordinator/expectations/expectation-gc.ts'
 import { CELL } from '../../src/counters/counters.ts'
 import { DROP, DROP_REASONS, type DropReasonName } from '../../src/counters/drop-reasons.ts'
+import { DropTable } from '../../src/counters/drop-table.ts'
 import { HandoverRings, handoverFrameBytes } from '../../src/datapath/handover/handover-rings.ts'
 import type { CallClocks } from '../../src/datapath/helped/call-budget.ts'
 import type { Dataplane, ShardMemory, ShardSettings, WarmUp } from '../../src/datapath/shard-contract.ts'
-import { connectionsOf, countersOf, eventsOf, tableBytes } from '../../src/datapath/shard-tables.ts'
+import { connectionsOf, countersOf, dropTable, eventsOf, tableBytes } from '../../src/datapath/shard-tables.ts'
 import type { Binding, OnHelperFailure } from '../../src/helpers/declaration.ts'
 import type { Helper } from '../../src/helpers/helper.ts'
 import { HelperList } from '../../src/helpers/helper-list.ts'
@@ -79,6 +80,7 @@ export class Gateway {
   readonly externals: Externals
   readonly expectations: ExpectationTable
   readonly hosts: HostTable
+  readonly dropTable: DropTable
   /**
    * The coordinator's part in expectations: once a second as time goes by, and before a dead shard's successor begins.
    */
@@ -126,7 +128,7 @@ export class Gateway {
       ...(this.#options.callClocks && { callClocks: this.#options.callClocks }),
     }
     this.#shard = await attachShard(this.#memory, this.settings, this.driver, wakers, this.#warmUp())
-    this.#tables = await tablesOf(this.externals, this.hosts)
+    this.#tables = await tablesOf(this.externals, this.hosts, this.dropTable)
   }
 
   /** By a driver over the same packet memory, in a part of its own. */
@@ -169,11 +171,13 @@ export class Gateway {
     const helperList = allocate((region) => new HelperList(region, 1))
     const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards: 1 }))
     const hosts = allocate((region) => new HostTable(region, settings))
+    const drops = allocate((region) => new DropTable(region, dropTable(settings)))
     if (options.helpers) helperList.view.publish(JSON.stringify(options.helpers))
     this.#fib = fib.view
     this.externals = externals.view
     this.expectations = expectations.view
     this.hosts = hosts.view
+    this.dropTable = drops.view
     for (const address of options.pool ?? []) this.addExternal(address, POOL)
     if (!options.pool) this.addExternal(EXTERNAL, SHARED)
     this.publish()
@@ -187,6 +191,7 @@ export class Gateway {
       handover: handover.buffer,
       expectations: expectations.buffer,
       hosts: hosts.buffer,
+      drops: drops.buffer,
       helperList: helperList.buffer,
     }
     this.expectationGc = new ExpectationGc({
@@ -289,14 +294,18 @@ export class Gateway {
    */
   fate(port: number, spec: FrameSpec | Uint8Array, virtio?: Uint8Array): string {
     const drops = this.drops()
-    const others = [this.counter('notOurs', port), this.counter('neighbourWaits'), this.counter('fragmentWaits')]
+    const others = [
+      this.counter('notOurs', port),
+      this.counter('neighbourWaits', port),
+      this.counter('fragmentWaits', port),
+    ]
     const sent = port === LAN ? this.inside(spec, virtio) : this.outside(spec, virtio)
     const fates = sent.length > 0 ? ['sent'] : []
     for (const [reason, count] of Object.entries(this.drops()))
       if (count !== (drops[reason as DropReasonName] ?? 0)) fates.push(reason)
     if (this.counter('notOurs', port) !== others[0]) fates.push('not-ours')
-    if (this.counter('neighbourWaits') !== others[1]) fates.push('queued')
-    if (this.counter('fragmentWaits') !== others[2]) fates.push('waiting')
+    if (this.counter('neighbourWaits', port) !== others[1]) fates.push('queued')
+    if (this.counter('fragmentWaits', port) !== others[2]) fates.push('waiting')
     return fates.join(' and ')
   }
 

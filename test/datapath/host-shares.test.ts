@@ -56,6 +56,8 @@ describe('what a host is told', () => {
     for (let port = 1; port <= 200; port++)
       gateway.outside(tcpSegment(`${SERVER}:${port}`, `${EXTERNAL}:8080`, 'S', { ip: { ttl: 1 } }))
     expect(gateway.toWan()).toHaveLength(25)
+    // Of whom nothing was said is told by side.
+    expect([0, 1].map((side) => gateway.counter('icmpErrorsSuppressed', side))).toEqual([0, 175])
     for (const host of [ONE, OTHER]) for (let i = 0; i < 12; i++) gateway.inside(dying(host))
     expect(printed(gateway.toLan())).toHaveLength(24)
   })

@@ -18,6 +18,7 @@ import { TCP_STATES, type TcpState } from '../../src/conntrack/tcp-state.ts'
 import type * as Tuple from '../../src/conntrack/terms.ts'
 import { destinationPort, sourcePort } from '../../src/conntrack/terms.ts'
 import type * as Track from '../../src/conntrack/track.shard.ts'
+import type { DropTable } from '../../src/counters/drop-table.ts'
 import { LIVE } from '../../src/memory/rows.ts'
 import type * as Blocks from '../../src/nat/blocks.shard.ts'
 import type { Externals } from '../../src/nat/externals.ts'
@@ -38,10 +39,11 @@ export interface Tables {
   readonly quarantine: typeof Quarantine
   readonly externals: Externals
   readonly hosts: HostTable
+  readonly dropTable: DropTable
 }
 
 /** The tables of the shard that was attached last. */
-export const tablesOf = async (externals: Externals, hosts: HostTable): Promise<Tables> => ({
+export const tablesOf = async (externals: Externals, hosts: HostTable, dropTable: DropTable): Promise<Tables> => ({
   connections: await import('../../src/conntrack/connections.shard.ts'),
   mappings: await import('../../src/conntrack/mappings.shard.ts'),
   permissions: await import('../../src/conntrack/permissions.shard.ts'),
@@ -53,6 +55,7 @@ export const tablesOf = async (externals: Externals, hosts: HostTable): Promise<
   quarantine: await import('../../src/nat/quarantine.shard.ts'),
   externals,
   hosts,
+  dropTable,
 })
 
 export interface Connection {

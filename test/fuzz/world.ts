@@ -9,10 +9,11 @@ import { DEFAULT_TIMEOUTS } from '../../src/conntrack/timeouts.ts'
 import { ExpectationGc } from '../../src/coordinator/expectations/expectation-gc.ts'
 import { CELL } from '../../src/counters/counters.ts'
 import { DROP_REASONS } from '../../src/counters/drop-reasons.ts'
+import { DropTable } from '../../src/counters/drop-table.ts'
 import { attachMemory } from '../../src/datapath/attach.ts'
 import { HandoverRings, handoverFrameBytes } from '../../src/datapath/handover/handover-rings.ts'
 import type { ShardSettings } from '../../src/datapath/shard-contract.ts'
-import { connectionsOf, countersOf, tableBytes } from '../../src/datapath/shard-tables.ts'
+import { connectionsOf, countersOf, dropTable, tableBytes } from '../../src/datapath/shard-tables.ts'
 import { HelperList } from '../../src/helpers/helper-list.ts'
 import { LoopbackDriver, packetMemoryBytes } from '../../src/io/loopback.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
@@ -119,6 +120,7 @@ export class World {
     const helperList = allocate((region) => new HelperList(region, shards))
     const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards }))
     const hosts = allocate((region) => new HostTable(region, { hosts: 64, shards }))
+    const drops = allocate((region) => new DropTable(region, dropTable(settings[0]!)))
     fib.view.publish(snapshotOf({ silent: ['203.0.113.9'] }))
     const entry = externals.view.add(parseAddress(EXTERNAL), SHARED)
     for (let space = 0; space < SPACES; space++)
@@ -139,6 +141,7 @@ export class World {
       handover: handover.buffer,
       expectations: expectations.buffer,
       hosts: hosts.buffer,
+      drops: drops.buffer,
       helperList: helperList.buffer,
     }
     this.#expectationGc = new ExpectationGc({

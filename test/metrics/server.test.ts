@@ -3,12 +3,14 @@ import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { CELL, counterBlock, METRICS } from '../../src/counters/counters.ts'
-import { DROP } from '../../src/counters/drop-reasons.ts'
+import { DROP, DROP_REASONS } from '../../src/counters/drop-reasons.ts'
+import { DropTable } from '../../src/counters/drop-table.ts'
 import { allocate } from '../../src/memory/region.ts'
 import { HOST_PARTS } from '../../src/metrics/host-settings.ts'
 import { type CountedWorker, createRegistry } from '../../src/metrics/registry.ts'
 import { type Health, MetricsServer, MOST_CONNECTIONS } from '../../src/metrics/server.ts'
 
+const DROPS = allocate((region) => new DropTable(region, { ports: 2, workers: 3 })).view
 const KEPT = {
   expectations: {
     count: 3,
@@ -29,6 +31,7 @@ const KEPT = {
       { helper: 'beacon', why: 'out-of-memory', count: 2 },
     ],
   },
+  interfaceDrops: { drops: DROPS, interfaces: ['lan0', 'wan0'], sides: [0, 1] },
 }
 
 let blocks: Float64Array[]
@@ -107,6 +110,26 @@ describe('/metrics', () => {
         'natloom_connections{shard="1",protocol="udp"} 6',
       ]),
     )
+  })
+
+  it('shows drops by interface and reason, and what was lost at each interface, of all shards together', async () => {
+    const shown = async () => (await scrape()).split('\n').filter((line) => /^natloom_interface_/.test(line))
+    expect(await shown()).toHaveLength(2 * DROP_REASONS.length + 4)
+    for (const line of await shown()) expect(line).toMatch(/ 0$/)
+    DROPS.packets[DROPS.classOf(0, 1, DROP['no-route'])] = 4
+    DROPS.packets[DROPS.classOf(1, 1, DROP['no-route'])] = 3
+    DROPS.packets[DROPS.classOf(2, 0, DROP['no-route'])] = 2
+    DROPS.links[DROPS.linkOf(0, 1)] = 1
+    DROPS.links[DROPS.linkOf(1, 0) + 1] = 9
+    const risen = (await shown()).filter((line) => !/ 0$/.test(line))
+    DROPS.packets.fill(0)
+    DROPS.links.fill(0)
+    expect(risen).toEqual([
+      'natloom_interface_dropped_packets_total{interface="lan0",side="inside",reason="no-route"} 2',
+      'natloom_interface_dropped_packets_total{interface="wan0",side="outside",reason="no-route"} 7',
+      'natloom_interface_send_failures_total{interface="wan0",side="outside"} 1',
+      'natloom_interface_receive_losses_total{interface="lan0",side="inside"} 9',
+    ])
   })
 
   it('shows what the coordinator knows of each shard', async () => {

@@ -235,6 +235,7 @@ describe('UDP at a port forward', () => {
       gateway.check()
     }
     expect([0, 1, 2, 3, 4].map((kind) => gateway.counter('connectionsRecycled', kind))).toEqual([0, 1, 1, 0, 3])
+    expect([0, 1].map((side) => gateway.counter('recycledOrigins', side))).toEqual([1, 4])
   })
 })
 

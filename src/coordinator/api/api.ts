@@ -5,6 +5,7 @@
 //   GET    /connections     every shard's connections as a JSON array, one a line (connection-list.ts)
 //   GET    /expectations    the expectations in force, in the same form (expectation-list.ts)
 //   GET    /hosts           inside hosts, and how much each has of what it may have (host-list.ts)
+//   GET    /drops           what was dropped, by interface and reason, and of whom (drop-list.ts)
 //   GET    /helpers         the helpers in force, in the order in which they were loaded (helper-manager.ts)
 //   POST   /helpers         {module, ports?, servers?, options?, onFailure?}: loads one; 201, and the helper
 //   DELETE /helpers/NAME    unloads one; 200, and the helper
@@ -27,6 +28,8 @@ export interface ApiOptions {
   expectations(): string
   /** The text of the answer, in pieces. */
   hosts(): AsyncIterable<string>
+  /** The text of the answer. */
+  drops(): string
   readonly helpers: {
     list(): readonly LoadedHelper[]
     /** Throws HelperError. */
@@ -42,7 +45,7 @@ interface Answer {
   readonly allow?: string
 }
 
-const PATHS = '/connections, /expectations, /hosts, /helpers'
+const PATHS = '/connections, /expectations, /hosts, /drops, /helpers'
 const HELPER = /^\/helpers\/([^/]+)$/
 const MOST_BYTES = 1 << 18
 /** At a time: each may keep an answer, or a piece of one, that it doesn't read. One more is closed. */
@@ -102,7 +105,7 @@ async function answerTo(request: IncomingMessage, options: ApiOptions): Promise<
 
 async function routed(
   request: IncomingMessage,
-  { connections, expectations, hosts, helpers }: ApiOptions,
+  { connections, expectations, hosts, drops, helpers }: ApiOptions,
 ): Promise<Answer> {
   // Read first, whatever is asked for: a client that is still sending would not see why it is refused.
   const body = await bodyOf(request)
@@ -111,6 +114,7 @@ async function routed(
   if (path === '/connections') return only('GET') ? { status: 200, body: connections() } : notAllowed('GET')
   if (path === '/expectations') return only('GET') ? { status: 200, body: expectations() } : notAllowed('GET')
   if (path === '/hosts') return only('GET') ? { status: 200, body: hosts() } : notAllowed('GET')
+  if (path === '/drops') return only('GET') ? { status: 200, body: drops() } : notAllowed('GET')
   if (path === '/helpers') {
     if (only('GET')) return json(200, helpers.list())
     if (!only('POST')) return notAllowed('GET, POST')

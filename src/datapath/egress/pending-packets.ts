@@ -145,7 +145,7 @@ export function waitForNeighbour(i: number, line: RouteLine, destination: Addr):
     queue.hosts.push(host)
     queue.costs.push(cost)
   }
-  counters[CELL.neighbourWaits]! += 1
+  counters[CELL.neighbourWaits + side]! += 1
   return QUEUED
 }
 

@@ -99,7 +99,7 @@ function mayReply(i: number): boolean {
   filledAt = nowMs
   const setAside = side === INSIDE ? setAsideFrom(SRC[i]!, burst) : burst / FOR_HOSTS
   if (tokens < 1 + setAside || (side === INSIDE && !mayTell(SRC[i]!))) {
-    counters[CELL.icmpErrorsSuppressed]! += 1
+    counters[CELL.icmpErrorsSuppressed + side]! += 1
     return false
   }
   tokens -= 1

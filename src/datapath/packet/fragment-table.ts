@@ -32,8 +32,8 @@ import { bytesOf, Region, sharedMemory } from '../../memory/region.ts'
 import { hash4 } from '../../memory/siphash.ts'
 import type { Addr, Ports } from '../../wire/address.ts'
 import * as ipv4 from '../../wire/ipv4.ts'
-import { type At, DST, IP, KEY, LENGTH, SRC } from './burst.ts'
-import { countVerdict } from './counting.ts'
+import { type At, DST, IP, KEY, LENGTH, port, SRC } from './burst.ts'
+import { countKept } from './counting.ts'
 import { addPiece, attachFragmentCoverage, clearCoverage } from './fragment-coverage.ts'
 import { attachFragmentFates, type Fate, fateOf, noteFate } from './fragment-fates.ts'
 import { OUTSIDERS, PAGES_OF_SOURCE, FRAGMENT_RECORDS as RECORDS, RECORDS_OF_OUTSIDER } from './fragment-limits.ts'
@@ -87,6 +87,8 @@ const DOMAIN = 0x600
 const SOURCE_DOMAIN = 0x601
 
 const words = new Int32Array((RECORDS + 1) << SHIFT)
+/** By record: the interface that its first fragment to come came by. */
+const cameBy = new Uint8Array(RECORDS + 1)
 const index = new HashIndex(new Region(sharedMemory(bytesOf((region) => new HashIndex(region, RECORDS)))), RECORDS)
 const free = new Int32Array(RECORDS)
 let freeCount = 0
@@ -174,6 +176,7 @@ export function beginRecord(): Row {
   words[base + RECORD.firstPiece] = NO_PIECE
   words[base + RECORD.source] = source
   words[base + RECORD.hash] = hash
+  cameBy[row] = port
   clearCoverage(row)
   countRecord(source, 1)
   join(row)
@@ -234,7 +237,7 @@ export function waitForFirst(row: Row, i: number): boolean {
   else chainPiece(words[base + RECORD.lastPiece]!, piece)
   words[base + RECORD.lastPiece] = piece
   addPiece(row)
-  counters[CELL.fragmentWaits]! += 1
+  counters[CELL.fragmentWaits + sideIn(words[base + RECORD.idAndKey]! >>> 16)]! += 1
   counters[CELL.fragmentsWaiting]! += 1
   return true
 }
@@ -254,11 +257,11 @@ export function releasePieces(row: Row): void {
 
 function dropPieces(row: Row, why: Verdict): void {
   const base = row << SHIFT
-  const side = sideIn(words[base + RECORD.idAndKey]! >>> 16)
+  const key = words[base + RECORD.idAndKey]! >>> 16
   for (let piece = firstPieceOf(row); piece !== NO_PIECE; piece = pieceAfter(piece)) {
     pagesOf[words[base + RECORD.source]!]! -= dropPiece(piece)
     counters[CELL.fragmentsWaiting]! -= 1
-    countVerdict(side, why)
+    countKept(cameBy[row]!, key, words[base + RECORD.src]!, words[base + RECORD.dst]!, why)
   }
   words[base + RECORD.firstPiece] = NO_PIECE
 }

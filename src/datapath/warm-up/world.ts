@@ -7,6 +7,7 @@ import { ExpectationTable } from '../../conntrack/expectation-table.ts'
 import { UNLIMITED } from '../../conntrack/host-quotas.ts'
 import { HostTable } from '../../conntrack/host-table.ts'
 import { INSIDE, OUTSIDE } from '../../conntrack/terms.ts'
+import { DropTable } from '../../counters/drop-table.ts'
 import { HelperList } from '../../helpers/helper-list.ts'
 import type { HelperEntry } from '../../helpers/load.ts'
 import { allocate } from '../../memory/region.ts'
@@ -14,6 +15,7 @@ import { Externals, SHARED, SPACES } from '../../nat/externals.ts'
 import { Fib, type FibRoute, NEIGHBOUR, ROUTE } from '../../routing/fib.ts'
 import { HandoverRings } from '../handover/handover-rings.ts'
 import type { ShardMemory, ShardSettings } from '../shard-contract.ts'
+import { dropTable } from '../shard-tables.ts'
 import { CLIENT, EXTERNAL, LAN_ADDRESS, LAN_PREFIX, neighbourMac, portMac, ROUTER, WAN_PREFIX } from './frames.ts'
 
 /** NAT's ports here: more than a warm-up takes, since those of UDP and ICMP are in quarantine afterwards. */
@@ -57,6 +59,7 @@ export function worldOf(real: ShardMemory, of: ShardSettings, helpers: readonly 
     handover: handover.buffer,
     expectations: expectations.buffer,
     hosts: hosts.buffer,
+    drops: allocate((region) => new DropTable(region, dropTable(of))).buffer,
     helperList: helperList.buffer,
   }
   return { memory, settings, lan, wan, expectations: expectations.view, helperList: helperList.view }

@@ -56,6 +56,7 @@ async function start(connections: () => AsyncIterable<string> = nothing): Promis
     async *hosts() {
       yield '[]\n'
     },
+    drops: () => '[]\n',
     helpers: {
       list: () => [FTP],
       load: (request) => {
@@ -230,7 +231,7 @@ describe('what is asked of it', () => {
   })
 
   const refusals = [
-    ['GET', '/nothing', '', 404, 'API_PATH', /here is \/connections, \/expectations, \/hosts, \/helpers/],
+    ['GET', '/nothing', '', 404, 'API_PATH', /here is \/connections, \/expectations, \/hosts, \/drops, \/helpers/],
     ['POST', '/connections', '', 405, 'API_METHOD', /allowed: GET/],
     ['POST', '/hosts', '', 405, 'API_METHOD', /allowed: GET/],
     ['DELETE', '/helpers', '', 405, 'API_METHOD', /allowed: GET, POST/],
