@@ -14,14 +14,20 @@ interface Schema {
   readonly maximum?: number
   readonly maxItems?: number
   readonly properties?: Readonly<Record<string, Schema>>
+  /** A section that may be written in short. */
+  readonly anyOf?: readonly Schema[]
 }
 const schema = JSON.parse(readFileSync('deploy/natloom.schema.json', 'utf8')) as Schema
 
 /** Keys with a maximum, as paths. Ports and protocols are numbers of a packet's field, which is no limit of natloom. */
-function limited({ properties = {}, ...own }: Schema, path: readonly string[] = []): [path: string, most: number][] {
+function limited(
+  { properties = {}, anyOf = [], ...own }: Schema,
+  path: readonly string[] = [],
+): [path: string, most: number][] {
   const most = own.maximum ?? own.maxItems
   return [
     ...(most === undefined || path.includes('ports') ? [] : [[path.join('.'), most] as [string, number]]),
+    ...anyOf.flatMap((part) => limited(part, path)),
     ...Object.entries(properties).flatMap(([key, part]) => limited(part, [...path, key])),
   ]
 }
