@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { Connection } from '../../src/control/api-client.ts'
+import type { Connection, Drops } from '../../src/control/api-client.ts'
 import {
   GATEWAY_INSIDE,
   GATEWAY_OUTSIDE,
@@ -106,10 +106,9 @@ describe('a forwarded port', () => {
 
 describe('the API', () => {
   const main = fileURLToPath(new URL('../../dist/src/control/main.js', import.meta.url))
-  const listed = (...options: string[]): string =>
-    execFileSync(process.execPath, [main, 'conntrack', '-L', '--socket', network.apiSocket, ...options], {
-      encoding: 'utf8',
-    })
+  const asked = (...command: string[]): string =>
+    execFileSync(process.execPath, [main, ...command, '--socket', network.apiSocket], { encoding: 'utf8' })
+  const listed = (...options: string[]): string => asked('conntrack', '-L', ...options)
 
   it('lists what goes through, and who owns it: the one shard that there is', async () => {
     const { seen } = await network.lan.ask('open', SERVER, 7)
@@ -137,6 +136,25 @@ describe('the API', () => {
     )
     expect(listed()).toMatch(
       /^ipv4 {5}2 icmp {5}1 \d+ src=10\.0\.0\.2 .* type=8 code=0 id=\d+ .* type=0 code=0 id=\d+ /m,
+    )
+  })
+
+  it('says what was dropped, by which interface it came, and whose it was; and so do the metrics', () => {
+    const probe = `ping -c 3 -i 0.1 -W 60 -t 1 ${SERVER} || true`
+    expect(network.lan.host.exec('sh', '-c', probe)).toContain('Time to live exceeded')
+    const dropped: Drops[] = JSON.parse(asked('drops', '-o', 'json'))
+    const last = { protocol: 1, destination: SERVER, sourcePort: null }
+    const mine = dropped.filter(({ reason }) => reason === 'ttl-expired')
+    expect(mine).toMatchObject([{ side: 'inside', packets: 3, sources: [{ source: '10.0.0.2', last }] }])
+    const name = mine[0]!.interface
+    expect(asked('drops').split('\n')).toEqual(
+      expect.arrayContaining([
+        `${name} inside ttl-expired packets=3`,
+        expect.stringMatching(/ ttl-expired src=10\.0\.0\.2 recent=\d ago=\d+ last=icmp dst=[\d.]+$/),
+      ]),
+    )
+    expect(network.gateway.host.exec('curl', '-s', 'http://127.0.0.1:9464/metrics').split('\n')).toContain(
+      `natloom_interface_dropped_packets_total{interface="${name}",side="inside",reason="ttl-expired"} 3`,
     )
   })
 })

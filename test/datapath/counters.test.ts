@@ -104,3 +104,19 @@ describe('busy seconds', () => {
     expect(gateway.counter('busySeconds')).toBe(0.25)
   })
 })
+
+it('what interfaces refuse to send and lose is counted by side, and by interface', async () => {
+  const { copyLinkCounts } = await import('../../src/datapath/packet/counting.ts')
+  const driver = { ports: 2, sendFailures: (port: number) => 3 + port, receiveLosses: (port: number) => 10 + port }
+  const { dropTable } = gateway
+  const links = () => [...dropTable.links.subarray(dropTable.linkOf(0, LAN), dropTable.linkOf(0, WAN) + 2)]
+  // Both interfaces lead inside.
+  copyLinkCounts(driver, [LAN, LAN])
+  expect([LAN, WAN].map((side) => gateway.counter('sendFailures', side))).toEqual([7, 0])
+  expect([LAN, WAN].map((side) => gateway.counter('receiveLosses', side))).toEqual([21, 0])
+  expect(links()).toEqual([3, 10, 4, 11])
+  // They are counts so far, and not added up.
+  copyLinkCounts(driver, [LAN, WAN])
+  expect([LAN, WAN].map((side) => gateway.counter('sendFailures', side))).toEqual([3, 4])
+  expect(links()).toEqual([3, 10, 4, 11])
+})
