@@ -4,7 +4,8 @@
 //   node dist/bench/limits/turns.js [TURNS]
 //
 // Each turn brings 64 first packets from as many inside hosts, TCP and UDP by turns, spread over all external
-// addresses. In every fourth turn the coordinator has moved a block to another shard or back. Then time goes on until
+// addresses. In every fourth turn the coordinator has moved a block to another shard or back, and in every hundredth an
+// address of the pool has gone, to come back some turns later. Then time goes on until
 // everything has expired, with two milliseconds from turn to turn. Measured is the thread's processor time, so that
 // what else the machine does doesn't count. The first turns, in which V8 compiles, are told apart, and the shard's
 // tables are written to before: the system clears new memory two megabytes at a time, which takes milliseconds of
@@ -13,7 +14,7 @@
 import { keyWord, portsWord } from '../../src/conntrack/terms.ts'
 import { loadConfig } from '../../src/control/config.ts'
 import { poolAddresses } from '../../src/coordinator/address-range.ts'
-import { ExternalAddresses } from '../../src/coordinator/leases/external-addresses.ts'
+import { ExternalAddresses, POOL_PORTS } from '../../src/coordinator/leases/external-addresses.ts'
 import { allocateMemory } from '../../src/coordinator/memory.ts'
 import { CELL } from '../../src/counters/counters.ts'
 import { attachShard } from '../../src/datapath/attach.ts'
@@ -21,11 +22,11 @@ import { handoverFrameBytes } from '../../src/datapath/handover/handover-rings.t
 import { BURST, type Driver } from '../../src/io/driver.ts'
 import { threadCpuTime } from '../../src/io/syscalls.ts'
 import { sharedMemory } from '../../src/memory/region.ts'
-import { SPACES } from '../../src/nat/externals.ts'
+import { POOL, SPACES, wholeBlocks } from '../../src/nat/externals.ts'
 import { NO_RULES, ownerOfFlow } from '../../src/ownership/ownership-rule.ts'
 import { NEIGHBOUR, ROUTE } from '../../src/routing/fib.ts'
 import { frame } from '../../src/testing/builder.ts'
-import { parseAddress, parseMac, swap32 } from '../../src/wire/address.ts'
+import { type Addr, parseAddress, parseMac, swap32 } from '../../src/wire/address.ts'
 import * as checksum from '../../src/wire/checksum.ts'
 import * as ipv4 from '../../src/wire/ipv4.ts'
 import { numberAt } from '../arguments.ts'
@@ -46,6 +47,8 @@ export interface Turns {
   readonly addresses: number
   /** Blocks that were moved meanwhile. */
   readonly moved: number
+  /** Addresses of the pool that went and came back. */
+  readonly went: number
 }
 
 const LAN = 0
@@ -57,6 +60,9 @@ const L4 = 34
 const SHARED_ADDRESS = parseAddress('203.0.113.1')
 /** Turns in which V8 compiles. */
 const COMPILING = 400
+/** An address goes every so many turns, for so many. */
+const ADDRESS_EVERY = 100
+const ADDRESS_AWAY = 20
 
 const turns = numberAt(1, 'TURNS', 4000)
 const { config } = loadConfig({
@@ -66,13 +72,14 @@ const memory = allocateMemory(config)
 const settings = memory.settings[0]!
 const { externals } = memory
 const shards = config.workers
+const pool = poolAddresses(config.nat.pool)
 
 const addresses = new ExternalAddresses({
   externals,
   ports: config.nat.ports,
   portForwards: settings.portForwards,
   shards,
-  pool: poolAddresses(config.nat.pool),
+  pool,
   followSockets() {},
   hide() {},
   changed() {},
@@ -182,6 +189,10 @@ function write(i: number): void {
   }
 }
 
+/** The address of the pool that is away. */
+let away: Addr = 0
+const poolBlocks = wholeBlocks(POOL_PORTS, externals.blockSize)
+
 /** The coordinator takes a block from a shard for the next one, or back. */
 let moved = 0
 function moveBlock(turn: number): void {
@@ -193,6 +204,21 @@ function moveBlock(turn: number): void {
   if (lessee < 0 || !externals.takeBack(entry, space, block)) return
   externals.lease(entry, space, block, (lessee + 1) % shards)
   moved++
+}
+
+/** Of a pool an address goes, and comes back later with all of its blocks. */
+let went = 0
+function moveAddress(turn: number): void {
+  if (pool.length === 0 || turn % ADDRESS_EVERY > ADDRESS_AWAY || turn < ADDRESS_EVERY) return
+  const entry = Math.floor(turn / ADDRESS_EVERY) % pool.length
+  if (turn % ADDRESS_EVERY === 0) {
+    away = externals.addressOf(entry)
+    externals.remove(entry)
+    went++
+  } else if (turn % ADDRESS_EVERY === ADDRESS_AWAY) {
+    externals.add(away, POOL)
+    for (let space = 0; space < SPACES; space++) externals.leaseAll(entry, space, poolBlocks, (block) => block % shards)
+  }
 }
 
 let time = 1000
@@ -211,6 +237,7 @@ let atOnce = 0
 for (let turn = 0; turn < turns; turn++) {
   for (let i = 0; i < BURST; i++) write(i)
   if (turn % 4 === 0) moveBlock(turn)
+  moveAddress(turn)
   time += 1
   const took = timed(BURST)
   if (turn >= COMPILING) times.push(took)
@@ -227,5 +254,6 @@ const result: Turns = {
   connections: atOnce,
   addresses: driver.sources.size,
   moved,
+  went,
 }
 console.log(JSON.stringify(result))
