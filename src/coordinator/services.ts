@@ -27,7 +27,7 @@ export const serveApi = (socket: string, { memory, helpers, clock }: ApiSources)
   ApiServer.start({
     socket,
     connections: () => connectionList(memory, clock, (id) => helpers.nameOf(id)),
-    expectations: () => expectationList({ memory, helpers: helpers.list(), second: clock() }),
+    expectations: () => expectationList({ memory, helpers: helpers.list(), clock }),
     hosts: () => hostList(memory, clock),
     drops: () => dropList(memory, clock()),
     helpers,

@@ -24,8 +24,8 @@ export interface ApiOptions {
   readonly socket: string
   /** The text of the answer, in pieces. */
   connections(): AsyncIterable<string>
-  /** The text of the answer. */
-  expectations(): string
+  /** The text of the answer, in pieces. */
+  expectations(): AsyncIterable<string>
   /** The text of the answer, in pieces. */
   hosts(): AsyncIterable<string>
   /** The text of the answer. */

@@ -1,13 +1,8 @@
 // Every shard's connections as JSON, one a line. Beside the shard that has the connection stands the owner that the
 // ownership rule (ownership/ownership-rule.ts) names for either direction: unless the three numbers are equal,
 // something is wrong.
-//
-// The main thread also follows the kernel and watches the shards, so a long list must not block it: rows are read in
-// slices of a bounded number, the event loop runs after each slice, and the next slice is read when the reader has
-// taken the last. (Measured: a million connections in 5 s, the loop blocked for 7 ms at a time, once for 50.)
 // Owner: nobody; reads the shards' tables.
 
-import { setImmediate } from 'node:timers/promises'
 import { ConnectionListing, type ListedConnection, type ListedDirection } from '../../conntrack/listing.ts'
 import { otherSide, type Side } from '../../conntrack/terms.ts'
 import type { ShardMemory, ShardSettings } from '../../datapath/shard-contract.ts'
@@ -17,6 +12,7 @@ import { type Leases, ownerOf, type StaticRules, staticRules } from '../../owner
 import { formatAddress, swap32 } from '../../wire/address.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../../wire/ipv4.ts'
 import { type TupleText, tupleText } from './expectation-list.ts'
+import { jsonLines } from './json-lines.ts'
 
 export interface ConnectionDirection {
   readonly source: string
@@ -56,9 +52,8 @@ export interface Connection {
   readonly reply: ConnectionDirection
 }
 
-/** Most connections in a slice, and most rows looked at for them: a few milliseconds of work. */
-const SLICE_CONNECTIONS = 512
-const SLICE_ROWS = 65_536
+/** Rows between two looks at the clock. */
+const CLOCK_EVERY = 512
 
 /** The part of a gateway's memory (coordinator/memory.ts) that the list is read from. */
 export interface ConnectionSources {
@@ -73,7 +68,7 @@ export interface ConnectionSources {
  * The text of a JSON array in pieces. `clock` returns the second of the shards' clock, `helperName` the name of the
  * helper with this number.
  */
-export async function* connectionList(
+export function connectionList(
   memory: ConnectionSources,
   clock: () => number,
   helperName: (id: number) => string | undefined = () => undefined,
@@ -87,24 +82,17 @@ export async function* connectionList(
     ({ tables }, shard) => new ConnectionListing(connectionsOf(tables, memory.settings[shard]!)),
   )
   const sources: Sources = { leases, rules: staticRules(memory.settings[0]!.portForwards), listings, helperName }
-  let separator = '[\n'
-  for (const [shard, listing] of listings.entries()) {
-    for (let row = 1; row <= listing.rows; ) {
-      const now = clock()
-      const end = Math.min(listing.rows, row + SLICE_ROWS - 1)
-      const lines: string[] = []
-      for (; row <= end && lines.length < SLICE_CONNECTIONS; row++) {
-        const listed = listing.at(row, now)
-        if (listed) lines.push(JSON.stringify(connection(shard, listed, sources)))
-      }
-      if (lines.length > 0) {
-        yield separator + lines.join(',\n')
-        separator = ',\n'
-      }
-      await setImmediate()
+  return jsonLines(linesOf(sources, clock))
+}
+
+function* linesOf(sources: Sources, clock: () => number): Generator<string | undefined> {
+  let now = clock()
+  for (const [shard, listing] of sources.listings.entries())
+    for (let row = 1; row <= listing.rows; row++) {
+      if (row % CLOCK_EVERY === 0) now = clock()
+      const listed = listing.at(row, now)
+      yield listed && JSON.stringify(connection(shard, listed, sources))
     }
-  }
-  yield separator === ',\n' ? '\n]\n' : '[]\n'
 }
 
 /** What a connection's owners, master and helper are found by. */

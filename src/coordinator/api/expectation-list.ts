@@ -1,5 +1,5 @@
-// The expectations in force as JSON: an array, one expectation a line. The table is small, so it is read in one go;
-// each slot is a snapshot (conntrack/expectation-table.ts, copy()).
+// The expectations in force as JSON: an array, one expectation a line. Each slot is a snapshot
+// (conntrack/expectation-table.ts, copy()).
 // Owner: nobody; reads the expectation table.
 
 import {
@@ -18,6 +18,7 @@ import { type Externals, spaceOf } from '../../nat/externals.ts'
 import { formatAddress, formatPrefix, swap16, swap32 } from '../../wire/address.ts'
 import { PROTO_TCP, PROTO_UDP } from '../../wire/ipv4.ts'
 import type { LoadedHelper } from '../helpers/helper-manager.ts'
+import { jsonLines } from './json-lines.ts'
 
 export interface TupleText {
   readonly source: string
@@ -62,24 +63,24 @@ export interface ExpectationSources {
   readonly memory: { readonly expectations: ExpectationTable; readonly externals: Externals }
   readonly helpers: readonly LoadedHelper[]
   /** The second of the shards' clock. */
-  readonly second: number
+  clock(): number
 }
 
-/** The text of a JSON array. */
-export function expectationList(sources: ExpectationSources): string {
+/** The text of a JSON array in pieces. */
+export const expectationList = (sources: ExpectationSources): AsyncGenerator<string> => jsonLines(linesOf(sources))
+
+function* linesOf(sources: ExpectationSources): Generator<string | undefined> {
   const { expectations: table } = sources.memory
   const copy = new Int32Array(WIDTH)
-  const lines: string[] = []
   for (let slot = 0; slot < table.slots; slot++) {
     const word = table.word(slot)
-    if (!table.copy(slot, copy)) continue
-    const found = expectation(copy, sources)
-    if (found.timeout > 0) lines.push(JSON.stringify({ handle: handleOf(slot, generationOf(word)), ...found }))
+    const found = table.copy(slot, copy) ? expectation(copy, sources) : undefined
+    const isInForce = found !== undefined && found.timeout > 0
+    yield isInForce ? JSON.stringify({ handle: handleOf(slot, generationOf(word)), ...found }) : undefined
   }
-  return lines.length === 0 ? '[]\n' : `[\n${lines.join(',\n')}\n]\n`
 }
 
-function expectation(slot: Int32Array, { memory, helpers, second }: ExpectationSources): Expectation {
+function expectation(slot: Int32Array, { memory, helpers, clock }: ExpectationSources): Expectation {
   const at = (field: keyof typeof EXPECTATION): number => slot[EXPECTATION[field]]!
   const port = (field: keyof typeof EXPECTATION): number => swap16(at(field))
   const protocol = at('key') & 0xff
@@ -90,7 +91,7 @@ function expectation(slot: Int32Array, { memory, helpers, second }: ExpectationS
   return {
     protocol,
     origin: isOutside ? 'outside' : 'inside',
-    timeout: secondsLeft(at('deadline'), second),
+    timeout: secondsLeft(at('deadline'), clock()),
     source: sourceText(at('src'), (at('flags') & ANY_SOURCE) !== 0 ? 0 : at('srcMask')),
     sourcePort: port('srcPort'),
     destination: formatAddress(at('dst')),

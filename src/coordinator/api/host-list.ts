@@ -1,11 +1,12 @@
 // Who uses how much of what: the inside hosts of the host table (conntrack/host-table.ts) as JSON, one a line, those
 // that have most connections first. A host that has nothing any more is listed until its row is given back. There may
-// be tens of thousands, so rows are read in slices, as in connection-list.ts. Owner: nobody; reads what shards count.
+// be tens of thousands, so they are read in slices (json-lines.ts). Owner: nobody; reads what shards count.
 
 import { setImmediate } from 'node:timers/promises'
 import { compileQuotas, type HostQuotas, inAll, NO_LIMIT, quotasOf } from '../../conntrack/host-quotas.ts'
 import { HOST, type HostRow, type HostTable, hostName } from '../../conntrack/host-table.ts'
 import { HOST_LIMIT, HOST_LIMITS, type HostLimitName, LIMIT_KEYS, type LimitKey } from '../../counters/host-limits.ts'
+import { jsonLines } from './json-lines.ts'
 
 export interface Usage {
   readonly used: number
@@ -30,9 +31,8 @@ export interface HostSources {
   readonly settings: readonly { readonly limits: HostQuotas }[]
 }
 
-/** Rows that are looked at, and hosts that are written, in a slice: a few milliseconds of work. */
+/** Rows that are looked at at once to be put in order: a millisecond or two. */
 const SLICE_ROWS = 8192
-const SLICE_HOSTS = 512
 
 /** The text of a JSON array in pieces. `clock` returns the second of the shards' clock. */
 export async function* hostList(
@@ -41,19 +41,17 @@ export async function* hostList(
 ): AsyncGenerator<string, void> {
   const words = compileQuotas(settings[0]!.limits)
   const rows = await rowsByConnections(table)
-  let separator = '[\n'
-  for (let from = 0; from < rows.length; from += SLICE_HOSTS) {
-    const second = clock()
-    // A row may have been given back since.
-    const listed = rows.slice(from, from + SLICE_HOSTS).filter((row) => isListed(table, row))
-    const lines = listed.map((row) => JSON.stringify(hostOf(table, row, words, second)))
-    if (lines.length > 0) {
-      yield separator + lines.join(',\n')
-      separator = ',\n'
-    }
-    await setImmediate()
-  }
-  yield separator === ',\n' ? '\n]\n' : '[]\n'
+  yield* jsonLines(linesOf(table, rows, words, clock))
+}
+
+function* linesOf(
+  table: HostTable,
+  rows: readonly HostRow[],
+  words: Int32Array,
+  clock: () => number,
+): Generator<string | undefined> {
+  // A row may have been given back since it was found.
+  for (const row of rows) yield isListed(table, row) ? JSON.stringify(hostOf(table, row, words, clock())) : undefined
 }
 
 /** The rows that are listed, those with most connections first. */

@@ -52,7 +52,9 @@ async function start(connections: () => AsyncIterable<string> = nothing): Promis
   const server = await ApiServer.start({
     socket,
     connections,
-    expectations: () => '[]\n',
+    async *expectations() {
+      yield '[]\n'
+    },
     async *hosts() {
       yield '[]\n'
     },

@@ -72,23 +72,27 @@ function publish(slot: number, fields: Fields = {}, state: number = STATE.pendin
   table.settle(slot, unheld(state, 1))
 }
 
-const text = (): string =>
-  expectationList({ memory: { expectations: table, externals }, helpers: HELPERS, second: SECOND })
-const listed = (): Expectation[] => JSON.parse(text())
+async function text(): Promise<string> {
+  const sources = { memory: { expectations: table, externals }, helpers: HELPERS, clock: () => SECOND }
+  let pieces = ''
+  for await (const piece of expectationList(sources)) pieces += piece
+  return pieces
+}
+const listed = async (): Promise<Expectation[]> => JSON.parse(await text())
 
 describe('the list of expectations', () => {
-  it('is an empty array while there are none', () => expect(text()).toBe('[]\n'))
+  it('is an empty array while there are none', async () => expect(await text()).toBe('[]\n'))
 
-  it('has one a line', () => {
+  it('has one a line', async () => {
     publish(3)
     publish(40, { dstPort: swap16(40_001) })
-    expect(text().split('\n')).toHaveLength(5)
-    expect(listed().map(({ destinationPort }) => destinationPort)).toEqual([40_000, 40_001])
+    expect((await text()).split('\n')).toHaveLength(5)
+    expect((await listed()).map(({ destinationPort }) => destinationPort)).toEqual([40_000, 40_001])
   })
 
-  it('says whence and where to, as announced, by whom, and which shard will have it', () => {
+  it('says whence and where to, as announced, by whom, and which shard will have it', async () => {
     publish(3)
-    expect(listed()).toEqual([
+    expect(await listed()).toEqual([
       {
         handle: 3 | (1 << 16),
         protocol: TCP,
@@ -113,31 +117,31 @@ describe('the list of expectations', () => {
     ])
   })
 
-  it('names classes, the helper of the child, prefixes, and flags', () => {
+  it('names classes, the helper of the child, prefixes, and flags', async () => {
     const { address, mask } = parsePrefix('192.0.2.128/25')
     publish(0, { helper: 2, class: 1, childHelper: 1, src: address, srcMask: mask, flags: PERMANENT }, STATE.inactive)
     publish(1, { srcMask: 0, flags: ANY_SOURCE, srcPort: swap16(20) })
-    const [first, second] = listed()
+    const [first, second] = await listed()
     expect(first).toMatchObject({ helper: 'sip', class: 'audio', childHelper: 'ftp', source: '192.0.2.128/25' })
     expect(first).toMatchObject({ permanent: true, inactive: true })
     expect(second).toMatchObject({ source: '0.0.0.0/0', sourcePort: 20, permanent: false })
   })
 
-  it('has no owner where that depends on who sends', () => {
+  it('has no owner where that depends on who sends', async () => {
     publish(0, { key: keyWord(TCP, 0), dst: parseAddress('192.0.2.7'), dstPort: swap16(30_000), reservation: 0 })
     publish(1, { dstPort: swap16(21) })
-    expect(listed().map(({ origin, owner }) => [origin, owner])).toEqual([
+    expect((await listed()).map(({ origin, owner }) => [origin, owner])).toEqual([
       ['inside', null],
       ['outside', null],
     ])
   })
 
-  it('has nothing of what is being made, is over, or waited too long', () => {
+  it('has nothing of what is being made, is over, or waited too long', async () => {
     for (const [slot, state] of [STATE.free, STATE.busy, STATE.settling, STATE.ending].entries())
       publish(slot, {}, state)
     publish(8, {}, STATE.pending, 0)
-    expect(text()).toBe('[]\n')
+    expect(await text()).toBe('[]\n')
     publish(9, {}, STATE.claimed)
-    expect(listed()).toHaveLength(1)
+    expect(await listed()).toHaveLength(1)
   })
 })
