@@ -36,7 +36,7 @@ const FORWARDS = [
 ] as const
 
 /** Gauges of what there is, by the words of the verdict. */
-const GAUGES = {
+export const GAUGES = {
   connections: 'natloom_connections',
   mappings: 'natloom_mappings',
   permissions: 'natloom_permissions',
@@ -102,6 +102,10 @@ export class AttackedNatloom implements Attacked {
       if (this.hasEnded || Date.now() > deadline)
         throw new Error(`natloom run did not begin to forward:\n${this.#program.output}`)
     }
+  }
+
+  get pid(): number {
+    return this.#program.child.pid!
   }
 
   get hasEnded(): boolean {

@@ -62,8 +62,11 @@ export interface Hosts {
 const nft = (host: Namespace, rules: readonly string[]): string =>
   run('ip', ['netns', 'exec', host.name, 'nft', '-f', '-'], rules.join('\n'))
 
+/** Whom the floods by helped connections go to: there FTP's port is answered by a rule, for lack of other sockets. */
+export type FloodedServer = typeof SERVER | typeof REMOTE
+
 /** Whom the floods are by and against has no kernel: its answers would end what a flood has begun. */
-function prepareKernels({ lan, gateway, outside }: Topology): void {
+function prepareKernels({ lan, gateway, outside }: Topology, flooded: FloodedServer): void {
   nft(lan, [
     `table ip ${TABLE} {`,
     'counter returned { }',
@@ -79,7 +82,7 @@ function prepareKernels({ lan, gateway, outside }: Topology): void {
     'chain arriving { type filter hook prerouting priority -500;',
     `udp dport ${FLOW_PORT} counter name flows`,
     `udp dport ${FLOW_PORT} numgen inc mod ${RETURNED_ONE_IN} != 0 drop`,
-    `tcp dport ${FTP} drop`,
+    `ip daddr ${flooded} tcp dport ${FTP} drop`,
     '}',
     '}',
   ])
@@ -97,9 +100,13 @@ export const flowsReturned = ({ lan }: Topology): number => counted(lan, 'return
 const macOf = (host: Namespace, name: string): string =>
   (JSON.parse(host.ip(`-j link show ${name}`)) as { address: string }[])[0]!.address
 
-export async function startHosts(topology: Topology, processes: Processes): Promise<Hosts> {
+export async function startHosts(
+  topology: Topology,
+  processes: Processes,
+  flooded: FloodedServer = SERVER,
+): Promise<Hosts> {
   const { lan, gateway, outside } = topology
-  prepareKernels(topology)
+  prepareKernels(topology, flooded)
   const start = async (host: Namespace, name: string, argument: unknown): Promise<void> => {
     const program = processes.startModule(host, new URL(name, import.meta.url), argument)
     await once(program.child, 'message', { signal: AbortSignal.timeout(PATIENCE_MS) })
@@ -107,11 +114,8 @@ export async function startHosts(topology: Topology, processes: Processes): Prom
   await Promise.all([
     start(outside, '../wire/echo.js', { port: FLOW_PORT } satisfies Echo),
     start(outside, './newcomers-server.js', { port: NEWCOMERS_PORT } satisfies NewcomersServer),
-    start(outside, './answerer.js', { interface: HOST_INTERFACE, ports: [FTP] } satisfies Answerer),
-    start(lan, './answerer.js', {
-      interface: HOST_INTERFACE,
-      ports: [FORWARDED_TCP, FORWARDED_UDP],
-    } satisfies Answerer),
+    start(outside, './answerer.js', { address: flooded, ports: [FTP] } satisfies Answerer),
+    start(lan, './answerer.js', { address: INSIDE_SERVER, ports: [FORWARDED_TCP, FORWARDED_UDP] } satisfies Answerer),
   ])
   const sender = new URL('./sender.js', import.meta.url)
   return {

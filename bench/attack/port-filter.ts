@@ -1,7 +1,10 @@
-// A socket's filter that takes packets to some ports, TCP or UDP, and nothing that the host itself sends. Authority:
-// Documentation/networking/filter.rst, linux/filter.h.
+// A socket's filter that takes packets to some ports of an address, TCP or UDP, and nothing that the host itself
+// sends. Authority: Documentation/networking/filter.rst, linux/filter.h.
+
+import { parseAddress, swap32 } from '../../src/wire/address.ts'
 
 const LD_B_ABS = 0x30
+const LD_W_ABS = 0x20
 const LD_H_ABS = 0x28
 const LD_H_IND = 0x48
 const LDX_MSH = 0xb1
@@ -15,17 +18,20 @@ const PACKET_TYPE = -0x1000 + 4
 const PACKET_HOST = 0
 const FRAGMENT_OFFSET = ETH + 6
 const PROTOCOL = ETH + 9
+const DESTINATION = ETH + 16
 const TCP = 6
 const UDP = 17
 
 type Instruction = readonly [code: number, jt: number, jf: number, k: number]
 
-export function portFilter(ports: readonly number[]): Uint8Array {
+export function portFilter(address: string, ports: readonly number[]): Uint8Array {
   // How far it is to the last instruction, which refuses; the one before it takes the whole packet.
   const n = ports.length
   const program: Instruction[] = [
     [LD_B_ABS, 0, 0, PACKET_TYPE],
-    [JEQ_K, 0, n + 7, PACKET_HOST],
+    [JEQ_K, 0, n + 9, PACKET_HOST],
+    [LD_W_ABS, 0, 0, DESTINATION],
+    [JEQ_K, 0, n + 7, swap32(parseAddress(address))],
     [LD_B_ABS, 0, 0, PROTOCOL],
     [JEQ_K, 1, 0, TCP],
     [JEQ_K, 0, n + 4, UDP],
