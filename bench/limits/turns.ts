@@ -5,7 +5,7 @@
 //
 // Each turn brings 64 first packets from as many inside hosts, TCP and UDP by turns, spread over all external
 // addresses. In every fourth turn the coordinator has moved a block to another shard or back, and in every hundredth an
-// address of the pool has gone, to come back some turns later. Then time goes on until
+// address of the pool has gone, to come back twenty turns later. Then time goes on until
 // everything has expired, with two milliseconds from turn to turn. Measured is the thread's processor time, so that
 // what else the machine does doesn't count. The first turns, in which V8 compiles, are told apart, and the shard's
 // tables are written to before: the system clears new memory two megabytes at a time, which takes milliseconds of
