@@ -11,6 +11,7 @@ const STRIDE = 2112
 /** Lists frames that the bench has written, and remembers the last frame that was sent. */
 export class BenchDriver implements Driver {
   readonly ports = 2
+  readonly receiveSlots = BURST
   readonly scratchAt = BURST * STRIDE + 64
   readonly scratchLength = 8 << 20
   readonly sharedAt = this.scratchAt + this.scratchLength
@@ -40,6 +41,9 @@ export class BenchDriver implements Driver {
     }
     this.ready = 0
     return count
+  }
+  holds(_port: number, frames: number): boolean {
+    return frames <= this.ready
   }
   release(): void {}
   lend(): number {

@@ -223,6 +223,10 @@ export const METRICS = {
     'Connections ended early to make room, by the side that opened them',
     SIDES,
   ),
+  overloads: counter('overloads', 'Times that more came than a thread could carry, by where it waited', [
+    { queue: 'receive' },
+    { queue: 'handover' },
+  ]),
 } as const satisfies Record<string, Metric>
 
 export type MetricKey = keyof typeof METRICS

@@ -80,6 +80,8 @@ export const DROP_REASONS = [
   ['transport-short', 'the packet ends before the UDP-Lite or DCCP header does'],
   // --- quotas ---
   ['host-limit', 'the first packet of a flow whose inside host has as much as its `limits` allow'],
+  // --- overload ---
+  ['overload', 'more came than the shard can carry, and its sender had had its share (datapath/overload)'],
 ] as const satisfies readonly (readonly [string, string])[]
 
 export type DropReasonName = (typeof DROP_REASONS)[number][0]

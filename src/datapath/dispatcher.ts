@@ -2,7 +2,7 @@
 // with one queue, and by choice. It knows no connection: the ownership rule is all that it asks. What is wrong with a
 // packet alone, and what is the kernel's by its frame, ends here and is counted here; a shard would see no more in it.
 //
-//   receive -> parse -> owner -> ring of the owner -> publish -> release
+//   receive -> each sender's share, of more than there is time for -> parse -> owner -> ring of the owner -> publish -> release
 //
 // Its module state is a thread's, as a shard's is (shard.ts); it has counters, a place in the rings, and no tables.
 
@@ -15,7 +15,9 @@ import type { Driver } from '../io/driver.ts'
 import type { Milliseconds, Shard } from '../memory/brand.ts'
 import { setClock } from '../memory/clock.ts'
 import { Region } from '../memory/region.ts'
-import { Externals } from '../nat/externals.ts'
+import { Externals, spaceOf } from '../nat/externals.ts'
+import { attachPortForwards, forwardTo } from '../nat/port-forwards.shard.ts'
+import { isTaken } from '../nat/port-words.ts'
 import { staticRules } from '../ownership/ownership-rule.ts'
 import { Fib } from '../routing/fib.ts'
 import * as ipv4 from '../wire/ipv4.ts'
@@ -23,6 +25,9 @@ import { attachHandover, BY_DISPATCH, give, publishHandOvers } from './handover/
 import { HandoverRings } from './handover/handover-rings.ts'
 import { attachPacketOwner, ownerOfFragments, ownerOfPacket, ownerOfTuple } from './handover/packet-owner.ts'
 import { embedded, protocol, readEmbedded, replyPorts } from './icmp/embedded-packet.ts'
+import { attachOverloadNotice, tellOverload } from './overload/notice.ts'
+import { attachRingShares, beginRing, chooseReceived, goesOn } from './overload/received.ts'
+import { attachShedding } from './overload/shed.ts'
 import {
   AT,
   beginBurst,
@@ -63,6 +68,15 @@ export function attachDispatcher(
   const externals = new Externals(new Region(memory.externals), settings.externals)
   attachPacketOwner(shard, { shards, key: ownerKey, externals }, staticRules(settings.portForwards))
   attachDrops(new DropTable(new Region(memory.drops), dropTable(settings)), shard)
+  attachPortForwards(settings.portForwards)
+  attachShedding((protocol, address, port) => {
+    const entry = externals.find(address)
+    if (entry < 0) return true
+    const word = externals.portWords[externals.portIndex(entry, spaceOf(protocol), port)]!
+    return isTaken(word) || forwardTo(protocol, address, port) !== undefined
+  })
+  attachOverloadNotice(wakers.report)
+  attachRingShares(driver)
   attachHandover(driver, new HandoverRings(new Region(memory.handover), shards), shard, restarted, wakers.shard)
 }
 
@@ -75,6 +89,7 @@ export function turn(milliseconds: Milliseconds): number {
   if (milliseconds >= nextLinkCounts) {
     nextLinkCounts = milliseconds + LINK_COUNTS_EVERY_MS
     copyLinkCounts(driver, sides)
+    tellOverload()
   }
   return received
 }
@@ -88,17 +103,28 @@ export function sleep(timeoutMs: Milliseconds): void {
 /** A dispatcher calls no helpers. */
 export const followHelpers = (): undefined => undefined
 
+/** A burst from one port, in an overload as many as are needed to keep about one burst of them. */
 function runBurst(port: LinkPort): number {
-  const count = driver.receive(port, AT, LENGTH)
+  beginRing()
+  let received = 0
+  do received += receiveBurst(port)
+  while (goesOn)
+  return received
+}
+
+function receiveBurst(port: LinkPort): number {
+  const received = driver.receive(port, AT, LENGTH)
+  const from = sides[port]!
+  if (received > 0) countReceived(from, received)
+  const count = chooseReceived(port, from, received)
   if (count > 0) {
-    beginBurst(ingressOf(port, sides[port]!), true)
-    countReceived(side, count)
+    beginBurst(ingressOf(port, from), true)
     parseBurst(count, fib.portMacHigh(port), fib.portMacLow(port))
     for (let i = 0; i < count; i++) countVerdict(i, dispatch(i))
     publishHandOvers()
   }
   driver.release(port)
-  return count
+  return received
 }
 
 function dispatch(i: number): Verdict {

@@ -1,7 +1,8 @@
 // The pipeline that every packet goes through, to be read from top to bottom. A burst goes through it in stages, each
 // for all packets before the next, so that the memory a stage touches is in cache when the next needs it:
 //
-//   receive        the driver lists what has arrived on one port, or a ring what another shard has handed over
+//   receive        the driver lists what has arrived on one port, or a ring what another shard has handed over; of more
+//                  than this shard can carry, each sender's share                           overload/shed.ts
 //   parse, hash    what each packet is, what is wrong with it, its tuple; then the hashes   packet/parse.ts
 //   touch          the index cells; the rows that they name; the routes that those need     (here)
 //   settle         one by one: the verdict                                                  (here)
@@ -45,6 +46,9 @@ import { releaseHeld } from './helped/held-bytes.ts'
 import { answerHeldSyns } from './icmp/held-syns.ts'
 import { handleIcmpError } from './icmp/icmp-error.ts'
 import { HOST_UNREACHABLE, sendError } from './icmp/local-replies.ts'
+import { learnSenders } from './overload/learn.ts'
+import { attachRingShares, beginRing, chooseReceived, goesOn } from './overload/received.ts'
+import { chosen } from './overload/shed.ts'
 import {
   AT,
   beginBurst,
@@ -84,14 +88,28 @@ let driver: Driver
 
 export function attachPipeline(withDriver: Driver): void {
   driver = withDriver
+  attachRingShares(withDriver)
 }
 
-/** Receives and processes a burst from one port; returns how many packets it had. */
+/**
+ * Receives and processes a burst from one port, in an overload as many as are needed to keep about one burst of them;
+ * returns how many packets were received.
+ */
 export function runBurst(fromPort: LinkPort): number {
+  beginRing()
+  let received = 0
+  do received += receiveBurst(fromPort)
+  while (goesOn)
+  return received
+}
+
+function receiveBurst(fromPort: LinkPort): number {
   const received = driver.receive(fromPort, AT, LENGTH)
-  if (received > 0) {
-    countReceived(sideOf[fromPort]!, received)
-    process(ingressOf(fromPort, sideOf[fromPort]!), received, true)
+  const from = sideOf[fromPort]!
+  if (received > 0) countReceived(from, received)
+  const count = chooseReceived(fromPort, from, received)
+  if (count > 0) {
+    process(ingressOf(fromPort, from), count, true)
     endBurst()
   }
   driver.release(fromPort)
@@ -152,6 +170,7 @@ function process(cameBy: Ingress, count: number, isFromRing: boolean): void {
     if (reportsPackets) reportPacket(i, verdict)
     if (toRelease !== 0) releaseWaiting()
   }
+  if (chosen !== 0) learnSenders()
 }
 
 /** Fragments whose record was looked up before bring their ports along. */

@@ -54,6 +54,8 @@ import { attachHelpers, followHelperList } from './helped/helpers-in-force.ts'
 import { recoverWatches } from './helped/watch.ts'
 import { attachHeldSyns, HELD_SYN_BYTES, isTimeToAnswerSyns } from './icmp/held-syns.ts'
 import { attachLocalReplies } from './icmp/local-replies.ts'
+import { attachOverloadNotice, tellOverload } from './overload/notice.ts'
+import { attachShedding } from './overload/shed.ts'
 import { copyLinkCounts } from './packet/counting.ts'
 import { attachFragmentTable, expireFragments } from './packet/fragment-table.ts'
 import { attachIdentification } from './packet/identification.ts'
@@ -135,6 +137,8 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   attachHelped(wakers.callClocks)
   attachHelperErrors(wakers.report)
   limitHeap(wakers.heapUsed, heapOfHelped)
+  attachShedding()
+  attachOverloadNotice(wakers.report)
   attachPipeline(driver)
   nextSweep = 0
   nextSecond = 0
@@ -200,6 +204,7 @@ function housekeeping(): void {
   expireFragments()
   counters[CELL.handoverFullest] = fullestRing()
   copyLinkCounts(driver, sideOf)
+  tellOverload()
 }
 
 /** Sleeps until there is something to do, at most `timeoutMs`. */

@@ -75,6 +75,7 @@ export class AfPacketDriver implements Driver {
   readonly sharedAt: number
   readonly sharedLength: number
   readonly ports: number
+  readonly receiveSlots: number
 
   readonly #rings: AfPacketRings
   /** The packet memory in i32 words. */
@@ -103,6 +104,7 @@ export class AfPacketDriver implements Driver {
     this.sharedAt = rings.sharedAt
     this.sharedLength = rings.sharedLength
     this.ports = rings.ports.length
+    this.receiveSlots = rings.frames
     this.#words = new Int32Array(this.packetMemory)
     this.#counts = new Float64Array(this.packetMemory)
     this.#frames = rings.frames
@@ -142,6 +144,13 @@ export class AfPacketDriver implements Driver {
       if (this.#state(port, PORT_STATE.socket) !== this.#state(port, PORT_STATE.mapped)) this.#mapNewRing(port)
     }
     return count
+  }
+
+  holds(port: number, frames: number): boolean {
+    if (frames > this.#frames) return false
+    const last = (this.#unreleased[port] + frames - 1) % this.#frames
+    const word = ((this.#ring(port) + frameOffset(last)) >> 2) + TP_STATUS
+    return ((ORDERED ? this.#words[word] : Atomics.load(this.#words, word)) & TP_STATUS_USER) !== 0
   }
 
   release(port: number): void {

@@ -40,12 +40,19 @@ export interface Driver {
   readonly sharedLength: number
   /** Interfaces are ports 0 .. ports-1, in the order of the configuration: inside first. */
   readonly ports: number
+  /** Frames that the receive ring of each port has room for; 0 where there is none. */
+  readonly receiveSlots: number
 
   /**
    * Lists what has arrived on a port: `at[i]` is the frame's Ethernet header, `length[i]` its bytes from there.
    * Returns how many, at most BURST. A frame that the link delivered cut short has the length that arrived.
    */
   receive(port: number, at: Int32Array, length: Int32Array): number
+  /**
+   * Whether so many frames, at least one, have arrived on a port and are not given back: those of the present burst,
+   * and behind them what waits. For one look at the ring; a frame that is lent may make it false.
+   */
+  holds(port: number, frames: number): boolean
   /** Gives back every frame that the last receive() on this port listed. */
   release(port: number): void
   /**

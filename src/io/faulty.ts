@@ -76,6 +76,7 @@ export class FaultyDriver implements Driver {
   readonly sharedAt: number
   readonly sharedLength: number
   readonly ports: number
+  readonly receiveSlots: number
   /** How many frames were treated so far. */
   readonly done = { lost: 0, duplicated: 0, reordered: 0 }
 
@@ -99,6 +100,7 @@ export class FaultyDriver implements Driver {
     this.#clock = clock
     this.packetMemory = inner.packetMemory
     this.ports = inner.ports
+    this.receiveSlots = inner.receiveSlots
     this.sharedAt = inner.sharedAt
     this.sharedLength = inner.sharedLength
     this.#bytes = new Uint8Array(inner.packetMemory)
@@ -201,6 +203,11 @@ export class FaultyDriver implements Driver {
     // One more: takeDue() is called for this frame itself next.
     path.kept.push({ at, length, passes: by + 1 })
     return true
+  }
+
+  /** Of what has arrived: copies that go on later are not counted. */
+  holds(port: number, frames: number): boolean {
+    return this.#inner.holds(port, frames)
   }
 
   release(port: number): void {

@@ -110,6 +110,7 @@ export class LoopbackDriver implements Driver {
   readonly sharedAt: number
   readonly sharedLength: number
   readonly ports: number
+  readonly receiveSlots: number
 
   readonly #shape: Shape
   readonly #bytes: Uint8Array
@@ -147,6 +148,7 @@ export class LoopbackDriver implements Driver {
     this.#shape = shape
     this.#base = (options.shard ?? 0) * shape.shardBytes
     this.ports = shape.ports
+    this.receiveSlots = shape.slots
     this.scratchAt = this.#base + shape.scratchAt
     this.scratchLength = shape.scratchBytes
     this.sharedAt = shape.sharedAt
@@ -238,6 +240,10 @@ export class LoopbackDriver implements Driver {
     this.#listed[port] = first + count
     Atomics.store(this.#words, this.#word(port, LISTED), first + count)
     return count
+  }
+
+  holds(port: number, frames: number): boolean {
+    return ((Atomics.load(this.#words, this.#word(port, INJECTED)) - this.#released[port]) | 0) >= frames
   }
 
   release(port: number): void {

@@ -100,6 +100,22 @@ export function describeDriver(name: string, makeFixture: () => DriverFixture): 
         expect(driver.receiveLosses(0)).toBe(10)
       })
 
+      it('says how many frames it holds, those of the burst in hand included, until they are given back', () => {
+        const arrived = Math.min(fixture.slots, BURST + 20)
+        expect(driver.receiveSlots).toBe(fixture.slots)
+        expect(driver.holds(0, 1)).toBe(false)
+        for (const i of sequence(0, arrived)) fixture.deliver(0, numbered(i))
+        const first = burst(driver, 0)
+        expect(driver.holds(0, arrived)).toBe(true)
+        if (arrived < fixture.slots) expect(driver.holds(0, arrived + 1)).toBe(false)
+        expect(driver.holds(0, fixture.slots + 1)).toBe(false)
+        driver.release(0)
+        expect(driver.holds(0, arrived - first + 1)).toBe(false)
+        if (arrived > first) expect(driver.holds(0, arrived - first)).toBe(true)
+        expect(driver.holds(1, 1)).toBe(false)
+        expect(numbers(receiveCopies(driver, 0, arrived - first))).toEqual(sequence(first, arrived - first))
+      })
+
       it('uses its ring over and over', () => {
         const laps = 3
         let next = 0

@@ -311,6 +311,13 @@ export class Inbox {
     return count
   }
 
+  /** How many entries of a producer's ring are not released: those in hand, and those that wait. */
+  waiting(producer: Shard): number {
+    const { heads, consumed } = this.#rings
+    const ring = this.#rings.ring(producer, this.#consumer)
+    return (Atomics.load(heads, ring * CACHE_LINE_WORDS) - consumed[ring * CACHE_LINE_WORDS + TAIL]!) | 0
+  }
+
   /** Where the words of the i-th of `count` entries that were listed last begin, in HandoverRings.entries. */
   entry(producer: Shard, count: number, i: number): number {
     return this.#rings.entryAt(this.#rings.ring(producer, this.#consumer), this.#next[producer]! - count + i)

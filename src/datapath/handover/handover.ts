@@ -12,6 +12,9 @@ import { BURST, type Driver, VIRTIO_NET_HEADER } from '../../io/driver.ts'
 import type { Shard } from '../../memory/brand.ts'
 import type { Ports } from '../../wire/address.ts'
 import { fault } from '../fault-points.ts'
+import { MOST_BURSTS } from '../overload/received.ts'
+import { Shares } from '../overload/shares.ts'
+import { choose, KEPT } from '../overload/shed.ts'
 import {
   AT,
   type At,
@@ -49,6 +52,9 @@ export const BY_HAIRPIN = 4
 /** Every packet that the dispatcher takes. */
 export const BY_DISPATCH = 5
 
+/** Where packets waited, among the cells of the metric overloads. */
+const FROM_THREADS = 1
+
 /** From a slot's begin to its frame, so that the IPv4 header begins at a multiple of four. */
 const FRAME_AT = 8 + VIRTIO_NET_HEADER
 const MOST_COPIED = SLOT_BYTES - FRAME_AT
@@ -61,6 +67,10 @@ let wake: (shard: Shard) => void = () => {}
 /** The entries in hand: the producer of their ring, and how many they are. */
 let listedFrom = 0
 let listedCount = 0
+/** Of the packets in hand, which entry of the listed ones each of them is. */
+const PLACE = new Int32Array(BURST)
+/** By producer: who may have how much of its ring to this thread. */
+let shares: readonly Shares[] = []
 
 /**
  * Takes an end of the rings: a shard's, or as number `shards` the dispatcher's, which only gives. `isSuccessor`: a
@@ -82,9 +92,13 @@ export function attachHandover(
     )
   outbox = new Outbox(rings, end)
   inbox = end < rings.shards ? new Inbox(rings, end) : undefined
+  shares = Array.from({ length: inbox?.producers ?? 0 }, (_, producer) => sharesOf(producer))
   TOKEN.fill(NOT_LENT)
   if (isSuccessor) succeed(inbox)
 }
+
+const sharesOf = (producer: Shard): Shares =>
+  new Shares({ slots: rings.slots(producer), holds: (packets) => inbox!.waiting(producer) >= packets })
 
 function succeed(box: Inbox | undefined): void {
   const dropped = box?.takeOver((token) => driver.giveBack(token))
@@ -110,7 +124,7 @@ export function give(i: number, owner: Shard, cameBy: Ingress, why: number): Ver
   if (length <= MOST_COPIED) {
     copyOut(owner, at, length, cameBy, PORTS[i]!)
   } else if (TOKEN[i] !== NOT_LENT) {
-    inbox?.passOn(listedFrom, listedCount, i, owner, outbox.nextOf(owner))
+    inbox?.passOn(listedFrom, listedCount, PLACE[i]!, owner, outbox.nextOf(owner))
     outbox.put(owner, at, length, cameBy, PORTS[i]!)
     outbox.lend(owner, TOKEN[i]!)
     TOKEN[i] = NOT_LENT
@@ -161,19 +175,32 @@ function wakeSleeper(shard: Shard): void {
 export function takeHandedOver(process: (cameBy: Ingress, count: number) => void): number {
   if (inbox === undefined || !inbox.hasMail()) return 0
   let taken = 0
-  for (let producer = 0; producer < inbox.producers; producer++) {
-    const count = inbox.receive(producer, BURST)
-    if (count === 0) continue
+  for (let producer = 0; producer < inbox.producers; producer++) taken += takeFrom(inbox, producer, process)
+  counters[CELL.handoversReceived]! += taken
+  return taken
+}
+
+/** A burst of one ring; in an overload as many as are needed to keep about one burst of them. */
+function takeFrom(box: Inbox, producer: Shard, process: (cameBy: Ingress, count: number) => void): number {
+  const its = shares[producer]!
+  let taken = 0
+  let kept = 0
+  let bursts = 0
+  do {
+    const count = box.receive(producer, BURST)
+    if (count === 0) return taken
     fault('entries listed')
     listedFrom = producer
     listedCount = count
-    process(list(inbox, producer, count), count)
-    for (let i = 0; i < count; i++) giveBackLent(i)
+    const cameBy = list(box, producer, count)
+    const chosen = chooseListed(its, cameBy, count)
+    if (chosen > 0) process(cameBy, chosen)
+    for (let i = 0; i < chosen; i++) giveBackLent(i)
     fault('lent frames given back')
-    inbox.release(producer)
+    box.release(producer)
     taken += count
-  }
-  counters[CELL.handoversReceived]! += taken
+    kept += chosen
+  } while (its.isSharing && kept < BURST && ++bursts < MOST_BURSTS)
   return taken
 }
 
@@ -183,6 +210,7 @@ function list(box: Inbox, producer: Shard, count: number): Ingress {
   let cameBy: Ingress = 0
   for (let i = 0; i < count; i++) {
     const entry = box.entry(producer, count, i)
+    PLACE[i] = i
     AT[i] = entries[entry + ENTRY.at]!
     LENGTH[i] = entries[entry + ENTRY.length]!
     TOKEN[i] = entries[entry + ENTRY.lent]! - 1
@@ -191,6 +219,32 @@ function list(box: Inbox, producer: Shard, count: number): Ingress {
     cameBy = entries[entry + ENTRY.ingress]!
   }
   return cameBy
+}
+
+/** Of more than this thread can carry, each sender's share; what was lent of the rest is given back. How many are kept. */
+function chooseListed(its: Shares, cameBy: Ingress, count: number): number {
+  if (count < BURST && !its.isSharing) return count
+  const overloads = its.overloads
+  const isShared = its.begins(count)
+  counters[CELL.overloads + FROM_THREADS]! += its.overloads - overloads
+  if (!isShared) return count
+  const kept = choose(its, cameBy, count)
+  for (let i = 0, next = 0; i < count; i++) {
+    if (next === kept || KEPT[next] !== i) {
+      giveBackLent(i)
+      continue
+    }
+    AT[next] = AT[i]!
+    LENGTH[next] = LENGTH[i]!
+    KNOWN_PORTS[next] = KNOWN_PORTS[i]!
+    IDENTIFICATION[next] = IDENTIFICATION[i]!
+    PLACE[next] = i
+    const token = TOKEN[i]!
+    TOKEN[i] = NOT_LENT
+    TOKEN[next] = token
+    next++
+  }
+  return kept
 }
 
 function giveBackLent(i: number): void {

@@ -77,8 +77,8 @@ const HANDOVER = 1 << 9
 const HANDOVERS_MASK = 3 << 9
 
 export const ingressOf = (by: LinkPort, from: Side): Ingress => by | (from << 8)
-const portOf = (word: Ingress): LinkPort => word & 0xff
-const sideIn = (word: Ingress): Side => ((word >> 8) & 1) as Side
+export const portIn = (word: Ingress): LinkPort => word & 0xff
+export const sideIn = (word: Ingress): Side => ((word >> 8) & 1) as Side
 
 /** False if the burst in hand was handed over as often as it may be. */
 export const mayHandOver = (): boolean => (ingress & HANDOVERS_MASK) !== HANDOVERS_MASK
@@ -99,7 +99,7 @@ export let fromRing = false
 
 export function beginBurst(cameBy: Ingress, isFromRing: boolean): void {
   ingress = cameBy
-  port = portOf(cameBy)
+  port = portIn(cameBy)
   side = sideIn(cameBy)
   fromRing = isFromRing
 }

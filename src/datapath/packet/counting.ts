@@ -9,9 +9,25 @@ import { counters } from '../../counters/own-counters.shard.ts'
 import type { Driver } from '../../io/driver.ts'
 import type { Addr } from '../../wire/address.ts'
 import * as ethernet from '../../wire/ethernet.ts'
-import { DST, FLOW, KEY, KIND, LATER_FRAGMENT, LENGTH, type LinkPort, PORTS, port, SRC, side } from './burst.ts'
+import * as ipv4 from '../../wire/ipv4.ts'
+import {
+  type At,
+  DST,
+  FLOW,
+  KEY,
+  KIND,
+  LATER_FRAGMENT,
+  LENGTH,
+  type LinkPort,
+  PORTS,
+  port,
+  SRC,
+  side,
+} from './burst.ts'
+import { mem } from './packet-memory.ts'
 
 const DROPS = CELL.drops
+const OVERLOAD = DROP.overload
 /** Up to this reason nobody knows who the sender is: the address was not read, or can't be anybody's. */
 const LAST_WITHOUT_SOURCE = DROP['ip-source']
 
@@ -36,6 +52,13 @@ function countDrop(i: number, reason: DropReason): void {
   const kind = KIND[i]!
   const hasPorts = kind === FLOW || kind <= LATER_FRAGMENT
   noteSource(of, SRC[i]!, DST[i]!, hasPorts ? PORTS[i]! : 0, protocolIn(KEY[i]!))
+}
+
+/** A frame was dropped unread, for overload: what its header says of the sender is noted without having been tested. */
+export function countShed(by: LinkPort, at: At): void {
+  const ip = at + ethernet.HEADER_LEN
+  counters[DROPS + OVERLOAD]! += 1
+  noteSource(countDropped(by, OVERLOAD), ipv4.src(mem, ip), ipv4.dst(mem, ip), 0, ipv4.protocol(mem, ip))
 }
 
 /** What became of a packet that was kept, of which only this much is known any more. */
