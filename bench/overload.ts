@@ -1,7 +1,7 @@
 // `npm run bench:overload`: what a flood of ten times what a shard can carry leaves to others, in virtual time
-// (overload/world.ts): one shard and two, by the kernel's dispatch and by a dispatcher's thread. For each flood how much
-// of the good hosts' packets goes on, in the first 100 ms and in the 200 ms after them, and what the flood itself gets;
-// beside it the same where receive rings lose by arrival. Keeps bench/results/overload.json.
+// (overload/world.ts): one shard and two, by the kernel's dispatch and by a dispatcher's thread. For each flood how
+// much of the good hosts' packets goes on, in the first 100 ms and in the 200 ms after them, and what the flood itself
+// gets; beside it the same where receive rings lose by arrival. Keeps bench/results/overload.json.
 //
 //   npm run bench:overload [-- --flood NAME] [--shards N] [--dispatch kernel|thread] [--out FILE]
 

@@ -111,6 +111,8 @@ function publishRoutes(): void {
 /** Lists a burst of frames that this bench has written, and sees where from packets are sent. */
 class BenchDriver implements Driver {
   readonly ports = 2
+  /** None that could fill: it is never found full. */
+  readonly receiveSlots = 0
   readonly scratchAt = BURST * STRIDE + 64
   readonly scratchLength = 8 << 20
   readonly sharedAt = this.scratchAt + this.scratchLength
@@ -130,6 +132,9 @@ class BenchDriver implements Driver {
     const count = this.ready
     this.ready = 0
     return count
+  }
+  holds(): boolean {
+    return false
   }
   release(): void {}
   lend(): number {

@@ -1,5 +1,5 @@
-// What comes to the gateway of world.ts: the good hosts' datagrams out and back, and a flood, each packet with the shard
-// that the kernel's program would give it to; and what of them leaves, told by a mark in the payload.
+// What comes to the gateway of world.ts: the good hosts' datagrams out and back, and a flood, each packet with the
+// shard that the kernel's program would give it to; and what of them leaves, told by a mark in the payload.
 
 import { keyWord, portsWord } from '../../src/conntrack/terms.ts'
 import { type Leases, NO_RULES, ownerOfFlow, ownerOfFragment } from '../../src/ownership/ownership-rule.ts'

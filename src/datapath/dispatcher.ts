@@ -2,7 +2,8 @@
 // with one queue, and by choice. It knows no connection: the ownership rule is all that it asks. What is wrong with a
 // packet alone, and what is the kernel's by its frame, ends here and is counted here; a shard would see no more in it.
 //
-//   receive -> each sender's share, of more than there is time for -> parse -> owner -> ring of the owner -> publish -> release
+//   receive -> each sender's share, of more than there is time for -> parse -> owner -> ring of the owner -> publish
+//   -> release
 //
 // Its module state is a thread's, as a shard's is (shard.ts); it has counters, a place in the rings, and no tables.
 

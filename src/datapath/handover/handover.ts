@@ -221,7 +221,7 @@ function list(box: Inbox, producer: Shard, count: number): Ingress {
   return cameBy
 }
 
-/** Of more than this thread can carry, each sender's share; what was lent of the rest is given back. How many are kept. */
+/** Of more than this thread can carry, each sender's share; what was lent of the rest is given back. How many stay. */
 function chooseListed(its: Shares, cameBy: Ingress, count: number): number {
   if (count < BURST && !its.isSharing) return count
   const overloads = its.overloads

@@ -1,5 +1,5 @@
-// Whose the packets are that were kept of a shared queue, learned once they have gone through the pipeline: who has sent
-// one of an assured connection is known from then on (known-hosts.ts). Owner: this thread.
+// Whose the packets are that were kept of a shared queue, learned once they have gone through the pipeline: who has
+// sent one of an assured connection is known from then on (known-hosts.ts). Owner: this thread.
 
 import { ASSURED, baseOf } from '../../conntrack/connection-table.ts'
 import { insideHostOf, matches, stateWordOf } from '../../conntrack/connections.shard.ts'

@@ -3,16 +3,22 @@
 
 import type { Side } from '../../conntrack/terms.ts'
 import { nowMs } from '../../memory/clock.ts'
-import type { Report } from '../shard-contract.ts'
 
 const TOLD_EVERY_MS = 60_000
 
-let report: (entry: Report) => void = () => {}
+/** An entry of the log (shard-contract.ts, Report). */
+interface Entry {
+  readonly level: 'warn'
+  readonly text: string
+  readonly detail: Readonly<Record<string, unknown>>
+}
+
+let report: (entry: Entry) => void = () => {}
 let nextMs = 0
 /** Dropped since the last word, by side. */
 const dropped = new Float64Array(2)
 
-export function attachOverloadNotice(withReport: ((entry: Report) => void) | undefined): void {
+export function attachOverloadNotice(withReport: ((entry: Entry) => void) | undefined): void {
   report = withReport ?? (() => {})
   nextMs = 0
   dropped.fill(0)

@@ -10,11 +10,11 @@
 //
 // Then time goes by rounds: what waits when a round begins is what the round takes. Two figures are learned of one:
 //   how many packets it kept, and how many had come when it was over: how many the next one may keep, so that two
-//     fifths of the queue are filled again when it ends. A dropped packet costs little, so rounds become as long as needed;
+//     fifths of the queue are filled again when it ends. A drop costs little, so a round takes whatever waits;
 //   how many came of each sender: how many of each the next one may keep at most, so that the kept ones are that many.
-// The latter is a rate, in packets kept for each packet that comes. A sender gathers it as credit, up to half a burst's, and
-// pays with it for what is kept; so nobody whose packets come unevenly has less of it. No clock is read, and no packet
-// passes another. Measured: docs/decisions/0048.
+// The latter is a rate, in packets kept for each packet that comes. A sender gathers it as credit, up to half a
+// burst's, and pays with it for what is kept; so nobody whose packets come unevenly has less of it. No clock is read,
+// and no packet passes another. Measured: docs/decisions/0048.
 //
 // All of it is a cache: a thread that starts anew begins without overload. Owner: this thread.
 

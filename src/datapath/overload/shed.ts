@@ -6,9 +6,9 @@
 //   outside    the external address and port that it goes to; of what shows no   the inside host of the connection,
 //              port, its two addresses                                           if it is known
 // All that is not known is strangers' (known-hosts.ts). The dispatcher, which has no connections, knows which external
-// ports are taken: these count each for itself, as every inside address does. Sources outside are no senders: they are as many as somebody likes to make up, and one
-// server may be everybody's. What is dropped here may be the kernel's packet, too: it has it by another way.
-// Owner: this thread.
+// ports are taken: these count each for itself, as every inside address does. Sources outside are no senders: they are
+// as many as somebody likes to make up, and one server may be everybody's. What is dropped here may be the kernel's
+// packet, too: it has it by another way. Owner: this thread.
 
 import { INSIDE, type Side } from '../../conntrack/terms.ts'
 import { BURST } from '../../io/driver.ts'

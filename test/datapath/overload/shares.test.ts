@@ -101,7 +101,7 @@ describe('a queue that is shared while it fills faster than it is emptied', () =
 
   for (const slots of [252, 512, 2016, 4096])
     for (const flood of [1.5, 10])
-      it(`of ${slots} places leaves nine senders all they ask for beside one that sends ${flood} times what can be taken`, () => {
+      it(`of ${slots} places leaves nine what they ask for beside one that sends ${flood} times the most`, () => {
         const queue = new QueueOf(slots, 10)
         const rates = [flood, ...others(9, 0.04)]
         queue.run(30_000, rates)

@@ -3,12 +3,12 @@
 // share.
 
 import { describe, expect, it, vi } from 'vitest'
-import { FLOODS, type FloodName } from '../../../bench/overload/traffic.ts'
-import { type AttachPlane, World } from '../../../bench/overload/world.ts'
+import { FLOODS, type FloodName } from '../../bench/overload/traffic.ts'
+import { type AttachPlane, World } from '../../bench/overload/world.ts'
 
 const attach: AttachPlane = async (kind, memory, settings, driver, wakers) => {
   vi.resetModules()
-  const { attachDispatcher, attachShard } = await import('../../../src/datapath/attach.ts')
+  const { attachDispatcher, attachShard } = await import('../../src/datapath/attach.ts')
   return (kind === 'shard' ? attachShard : attachDispatcher)(memory, settings, driver, wakers)
 }
 
