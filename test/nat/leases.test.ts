@@ -1,8 +1,10 @@
 // How a shard that runs short of ports asks for a block, and what the coordinator moves.
 
 import { describe, expect, it, vi } from 'vitest'
+import { HOST, HostTable } from '../../src/conntrack/host-table.ts'
 import { moveFreeBlock } from '../../src/coordinator/leases/free-blocks.ts'
 import { CELL } from '../../src/counters/counters.ts'
+import { allocate } from '../../src/memory/region.ts'
 import { TCP_SPACE, UDP_SPACE } from '../../src/nat/externals.ts'
 import { freedAt, isTaken, MAPPED, RESERVATION, withContent } from '../../src/nat/port-words.ts'
 import {
@@ -240,6 +242,35 @@ describe('ports in quarantine', () => {
     }
     expect(ports.endQuarantine(1024)).toBe(true)
     expect(counters[CELL.portsResting + UDP_SPACE]).toBe(0)
+  })
+
+  it('count for the host that had them until their time is over, also if their block goes or they are given again', async () => {
+    const { view: hosts } = allocate((region) => new HostTable(region, { hosts: 16, shards: 1 }))
+    const { attachHosts } = await import('../../src/conntrack/hosts.shard.ts')
+    attachHosts(hosts, 0)
+    const resting = () => [4, 5].map((row) => hosts.sum(row, HOST.resting))
+    lease(ME, UDP_SPACE, A, B)
+    const given = Array.from({ length: 2 * SIZE }, () => take(UDP_SPACE))
+    const free = (port: number, row: number) => ports.freePort(externals.portIndex(0, UDP_SPACE, port), row)
+    const [ofA, ofB] = [A, B].map((block) => given.find((port) => Math.floor(port / SIZE) === block)!)
+    for (const port of portsOf(A)) free(port, port === ofA ? 4 : quarantine.NOBODYS)
+    const named = externals.portIndex(0, UDP_SPACE, ofB!)
+    externals.portWords[named] = withContent(externals.portWords[named]!, MAPPED | RESERVATION)
+    free(ofB!, 5)
+    expect(resting()).toEqual([1, 1])
+    expect(externals.takeBack(0, UDP_SPACE, A)).toBe(true)
+    lease(OTHER, UDP_SPACE, A)
+    expect(ports.takeReserved(named)).toBe(true)
+    expect([resting(), counters[CELL.portsResting + UDP_SPACE]]).toEqual([[1, 1], 0])
+    clock.setClock(1_060_000)
+    free(ofB!, 5)
+    expect(resting()).toEqual([1, 2])
+    clock.setClock(1_120_000)
+    ports.endQuarantine()
+    expect([resting(), counters[CELL.portsResting + UDP_SPACE]]).toEqual([[0, 1], 1])
+    clock.setClock(1_180_000)
+    ports.endQuarantine()
+    expect([resting(), counters[CELL.portsResting + UDP_SPACE]]).toEqual([[0, 0], 0])
   })
 
   it('is for none of TCP, whose ports rest in closing states', () => {
