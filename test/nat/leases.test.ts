@@ -244,7 +244,7 @@ describe('ports in quarantine', () => {
     expect(counters[CELL.portsResting + UDP_SPACE]).toBe(0)
   })
 
-  it('count for the host that had them until their time is over, also if their block goes or they are given again', async () => {
+  it('count for who had them until their time is over, if their block goes or they are given again, too', async () => {
     const { view: hosts } = allocate((region) => new HostTable(region, { hosts: 16, shards: 1 }))
     const { attachHosts } = await import('../../src/conntrack/hosts.shard.ts')
     attachHosts(hosts, 0)
