@@ -61,10 +61,11 @@ export function findConnection(key: KeyWord, src: Addr, dst: Addr, ports: Ports,
 
 /** Makes a row whose fields are written visible: to readers, then to lookups, as confirmation does in netfilter. */
 export function confirm(row: Row): void {
-  if (isOthers(countConnection(insideHostOf(row)))) hot[baseOf(row) + STATE]! |= COUNTED_AS_OTHERS
+  const unasked = isUnasked(hot[baseOf(row) + STATE]!)
+  if (isOthers(countConnection(insideHostOf(row), unasked))) hot[baseOf(row) + STATE]! |= COUNTED_AS_OTHERS
   fault('host counted, no connection')
   connections.commit(row)
-  if (isUnasked(hot[baseOf(row) + STATE]!)) openedUnasked++
+  if (unasked) openedUnasked++
   connectionIndex.insert(hashOf(row, 0), refOf(row, 0))
   fault('connection found by its original tuple only')
   connectionIndex.insert(hashOf(row, 1), refOf(row, 1))

@@ -47,16 +47,27 @@ export function attachHosts(shared: HostTable, ownShard: Shard, wanted = UNLIMIT
 
 // --- asking ---
 
-/** Whether the host may have one connection more, opened from this side; if not, it is counted why. */
-export function mayConnect(host: Addr, side: Side): boolean {
+/** Whether the host may have one connection more, opened from this side. */
+export function hasConnectionsLeft(host: Addr, side: Side): boolean {
   const row = rowFor(host)
   const quota = quotasOf(quotas, host)
   const own = table.counts[table.line(row, shard) + HOST.connections]!
   const all = inAll(quotas, quota, CONNECTIONS)
   const most = side === INSIDE ? all : all - (all >> OWN_SHARE)
-  if (own >= inShard(quotas, quota, CONNECTIONS) || table.sum(row, HOST.connections) >= most)
-    return refuseHost(row, CONNECTIONS)
-  return isBelowRate(row, HOST.begunEven, inAll(quotas, quota, NEW_CONNECTIONS)) || refuseHost(row, NEW_CONNECTIONS)
+  return own < inShard(quotas, quota, CONNECTIONS) && table.sum(row, HOST.connections) < most
+}
+
+/** Counts that the host was refused a connection. */
+export const refuseConnection = (host: Addr): false => refuseHost(rowFor(host), CONNECTIONS)
+
+/**
+ * Whether the host may open one connection more in this second; if not, it is counted why. What outsiders open to it
+ * is not its doing, and is neither asked nor counted here: a flood at its port forward would keep it from opening any.
+ */
+export function mayOpenNow(host: Addr): boolean {
+  const row = rowFor(host)
+  const most = inAll(quotas, quotasOf(quotas, host), NEW_CONNECTIONS)
+  return isBelowRate(row, HOST.begunEven, most) || refuseHost(row, NEW_CONNECTIONS)
 }
 
 /** Whether the host may have one external port more; if not, it is counted why. */
@@ -110,11 +121,11 @@ function refuseHost(row: HostRow, limit: HostLimit): false {
 
 // --- counting ---
 
-/** A connection of the host begins; the row that it counts in. */
-export function countConnection(host: Addr): HostRow {
+/** A connection of the host begins, opened from outside unasked or not; the row that it counts in. */
+export function countConnection(host: Addr, unasked: boolean): HostRow {
   const row = rowFor(host)
   table.counts[table.line(row, shard) + HOST.connections]! += 1
-  countNow(row, HOST.begunEven)
+  if (!unasked) countNow(row, HOST.begunEven)
   return row
 }
 

@@ -27,6 +27,7 @@ import {
 import { flowEnd, flowNew } from '../conntrack/events.shard.ts'
 import { expectCount } from '../conntrack/expectation-slots.shard.ts'
 import { endMaster } from '../conntrack/expectations.shard.ts'
+import { hasConnectionsLeft, mayOpenNow, refuseConnection } from '../conntrack/hosts.shard.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import {
   endMapping,
@@ -40,7 +41,7 @@ import {
 import { permissions, permit, withdraw } from '../conntrack/permissions.shard.ts'
 import { dequeue, enqueue, NO_QUEUE, queueFor, queueOf } from '../conntrack/queues.shard.ts'
 import { beginWindows } from '../conntrack/tcp-window.shard.ts'
-import type { KeyWord } from '../conntrack/terms.ts'
+import type { KeyWord, Side } from '../conntrack/terms.ts'
 import { dstPortIn, hashTuple, INSIDE, invertPorts, protocolIn, rowOf, sideIn, srcPortIn } from '../conntrack/terms.ts'
 import { firstState, firstTimeout, hasExpired } from '../conntrack/track.shard.ts'
 import { CELL, protocolCell } from '../counters/counters.ts'
@@ -66,7 +67,7 @@ import {
   portIndexOf,
 } from './freeable-mappings.shard.ts'
 import { freePort, intendToFree } from './ports.shard.ts'
-import { hasRoom, mappingToRecycle, recycledAs, rowToRecycle } from './recycling.shard.ts'
+import { hasRoom, mappingToRecycle, recycledAs, rowToRecycle, rowToRecycleAt } from './recycling.shard.ts'
 import { refuse } from './refusal.ts'
 import { DEFAULT_NAT, dependsOnPort, type NatSettings } from './settings.ts'
 
@@ -330,6 +331,16 @@ export function recyclePort(entry: Entry): boolean {
   }
   return false
 }
+
+/**
+ * Whether the host may have one connection more, opened from this side: at its limit at the cost of one that outsiders
+ * have opened to it unasked, as where the table is full. So a flood at a port forward recycles its own.
+ */
+export const makeRoomAt = (host: Addr, side: Side): boolean =>
+  hasConnectionsLeft(host, side) || recycle(rowToRecycleAt(host)) || refuseConnection(host)
+
+/** Whether the host may open one connection more, now. */
+export const mayOpen = (host: Addr): boolean => makeRoomAt(host, INSIDE) && mayOpenNow(host)
 
 function recycle(row: Row): boolean {
   if (row === 0) return false

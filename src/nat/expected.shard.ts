@@ -16,7 +16,7 @@ import { claim, consume, putBack, reservedFor } from '../conntrack/expectation-m
 import { expectCount, field, isPermanent } from '../conntrack/expectation-slots.shard.ts'
 import { portReserved, type Reservation, reservationOf } from '../conntrack/expectation-table.ts'
 import { expect, refuseExpectation } from '../conntrack/expectations.shard.ts'
-import { mayConnect, mayTakePort } from '../conntrack/hosts.shard.ts'
+import { mayTakePort } from '../conntrack/hosts.shard.ts'
 import {
   findByExternal,
   findByInside,
@@ -34,7 +34,7 @@ import type { Entry, Handle, HelperId, PortIndex, Row, Seconds, Shard } from '..
 import type { Addr, Port, Ports, ProtocolNumber } from '../wire/address.ts'
 import { htons, ntohs } from '../wire/address.ts'
 import { externalEntry } from './addresses.shard.ts'
-import { isFree, makeConnection, makeRoomForRow } from './bindings.shard.ts'
+import { isFree, makeConnection, makeRoomForRow, mayOpen } from './bindings.shard.ts'
 import { askFor } from './block-requests.shard.ts'
 import { reserveExisting } from './existing-mappings.shard.ts'
 import { type Externals, entryOfPort, portOfIndex, spaceOf } from './externals.ts'
@@ -205,7 +205,7 @@ function openToSaved(handle: Handle, key: KeyWord, src: Addr, dst: Addr, ports: 
   const insidePort = field(handle, 'savedPort')
   if (isDenied(key, EXPECTED, inside, src, insidePort)) return refuse(DROP['filter-denied'])
   // The host itself has announced it.
-  if (!mayConnect(inside, INSIDE)) return refuse(DROP['host-limit'])
+  if (!mayOpen(inside)) return refuse(DROP['host-limit'])
   const answer = portsOf(insidePort, srcPortIn(ports))
   if (!isFree(keyWord(protocol, INSIDE), inside, src, answer)) return refuse(DROP['no-free-tuple'])
   const reservation = field(handle, 'reservation')

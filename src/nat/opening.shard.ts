@@ -11,7 +11,7 @@
 
 import { reservedFor } from '../conntrack/expectation-matching.shard.ts'
 import { expectCount } from '../conntrack/expectation-slots.shard.ts'
-import { mayConnect, mayTakePort } from '../conntrack/hosts.shard.ts'
+import { mayTakePort } from '../conntrack/hosts.shard.ts'
 import {
   externalAddressOf,
   externalPortOf,
@@ -45,7 +45,7 @@ import type { Addr, Port, PortHost, Ports, ProtocolNumber } from '../wire/addres
 import { htons, ntohs } from '../wire/address.ts'
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../wire/ipv4.ts'
 import { externalEntry, pairedEntry } from './addresses.shard.ts'
-import { isFree, makeConnection, makeRoomForRow, recyclePort } from './bindings.shard.ts'
+import { isFree, makeConnection, makeRoomAt, makeRoomForRow, mayOpen, recyclePort } from './bindings.shard.ts'
 import { isLeasePending } from './block-requests.shard.ts'
 import { type Externals, entryOfPort, portOfIndex, type Space, spaceOf } from './externals.ts'
 import { fault } from './fault-points.ts'
@@ -87,7 +87,7 @@ export const hasTransportPorts = (protocol: ProtocolNumber): boolean =>
 export function openFromInside(key: KeyWord, src: Addr, dst: Addr, ports: Ports, flags = 0): Row {
   const protocol = protocolIn(key)
   if (isDenied(key, flags, src, dst, dstPortIn(ports))) return refuse(DENIED)
-  if (!mayConnect(src, INSIDE)) return refuse(HOST_LIMIT)
+  if (!mayOpen(src)) return refuse(HOST_LIMIT)
   if (!settings.translate) return openUntranslated(key, src, dst, ports, flags)
   if (!hasTransportPorts(protocol)) return openWithoutPorts(key, src, dst)
   const insidePort = srcPortIn(ports)
@@ -140,7 +140,7 @@ function openDictated(dictated: PortForward, src: Addr, dst: Addr, ports: Ports,
 export function openFromOutside(key: KeyWord, src: Addr, dst: Addr, ports: Ports): Row {
   if (!settings.translate) {
     if (isDenied(key, 0, dst, src, dstPortIn(ports))) return refuse(DENIED)
-    if (!mayConnect(dst, OUTSIDE)) return refuse(HOST_LIMIT)
+    if (!makeRoomAt(dst, OUTSIDE)) return refuse(HOST_LIMIT)
     return openUntranslated(key, src, dst, ports, 0)
   }
   const protocol = protocolIn(key)
@@ -151,7 +151,9 @@ export function openFromOutside(key: KeyWord, src: Addr, dst: Addr, ports: Ports
   if (!mayEnter(bound, src, srcPortIn(ports))) return refuse(FILTERED)
   const inside = insideAddressOf(bound)
   if (isDenied(key, 0, inside, src, insidePortOf(bound))) return refuse(DENIED)
-  if (!mayConnect(inside, OUTSIDE)) return refuse(HOST_LIMIT)
+  if (!makeRoomAt(inside, OUTSIDE)) return refuse(HOST_LIMIT)
+  // What was recycled may have been what held the mapping.
+  if (findByExternal(protocol, dst, dstPortIn(ports)) !== bound) return refuse(NO_MAPPING)
   const answer = portsOf(insidePortOf(bound), srcPortIn(ports))
   // Where mapping depends on the remote endpoint, the inside end may have a connection with it by another mapping.
   if (!isFree(keyWord(protocol, INSIDE), inside, src, answer)) return refuse(NO_FREE_TUPLE)
@@ -175,7 +177,7 @@ export function openFromOutside(key: KeyWord, src: Addr, dst: Addr, ports: Ports
 function openForwarded(dictated: PortForward, key: KeyWord, src: Addr, dst: Addr, ports: Ports): Row {
   const { protocol, toAddress, toPort } = dictated
   if (isDenied(key, 0, toAddress, src, htons(toPort))) return refuse(DENIED)
-  if (!mayConnect(toAddress, OUTSIDE)) return refuse(HOST_LIMIT)
+  if (!makeRoomAt(toAddress, OUTSIDE)) return refuse(HOST_LIMIT)
   const answer = portsOf(htons(toPort), srcPortIn(ports))
   // The server may have opened it itself, or be reached by another port forward.
   if (!isFree(keyWord(protocol, INSIDE), toAddress, src, answer)) return refuse(NO_FREE_TUPLE)

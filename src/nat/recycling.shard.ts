@@ -22,7 +22,7 @@
 // Each choice is O(1) in connections, mappings and addresses. Owner: the shard.
 
 import { baseOf, CONN, SEEN_REPLY } from '../conntrack/connection-table.ts'
-import { cold, connections, hot, openedUnasked } from '../conntrack/connections.shard.ts'
+import { cold, connections, hot, insideHostOf, openedUnasked } from '../conntrack/connections.shard.ts'
 import { MAPPING } from '../conntrack/mapping-table.ts'
 import { mapping, mappingBase } from '../conntrack/mappings.shard.ts'
 import {
@@ -32,6 +32,7 @@ import {
   HALF_CLOSED,
   kindOf,
   lengthOf,
+  nextInQueue,
   oldest,
   type Queue,
   queueOf,
@@ -40,6 +41,7 @@ import {
 } from '../conntrack/queues.shard.ts'
 import type { Entry, Row, Seconds } from '../memory/brand.ts'
 import { now } from '../memory/clock.ts'
+import type { Addr } from '../wire/address.ts'
 import {
   comesFree,
   type Freeable,
@@ -63,7 +65,7 @@ const FAR_MORE = 4
 const SILENT_AFTER: Seconds = 60
 /** How many of them are looked at, each time: who is not silent is put last. */
 const SILENT_LOOKS = 2
-/** Mappings of a class looked at before giving up: what may not go is put last. */
+/** Mappings of a class, or connections of a host, looked at before giving up: mappings that may not go are put last. */
 const LOOKS = 8
 
 const { lastSeen: LAST_SEEN } = CONN
@@ -95,6 +97,24 @@ const oneFromOutside = (): Row =>
   oldest(UNASSURED + FROM_OUTSIDE) ||
   silentIn(HALF_CLOSED + FROM_OUTSIDE) ||
   anyIn(RENEWABLE + FROM_OUTSIDE)
+
+/**
+ * The row that is to go for another connection to the same host, at whose limit outsiders are; 0 if there is none among
+ * the oldest. Where one host is flooded they are nearly all its own, and where several are, one in few.
+ */
+export const rowToRecycleAt = (host: Addr): Row =>
+  oldestAt(host, CLOSED + FROM_OUTSIDE) ||
+  oldestAt(host, UNASSURED + FROM_OUTSIDE) ||
+  oldestAt(host, RENEWABLE + FROM_OUTSIDE)
+
+function oldestAt(host: Addr, queue: Queue): Row {
+  let row = oldest(queue)
+  for (let looks = 0; looks < LOOKS && row !== 0; looks++) {
+    if (insideHostOf(row) === host) return row
+    row = nextInQueue(row)
+  }
+  return 0
+}
 
 function oldestClosed(): Row {
   const fromInside = oldest(CLOSED)

@@ -164,9 +164,23 @@ class Bystander {
     }
   }
 
+  #opensFrom = (host: string, port: number): boolean => this.#open(port, 443, host) !== undefined
+
+  /** A real client's handshake with the server behind the port forward. */
+  #reachesForward(port: number): boolean {
+    const gateway = this.#gateway
+    const [client, server] = [`${SERVER}:${port}`, `${INSIDE_SERVER}:${FORWARDED_TCP}`]
+    const segments = ['S', 'A'].map((flags) => tcpSegment(client, `${EXTERNAL}:${FORWARDED_TCP}`, flags))
+    return (
+      gateway.outside(segments[0]!).map(toOf).join() === server &&
+      gateway.inside(tcpSegment(server, client, 'SA')).length === 1 &&
+      gateway.outside(segments[1]!).length === 1
+    )
+  }
+
   /** A handshake from this port; the endpoint that the server sees. */
-  #open(port: number, to: number): string | undefined {
-    const [from, server] = [`${OTHER}:${port}`, `${SERVER}:${to}`]
+  #open(port: number, to: number, host = OTHER): string | undefined {
+    const [from, server] = [`${host}:${port}`, `${SERVER}:${to}`]
     const [syn] = this.#gateway.inside(tcpSegment(from, server, 'S'))
     if (!syn) return undefined
     const outside = fromOf(syn)
@@ -179,6 +193,9 @@ class Bystander {
     const gateway = this.#gateway
     const port = this.#port++
     this.#hold('new TCP', this.#open(port, 443) !== undefined)
+
+    this.#hold('new TCP of the flooded server', this.#opensFrom(INSIDE_SERVER, port))
+    this.#hold('new client of the port forward', this.#reachesForward(port))
 
     const [query] = gateway.inside(udp(`${OTHER}:${port}`, `${SERVER}:53`))
     this.#hold('new UDP', query !== undefined && gateway.outside(udp(`${SERVER}:53`, fromOf(query))).length === 1)
@@ -267,6 +284,8 @@ function passAll(gateway: Gateway): void {
 
 const limited = (gateway: Gateway, name: HostLimitName) => gateway.counter('hostsLimited', HOST_LIMIT[name])
 const connectionsLimited = (gateway: Gateway) => limited(gateway, 'connections') + limited(gateway, 'new-connections')
+const recycled = (gateway: Gateway) =>
+  [0, 1, 2, 3, 4].reduce((sum, state) => sum + gateway.counter('connectionsRecycled', state), 0)
 const cutOff = (gateway: Gateway) =>
   HELPER_CUT_OFFS.reduce((sum, _, reason) => sum + gateway.counter('helperCutOffs', reason), 0)
 
@@ -274,13 +293,13 @@ const cutOff = (gateway: Gateway) =>
 const MEETS: Readonly<Record<FloodName, (gateway: Gateway) => number>> = {
   'syn-inside': connectionsLimited,
   'syn-forged': connectionsLimited,
-  'syn-forward': connectionsLimited,
+  'syn-forward': recycled,
   'syn-ftp': connectionsLimited,
   'udp-inside': connectionsLimited,
-  'udp-forward': connectionsLimited,
+  'udp-forward': recycled,
   // Its records replace its own oldest ones: what it sends goes through.
   'fragments-inside': (gateway) => gateway.counter('sentPackets', 1),
-  'fragments-outside': connectionsLimited,
+  'fragments-outside': recycled,
   'fragments-orphan': (gateway) => gateway.drops()['fragment-table-full'] ?? 0,
   'icmp-echo': connectionsLimited,
   'icmp-errors': (gateway) => gateway.counter('icmpErrorsSuppressed'),

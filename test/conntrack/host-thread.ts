@@ -49,11 +49,11 @@ hosts.attachHosts(table, shard, { ...UNLIMITED, defaults: { ...UNLIMITED.default
 const open: { readonly host: number; readonly asOthers: boolean }[] = []
 
 function begin(host: number): void {
-  if (!hosts.mayConnect(host, INSIDE)) {
+  if (!hosts.hasConnectionsLeft(host, INSIDE)) {
     Atomics.add(state, REFUSED, 1)
     return
   }
-  const row = hosts.countConnection(host)
+  const row = hosts.countConnection(host, false)
   const asOthers = hosts.isOthers(row)
   open.push({ host, asOthers })
   Atomics.add(state, BEGUN, 1)

@@ -66,10 +66,29 @@ describe('connections of a host', () => {
     gateway.check()
   })
 
+  it('that outsiders have half-opened make room for more of them and for its own, and count in no second', async () => {
+    const other = { ...FORWARD, port: 8081, toAddress: parseAddress(OTHER) }
+    const limits = quotas({ connections: 32, 'new-connections': 40 })
+    const gateway = await start({ limits, forwards: [FORWARD, other] })
+    const syn = (port: number, to = 8080) => tcpSegment(`${SERVER}:${port}`, `${EXTERNAL}:${to}`, 'S')
+    for (let port = 1; port <= 4; port++) expect(gateway.fate(WAN, syn(port, 8081))).toBe('sent')
+    for (let port = 1; port <= 100; port++) expect(gateway.fate(WAN, syn(port))).toBe('sent')
+    expect([used(gateway, ONE)[0], used(gateway, OTHER)[0]]).toEqual([30, 4])
+    expect(limited(gateway, 'connections')).toBe(0)
+    expect([1, 2, 3].map((port) => gateway.fate(LAN, flow(ONE, port)))).toEqual(['sent', 'sent', 'sent'])
+    expect(used(gateway, ONE)[0]).toBe(32)
+    gateway.check()
+  })
+
   it('are those that outsiders open to it, too, which leave it a sixteenth', async () => {
     const gateway = await start({ limits: quotas({ connections: 32 }), forwards: [FORWARD] })
     const syn = (port: number) => tcpSegment(`${SERVER}:${port}`, `${EXTERNAL}:8080`, 'S')
-    for (let port = 1; port <= 30; port++) expect(gateway.fate(WAN, syn(port))).toBe('sent')
+    for (let port = 1; port <= 30; port++) {
+      expect(gateway.fate(WAN, syn(port))).toBe('sent')
+      // Assured, or the next one recycles it.
+      expect(gateway.fate(LAN, tcpSegment(`${ONE}:80`, `${SERVER}:${port}`, 'SA'))).toBe('sent')
+      expect(gateway.fate(WAN, tcpSegment(`${SERVER}:${port}`, `${EXTERNAL}:8080`, 'A'))).toBe('sent')
+    }
     expect(gateway.fate(WAN, syn(31))).toBe('host-limit')
     // Nobody outside is told.
     expect(gateway.toWan()).toEqual([])
