@@ -85,6 +85,8 @@ export class Fuzzer {
     const world = this.#world
     const reference = new ReferenceNat(this.#options.filtering)
     const story = new Story(seed)
+    // With a second of the clock, or it would not be told again alone: natloom counts whole ones.
+    world.now = Math.ceil(world.now / 1000) * 1000
     const began = world.now
     try {
       for (let step = story.next(); step; step = story.next()) {

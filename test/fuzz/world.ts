@@ -64,6 +64,7 @@ export class World {
   readonly #modules: ShardModule[] = []
   readonly #counters: Float64Array[]
   readonly #leases: Leases
+  readonly #fib: Fib
   readonly #rules: StaticRules
   readonly #expectations: ExpectationTable
   readonly #expectationGc: ExpectationGc
@@ -121,6 +122,7 @@ export class World {
     const expectations = allocate((region) => new ExpectationTable(region, { capacity: 64, shards }))
     const hosts = allocate((region) => new HostTable(region, { hosts: 64, shards }))
     const drops = allocate((region) => new DropTable(region, dropTable(settings[0]!)))
+    this.#fib = fib.view
     fib.view.publish(snapshotOf({ silent: ['203.0.113.9'] }))
     const entry = externals.view.add(parseAddress(EXTERNAL), SHARED)
     for (let space = 0; space < SPACES; space++)
@@ -156,7 +158,8 @@ export class World {
 
   async #attach(settings: readonly ShardSettings[], load: Load): Promise<void> {
     const { tables, ...common } = this.#memory
-    const wakers = { watcher() {}, shard() {}, coordinator() {} }
+    // The kernel is asked, and never answers: else the ring of requests would be full one day, and nobody would wait.
+    const wakers = { watcher: () => this.#fib.takeRequests(() => {}), shard() {}, coordinator() {} }
     for (const each of settings) {
       const { shard } = each
       const memory = { tables: tables[shard]!, peers: tables, ...common }
@@ -177,7 +180,7 @@ export class World {
   }
 
   #turnWhileHandedOver(): void {
-    for (let rounds = 0; this.shards > 1 && this.#countHandovers(); rounds++) {
+    for (let rounds = 0; this.#countHandovers(); rounds++) {
       if (rounds > 16) throw new Error('packets go round')
       for (const module of this.#modules) module.turn(this.now)
     }
