@@ -11,7 +11,8 @@ const STRIDE = 2112
 /** Lists frames that the bench has written, and remembers the last frame that was sent. */
 export class BenchDriver implements Driver {
   readonly ports = 2
-  readonly receiveSlots = BURST
+  /** As many as a ring of the real driver has, so that a full burst asks whether more waits. */
+  readonly receiveSlots = 2016
   readonly scratchAt = BURST * STRIDE + 64
   readonly scratchLength = 8 << 20
   readonly sharedAt = this.scratchAt + this.scratchLength
