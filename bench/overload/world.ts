@@ -144,7 +144,7 @@ export class World {
       const own = place < shards ? tables[place]! : makeMemory(ROWS, shards).tables[0]!
       const restart = async (epoch: number): Promise<Plane> => {
         const driver = this.#driver(place)
-        const its = { ...settingsOf(ROWS, place, shards), restarted: epoch > 1, epoch }
+        const its = { ...settingsOf(ROWS, place, shards), restarted: epoch > 1, epoch, sharesQueues: true }
         const kind = place < shards ? 'shard' : 'dispatcher'
         const plane = await attach(kind, { tables: own, ...common }, its, driver, WAKERS)
         const turn = plane.turn.bind(plane)

@@ -70,7 +70,7 @@ export function attachDispatcher(
   attachPacketOwner(shard, { shards, key: ownerKey, externals }, staticRules(settings.portForwards))
   attachDrops(new DropTable(new Region(memory.drops), dropTable(settings)), shard)
   attachPortForwards(settings.portForwards)
-  attachShedding((protocol, address, port) => {
+  attachShedding(settings.sharesQueues ?? false, (protocol, address, port) => {
     const entry = externals.find(address)
     if (entry < 0) return true
     const word = externals.portWords[externals.portIndex(entry, spaceOf(protocol), port)]!

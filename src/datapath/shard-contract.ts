@@ -51,6 +51,8 @@ export interface ShardSettings {
   readonly portForwards: readonly PortForward[]
   /** In the order of the configuration: the first that matches a new flow decides. */
   readonly filter: readonly FilterRule[]
+  /** Queues are shared under overload (overload/): not yet unless said, see docs/decisions/0048. */
+  readonly sharesQueues?: boolean
   readonly icmpErrorsPerSecond: number
 }
 

@@ -137,7 +137,7 @@ export function attachShard(memory: ShardMemory, settings: ShardSettings, withDr
   attachHelped(wakers.callClocks)
   attachHelperErrors(wakers.report)
   limitHeap(wakers.heapUsed, heapOfHelped)
-  attachShedding()
+  attachShedding(settings.sharesQueues ?? false)
   attachOverloadNotice(wakers.report)
   attachPipeline(driver)
   nextSweep = 0

@@ -14,7 +14,7 @@ import type { Ports } from '../../wire/address.ts'
 import { fault } from '../fault-points.ts'
 import { MOST_BURSTS } from '../overload/received.ts'
 import { Shares } from '../overload/shares.ts'
-import { choose, KEPT } from '../overload/shed.ts'
+import { choose, KEPT, sharesQueues } from '../overload/shed.ts'
 import {
   AT,
   type At,
@@ -223,7 +223,7 @@ function list(box: Inbox, producer: Shard, count: number): Ingress {
 
 /** Of more than this thread can carry, each sender's share; what was lent of the rest is given back. How many stay. */
 function chooseListed(its: Shares, cameBy: Ingress, count: number): number {
-  if (count < BURST && !its.isSharing) return count
+  if (!sharesQueues || (count < BURST && !its.isSharing)) return count
   const overloads = its.overloads
   const isShared = its.begins(count)
   counters[CELL.overloads + FROM_THREADS]! += its.overloads - overloads

@@ -7,7 +7,7 @@ import { counters } from '../../counters/own-counters.shard.ts'
 import { BURST, type Driver } from '../../io/driver.ts'
 import { AT, ingressOf, LENGTH, type LinkPort } from '../packet/burst.ts'
 import { Shares } from './shares.ts'
-import { choose, KEPT } from './shed.ts'
+import { choose, KEPT, sharesQueues } from './shed.ts'
 
 /** Where packets waited, among the cells of the metric overloads. */
 const FROM_LINKS = 0
@@ -47,7 +47,7 @@ export function attachRingShares(driver: Driver): void {
 export function chooseReceived(port: LinkPort, side: Side, received: number): number {
   const ring = shares[port]!
   goesOn = false
-  if (received === 0) return 0
+  if (received === 0 || !sharesQueues) return received
   if (received < BURST && !ring.isSharing) return received
   const overloads = ring.overloads
   const isShared = ring.begins(received)

@@ -6,7 +6,7 @@
 //
 // While the queue keeps up, nothing is counted or asked but whether three quarters of it are filled, and that only
 // after a full burst. A thread that wasn't scheduled for a while finds a full queue too, and empties it: so it counts
-// as overloaded only after half as many packets as the queue has room for were taken and it is no emptier.
+// as overloaded only after twice as many packets as the queue has room for were taken and it is no emptier.
 //
 // Then time goes by rounds: what waits when a round begins is what the round takes. Two figures are learned of one:
 //   how many packets it kept, and how many had come when it was over: how many the next one may keep, so that two
@@ -19,7 +19,6 @@
 // All of it is a cache: a thread that starts anew begins without overload. Owner: this thread.
 
 import { BURST } from '../../io/driver.ts'
-import { now } from '../../memory/clock.ts'
 import { random32 } from '../../memory/random.ts'
 
 /** Senders are counted by the hash of their address, in so many buckets. */
@@ -38,11 +37,11 @@ const FEWEST = 4
 const FILLED = 2 / 5
 /** Where so much of it is filled, a queue may be about to lose packets. */
 const NEARLY_FULL = 3 / 4
+/** So often must all that it can hold be taken before it counts as overloaded. */
+const PATIENCE = 2
 /** From round to round, how many are kept changes by these factors at most. */
 const LEAST_CHANGE = 1 / 4
 const MOST_CHANGE = 2
-/** After so many seconds without it an overload is a new one. */
-const FORGOTTEN_AFTER = 1
 
 /** The queue, as its owner sees it. */
 export interface Queue {
@@ -78,12 +77,10 @@ export class Shares {
   #left = 0
   #listed = 0
   #kept = 0
-  /** How many packets this round is to keep, and the last one that could not keep all was. */
+  /** How many packets this round is to keep. */
   #affordable = 0
-  #remembered = 0
-  /** Packets taken while the queue has been nearly full, and the second in which it was shared last. */
+  /** Packets taken while the queue has been nearly full. */
   #taken = 0
-  #sharedAt = 0
 
   constructor(queue: Queue) {
     this.#queue = queue
@@ -132,25 +129,19 @@ export class Shares {
     return true
   }
 
-  /**
-   * Nearly full, and no emptier after half of what it can hold was taken; or once more nearly full, soon after an
-   * overload.
-   */
+  /** Nearly full, and no emptier after twice what it can hold was taken. */
   #isOverloaded(listed: number): boolean {
     if (this.#room < BURST) return false
-    const isFull = this.#queue.holds(this.#nearlyFull)
-    if (now - this.#sharedAt > FORGOTTEN_AFTER) this.#remembered = 0
-    this.#taken = isFull ? this.#taken + listed : 0
-    if (!isFull) return false
-    if (this.#remembered > 0) return true
-    return this.#taken > this.#room / 2
+    this.#taken = this.#queue.holds(this.#nearlyFull) ? this.#taken + listed : 0
+    return this.#taken > PATIENCE * this.#room
   }
 
   #begin(): void {
     this.isSharing = true
     this.overloads++
     this.#draw()
-    this.#kept = this.#remembered > 0 ? this.#remembered : this.#room
+    this.#taken = 0
+    this.#kept = this.#room
     this.#nextRound()
   }
 
@@ -175,14 +166,12 @@ export class Shares {
 
   /** From what the last round kept to what the next one may, in all and of each sender. */
   #share(waiting: number): void {
-    this.#sharedAt = now
     // Of a full queue it isn't known how much has come.
     const change = waiting >= this.#room ? LEAST_CHANGE : (this.#room * FILLED) / waiting
     const kept = Math.max(FEWEST, this.#kept)
     this.#affordable = kept * Math.min(MOST_CHANGE, Math.max(LEAST_CHANGE, change))
     const share = this.#affordable / waiting
     this.#rate = share >= 1 ? 1 : this.#rateFor(share)
-    if (share < 1) this.#remembered = this.#affordable
   }
 
   /** How much of each packet that comes a sender may have, so that this share of the last round's would be kept. */

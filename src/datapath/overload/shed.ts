@@ -34,9 +34,12 @@ export let chosen = 0
 export type IsTaken = (protocol: ProtocolNumber, address: Addr, port: PortHost) => boolean
 
 let isTaken: IsTaken | undefined
+/** Whether queues are shared at all. */
+export let sharesQueues = false
 
 /** A thread that has no connections, and so learns of no hosts, is told which external endpoints are taken. */
-export function attachShedding(takenEndpoints?: IsTaken): void {
+export function attachShedding(shared: boolean, takenEndpoints?: IsTaken): void {
+  sharesQueues = shared
   isTaken = takenEndpoints
   chosen = 0
   forgetHosts()
