@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import type { Host } from '../../src/control/api-client.ts'
 import { startKernel } from '../../src/lab/gateway/kernel-gateway.ts'
 import { parseMetrics, type Sample, sum } from '../../src/lab/gateway/metrics-text.ts'
 import { PATIENCE_MS } from '../../src/lab/world/patience.ts'
@@ -141,12 +142,16 @@ export class AttackedNatloom implements Attacked {
   /** What there is now, without zeros. */
   left(): Left {
     const samples = this.samples()
-    const hosts = JSON.parse(
+    const listed = JSON.parse(
       this.#topology.gateway.exec(
         ...(['curl', '-s', '--unix-socket', `${this.#topology.directory}/api.sock`] as const),
         'http://natloom/hosts',
       ),
-    ) as unknown[]
+    ) as Host[]
+    // The row that hosts without one share is no host's: it stays, with what was refused there.
+    const hosts = listed.filter(({ host, connections, ports, resting }) =>
+      host === 'others' ? connections.used + ports.used + resting !== 0 : true,
+    )
     const counts = Object.entries(GAUGES).map(([words, name]) => [words, sum(samples, name)] as const)
     return Object.fromEntries([...counts, ['hosts', hosts.length] as const].filter(([, count]) => count !== 0))
   }
