@@ -18,13 +18,20 @@ class QueueOf {
   /** Places in which a sender's packets were kept, in order of their arrival. */
   readonly order: number[][]
   readonly #slots: number
+  readonly #isShared: boolean
   readonly #owed: number[]
   readonly #waiting: [sender: number, number: number][] = []
   #held = 0
   #now = 0
+  #worksUntil = 0
+  /** The thread works for so long, then its processor is somebody else's for so long. */
+  works = 1000
+  away = 0
 
-  constructor(slots: number, senders: number) {
+  /** Not `isShared`: whoever comes to a full queue is lost, and everything else is kept. */
+  constructor(slots: number, senders: number, isShared = true) {
     this.#slots = slots
+    this.#isShared = isShared
     this.shares = new Shares({ slots, holds: (packets) => this.#held >= packets })
     this.sent = Array(senders).fill(0)
     this.kept = Array(senders).fill(0)
@@ -39,7 +46,8 @@ class QueueOf {
       setClock(this.#now / (UNITS_A_SECOND / 1000))
       this.#held = this.#waiting.length
       const burst = this.#waiting.splice(0, BURST)
-      const asks = (this.shares.isSharing || burst.length === BURST) && this.shares.begins(burst.length)
+      const asks =
+        this.#isShared && (this.shares.isSharing || burst.length === BURST) && this.shares.begins(burst.length)
       let took = 0.1 + burst.length * DROPPED
       for (const [sender, number] of burst) {
         const name = sender * 7919 + 1
@@ -51,6 +59,10 @@ class QueueOf {
       }
       this.#arrive(took, rates, this.#slots - burst.length)
       this.#now += took
+      if (this.#now < this.#worksUntil) continue
+      this.#arrive(this.away, rates, this.#slots)
+      this.#now += this.away
+      this.#worksUntil = this.#now + this.works
     }
   }
 
@@ -170,6 +182,28 @@ describe('a queue that is shared while it fills faster than it is emptied', () =
     for (let sender = 0; sender < 10; sender++) expect(queue.goodput(sender)).toBeGreaterThan(0.97)
     expect(unknown.reduce((sum, sender) => sum + queue.kept[sender]!, 0)).toBeGreaterThan(0)
   })
+
+  // What comes to a full queue while the thread is away is lost by arrival, whatever it does when it is back.
+  for (const [works, away] of [
+    [200, 200],
+    [800, 800],
+    [800, 1600],
+    [800, 4000],
+    [3000, 3000],
+  ] as const)
+    for (const flood of [0.7, 1, 2, 10])
+      it(`leaves nine no less than by arrival, works ${works} and is away ${away}, beside ${flood} times the most`, () => {
+        const rates = [flood, ...others(9, 0.02)]
+        const [shared, byArrival] = [true, false].map((isShared) => {
+          const queue = new QueueOf(2016, 10, isShared)
+          Object.assign(queue, { works, away })
+          queue.run(50_000, rates)
+          queue.forget()
+          queue.run(100_000, rates)
+          return queue.kept.slice(1).reduce((sum, kept) => sum + kept)
+        })
+        expect(shared).toBeGreaterThan(0.97 * byArrival!)
+      })
 
   it('is never shared where a ring has hardly room for a burst', () => {
     const queue = new QueueOf(BURST + 8, 2)
