@@ -13,8 +13,8 @@ const attach: AttachPlane = async (kind, memory, settings, driver, wakers) => {
 }
 
 const SLOTS = 1024
-/** Until the flood is known for what it is. */
-const FIRST_MS = 50
+/** Until the flood is known for what it is: a queue must be taken twice before, and a dispatcher's are longer. */
+const FIRST_MS = { kernel: 50, thread: 150 }
 const LATER_MS = 30
 
 const gateways = [
@@ -36,10 +36,12 @@ describe.each(gateways)('$shards shards, dispatched by $dispatch, under ten time
   // A dispatcher can't tell forged inside addresses from hosts: docs/decisions/0048.
   it.each(names.filter((name) => gateway.dispatch === 'kernel' || name !== 'forged'))('%s', async (flood) => {
     const world = await World.create({ ...gateway, attach, slots: SLOTS })
-    world.run(FIRST_MS, flood)
+    world.run(FIRST_MS[gateway.dispatch], flood)
     const outcome = world.run(LATER_MS, flood)
-    expect(outcome.goodput).toBeGreaterThan(0.97)
-    expect(outcome.worst).toBeGreaterThan(0.9)
+    // Where half of the fragments cross from shard to shard, the others lose more: docs/decisions/0048.
+    const crosses = flood === 'fragments' && gateway.dispatch === 'kernel' && gateway.shards > 1
+    expect(outcome.goodput).toBeGreaterThan(crosses ? 0.75 : 0.97)
+    expect(outcome.worst).toBeGreaterThan(crosses ? 0.6 : 0.9)
     expect(outcome.reordered).toBe(0)
     expect(outcome.shed).toBeGreaterThan(0)
     // The flooder has its share, where what it sends is carried at all: no less than each of the 16 others.
@@ -50,9 +52,9 @@ describe.each(gateways)('$shards shards, dispatched by $dispatch, under ten time
 describe('a shard that dies in an overload', () => {
   it('is followed by one that shares again, and nobody is put into another order', async () => {
     const world = await World.create({ shards: 2, dispatch: 'kernel', attach, slots: SLOTS })
-    world.run(FIRST_MS, 'new flows')
+    world.run(FIRST_MS.kernel, 'new flows')
     await world.restart(0)
-    const first = world.run(FIRST_MS, 'new flows')
+    const first = world.run(FIRST_MS.kernel, 'new flows')
     const later = world.run(LATER_MS, 'new flows')
     expect(first.reordered + later.reordered).toBe(0)
     expect(later.goodput).toBeGreaterThan(0.97)
@@ -62,7 +64,7 @@ describe('a shard that dies in an overload', () => {
 describe('without shares', () => {
   it('a flood takes what the others had: rings lose by arrival', async () => {
     const world = await World.create({ shards: 1, dispatch: 'kernel', attach, slots: SLOTS, shares: false })
-    world.run(FIRST_MS, 'one flow')
+    world.run(FIRST_MS.kernel, 'one flow')
     expect(world.run(LATER_MS, 'one flow').worst).toBeLessThan(0.6)
   })
 })
