@@ -192,7 +192,7 @@ describe('a queue that is shared while it fills faster than it is emptied', () =
     [3000, 3000],
   ] as const)
     for (const flood of [0.7, 1, 2, 10])
-      it(`leaves nine no less than by arrival, works ${works} and is away ${away}, beside ${flood} times the most`, () => {
+      it(`leaves nine no less than by arrival: works ${works}, is away ${away}, flood ${flood}`, () => {
         const rates = [flood, ...others(9, 0.02)]
         const [shared, byArrival] = [true, false].map((isShared) => {
           const queue = new QueueOf(2016, 10, isShared)
