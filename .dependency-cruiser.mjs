@@ -47,12 +47,14 @@ const LAYERS = [
     [folder('helpers'), ...['nat', 'conntrack', 'wire', 'memory', 'counters'].map(folder)],
   ],
   ['io', [folder('io')], ['wire', 'memory', 'routing'].map(folder)],
+  ['the offload', [folder('offload')], [...['wire', 'memory'].map(folder), '^src/io/syscalls\\.ts$']],
   [
     'the datapath',
     [folder('datapath')],
     [
       ...['helpers', 'ownership', 'nat', 'conntrack', 'counters', 'routing', 'memory', 'wire'].map(folder),
       '^src/io/driver\\.ts$',
+      '^src/offload/(layout|slots)\\.ts$',
     ],
   ],
   ['metrics', [folder('metrics')], ['memory', 'counters'].map(folder)],
@@ -64,6 +66,7 @@ const LAYERS = [
       ...['wire', 'memory', 'counters', 'routing', 'ownership', 'io', 'host', 'metrics', 'conntrack', 'nat'].map(
         folder,
       ),
+      folder('offload'),
       ...HELPER_LOADING,
       ...CONTRACTS,
     ],

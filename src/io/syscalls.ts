@@ -39,6 +39,8 @@ const call = {
   clockGettime: libc.func('int clock_gettime(int clock, uint8_t *time)'),
   prctl: libc.func('int prctl(int option, unsigned long argument)'),
   nametoindex: libc.func('uint32_t if_nametoindex(const char *name)'),
+  // Variadic in C, where each argument is as wide as a register on the processors that natloom knows.
+  syscall: libc.func('intptr_t syscall(intptr_t number, intptr_t command, uint8_t *attributes, uintptr_t length)'),
   addressOf: libc.func('uintptr_t memmove(void *to, const void *from, uintptr_t length)'),
 }
 
@@ -112,6 +114,13 @@ export const dieWithParent = (): number => checked('prctl', call.prctl(PR_SET_PD
 /** 0 if there is no such interface. */
 export const interfaceIndex = (name: string): number => call.nametoindex(name)
 
+/**
+ * bpf(2), which libc has no function for; negative on failure, then errno(). The kernel writes some answers into
+ * `attributes`, a union bpf_attr.
+ */
+export const bpf = (command: number, attributes: Uint8Array): number =>
+  call.syscall(NR_BPF, command, attributes, attributes.length)
+
 // --- data plane: negative on failure, then errno() ---
 
 export const recv = (fd: number, buffer: Uint8Array, flags: number): number =>
@@ -146,6 +155,8 @@ export const addressOf = (array: ArrayBufferView): Address => call.addressOf(arr
 /** Mapped memory as an ArrayBuffer; a view, not a copy. */
 export const viewOf = (at: Address, length: number): ArrayBuffer => koffi.view(BigInt(at), length)
 
+/** Its number on x86-64 and on arm64 (asm-generic/unistd.h); no call has the number -1: ENOSYS. */
+const NR_BPF = { x64: 321, arm64: 280 }[process.arch as string] ?? -1
 const CLOCK_THREAD_CPUTIME_ID = 3
 export const O_CLOEXEC = 0x80000
 const EFD_NONBLOCK = 0x800

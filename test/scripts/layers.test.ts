@@ -10,7 +10,8 @@ import { findingsIn } from './tree.ts'
 const MODULES = [
   ...['wire/tcp', 'memory/region', 'counters/counters', 'routing/fib', 'conntrack/terms', 'conntrack/track.shard'],
   ...['nat/externals', 'nat/ports.shard', 'ownership/ownership-rule', 'helpers/helper', 'helpers/load', 'helpers/ftp'],
-  ...['helpers/context.shard', 'io/driver', 'io/syscalls', 'io/af-packet', 'datapath/shard-contract'],
+  ...['helpers/context.shard', 'io/driver', 'io/syscalls', 'io/af-packet', 'offload/slots', 'offload/bpf'],
+  'datapath/shard-contract',
   ...[
     'datapath/handover/handover-rings',
     'datapath/pipeline',
@@ -41,13 +42,15 @@ const MAY_IMPORT: readonly (readonly [string, string])[] = [
   ['src/helpers/irc.ts', API],
   ['src/helpers/registry.shard.ts', `(helpers|nat|conntrack|${SHARED})/`],
   ['src/io/x.ts', '(io|wire|memory|routing)/'],
-  ['src/datapath/x.ts', `(datapath|helpers|ownership|nat|conntrack|routing|${SHARED})/|io/driver`],
-  ['src/datapath/icmp/x.ts', `(datapath|helpers|ownership|nat|conntrack|routing|${SHARED})/|io/driver`],
+  ['src/offload/x.ts', '(offload|wire|memory)/|io/syscalls'],
+  ['src/datapath/x.ts', `(datapath|helpers|ownership|nat|conntrack|routing|${SHARED})/|io/driver|offload/slots`],
+  ['src/datapath/icmp/x.ts', `(datapath|helpers|ownership|nat|conntrack|routing|${SHARED})/|io/driver|offload/slots`],
   ['src/metrics/x.ts', '(metrics|memory|counters)/'],
   ['src/host/x.ts', '(host|memory|routing|wire)/|io/syscalls'],
   [
     'src/coordinator/x.ts',
-    `(coordinator|routing|ownership|io|host|metrics|${SHARED})/|${LAYOUTS}|helpers/(helper|load)\\.ts|${CONTRACTS}`,
+    `(coordinator|routing|ownership|io|offload|host|metrics|${SHARED})/|` +
+      `${LAYOUTS}|helpers/(helper|load)\\.ts|${CONTRACTS}`,
   ],
   [
     'src/replay/x.ts',

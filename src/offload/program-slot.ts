@@ -1,0 +1,210 @@
+// The program's second part: the packet's slot, and whether it may be followed. Slots are written by shards meanwhile
+// (slots.ts, README.md, Memory order), hops by their owner: what is found is copied to the stack, and counts only if
+// all generations are the same at the end. Pure.
+
+import {
+  atomic,
+  jump,
+  type Line,
+  label,
+  load,
+  loadMapValue,
+  op,
+  op32,
+  R0,
+  R1,
+  R2,
+  R3,
+  R4,
+  R5,
+  R6,
+  R7,
+  R8,
+  R9,
+  R10,
+  type Register,
+  type Step,
+  step,
+  store,
+  when,
+} from './ebpf.ts'
+import {
+  ACTIVE,
+  CONFIGURATION,
+  HASH_FACTOR,
+  HASH_SHIFT,
+  HOP,
+  HOP_BYTES,
+  HOPS,
+  HOPS_AT,
+  keyOf,
+  PENDING,
+  SLOT,
+  SLOT_BYTES,
+  SLOTS_AT,
+  WAYS,
+} from './layout.ts'
+import {
+  ADDRESS_DELTA,
+  GENERATION,
+  GSO_SIZE,
+  HEADER_BYTES,
+  HOP_FLAGS,
+  INTERFACE,
+  IP_BYTES,
+  IP_SRC,
+  MAC_0,
+  MAC_4,
+  MAC_8,
+  MTU,
+  NEW_ADDRESSES,
+  NEW_PORTS,
+  PORT_DELTA,
+  pop,
+  push,
+  TRANSPORT,
+  word,
+} from './program-places.ts'
+
+/** One word of the tuple into the hash in R0; layout.ts has the same. */
+const mix = (from: Register): Line[] => [
+  ...[op32(R0, '^=', from), op32(R0, '*=', HASH_FACTOR)],
+  ...[op32(R5, '=', R0), op32(R5, '>>=', HASH_SHIFT), op32(R0, '^=', R5)],
+]
+
+export interface ProgramOptions {
+  /** The descriptor of the map with the value of layout.ts. */
+  readonly map: number
+  /** Which side the interface is on that the program is for (conntrack/terms.ts). */
+  readonly side: number
+  /** As prepareValue() has been told. */
+  readonly seed: number
+  readonly buckets: number
+}
+
+export const findSlot = ({ map, side, seed, buckets }: ProgramOptions): readonly Step[] => [
+  step(
+    "the packet's tuple: R2 the addresses, R3 ports and key",
+    load(8, R2, R8, IP_SRC),
+    load(4, R3, R8, TRANSPORT),
+    op(R9, '|=', keyOf(0, side)),
+    op(R4, '=', R9),
+    op(R4, '<<=', 32),
+    op(R3, '|=', R4),
+  ),
+  step(
+    'the bucket: the upper half of hash times buckets',
+    op32(R0, '=', seed),
+    mix(R2),
+    op(R4, '=', R2),
+    op(R4, '>>=', 32),
+    mix(R4),
+    mix(R3),
+    mix(R9),
+    op32(R0, '=', R0),
+    op(R0, '*=', buckets),
+    op(R0, '>>=', 32),
+    op(R0, '*=', WAYS * SLOT_BYTES),
+    loadMapValue(R7, map, SLOTS_AT),
+    op(R7, '+=', R0),
+  ),
+  step(
+    'the slot in it',
+    ...Array.from({ length: WAYS }, (_, way) => [
+      load(8, R4, R7, word(SLOT.src)),
+      when(R4, '!=', R2, `way ${way + 1}`),
+      load(8, R4, R7, word(SLOT.ports)),
+      when(R4, '==', R3, 'found'),
+      label(`way ${way + 1}`),
+      ...(way + 1 < WAYS ? [op(R7, '+=', SLOT_BYTES)] : [jump('slow')]),
+    ]),
+  ),
+  // The key once more, since the slot may have become another's before its generation was read; and R7 gains the
+  // difference, 0, so that what is loaded by it is loaded after the key, on processors that reorder loads too.
+  step(
+    'its generation, and still the key',
+    label('found'),
+    load(4, R4, R7, word(SLOT.generation)),
+    push(GENERATION, R4),
+    load(8, R4, R7, word(SLOT.src)),
+    when(R4, '!=', R2, 'slow'),
+    load(8, R4, R7, word(SLOT.ports)),
+    op(R4, '^=', R3),
+    when(R4, '!=', 0, 'slow'),
+    op(R7, '+=', R4),
+  ),
+]
+
+export const followSlot = ({ map }: ProgramOptions): readonly Step[] => [
+  step(
+    'pending: counted, and slow',
+    load(4, R4, R7, word(SLOT.state)),
+    when(R4, '==', ACTIVE, 'active'),
+    when(R4, '!=', PENDING, 'slow'),
+    op(R4, '=', 1),
+    atomic(4, R7, word(SLOT.pending), '+=', R4),
+    jump('slow'),
+    label('active'),
+  ),
+  step(
+    'routes and links are still the same',
+    loadMapValue(R1, map, 0),
+    load(4, R2, R1, word(CONFIGURATION.version)),
+    load(4, R3, R7, word(SLOT.version)),
+    when(R2, '!=', R3, 'slow'),
+  ),
+  step(
+    'the hop is still the same: R9',
+    load(4, R2, R7, word(SLOT.hopGeneration)),
+    when(R2, '==', 0, 'slow'),
+    load(4, R3, R7, word(SLOT.hop)),
+    when(R3, '>=', HOPS, 'slow'),
+    op(R3, '*=', HOP_BYTES),
+    loadMapValue(R9, map, HOPS_AT),
+    op(R9, '+=', R3),
+    load(4, R4, R9, word(HOP.generation)),
+    when(R4, '!=', R2, 'slow'),
+    load(4, R4, R9, word(HOP.mtu)),
+    push(MTU, R4),
+    load(4, R4, R9, word(HOP.interfaceIndex)),
+    push(INTERFACE, R4),
+    load(4, R4, R9, word(HOP.flags)),
+    push(HOP_FLAGS, R4),
+    ...[MAC_0, MAC_4, MAC_8].flatMap((at, i) => [load(4, R4, R9, word(HOP.addresses + i)), store(4, R10, at, R4)]),
+  ),
+  step(
+    'the translation',
+    load(8, R4, R7, word(SLOT.newSrc)),
+    push(NEW_ADDRESSES, R4),
+    load(4, R4, R7, word(SLOT.newPorts)),
+    push(NEW_PORTS, R4),
+    load(4, R4, R7, word(SLOT.addressDelta)),
+    push(ADDRESS_DELTA, R4),
+    load(4, R4, R7, word(SLOT.portDelta)),
+    push(PORT_DELTA, R4),
+  ),
+  step(
+    'nothing of it has changed meanwhile',
+    load(4, R4, R9, word(HOP.generation)),
+    when(R4, '!=', R2, 'slow'),
+    load(4, R4, R7, word(SLOT.hopGeneration)),
+    when(R4, '!=', R2, 'slow'),
+    load(4, R4, R7, word(SLOT.generation)),
+    pop(R2, GENERATION),
+    when(R4, '!=', R2, 'slow'),
+  ),
+  step(
+    'no longer than the hop takes: of a super-packet, its segments',
+    pop(R2, IP_BYTES),
+    load(4, R4, R6, GSO_SIZE),
+    when(R4, '==', 0, 'one packet'),
+    pop(R5, HEADER_BYTES),
+    op(R4, '+=', R5),
+    op(R4, '+=', 20),
+    when(R4, '>=', R2, 'one packet'),
+    op(R2, '=', R4),
+    label('one packet'),
+    pop(R4, MTU),
+    when(R2, '>', R4, 'slow'),
+  ),
+]
