@@ -15,6 +15,9 @@ const HELPER_API = ['^src/helpers/(helper|notations)\\.ts$']
 /** How helpers are named, found and loaded; and the API. */
 const HELPER_LOADING = ['^src/helpers/(builtin|declaration|helper|helper-list|load)\\.ts$']
 
+/** What of the host is netlink alone. */
+const HOST_NETLINK = '^src/host/(clsact|netlink-socket|rtnetlink)\\.ts$'
+
 const HELPER =
   '^src/helpers/(?!(helper|notations|builtin|(context|registry|running-helper)\\.shard|load|module-format|helper-list|declaration|thrown)\\.ts$)'
 
@@ -47,7 +50,7 @@ const LAYERS = [
     [folder('helpers'), ...['nat', 'conntrack', 'wire', 'memory', 'counters'].map(folder)],
   ],
   ['io', [folder('io')], ['wire', 'memory', 'routing'].map(folder)],
-  ['the offload', [folder('offload')], [...['wire', 'memory'].map(folder), '^src/io/syscalls\\.ts$']],
+  ['the offload', [folder('offload')], [...['wire', 'memory'].map(folder), '^src/io/syscalls\\.ts$', HOST_NETLINK]],
   [
     'the datapath',
     [folder('datapath')],

@@ -1,4 +1,4 @@
-// bpf(2): maps made, programs loaded and tried. Authority: bpf(2), linux/bpf.h (union bpf_attr),
+// bpf(2): maps made, programs loaded, tried and attached. Authority: bpf(2), linux/bpf.h (union bpf_attr),
 // kernel/bpf/syscall.c. Control plane only: every call may throw OffloadError.
 //
 // What the kernel is to read or write beside the attributes lies in an arena that this module keeps as long as it
@@ -20,12 +20,16 @@ import { INSTRUCTION_BYTES } from './ebpf-assembler.ts'
 import { OffloadError } from './errors.ts'
 
 const MAP_CREATE = 0
+const MAP_UPDATE_ELEM = 2
 const PROG_LOAD = 5
 const PROG_TEST_RUN = 10
+const LINK_CREATE = 28
 
 const MAP_TYPE_ARRAY = 2
+const MAP_TYPE_PROG_ARRAY = 3
 const F_MMAPABLE = 0x400
 const PROG_TYPE_SCHED_CLS = 3
+const TCX_INGRESS = 46
 const NAME_BYTES = 15
 const ATTRIBUTE_BYTES = 128
 /** The kernel says so whether a helper is GPL only; those that programs here call aren't. */
@@ -145,6 +149,31 @@ export function createSharedValue(name: string, bytes: number): MappedValue {
 /** The memory of a map's value, in any thread of the process that has made it. */
 export const viewOfValue = ({ address, bytes }: MappedValue): ArrayBuffer => viewOf(address, bytes)
 
+/**
+ * A map of one program, for a tail call. The kernel empties it when its last descriptor is closed, though a program
+ * that calls through it still stands.
+ */
+export function createProgramSlot(name: string): number {
+  const { attributes } = begin()
+  attributes.setUint32(0, MAP_TYPE_PROG_ARRAY, true)
+  attributes.setUint32(4, 4, true)
+  attributes.setUint32(8, 4, true)
+  attributes.setUint32(12, 1, true)
+  setName(attributes, 28, name)
+  const fd = bpf(MAP_CREATE, bytesOf(attributes))
+  if (fd < 0) throw refusal('making a map of programs')
+  return fd
+}
+
+/** Puts a program into the slot, in place of another. */
+export function setProgramSlot(slotFd: number, programFd: number): void {
+  const { attributes, arena } = begin()
+  attributes.setUint32(0, slotFd, true)
+  setPointer(attributes, 8, arena.room(4).address)
+  setPointer(attributes, 16, arena.copy(new Uint8Array(Uint32Array.of(programFd).buffer)))
+  if (bpf(MAP_UPDATE_ELEM, bytesOf(attributes)) < 0) throw refusal('putting a program into a map of programs')
+}
+
 /** Loads a program for tc and tcx. Refused by the verifier: the end of what it says is in the message. */
 export function loadProgram(name: string, code: Uint8Array): number {
   for (const logLevel of [0, 1]) {
@@ -210,4 +239,20 @@ export function testRun(programFd: number, frame: Uint8Array, gsoSize = 0): Test
     verdict: attributes.getUint32(4, true),
     frame: out.bytes.slice(0, attributes.getUint32(12, true)),
   }
+}
+
+/** Attaches a program to what an interface receives, before nft's ingress hook (tcx, from kernel 6.6 on). */
+export function createLink(programFd: number, interfaceIndex: number): number {
+  const { attributes } = begin()
+  attributes.setUint32(0, programFd, true)
+  attributes.setUint32(4, interfaceIndex, true)
+  attributes.setUint32(8, TCX_INGRESS, true)
+  const fd = bpf(LINK_CREATE, bytesOf(attributes))
+  const what = `attaching a program to interface ${interfaceIndex}`
+  if (fd < 0)
+    throw refusal(what, {
+      ENODEV: new OffloadError('OFFLOAD_INTERFACE', `${what}: there is no such interface`),
+      EINVAL: new OffloadError('OFFLOAD_KERNEL', `${what}: it takes a kernel with tcx, from 6.6 on`),
+    })
+  return fd
 }

@@ -1,5 +1,5 @@
-// The program's first part: whether a packet is plain, so that nothing but translation is to be done with it. The checks
-// are those of datapath/packet/parse.ts and nf_flow_table_ip.c (nf_flow_offload_ip_hook). Pure.
+// The program's first part: whether a packet is plain, so that nothing but translation is to be done with it. The
+// checks are those of datapath/packet/parse.ts and nf_flow_table_ip.c (nf_flow_offload_ip_hook). Pure.
 //
 // It leaves R6 and R8 as program.ts says, the protocol in R9, and lengths on the stack.
 

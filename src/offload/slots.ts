@@ -1,5 +1,5 @@
-// The slots of the offload's map as a shard uses them: claimed, filled, shown to the program, read back, freed. What of a
-// flow is offloaded and taken back follows nf_flow_table_core.c. Nothing here allocates or reads a clock; times are
+// The slots of the offload's map as a shard uses them: claimed, filled, shown to the program, read back, freed. What of
+// a flow is offloaded and taken back follows nf_flow_table_core.c. Nothing here allocates or reads a clock; times are
 // milliseconds of the shards' clock.
 //
 // Owner: a slot belongs to the shard whose number is in its owner word, which several shards take by compare-and-swap;

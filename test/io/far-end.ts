@@ -129,6 +129,11 @@ export class FarEnd {
     return carried
   }
 
+  /** Forgets what has come so far. */
+  drain(): void {
+    while (recv(this.#fd, this.#buffer, MSG_DONTWAIT) >= 0);
+  }
+
   close(): void {
     close(this.#fd)
   }
