@@ -13,6 +13,7 @@ import { parseArgs } from 'node:util'
 import { disassemble } from '../src/offload/ebpf-assembler.ts'
 import { offloadProgram } from '../src/offload/program.ts'
 import { Player } from '../test/offload/player.ts'
+import { timed } from '../test/offload/timed.ts'
 import { wholeNumber } from './arguments.ts'
 import { describeMachine, machine } from './machine.ts'
 import { revisionAt } from './other-build.ts'
@@ -44,13 +45,15 @@ async function play(): Promise<void> {
   }
   differences.push(...player.faults())
   const { sent, refused, repaired } = player
+  const nanosecondsAPacket = timed()
   player.close()
   const seconds = Math.round((performance.now() - began) / 1000)
   for (const difference of differences) console.log(difference)
   console.log(`${played} packets: ${sent} sent, ${refused} left to the shards; ${differences.length} differences`)
+  console.log(`a datagram of one flow takes the program ${nanosecondsAPacket} ns`)
   const command = ['node', 'dist/bench/offload-program.js', ...process.argv.slice(2)].join(' ')
   const date = new Date().toISOString()
-  const counted = { packets: played, sent, refused, repaired, differences }
+  const counted = { packets: played, sent, refused, repaired, nanosecondsAPacket, differences }
   const result = { date, machine: on, revision: revisionAt(process.cwd()), command, seconds, ...counted }
   mkdirSync(dirname(options.out), { recursive: true })
   writeFileSync(options.out, `${JSON.stringify(result, null, 2)}\n`)

@@ -13,7 +13,17 @@ import { OffloadError } from '../../src/offload/errors.ts'
 import { attach, type Way } from '../../src/offload/links.ts'
 import { FarEnd, inside, quietNamespace } from '../io/far-end.ts'
 import { eventually } from '../patience.ts'
-import { GATEWAY_MACS, HOST_MACS, INTERFACES, type Kind, Offload, type Protocol, packetOf } from './two-hosts.ts'
+import { Tun } from './tun.ts'
+import {
+  GATEWAY_MACS,
+  HOST_MACS,
+  INTERFACES,
+  type Kind,
+  Offload,
+  type OffloadOptions,
+  type Protocol,
+  packetOf,
+} from './two-hosts.ts'
 
 const PROCESS = fileURLToPath(new URL('../../dist/test/offload/offload-process.js', import.meta.url))
 const COUNTED = 'table netdev seen { chain lan { type filter hook ingress device lan0 priority 0; counter; }; }'
@@ -72,9 +82,15 @@ describe('a program attached to both interfaces of a gateway', () => {
     ends[0]!.send(sent)
     await eventually('the packet gets past the program', () => passedBy() > before)
   }
+  /** How many packets the gateway has sent by an interface: those that it hands to a peer aren't. */
+  const sentBy = (name: string): number => {
+    const [link] = JSON.parse(gateway.ip(`-j -s link show ${name}`)) as { stats64: { tx: { packets: number } } }[]
+    return link!.stats64.tx.packets
+  }
   const filters = (): string => gateway.exec('tc', 'filter', 'show', 'dev', 'lan0', 'ingress')
   const qdiscs = (): string => gateway.exec('tc', 'qdisc', 'show', 'dev', 'lan0')
-  const started = (way?: Way): Offload => inside(gateway, () => new Offload(way))
+  const startedWith = (options: OffloadOptions): Offload => inside(gateway, () => new Offload(options))
+  const started = (way: Way): Offload => startedWith({ way })
 
   describe.each(['tcx', 'clsact'] as const)('by %s', (way) => {
     it.each(KINDS)('sends packets %s, translated, of UDP and TCP, both ways', (_, kind) => {
@@ -126,6 +142,33 @@ describe('a program attached to both interfaces of a gateway', () => {
       offload.detach()
       expect([filters(), qdiscs()]).toEqual(['', before])
     })
+  })
+
+  it.each(KINDS)('hands packets %s to the other end of a peer hop', (_, kind) => {
+    const offload = startedWith({ peer: true })
+    const before = sentBy('wan0')
+    try {
+      for (const protocol of ['udp', 'tcp'] as const) for (const side of [0, 1] as const) pass(protocol, side, kind)
+      expect(sentBy('wan0')).toBe(before)
+    } finally {
+      offload.detach()
+    }
+  })
+
+  it('sends by a link without Ethernet too, and there without its header', async () => {
+    const tun = inside(gateway, () => new Tun('tun1'))
+    gateway.ip('link set tun1 up')
+    const offload = startedWith({ leavesBy: 'tun1' })
+    try {
+      for (const protocol of ['udp', 'tcp'] as const) {
+        const { sent, wanted } = packetOf(protocol, 0, small)
+        ends[0]!.send(sent)
+        expect(await tun.next()).toBe(Buffer.from(wanted.subarray(14)).toString('hex'))
+      }
+    } finally {
+      offload.detach()
+      tun.close()
+    }
   })
 
   const tc = (...args: string[]): string => gateway.exec('tc', ...args)

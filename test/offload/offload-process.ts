@@ -3,7 +3,7 @@
 import type { Way } from '../../src/offload/links.ts'
 import { Offload } from './two-hosts.ts'
 
-const offload = new Offload(process.argv[2] as Way)
+const offload = new Offload({ way: process.argv[2] as Way })
 process.stdout.write('attached\n')
 process.stdin.resume().on('end', () => {
   offload.detach()

@@ -51,6 +51,7 @@ export class Player {
   readonly #programs: readonly number[]
   readonly #directions: Direction[] = []
   #now = 0
+  #wrong: string | undefined
   sent = 0
   refused = 0
   /** Of those sent, segments with a wrong sum and beyond a gap. */
@@ -146,10 +147,16 @@ export class Player {
     this.#now += REST_MS
     const rested = this.#slots.rested(this.#now)
     if (rested !== direction.slot) throw new Error(`slot ${rested} has rested instead of ${direction.slot}`)
-    const fault = this.#faultOf(direction)
-    if (fault) throw new Error(fault)
+    this.#wrong ??= this.#faultOf(direction)
     this.#slots.release(rested)
     direction.slot = NO_SLOT
+  }
+
+  /** What was wrong with a slot that has ended. */
+  #forgetWrong(): string | undefined {
+    const wrong = this.#wrong
+    this.#wrong = undefined
+    return wrong
   }
 
   /** What of the slot's counts and numbers isn't as it must be. */
@@ -175,6 +182,7 @@ export class Player {
     for (let i = 0; i < 8; i++) random(2)
     const direction = this.#directions[random(this.#directions.length)]!
     if (random(CHANGES) === 0) this.#change(random, direction)
+    if (this.#wrong) return this.#forgetWrong()
     const gsoSize = random(16) === 0 ? 600 + random(1200) : 0
     const original = randomFrame(random, direction, gsoSize !== 0)
     const frame = random(3) === 0 ? mutate(original, random) : original

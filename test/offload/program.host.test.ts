@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Player } from './player.ts'
+import { timed } from './timed.ts'
 
 const PACKETS = 20_000
 
@@ -19,5 +20,9 @@ describe('the program of the offload, in the kernel', () => {
     expect(player.faults()).toEqual([])
     expect(player.sent).toBeGreaterThan(PACKETS / 10)
     expect(player.refused).toBeGreaterThan(PACKETS / 10)
+  })
+
+  it('counts each packet of a run that is timed', () => {
+    expect(timed()).toBeGreaterThan(0)
   })
 })

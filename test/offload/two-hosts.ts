@@ -72,6 +72,14 @@ export function packetOf(protocol: Protocol, side: 0 | 1, kind: Kind): { sent: U
   }
 }
 
+export interface OffloadOptions {
+  readonly way?: Way | undefined
+  /** Packets are handed to the other end of the cable at once. */
+  readonly peer?: boolean
+  /** Where packets from inside leave, if not by the outside interface. */
+  readonly leavesBy?: string
+}
+
 /** Map, programs and links, in the gateway's namespace; with a flow of UDP and one of TCP. */
 export class Offload {
   readonly slots: Slots
@@ -80,7 +88,7 @@ export class Offload {
   readonly attachments: readonly Attachment[]
   readonly #fds: readonly number[]
 
-  constructor(way?: Way) {
+  constructor({ way, peer = false, leavesBy = INTERFACES[1] }: OffloadOptions = {}) {
     const options = { seed: 7, buckets: bucketsFor(64) }
     const map = createSharedValue('natloom_test', valueBytes(options.buckets))
     const value = viewOfValue(map)
@@ -89,8 +97,9 @@ export class Offload {
     const hops = new Hops(value)
     for (const side of [0, 1] as const)
       hops.set(side, {
-        interfaceIndex: interfaceIndex(INTERFACES[1 - side]!),
+        interfaceIndex: interfaceIndex(side === 0 ? leavesBy : INTERFACES[0]),
         mtu: MTU,
+        peer,
         own: parseMac(GATEWAY_MACS[1 - side]!),
         neighbour: parseMac(HOST_MACS[1 - side]!),
       })
