@@ -1,7 +1,7 @@
-// Where the program's parts find things: fields of struct __sk_buff, offsets in a frame, places on the stack; and how
-// they are got. Authority: linux/bpf.h, RFC 791, 768, 9293. Pure.
+// Where the program's parts find things: fields of struct __sk_buff, offsets in a frame; and how they are got.
+// Authority: linux/bpf.h, RFC 791, 768, 9293. Pure.
 
-import { type Line, load, op, R2, R3, R6, R8, R10, type Register, store, when } from './ebpf.ts'
+import { type Line, load, op, R2, R3, R6, R8, type Register, when } from './ebpf.ts'
 
 // struct __sk_buff
 export const LENGTH = 0
@@ -9,7 +9,7 @@ export const PACKET_TYPE = 4
 export const PROTOCOL = 16
 export const VLAN_PRESENT = 20
 const DATA = 76
-const DATA_END = 80
+export const DATA_END = 80
 export const GSO_SIZE = 176
 
 export const PACKET_HOST = 0
@@ -57,26 +57,14 @@ export const TTL_DELTA = 0xfffe
 export const F_PSEUDO_HDR = 0x10
 export const F_MARK_MANGLED_0 = 0x20
 
-// The stack.
-export const NEW_ADDRESSES = -8
-export const NEW_PORTS = -16
-export const ADDRESS_DELTA = -24
-export const PORT_DELTA = -32
-export const INTERFACE = -40
-export const HOP_FLAGS = -48
-export const MAC_0 = -64
-export const MAC_4 = -60
-export const MAC_8 = -56
-export const IP_BYTES = -72
-/** Of the transport header, options included. */
-export const HEADER_BYTES = -80
-export const IS_TCP = -88
-export const GENERATION = -96
-export const MTU = -120
-
-export const push = (at: number, from: Register): Line => store(8, R10, at, from)
-export const pop = (to: Register, at: number): Line => load(8, to, R10, at)
 export const word = (number: number): number => number * 4
+
+/** to = the length of TCP's header, of a packet that has one at R8. */
+export const loadHeaderLength = (to: Register): Line[] => [
+  load(1, to, R8, TCP_OFFSET),
+  op(to, '>>=', 4),
+  op(to, '<<=', 2),
+]
 
 /** R8 and R3: where the packet begins and ends. Both are void after a call that may have moved it. */
 export const findPacket = [load(4, R8, R6, DATA), load(4, R3, R6, DATA_END)]

@@ -1,7 +1,7 @@
 // The program's first part: whether a packet is plain, so that nothing but translation is to be done with it. The
 // checks are those of datapath/packet/parse.ts and nf_flow_table_ip.c (nf_flow_offload_ip_hook). Pure.
 //
-// It leaves R6 and R8 as program.ts says, the protocol in R9, and lengths on the stack.
+// It leaves R6 and R8 as program.ts says, and the protocol in R9.
 
 import {
   call,
@@ -20,11 +20,9 @@ import {
   R6,
   R8,
   R9,
-  R10,
   type Register,
   type Step,
   step,
-  store,
   swap,
   when,
   when32,
@@ -36,21 +34,17 @@ import {
   FRAGMENT_BITS,
   findPacket,
   fold16,
-  HEADER_BYTES,
   IP,
-  IP_BYTES,
   IP_FRAGMENT,
   IP_LENGTH,
   IP_PROTOCOL,
   IP_TTL,
-  IS_TCP,
   LENGTH,
   needs,
   PACKET_HOST,
   PACKET_TYPE,
   PLAIN_HEADER,
   PROTOCOL,
-  push,
   SACK,
   SHORTEST_FRAME,
   TCP,
@@ -121,7 +115,6 @@ export const plainFrame: readonly Step[] = [
     when(R4, '==', R5, 'whole'),
     when(R5, '>', SHORTEST_FRAME - IP, 'slow'),
     label('whole'),
-    push(IP_BYTES, R4),
   ),
   step(
     "the header's checksum is right",
@@ -143,8 +136,6 @@ export const plainTransport: readonly Step[] = [
     when(R5, '<', 8, 'slow'),
     op(R5, '+=', 20),
     when(R5, '>', R4, 'slow'),
-    store(8, R10, HEADER_BYTES, 8),
-    store(8, R10, IS_TCP, 0),
     jump('transport'),
   ),
   step(
@@ -159,8 +150,6 @@ export const plainTransport: readonly Step[] = [
     op(R5, '>>=', 4),
     op(R5, '<<=', 2),
     when(R5, '<', 20, 'slow'),
-    push(HEADER_BYTES, R5),
-    store(8, R10, IS_TCP, 1),
     op(R2, '=', R5),
     op(R2, '+=', 20),
     when(R2, '>', R4, 'slow'),

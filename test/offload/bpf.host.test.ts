@@ -12,6 +12,7 @@ import { bucketsFor, MAX_SLOTS, valueBytes } from '../../src/offload/layout.ts'
 import { offloadProgram } from '../../src/offload/program.ts'
 
 const BPF = fileURLToPath(new URL('../../dist/src/offload/bpf.js', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../../dist/src/offload/program.js', import.meta.url))
 
 function refusalOf(work: () => unknown): OffloadError {
   try {
@@ -52,6 +53,16 @@ describe('bpf(2)', () => {
   it('takes programs that are longer than the pages that they are passed in', () => {
     const long = assemble([step('long', ...Array.from({ length: 4000 }, () => op(R0, '=', -1)), exit())])
     close(loadProgram('natloom_test', long.code))
+  })
+
+  it('takes the program with CAP_BPF and CAP_NET_ADMIN alone', () => {
+    const script = `import { createSharedValue, loadProgram } from ${JSON.stringify(BPF)}
+      import { offloadProgram } from ${JSON.stringify(PROGRAM)}
+      const { fd } = createSharedValue('natloom_test', ${valueBytes(16)})
+      for (const side of [0, 1])
+        console.log(loadProgram('natloom_test', offloadProgram({ map: fd, side, seed: 7, buckets: 16 }).code) > fd)`
+    const args = ['--bounding-set', '-all,+bpf,+net_admin', process.execPath, '--input-type=module', '--eval', script]
+    expect(execFileSync('setpriv', args, { encoding: 'utf8' })).toBe('true\ntrue\n')
   })
 
   it('says which rights are missing in a user namespace', () => {
