@@ -12,9 +12,12 @@
 //   how many packets it kept, and how many had come when it was over: how many the next one may keep, so that two
 //     fifths of the queue are filled again when it ends. A drop costs little, so a round takes whatever waits;
 //   how many came of each sender: how many of each the next one may keep at most, so that the kept ones are that many.
-// The latter is a rate, in packets kept for each packet that comes. A sender gathers it as credit, up to half a
-// burst's, and pays with it for what is kept; so nobody whose packets come unevenly has less of it. No clock is read,
-// and no packet passes another. Measured: docs/decisions/0048.
+// The latter is a rate, in packets kept for each packet that comes. A sender gathers it as credit, up to an eighth of
+// the queue, and pays with it for what is kept; so nobody whose packets come in bursts has less of it. No clock is
+// read, and no packet passes another. Measured: docs/decisions/0048.
+//
+// A flood stops for some milliseconds whenever its sender has no processor, and is there again. So a queue that has
+// been shared is until it has kept up for a while: what is kept then is all, at the price of the counting.
 //
 // All of it is a cache: a thread that starts anew begins without overload. Owner: this thread.
 
@@ -27,8 +30,10 @@ const BUCKETS = 1 << BUCKETS_LOG
 /** Buckets for all senders that nothing is known of: together they have no more than so many hosts. */
 const STRANGERS_LOG = 2
 const STRANGERS = 1 << STRANGERS_LOG
-/** Packets that a sender may have kept at once. */
-const MOST_CREDIT = 32
+/** So much of the queue a sender that was quiet may have kept at once. */
+const MOST_CREDIT = 1 / 8
+/** That many packets in any case, and as many at first. */
+const LEAST_CREDIT = BURST / 2
 /** After so many packets buckets are drawn anew, so that nobody shares one with a flood for long. */
 const DRAWN_EVERY = 1 << 18
 /** The fewest packets that a round is to keep. */
@@ -39,8 +44,13 @@ const FILLED = 2 / 5
 const NEARLY_FULL = 3 / 4
 /** So often must all that it can hold be taken before it counts as overloaded. */
 const PATIENCE = 2
-/** From round to round, how many are kept changes by these factors at most. */
-const LEAST_CHANGE = 1 / 4
+/** So often must what it can hold be taken of a queue that is nearly empty before it is nobody's to share. */
+const CALM = 16
+/**
+ * From round to round, how many are kept changes by these factors at most. Less by little: a thread whose processor was
+ * somebody else's for a while finds more than has come while it worked, and would keep nearly nothing.
+ */
+const LEAST_CHANGE = 2 / 3
 const MOST_CHANGE = 2
 
 /** The queue, as its owner sees it. */
@@ -61,6 +71,7 @@ export class Shares {
   /** As many packets can wait when a burst is in hand. */
   readonly #room: number
   readonly #nearlyFull: number
+  readonly #mostCredit: number
   /** By bucket: credit in packets, the count of packets when it was brought up to date, packets in this round. */
   readonly #credit = new Float64Array(BUCKETS + STRANGERS)
   readonly #dated = new Int32Array(BUCKETS + STRANGERS)
@@ -79,13 +90,14 @@ export class Shares {
   #kept = 0
   /** How many packets this round is to keep. */
   #affordable = 0
-  /** Packets taken while the queue has been nearly full. */
+  /** Packets taken while the queue has been nearly full; in an overload, nearly empty. */
   #taken = 0
 
   constructor(queue: Queue) {
     this.#queue = queue
     this.#room = queue.slots - BURST
     this.#nearlyFull = Math.ceil(this.#room * NEARLY_FULL)
+    this.#mostCredit = Math.max(LEAST_CREDIT, this.#room * MOST_CREDIT)
   }
 
   /**
@@ -117,7 +129,7 @@ export class Shares {
     if (this.#came[bucket]!++ === 0) this.#touched[this.#touchedCount++] = bucket
     if (this.#rate < 1) {
       const gathered = this.#credit[bucket]! + (count - this.#dated[bucket]!) * this.#rate
-      const credit = gathered < MOST_CREDIT ? gathered : MOST_CREDIT
+      const credit = gathered < this.#mostCredit ? gathered : this.#mostCredit
       this.#dated[bucket] = count
       if (credit < 1) {
         this.#credit[bucket] = credit
@@ -147,7 +159,7 @@ export class Shares {
 
   #nextRound(): void {
     const waiting = this.#waiting()
-    if (waiting < this.#room / 8) this.#keepAll()
+    if (waiting < this.#room / 8) this.#keepAll(waiting)
     else this.#share(waiting)
     for (let i = 0; i < this.#touchedCount; i++) this.#came[this.#touched[i]!] = 0
     this.#touchedCount = 0
@@ -158,14 +170,18 @@ export class Shares {
   }
 
   /** Hardly anything waits: all of it is kept, and before long the queue is nobody's to share. */
-  #keepAll(): void {
+  #keepAll(waiting: number): void {
     this.#rate = 1
-    this.#affordable *= MOST_CHANGE
-    if (this.#affordable >= this.#room) this.isSharing = false
+    this.#affordable = Math.min(this.#room, this.#affordable * MOST_CHANGE)
+    this.#taken += waiting
+    if (this.#taken <= CALM * this.#room) return
+    this.isSharing = false
+    this.#taken = 0
   }
 
   /** From what the last round kept to what the next one may, in all and of each sender. */
   #share(waiting: number): void {
+    this.#taken = 0
     // Of a full queue it isn't known how much has come.
     const change = waiting >= this.#room ? LEAST_CHANGE : (this.#room * FILLED) / waiting
     const kept = Math.max(FEWEST, this.#kept)
@@ -207,11 +223,11 @@ export class Shares {
     return least
   }
 
-  /** Other senders share a bucket from now on; each has the credit of one that was quiet. */
+  /** Other senders share a bucket from now on. Each has some credit: much would be a free burst for a flood. */
   #draw(): void {
     this.#salt = random32() | 0
     this.#count = 0
-    this.#credit.fill(MOST_CREDIT)
+    this.#credit.fill(LEAST_CREDIT)
     this.#dated.fill(0)
   }
 }

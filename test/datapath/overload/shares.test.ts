@@ -159,16 +159,42 @@ describe('a queue that is shared while it fills faster than it is emptied', () =
     expect(queue.lost).toBe(0)
   })
 
-  it('ends when the flood ends, and begins again when it is back', () => {
+  it('ends when the flood has ended for a while, and begins again when it is back', () => {
     const queue = new QueueOf(2016, 10)
     const quiet = [0, ...others(9, 0.03)]
     for (let floods = 1; floods <= 3; floods++) {
       queue.run(30_000, [10, ...others(9, 0.03)])
       expect(queue.shares.isSharing).toBe(true)
       queue.run(5000, quiet)
+      expect(queue.shares.isSharing).toBe(true)
+      queue.run(150_000, quiet)
       expect(queue.shares.isSharing).toBe(false)
       expect(queue.shares.overloads).toBe(floods)
     }
+  })
+
+  it('loses nothing of others by arrival when a flood pauses and is back', () => {
+    const queue = new QueueOf(2016, 10)
+    const rates = [10, ...others(9, 0.03)]
+    queue.run(30_000, rates)
+    queue.forget()
+    for (let i = 0; i < 20; i++) {
+      queue.run(3000, [0, ...others(9, 0.03)])
+      queue.run(5000, rates)
+    }
+    for (let sender = 1; sender < 10; sender++) expect(queue.goodput(sender)).toBeGreaterThan(0.9)
+  })
+
+  it('leaves those their packets who send many at once and then nothing', () => {
+    const queue = new QueueOf(2016, 10)
+    queue.run(30_000, [10])
+    queue.forget()
+    for (let i = 0; i < 20; i++) {
+      queue.pause(1 + (i % 9), 200)
+      queue.run(2000, [10])
+    }
+    const kept = queue.kept.slice(1).reduce((sum, each) => sum + each)
+    expect(kept / (20 * 200)).toBeGreaterThan(0.95)
   })
 
   it('gives many that nobody knows together no more than a few hosts', () => {
