@@ -1,6 +1,7 @@
 // `npm run bench:against -- REV`: has the pipeline become slower since a revision? Builds that revision in a worktree
 // of its own (other-build.ts), then runs both pipelines by turns (by-turns.ts). Prints every round and the ratio of the
-// medians: above 1, this tree is slower. It gives no verdict: the exit code is 0 whatever the ratio is.
+// medians, of an established packet and, where the revision's own bench measures it, of opening a flow: above 1, this
+// tree is slower. It gives no verdict: the exit code is 0 whatever the ratio is.
 //
 //   --rounds N           7 by default
 //   --flows N,M          1000,1000000 by default
@@ -12,7 +13,7 @@ import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { wholeNumber } from './arguments.ts'
-import { byTurns, flowsText, type Measured, ns, type Plan, times } from './by-turns.ts'
+import { byTurns, type Measured, type Plan, resultText } from './by-turns.ts'
 import { describeMachine, machine } from './machine.ts'
 import { OtherBuild, revisionAt } from './other-build.ts'
 
@@ -56,10 +57,7 @@ async function main(): Promise<void> {
   }
 
   console.log()
-  for (const { flows, before: then, now: today, ratio } of measured)
-    console.log(
-      `${flowsText(flows)}, medians: before ${ns(then.median)}, now ${ns(today.median)}, ratio ${times(ratio)}`,
-    )
+  for (const each of measured) console.log(resultText(each))
   const out = values.out ?? `bench/results/against-${before.commit}.json`
   const command = ['npm run bench:against --', ...process.argv.slice(2)].join(' ')
   mkdirSync(dirname(out), { recursive: true })

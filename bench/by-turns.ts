@@ -22,7 +22,12 @@ export interface Builds {
   readonly now: string
 }
 
-/** Nanoseconds a packet. */
+/** What is measured: an established packet, and opening a flow, which older pipeline benches don't tell. */
+const FIGURES = ['packet', 'open TCP', 'open UDP'] as const
+type Figure = (typeof FIGURES)[number]
+type Figures = Readonly<Record<Figure, number>>
+
+/** Nanoseconds. */
 export interface Round {
   readonly before: number
   readonly now: number
@@ -30,6 +35,7 @@ export interface Round {
 
 export interface Measured {
   readonly flows: number
+  readonly figure: Figure
   readonly rounds: readonly Round[]
   readonly before: Summary
   readonly now: Summary
@@ -37,17 +43,27 @@ export interface Measured {
   readonly ratio: number
 }
 
-/** Nanoseconds a packet, by the pipeline bench of the build in this folder. */
-async function measureOnce(folder: string, flows: number, seconds: number, signal: AbortSignal): Promise<number> {
+/** By the pipeline bench of the build in this folder; 0 for what it doesn't tell. */
+async function measureOnce(folder: string, flows: number, seconds: number, signal: AbortSignal): Promise<Figures> {
   const output = await run(folder, signal, process.execPath, PIPELINE, String(flows), String(seconds))
-  const { nanosecondsPerPacket, dropped } = JSON.parse(output) as { nanosecondsPerPacket: number; dropped: number }
+  const { nanosecondsPerPacket, nanosecondsToOpen, dropped } = JSON.parse(output) as {
+    readonly nanosecondsPerPacket: number
+    readonly nanosecondsToOpen?: { readonly tcp: number; readonly udp: number }
+    readonly dropped: number
+  }
   if (dropped > 0) throw new Error(`${join(folder, PIPELINE)} dropped ${dropped} of its own packets: no figure`)
-  return nanosecondsPerPacket
+  const { tcp, udp } = nanosecondsToOpen ?? { tcp: 0, udp: 0 }
+  return { packet: nanosecondsPerPacket, 'open TCP': tcp, 'open UDP': udp }
 }
 
-export const ns = (value: number): string => `${value.toFixed(1).padStart(7)} ns`
-export const times = (ratio: number): string => ratio.toFixed(3)
-export const flowsText = (flows: number): string => `${flows.toLocaleString('en').padStart(9)} flows`
+const ns = (value: number): string => `${value.toFixed(1).padStart(7)} ns`
+const titleOf = (flows: number, figure: Figure): string =>
+  `${flows.toLocaleString('en').padStart(9)} flows, ${figure.padEnd(8)}`
+const compared = (before: number, now: number): string =>
+  `before ${ns(before)}, now ${ns(now)}, ratio ${(now / before).toFixed(3)}`
+
+export const resultText = ({ flows, figure, before, now }: Measured): string =>
+  `${titleOf(flows, figure)}, medians: ${compared(before.median, now.median)}`
 
 /** Measures the builds in two folders by turns; the order changes each round. */
 export async function byTurns(builds: Builds, plan: Plan, { say, signal }: Surroundings): Promise<Measured[]> {
@@ -55,17 +71,24 @@ export async function byTurns(builds: Builds, plan: Plan, { say, signal }: Surro
     if (!existsSync(join(folder, PIPELINE))) throw new Error(`${folder} has no ${PIPELINE} after its build`)
   const measured: Measured[] = []
   for (const flows of plan.flows) {
-    const rounds: Round[] = []
+    const rounds: { readonly before: Figures; readonly now: Figures }[] = []
     for (let i = 1; i <= plan.rounds; i++) {
-      const round = { before: 0, now: 0 }
-      for (const which of i % 2 === 1 ? (['before', 'now'] as const) : (['now', 'before'] as const))
-        round[which] = await measureOnce(builds[which], flows, plan.seconds, signal)
-      rounds.push(round)
-      const { before, now } = round
-      say(`${flowsText(flows)}, round ${i}: before ${ns(before)}, now ${ns(now)}, ratio ${times(now / before)}`)
+      const measure = (folder: string) => measureOnce(folder, flows, plan.seconds, signal)
+      const first = i % 2 === 1 ? await measure(builds.before) : undefined
+      const now = await measure(builds.now)
+      const before = first ?? (await measure(builds.before))
+      rounds.push({ before, now })
+      for (const figure of toldByAll(rounds))
+        say(`${titleOf(flows, figure)}, round ${i}: ${compared(before[figure], now[figure])}`)
     }
-    const [before, now] = [summary(rounds.map((round) => round.before)), summary(rounds.map((round) => round.now))]
-    measured.push({ flows, rounds, before, now, ratio: now.median / before.median })
+    for (const figure of toldByAll(rounds)) {
+      const each = rounds.map(({ before, now }) => ({ before: before[figure], now: now[figure] }))
+      const [before, now] = [summary(each.map((round) => round.before)), summary(each.map((round) => round.now))]
+      measured.push({ flows, figure, rounds: each, before, now, ratio: now.median / before.median })
+    }
   }
   return measured
 }
+
+const toldByAll = (rounds: readonly { readonly before: Figures; readonly now: Figures }[]): readonly Figure[] =>
+  FIGURES.filter((figure) => rounds.every(({ before, now }) => before[figure] > 0 && now[figure] > 0))

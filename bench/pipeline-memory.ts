@@ -37,9 +37,16 @@ export interface BenchMemory extends Omit<ShardMemory, 'tables'> {
   readonly tables: readonly SharedArrayBuffer[]
 }
 
+/** Nanoseconds from a flow's first packet until it is established, the medians; 0 where too few flows are opened. */
+export interface SetUp {
+  readonly tcp: number
+  readonly udp: number
+}
+
 export interface PipelineResult {
   readonly flows: number
   readonly nanosecondsPerPacket: number
+  readonly nanosecondsToOpen: SetUp
   readonly dropped: number
 }
 

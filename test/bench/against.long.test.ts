@@ -19,7 +19,26 @@ const git = (...args: string[]): string =>
 
 /** A revision whose build is `script` and whose pipeline bench prints the next of some figures each time. */
 function commit(subject: string, script: string, ...figures: number[]): void {
-  const result = '{ flows: Number(process.argv[2]), nanosecondsPerPacket: figures[runs], dropped: 0 }'
+  commitBench(
+    subject,
+    script,
+    '{ flows: Number(process.argv[2]), nanosecondsPerPacket: figures[runs], dropped: 0 }',
+    figures,
+  )
+}
+
+/** The same, which tells ten times that for opening a flow by UDP, and twenty times by TCP. */
+function commitOpening(subject: string, ...figures: number[]): void {
+  const opening = '{ tcp: 20 * figures[runs], udp: 10 * figures[runs] }'
+  commitBench(
+    subject,
+    BUILD,
+    `{ nanosecondsPerPacket: figures[runs], nanosecondsToOpen: ${opening}, dropped: 0 }`,
+    figures,
+  )
+}
+
+function commitBench(subject: string, script: string, result: string, figures: readonly number[]): void {
   const bench = [
     "const fs = require('node:fs')",
     "const runs = fs.existsSync('runs') ? fs.readFileSync('runs').length : 0",
@@ -114,6 +133,7 @@ describe('two builds by turns', () => {
     expect(measured).toEqual([
       {
         flows: 1000,
+        figure: 'packet',
         rounds: [
           { before: 10, now: 22 },
           { before: 30, now: 11 },
@@ -125,7 +145,26 @@ describe('two builds by turns', () => {
       },
     ])
     expect(said).toHaveLength(3)
-    expect(said[0]).toMatch(/1,000 flows, round 1: before +10.0 ns, now +22.0 ns, ratio 2.200/)
+    expect(said[0]).toMatch(/1,000 flows, packet +, round 1: before +10.0 ns, now +22.0 ns, ratio 2.200/)
+  })
+
+  it('compare how long a flow takes to open, if both tell', async () => {
+    const plan = { rounds: 1, flows: [1000], seconds: 1 }
+    commit('before that was measured', BUILD, 10)
+    const untold = await OtherBuild.create(root, 'HEAD', under())
+    commitOpening('before', 10, 10)
+    const before = await OtherBuild.create(root, 'HEAD', under())
+    commitOpening('now', 11, 12)
+    const now = await OtherBuild.create(root, 'HEAD', under())
+    const told = await byTurns({ before: before.folder, now: now.folder }, plan, under())
+    const others = await byTurns({ before: untold.folder, now: now.folder }, plan, under())
+    for (const build of [untold, before, now]) build.remove()
+    expect(told.map(({ figure, before: then, now: today }) => [figure, then.median, today.median])).toEqual([
+      ['packet', 10, 11],
+      ['open TCP', 200, 220],
+      ['open UDP', 100, 110],
+    ])
+    expect(others.map(({ figure, ratio }) => [figure, ratio])).toEqual([['packet', 1.2]])
   })
 
   it('are refused if one has no pipeline bench', async () => {
