@@ -117,7 +117,7 @@ export const valueBytes = (buckets: number): number => Math.ceil((SLOTS_AT + buc
 // --- the hash that chooses a bucket ---
 //
 // Words of the tuple are mixed one after another by multiplication and shift, in 32 bits, as the program does too. The
-// seed keeps others from filling a bucket on purpose; a full one costs no more than the offload of a flow.
+// seed keeps others from filling a bucket on purpose; full ones cost no more than the offload of a flow.
 
 export const HASH_FACTOR = 0x2c1b3c6d
 export const HASH_SHIFT = 15
@@ -126,6 +126,10 @@ const mixed = (hash: number, word: number): number => {
   const product = Math.imul(hash ^ word, HASH_FACTOR)
   return product ^ (product >>> HASH_SHIFT)
 }
+
+/** One more round, by which a slot's second bucket is found. */
+export const SECOND = 0x3f4a9b1
+export const secondHash = (hash: number): number => mixed(hash, SECOND)
 
 /** The hash's place among `buckets`: the upper half of a product of 64 bits. */
 export const bucketOf = (hash: number, buckets: number): number => Math.floor(((hash >>> 0) * buckets) / 0x1_0000_0000)

@@ -9,6 +9,7 @@ import {
   label,
   load,
   loadMapValue,
+  type Operand,
   op,
   op32,
   R0,
@@ -21,7 +22,6 @@ import {
   R7,
   R8,
   R9,
-  type Register,
   type Step,
   step,
   swap,
@@ -38,6 +38,7 @@ import {
   HOPS_AT,
   keyOf,
   PENDING,
+  SECOND,
   SLOT,
   SLOT_BYTES,
   SLOTS_AT,
@@ -57,7 +58,7 @@ import {
 } from './program-places.ts'
 
 /** One word of the tuple into the hash in R0; layout.ts has the same. */
-const mix = (from: Register): Line[] => [
+const mix = (from: Operand): Line[] => [
   ...[op32(R0, '^=', from), op32(R0, '*=', HASH_FACTOR)],
   ...[op32(R5, '=', R0), op32(R5, '>>=', HASH_SHIFT), op32(R0, '^=', R5)],
 ]
@@ -72,6 +73,27 @@ export interface ProgramOptions {
   readonly buckets: number
 }
 
+/** R7 = the bucket, by the upper half of hash times buckets; the hash in R0 stays. */
+const findBucket = (map: number, buckets: number): Line[] => [
+  op32(R5, '=', R0),
+  op(R5, '*=', buckets),
+  op(R5, '>>=', 32),
+  op(R5, '*=', WAYS * SLOT_BYTES),
+  loadMapValue(R7, map, SLOTS_AT),
+  op(R7, '+=', R5),
+]
+
+/** R7 = the slot with the tuple, to be found from the bucket on; else on at a label. */
+const findWay = (bucket: string, otherwise: string): Line[] =>
+  Array.from({ length: WAYS }, (_, way) => [
+    load(8, R4, R7, word(SLOT.src)),
+    when(R4, '!=', R2, `${bucket}, way ${way + 1}`),
+    load(8, R4, R7, word(SLOT.ports)),
+    when(R4, '==', R3, 'found'),
+    label(`${bucket}, way ${way + 1}`),
+    ...(way + 1 < WAYS ? [op(R7, '+=', SLOT_BYTES)] : [jump(otherwise)]),
+  ]).flat()
+
 export const findSlot = ({ map, side, seed, buckets }: ProgramOptions): readonly Step[] => [
   step(
     "the packet's tuple: R2 the addresses, R3 ports and key",
@@ -82,33 +104,9 @@ export const findSlot = ({ map, side, seed, buckets }: ProgramOptions): readonly
     op(R4, '<<=', 32),
     op(R3, '|=', R4),
   ),
-  step(
-    'the bucket: the upper half of hash times buckets',
-    op32(R0, '=', seed),
-    mix(R2),
-    op(R4, '=', R2),
-    op(R4, '>>=', 32),
-    mix(R4),
-    mix(R3),
-    mix(R9),
-    op32(R0, '=', R0),
-    op(R0, '*=', buckets),
-    op(R0, '>>=', 32),
-    op(R0, '*=', WAYS * SLOT_BYTES),
-    loadMapValue(R7, map, SLOTS_AT),
-    op(R7, '+=', R0),
-  ),
-  step(
-    'the slot in it',
-    ...Array.from({ length: WAYS }, (_, way) => [
-      load(8, R4, R7, word(SLOT.src)),
-      when(R4, '!=', R2, `way ${way + 1}`),
-      load(8, R4, R7, word(SLOT.ports)),
-      when(R4, '==', R3, 'found'),
-      label(`way ${way + 1}`),
-      ...(way + 1 < WAYS ? [op(R7, '+=', SLOT_BYTES)] : [jump('slow')]),
-    ]),
-  ),
+  step('its hash: R0', op32(R0, '=', seed), mix(R2), op(R4, '=', R2), op(R4, '>>=', 32), mix(R4), mix(R3), mix(R9)),
+  step('the slot, in one bucket', findBucket(map, buckets), findWay('first', 'second')),
+  step('or in the other', label('second'), mix(SECOND), findBucket(map, buckets), findWay('second', 'slow')),
   // The key once more, since the slot may have become another's before its generation was read; and R7 gains the
   // difference, 0, so that what is loaded by it is loaded after the key, on processors that reorder loads too.
   step(

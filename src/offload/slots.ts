@@ -19,7 +19,19 @@
 
 import { delta16, delta32 } from '../wire/checksum.ts'
 import { fold } from '../wire/ones-complement.ts'
-import { ACTIVE, bucketOf, CONFIGURATION, hashOf, keyOf, PENDING, SLOT, SLOT_WORDS, SLOTS_AT, WAYS } from './layout.ts'
+import {
+  ACTIVE,
+  bucketOf,
+  CONFIGURATION,
+  hashOf,
+  keyOf,
+  PENDING,
+  SLOT,
+  SLOT_WORDS,
+  SLOTS_AT,
+  secondHash,
+  WAYS,
+} from './layout.ts'
 
 const { version: VERSION, seconds: SECONDS, seed: SEED, buckets: BUCKETS } = CONFIGURATION
 const {
@@ -56,7 +68,7 @@ const {
 
 /** How long a freed slot rests: far longer than a packet is in the program. */
 export const REST_MS = 10
-/** Instead of a slot: the bucket is full, and the flow stays slow. */
+/** Instead of a slot: both buckets are full, and the flow stays slow. */
 export const NO_SLOT = -1
 
 const SLOTS_WORD = SLOTS_AT >> 2
@@ -107,19 +119,45 @@ export class Slots {
 
   // --- a life of a slot ---
 
-  /** A slot for packets with this tuple, claimed; NO_SLOT if there is none. */
+  /**
+   * A slot for packets with this tuple, claimed; NO_SLOT if both of its buckets are full. The second one is looked at
+   * when the first is nearly full, and the emptier one has it.
+   */
   claim(src: number, dst: number, ports: number, protocol: number, side: number): number {
     const words = this.#words
     const key = keyOf(protocol, side)
-    const first = bucketOf(hashOf(this.#seed, src, dst, ports, key), this.#buckets) * WAYS
-    for (let slot = first; slot < first + WAYS; slot++) {
-      const at = SLOTS_WORD + slot * SLOT_WORDS
-      if (words[at + OWNER] !== 0 || Atomics.compareExchange(words, at + OWNER, 0, this.#owner) !== 0) continue
-      words[at + SRC] = src
-      words[at + DST] = dst
-      words[at + PORTS] = ports
-      for (let word = PACKETS; word < SLOT_WORDS; word++) words[at + word] = 0
-      return slot
+    const hash = hashOf(this.#seed, src, dst, ports, key)
+    const first = bucketOf(hash, this.#buckets) * WAYS
+    let slot = NO_SLOT
+    if (this.#freeIn(first) > 1) slot = this.#claimIn(first)
+    if (slot === NO_SLOT) {
+      const second = bucketOf(secondHash(hash), this.#buckets) * WAYS
+      const isFirstEmptier = this.#freeIn(first) > this.#freeIn(second)
+      slot = this.#claimIn(isFirstEmptier ? first : second)
+      if (slot === NO_SLOT) slot = this.#claimIn(isFirstEmptier ? second : first)
+    }
+    if (slot === NO_SLOT) return NO_SLOT
+    const at = SLOTS_WORD + slot * SLOT_WORDS
+    words[at + SRC] = src
+    words[at + DST] = dst
+    words[at + PORTS] = ports
+    for (let word = PACKETS; word < SLOT_WORDS; word++) words[at + word] = 0
+    return slot
+  }
+
+  #freeIn(bucket: number): number {
+    let free = 0
+    for (let at = SLOTS_WORD + bucket * SLOT_WORDS + OWNER, way = 0; way < WAYS; way++, at += SLOT_WORDS)
+      if (this.#words[at] === 0) free++
+    return free
+  }
+
+  /** Of several shards that take the same slot one has it. */
+  #claimIn(bucket: number): number {
+    const words = this.#words
+    for (let slot = bucket; slot < bucket + WAYS; slot++) {
+      const at = SLOTS_WORD + slot * SLOT_WORDS + OWNER
+      if (words[at] === 0 && Atomics.compareExchange(words, at, 0, this.#owner) === 0) return slot
     }
     return NO_SLOT
   }
@@ -153,6 +191,12 @@ export class Slots {
   renew(slot: number, version: number, hop: number, hopGeneration: number): void {
     const words = this.#words
     const at = SLOTS_WORD + slot * SLOT_WORDS
+    if (words[at + KEY] === 0) {
+      words[at + HOP] = hop
+      words[at + SLOT_VERSION] = version
+      words[at + HOP_GENERATION] = hopGeneration
+      return
+    }
     // No hop has generation 0: nobody follows the slot between the stores.
     Atomics.store(words, at + HOP_GENERATION, 0)
     Atomics.store(words, at + HOP, hop)

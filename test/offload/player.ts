@@ -64,7 +64,7 @@ export class Player {
 
   private constructor(shard: TranslatingShard) {
     this.#shard = shard
-    const options = { seed: 0xdecade5, buckets: bucketsFor(4 * FLOWS) }
+    const options = { seed: 0xdecade5, buckets: bucketsFor((5 * FLOWS) >> 1) }
     const map = createSharedValue('natloom_test', valueBytes(options.buckets))
     this.#map = map.fd
     const value = viewOfValue(map)

@@ -227,6 +227,17 @@ describe('hops, and versions of routes', () => {
 })
 
 describe('how many slots', () => {
+  it('are found for all but one flow in a thousand at most, when half are taken', () => {
+    const count = 40_000
+    const [large, buckets] = [new SharedArrayBuffer(valueBytes(bucketsFor(count))), bucketsFor(count)]
+    prepareValue(large, { seed: 0x12345678, buckets })
+    const many = new Slots(large, 0)
+    let refused = 0
+    for (let i = 0; i < count / 2; i++)
+      if (many.claim(SRC + (i << 24), DST, i * 7919, UDP, INSIDE) === NO_SLOT) refused++
+    expect(refused).toBeLessThan((count / 2) * 0.001)
+  })
+
   it('as many as fit into 512 MiB', () => {
     expect(valueBytes(bucketsFor(MAX_SLOTS))).toBeLessThanOrEqual(512 << 20)
     expect(MAX_SLOTS).toBeGreaterThan(4_190_000)
