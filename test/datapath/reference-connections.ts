@@ -79,7 +79,7 @@ const holds = (connection: Connection): boolean => hasSent(connection) || connec
 
 export class ReferenceConnections {
   readonly expectations: Expectation[] = []
-  readonly #unseen: (Endpoint & Pick<Connection, 'protocol' | 'remote' | 'remotePort'>)[] = []
+  readonly #unseen: (Endpoint & Pick<Connection, 'protocol' | 'remote' | 'remotePort' | 'seen'>)[] = []
   #all: Connection[] = []
   readonly #filtering: Dependence
 
@@ -109,6 +109,12 @@ export class ReferenceConnections {
     return this.#all.find(
       (each) => each.isHelped && each.remote === remote && each.remotePort === remotePort && isIts(each),
     )
+  }
+
+  /** A helper may have held the bytes that have come: they were believed, and their connection goes on. */
+  keepHelped(packet: Packet, from: Side, now: number): void {
+    const connection = from === INSIDE ? this.fromInside(packet, now) : this.fromOutside(packet, now)
+    if (connection?.isHelped) connection.seen = now
   }
 
   fromInside({ protocol, src, sport, dst, dport }: Tuple, now: number): Connection | undefined {
@@ -179,8 +185,8 @@ export class ReferenceConnections {
   }
 
   /** A packet from inside whose connection is there, by a port not yet seen: it waits for its next hop, say. */
-  noteUnseen({ protocol, src, sport, dst, dport }: Packet): void {
-    this.#unseen.push({ protocol, inside: src, insidePort: sport, remote: dst, remotePort: dport })
+  noteUnseen({ protocol, src, sport, dst, dport }: Packet, now: number): void {
+    this.#unseen.push({ protocol, inside: src, insidePort: sport, remote: dst, remotePort: dport, seen: now })
   }
 
   /** The connection that a first packet from outside, which has got to this endpoint, opens; or why it may not. */
@@ -189,8 +195,15 @@ export class ReferenceConnections {
     if (dst !== EXTERNAL) return 'to nobody'
     if (!fromUs && !isSender(src, OUTSIDE)) return 'a martian source outside'
     const common = { remote: src, remotePort: sport, externalPort: dport, origin: OUTSIDE, seen: now } as const
+    const isThere = (seen: number, remotePort: number): boolean =>
+      now - SWEEP_MS - seen <
+      1000 * timeoutOf({ protocol, tcp: undefined, hasReply: false, origin: INSIDE, remotePort })
     const unseen = this.#unseen.filter(
-      (each) => each.protocol === protocol && each.inside === to.inside && each.insidePort === to.insidePort,
+      (each) =>
+        each.protocol === protocol &&
+        each.inside === to.inside &&
+        each.insidePort === to.insidePort &&
+        isThere(each.seen, each.remotePort),
     )
     if (unseen.some((each) => each.remote === src && each.remotePort === sport))
       return this.#add(protocol, { ...common, ...to, origin: INSIDE, isForwarded: false, wasExpected: false })
@@ -283,7 +296,9 @@ export class ReferenceConnections {
   }
 }
 
-function timeoutOf({ protocol, tcp, hasReply, origin, remotePort }: Omit<Connection, 'seen'>): number {
+type Timed = Pick<Connection, 'protocol' | 'tcp' | 'hasReply' | 'origin' | 'remotePort'>
+
+function timeoutOf({ protocol, tcp, hasReply, origin, remotePort }: Timed): number {
   if (tcp?.state === 'SYN_RECV' && origin === OUTSIDE) return HALF_OPEN_FROM_OUTSIDE
   if (protocol === TCP) return tcp ? TIMEOUTS.tcp[tcp.state] : TIMEOUTS.tcp.ESTABLISHED
   if (protocol === UDP) return origin === INSIDE && remotePort === DNS ? TIMEOUTS.udpDns : TIMEOUTS.udpStream

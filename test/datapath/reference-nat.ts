@@ -78,8 +78,10 @@ export class ReferenceNat {
     if (packet instanceof Packet) this.#note(packet, side)
     // What waits for its neighbour, or comes to nobody by an address of ours, has left its connection nevertheless.
     const mayBeUnseen = packet instanceof Packet && (packet.dst === SILENT || packet.dst === EXTERNAL)
-    if (mayBeUnseen && side === INSIDE) this.#connections.noteUnseen(packet)
-    return this.#judge(now, packet, side, toLan, toWan)
+    if (mayBeUnseen && side === INSIDE) this.#connections.noteUnseen(packet, now)
+    const fault = this.#judge(now, packet, side, toLan, toWan)
+    if (packet instanceof Packet) this.#connections.keepHelped(packet, side, now)
+    return fault
   }
 
   /** Time has passed, and these have left. */
