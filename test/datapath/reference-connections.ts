@@ -104,10 +104,18 @@ export class ReferenceConnections {
     this.#all = this.#all.filter((each) => each !== connection)
   }
 
-  /** A connection that a helper reads, with this remote end, whether or not it lives: what was kept may come late. */
-  helped(remote: number, remotePort: number, isIts: (connection: Connection) => boolean): Connection | undefined {
-    return this.#all.find(
-      (each) => each.isHelped && each.remote === remote && each.remotePort === remotePort && isIts(each),
+  /**
+   * The last connection that a helper reads with this remote end, and that was not over at this time: 0 for what was
+   * kept, which may come late; but a SYN opens another one then.
+   */
+  helped(at: number, remote: number, remotePort: number, isIts: (connection: Connection) => boolean) {
+    return this.#all.findLast(
+      (each) =>
+        each.isHelped &&
+        each.remote === remote &&
+        each.remotePort === remotePort &&
+        isIts(each) &&
+        this.#isAlive(each, at),
     )
   }
 

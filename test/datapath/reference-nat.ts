@@ -116,7 +116,7 @@ export class ReferenceNat {
       const isCarried = ownFault !== undefined && packet instanceof Packet && packet.embedded > 0
       return isCarried ? this.#errorFault(packet, from, sent, to, now) : ownFault
     }
-    const helped = this.#helpedOf(sent, to)
+    const helped = this.#helpedOf(sent, to, sent.isSyn ? now : 0)
     if (helped) {
       if (to === OUTSIDE) this.#overhear(helped, sent, now)
       return packet instanceof Packet && from !== to ? this.#passHelped(helped, sent, packet, from, now) : undefined
@@ -343,11 +343,11 @@ export class ReferenceNat {
 
   // --- connections that a helper reads: their bytes may be changed, kept and cut anew, but not go elsewhere ---
 
-  #helpedOf({ protocol, isFragment, src, sport, dst, dport }: Packet, to: Side): Connection | undefined {
+  #helpedOf({ protocol, isFragment, src, sport, dst, dport }: Packet, to: Side, at: number) {
     if (protocol !== TCP || isFragment || (to === OUTSIDE && src !== EXTERNAL)) return undefined
     return to === OUTSIDE
-      ? this.#connections.helped(dst, dport, (each) => each.externalPort === sport)
-      : this.#connections.helped(src, sport, (each) => each.inside === dst && each.insidePort === dport)
+      ? this.#connections.helped(at, dst, dport, (each) => each.externalPort === sport)
+      : this.#connections.helped(at, src, sport, (each) => each.inside === dst && each.insidePort === dport)
   }
 
   #passHelped(connection: Connection, sent: Packet, packet: Packet, from: Side, now: number): string | undefined {
