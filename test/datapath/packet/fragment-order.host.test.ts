@@ -6,7 +6,7 @@
 
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { Namespace, run } from '../../../src/lab/world/namespace.ts'
-import { testFamily } from '../../leftovers.ts'
+import { testNamespace } from '../../leftovers.ts'
 import { HOST, SERVER } from '../network.ts'
 import { decode } from '../packets.ts'
 import { INTRUDERS, inserted, intruder, PIECES, permutations, pieces, SIZE } from './fragment-sequences.ts'
@@ -34,7 +34,7 @@ for number, line in enumerate(sys.stdin):
 
 let host: Namespace
 beforeAll(() => {
-  host = Namespace.create(`${testFamily()}frag`)
+  host = testNamespace('frag')
   host.ip(`addr add ${SERVER}/32 dev lo`)
   host.ip(`addr add ${HOST}/32 dev lo`)
   host.exec('sysctl', '-qw', 'net.ipv4.ipfrag_high_thresh=268435456')
