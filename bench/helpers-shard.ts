@@ -7,9 +7,7 @@
 import { performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { ExpectationTable } from '../src/conntrack/expectation-table.ts'
-import { UNLIMITED } from '../src/conntrack/host-quotas.ts'
 import { HostTable } from '../src/conntrack/host-table.ts'
-import { DEFAULT_TIMEOUTS } from '../src/conntrack/timeouts.ts'
 import { DropTable } from '../src/counters/drop-table.ts'
 import { attachShard } from '../src/datapath/attach.ts'
 import { HandoverRings, handoverFrameBytes } from '../src/datapath/handover/handover-rings.ts'
@@ -26,6 +24,7 @@ import { DEFAULT_NAT } from '../src/nat/settings.ts'
 import { Fib } from '../src/routing/fib.ts'
 import { parseAddress } from '../src/wire/address.ts'
 import { EXTERNAL, LAN, snapshotOf, WAN } from '../test/datapath/network.ts'
+import { SOLE_SHARD } from '../test/datapath/sole-shard.ts'
 import { client, FTP_LOGIN, inPieces, outcomeOf, play, type Said, server } from '../test/helpers/dialogues.ts'
 import {
   forwardTo,
@@ -62,26 +61,10 @@ class BenchGateway implements PacketGateway {
       sharedBytes: handoverFrameBytes(1),
     })
     const settings: ShardSettings = {
-      shard: 0,
-      shards: 1,
-      restarted: false,
-      epoch: 1,
-      ownerKey: 0x5eed,
-      sides: [0, 1],
-      hashKey: [0x03020100, 0x07060504],
-      connections: 1024,
-      mappings: 1024,
+      ...SOLE_SHARD,
       externals: { capacity: 2, blockSize: BLOCK },
-      fib: { ports: 2, shards: 1 },
-      expectations: 64,
-      hosts: 64,
-      limits: UNLIMITED,
-      tcp: { pickup: false, liberal: false, answerUnsolicited: true },
-      timeouts: DEFAULT_TIMEOUTS,
       nat: { ...DEFAULT_NAT, preservePorts: true, parity: false },
       portForwards: inside === 'server' ? [forwardTo(helper)] : [],
-      filter: [],
-      icmpErrorsPerSecond: 1000,
     }
     const fib = allocate((region) => new Fib(region, settings.fib))
     const externals = allocate((region) => new Externals(region, settings.externals))

@@ -201,8 +201,7 @@ if (driver.sent === before) throw new Error('no packet went through')
 const dropped = countersOf(memory.tables[own]!)
   .subarray(CELL.drops, CELL.sendFailures)
   .reduce((sum, count) => sum + count, 0)
-const result: PipelineResult = {
-  ...{ flows, nanosecondsPerPacket: Number(perPacket.toFixed(1)), nanosecondsToOpen, dropped },
-}
+const nanosecondsPerPacket = Number(perPacket.toFixed(1))
+const result: PipelineResult = { flows, nanosecondsPerPacket, nanosecondsToOpen, dropped }
 if (parentPort) parentPort.postMessage(result)
 else console.log(JSON.stringify(result))

@@ -6,7 +6,7 @@
 
 import { expect, vi } from 'vitest'
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
-import { type HostQuotas, UNLIMITED } from '../../src/conntrack/host-quotas.ts'
+import type { HostQuotas } from '../../src/conntrack/host-quotas.ts'
 import { HostTable } from '../../src/conntrack/host-table.ts'
 import { DEFAULT_TIMEOUTS, type Timeouts } from '../../src/conntrack/timeouts.ts'
 import { ExpectationGc } from '../../src/coordinator/expectations/expectation-gc.ts'
@@ -35,6 +35,7 @@ import { parseAddress } from '../../src/wire/address.ts'
 import { WatchedDriver } from './canaries.ts'
 import { inconsistencies } from './consistency.ts'
 import { EXTERNAL, LAN, MAC, type Network, snapshotOf, WAN } from './network.ts'
+import { SOLE_SHARD } from './sole-shard.ts'
 import { type Tables, tablesOf } from './tables.ts'
 import { faultsOf } from './verify.ts'
 
@@ -143,27 +144,20 @@ export class Gateway {
   private constructor(options: GatewayOptions) {
     this.#options = options
     this.#network = options
+    const { connections = SOLE_SHARD.connections } = options
     const settings: ShardSettings = {
-      shard: 0,
-      shards: 1,
-      restarted: false,
-      epoch: 1,
-      ownerKey: 0x5eed,
-      sides: [0, 1],
-      hashKey: [0x03020100, 0x07060504],
-      connections: options.connections ?? 1024,
-      mappings: options.mappings ?? options.connections ?? 1024,
+      ...SOLE_SHARD,
+      connections,
+      mappings: options.mappings ?? connections,
       externals: { capacity: (options.pool?.length ?? 1) + 1, blockSize: options.blockSize ?? 64 },
-      fib: { ports: 2, shards: 1 },
-      expectations: 64,
-      hosts: options.hosts ?? 64,
-      limits: options.limits ?? UNLIMITED,
-      tcp: { pickup: false, liberal: false, answerUnsolicited: true, ...options.tcp },
+      hosts: options.hosts ?? SOLE_SHARD.hosts,
+      limits: options.limits ?? SOLE_SHARD.limits,
+      tcp: { ...SOLE_SHARD.tcp, ...options.tcp },
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
       nat: { ...DEFAULT_NAT, ...options.nat },
       portForwards: options.forwards ?? [],
       filter: options.filter ?? [],
-      icmpErrorsPerSecond: options.icmpErrorsPerSecond ?? 1000,
+      icmpErrorsPerSecond: options.icmpErrorsPerSecond ?? SOLE_SHARD.icmpErrorsPerSecond,
     }
     const fib = allocate((region) => new Fib(region, settings.fib))
     const externals = allocate((region) => new Externals(region, settings.externals))

@@ -4,9 +4,7 @@
 // It is liberal about TCP's windows: that data outside of them passes while a flow is offloaded is intended.
 
 import { ExpectationTable } from '../../src/conntrack/expectation-table.ts'
-import { UNLIMITED } from '../../src/conntrack/host-quotas.ts'
 import { HostTable } from '../../src/conntrack/host-table.ts'
-import { DEFAULT_TIMEOUTS } from '../../src/conntrack/timeouts.ts'
 import { CELL } from '../../src/counters/counters.ts'
 import { DROP, DROP_REASONS } from '../../src/counters/drop-reasons.ts'
 import { DropTable } from '../../src/counters/drop-table.ts'
@@ -18,39 +16,23 @@ import { HelperList } from '../../src/helpers/helper-list.ts'
 import { LoopbackDriver } from '../../src/io/loopback.ts'
 import { allocate, sharedMemory } from '../../src/memory/region.ts'
 import { Externals, SHARED, SPACES } from '../../src/nat/externals.ts'
-import { DEFAULT_NAT } from '../../src/nat/settings.ts'
 import { Fib } from '../../src/routing/fib.ts'
 import { type FrameSpec, frame } from '../../src/testing/builder.ts'
 import { parseAddress } from '../../src/wire/address.ts'
 import { EXTERNAL, HOST, LAN, MAC, SERVER, snapshotOf, WAN } from '../datapath/network.ts'
+import { SOLE_SHARD } from '../datapath/sole-shard.ts'
 
 const VIRTIO = 10
 const NOW = 1000
 export const MTU = [1400, 1500] as const
-const BLOCK = 64
 const DRIVER = { ports: 2, slots: 16, slotBytes: 4096, scratchBytes: 8 << 20 }
 
 const settings: ShardSettings = {
-  shard: 0,
-  shards: 1,
-  restarted: false,
-  epoch: 1,
-  ownerKey: 0x5eed,
-  sides: [0, 1],
-  hashKey: [0x03020100, 0x07060504],
+  ...SOLE_SHARD,
   connections: 256,
   mappings: 256,
-  externals: { capacity: 1, blockSize: BLOCK },
-  fib: { ports: 2, shards: 1 },
-  expectations: 64,
-  hosts: 64,
-  limits: UNLIMITED,
-  tcp: { pickup: false, liberal: true, answerUnsolicited: true },
-  timeouts: DEFAULT_TIMEOUTS,
-  nat: DEFAULT_NAT,
-  portForwards: [],
-  filter: [],
-  icmpErrorsPerSecond: 1000,
+  externals: { capacity: 1, blockSize: SOLE_SHARD.externals.blockSize },
+  tcp: { ...SOLE_SHARD.tcp, liberal: true },
 }
 
 /** An endpoint pair, as the packets of one direction have it. */
