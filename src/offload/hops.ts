@@ -2,7 +2,8 @@
 // is, net/core/filter.c (bpf_redirect) in what the kernel takes.
 //
 // Owner: one thread, that of the coordinator or of whoever follows links and neighbours; shards and the program read.
-// A hop is changed under an odd generation. Whoever has remembered the one before goes slow, and asks again.
+// A hop is changed under an odd generation. Whoever has remembered the one before goes slow, and asks again. When,
+// beside a change of routes: README.md, The order of a change.
 
 import { HOP, HOP_PEER, HOP_WORDS, HOPS, HOPS_AT } from './layout.ts'
 
