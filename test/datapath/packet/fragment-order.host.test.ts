@@ -5,7 +5,7 @@
 // is a duplicate whatever the order was, since none of it goes on.
 
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { Namespace, run } from '../../../src/lab/world/namespace.ts'
+import { type Namespace, run } from '../../../src/lab/world/namespace.ts'
 import { testNamespace } from '../../leftovers.ts'
 import { HOST, SERVER } from '../network.ts'
 import { decode } from '../packets.ts'
